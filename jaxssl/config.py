@@ -1,0 +1,220 @@
+"""A config read once, at the door: from an ml_collections ConfigDict to frozen, typed dataclasses."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, Union
+
+from jaxssl.schedules import ScheduleConfig
+from jaxssl.types import UserError
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """Which pictures, and where they live while training."""
+
+  source: Literal["mnist5k", "folder", "tfds", "array"] = "mnist5k"
+  path: str = ""  # folder or zip (source=folder), name (source=tfds)
+  test_path: str = ""  # a test split that lies elsewhere; empty: a test/ or val/ folder under `path`, where there is one
+  placement: Literal["device", "host"] = "device"  # device: all pictures in accelerator memory; host: tf.data reads and crops
+  store_size: int = 0  # side that pictures are resized to (shorter side, then centre crop) when stored; 0: as they are
+  channels: Literal[1, 3] = 3
+  limit: int = 0  # train on the first so many pictures of a seeded shuffle; 0: all
+  mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+  std: tuple[float, ...] = (0.229, 0.224, 0.225)
+  workers: int = 0  # parallel reads of the host pipeline; 0: as many as there are cores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+  """A group of random views. A tuple holds one value a view, or one for all. Probabilities lie in 0..1."""
+
+  count: int = 2
+  size: int = 224  # side in pixels
+  partner: tuple[bool, ...] = (False, True)  # whether the view is cut from the partner's picture
+  crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the area; (0, 0): no crop, the whole picture resized
+  crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+  interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+  flip: float = 0.5
+  jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # brightness, contrast, saturation, hue
+  jitter_p: float = 0.8
+  gray: float = 0.0
+  blur: tuple[float, ...] = (0.0,)
+  blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+  solarize: tuple[float, ...] = (0.0,)
+  affine: float = 0.0  # probability of the affine map below
+  rotate: float = 0.0  # radians, uniform in +-
+  shear: float = 0.0  # radians, uniform in +-
+  zoom: tuple[float, float] = (1.0, 1.0)
+  shift: float = 0.0  # pixels, uniform in +-, each axis
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+  """A projector or predictor. `mlp`: layers of `hidden`, then `out`. `dino`: the DINO head, `out` prototypes."""
+
+  name: Literal["none", "mlp", "dino"] = "none"
+  hidden: int = 2048
+  out: int = 256
+  layers: int = 3
+  bn: bool = True  # BatchNorm after the hidden layers
+  last_bn: Literal["none", "plain", "affine"] = "none"  # BatchNorm after the output layer; plain: without scale and bias
+  bias: bool = True  # bias in hidden layers
+  bottleneck: int = 256  # dino: width before the prototypes
+  fixed_norm: bool = True  # dino: prototypes keep norm 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """The encoder and its heads."""
+
+  name: Literal["resnet18", "resnet34", "resnet50", "vit_ti", "vit_s", "vit_b"] = "resnet18"
+  width: float = 1.0  # ResNet: factor on the channels
+  stem: Literal["imagenet", "cifar", "cifar_pad"] = "imagenet"  # ResNet; cifar_pad: ReSA's CIFAR network, 32 padded to 34
+  bn_groups: int = 1  # ResNet: the batch's statistics are taken over this many groups
+  depth: int = 0  # ViT: blocks; 0: as its name says (12)
+  patch: int = 16  # ViT: side of a patch in pixels
+  drop_path: float = 0.0  # ViT
+  position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: exact ratio
+  projector: HeadConfig = HeadConfig()
+  predictor: HeadConfig = HeadConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BootstrapConfig:
+  """Which picture the partner's view comes from (AdaSim, arXiv 2303.13606)."""
+
+  policy: Literal["off", "naive", "adaptive"] = "off"
+  k: int = 10  # neighbours kept
+  window: int = 50  # epochs that vote; bootstrapping starts once it is full
+  temperature: float = 0.001
+  features: Literal["first", "second", "mean"] = "first"  # which view's teacher features stand for the image
+  dtype: Literal["float16", "bfloat16", "float32"] = "float16"  # of the bank
+  chunk: int = 16384  # bank rows compared at a time on each device
+  reference: bool = False  # exactly as released: empty rows compete, skipped images repeat their last list
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+  """The optimiser. Learning rate at a step = lr x batch_size / reference_batch x schedule(step)."""
+
+  name: Literal["sgd", "adamw", "lars"] = "adamw"
+  lr: float = 5e-4
+  reference_batch: int = 256  # 0: lr is taken as written
+  schedule: ScheduleConfig = ScheduleConfig(kind="cosine", warmup_epochs=10)  # in units of the peak
+  momentum: float = 0.9
+  weight_decay: ScheduleConfig = ScheduleConfig(base=0.04)
+  decay: Literal["all", "matrices"] = "matrices"  # matrices: neither biases nor one-dimensional parameters
+  clip: float = 0.0  # largest gradient norm; 0: none
+  clip_by: Literal["tensor", "global"] = "tensor"
+  freeze_last_layer_epochs: int = 0  # DINO: the prototypes are left alone at first
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """How long, how much at a time, from which seed, and how precisely."""
+
+  batch_size: int = 256
+  epochs: int = 100
+  seed: int = 0
+  precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; losses, memory and averages are float32 always
+  log_every: int = 10  # steps between lines of metrics.jsonl
+  checkpoint_every: int = 1  # epochs between checkpoints
+  checkpoint_every_steps: int = 0  # and, inside an epoch, steps between checkpoints; 0: none
+  keep: int = 2  # checkpoints kept
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnnConfig:
+  """Weighted cosine k-NN (DINO's protocol)."""
+
+  k: tuple[int, ...] = (20,)
+  temperature: float = 0.07
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalsConfig:
+  """What is measured and when; the end of the run is always measured."""
+
+  every: int = 10  # epochs
+  network: Literal["teacher", "online"] = "teacher"
+  batch_size: int = 256
+  resize: int = 0  # shorter side before the centre crop; 0: the picture is resized to `size` as it is
+  size: int = 0  # side of the picture shown to the network; 0: as the first view group's
+  baselines: bool = True  # the same k-NN on raw pixels and on the untrained network, once
+  knn: KnnConfig = KnnConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """A whole run. `method` is read by the method it names."""
+
+  data: DataConfig = DataConfig()
+  views: Mapping[str, ViewConfig] = dataclasses.field(default_factory=dict)
+  model: ModelConfig = ModelConfig()
+  method: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  bootstrap: BootstrapConfig = BootstrapConfig()
+  optim: OptimConfig = OptimConfig()
+  train: TrainConfig = TrainConfig()
+  evals: EvalsConfig = EvalsConfig()
+
+
+def read(cls: type[T], values: Mapping[str, Any], where: str = "", convert: Mapping[type, Callable] | None = None) -> T:
+  """Reads a mapping into the dataclass `cls`.
+
+  `where` prefixes field names in messages; `convert` maps a field type to the function that makes it from (value, name).
+  Raises UserError for an unknown field (with the nearest name), a missing field, or a value of another type.
+  """
+  hints = typing.get_type_hints(cls)
+  fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+  for name in values:
+    if name not in fields:
+      raise UserError(f"{where}{name} is no config field; nearest: {nearest(name, [where + f for f in fields], where + name)}")
+  for name, field in fields.items():
+    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    if required and name not in values:
+      raise UserError(f"{where}{name} is missing")
+  return cls(**{name: _value(hints[name], value, where + name, convert or {}) for name, value in values.items()})
+
+
+def nearest(name: str, allowed: list[str], full: str = "") -> str:
+  """Gives the allowed name closest to `name`, in quotes-free text for a message."""
+  return (difflib.get_close_matches(full or name, allowed, n=1, cutoff=0.0) or ["none"])[0]
+
+
+def _value(kind: Any, value: Any, where: str, convert: Mapping[type, Callable]) -> Any:
+  """Reads one value as the type `kind`, or raises UserError."""
+  origin, args = typing.get_origin(kind), typing.get_args(kind)
+  if kind is Any:
+    return value
+  if kind in convert:
+    return convert[kind](value, where)
+  if origin in (Union, types.UnionType):
+    if value is None and type(None) in args:
+      return None
+    return _value(next(a for a in args if a is not type(None)), value, where, convert)
+  if origin is Literal:
+    if value not in args or isinstance(value, bool) != isinstance(args[0], bool):
+      raise UserError(f"{where}={value!r} is not allowed; allowed: {', '.join(map(str, args))}")
+    return value
+  if origin is tuple:
+    items = value if isinstance(value, (tuple, list)) else (value,)
+    if args[-1] is not Ellipsis and len(items) != len(args):
+      raise UserError(f"{where}={value!r} has {len(items)} values; it takes {len(args)}")
+    each = [args[0]] * len(items) if args[-1] is Ellipsis else args
+    return tuple(_value(a, item, f"{where}[{i}]", convert) for i, (a, item) in enumerate(zip(each, items, strict=True)))
+  if dataclasses.is_dataclass(kind) or origin is not None:
+    if not isinstance(value, Mapping):
+      raise UserError(f"{where}={value!r} is not a group of fields")
+    if origin is not None:
+      return {str(key): _value(args[1], item, f"{where}.{key}", convert) for key, item in value.items()}
+    return read(typing.cast(type, kind), value, where + ".", convert)
+  if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    raise UserError(f"{where}={value!r} is of type {type(value).__name__}; it takes {kind.__name__}")
+  return value
