@@ -1,0 +1,101 @@
+"""Which picture each image's partner view comes from: off, naive or adaptive (AdaSim, arXiv 2303.13606), for any method."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxssl import memory
+from jaxssl.config import BootstrapConfig
+from jaxssl.memory import Neighbors
+from jaxssl.ops.similarity import normalize
+from jaxssl.parallel import padded_rows
+from jaxssl.types import Array, UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+  """The bootstrapping policy of a run; all arrays live in `Neighbors`, a part of the train state."""
+
+  config: BootstrapConfig
+  mesh: Mesh
+  num_images: int
+
+  def __post_init__(self) -> None:
+    config = self.config
+    if config.policy == "off":
+      return
+    if not 0 < config.k <= self.num_images:
+      raise UserError(f"bootstrap.k={config.k} is not allowed; the data set has {self.num_images} pictures: 1 to that")
+    for name in ("window", "temperature", "chunk"):
+      if getattr(config, name) <= 0:
+        raise UserError(f"bootstrap.{name}={getattr(config, name)} is not allowed; it is above 0")
+
+  def init(self, features: int) -> Neighbors | None:
+    """Makes the memory before the first epoch, for features of this width; None when bootstrapping is off."""
+    if self.config.policy == "off":
+      return None
+    rows = padded_rows(self.num_images, self.mesh)
+    no_neighbor = 0 if self.config.reference else -1  # as released, lists start with image 0 at similarity 0
+    return memory.empty(rows, features, self.config.window, self.config.k, self.config.dtype, no_neighbor)
+
+  def remember(self, neighbors: Neighbors | None, index: Array, features: Array) -> Neighbors | None:
+    """Notes the neighbours of a batch, then its features.
+
+    index: int32 [b]; features: float32 [v, b, f], encoder features of the batch's views, the image's own view first.
+    """
+    if neighbors is None:
+      return None
+    unit = normalize(features)
+    chosen = {"first": unit[0], "second": unit[min(1, len(unit) - 1)], "mean": normalize(unit[:2].mean(0))}
+    rows = chosen[self.config.features]
+    if self.config.reference:  # as released, rows that were never visited compete with similarity 0
+      usable = jnp.arange(neighbors.bank.shape[0]) < self.num_images
+    else:
+      usable = jnp.any(neighbors.bank != 0, axis=-1)
+    return memory.visit(self.mesh, neighbors, index, rows, usable, self.config.chunk)
+
+  def candidates(self, neighbors: Neighbors) -> tuple[Array, Array, Array]:
+    """Votes: (ids int32 [n, k], probabilities float32 [n, k], trusted bool [n]).
+
+    An image is trusted to bootstrap when its best-voted neighbour is the image itself (adaptive), or always (naive). Its
+    partner is then drawn from softmax(sum / window / temperature) over the k best-voted neighbours, itself included.
+    """
+    ids, sums = memory.count_votes(self.mesh, neighbors)
+    logits = sums / (self.config.window * self.config.temperature)
+    probabilities = jax.nn.softmax(logits, axis=-1, where=ids >= 0)
+    own = ids[:, 0] == jnp.arange(ids.shape[0], dtype=jnp.int32)
+    return ids, probabilities, own if self.config.policy == "adaptive" else ids[:, 0] >= 0
+
+  def partners(self, neighbors: Neighbors, key: Array, epoch: Array) -> tuple[Neighbors, dict[str, Array]]:
+    """Decides the partners of an epoch at its start, and opens its place in the window.
+
+    Everyone is its own partner until `window` epochs have voted. Returns the memory and figures (float32 scalars):
+    `share_trusted`, and `share_bootstrapped` whose partner is another picture.
+    """
+    rows, window, _ = neighbors.ids.shape
+    self_ids = jnp.arange(rows, dtype=jnp.int32)
+
+    def draw() -> tuple[Array, Array]:
+      ids, probabilities, trusted = self.candidates(neighbors)
+      place = jax.random.categorical(jax.random.fold_in(key, epoch), jnp.log(probabilities), axis=-1)
+      drawn = jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
+      return jnp.where(trusted, drawn, self_ids), trusted
+
+    partners, trusted = jax.lax.cond(epoch >= window, draw, lambda: (self_ids, jnp.zeros(rows, bool)))
+    slot = epoch % window
+    last = (epoch - 1) % window if self.config.reference else None  # as released, an image not visited repeats its last list
+    blank = (neighbors.ids[:, last], neighbors.similarities[:, last]) if last is not None else (-1, 0)
+    after = Neighbors(
+      bank=neighbors.bank,
+      ids=neighbors.ids.at[:, slot].set(blank[0]),
+      similarities=neighbors.similarities.at[:, slot].set(blank[1]),
+      partners=partners,
+      slot=jnp.asarray(slot, jnp.int32),
+    )
+    figures = {
+      "share_trusted": jnp.sum(trusted) / self.num_images,
+      "share_bootstrapped": jnp.sum(partners != self_ids) / self.num_images,
+    }
+    return after, figures

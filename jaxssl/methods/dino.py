@@ -1,0 +1,53 @@
+"""DINO, the self-distillation that AdaSim bootstraps (arXiv 2104.14294; AdaSim: arXiv 2303.13606)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxssl.methods.base import Dims, Passes
+from jaxssl.ops.distillation import cross_view_entropy, entropy
+from jaxssl.schedules import Schedule
+from jaxssl.types import Array, Batch, Logs, Outputs, UserError, struct
+
+
+@struct
+class Memory:
+  """The running mean of the teacher's logits."""
+
+  center: Array  # float32 [d]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dino:
+  """The online network's softmax over prototypes mimics the teacher's centred, sharpened one, across views."""
+
+  momentum: Schedule
+  teacher_temperature: Schedule
+  student_temperature: float = 0.1
+  center_momentum: float = 0.9
+  passes: Passes = dataclasses.field(
+    default=Passes(online=("global",), teacher=("global",), optional=("local",), joint=True), init=False
+  )
+
+  def __post_init__(self) -> None:
+    if self.student_temperature <= 0:
+      raise UserError(f"method.student_temperature={self.student_temperature} is not allowed; it is above 0")
+
+  def init_memory(self, key: Array, dims: Dims) -> Memory:
+    """Starts with a centre of zeros."""
+    return Memory(center=jnp.zeros(dims.projection))
+
+  def loss(self, online: Outputs, teacher: Outputs | None, memory: Memory, step: Array) -> tuple[Array, Logs]:
+    """Takes the cross-entropy of every online view against every other view of the teacher (DINO, eq. 3)."""
+    assert teacher is not None
+    temperature = self.teacher_temperature(step)
+    targets = jax.lax.stop_gradient(jax.nn.softmax((teacher.prediction - memory.center) / temperature, axis=-1))
+    loss = cross_view_entropy(targets, online.prediction / self.student_temperature)
+    return loss, {"teacher_entropy": entropy(targets)}
+
+  def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> Memory:
+    """Moves the centre towards the mean of the teacher's raw logits (DINO, eq. 4)."""
+    assert teacher is not None
+    mean = teacher.prediction.mean((0, 1))
+    return Memory(center=self.center_momentum * memory.center + (1 - self.center_momentum) * mean)

@@ -1,0 +1,48 @@
+"""Cosine similarity and exact nearest neighbours, in chunks."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxssl.types import Array
+
+
+def normalize(x: Array, epsilon: float = 1e-12) -> Array:
+  """Scales the last axis to length one: x / max(|x|, epsilon), float32."""
+  x = x.astype(jnp.float32)
+  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), epsilon)
+
+
+def inner(queries: Array, rows: Array) -> Array:
+  """Inner products [b, n] in float32 of queries [b, d] and rows [n, d].
+
+  Half-precision rows are multiplied as stored with float32 sums on an accelerator. A CPU has no fast half-precision product.
+  """
+  if rows.dtype == jnp.float32 or jax.default_backend() == "cpu":
+    return jnp.dot(queries, rows.astype(jnp.float32).T, precision=jax.lax.Precision.HIGHEST)
+  return jnp.dot(queries.astype(rows.dtype), rows.T, preferred_element_type=jnp.float32)
+
+
+def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tuple[Array, Array]:
+  """Finds the k usable rows with the largest inner product, exactly; ties go to the smaller row number.
+
+  queries: float32 [b, d]; rows: [n, d], any float dtype; usable: bool [n]. At most [b, chunk] products are held at a time.
+  Returns (similarities float32 [b, k], row numbers int32 [b, k]), best first; (-inf, -1) where fewer than k rows are usable.
+  """
+  num_rows = rows.shape[0]
+  chunk = min(chunk, num_rows)
+
+  def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
+    block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
+    products = jnp.where(use[None, :], inner(queries, block), -jnp.inf)
+    numbers = jnp.broadcast_to(start + jnp.arange(size, dtype=jnp.int32)[None, :], products.shape)
+    values, places = jax.lax.top_k(jnp.concatenate([best[0], products], axis=1), k)
+    return values, jnp.take_along_axis(jnp.concatenate([best[1], numbers], axis=1), places, axis=1)
+
+  shape = (queries.shape[0], k)
+  best = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))
+  whole = num_rows // chunk
+  best = jax.lax.fori_loop(0, whole, lambda i, best: merge(best, i * chunk, chunk), best)
+  if num_rows % chunk:
+    best = merge(best, whole * chunk, num_rows % chunk)
+  values, numbers = best
+  return values, jnp.where(jnp.isneginf(values), -1, numbers)

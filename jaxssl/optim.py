@@ -1,0 +1,110 @@
+"""Optimisers: SGD, AdamW and LARS with decay masks, clipping, and a last layer that is left alone at first.
+
+Every rate is a function of the run's step, which the train step passes in (`update(..., step=step)`), so the optimiser state
+holds moments only. Matches torch's SGD and AdamW and DINO's LARS, clipping and freezing (tests/golden/optim.npz).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxssl.config import OptimConfig
+from jaxssl.schedules import Horizon, Schedule
+from jaxssl.types import Array, PyTree, UserError
+
+ByStep = Callable[[Array], Array]
+LAST_LAYER = "last_layer"
+
+
+def learning_rate(config: OptimConfig, horizon: Horizon, batch_size: int) -> ByStep:
+  """Learning rate of each step: lr x batch_size / reference_batch x schedule(step)."""
+  if config.lr <= 0:
+    raise UserError(f"optim.lr={config.lr} is not allowed; it is above 0")
+  peak = config.lr * (batch_size / config.reference_batch if config.reference_batch else 1.0)
+  schedule = config.schedule.resolve(horizon)
+  return lambda step: peak * schedule(step)
+
+
+def build(config: OptimConfig, horizon: Horizon, batch_size: int) -> optax.GradientTransformationExtraArgs:
+  """Makes the optimiser; its `update` takes the run's `step`."""
+  rate = learning_rate(config, horizon, batch_size)
+  decay: Schedule = config.weight_decay.resolve(horizon)
+  least = {"all": 0, "matrices": 2}[config.decay]
+  frozen_until = config.freeze_last_layer_epochs * horizon.steps_per_epoch
+  rules = {
+    "sgd": [add_decay(decay, least), optax.trace(config.momentum)],
+    "adamw": [optax.scale_by_adam(), add_decay(decay, least)],
+    "lars": [add_decay(decay, 2), trust_ratio(), optax.trace(config.momentum)],
+  }
+
+  rule = optax.chain(*rules[config.name], by_step(lambda step, u: -rate(step) * u))
+  if frozen_until:
+    rule = optax.partition({"body": rule, LAST_LAYER: left_alone(rule, lambda step: step < frozen_until)}, last_layer_labels)
+  if config.clip:
+    rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
+  return rule
+
+
+def last_layer_labels(params: PyTree) -> PyTree:
+  """Labels every leaf: "last_layer" where its path says so, else "body"."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: LAST_LAYER if LAST_LAYER in jax.tree_util.keystr(path) else "body", params
+  )
+
+
+def by_step(function: Callable[[Array, Array], Array]) -> optax.GradientTransformationExtraArgs:
+  """A stateless rule u -> function(step, u)."""
+
+  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
+    return jax.tree.map(lambda u: function(extra["step"], u), updates), state
+
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def add_decay(decay: ByStep, least_dimensions: int) -> optax.GradientTransformationExtraArgs:
+  """Adds decay(step) p to the update of every parameter p that has at least so many dimensions.
+
+  With 2 these are the groups of DINO's optimisers: biases, BatchNorm and LayerNorm are left out.
+  """
+
+  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
+    rate = decay(extra["step"])
+    return jax.tree.map(lambda u, p: u + rate * p if p.ndim >= least_dimensions else u, updates, params), state
+
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def trust_ratio(coefficient: float = 0.001) -> optax.GradientTransformation:
+  """LARS (arXiv 1708.03888): u x coefficient |p| / |u| for matrices; u as it is where either norm is 0."""
+
+  def scale(u: Array, p: Array) -> Array:
+    ratio = coefficient * jnp.linalg.norm(p.ravel()) / jnp.maximum(jnp.linalg.norm(u.ravel()), jnp.finfo(u.dtype).tiny)
+    return u * jnp.where(jnp.any(p) & jnp.any(u), ratio, 1.0) if p.ndim > 1 else u
+
+  return optax.stateless(lambda updates, params: jax.tree.map(scale, updates, params))
+
+
+def clip_each(limit: float) -> optax.GradientTransformation:
+  """DINO's clipping: each parameter's gradient g alone is scaled by min(1, limit / (|g| + 1e-6))."""
+
+  def clip(g: Array) -> Array:
+    return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
+
+  return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
+
+
+def left_alone(
+  inner: optax.GradientTransformationExtraArgs, when: Callable[[Array], Array]
+) -> optax.GradientTransformationExtraArgs:
+  """Skips `inner` altogether while `when(step)`: no update, no decay, no moments, no count of steps."""
+
+  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
+    new_updates, new_state = inner.update(updates, state, params, **extra)
+    skip = when(extra["step"])
+    new_updates = jax.tree.map(lambda u: jnp.where(skip, 0.0, u), new_updates)
+    return new_updates, jax.tree.map(lambda old, new: jnp.where(skip, old, new), state, new_state)
+
+  return optax.GradientTransformationExtraArgs(inner.init, update)

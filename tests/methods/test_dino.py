@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.methods.dino import Dino, Memory
+from jaxssl.schedules import Horizon, ScheduleConfig
+from jaxssl.types import Batch, Outputs
+from tests.golden_files import cases, split
+
+(LOSSES,) = split("dino_loss", r"(adasim|dino)\d+")
+GOLDEN = cases("dino_loss")
+
+
+def outputs(logits) -> Outputs:
+  logits = jnp.asarray(logits, jnp.float32)
+  return Outputs(features=logits, projection=logits, prediction=logits)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_gradient_and_center(name):
+  case = GOLDEN[name]
+  horizon = Horizon(steps_per_epoch=1, epochs=int(case["epochs"]))
+  temperature = ScheduleConfig(
+    start=float(case["warmup_teacher_temp"]),
+    base=float(case["final_teacher_temp"]),
+    warmup_epochs=int(case["warmup_teacher_temp_epochs"]),
+    by_epoch=True,
+  ).resolve(horizon)
+  method = Dino(
+    momentum=ScheduleConfig().resolve(horizon),
+    teacher_temperature=temperature,
+    student_temperature=float(case["student_temp"]),
+    center_momentum=float(case["center_momentum"]),
+  )
+  np.testing.assert_allclose(temperature(np.arange(horizon.epochs)), case["teacher_temp_schedule"], rtol=1e-12)
+  memory = Memory(center=jnp.asarray(case["center_before"][0], jnp.float32))
+  value_and_gradient = jax.jit(
+    jax.value_and_grad(lambda s, t, memory, step: method.loss(outputs(s), outputs(t), memory, step)[0])
+  )
+  batch = Batch(index=jnp.arange(1), views={}, label=jnp.arange(1), mask=jnp.ones(1, bool))
+  assert len(case["loss"]) > 0
+  for i, (student, teacher) in enumerate(zip(case["student"], case["teacher"], strict=True)):
+    loss, gradient = value_and_gradient(jnp.asarray(student), jnp.asarray(teacher), memory, jnp.int32(case["epoch"][i]))
+    np.testing.assert_allclose(loss, case["loss"][i], rtol=1e-5)
+    np.testing.assert_allclose(gradient, case["grad_student"][i], atol=1e-4 * np.abs(case["grad_student"][i]).max())
+    memory = method.remember(memory, outputs(student), outputs(teacher), batch)
+    np.testing.assert_allclose(memory.center, case["center_after"][i], rtol=1e-5, atol=1e-6)

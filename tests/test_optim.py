@@ -1,0 +1,68 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxssl import optim
+from jaxssl.config import OptimConfig
+from jaxssl.schedules import Horizon, ScheduleConfig
+from jaxssl.types import UserError
+from tests.golden_files import cases, split, tensors
+
+SGD, ADAMW, DINO_SGD, LARS, CLIP = split("optim", r"sgd\d+", r"adamw\d+", r"dinosgd\d+", r"lars\d+", r"clip\d+")
+GOLDEN = cases("optim")
+
+
+@pytest.mark.parametrize("name", SGD + ADAMW + DINO_SGD + LARS)
+def test_matches_the_reference(name, monkeypatch):
+  case = GOLDEN[name]
+  trained = {str(n) for n, group in zip(case["names"], case["regularized"], strict=True) if group != 0}
+  rate, decay = (jnp.asarray(case[key], jnp.float32) for key in ("lr", "wd"))
+  # Learning rate and decay of the golden runs are free numbers, so they are put in where the schedules stand.
+  monkeypatch.setattr(optim, "learning_rate", lambda *_: lambda step: rate[step])
+  monkeypatch.setattr(ScheduleConfig, "resolve", lambda *_: lambda step: decay[step])
+  steps_per_epoch = int((case["epoch"] == case["epoch"][0]).sum())
+  config = OptimConfig(
+    name="sgd" if "sgd" in name else "adamw" if "adamw" in name else "lars",
+    decay="all" if (case["regularized"] >= 0).all() and name in SGD else "matrices",
+    clip=float(case["clip"]),
+    freeze_last_layer_epochs=int(case["freeze_last_layer"]),
+  )
+  optimizer = optim.build(config, Horizon(steps_per_epoch=steps_per_epoch, epochs=100), batch_size=1)
+  params = {n: jnp.asarray(v) for n, v in tensors(case, "init").items() if n in trained}
+  gradients = {n: v for n, v in tensors(case, "grad").items() if n in trained}
+  expected = {n: v for n, v in tensors(case, "after").items() if n in trained}
+  assert params.keys() == gradients.keys() == expected.keys() and params
+  state = optimizer.init(params)
+  update = jax.jit(optimizer.update)
+  for step in range(len(rate)):
+    gradient = {n: jnp.asarray(g[step]) for n, g in gradients.items()}
+    updates, state = update(gradient, state, params, step=jnp.int32(step))
+    params = optax.apply_updates(params, updates)
+    for n, value in params.items():
+      want = expected[n][step]
+      tolerance = 1e-3 if "adamw" in name else 1e-5
+      np.testing.assert_allclose(value, want, rtol=tolerance, atol=1e-5 * np.abs(want).max() + 1e-7, err_msg=f"{n} step {step}")
+
+
+@pytest.mark.parametrize("name", CLIP)
+def test_clipping(name):
+  case = GOLDEN[name]
+  clip = optim.clip_each(float(case["clip"]))
+  count = sum(key.startswith("grad") and key[4:].isdigit() for key in case)
+  assert count > 0
+  for i in range(count):
+    clipped, _ = clip.update([jnp.asarray(case[f"grad{i}"])], optax.EmptyState(), None)
+    np.testing.assert_allclose(clipped[0], case[f"used{i}"], rtol=1e-5, atol=1e-7)
+
+
+def test_learning_rate_grows_with_the_batch():
+  horizon = Horizon(steps_per_epoch=10, epochs=2)
+  config = OptimConfig(lr=0.1, reference_batch=256, schedule=ScheduleConfig())
+  assert float(optim.learning_rate(config, horizon, 512)(jnp.int32(0))) == pytest.approx(0.2)
+
+
+def test_learning_rate_must_be_positive():
+  with pytest.raises(UserError, match=r"optim\.lr=-1\.0"):
+    optim.learning_rate(OptimConfig(lr=-1.0), Horizon(steps_per_epoch=10, epochs=20), 256)
