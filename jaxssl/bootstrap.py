@@ -68,34 +68,30 @@ class Bootstrap:
     own = ids[:, 0] == jnp.arange(ids.shape[0], dtype=jnp.int32)
     return ids, probabilities, own if self.config.policy == "adaptive" else ids[:, 0] >= 0
 
-  def partners(self, neighbors: Neighbors, key: Array, epoch: Array) -> tuple[Neighbors, dict[str, Array]]:
+  def partners(self, neighbors: Neighbors, key: Array, epoch: Array) -> Neighbors:
     """Decides the partners of an epoch at its start, and opens its place in the window.
 
-    Everyone is its own partner until `window` epochs have voted. Returns the memory and figures (float32 scalars):
-    `share_trusted`, and `share_bootstrapped` whose partner is another picture.
+    Everyone is its own partner until `window` epochs have voted.
     """
     rows, window, _ = neighbors.ids.shape
-    self_ids = jnp.arange(rows, dtype=jnp.int32)
+    own = jnp.arange(rows, dtype=jnp.int32)
 
     def draw() -> tuple[Array, Array]:
       ids, probabilities, trusted = self.candidates(neighbors)
       place = jax.random.categorical(jax.random.fold_in(key, epoch), jnp.log(probabilities), axis=-1)
       drawn = jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
-      return jnp.where(trusted, drawn, self_ids), trusted
+      return jnp.where(trusted, drawn, own), jnp.sum(trusted) / self.num_images
 
-    partners, trusted = jax.lax.cond(epoch >= window, draw, lambda: (self_ids, jnp.zeros(rows, bool)))
-    slot = epoch % window
-    last = (epoch - 1) % window if self.config.reference else None  # as released, an image not visited repeats its last list
-    blank = (neighbors.ids[:, last], neighbors.similarities[:, last]) if last is not None else (-1, 0)
-    after = Neighbors(
-      bank=neighbors.bank,
-      ids=neighbors.ids.at[:, slot].set(blank[0]),
-      similarities=neighbors.similarities.at[:, slot].set(blank[1]),
+    partners, trusted = jax.lax.cond(epoch >= window, draw, lambda: (own, jnp.float32(0)))
+    slot = jnp.asarray(epoch % window, jnp.int32)
+    ids, similarities = jnp.int32(-1), jnp.zeros((), neighbors.similarities.dtype)
+    if self.config.reference:  # as released, an image that is not visited repeats its last list
+      ids, similarities = neighbors.ids[:, neighbors.slot], neighbors.similarities[:, neighbors.slot]
+    return dataclasses.replace(
+      neighbors,
+      ids=neighbors.ids.at[:, slot].set(ids),
+      similarities=neighbors.similarities.at[:, slot].set(similarities),
       partners=partners,
-      slot=jnp.asarray(slot, jnp.int32),
+      trusted=trusted,
+      slot=slot,
     )
-    figures = {
-      "share_trusted": jnp.sum(trusted) / self.num_images,
-      "share_bootstrapped": jnp.sum(partners != self_ids) / self.num_images,
-    }
-    return after, figures

@@ -1,5 +1,6 @@
 """What a run remembers of every image: the neighbour bank and the votes of past epochs, split by rows over the devices."""
 
+import dataclasses
 import functools
 
 import jax
@@ -19,6 +20,7 @@ class Neighbors:
   ids: Array  # int32 [n, w, k], the window of past nearest neighbours; -1 where empty
   similarities: Array  # [n, w, k], float16 or float32
   partners: Array  # int32 [n], whose picture gives the other view in this epoch
+  trusted: Array  # float32, share of the images whose neighbours were trusted at this epoch's start
   slot: Array  # int32, the place in the window that this epoch writes
 
 
@@ -29,6 +31,7 @@ def empty(rows: int, features: int, window: int, k: int, dtype: str, no_neighbor
     ids=jnp.full((rows, window, k), no_neighbor, jnp.int32),
     similarities=jnp.zeros((rows, window, k), "float32" if dtype == "float32" else "float16"),
     partners=jnp.arange(rows, dtype=jnp.int32),
+    trusted=jnp.float32(0),
     slot=jnp.int32(0),
   )
 
@@ -72,7 +75,7 @@ def visit(mesh: Mesh, memory: Neighbors, index: Array, features: Array, usable: 
   write = jax.shard_map(local, mesh=mesh, in_specs=(ROWS, ROWS, ROWS, EVERYWHERE), out_specs=ROWS, check_vma=False)
   new = (index, memory.slot, features, ids, similarities)
   bank, window_ids, window = write(memory.bank, memory.ids, memory.similarities, new)
-  return Neighbors(bank=bank, ids=window_ids, similarities=window, partners=memory.partners, slot=memory.slot)
+  return dataclasses.replace(memory, bank=bank, ids=window_ids, similarities=window)
 
 
 def count_votes(mesh: Mesh, memory: Neighbors, block: int = 4096) -> tuple[Array, Array]:

@@ -1,8 +1,7 @@
 """One training step, the same for every method: views, passes, gradient, update, average, remember."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
 from jaxssl.methods.base import Dims, Method
 from jaxssl.models.network import Network
-from jaxssl.parallel import state_shardings
 from jaxssl.types import Array, Batch, Logs, Outputs, PyTree, TrainState, Variables, struct
 from jaxssl.views import recipes
 
@@ -39,18 +37,14 @@ class Trainer:
   optimizer: optax.GradientTransformationExtraArgs
   mesh: Mesh
 
-  def init(self, image_channels: int) -> TrainState:
-    """Makes the state before the first step, sharded, from the config's seed alone."""
-    shapes = jax.eval_shape(self._init, image_channels)
-    return jax.jit(self._init, static_argnums=0, out_shardings=state_shardings(shapes, self.mesh))(image_channels)
-
-  def _init(self, image_channels: int) -> TrainState:
+  def init(self, channels: int) -> TrainState:
+    """Makes the state before the first step, for pictures of so many channels, from the config's seed alone."""
     passes, views = self.method.passes, self.config.views
     weights_key, memory_key, views_key = jax.random.split(jax.random.key(self.config.train.seed), 3)
     size = views[passes.online[0]].size
-    online = self.network.init(weights_key, (size, size, image_channels))
+    online = self.network.init(weights_key, (size, size, channels))
     example = jax.eval_shape(
-      lambda: self.network.apply(online, [jnp.zeros((2, 1, size, size, image_channels))], joint=passes.joint, key=views_key)[0]
+      lambda: self.network.apply(online, [jnp.zeros((2, 1, size, size, channels))], joint=passes.joint, key=views_key)[0]
     )
     dims = Dims(
       features=example.features.shape[-1],
@@ -115,7 +109,7 @@ class Trainer:
       neighbors=self.bootstrap.remember(state.neighbors, batch.index, seen.features),
       opt_state=opt_state,
     )
-    return after, {"loss": loss, "gradient_norm": optax.global_norm(gradient), **logs}
+    return after, {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **logs}
 
   def _average(self, teacher: Variables, online: Variables, step: Array) -> Variables:
     """Moves the teacher's parameters towards the online network's; its batch statistics are its own."""

@@ -42,7 +42,7 @@ class Dino:
     """Takes the cross-entropy of every online view against every other view of the teacher (DINO, eq. 3)."""
     assert teacher is not None
     temperature = self.teacher_temperature(step)
-    targets = jax.lax.stop_gradient(jax.nn.softmax((teacher.prediction - memory.center) / temperature, axis=-1))
+    targets = jax.lax.stop_gradient(jax.nn.softmax((teacher.prediction - memory.center[None, None]) / temperature, axis=-1))
     loss = cross_view_entropy(targets, online.prediction / self.student_temperature)
     return loss, {"teacher_entropy": entropy(targets)}
 

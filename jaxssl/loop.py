@@ -1,0 +1,215 @@
+"""A run from its first step to its results: epochs, measurements, saves, and a way back after every interruption."""
+
+import dataclasses
+import json
+import logging
+import math
+import pathlib
+import signal
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+import jax
+
+from jaxssl import logging as runlog
+from jaxssl import results
+from jaxssl.checkpoint import Checkpoints
+from jaxssl.config import Config
+from jaxssl.data.sources import Arrays
+from jaxssl.evals.measure import Measure
+from jaxssl.run import Run
+from jaxssl.types import Logs, TrainState, UserError
+
+LOG = logging.getLogger("jaxssl")
+
+
+class Diverged(Exception):
+  """The loss is no finite number any more."""
+
+
+def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -> int:
+  """Trains in `workdir`, or goes on there. Returns the exit code: 0 done, or saved on a signal; 1 the loss diverged."""
+  claim(workdir, config)
+  runlog.start(workdir)
+  began = time.monotonic()
+  run = Run(config, workdir, arrays)
+  measure = Measure(run)
+  checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)
+  restored = checkpoints.restore(run.state_shapes)
+  state, step = restored or (run.init(), 0)
+  LOG.info("%s%s", describe(run), f"; resumes at step {step}" if restored else "")
+  metrics = runlog.Metrics(workdir, step)
+  with StopSignal() as stop:
+    try:
+      if not any(line["step"] == 0 for line in runlog.read(workdir / "metrics.jsonl")):
+        metrics.write(0, 0, measure.baselines(state.online if step == 0 else run.init().online))
+      state = epochs(run, state, step, checkpoints, metrics, measure, stop)
+    except Diverged as error:
+      LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
+      return 1
+    finally:
+      checkpoints.close()
+      metrics.close()
+  done = int(state.step)
+  if done < run.horizon.steps:
+    LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
+  else:
+    report(run, measure, workdir, seconds=time.monotonic() - began)
+  return 0
+
+
+def epochs(
+  run: Run,
+  state: TrainState,
+  step: int,
+  checkpoints: Checkpoints,
+  metrics: runlog.Metrics,
+  measure: Measure,
+  stop: "StopSignal",
+) -> TrainState:
+  """Trains from `step` to the end of the run, or until asked to stop; what it returns is saved."""
+  config, length = run.config.train, run.horizon
+  ledger = Ledger(run, metrics, step)
+
+  def save() -> None:
+    ledger.settle()  # a state whose loss is not finite is never saved
+    checkpoints.save(step, state)
+
+  with jax.transfer_guard("disallow"):
+    for epoch in range(step // length.steps_per_epoch, length.epochs):
+      first = step - epoch * length.steps_per_epoch
+      if first == 0:
+        state = run.open_epoch(state, epoch)
+      batches = run.rows(state, epoch, first)
+      asked_at = time.monotonic()
+      for rows in batches:
+        waited = time.monotonic() - asked_at
+        state, logs = run.step(state, rows)
+        step += 1
+        ledger.note(step, logs, waited)
+        if stop.asked or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
+          save()
+        if stop.asked:
+          return state
+        asked_at = time.monotonic()
+      ledger.settle()
+      last = epoch + 1 == length.epochs
+      with jax.transfer_guard("allow"):
+        if last or (epoch + 1) % run.config.evals.every == 0:
+          metrics.write(step, epoch, measure.now(state))
+        else:
+          metrics.write(step, epoch, measure.neighbors(state))
+      if last or (epoch + 1) % config.checkpoint_every == 0:
+        save()
+      ledger.progress.pause()
+  ledger.progress.close()
+  return state
+
+
+class Ledger:
+  """Reads each step's figures after the next step was dispatched, so that the host never waits for the device."""
+
+  def __init__(self, run: Run, metrics: runlog.Metrics, step: int):
+    self._run, self._metrics = run, metrics
+    self._pending: tuple[int, Logs, float] | None = None
+    self.progress = runlog.Progress(run.horizon.steps, step, run.config.train.batch_size)
+
+  def note(self, step: int, logs: Logs, waited: float) -> None:
+    """Takes the figures of a step that was dispatched, and reads those of the one before."""
+    self.settle()
+    self._pending = (step, logs, waited)
+
+  def settle(self) -> None:
+    """Reads what is pending; raises Diverged when a loss is not finite."""
+    if self._pending is None:
+      return
+    step, logs, waited = self._pending
+    self._pending = None
+    values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
+    epoch = (step - 1) // self._run.horizon.steps_per_epoch
+    if not math.isfinite(values["loss"]):
+      raise Diverged(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")
+    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], waited)
+    if step % self._run.config.train.log_every == 0 or step == self._run.horizon.steps:
+      self._metrics.write(step, epoch, {**values, **speed})
+
+
+class StopSignal:
+  """Notes SIGTERM and SIGINT, so that the run saves and leaves; a second one ends it at once."""
+
+  def __enter__(self) -> "StopSignal":
+    self.asked = False
+    self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+    return self
+
+  def _note(self, number: int, frame: FrameType | None) -> None:
+    self.asked = True
+    signal.signal(number, self._before[number])
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def claim(workdir: pathlib.Path, config: Config) -> None:
+  """Writes config.json, or raises UserError when the workdir holds a run of another config, naming the differing fields."""
+  mine = json.loads(json.dumps(dataclasses.asdict(config)))
+  path = workdir / "config.json"
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+      other = json.loads(path.read_text())
+      differing = differences(other, mine)
+      if differing:
+        listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
+        raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
+    else:
+      path.write_text(json.dumps(mine, indent=2) + "\n")
+  except OSError as error:
+    raise UserError(f"--workdir {workdir} cannot be written: {error.strerror}") from error
+
+
+def differences(theirs: Mapping, ours: Mapping, where: str = "") -> list[tuple[str, object, object]]:
+  """Lists the fields in which two configs differ: (name, value there, value here)."""
+  found = []
+  for name in sorted({*theirs, *ours}):
+    a, b = theirs.get(name), ours.get(name)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+      found += differences(a, b, f"{where}{name}.")
+    elif a != b:
+      found.append((where + name, a, b))
+  return found
+
+
+def describe(run: Run) -> str:
+  """Says in one line what is trained, where and for how long."""
+  c, devices = run.config, jax.devices()
+  weights = sum(x.size for x in jax.tree.leaves(run.state_shapes.online.params))
+  return (
+    f"{c.method['name']}, bootstrap {c.bootstrap.policy}: {c.model.name} with heads, {weights / 1e6:.2f} M weights; "
+    f"{len(run.train.source)} pictures of {run.train.source.name}, {run.horizon.epochs} epochs of "
+    f"{run.horizon.steps_per_epoch} steps of {c.train.batch_size}; {len(devices)} x {devices[0].device_kind}"
+  )
+
+
+def report(run: Run, measure: Measure, workdir: pathlib.Path, seconds: float) -> None:
+  """Writes results.json from the first and last lines of the metrics, and tells what training bought."""
+  lines = runlog.read(workdir / "metrics.jsonl")
+  final = next(line for line in reversed(lines) if "effective_rank" in line)
+  first = next((line for line in lines if line["step"] == 0), {})
+  values = {name: value for name, value in {**first, **final}.items() if name not in ("step", "epoch")}
+  measurements = [{"name": name, "value": value, "protocol": measure.protocol(name)} for name, value in values.items()]
+  bad = run.train.source.bad_count + (run.test.source.bad_count if run.test else 0)
+  results.write(
+    workdir / "results.json", measurements, step=final["step"], epochs=run.horizon.epochs, bad_pictures=bad,
+    seconds_since_start=round(seconds, 1), config=str(workdir / "config.json"),
+  )  # fmt: skip
+  for name in sorted(n for n in final if n.startswith(("knn", "effective_rank"))):
+    beside = ", ".join(
+      f"{of.replace('_', ' ')} {first[f'{of}/{name}']:.2f}" for of in ("raw_pixels", "untrained") if f"{of}/{name}" in first
+    )
+    LOG.info("%s %.2f%s", name, final[name], f" ({beside})" if beside else "")
+  if bad:
+    LOG.info("%d pictures could not be read; see %s", bad, workdir / "bad_files.txt")
+  LOG.info("done in %.0f s; everything is in %s", seconds, workdir)

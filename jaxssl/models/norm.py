@@ -1,0 +1,58 @@
+"""Batch normalisation as torch does it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxssl.types import Array, UserError
+
+EPSILON = 1e-5
+NEWEST = 0.1  # weight of the newest batch in the running statistics
+
+
+class BatchNorm(nn.Module):
+  """Normalises over all axes but the last, with torch's semantics; statistics in float32.
+
+  The batch is normalised by its biased variance, but the unbiased one enters the running variance, so that networks move
+  between torch and here without a change of their outputs (flax keeps the biased one). Under jit a batch split over devices
+  is one batch. With `groups` > 1 each run of rows/groups neighbouring rows has its own statistics, and the running ones take
+  the mean over the groups. Raises UserError when `groups` does not divide the rows, or leaves one value a channel.
+  """
+
+  affine: bool = True  # with a scale and a bias
+  groups: int = 1
+  dtype: jax.typing.DTypeLike = jnp.float32  # of the result
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """Normalises x [b, ..., c] by its own statistics when training, else by the running ones."""
+    rows, channels = x.shape[0], x.shape[-1]
+    running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+    running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+    groups = self.groups if train else 1
+    if rows % groups:
+      raise UserError(f"model.bn_groups={groups} does not divide a pass of {rows} rows: choose a divisor")
+    y = x.astype(jnp.float32).reshape(groups, rows // groups, *x.shape[1:])
+
+    def wide(value: Array) -> Array:
+      return value.reshape((1,) * x.ndim + (channels,))
+
+    if train:
+      count = y.size // channels // groups
+      if count < 2:
+        raise UserError(f"train.batch_size: batch statistics need two values a channel, got {count} of {x.shape}: enlarge it")
+      axes = tuple(range(1, x.ndim))
+      mean = y.mean(axes, keepdims=True)
+      # Two passes: the mean of squares less the squared mean loses digits where the mean is large.
+      var = jnp.square(y - mean).mean(axes, keepdims=True)
+      unbiased = var * (count / (count - 1))
+      running_mean.value = (1 - NEWEST) * running_mean.value + NEWEST * mean.reshape(groups, channels).mean(0)
+      running_var.value = (1 - NEWEST) * running_var.value + NEWEST * unbiased.reshape(groups, channels).mean(0)
+    else:
+      mean, var = wide(running_mean.value), wide(running_var.value)
+    y = (y - mean) * jax.lax.rsqrt(var + EPSILON)
+    if self.affine:
+      scale = self.param("scale", nn.initializers.ones, (channels,))
+      bias = self.param("bias", nn.initializers.zeros, (channels,))
+      y = y * wide(scale) + wide(bias)
+    return y.reshape(x.shape).astype(self.dtype)

@@ -1,0 +1,129 @@
+"""The parts of one run put together: pictures, network, method, optimiser, and the compiled functions that train."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from jaxssl import methods, optim, parallel
+from jaxssl.bootstrap import Bootstrap
+from jaxssl.config import Config
+from jaxssl.data import pipeline, plan, sources
+from jaxssl.data.guard import Guard
+from jaxssl.methods.base import Method
+from jaxssl.models import network
+from jaxssl.schedules import Horizon
+from jaxssl.step import Rows, Trainer
+from jaxssl.types import Array, Logs, TrainState, UserError
+from jaxssl.views import recipes
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """The pictures of one split; `store`: all of them on the devices, uint8 [n, h, w, c], where data.placement=device."""
+
+  source: Guard
+  store: Array | None
+
+
+class Run:
+  """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained."""
+
+  def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None):
+    self.config, self.mesh = config, parallel.make_mesh()
+    train, test = sources.open_sources(config.data, config.train.seed, arrays, workdir)
+    self.channels = config.data.channels
+    num_images, batch_size = len(train), config.train.batch_size
+    plan.epoch_plan(0, 0, num_images, batch_size)  # raises where not even one batch can be filled
+    for field, size in (("train.batch_size", batch_size), ("evals.batch_size", config.evals.batch_size)):
+      if size % self.mesh.size:
+        raise UserError(f"{field}={size} is not allowed; it is a multiple of the number of devices, {self.mesh.size}")
+    self.horizon = Horizon(steps_per_epoch=num_images // batch_size, epochs=config.train.epochs)
+    method = methods.build(config.method, self.horizon)
+    check_views(config, method)
+    self.trainer = Trainer(
+      config=config,
+      network=network.build(config.model, config.train.precision, config.views[method.passes.online[0]].size),
+      method=method,
+      bootstrap=Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images),
+      optimizer=optim.build(config.optim, self.horizon, batch_size),
+      mesh=self.mesh,
+    )
+    self.train, self.test = self._split(train), self._split(test) if test is not None else None
+
+  def _split(self, source: Guard) -> Split:
+    if self.config.data.placement == "host":
+      return Split(source, None)
+    pictures = pipeline.resident(source, self.config.data.store_size, self.config.data.workers)
+    recipes.check(self.config.views, pictures.shape[1:3])
+    return Split(source, parallel.everywhere(self.mesh, pictures))
+
+  @functools.cached_property
+  def state_shapes(self) -> TrainState:
+    """Shapes, types and shardings of the state."""
+    shapes = jax.eval_shape(lambda: self.trainer.init(self.channels))
+    shardings = parallel.state_shardings(shapes, self.mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+  @functools.cached_property
+  def _shardings(self) -> TrainState:
+    return parallel.state_shardings(self.state_shapes, self.mesh)
+
+  def init(self) -> TrainState:
+    """Makes the state before the first step, from the seed alone."""
+    return jax.jit(lambda: self.trainer.init(self.channels), out_shardings=self._shardings)()
+
+  @functools.cached_property
+  def _step(self):  # noqa: ANN202
+    return jax.jit(self.trainer.step, donate_argnums=0, out_shardings=(self._shardings, None))
+
+  def step(self, state: TrainState, rows: Rows) -> tuple[TrainState, Logs]:
+    """Trains on one batch; the state given is used up."""
+    return self._step(state, rows, self.train.store)
+
+  @functools.cached_property
+  def _open_epoch(self):  # noqa: ANN202
+    def draw(state: TrainState, epoch: Array) -> TrainState:
+      key = jax.random.key(self.config.train.seed + 2)
+      return dataclasses.replace(state, neighbors=self.trainer.bootstrap.partners(state.neighbors, key, epoch))
+
+    return jax.jit(draw, donate_argnums=0, out_shardings=self._shardings)
+
+  def open_epoch(self, state: TrainState, epoch: int) -> TrainState:
+    """Draws the partners of an epoch at its start; the state given is used up."""
+    if state.neighbors is None:
+      return state
+    return self._open_epoch(state, parallel.everywhere(self.mesh, np.int32(epoch)))
+
+  def rows(self, state: TrainState, epoch: int, first: int) -> Iterator[Rows]:
+    """Gives an epoch's batches from its step `first` on, on the devices."""
+    config, source = self.config, self.train.source
+    partners = None
+    if state.neighbors is not None:
+      partners = np.asarray(jax.device_get(state.neighbors.partners))[: len(source)]
+    index, partner = plan.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
+    if self.train.store is not None:
+      batches = ((i, p, None) for i, p in zip(index[first:], partner[first:], strict=True))
+    else:
+      batches = pipeline.host_batches(
+        source, index, partner, config.views, config.train.seed, epoch, first, config.data.workers
+      )
+    labels = source.labels
+    for i, p, crops in batches:
+      label = np.full(len(i), -1, np.int32) if labels is None else labels[i]
+      yield parallel.global_rows(self.mesh, Rows(index=i, partner=p, label=label, crops=crops))
+
+
+def check_views(config: Config, method: Method) -> None:
+  """Raises UserError unless the config makes the view groups that the method's networks see, and no other."""
+  passes = method.passes
+  recipes.check(config.views, None)
+  missing = sorted({*passes.online, *passes.teacher} - set(config.views))
+  if missing:
+    raise UserError(f"views.{missing[0]} is missing; method.name={config.method['name']} sees {', '.join(passes.online)}")
+  unused = sorted(set(config.views) - {*passes.online, *passes.teacher, *passes.optional})
+  if unused:
+    raise UserError(f"views.{unused[0]} is given, but method.name={config.method['name']} takes no such views")

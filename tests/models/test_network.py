@@ -1,0 +1,219 @@
+"""Networks: how views pass through encoder and heads, and what configs make."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding
+
+from jaxssl.config import HeadConfig, ModelConfig
+from jaxssl.models.heads import DinoHead, Mlp
+from jaxssl.models.network import Network, build
+from jaxssl.models.norm import BatchNorm
+from jaxssl.models.resnet import ResNet
+from jaxssl.models.vit import ViT
+from jaxssl.parallel import ROWS, make_mesh
+from jaxssl.types import UserError, Variables
+
+MLP = HeadConfig(name="mlp", hidden=12, out=6, layers=2)
+DINO = HeadConfig(name="dino", hidden=12, out=10, layers=2, bottleneck=4, bn=False)
+
+
+def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
+  """A network of one block or two, with heads."""
+  kind = jnp.dtype(dtype)
+  if name == "resnet":
+    encoder = ResNet(bottleneck=False, stages=(1,), channels=4, stem="cifar", dtype=kind)
+    return Network(encoder, Mlp(6, 5, 2, bias=False, dtype=kind), Mlp(6, 5, 2, bias=False, dtype=kind))
+  encoder = ViT(dim=12, depth=2 if drop_path else 1, heads=2, patch=8, image_size=16, drop_path=drop_path, dtype=kind)
+  return Network(encoder, DinoHead(hidden=12, bottleneck=4, out=10, layers=2, dtype=kind))
+
+
+class Plain(nn.Module):
+  """A small encoder from elsewhere, without batch statistics."""
+
+  @nn.compact
+  def __call__(self, x, train):
+    return jnp.tanh(nn.Dense(5, name="only")(x.mean((1, 2)).astype(jnp.bfloat16)))
+
+
+class Normed(nn.Module):
+  @nn.compact
+  def __call__(self, x, train):
+    return BatchNorm(affine=False, name="bn")(x.mean((1, 2)), train=train)
+
+
+def groups_of(*shapes):
+  """Random groups of views."""
+  random = np.random.default_rng(0)
+  return [jnp.asarray(random.standard_normal(shape, np.float32)) for shape in shapes]
+
+
+@functools.cache
+def start(network: Network, channels: int) -> Variables:
+  key = jax.random.key(0, impl="rbg")  # compiles in a fifth of the time
+  return jax.jit(lambda: network.init(key, (16, 16, channels)))()
+
+
+@functools.cache
+def compiled(network: Network, joint: bool):
+  return jax.jit(lambda variables, groups, key: network.apply(variables, groups, joint=joint, key=key))
+
+
+def run(network, groups, joint, key=None, variables=None):
+  """Variables, outputs and new statistics."""
+  variables = variables or start(network, groups[0].shape[-1])
+  return variables, *compiled(network, joint)(variables, groups, key)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_outputs_come_in_group_order(joint):
+  """Every view's output is that of the view alone; an encoder from elsewhere plugs in, its half precision stays inside."""
+  groups = groups_of((4, 2, 8, 8, 3), (4, 3, 6, 6, 3))
+  network = Network(Plain(), Mlp(7, 6, 2, bn=False), Mlp(7, 3, 1))
+  variables, outputs, stats = run(network, groups, joint)
+  assert stats == variables.stats == {}
+  assert {o.dtype for o in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
+  assert (outputs.features.shape, outputs.projection.shape, outputs.prediction.shape) == ((5, 4, 5), (5, 4, 6), (5, 4, 3))
+  views = [group[:, v] for group in groups for v in range(group.shape[1])]
+  for i, view in enumerate(views):
+    np.testing.assert_allclose(outputs.features[i], network.encode(variables, view), atol=1e-6)
+    z = network.projector.apply({"params": variables.params["projector"]}, outputs.features[i], train=False)
+    p = network.predictor.apply({"params": variables.params["predictor"]}, outputs.projection[i], train=False)
+    np.testing.assert_allclose(outputs.projection[i], z, atol=1e-6)
+    np.testing.assert_allclose(outputs.prediction[i], p, atol=1e-6)
+
+
+def test_missing_heads_pass_on_what_they_get():
+  groups = groups_of((4, 2, 8, 8, 3))
+  _, outputs, _ = run(Network(Plain()), groups, False)
+  np.testing.assert_array_equal(outputs.prediction, outputs.features)
+  variables, outputs, _ = run(Network(Plain(), projector=Mlp(7, 6, 1)), groups, False)
+  assert set(variables.params) == {"encoder", "projector"}
+  np.testing.assert_array_equal(outputs.prediction, outputs.projection)
+
+
+def test_separate_passes_share_no_statistics():
+  (group,) = groups_of((6, 3, 4, 4, 5))
+  group = group * jnp.array([1.0, 3.0, 0.2]).reshape(1, 3, 1, 1, 1) + jnp.array([0.0, 1.0, 5.0]).reshape(1, 3, 1, 1, 1)
+  variables, outputs, stats = run(Network(Normed()), [group], joint=False)
+  np.testing.assert_allclose(outputs.features.mean(1), 0, atol=1e-4)
+  mean, var = np.zeros(5), np.ones(5)
+  for view in np.asarray(group.mean((2, 3))).transpose(1, 0, 2):  # the running statistics go from pass to pass
+    mean, var = 0.9 * mean + 0.1 * view.mean(0), 0.9 * var + 0.1 * view.var(0, ddof=1)
+  np.testing.assert_allclose(stats["encoder"]["bn"]["mean"], mean, rtol=1e-4)
+  np.testing.assert_allclose(stats["encoder"]["bn"]["var"], var, rtol=1e-4)
+  jax.tree.map(np.testing.assert_array_equal, variables.stats, {"encoder": {"bn": {"mean": np.zeros(5), "var": np.ones(5)}}})
+
+
+def test_joint_passes_share_statistics():
+  """The encoder's within a group, the heads' over all views."""
+  first, second = groups_of((6, 2, 4, 4, 5), (6, 3, 4, 4, 5))
+  groups = [first, 9 + second]
+  _, outputs, _ = run(Network(Normed()), groups, joint=True)
+  for group in (outputs.features[:2], outputs.features[2:]):
+    np.testing.assert_allclose(group.mean((0, 1)), 0, atol=1e-4)
+    assert np.abs(group.mean(1)).max() > 0.01
+  _, outputs, _ = run(Network(Plain(), Mlp(4, 4, 1, last_bn="plain")), groups, joint=True)
+  np.testing.assert_allclose(outputs.projection.mean((0, 1)), 0, atol=1e-4)
+  assert np.abs(outputs.projection[:2].mean((0, 1))).max() > 0.1
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_gradient_reaches_every_weight(name, joint):
+  network, groups = tiny(name), groups_of((4, 1, 16, 16, 3), (4, 1, 8, 8, 3))
+  variables = start(network, 3)
+
+  def objective(params):
+    outputs, stats = network.apply(Variables(params=params, stats=variables.stats), groups, joint=joint, key=None)
+    return jnp.sum(outputs.prediction * np.random.default_rng(1).standard_normal(outputs.prediction.shape)), stats
+
+  grads, stats = jax.jit(jax.grad(objective, has_aux=True))(variables.params)
+  assert all(jnp.isfinite(g).all() and jnp.any(g != 0) for g in jax.tree.leaves(grads))
+  assert jax.tree.map(jnp.shape, stats) == jax.tree.map(jnp.shape, variables.stats)
+  changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), stats, variables.stats)
+  assert all(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_bfloat16_is_near_float32(name):
+  groups = groups_of((8, 2, 16, 16, 3))
+  variables, full, _ = run(tiny(name), groups, False)
+  network = tiny(name, "bfloat16")
+  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), (16, 16, 3)))
+  assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+  _, half, stats = run(network, groups, False, variables=variables)
+  assert {leaf.dtype for leaf in jax.tree.leaves((half, stats))} <= {jnp.dtype("float32")}
+  for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
+    relative = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
+    assert 1e-5 < relative < 0.05  # not the same computation, and not another network
+
+
+def test_each_pass_draws_its_own_paths():
+  (group,) = groups_of((16, 1, 8, 8, 3))
+  twice = jnp.concatenate([group, group], axis=1)
+  network = tiny("vit", drop_path=0.5)
+  variables, still, _ = run(network, [twice], False)
+  np.testing.assert_array_equal(still.features[0], still.features[1])
+  for joint in (False, True):
+    _, drawn, _ = run(network, [twice], joint, jax.random.key(3), variables)
+    _, again, _ = run(network, [twice], joint, jax.random.key(3), variables)
+    _, other, _ = run(network, [twice], joint, jax.random.key(4), variables)
+    np.testing.assert_array_equal(drawn.features, again.features)
+    assert jnp.any(drawn.features[0] != drawn.features[1])
+    assert jnp.any(drawn.features != other.features)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_rows_stay_on_their_devices(name, joint):
+  """Eight devices give what one gives, and no pass gathers the batch."""
+  network, groups = tiny(name), groups_of((8, 2, 16, 16, 3), (8, 1, 8, 8, 3))
+  variables, outputs, stats = run(network, groups, joint)
+  split = jax.device_put(groups, NamedSharding(make_mesh(), ROWS))
+  step = compiled(network, joint).lower(variables, split, None).compile()
+  for a, b in zip(jax.tree.leaves(step(variables, split, None)), jax.tree.leaves((outputs, stats)), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-4)
+  for word in ("all-gather", "all-to-all", "collective-permute"):
+    assert word not in step.as_text()
+
+
+def test_config_reaches_the_modules():
+  network = build(ModelConfig(name="resnet50", width=0.5, bn_groups=2, stem="cifar_pad"), "bfloat16", 32)
+  assert (network.encoder.channels, network.encoder.bn_groups, network.encoder.stem) == (32, 2, "cifar_pad")
+  assert network.encoder.bottleneck and network.encoder.dtype == jnp.bfloat16
+  head = HeadConfig(name="mlp", hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
+  network = build(ModelConfig(projector=head), "float32", 32)
+  assert network.projector == Mlp(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
+  assert network.predictor is None
+  head = HeadConfig(name="dino", hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
+  config = ModelConfig(name="vit_b", patch=4, drop_path=0.1, position_offset=0.1, projector=head)
+  network = build(config, "float32", 32)
+  assert network.projector == DinoHead(hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
+  vit = network.encoder
+  assert (vit.dim, vit.heads, vit.depth, vit.patch, vit.image_size) == (768, 12, 12, 4, 32)
+  assert (vit.drop_path, vit.position_offset) == (0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+  "field, config",
+  [
+    ("model.width=0.01", ModelConfig(width=0.01)),
+    ("model.bn_groups=0", ModelConfig(bn_groups=0)),
+    ("model.patch=5 .* 32", ModelConfig(name="vit_s", patch=5)),
+    ("model.patch=0", ModelConfig(name="vit_s", patch=0)),
+    ("model.depth=-1", ModelConfig(name="vit_s", depth=-1)),
+    ("model.drop_path=1.0", ModelConfig(name="vit_s", drop_path=1.0)),
+    ("model.position_offset=-0.1", ModelConfig(name="vit_s", position_offset=-0.1)),
+    ("model.predictor.name=dino", ModelConfig(predictor=DINO)),
+    ("model.projector.layers=0", ModelConfig(projector=HeadConfig(name="mlp", layers=0))),
+    ("model.predictor.out=-1", ModelConfig(predictor=HeadConfig(name="mlp", out=-1))),
+  ],
+)
+def test_values_that_make_no_network(field, config):
+  with pytest.raises(UserError, match=field):
+    build(config, "float32", 32)

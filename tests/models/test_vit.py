@@ -1,0 +1,149 @@
+"""ViTs against DINO's, and drop-path."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.models.network import Network
+from jaxssl.models.vit import Block, ViT, positions
+from jaxssl.types import UserError
+from tests.golden_files import cases, split, tensors
+from tests.models.compare import near
+from tests.torch_weights import join, to_variables
+
+VITS = cases("backbones_vit")
+(WEIGHTS,), INPUTS, MULTICROPS = split("backbones_vit", r"vit", r"vit_in\d+", r"multicrop\d*")
+GIVEN = to_variables(tensors(VITS[WEIGHTS], "w"))
+
+
+def golden_vit() -> ViT:
+  case = VITS[WEIGHTS]
+  return ViT(
+    dim=int(case["embed_dim"]),
+    depth=int(case["depth"]),
+    heads=int(case["num_heads"]),
+    patch=int(case["patch_size"]),
+    image_size=int(case["img_size"]),
+    position_offset=0.1,
+  )
+
+
+def nhwc(x):
+  return jnp.asarray(x.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_golden(name):
+  case, module = VITS[name], golden_vit()
+  x = nhwc(case["x"])
+  shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))
+  assert jax.tree.map(jnp.shape, GIVEN.params) == jax.tree.map(jnp.shape, shapes["params"])
+
+  grid = (x.shape[1] // module.patch, x.shape[2] // module.patch)
+  near(positions(GIVEN.params["pos_embed"], grid, module.position_offset)[0], case["pos"], 1e-5)
+
+  @jax.jit
+  def run(x, cotangent):
+    out, pull = jax.vjp(lambda x: module.apply({"params": GIVEN.params}, x, train=True), x)
+    tokens, seen = module.apply({"params": GIVEN.params}, x, method="tokens", mutable=["intermediates"])
+    return out, pull(cotangent)[0], tokens, seen
+
+  out, grad_x, tokens, seen = run(x, case["cotangent"])
+  near(out, case["cls"], 1e-5)
+  near(grad_x.transpose(0, 3, 1, 2), case["grad_x"], 1e-5)
+  if "tokens" in case:
+    near(tokens, case["tokens"], 1e-5)
+  if "attention" in case:
+    (attention,) = seen["intermediates"][f"blocks_{module.depth - 1}"]["attention"]
+    near(attention, case["attention"], 1e-5)
+
+
+@pytest.mark.parametrize("name", MULTICROPS)
+def test_multicrop(name):
+  """Crops of two sizes, in the order of DINO's wrapper."""
+  case = VITS[name]
+  views = {"x_global": int(case["n_global"]), "x_local": int(case["n_local"])}
+  groups = [jnp.moveaxis(nhwc(case[n]).reshape(v, -1, *nhwc(case[n]).shape[1:]), 0, 1) for n, v in views.items()]
+  network = Network(golden_vit())
+  outputs, stats = jax.jit(lambda groups: network.apply(join(encoder=GIVEN), groups, joint=True, key=None))(groups)
+  assert stats == {}
+  near(outputs.features.reshape(case["features"].shape), case["features"], 1e-5)
+
+
+def test_positions_at_the_exact_ratio():
+  """A ramp is resampled as a ramp away from the border; rows and columns are not mixed up."""
+  ramp = np.stack(np.meshgrid(np.arange(8.0), 10 * np.arange(8.0), indexing="ij"), axis=-1)
+  embedding = jnp.concatenate([jnp.full((1, 1, 2), 7.0), jnp.asarray(ramp.reshape(1, 64, 2), jnp.float32)], axis=1)
+  out = positions(embedding, (16, 8), 0.0)
+  np.testing.assert_array_equal(out[0, 0], [7, 7])
+  grid = np.asarray(out[0, 1:]).reshape(16, 8, 2)
+  np.testing.assert_allclose(grid[..., 1], np.broadcast_to(10 * np.arange(8.0), (16, 8)), atol=1e-4)
+  np.testing.assert_allclose(
+    grid[4:-4, :, 0], np.broadcast_to(((np.arange(16) + 0.5) / 2 - 0.5)[4:-4, None], (8, 8)), atol=0.05
+  )
+  np.testing.assert_array_equal(positions(embedding, (8, 8), 0.1), embedding)
+
+
+def test_size_that_the_patch_does_not_divide():
+  with pytest.raises(UserError, match="model.patch=4 does not divide an image of 32 x 30"):
+    golden_vit().apply({"params": GIVEN.params}, jnp.zeros((1, 32, 30, 3)), train=False)
+
+
+def test_drop_path_of_a_block():
+  """Each branch of each row is kept with probability 1 - rate and then weighs 1 / (1 - rate); rows and branches differ."""
+  rate, rows = 0.3, 4000
+  block = Block(heads=2, drop_path=rate, dtype=jnp.float32)
+  x = jnp.ones((rows, 3, 4))
+  params = jax.jit(lambda: block.init(jax.random.key(0), x[:1], train=False))()["params"]
+  # Both branches add constants: attention 1, the MLP 10.
+  params = jax.tree.map(jnp.zeros_like, params)
+  params["proj"]["bias"] += 1.0
+  params["fc2"]["bias"] += 10.0
+  out = block.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(1)}) - x
+  assert np.ptp(out, axis=(1, 2)).max() == 0  # whole rows
+  attention, mlp = (np.isclose(out[:, 0, 0] * (1 - rate) % 10, 1), out[:, 0, 0] * (1 - rate) > 5)
+  np.testing.assert_allclose(out[:, 0, 0], (attention * 1.0 + mlp * 10.0) / (1 - rate), rtol=1e-5)
+  spread = 4 * (rate * (1 - rate) / rows) ** 0.5
+  assert abs(attention.mean() - (1 - rate)) < spread
+  assert abs(mlp.mean() - (1 - rate)) < spread
+  assert abs((attention & mlp).mean() - (1 - rate) ** 2) < spread
+  np.testing.assert_array_equal(block.apply({"params": params}, x, train=False), x + 11)
+
+
+def test_drop_path_rates_rise():
+  module, rates = golden_vit().clone(depth=5, drop_path=0.4), {}
+
+  def note(call, args, kwargs, context):
+    if isinstance(context.module, Block):
+      rates[context.module.name] = context.module.drop_path
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(note):
+    jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False))
+  assert rates == {f"blocks_{i}": pytest.approx(0.1 * i) for i in range(5)}
+
+
+def test_drop_path_needs_a_rate_and_a_key():
+  x = np.random.default_rng(0).standard_normal((4, 16, 16, 3), np.float32)
+
+  def out(rate, train, **kwargs):
+    return np.asarray(golden_vit().clone(drop_path=rate).apply({"params": GIVEN.params}, x, train=train, **kwargs))
+
+  plain, key = out(0.0, False), {"dropout": jax.random.key(1)}
+  np.testing.assert_array_equal(out(0.0, True, rngs=key), plain)
+  np.testing.assert_array_equal(out(0.9, True), plain)
+  np.testing.assert_array_equal(out(0.9, False, rngs=key), plain)
+  assert np.abs(out(0.9, True, rngs=key) - plain).max() > 0.01
+
+
+def test_starts_as_the_reference():
+  module = ViT(dim=96, depth=1, heads=3, patch=8, image_size=64)
+  params = jax.jit(lambda: module.init(jax.random.key(0, impl="rbg"), jnp.zeros((1, 16, 16, 3)), train=False))()["params"]
+  for value in (params["pos_embed"], params["blocks_0"]["qkv"]["kernel"], params["blocks_0"]["fc2"]["kernel"]):
+    assert np.std(value) == pytest.approx(0.02, rel=0.05)
+  assert not params["blocks_0"]["qkv"]["bias"].any()
+  bound = (8 * 8 * 3) ** -0.5  # the patches' convolution is torch's
+  for value in params["patch_embed"].values():
+    assert 0.9 * bound < np.abs(value).max() <= bound
