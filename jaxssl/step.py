@@ -41,15 +41,17 @@ class Trainer:
     """Makes the state before the first step, for pictures of so many channels, from the config's seed alone."""
     passes, views = self.method.passes, self.config.views
     weights_key, memory_key, views_key = jax.random.split(jax.random.key(self.config.train.seed), 3)
-    size = views[passes.online[0]].size
+    size, batch_size = views[passes.online[0]].size, self.config.train.batch_size
     online = self.network.init(weights_key, (size, size, channels))
     example = jax.eval_shape(
-      lambda: self.network.apply(online, [jnp.zeros((2, 1, size, size, channels))], joint=passes.joint, key=views_key)[0]
+      lambda: self.network.apply(online, [jnp.zeros((batch_size, 1, size, size, channels))], joint=passes.joint, key=views_key)[
+        0
+      ]
     )
     dims = Dims(
       features=example.features.shape[-1],
       projection=example.projection.shape[-1],
-      batch=self.config.train.batch_size,
+      batch=batch_size,
       images=self.bootstrap.num_images,
     )
     return TrainState(

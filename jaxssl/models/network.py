@@ -65,7 +65,7 @@ class Network:
     def by_picture(passes: list[Array]) -> Array:
       return jnp.concatenate([y.reshape(batch, -1, y.shape[-1]) for y in passes], axis=1)
 
-    # Merging [b, v] with the rows outermost keeps every row on its device; views outermost would gather the whole batch.
+    # Merged with pictures outermost, every row stays on its device; with views outermost, images would travel between them.
     if joint:
       features = run("encoder", [group.reshape(-1, *group.shape[2:]) for group in groups])
       features = [by_picture(features).reshape(-1, features[0].shape[-1])]

@@ -7,9 +7,9 @@ from jaxssl.types import Array
 
 
 def normalize(x: Array, epsilon: float = 1e-12) -> Array:
-  """Scales the last axis to length one: x / max(|x|, epsilon), float32."""
+  """Scales the last axis to length one: x / max(|x|, epsilon), float32; a row of zeros stays, with a gradient of zeros."""
   x = x.astype(jnp.float32)
-  return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), epsilon)
+  return x / jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
 
 
 def inner(queries: Array, rows: Array) -> Array:

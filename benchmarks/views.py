@@ -1,0 +1,109 @@
+"""Views made under jit, beside PIL making the same views in one process: python -m benchmarks.views [--json FILE]."""
+
+import math
+import random
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from benchmarks import table
+from jaxssl.config import ViewConfig
+from jaxssl.views import presets, recipes
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def rows() -> Iterator[table.Row]:
+  """Time a view takes: AdaSim's recipe."""
+  yield measure(size=32, side=32, batch=256)
+  yield measure(size=224, side=256, batch=16)
+
+
+def measure(size: int, side: int, batch: int) -> table.Row:
+  view = ViewConfig(**presets.adasim(size)["global"])
+  rng = np.random.default_rng(0)
+  pictures = np.stack([smooth_picture(rng, side) for _ in range(2 * batch)]).reshape(batch, 2, side, side, 3)
+  on_device, key = jnp.asarray(pictures), jax.random.key(0)
+
+  @jax.jit
+  def ours(key: jax.Array, pictures: jax.Array) -> dict[str, jax.Array]:
+    crop_key, finish_key = jax.random.split(key)
+    crops = recipes.crop(crop_key, pictures, {"global": view})
+    return recipes.finish(finish_key, crops, {"global": view}, MEAN, STD)
+
+  def peer() -> list[np.ndarray]:
+    return [pil_view(picture, view, v) for row in pictures for v, picture in enumerate(row)]
+
+  views = 2 * batch
+  return table.Row(
+    name=f"adasim, {size} px of {side} x {side}, batch {batch}",
+    value=table.seconds(lambda: ours(key, on_device)) / views * 1e6,
+    unit="us/view",
+    peer=f"Pillow {PIL.__version__}, one process",
+    peer_value=table.seconds(peer, rounds=5) / views * 1e6,
+  )
+
+
+def smooth_picture(rng: np.random.Generator, side: int) -> np.ndarray:
+  coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+  return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def pil_view(picture: np.ndarray, view: ViewConfig, v: int) -> np.ndarray:
+  """View number `v` of one picture, by PIL and numpy: uint8 [h, w, 3] -> float32 [size, size, 3]."""
+  top, left, height, width = pil_box(picture.shape[0], picture.shape[1], view)
+  image = Image.fromarray(picture).crop((left, top, left + width, top + height))
+  image = image.resize((view.size, view.size), Image.Resampling.BICUBIC)
+  if random.random() < view.flip:
+    image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+  if random.random() < view.jitter_p:
+    for op in random.sample((pil_brightness, pil_contrast, pil_saturation, pil_hue), 4):
+      image = op(image, view.jitter)
+  if random.random() < view.gray:
+    image = image.convert("L").convert("RGB")
+  if random.random() < view.blur[v]:
+    image = image.filter(ImageFilter.GaussianBlur(random.uniform(*view.blur_sigma)))
+  if random.random() < view.solarize[v]:
+    image = ImageOps.solarize(image)
+  scaled = np.asarray(image).astype(np.float32) / 255
+  return (scaled - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+
+
+def pil_box(height: int, width: int, view: ViewConfig) -> tuple[int, int, int, int]:
+  flat, wide = (math.log(ratio) for ratio in view.crop_ratio)
+  while True:
+    area, ratio = height * width * random.uniform(*view.crop_scale), math.exp(random.uniform(flat, wide))
+    h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+    if h <= height and w <= width:
+      return random.randint(0, height - h), random.randint(0, width - w), h, w
+
+
+def around_one(strength: float) -> float:
+  return random.uniform(1 - strength, 1 + strength)
+
+
+def pil_brightness(image: Image.Image, strengths: tuple[float, ...]) -> Image.Image:
+  return ImageEnhance.Brightness(image).enhance(around_one(strengths[0]))
+
+
+def pil_contrast(image: Image.Image, strengths: tuple[float, ...]) -> Image.Image:
+  return ImageEnhance.Contrast(image).enhance(around_one(strengths[1]))
+
+
+def pil_saturation(image: Image.Image, strengths: tuple[float, ...]) -> Image.Image:
+  return ImageEnhance.Color(image).enhance(around_one(strengths[2]))
+
+
+def pil_hue(image: Image.Image, strengths: tuple[float, ...]) -> Image.Image:
+  hue, saturation, value = image.convert("HSV").split()
+  turn = int(random.uniform(-strengths[3], strengths[3]) * 255) % 256
+  turned = Image.fromarray(np.asarray(hue) + np.uint8(turn))
+  return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+
+
+if __name__ == "__main__":
+  table.main(rows)

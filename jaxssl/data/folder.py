@@ -1,0 +1,119 @@
+"""Pictures in a folder or a zip: which are the training and the test split, and which folders are classes."""
+
+import logging
+import os
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxssl.config import DataConfig
+from jaxssl.data.listing import Listing, list_pictures
+from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.types import UserError
+
+_TESTS = ("test", "val", "validation")
+_log = logging.getLogger("jaxssl")
+
+
+class FolderSource:
+  """The pictures of a listing at `positions`; `labels` int32 [n] or None."""
+
+  def __init__(
+    self,
+    listing: Listing,
+    positions: Sequence[int],
+    channels: int,
+    classes: tuple[str, ...] = (),
+    labels: np.ndarray | None = None,
+  ):
+    self.name, self.channels, self.classes, self.labels = listing.root, channels, classes, labels
+    self._listing, self._positions = listing, positions
+
+  def __len__(self) -> int:
+    return len(self._positions)
+
+  def read(self, index: int) -> np.ndarray:
+    """Gives uint8 [h, w, channels]. Raises BadPicture naming the file."""
+    return decode(self.encoded(index), self.channels, self.describe(index))
+
+  def encoded(self, index: int) -> bytes:
+    """The file's bytes. Raises BadPicture naming the file."""
+    try:
+      return self._listing.read(self._positions[index])
+    except (OSError, ValueError, zlib.error) as error:
+      raise BadPicture(f"{self.describe(index)}: {error}") from error
+
+  def describe(self, index: int) -> str:
+    """Full name of the file; inside a zip, the zip's name comes first."""
+    return self._listing.where(self._positions[index])
+
+
+def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
+  """Opens `data.path` and the test split there or in `data.test_path`: train, test (None without one).
+
+  Raises UserError where there is nothing to train on, or where the test split has a class that training lacks.
+  """
+  listing = list_pictures(config.path, "data.path")
+  train, train_at, test, test_at = _splits(listing.names)
+  if not train:
+    raise UserError(f"data.path={config.path} holds pictures to test on only: name it in data.test_path")
+  left_out = len(listing.names) - len(train) - len(test)
+  if left_out:
+    _log.info("data.path=%s: %d pictures in neither split are left out", config.path, left_out)
+  folders = _class_folders(listing, train, train_at)
+  classes = tuple(sorted(set(folders or ())))
+  if folders is not None and len(classes) < 2:
+    _log.info("data.path=%s: no labels, since there are not at least two class folders", config.path)
+    classes = ()
+  train_source = _source(listing, train, folders, classes, config, "data.path")
+  if config.test_path:
+    listing = list_pictures(config.test_path, "data.test_path")
+    everything, at, test, test_at = _splits(listing.names)
+    test, test_at = (test, test_at) if test else (everything, at)
+  if not test:
+    return train_source, None
+  field = "data.test_path" if config.test_path else "data.path"
+  folders = _class_folders(listing, test, test_at) if classes else None
+  return train_source, _source(listing, test, folders, classes, config, field)
+
+
+def _source(
+  listing: Listing, positions: list[int], folders: list[str] | None, classes: tuple[str, ...], config: DataConfig, field: str
+) -> FolderSource:
+  """Numbers the class folders. Raises UserError for one that `classes` lacks."""
+  if not classes or folders is None:
+    return FolderSource(listing, positions, config.channels)
+  unknown = sorted(set(folders) - set(classes))
+  if unknown:
+    raise UserError(f"{field}={listing.root} has classes that training lacks: {', '.join(unknown[:5])}; rename or remove them")
+  number = {name: k for k, name in enumerate(classes)}
+  return FolderSource(listing, positions, config.channels, classes, np.array([number[f] for f in folders], np.int32))
+
+
+def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
+  """Positions of training pictures, where their names begin past the split's folder, and the same for the test split.
+
+  Folders that hold everything are looked through. test/, val/ or validation/ (the first there is) is the test split. train/
+  is the training split if it stands beside a test split or alone; beside other folders it is a class, as in CIFAR-100.
+  """
+  common = os.path.commonprefix([names[0], names[-1]])  # of all, since they are sorted
+  at = common.rfind("/") + 1
+  tops = [name[at:].split("/", 1)[0].lower() if "/" in name[at:] else "" for name in names]
+  present = set(tops) - {""}
+  test = next((top for top in _TESTS if top in present), None)
+  if "train" in present and (test or present == {"train"}):
+    train, train_at = [k for k, top in enumerate(tops) if top == "train"], at + len("train/")
+  else:
+    train, train_at = [k for k, top in enumerate(tops) if top not in _TESTS], at
+  return train, train_at, [k for k, top in enumerate(tops) if top == test], at + len(f"{test}/")
+
+
+def _class_folders(listing: Listing, positions: list[int], at: int) -> list[str] | None:
+  """Gives each picture's class folder; None, and a line in the log, where not every picture lies exactly one folder deep."""
+  parts = [listing.names[k][at:].split("/") for k in positions]
+  odd = next((k for k, part in zip(positions, parts, strict=True) if len(part) != 2), None)
+  if odd is None:
+    return [part[0] for part in parts]
+  _log.info("%s: no labels, since not every picture lies exactly one folder deep (%s)", listing.root, listing.names[odd])
+  return None

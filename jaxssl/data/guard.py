@@ -1,0 +1,106 @@
+"""Bad pictures: named once, replaced by a neighbour, and never the end of a run unless there are too many."""
+
+import logging
+import pathlib
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from jaxssl.data.base import Source
+from jaxssl.data.pictures import BadPicture
+from jaxssl.types import UserError
+
+T = TypeVar("T")
+_log = logging.getLogger("jaxssl")
+
+
+class Guard:
+  """A source in which the next readable picture, cyclically, takes the place of one that cannot be read.
+
+  A bad picture is named once in the log and once in `bad_files.txt` in `workdir`, over restarts too. More than 1% of bad
+  pictures (and more than one) stop the run with UserError. Safe to use from several threads.
+  """
+
+  def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
+    self.source = source
+    self.name, self.channels = source.name, source.channels
+    self._file = None if workdir is None else pathlib.Path(workdir) / "bad_files.txt"
+    self._bad: dict[int, str] = {}
+    self._lock = threading.Lock()
+
+  @property
+  def bad_count(self) -> int:
+    """Pictures found bad so far by this process."""
+    return len(self._bad)
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Class names."""
+    return self.source.classes
+
+  @property
+  def labels(self) -> np.ndarray | None:
+    """int32 [n]; a picture known as bad has the label of the one in its place. None without labels."""
+    labels = self.source.labels
+    if labels is None or not self._bad:
+      return labels
+    labels = labels.copy()
+    for index in tuple(self._bad):
+      labels[index] = labels[self._stand_in(index)]
+    return labels
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def read(self, index: int) -> np.ndarray:
+    """Gives uint8 [h, w, channels]. Raises UserError where too many are bad."""
+    return self._good(index, self.source.read)
+
+  def encoded(self, index: int) -> bytes | None:
+    """The file's bytes as stored; whether they are a picture shows when they are decoded: where they are not, call `read`."""
+    return self._good(index, self.source.encoded)
+
+  def describe(self, index: int) -> str:
+    """Names the picture in a message."""
+    return self.source.describe(index)
+
+  def _good(self, index: int, read: Callable[[int], T]) -> T:
+    while True:
+      stand_in = self._stand_in(index)
+      try:
+        return read(stand_in)
+      except BadPicture as error:
+        self._note(stand_in, error)
+
+  def _stand_in(self, index: int) -> int:
+    """Gives `index` itself, or the next that is not known as bad."""
+    for step in range(len(self)):
+      if (other := (index + step) % len(self)) not in self._bad:
+        return other
+    raise UserError(f"{self.name}: none of its {len(self)} pictures can be read")
+
+  def _note(self, index: int, error: BadPicture) -> None:
+    with self._lock:
+      if index in self._bad:
+        return
+      name = self._bad[index] = self.describe(index)
+      _log.warning("cannot read %s; another picture takes its place", error)
+      try:
+        self._append(name)
+      except OSError as trouble:
+        _log.warning("cannot write %s: %s", self._file, trouble)
+      if len(self._bad) > max(1, len(self) / 100):
+        first = ", ".join(list(self._bad.values())[:3])
+        count = f"{len(self._bad)} of {len(self)}"
+        raise UserError(f"{self.name}: {count} pictures cannot be read, more than 1%: mend or remove them, first: {first}")
+
+  def _append(self, name: str) -> None:
+    if self._file is None:
+      return
+    self._file.parent.mkdir(parents=True, exist_ok=True)
+    with self._file.open("a+", encoding="utf-8", errors="surrogateescape") as file:
+      file.seek(0)
+      if name not in file.read().splitlines():
+        file.write(name + "\n")

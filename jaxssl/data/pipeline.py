@@ -1,0 +1,144 @@
+"""From sources to batches: all pictures at once for the device, or read, cut and batched on the host as the plan says."""
+
+import atexit
+import collections
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from jaxssl.config import ViewConfig
+from jaxssl.data.base import Source
+from jaxssl.data.crops import cut_row
+from jaxssl.data.jpeg import tensorflow
+from jaxssl.data.pictures import centre
+from jaxssl.types import UserError
+
+_log = logging.getLogger("jaxssl")
+
+
+def resident(source: Source, store_size: int, workers: int = 0) -> np.ndarray:
+  """Reads every picture once: uint8 [n, h, w, c].
+
+  `store_size`: side in pixels; the shorter side is resized to it and the middle kept. 0: as they are, all of one size.
+  Raises UserError where sizes differ.
+  """
+
+  def load(index: int) -> np.ndarray:
+    picture = source.read(index)
+    return centre(picture, store_size, store_size) if store_size else picture
+
+  pictures = np.empty((0,), np.uint8)
+  pool = ThreadPoolExecutor(_threads(workers))
+  last = time.monotonic()
+  try:
+    for start in range(0, len(source), 1024):
+      for index, picture in enumerate(pool.map(load, range(start, min(start + 1024, len(source)))), start):
+        if index == 0:
+          pictures = np.empty((len(source), *picture.shape), np.uint8)
+        if picture.shape != pictures.shape[1:]:
+          sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, pictures[0]), (index, picture))]
+          raise UserError(f"data.store_size=0 needs pictures of one size, but {' and '.join(sizes)}: set data.store_size")
+        pictures[index] = picture
+      if time.monotonic() - last > 5:
+        last = time.monotonic()
+        _log.info("%s: %d of %d pictures read", source.name, min(start + 1024, len(source)), len(source))
+  finally:
+    pool.shutdown(cancel_futures=True)
+  return pictures
+
+
+def host_batches(
+  source: Source,
+  index: np.ndarray,
+  partner: np.ndarray,
+  views: Mapping[str, ViewConfig],
+  seed: int,
+  epoch: int,
+  first_step: int = 0,
+  workers: int = 0,
+) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+  """Reads and crops the plan's rows, int32 [steps, b], from `first_step` on, in order, a few batches ahead.
+
+  Yields index [b], partner [b] and for each group of views uint8 [b, v, size, size, c]; the same for the same arguments, and
+  from a later `first_step` the same tail. Raises UserError where too many pictures are bad.
+  """
+  tf = tensorflow()
+  steps, batch = index.shape
+  failures: list[BaseException] = []
+
+  def load(row: np.int64) -> tuple[np.ndarray, ...]:
+    try:
+      return cut_row(source, int(index.flat[row]), int(partner.flat[row]), views, seed, epoch)
+    except BaseException as error:  # tf.data would turn it into an error of its own, without type and cause
+      failures.append(error)
+      raise
+
+  @tf.autograph.experimental.do_not_convert
+  def call(row):
+    return tuple(tf.numpy_function(load, [row], [tf.uint8] * len(views)))
+
+  threads = _threads(workers)
+  options = tf.data.Options()
+  options.threading.private_threadpool_size = threads
+  options.autotune.enabled = False  # there is nothing to tune, and its thread holds up the end of an epoch by up to a minute
+  rows = tf.data.Dataset.range(first_step * batch, steps * batch)
+  rows = rows.map(call, num_parallel_calls=threads, deterministic=True).batch(batch).prefetch(2).with_options(options)
+  ahead = [rows.as_numpy_iterator()]
+  atexit.register(ahead.clear)  # its threads wait for Python: were it still there when Python ends, neither would end
+  try:
+    for step in range(first_step, steps):
+      groups = next(ahead[0])
+      yield index[step], partner[step], dict(zip(views, groups, strict=True))
+  except Exception:
+    if failures:
+      raise failures[0] from None
+    raise
+  finally:
+    atexit.unregister(ahead.clear)
+    ahead.clear()
+
+
+def eval_batches(
+  source: Source, index: np.ndarray, mask: np.ndarray, resize: int, size: int, workers: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+  """Reads the rows of `eval_plan`, [steps, b], a batch ahead: yields index [b], mask [b], pictures uint8 [b, size, size, c].
+
+  The shorter side is resized to `resize` pixels and the middle kept; resize 0: the whole picture is resized. Padding is black.
+  Raises UserError where the middle would be larger than the picture.
+  """
+  if 0 < resize < size:
+    raise UserError(f"evals.resize={resize} is smaller than evals.size={size}: set 0 (the whole picture) or at least {size}")
+  pool = ThreadPoolExecutor(_threads(workers))
+  ahead: collections.deque = collections.deque()
+
+  def load(number: int) -> np.ndarray:
+    return centre(source.read(number), resize, size)
+
+  try:
+    for row in itertools.chain(zip(index, mask, strict=True), [None]):
+      if row is not None:
+        ahead.append((*row, [pool.submit(load, int(number)) for number in row[0][row[1]]]))
+      if ahead and (row is None or len(ahead) > 1):
+        numbers, valid, loading = ahead.popleft()
+        pictures = np.zeros((len(numbers), size, size, source.channels), np.uint8)
+        for place, picture in zip(np.flatnonzero(valid), loading, strict=True):
+          pictures[place] = picture.result()
+        yield numbers, valid, pictures
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def eval_pictures(source: Source, indices: np.ndarray, resize: int, size: int, workers: int = 0) -> np.ndarray:
+  """Reads pictures for an evaluation, as `eval_batches` does: uint8 [b, size, size, c]."""
+  indices = np.asarray(indices)
+  return next(eval_batches(source, indices[None], np.ones((1, len(indices)), bool), resize, size, workers))[2]
+
+
+def _threads(workers: int) -> int:
+  """As many as asked for; 0: as many as there are cores for this process."""
+  return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

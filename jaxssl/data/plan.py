@@ -1,0 +1,36 @@
+"""Who is read when: a pure function of (seed, epoch, partners), so that a restart needs no saved iterator."""
+
+import numpy as np
+
+from jaxssl.types import UserError
+
+
+def generator(seed: int, epoch: int, *counter: int) -> np.random.Generator:
+  """Random numbers of their own for each (seed, epoch, up to three further numbers)."""
+  words = [number % 2**64 for number in (seed, epoch, 0, *counter)]  # the counter's first word counts the draws
+  words += [0] * (6 - len(words))
+  return np.random.Generator(np.random.Philox(key=np.array(words[:2], np.uint64), counter=np.array(words[2:], np.uint64)))
+
+
+def epoch_plan(
+  seed: int, epoch: int, num_images: int, batch_size: int, partners: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Shuffles the data set for one epoch; an incomplete last batch is dropped.
+
+  `partners`: int [num_images], the picture whose crop is the other view of each; None: itself.
+  Returns index and partner, int32 [steps, batch_size]. Raises UserError where not even one batch can be filled.
+  """
+  if not 0 < batch_size <= num_images:
+    raise UserError(f"train.batch_size={batch_size} must lie between 1 and the number of training pictures, {num_images}")
+  steps = num_images // batch_size
+  order = generator(seed, epoch).permutation(num_images)[: steps * batch_size]
+  index = order.reshape(steps, batch_size).astype(np.int32)
+  return index, index if partners is None else np.asarray(partners)[index].astype(np.int32)
+
+
+def eval_plan(num_images: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+  """All pictures in order: index int32 [steps, batch_size], padded with 0, and mask bool, False on the padding."""
+  steps = -(-num_images // batch_size)
+  index = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)
+  mask = index < num_images
+  return np.where(mask, index, 0), mask

@@ -1,0 +1,86 @@
+"""Named image data sets through tensorflow_datasets, by position."""
+
+import functools
+import logging
+from typing import Any
+
+import numpy as np
+
+from jaxssl.config import DataConfig, nearest
+from jaxssl.data.jpeg import tensorflow
+from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.types import UserError
+
+_log = logging.getLogger("jaxssl")
+
+
+class TfdsSource:
+  """One split: `data[i]` is {"image": the file's bytes, "label": a number, ...}."""
+
+  def __init__(self, data: Any, name: str, channels: int, classes: tuple[str, ...]):
+    self.name, self.channels, self.classes, self._data = name, channels, classes, data
+
+  @property
+  def labels(self) -> np.ndarray | None:
+    """int32 [n]; None without classes. The first use reads the whole split."""
+    return self._labels if self.classes else None
+
+  @functools.cached_property
+  def _labels(self) -> np.ndarray:
+    _log.info("reading the labels of %s", self.name)
+    return np.array([int(self._data[k]["label"]) for k in range(len(self))], np.int32)
+
+  def __len__(self) -> int:
+    return len(self._data)
+
+  def read(self, index: int) -> np.ndarray:
+    """Gives uint8 [h, w, channels]. Raises BadPicture."""
+    return decode(self.encoded(index), self.channels, self.describe(index))
+
+  def encoded(self, index: int) -> bytes:
+    """The picture's file as stored. Raises BadPicture."""
+    try:
+      return self._data[index]["image"]
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
+      raise BadPicture(f"{self.describe(index)}: {error}") from error
+
+  def describe(self, index: int) -> str:
+    """Names the picture in a message."""
+    return f"{self.name} picture {index}"
+
+
+def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
+  """Opens the set named `data.path`, downloading it at first use: train, and test or else validation (None without them).
+
+  Raises UserError for a name that is not known, and for a set that cannot be prepared or has no pictures.
+  """
+  tensorflow()  # tensorflow_datasets would import it too, but not quietly
+  import tensorflow_datasets as tfds
+
+  def load(split: str) -> Any:
+    return tfds.data_source(config.path, split=split, decoders={"image": tfds.decode.SkipDecoding()})
+
+  def source(data: Any, split: str) -> TfdsSource:
+    label = features["label"] if "label" in features else None
+    classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
+    return TfdsSource(data, f"{config.path} {split}", config.channels, classes)
+
+  try:
+    data = load("train")
+  except tfds.core.DatasetNotFoundError as error:
+    close = nearest(config.path, tfds.list_builders(with_community_datasets=False))
+    raise UserError(f"data.path={config.path} is no data set that tensorflow_datasets knows; nearest: {close}") from error
+  except Exception as error:  # downloads, licences, disks: whatever stops it is for the user to mend
+    raise UserError(f"data.path={config.path} cannot be prepared: {' '.join(str(error).split())}") from error
+  features = data.dataset_info.features
+  if "image" not in features:
+    raise UserError(f"data.path={config.path} has no image; its features: {', '.join(features)}")
+  train = source(data, "train")
+  for split in ("test", "validation"):
+    try:
+      data = load(split)
+    except ValueError:  # there is no such split
+      continue
+    if not train.classes or int(data[0]["label"]) >= 0:  # ImageNet's test labels are withheld: all -1
+      return train, source(data, split)
+  return train, None

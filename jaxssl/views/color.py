@@ -1,0 +1,127 @@
+"""What changes the colours of one picture, as PIL does it to 8 bits.
+
+Pictures as in `image.py`. With one channel, saturation, hue and grey change nothing.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxssl.types import Array
+
+
+def brightness(picture: Array, factor: Array | float) -> Array:
+  """Mixes with black."""
+  return _blend(picture, 0.0, factor)
+
+
+def contrast(picture: Array, factor: Array | float) -> Array:
+  """Mixes with the mean of the grey picture."""
+  return _blend(picture, _mean(_luma(picture)), factor)
+
+
+def saturation(picture: Array, factor: Array | float) -> Array:
+  """Mixes with the grey picture."""
+  return _blend(picture, _luma(picture), factor)
+
+
+def _blend(picture: Array, other: Array | float, factor: Array | float) -> Array:
+  """`other` + factor (picture - other), cut off. A factor of 1 changes nothing."""
+  # Clipping before the sum keeps compilers from fusing it with the product, whose rounding shows where the sum is whole.
+  return jnp.floor(other + jnp.clip(factor * (picture - other), -other, 255.0 - other))
+
+
+def _luma(picture: Array) -> Array:
+  """The grey picture, [h, w, 1]. Every number on the way is whole and below 2^24."""
+  if picture.shape[-1] == 1:
+    return picture
+  red, green, blue = jnp.split(picture, 3, axis=-1)
+  return jnp.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)
+
+
+def _mean(luma: Array) -> Array:
+  """The mean, rounded."""
+  total = luma.astype(jnp.int32).sum()
+  return ((2 * total + luma.size) // (2 * luma.size)).astype(jnp.float32)
+
+
+def gray(picture: Array) -> Array:
+  """Turns every channel grey."""
+  return jnp.broadcast_to(_luma(picture), picture.shape)
+
+
+def hue(picture: Array, turn: Array | float) -> Array:
+  """Turns hues by `turn` of the colour circle, -0.5..0.5, by way of 8-bit hue, saturation and value.
+
+  Rounding to 8 bits loses something even where `turn` is 0.
+  """
+  if picture.shape[-1] == 1:
+    return picture
+  red, green, blue = jnp.unstack(picture, axis=-1)
+  top, low = jnp.maximum(jnp.maximum(red, green), blue), jnp.minimum(jnp.minimum(red, green), blue)
+  spread = top - low
+  part = (2 * top + low - red - green - blue) / jnp.maximum(spread, 1.0)  # how far the middle channel is from the top one
+  sixth = jnp.where(
+    top == red,
+    jnp.where(low == green, part - 1, 1 - part),
+    jnp.where(top == green, jnp.where(low == blue, 1 + part, 3 - part), jnp.where(low == red, 3 + part, 5 - part)),
+  )
+  share = sixth / jnp.where(spread == 0, jnp.inf, 6.0)  # not by a constant: compilers would multiply by its inverse
+  share = jnp.where(share < 0, share + 1, share)
+  angle = jnp.floor(share * 255) + jnp.trunc(jnp.asarray(turn) * 255)
+  angle = jnp.where(angle < 0, angle + 256, jnp.where(angle >= 256, angle - 256, angle))
+  depth = jnp.floor(spread * 255 / jnp.maximum(top, 1.0))
+  # Each channel falls and rises along the circle of 6 x 255 steps, a third of it apart from the next.
+  steps = 6 * angle[..., None] + jnp.array([[[1275.0, 765.0, 255.0]]])
+  steps = jnp.where(steps >= 1530, steps - 1530, steps)
+  fall = jnp.clip(jnp.minimum(steps, 1020 - steps), 0, 255)
+  top = top[..., None]
+  return jnp.floor(top - top * (depth[..., None] * fall) / 65025 + 0.5)
+
+
+def jitter(picture: Array, places: Array, factors: Sequence[Array | float | None], on: Array | bool = True) -> Array:
+  """Brightness, contrast, saturation and hue, ordered by their `places`, [4]: the smallest comes first.
+
+  `factors`: one of each, as the ops take them; None leaves that one out. Nothing changes unless `on`.
+  """
+  colour = picture.shape[-1] == 3
+  kinds = [i for i in range(3 if colour else 2) if factors[i] is not None]
+  turn = factors[3] if colour else None
+
+  def turned(picture: Array) -> Array:
+    return picture if turn is None else jnp.where(on, hue(picture, turn), picture)
+
+  if not kinds:
+    return turned(picture)
+  order = jnp.argsort(places[jnp.array(kinds)])
+  kind = jnp.array(kinds)[order]
+  factor = jnp.where(on, jnp.stack([jnp.asarray(factors[i]) for i in kinds])[order], 1.0)
+  if turn is None:
+    return _blends(picture, kind, factor)
+  # Hue costs more than the rest together. It is computed once, between all that may come before it and all that may follow.
+  early = places[kind] < places[3]
+  picture = turned(_blends(picture, kind, jnp.where(early, factor, 1.0)))
+  return _blends(picture, kind, jnp.where(early, 1.0, factor))
+
+
+def _blends(picture: Array, kinds: Array, factors: Array) -> Array:
+  """Applies one of brightness (kind 0), contrast (1) and saturation (2) after the other."""
+
+  def step(picture: Array, op: tuple[Array, Array]) -> tuple[Array, None]:
+    kind, factor = op
+    luma = _luma(picture)
+    other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(luma), luma))
+    return _blend(picture, other, factor), None
+
+  return jax.lax.scan(step, picture, (kinds, factors))[0]
+
+
+def solarize(picture: Array, threshold: Array | int = 128) -> Array:
+  """Inverts what is at `threshold` or above."""
+  return jnp.where(picture >= threshold, 255.0 - picture, picture)
+
+
+def normalize(picture: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+  """Scales to 0..1, then by channel to the given mean and standard deviation."""
+  return (picture / 255.0 - jnp.array(mean, ndmin=3)) / jnp.array(std, ndmin=3)

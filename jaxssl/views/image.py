@@ -1,0 +1,120 @@
+"""What moves the pixels of one picture, as PIL does it to 8 bits.
+
+A picture is float32 [h, w, c] of whole numbers in 0..255, c = 1 or 3; so is what comes back, cut or rounded where PIL cuts or
+rounds. Parameters may be traced, sizes may not. One picture at a time: `vmap` for more.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxssl.types import Array
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+def crop_resize(picture: Array, box: Sequence[Array | int] | Array, size: tuple[int, int], how: Interpolation) -> Array:
+  """Cuts out `box` (top, left, height, width; whole numbers) and resizes it to `size`: [h, w, c] -> [*size, c].
+
+  The filter is widened where the cut-out shrinks, and sees nothing outside of it. The width is resized first, as in PIL; that
+  Pillow 13 starts with the height of tall boxes, and how PIL rounds what lies halfway, may make a value differ by one.
+  """
+  top, left, height, width = box
+  rows = _weights(top, height, picture.shape[0], size[0], how)
+  columns = _weights(left, width, picture.shape[1], size[1], how)
+  picture = _whole(jnp.einsum("tw,hwc->htc", columns, picture, precision="highest"))
+  return _whole(jnp.einsum("sh,htc->stc", rows, picture, precision="highest"))
+
+
+def _weights(start: Array | int, length: Array | int, before: int, after: int, how: Interpolation) -> Array:
+  """How much each of `before` pixels counts for each of the `after` that `length` of them, from `start` on, become."""
+  at = jnp.arange(before)[None, :] - start
+  # Distances between pixel centres in units of the filter: whole numbers up to the division, else float32 is not enough.
+  gap = jnp.abs((2 * at + 1) * after - (2 * jnp.arange(after)[:, None] + 1) * length) / (2.0 * jnp.maximum(length, after))
+  if how == "bilinear":
+    weights = jnp.maximum(1.0 - gap, 0.0)
+  else:
+    near, far = (1.5 * gap - 2.5) * gap * gap + 1.0, ((2.5 - 0.5 * gap) * gap - 4.0) * gap + 2.0
+    weights = jnp.where(gap < 1.0, near, jnp.where(gap < 2.0, far, 0.0))
+  weights = jnp.where((at >= 0) & (at < length), weights, 0.0)
+  return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _whole(value: Array) -> Array:
+  """Rounds into 0..255."""
+  return jnp.clip(jnp.floor(value + 0.5), 0.0, 255.0)
+
+
+def resize(picture: Array, size: tuple[int, int], how: Interpolation) -> Array:
+  """Resizes the whole picture: [h, w, c] -> [*size, c]."""
+  if picture.shape[:2] == size:
+    return picture
+  return crop_resize(picture, (0, 0, *picture.shape[:2]), size, how)
+
+
+def center_crop(picture: Array, size: int) -> Array:
+  """Cuts the middle out of a picture that is at least `size` high and wide: [h, w, c] -> [size, size, c]."""
+  top, left = (round((side - size) / 2) for side in picture.shape[:2])
+  return picture[top : top + size, left : left + size]
+
+
+def flip(picture: Array) -> Array:
+  """Swaps left and right."""
+  return picture[:, ::-1]
+
+
+def affine(picture: Array, rotate: Array, shear: Array, zoom: Array, shift: Array) -> Array:
+  """Shears along x, turns clockwise (both radians), zooms, all about the centre, then shifts by (x, y) pixels.
+
+  Bilinear; black where nothing was.
+  """
+  height, width, _ = picture.shape
+  y, x = jnp.mgrid[:height, :width]
+  x, y = (x - (width - 1) / 2 - shift[0]) / zoom, (y - (height - 1) / 2 - shift[1]) / zoom
+  x, y = jnp.cos(rotate) * x + jnp.sin(rotate) * y, jnp.cos(rotate) * y - jnp.sin(rotate) * x
+  x, y = x + jnp.tan(shear) * y + (width - 1) / 2, y + (height - 1) / 2
+  left, top = jnp.floor(x), jnp.floor(y)
+
+  def at(row: Array, column: Array) -> Array:
+    row, column = jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)
+    return picture[row.astype(jnp.int32), column.astype(jnp.int32)]
+
+  def mix(a: Array, b: Array, share: Array) -> Array:
+    return a + (b - a) * share[..., None]
+
+  above = mix(at(top, left), at(top, left + 1), x - left)
+  below = mix(at(top + 1, left), at(top + 1, left + 1), x - left)
+  inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+  return jnp.where(inside[..., None], jnp.floor(mix(above, below, y - top)), 0.0)
+
+
+def blur(picture: Array, sigma: Array | float, largest: float) -> Array:
+  """PIL's Gaussian blur: three box blurs, of radius (Gwosdek et al. 2011) so that the variance is sigma^2, pixels.
+
+  `largest`: no sigma is above it. A sigma of 0 changes nothing.
+  """
+  variance = jnp.square(sigma) / 3
+  whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)
+  rest = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - jnp.square(whole + 1)))
+  inner = jnp.floor(2**24 / (2 * (whole + rest) + 1))
+  outer = jnp.floor((2**24 - (2 * whole + 1) * inner) / 2)
+  reach = int(((4 * largest**2 + 1) ** 0.5 - 1) / 2) + 1
+  far = jnp.abs(jnp.arange(-reach, reach + 1))
+  weights = jnp.where(far <= whole, inner, jnp.where(far <= whole + 1, outer, 0.0)).astype(jnp.uint32)
+
+  def along(axis: int, picture: Array) -> Array:
+    pad = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
+    side = picture.shape[axis]
+
+    def box(_: int, picture: Array) -> Array:
+      wide = jnp.pad(picture, pad, mode="edge")
+      total = jnp.full_like(picture, 2**23)
+      for i in range(2 * reach + 1):
+        total += weights[i] * jax.lax.slice_in_dim(wide, i, i + side, axis=axis)
+      return total >> 24
+
+    return jax.lax.fori_loop(0, 3, box, picture)
+
+  return along(0, along(1, picture.astype(jnp.uint32))).astype(jnp.float32)

@@ -1,0 +1,164 @@
+"""Random sets of views, made under jit. Every draw follows from (key, group, row, view) alone.
+
+Two stages, because pictures that live on the host are cut there: `crop` picks and cuts, `finish` does all the rest.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxssl.config import ViewConfig, nearest
+from jaxssl.types import Array, UserError
+from jaxssl.views import color, image
+from jaxssl.views.boxes import sample_boxes
+
+GROUPS = ("global", "local", "weak", "strong")
+_DRAWS = 20  # random numbers that finishing a view takes at most
+
+
+def crop(key: Array, pictures: Array, views: Mapping[str, ViewConfig]) -> dict[str, Array]:
+  """Cuts all views: uint8 [b, 2, h, w, c], each row its own picture and its partner's, -> group -> uint8 [b, v, s, s, c]."""
+  return {name: _crop_group(jax.random.fold_in(key, GROUPS.index(name)), pictures, view) for name, view in views.items()}
+
+
+def finish(
+  key: Array, crops: Mapping[str, Array], views: Mapping[str, ViewConfig], mean: Sequence[float], std: Sequence[float]
+) -> dict[str, Array]:
+  """Does the rest, in this order: affine map, flip, jitter, grey, blur, solarising, normalising.
+
+  `crops`: uint8, or float of whole numbers, [b, v, s, s, c] by group; the result is float32 of the same shapes. What has
+  probability or strength 0 is not computed.
+  """
+  return {
+    name: _finish_group(jax.random.fold_in(key, GROUPS.index(name)), crops[name], view, mean, std)
+    for name, view in views.items()
+  }
+
+
+def show(pictures: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float]) -> Array:
+  """The one view that measurements see: uint8 [b, h, w, c] -> float32 [b, size, size, c].
+
+  `resize` 0: the whole picture becomes `size` x `size`; else its shorter side becomes `resize`, and the middle is cut out.
+  """
+  height, width = pictures.shape[1:3]
+  shorter = min(height, width)
+  shape = (resize * height // shorter, resize * width // shorter) if resize else (size, size)
+
+  def one(picture: Array) -> Array:
+    picture = image.resize(picture.astype(jnp.float32), shape, "bicubic")
+    return color.normalize(image.center_crop(picture, size), mean, std)
+
+  return jax.vmap(one)(pictures)
+
+
+def check(views: Mapping[str, ViewConfig], image_hw: tuple[int, int] | None) -> None:
+  """Raises UserError for views that cannot be made; `image_hw`: the pictures' height and width, where all have the same."""
+  for name, view in views.items():
+    if name not in GROUPS:
+      raise UserError(f"views.{name} is no view group; nearest: {nearest(name, list(GROUPS))}; allowed: {', '.join(GROUPS)}")
+    for field, right, rule in _rules(view, image_hw):
+      if not right:
+        raise UserError(f"views.{name}.{field}={getattr(view, field)!r} is not allowed: {rule}")
+
+
+def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple[str, bool, str]]:
+  """(field, whether it is right, what it must be), one at a time: a rule may rely on those before it."""
+  yield "count", view.count >= 1, "a group has at least 1 view"
+  yield "size", view.size >= 1, "a view is at least 1 pixel wide"
+  for field in ("partner", "blur", "solarize"):
+    yield field, len(getattr(view, field)) in (1, view.count), f"it takes 1 value, or {view.count}: one for each view"
+  for field in ("flip", "jitter_p", "gray", "blur", "solarize", "affine"):
+    values = getattr(view, field)
+    yield field, all(0 <= p <= 1 for p in (values if isinstance(values, tuple) else [values])), "probabilities lie in 0..1"
+  (least, most), (flat, wide) = view.crop_scale, view.crop_ratio
+  yield "crop_scale", least == most == 0 or 0 < least <= most <= 1, "shares of the area rise within 0..1; (0, 0) cuts nothing"
+  yield "crop_ratio", 0 < flat <= wide, "ratios are positive, the smaller one first"
+  if image_hw and least:
+    height, width = image_hw
+    fits = max(flat, least * width / height) <= min(wide, width / height / least)
+    yield "crop_scale", fits, f"no such share of a {height}x{width} picture has a ratio within crop_ratio; lower the first"
+  yield "jitter", min(view.jitter) >= 0 and view.jitter[3] <= 0.5, "strengths are 0 or more, that of hue (the last) at most 0.5"
+  yield "blur_sigma", 0 <= view.blur_sigma[0] <= view.blur_sigma[1], "pixels, the smaller one first"
+  yield "zoom", 0 < view.zoom[0] <= view.zoom[1], "factors are positive, the smaller one first"
+  for field, limit in (("rotate", math.inf), ("shear", math.pi / 2), ("shift", math.inf)):
+    yield field, 0 <= getattr(view, field) < limit, f"it lies in 0..{limit:.3g}"
+
+
+def _crop_group(key: Array, pictures: Array, view: ViewConfig) -> Array:
+  size = (view.size, view.size)
+
+  def cut(row: Array, pair: Array) -> Array:
+    """The views of one row."""
+    pair = pair.astype(jnp.float32)
+    if view.crop_scale == (0, 0):
+      whole = [image.resize(pair[int(partner)], size, view.interpolation) for partner in _each(view.partner, view)]
+      return jnp.stack(whole).astype(jnp.uint8)
+    height, width = pair.shape[1:3]
+    boxes = sample_boxes(jax.random.fold_in(key, row), view.count, height, width, view.crop_scale, view.crop_ratio)
+    cuts = [
+      jax.vmap(lambda box, of=pair[int(partner)]: image.crop_resize(of, box, size, view.interpolation))(boxes[run])
+      for partner, run in _runs(_each(view.partner, view))
+    ]
+    return jnp.concatenate(cuts).astype(jnp.uint8)
+
+  return jax.vmap(cut)(jnp.arange(pictures.shape[0]), pictures)
+
+
+def _finish_group(key: Array, crops: Array, view: ViewConfig, mean: Sequence[float], std: Sequence[float]) -> Array:
+  rows = jnp.arange(crops.shape[0])
+  draws = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row), (view.count, _DRAWS)))(rows)
+  done = []
+  for (blur, solarize), run in _runs(zip(_each(view.blur, view), _each(view.solarize, view), strict=True)):
+
+    def one(draws: Array, picture: Array, blur: float = blur, solarize: float = solarize) -> Array:
+      return color.normalize(_finish_one(draws, picture, view, blur, solarize), mean, std)
+
+    done.append(jax.vmap(jax.vmap(one))(draws[:, run], crops[:, run]))
+  return jnp.concatenate(done, axis=1)
+
+
+def _finish_one(draws: Array, picture: Array, view: ViewConfig, blur: float, solarize: float) -> Array:
+  """All of `finish` but normalising, for one view. `draws`: as many numbers as may be needed, uniform in 0..1."""
+  chance, warp, strength, place, sigma = jnp.split(draws, (6, 11, 15, 19))
+  picture = picture.astype(jnp.float32)
+  if view.affine:
+    rotate, shear = (_between(-most, most, draw) for most, draw in zip((view.rotate, view.shear), warp[:2], strict=True))
+    shift = _between(-view.shift, view.shift, warp[3:])
+    warped = image.affine(picture, rotate, shear, _between(*view.zoom, warp[2]), shift)
+    picture = jnp.where(chance[0] < view.affine, warped, picture)
+  if view.flip:
+    picture = jnp.where(chance[1] < view.flip, image.flip(picture), picture)
+  if view.jitter_p and any(view.jitter):
+    ranges = [*((max(0.0, 1 - s), 1 + s) for s in view.jitter[:3]), (-view.jitter[3], view.jitter[3])]
+    factors = [_between(*ranges[i], strength[i]) if view.jitter[i] else None for i in range(4)]
+    picture = color.jitter(picture, place, factors, chance[2] < view.jitter_p)
+  if view.gray:
+    picture = jnp.where(chance[3] < view.gray, color.gray(picture), picture)
+  if blur:
+    sigma = jnp.where(chance[4] < blur, _between(*view.blur_sigma, sigma[0]), 0.0)
+    picture = image.blur(picture, sigma, view.blur_sigma[1])
+  if solarize:
+    picture = color.solarize(picture, jnp.where(chance[5] < solarize, 128, 256))
+  return picture
+
+
+def _between(low: float, high: float, share: Array) -> Array:
+  return low + (high - low) * share
+
+
+def _each(values: tuple[Any, ...], view: ViewConfig) -> tuple[Any, ...]:
+  """One value a view."""
+  return values * view.count if len(values) == 1 else values
+
+
+def _runs(values: Iterable[Any]) -> Iterator[tuple[Any, slice]]:
+  """Each run of equal values, and where it lies: such views are made together."""
+  start = 0
+  for value, run in itertools.groupby(values):
+    end = start + sum(1 for _ in run)
+    yield value, slice(start, end)
+    start = end

@@ -1,0 +1,184 @@
+"""Random boxes as torchvision draws them, and crops that are the right part of the right picture."""
+
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssl.config import ViewConfig
+from jaxssl.data import crops
+from jaxssl.data.crops import cut_row, random_box
+from jaxssl.data.guard import Guard
+from jaxssl.data.jpeg import plain_size
+from jaxssl.data.pictures import decode
+from jaxssl.data.plan import generator
+from tests.data.made import Pictures, coded, flat, noise, photo
+from tests.golden_files import cases
+
+
+def gap(a, b):
+  """Largest distance of the two cumulative distributions (Kolmogorov and Smirnov)."""
+  values = np.unique(np.concatenate([a, b]))
+  return abs(
+    np.searchsorted(np.sort(a), values, "right") / len(a) - np.searchsorted(np.sort(b), values, "right") / len(b)
+  ).max()
+
+
+def test_boxes_are_distributed_as_torchvision_draws_them():
+  found = [case for case in cases("augment").values() if "params" in case]
+  assert found
+  for case in found:
+    height, width = case["hw"]
+    theirs = case["params"].astype(float)
+    scale, ratio = tuple(case["scale"]), tuple(case["ratio"])
+    ours = np.array([random_box(generator(0, 0, k), height, width, scale, ratio) for k in range(4000)], float)
+    assert (ours[:, :2] >= 0).all() and (ours[:, 0] + ours[:, 2] <= height).all() and (ours[:, 1] + ours[:, 3] <= width).all()
+    seen = [lambda b: b[:, 0], lambda b: b[:, 1], lambda b: b[:, 2], lambda b: b[:, 3], lambda b: b[:, 2] * b[:, 3]]
+    limit = 2.3 * np.sqrt(1 / len(ours) + 1 / len(theirs))  # passed by chance once in 20,000
+    assert max(gap(look(ours), look(theirs)) for look in seen + [lambda b: b[:, 3] / b[:, 2]]) < limit
+
+
+@pytest.mark.parametrize(
+  "height,width,expected", [(10, 100, (0, 43, 10, 13)), (100, 10, (43, 0, 13, 10)), (30, 30, (0, 0, 30, 30))]
+)
+def test_where_no_box_fits_the_middle_is_taken(height, width, expected):
+  assert random_box(generator(0, 0), height, width, (4.0, 5.0), (3 / 4, 4 / 3)) == expected
+
+
+def test_every_place_is_as_likely():
+  places = [random_box(generator(0, 0, k), 3, 3, (1 / 9, 1 / 9), (1.0, 1.0)) for k in range(3600)]
+  assert {place[2:] for place in places} == {(1, 1)}
+  counts = np.bincount([3 * place[0] + place[1] for place in places], minlength=9)
+  assert len(counts) == 9 and abs(counts - 400).max() < 5 * np.sqrt(3600 / 9 * 8 / 9)
+
+
+def test_the_whole_picture():
+  assert random_box(generator(0, 0), 7, 9, (0, 0), (1, 1)) == (0, 0, 7, 9)
+
+
+def row(source, index=0, partner=0, seed=0, epoch=0, **views):
+  return cut_row(source, index, partner, views, seed, epoch)
+
+
+def expected(pixels, seed, epoch, index, name, v, group):
+  """The same crop, from the whole picture and step by step."""
+  rng = generator(seed, epoch, index, zlib.crc32(name.encode()), v)
+  top, left, height, width = random_box(rng, *pixels.shape[:2], group.crop_scale, group.crop_ratio)
+  image = Image.fromarray(pixels).crop((left, top, left + width, top + height))
+  how = Image.Resampling.BICUBIC if group.interpolation == "bicubic" else Image.Resampling.BILINEAR
+  return np.asarray(image.resize((group.size, group.size), how)).astype(int)
+
+
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_crops_are_the_boxes_resized(kind, how):
+  source = Pictures([coded(photo(k), kind) for k in range(3)])
+  assert kind != "JPEG" or plain_size(source.files[0]) == (300, 400)
+  groups = {
+    "global": ViewConfig(size=48, count=2, interpolation=how),
+    "local": ViewConfig(size=16, count=3, crop_scale=(0.05, 0.2)),
+  }
+  for index in range(3):
+    pixels = decode(source.files[index], 3, "")
+    for name, group, views in zip(groups, groups.values(), row(source, index, index, 4, 5, **groups), strict=True):
+      assert views.shape == (group.count, group.size, group.size, 3) and views.dtype == np.uint8
+      for v, view in enumerate(views):
+        difference = abs(view - expected(pixels, 4, 5, index, name, v, group))
+        # JPEG: the decoder may have shrunk the picture first, and smooths colour differently at a window's edge
+        assert difference.max() <= (0 if kind == "PNG" else 16) and difference.mean() <= 1
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+def test_a_shrunk_window_shows_the_same_part(ratio):
+  ramp = np.zeros((400, 480, 3), np.uint8)
+  ramp[..., 0] = np.linspace(0, 255, 400)[:, None]
+  ramp[..., 1] = np.linspace(0, 255, 480)
+  source = Pictures([coded(ramp, subsampling=0)])
+  group = ViewConfig(size=40, count=1, crop_scale=(0.3, 0.5), partner=(False,))
+  for index in range(20):
+    rng = generator(0, 0, index, zlib.crc32(b"g"), 0)
+    box = random_box(rng, 400, 480, group.crop_scale, group.crop_ratio)
+    window = crops.decode_window(source.files[0], 3, [box], [min(box[2:]) // ratio])
+    assert window.ratio == ratio
+    view = crops._View(np.empty((40, 40, 3), np.uint8), group, (0, 0, index, 0, 0))
+    view.fill(window, box)
+    top, left, height, width = box
+    rows = (top + (np.arange(40) + 0.5) * height / 40 - 0.5) * 255 / 399
+    columns = (left + (np.arange(40) + 0.5) * width / 40 - 0.5) * 255 / 479
+    inner = slice(2, -2)  # at the border the filter has less to go by
+    assert abs(view.out[..., 0] - rows[:, None])[inner, inner].max() < 2.5
+    assert abs(view.out[..., 1] - columns)[inner, inner].max() < 2.5
+
+
+def test_a_large_picture_is_shrunk_by_the_decoder():
+  source = Pictures([coded(photo(0, 1200, 1600))])
+  (view,) = row(source, g=ViewConfig(size=32, count=1, crop_scale=(0, 0)))
+  whole = Image.fromarray(decode(source.files[0], 3, "")).resize((32, 32), Image.Resampling.BICUBIC)
+  assert abs(view[0].astype(int) - np.asarray(whole)).mean() < 2
+
+
+def test_views_of_the_partner_show_the_partner():
+  source = Pictures([flat(k, (20, 30)) for k in (10, 20, 30)])
+  one, two, three = row(
+    source,
+    1,
+    2,
+    a=ViewConfig(size=8, partner=(False, True)),
+    b=ViewConfig(size=4, count=3, partner=(True,)),
+    c=ViewConfig(size=4, count=1, partner=(False,)),
+  )
+  assert [view.mean() for view in one] == [20, 30]
+  assert [view.mean() for view in two] == [30, 30, 30] and three.mean() == 20
+  assert source.reads == 2  # one for each picture
+  source.reads = 0
+  assert row(source, 1, 1, a=ViewConfig(size=8))[0].mean() == 20 and source.reads == 1
+
+
+def test_crops_follow_from_the_key_alone():
+  source = Pictures([coded(photo(k), "PNG") for k in range(2)])
+  group = ViewConfig(size=24, count=2)
+  base = row(source, g=group)[0]
+  same_pictures = Pictures([source.files[0]] * 3)
+  assert (row(same_pictures, 0, 2, g=group)[0] == base).all()  # not from whose picture is cut
+  assert (row(same_pictures, 2, 0, g=group)[0] != base).any()
+  assert (row(source, g=group, other=ViewConfig(size=8))[0] == base).all()  # further groups change nothing
+  assert (row(source, other=ViewConfig(size=8), g=group)[1] == base).all()
+  assert (base[0] != base[1]).any()
+  for different in ({"seed": 1}, {"epoch": 1}):
+    assert (row(source, g=group, **different)[0] != base).any()
+  assert (row(source, h=group)[0] != base).any()
+
+
+def test_grey_and_small_and_turned_pictures():
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  turned = coded(photo(), exif=exif)
+  assert plain_size(turned) is None and plain_size(coded(photo())) and plain_size(coded(photo()[:16, :16])) is None
+  assert plain_size(coded(Image.fromarray(photo()).convert("CMYK"))) is None
+  whole = ViewConfig(size=64, count=1, crop_scale=(0, 0))
+  for file in (
+    turned,
+    coded(photo()),
+    coded(photo()[..., 0]),
+    coded(photo()[:16, :16]),
+    coded(Image.fromarray(photo()).convert("CMYK")),
+  ):
+    for channels in (1, 3):
+      (view,) = row(Pictures([file], channels), g=whole)
+      pixels = decode(file, channels, "")
+      image = Image.fromarray(pixels if channels == 3 else pixels[..., 0]).resize((64, 64), Image.Resampling.BICUBIC)
+      assert abs(view[0].astype(int) - np.asarray(image).reshape(64, 64, channels)).mean() <= 2
+
+
+@pytest.mark.parametrize("length", [0, 100, 20_000, -3])
+def test_a_truncated_jpeg_is_never_shown(length):
+  """Even if the box lies in the part that is there."""
+  files = [coded(noise(0)), coded(noise(1)), coded(noise(2))]
+  top = {"g": ViewConfig(size=16, count=2, crop_scale=(0.08, 0.1))}
+  for index in range(8):
+    guard = Guard(Pictures([files[0], files[1][:length], files[2]] * 40 + files[:1] * 280))
+    (cut,) = cut_row(guard, 1, 1, top, 0, index)
+    (again,) = cut_row(guard, 1, 1, top, 0, index)
+    (stand_in,) = cut_row(Pictures([b"", files[2]]), 1, 1, top, 0, index)
+    assert guard.bad_count == 1 and (cut == again).all() and (cut == stand_in).all()

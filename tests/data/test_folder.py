@@ -1,0 +1,147 @@
+"""Which folders are splits, which are classes, and that a zip is no different from a folder."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from jaxssl.config import DataConfig
+from jaxssl.data.folder import open_folder
+from jaxssl.data.pictures import BadPicture
+from jaxssl.types import UserError
+from tests.data.made import coded, flat, folder, quarters, zipped
+
+
+@pytest.fixture(params=["folder", "zip"])
+def make(request, tmp_path):
+  """Makes a folder or a zip of flat pictures of those names, and gives its path."""
+
+  def make(*names, where="set"):
+    files = {name: flat(k) for k, name in enumerate(names)}
+    return folder(tmp_path / where, files) if request.param == "folder" else zipped(tmp_path / f"{where}.zip", files)
+
+  return make
+
+
+def opened(path, test_path="", channels=3):
+  return open_folder(DataConfig(source="folder", path=path, test_path=test_path, channels=channels))
+
+
+def names(source, path):
+  return [source.describe(k)[len(path) + 1 :] for k in range(len(source))]
+
+
+def test_class_folders_are_labels(make):
+  path = make("dog/2.png", "dog/10.png", "cat/1.png", "bird/7.png")
+  train, test = opened(path)
+  assert test is None and train.name == path
+  assert names(train, path) == ["bird/7.png", "cat/1.png", "dog/10.png", "dog/2.png"]
+  assert train.classes == ("bird", "cat", "dog")
+  assert train.labels.dtype == np.int32 and train.labels.tolist() == [0, 1, 2, 2]
+  assert [train.read(k)[0, 0].tolist() for k in range(4)] == [[3] * 3, [2] * 3, [1] * 3, [0] * 3]
+
+
+@pytest.mark.parametrize(
+  "files,why",
+  [
+    (["1.png", "2.png"], "not every picture lies exactly one folder deep"),
+    (["a/1.png", "b/2.png", "3.png"], "not every picture lies exactly one folder deep (3.png)"),
+    (["a/x/1.png", "b/x/2.png"], "not every picture lies exactly one folder deep (a/x/1.png)"),
+    (["train/a/1.png", "train/a/2.png", "test/a/3.png"], "not at least two class folders"),
+  ],
+)
+def test_no_labels_and_why(make, caplog, files, why):
+  caplog.set_level(logging.INFO, "jaxssl")
+  train, _ = opened(make(*files))
+  assert train.labels is None and train.classes == ()
+  assert "no labels" in caplog.text and why in caplog.text
+
+
+@pytest.mark.parametrize("split", ["test", "val", "validation", "Test"])
+def test_splits(make, split):
+  path = make("train/a/1.png", "train/b/2.png", f"{split}/b/3.png", f"{split}/a/4.png", f"{split}/b/5.png")
+  train, test = opened(path)
+  assert names(train, path) == ["train/a/1.png", "train/b/2.png"] and train.labels.tolist() == [0, 1]
+  assert names(test, path) == [f"{split}/a/4.png", f"{split}/b/3.png", f"{split}/b/5.png"]
+  assert test.labels.tolist() == [0, 1, 1] and test.classes == train.classes == ("a", "b")
+  assert test.read(0)[0, 0, 0] == 3
+
+
+def test_folders_around_everything_are_looked_through(make):
+  path = make("set/v1/train/a/1.png", "set/v1/train/b/2.png", "set/v1/test/a/3.png")
+  train, test = opened(path)
+  assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [0]
+  train, test = opened(make("set/train/a/1.png", "set/train/b/2.png", where="train only"))
+  assert train.labels.tolist() == [0, 1] and test is None
+
+
+def test_the_first_test_folder_counts_and_no_other_is_trained_on(make, caplog):
+  caplog.set_level(logging.INFO, "jaxssl")
+  path = make("a/1.png", "b/2.png", "val/a/3.png", "test/b/4.png")
+  train, test = opened(path)
+  assert names(train, path) == ["a/1.png", "b/2.png"] and names(test, path) == ["test/b/4.png"]
+  assert "1 pictures in neither split are left out" in caplog.text
+
+
+def test_what_lies_beside_train_and_test_is_left_out(make, caplog):
+  caplog.set_level(logging.INFO, "jaxssl")
+  path = make("train/a/1.png", "train/b/2.png", "test/a/3.png", "unlabeled/4.png", "cover.png")
+  train, test = opened(path)
+  assert len(train) == 2 and len(test) == 1 and "2 pictures in neither split are left out" in caplog.text
+  train, test = opened(make("train/a/1.png", "train/b/2.png", "cover.png", where="covered"))
+  assert train.labels.tolist() == [0, 1] and test is None
+
+
+def test_a_class_called_train(make):
+  train, test = opened(make("bus/1.png", "car/2.png", "train/3.png"))
+  assert test is None and train.classes == ("bus", "car", "train") and train.labels.tolist() == [0, 1, 2]
+
+
+def test_a_test_split_without_labels(make, caplog):
+  caplog.set_level(logging.INFO, "jaxssl")
+  train, test = opened(make("train/a/1.png", "train/b/2.png", "test/3.png"))
+  assert train.labels is not None and test.labels is None and "no labels" in caplog.text
+  train, test = opened(make("train/1.png", "test/a/2.png", "test/b/3.png", where="other"))
+  assert train.labels is None and test.labels is None
+
+
+def test_a_test_path(make):
+  path = make("cat/1.png", "dog/2.png", "test/dog/9.png")
+  for names_there, expected in (
+    (("dog/3.png", "cat/4.png", "dog/5.png"), [0, 1, 1]),
+    (("test/dog/3.png", "test/cat/4.png"), [0, 1]),
+    (("val/dog/3.png", "train/cat/4.png", "train/dog/5.png"), [1]),
+  ):
+    there = make(*names_there, where=f"there {len(names_there)} {names_there[0].split('/')[0]}")
+    train, test = opened(path, there)
+    assert len(train) == 2 and test.labels.tolist() == expected and test.name == there
+  with pytest.raises(UserError, match=r"data.test_path=.* has classes that training lacks: cow, owl; rename or remove"):
+    opened(path, make("cow/1.png", "owl/2.png", "dog/3.png", where="unknown"))
+  with pytest.raises(UserError, match="data.test_path=nowhere does not exist"):
+    opened(path, "nowhere")
+
+
+def test_unknown_test_classes_and_no_training(make):
+  with pytest.raises(UserError, match=r"data.path=.* has classes that training lacks: c; rename or remove"):
+    opened(make("train/a/1.png", "train/b/2.png", "test/c/3.png"))
+  with pytest.raises(UserError, match=r"data.path=.* holds pictures to test on only: name it in data.test_path"):
+    opened(make("test/a/1.png", "val/a/2.png", where="tests"))
+
+
+def test_channels_and_files(tmp_path):
+  path = folder(tmp_path / "set", {"a.jpg": coded(quarters()), "b.png": flat(7)})
+  for channels in (1, 3):
+    train, _ = opened(path, channels=channels)
+    assert train.channels == channels and train.read(0).shape == (24, 32, channels)
+    assert train.encoded(0) == coded(quarters())
+
+
+def test_a_bad_picture_is_named(tmp_path):
+  path = folder(tmp_path / "set", {"a.jpg": b"nothing", "b.png": flat(7)})
+  train, _ = opened(path)
+  with pytest.raises(BadPicture, match=r"set/a.jpg: not a picture"):
+    train.read(0)
+  (tmp_path / "set/b.png").unlink()
+  for read in (train.read, train.encoded):
+    with pytest.raises(BadPicture, match=r"set/b.png: .*No such file"):
+      read(1)

@@ -1,0 +1,100 @@
+"""Named sets, against the stand-in that tensorflow_datasets brings."""
+
+import numpy as np
+import pytest
+
+from jaxssl.config import DataConfig, ViewConfig
+from jaxssl.data import tfds as room
+from jaxssl.data.pipeline import host_batches, resident
+from jaxssl.data.plan import epoch_plan
+from jaxssl.data.sources import open_sources
+from jaxssl.types import UserError
+
+
+@pytest.fixture(scope="module")
+def mocked():
+  import tensorflow_datasets as tfds
+
+  with tfds.testing.mock_data(num_examples=9):
+    yield tfds
+
+
+def opened(name, **fields):
+  return open_sources(DataConfig(source="tfds", path=name, **fields), 0)
+
+
+@pytest.mark.parametrize("name,size,classes", [("cifar10", 32, 10), ("mnist", 28, 10)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_named_set(mocked, name, size, classes, channels):
+  train, test = opened(name, channels=channels)
+  assert train.name == f"{name} train" and test.name == f"{name} test" and len(train) == len(test) == 9
+  assert len(train.classes) == classes and train.labels.shape == (9,) and train.labels.dtype == np.int32
+  assert resident(train, 0).shape == (9, size, size, channels)
+  assert train.encoded(2)[:4] == b"\x89PNG" and train.describe(2) == f"{name} train picture 2"
+
+
+def test_its_pictures_are_those_of_the_set(mocked):
+  train, _ = opened("cifar10")
+  plain = mocked.data_source("cifar10", split="train", decoders={"image": mocked.decode.SkipDecoding()})
+  for k in range(9):
+    assert train.encoded(k) == plain[k]["image"] and train.labels[k] == plain[k]["label"]
+
+
+def test_photographs_on_the_host(mocked):
+  train, _ = opened("imagenet2012", limit=8)
+  index, partner = epoch_plan(0, 0, 8, 4)
+  found = list(host_batches(train, index, partner, {"global": ViewConfig(size=16)}, 0, 0))
+  assert [views["global"].shape for _, _, views in found] == [(4, 2, 16, 16, 3)] * 2
+
+
+def test_a_set_that_is_not_known(mocked):
+  with pytest.raises(UserError, match="data.path=cifar1 is no data set that tensorflow_datasets knows; nearest: cifar10"):
+    opened("cifar1")
+
+
+def test_a_set_without_images(mocked):
+  with pytest.raises(UserError, match="data.path=ag_news_subset has no image; its features: .*title"):
+    opened("ag_news_subset")
+
+
+class Stand:
+  """Answers for tensorflow_datasets: splits by name, each a list of labels."""
+
+  def __init__(self, real, **splits):
+    self.real, self.splits = real, splits
+
+  def __call__(self, name, split, decoders):
+    if split not in self.splits:
+      raise ValueError(f"Unknown split {split}")
+    if isinstance(self.splits[split], Exception):
+      raise self.splits[split]
+    data = Examples({"image": b"", "label": label} for label in self.splits[split])
+    features = {"image": None, "label": self.real.features.ClassLabel(num_classes=4)}
+    data.dataset_info = type("Info", (), {"features": features})
+    return data
+
+
+class Examples(list):
+  dataset_info: object
+
+
+@pytest.mark.parametrize(
+  "splits,chosen",
+  [
+    ({"test": [1], "validation": [2]}, "test"),
+    ({"validation": [2]}, "validation"),
+    ({"test": [-1, -1], "validation": [2]}, "validation"),
+    ({"test": [-1, -1]}, None),
+    ({}, None),
+  ],
+)
+def test_which_split_is_the_test(mocked, monkeypatch, splits, chosen):
+  monkeypatch.setattr(mocked, "data_source", Stand(mocked, train=[0, 3], **splits))
+  train, test = room.open_tfds(DataConfig(source="tfds", path="name"))
+  assert train.labels.tolist() == [0, 3] and (test and test.name) == (chosen and f"name {chosen}")
+
+
+def test_a_set_that_cannot_be_prepared(mocked, monkeypatch):
+  monkeypatch.setattr(mocked, "data_source", Stand(mocked, train=AssertionError("Manual\n  download required")))
+  with pytest.raises(UserError, match="data.path=name cannot be prepared: Manual download required"):
+    opened("name")
