@@ -72,9 +72,10 @@ class HeadConfig:
 class ModelConfig:
   """The encoder and its heads."""
 
-  name: Literal["resnet18", "resnet34", "resnet50", "vit_ti", "vit_s", "vit_b"] = "resnet18"
+  name: Literal["resnet10", "resnet18", "resnet34", "resnet50", "vit_ti", "vit_s", "vit_b"] = "resnet18"
   width: float = 1.0  # ResNet: factor on the channels
-  stem: Literal["imagenet", "cifar", "cifar_pad"] = "imagenet"  # ResNet; cifar_pad: ReSA's CIFAR network, 32 padded to 34
+  # ResNet; cifar_pad: ReSA's CIFAR network, 32 padded to 34; small: 3x3 stride 2 without pool
+  stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
   bn_groups: int = 1  # ResNet: the batch's statistics are taken over this many groups
   depth: int = 0  # ViT: blocks; 0: as its name says (12)
   patch: int = 16  # ViT: side of a patch in pixels

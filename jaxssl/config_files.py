@@ -5,17 +5,18 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ml_collections
+from ml_collections import config_dict
 
 from jaxssl.config import Config, ViewConfig, nearest
 from jaxssl.types import UserError
 
 RUNLOCAL = "runlocal"
+Fields = Any  # a ConfigDict: its fields are attributes that no type checker knows
 
 
-def defaults() -> ml_collections.ConfigDict:
+def defaults() -> Fields:
   """Gives every field at its default, so that a flag may override any of them."""
-  return ml_collections.ConfigDict(_open(Config()))
+  return config_dict.ConfigDict(_open(Config()))
 
 
 def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   return {name: _open(ViewConfig(**fields)) for name, fields in groups.items()}
 
 
-def choose(argument: str, recipes: Mapping[str, Callable[[], ml_collections.ConfigDict]]) -> ml_collections.ConfigDict:
+def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields:
   """Makes the recipe that follows the colon of --config FILE:RECIPE; "" is the file's own. `runlocal` shrinks any of them.
 
   Raises UserError for a name that the file does not have.
@@ -40,7 +41,7 @@ def choose(argument: str, recipes: Mapping[str, Callable[[], ml_collections.Conf
   return runlocal(config) if RUNLOCAL in words else config
 
 
-def runlocal(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def runlocal(config: Fields) -> Fields:
   """Shrinks a recipe to under a minute on a CPU: 256 embedded digits, a tiny network of the same kind, three epochs."""
   config.data.update({"source": "mnist5k", "path": "", "test_path": "", "limit": 256, "store_size": 0})
   for name, group in config.views.items():
@@ -59,10 +60,10 @@ def runlocal(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return config
 
 
-def _shorten(config: ml_collections.ConfigDict) -> None:
+def _shorten(config: Fields) -> None:
   """Cuts every warm-up in the config to one epoch."""
   for name, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
+    if isinstance(value, config_dict.ConfigDict):
       _shorten(value)
     elif name == "warmup_epochs" and value is not None:
       config[name] = min(value, 1)
@@ -76,7 +77,7 @@ def _open(value: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(item):
       return _open(item)
     if item is None:
-      return ml_collections.config_dict.placeholder(next(a for a in typing.get_args(hints[name]) if a is not type(None)))
+      return config_dict.placeholder(next(a for a in typing.get_args(hints[name]) if a is not type(None)))
     return item
 
   return {field.name: one(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -145,7 +145,7 @@ class StopSignal:
 
   def _note(self, number: int, frame: FrameType | None) -> None:
     self.asked = True
-    signal.signal(number, self._before[number])
+    signal.signal(number, self._before[signal.Signals(number)])
 
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():

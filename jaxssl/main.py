@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     print(HELP, end="")
     return 0
   command = argv.pop(0) if not argv[0].startswith("-") else "train"
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
   from jaxssl import loop  # heavy imports come after --help
   from jaxssl.types import UserError

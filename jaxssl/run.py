@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -114,7 +115,8 @@ class Run:
     labels = source.labels
     for i, p, crops in batches:
       label = np.full(len(i), -1, np.int32) if labels is None else labels[i]
-      yield parallel.global_rows(self.mesh, Rows(index=i, partner=p, label=label, crops=crops))
+      rows: Any = {"index": i, "partner": p, "label": label, "crops": crops}
+      yield Rows(**parallel.global_rows(self.mesh, rows))
 
 
 def check_views(config: Config, method: Method) -> None:

@@ -11,6 +11,7 @@ from jaxssl.types import Array
 
 # name -> (whether its blocks are bottlenecks, blocks in each of the four stages)
 SIZES = {
+  "resnet10": (False, (1, 1, 1, 1)),
   "resnet18": (False, (2, 2, 2, 2)),
   "resnet34": (False, (3, 4, 6, 3)),
   "resnet50": (True, (3, 4, 6, 3)),
@@ -47,13 +48,13 @@ class ResNet(nn.Module):
   """A residual network without classifier; modules are named as torchvision names them (`layer1.0` is `layer1_0`).
 
   Stems: `imagenet` 7x7 stride 2 and max-pool; `cifar` 3x3 without pool; `cifar_pad` the same after a border of zeros, one
-  pixel wide: ReSA's CIFAR network, which sees 34 x 34 where the picture has 32 x 32.
+  pixel wide: ReSA's CIFAR network, which sees 34 x 34 where the picture has 32 x 32; `small` 3x3 stride 2 without pool.
   """
 
   bottleneck: bool
   stages: tuple[int, ...]
   channels: int = 64  # of the first stage
-  stem: Literal["imagenet", "cifar", "cifar_pad"] = "imagenet"
+  stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
   bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
 
@@ -61,7 +62,8 @@ class ResNet(nn.Module):
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps images [b, h, w, c] to features averaged over space, float32 [b, f]."""
     # A border of zeros before a convolution that pads by one is a padding of two.
-    side, stride, padding = {"imagenet": (7, 2, 3), "cifar": (3, 1, 1), "cifar_pad": (3, 1, 2)}[self.stem]
+    stems = {"imagenet": (7, 2, 3), "cifar": (3, 1, 1), "cifar_pad": (3, 1, 2), "small": (3, 2, 1)}
+    side, stride, padding = stems[self.stem]
     x = _conv(self.channels, side, stride, padding, self.dtype, "conv1")(x)
     x = nn.relu(BatchNorm(groups=self.bn_groups, dtype=self.dtype, name="bn1")(x, train=train))
     if self.stem == "imagenet":

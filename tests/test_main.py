@@ -1,0 +1,144 @@
+"""The command as a user types it."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl import loop, parallel
+from jaxssl import main as command
+
+ROOT = pathlib.Path(__file__).parent.parent
+CONFIG = f"--config={ROOT}/configs/nnboot.py"
+QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false"]
+
+
+def start(workdir: pathlib.Path, *flags: str, recipe: str = ":runlocal") -> subprocess.Popen:
+  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *flags]
+  return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def finish(process: subprocess.Popen) -> str:
+  _, log = process.communicate(timeout=300)
+  assert process.returncode == 0, log
+  return log
+
+
+def lines(workdir: pathlib.Path) -> list[dict]:
+  return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(workdir: pathlib.Path) -> dict[int, float]:
+  return {line["step"]: line["loss"] for line in lines(workdir) if "loss" in line}
+
+
+def measurements(workdir: pathlib.Path) -> list[dict]:
+  return json.loads((workdir / "results.json").read_text())["measurements"]
+
+
+def wait_for(workdir: pathlib.Path, step: int, process: subprocess.Popen) -> None:
+  """Waits until the run has written a line of this step."""
+  until = time.monotonic() + 240
+  while not (workdir / "metrics.jsonl").exists() or max(losses(workdir) or [0]) < step:
+    assert process.poll() is None and time.monotonic() < until, "the run ended too early"
+    time.sleep(0.01)
+
+
+def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
+  every = "--config.train.checkpoint_every_steps=3"
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  finish(start(whole, every))
+  assert sorted(losses(whole)) == list(range(1, 25))
+  for step, number in ((5, signal.SIGKILL), (13, signal.SIGTERM)):
+    process = start(broken, every)
+    wait_for(broken, step, process)
+    process.send_signal(number)
+    _, log = process.communicate(timeout=300)
+    if number == signal.SIGTERM:
+      assert process.returncode == 0, log
+      assert "the same command goes on from there" in log
+  log = finish(start(broken, every))
+  assert "resumes at step" in log
+  assert losses(broken) == losses(whole)
+  assert measurements(broken) == measurements(whole)
+  assert {m["name"] for m in measurements(whole)} >= {"knn20_cosine", "raw_pixels/knn20_cosine", "untrained/knn20_cosine"}
+  for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
+    assert (whole / name).exists()
+  assert list((whole / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("recipe", ["cifar10,runlocal", "imagenet,runlocal"])
+def test_recipes_run_locally(recipe, tmp_path):
+  assert command.main([f"{CONFIG}:{recipe}", f"--workdir={tmp_path}", *QUICK]) == 0
+  assert all(np.isfinite(list(losses(tmp_path).values()))) and losses(tmp_path)
+
+
+@pytest.mark.parametrize("policy", ["off", "naive"])
+def test_policies(policy, tmp_path):
+  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, f"--config.bootstrap.policy={policy}"]) == 0
+  assert ("share_bootstrapped" in lines(tmp_path)[-1]) == (policy != "off")
+
+
+def test_one_device_and_eight_give_the_same_losses(tmp_path, monkeypatch):
+  found = []
+  for count in (1, 8):
+    mesh = parallel.make_mesh(jax.devices()[:count])
+    monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
+    workdir = tmp_path / str(count)
+    flags = ["--config.data.limit=320", "--config.train.epochs=1", "--config.evals.baselines=false"]
+    assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *flags]) == 0
+    found.append([losses(workdir)[step] for step in range(1, 11)])
+  np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
+  flags = ["--config.optim.lr=1e25", "--config.optim.clip=0.0", "--config.optim.schedule.warmup_epochs=0"]
+  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, *flags]) == 1
+  message = capfd.readouterr().err
+  assert "the loss is nan at step" in message and "Last good checkpoint: step" in message
+  assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+  "flags, message",
+  [
+    (["--config.optm.lr=1"], "optm"),
+    (["--config.optim.lrr=1"], 'Did you mean "lr"'),
+    (["--config.model.name=resnet19"], "model.name='resnet19' is not allowed; allowed: resnet10, resnet18"),
+    (["--config.method.name=dyno"], "method.name='dyno' is no method; nearest: dino"),
+    (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
+    (["--config.train.batch_size=5000"], "train.batch_size=5000"),
+    (["--config.bootstrap.k=300"], "bootstrap.k=300 is not allowed; the data set has 256 pictures"),
+    (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale"),
+    (["--nonsense=1"], "Unknown command line flag 'nonsense'"),
+  ],
+)
+def test_errors_are_one_line(flags, message, tmp_path, capfd):
+  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *flags]) == 2
+  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert len(errors) == 1 and message in errors[0]
+
+
+def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
+  assert command.main([f"{CONFIG}:cifar100", f"--workdir={tmp_path}"]) == 2
+  assert "cifar100 is no recipe; nearest: cifar10; allowed: cifar10, imagenet, runlocal" in capfd.readouterr().err
+
+
+def test_a_workdir_of_another_config_is_refused(tmp_path):
+  config, _ = command.parse([f"{CONFIG}:runlocal"])
+  loop.claim(tmp_path, config)
+  other, _ = command.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
+  with pytest.raises(loop.UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
+    loop.claim(tmp_path, other)
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy():
+  code = "import sys; from jaxssl.main import main; main(['--help']); assert not {'jax', 'tensorflow'} & set(sys.modules)"
+  out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+  assert "--workdir" in out
