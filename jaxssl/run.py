@@ -39,9 +39,10 @@ class Run:
     self.channels = config.data.channels
     num_images, batch_size = len(train), config.train.batch_size
     plan.epoch_plan(0, 0, num_images, batch_size)  # raises where not even one batch can be filled
-    for field, size in (("train.batch_size", batch_size), ("evals.batch_size", config.evals.batch_size)):
-      if size % self.mesh.size:
-        raise UserError(f"{field}={size} is not allowed; it is a multiple of the number of devices, {self.mesh.size}")
+    if batch_size % self.mesh.size:
+      raise UserError(
+        f"train.batch_size={batch_size} is not allowed; it is a multiple of the number of devices, {self.mesh.size}"
+      )
     self.horizon = Horizon(steps_per_epoch=num_images // batch_size, epochs=config.train.epochs)
     method = methods.build(config.method, self.horizon)
     check_views(config, method)

@@ -1,6 +1,7 @@
 """The command as a user types it."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -21,7 +22,8 @@ QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.ba
 
 def start(workdir: pathlib.Path, *flags: str, recipe: str = ":runlocal") -> subprocess.Popen:
   argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *flags]
-  return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+  one_device = {**os.environ, "XLA_FLAGS": ""}
+  return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
 
 def finish(process: subprocess.Popen) -> str:

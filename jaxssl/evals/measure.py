@@ -53,7 +53,7 @@ class Measure:
   def features(self, variables: Variables | None, split: Split) -> np.ndarray:
     """Gives float32 [n, f] of every picture of a split; raw pixels where variables are None."""
     config, source = self.run.config, split.source
-    index, mask = plan.eval_plan(len(source), config.evals.batch_size)
+    index, mask = plan.eval_plan(len(source), parallel.padded_rows(config.evals.batch_size, self.run.mesh))
     if split.store is not None:
       batches = zip(index, mask, strict=True)
     else:

@@ -9,7 +9,7 @@ from jaxssl.types import Array
 
 @jax.jit
 def figures(neighbors: Neighbors, labels: Array) -> dict[str, Array]:
-  """Shares in 0..1, over the images visited in this epoch.
+  """Shares in 0..1, over the images visited in this epoch (`share_trusted`: over all images).
 
   labels: int32 [n], -1 unknown. `share_trusted`: images allowed to bootstrap in this epoch; `share_bootstrapped`: those whose
   partner is another image; `share_self_neighbor`: the image is its own nearest neighbour; `neighbor_churn`: neighbours
