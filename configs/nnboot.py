@@ -40,12 +40,12 @@ def digits():
   config.views = config_files.views(presets.digits(20))
   config.model.update({"name": "resnet10", "width": 0.25, "stem": "small"})
   config.model.projector.update({"name": "dino", "hidden": 512, "bottleneck": 64, "out": 1024, "bn": True})
-  config.method = dino(momentum=0.9985, teacher_temperature=0.04, start=0.04, warmup_epochs=0)
+  config.method = dino(momentum=0.996, teacher_temperature=0.02, start=0.02, warmup_epochs=0) | {"centering": "sinkhorn"}
   config.bootstrap.update({"policy": "adaptive", "k": 10, "window": 5, "temperature": 0.05})
   config.optim.update({"name": "adamw", "lr": 2e-3, "reference_batch": 0, "clip": 3.0, "clip_by": "global"})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 2, "final": 0.005})
-  config.train.update({"batch_size": 64, "epochs": 64, "log_every": 10, "checkpoint_every": 8})
-  config.evals.update({"every": 8, "batch_size": 500})
+  config.train.update({"batch_size": 64, "epochs": 30, "log_every": 10, "checkpoint_every": 5})
+  config.evals.update({"every": 10, "batch_size": 500})
   return config
 
 

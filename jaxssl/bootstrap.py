@@ -65,8 +65,9 @@ class Bootstrap:
     ids, sums = memory.count_votes(self.mesh, neighbors)
     logits = sums / (self.config.window * self.config.temperature)
     probabilities = jax.nn.softmax(logits, axis=-1, where=ids >= 0)
-    own = ids[:, 0] == jnp.arange(ids.shape[0], dtype=jnp.int32)
-    return ids, probabilities, own if self.config.policy == "adaptive" else ids[:, 0] >= 0
+    row = jnp.arange(ids.shape[0], dtype=jnp.int32)
+    trusted = ids[:, 0] == row if self.config.policy == "adaptive" else ids[:, 0] >= 0
+    return ids, probabilities, trusted & (row < self.num_images)
 
   def partners(self, neighbors: Neighbors, key: Array, epoch: Array) -> Neighbors:
     """Decides the partners of an epoch at its start, and opens its place in the window.

@@ -51,6 +51,8 @@ class ViewConfig:
   shear: float = 0.0  # radians, uniform in +-
   zoom: tuple[float, float] = (1.0, 1.0)
   shift: float = 0.0  # pixels, uniform in +-, each axis
+  elastic: float = 0.0  # pixels, deviation of a smooth random displacement (a 4 x 4 grid), applied with the affine map
+  thicken: float = 0.0  # uniform in +-: moves towards the brightest (or darkest) of each 3 x 3 neighbourhood
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

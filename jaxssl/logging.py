@@ -1,5 +1,6 @@
 """What a run tells: metrics.jsonl and TensorBoard events, a progress bar or plain lines, and train.log."""
 
+import collections
 import importlib.util
 import json
 import logging
@@ -14,13 +15,20 @@ from typing import Any
 import tqdm
 
 LOG = logging.getLogger("jaxssl")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def bar_shown() -> bool:
+  """Whether there is a terminal to draw a progress bar on."""
+  return sys.stderr.isatty()
 
 
 class _AboveBar(logging.StreamHandler):
-  """Prints log lines above the progress bar instead of through it."""
+  """Prints log lines above the progress bar instead of through it; a line that says what the bar shows is left out."""
 
   def emit(self, record: logging.LogRecord) -> None:
-    tqdm.tqdm.write(self.format(record), file=sys.stderr)
+    if not (bar_shown() and hasattr(record, "bar")):
+      tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
 
 def start(workdir: pathlib.Path | None) -> None:
@@ -100,45 +108,37 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 class Progress:
-  """A progress bar on a terminal, a plain line now and then elsewhere: loss, pictures/s, time left, wait for data."""
+  """A progress bar on a terminal and a plain line now and then in the log: loss, pictures/s, wait for data, time left."""
 
-  def __init__(self, total_steps: int, first_step: int, batch_size: int, seconds_between_lines: float = 10.0):
-    self._total, self._batch, self._between = total_steps, batch_size, seconds_between_lines
-    self._bar = tqdm.tqdm(
-      total=total_steps, initial=first_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
-    )
-    self._step = first_step
-    self._mark = self._printed = (time.monotonic(), first_step, 0.0)
-    self._waited = 0.0
-    self._rate, self._wait = 0.0, 0.0
+  def __init__(self, total_steps: int, first_step: int, batch_size: int):
+    self._total, self._batch, self._first = total_steps, batch_size, first_step
+    self._bar = tqdm.tqdm(total=total_steps, initial=first_step, unit="step", disable=not bar_shown(), dynamic_ncols=True)
+    self._recent: collections.deque[tuple[float, int, float]] = collections.deque(maxlen=50)  # (time, step, seconds waited)
+    self._speed = {"pictures_per_second": 0.0, "data_wait": 0.0}
+    self._said = time.monotonic()
 
   def update(self, step: int, epoch: float, loss: float, waited: float) -> dict[str, float]:
-    """Notes that `step` is done, its batch having been waited for so many seconds. Returns the speed since the last lines."""
-    self._waited += waited
-    now, (then, step_then, waited_then) = time.monotonic(), self._mark
-    if now - then >= 0.5 or not self._rate:
-      self._rate = (step - step_then) * self._batch / max(now - then, 1e-9)
-      self._wait = (self._waited - waited_then) / max(now - then, 1e-9)
-      self._mark = (now, step, self._waited)
-    self._bar.set_postfix_str(
-      f"epoch {epoch:.1f} loss {loss:.4f} {self._rate:.0f} pictures/s data wait {self._wait:.0%}", refresh=False
-    )
-    self._bar.update(step - self._step)
-    self._step = step
-    if self._bar.disable and (now - self._printed[0] >= self._between or step == self._total):
-      speed = (step - self._printed[1]) / max(now - self._printed[0], 1e-9)
-      left = (self._total - step) / max(speed, 1e-9)
-      wait = (self._waited - self._printed[2]) / max(now - self._printed[0], 1e-9)
-      LOG.info(
-        "step %d/%d epoch %.1f loss %.4f %.0f pictures/s data wait %.0f%% left %.0f s",
-        step, self._total, epoch, loss, speed * self._batch, 100 * wait, left,
-      )  # fmt: skip
-      self._printed = (now, step, self._waited)
-    return {"pictures_per_second": self._rate, "data_wait": self._wait}
+    """Notes that `step` is done, its batch having been waited for so many seconds. Returns the speed over the last steps."""
+    now = time.monotonic()
+    self._recent.append((now, step, waited + (self._recent[-1][2] if self._recent else 0.0)))
+    (then, step_then, waited_then), (_, _, waited_now) = self._recent[0], self._recent[-1]
+    if step > step_then:
+      rate, wait = (step - step_then) * self._batch / (now - then), (waited_now - waited_then) / (now - then)
+      self._speed = {"pictures_per_second": rate, "data_wait": wait}
+    else:
+      rate, wait = self._speed.values()
+    text = f"epoch {epoch:.1f} loss {loss:.4f} {rate:.0f} pictures/s data wait {wait:.0%}"
+    self._bar.set_postfix_str(text, refresh=False)
+    self._bar.update(step - self._bar.n)
+    if now - self._said >= SECONDS_BETWEEN_LINES or step in (self._first + 1, self._total):
+      left = f"left {(self._total - step) * self._batch / rate:.0f} s" if rate else ""
+      LOG.info("step %d/%d %s %s", step, self._total, text, left, extra={"bar": True})
+      self._said = now
+    return self._speed
 
   def pause(self) -> None:
     """Leaves out the time that passes until the next update, such as an evaluation's, from the speed."""
-    self._rate = 0.0
+    self._recent.clear()
 
   def close(self) -> None:
     """Takes the bar down."""

@@ -8,7 +8,7 @@ TIERS = (
   "types",
   "ops schedules",
   "config parallel",
-  "config_files",
+  "config_files flags",
   "memory optim views models",
   "bootstrap data methods",
   "step",
@@ -22,7 +22,7 @@ ROOM_OF = {  # library: the only places that may import it
   "tensorflow": {"data"},
   "tensorflow_datasets": {"data"},
   "orbax": {"checkpoint"},
-  "ml_collections": {"config_files", "main"},
+  "ml_collections": {"config_files"},
   "clu": {"logging"},
 }
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl import loop, parallel
+from jaxssl import flags, loop, parallel
 from jaxssl import main as command
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -20,8 +20,8 @@ CONFIG = f"--config={ROOT}/configs/nnboot.py"
 QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false"]
 
 
-def start(workdir: pathlib.Path, *flags: str, recipe: str = ":runlocal") -> subprocess.Popen:
-  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *flags]
+def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
+  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *more]
   one_device = {**os.environ, "XLA_FLAGS": ""}
   return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
@@ -88,41 +88,45 @@ def test_policies(policy, tmp_path):
 
 
 def test_one_device_and_eight_give_the_same_losses(tmp_path, monkeypatch):
-  found = []
+  found, make_mesh = [], parallel.make_mesh
   for count in (1, 8):
-    mesh = parallel.make_mesh(jax.devices()[:count])
+    mesh = make_mesh(jax.devices()[:count])
     monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
     workdir = tmp_path / str(count)
-    flags = ["--config.data.limit=320", "--config.train.epochs=1", "--config.evals.baselines=false"]
-    assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *flags]) == 0
+    short = ["--config.data.limit=320", "--config.train.epochs=1", "--config.evals.baselines=false"]
+    assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
     found.append([losses(workdir)[step] for step in range(1, 11)])
   np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
-  flags = ["--config.optim.lr=1e25", "--config.optim.clip=0.0", "--config.optim.schedule.warmup_epochs=0"]
-  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, *flags]) == 1
+  wild = ["--config.optim.lr=1e25", "--config.optim.clip=0.0", "--config.optim.schedule.warmup_epochs=0"]
+  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, *wild]) == 1
   message = capfd.readouterr().err
   assert "the loss is nan at step" in message and "Last good checkpoint: step" in message
   assert not (tmp_path / "results.json").exists()
 
 
 @pytest.mark.parametrize(
-  "flags, message",
+  "words, message",
   [
-    (["--config.optm.lr=1"], "optm"),
-    (["--config.optim.lrr=1"], 'Did you mean "lr"'),
+    (["--config.optm.lr=1"], "optm is no config field; nearest: optim"),
+    (["--config.optim.lrr=1"], "optim.lrr is no config field; nearest: optim.lr"),
+    (["--config.optim.lr"], "--config.optim.lr has no value: write --config.optim.lr=VALUE"),
+    (["--config.optim.lr.x=1"], "optim.lr is a value, not a group of fields"),
     (["--config.model.name=resnet19"], "model.name='resnet19' is not allowed; allowed: resnet10, resnet18"),
     (["--config.method.name=dyno"], "method.name='dyno' is no method; nearest: dino"),
     (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),
     (["--config.bootstrap.k=300"], "bootstrap.k=300 is not allowed; the data set has 256 pictures"),
-    (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale"),
-    (["--nonsense=1"], "Unknown command line flag 'nonsense'"),
+    (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale=(0.5, 2.0) is not allowed"),
+    (["--config.views.globul.size=28"], "views.globul is no view group; nearest: global"),
+    (["--nonsense=1"], "--nonsense=1 is not understood; see --help"),
+    (["--workdir"], "argument --workdir: expected one argument"),
   ],
 )
-def test_errors_are_one_line(flags, message, tmp_path, capfd):
-  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *flags]) == 2
+def test_errors_are_one_line(words, message, tmp_path, capfd):
+  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *words]) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
 
@@ -133,9 +137,9 @@ def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
 
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
-  config, _ = command.parse([f"{CONFIG}:runlocal"])
+  config, _ = flags.parse([f"{CONFIG}:runlocal"])
   loop.claim(tmp_path, config)
-  other, _ = command.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
+  other, _ = flags.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
   with pytest.raises(loop.UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
     loop.claim(tmp_path, other)
 

@@ -133,12 +133,6 @@ def eval_batches(
     pool.shutdown(cancel_futures=True)
 
 
-def eval_pictures(source: Source, indices: np.ndarray, resize: int, size: int, workers: int = 0) -> np.ndarray:
-  """Reads pictures for an evaluation, as `eval_batches` does: uint8 [b, size, size, c]."""
-  indices = np.asarray(indices)
-  return next(eval_batches(source, indices[None], np.ones((1, len(indices)), bool), resize, size, workers))[2]
-
-
 def _threads(workers: int) -> int:
   """As many as asked for; 0: as many as there are cores for this process."""
   return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

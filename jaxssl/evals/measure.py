@@ -90,7 +90,7 @@ class Measure:
     """AdaSim's figures of the epoch that ends; empty when bootstrapping is off."""
     if state.neighbors is None:
       return {}
-    values = jax.device_get(neighborhood.figures(state.neighbors, self._padded_labels))
+    values = jax.device_get(neighborhood.figures(state.neighbors, self._padded_labels, len(self.run.train.source)))
     return {name: float(value) for name, value in values.items() if np.isfinite(value)}
 
   @functools.cached_property

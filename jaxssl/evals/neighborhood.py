@@ -1,5 +1,7 @@
 """What the neighbour memory says at an epoch's end: AdaSim's own figures."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -7,8 +9,8 @@ from jaxssl.memory import Neighbors
 from jaxssl.types import Array
 
 
-@jax.jit
-def figures(neighbors: Neighbors, labels: Array) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnames="num_images")
+def figures(neighbors: Neighbors, labels: Array, num_images: int) -> dict[str, Array]:
   """Shares in 0..1, over the images visited in this epoch (`share_trusted`: over all images).
 
   labels: int32 [n], -1 unknown. `share_trusted`: images allowed to bootstrap in this epoch; `share_bootstrapped`: those whose
@@ -19,13 +21,13 @@ def figures(neighbors: Neighbors, labels: Array) -> dict[str, Array]:
   rows, window, k = neighbors.ids.shape
   ids = neighbors.ids[:, neighbors.slot]
   before = neighbors.ids[:, (neighbors.slot - 1) % window]
-  seen = ids[:, 0] >= 0
+  own = jnp.arange(rows)
+  seen = (ids[:, 0] >= 0) & (own < num_images)
   stayed = (ids[:, :, None] == before[:, None, :]).any(-1).mean(-1)
 
   def share(hits: Array, among: Array) -> Array:
     return jnp.sum(hits & among) / jnp.sum(among)
 
-  own = jnp.arange(rows)
   logs = {
     "share_trusted": neighbors.trusted,
     "share_bootstrapped": share(neighbors.partners != own, seen),

@@ -1,12 +1,14 @@
 """DINO, the self-distillation that AdaSim bootstraps (arXiv 2104.14294; AdaSim: arXiv 2303.13606)."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxssl.methods.base import Dims, Passes
 from jaxssl.ops.distillation import cross_view_entropy, entropy
+from jaxssl.ops.sinkhorn import assign
 from jaxssl.schedules import Schedule
 from jaxssl.types import Array, Batch, Logs, Outputs, UserError, struct
 
@@ -18,13 +20,21 @@ class Memory:
   center: Array  # float32 [d]
 
 
+SINKHORN_ITERATIONS = 3
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dino:
-  """The online network's softmax over prototypes mimics the teacher's centred, sharpened one, across views."""
+  """The online network's softmax over prototypes mimics the teacher's centred, sharpened one, across views.
+
+  `centering` keeps the teacher from using few prototypes: `mean` subtracts the running mean of its logits; `sinkhorn` shares
+  each batch equally among the prototypes (as SwAV does, arXiv 2006.09882, and DINOv2, arXiv 2304.07193).
+  """
 
   momentum: Schedule
   teacher_temperature: Schedule
   student_temperature: float = 0.1
+  centering: Literal["mean", "sinkhorn"] = "mean"
   center_momentum: float = 0.9
   passes: Passes = dataclasses.field(
     default=Passes(online=("global",), teacher=("global",), optional=("local",), joint=True), init=False
@@ -42,7 +52,11 @@ class Dino:
     """Takes the cross-entropy of every online view against every other view of the teacher (DINO, eq. 3)."""
     assert teacher is not None
     temperature = self.teacher_temperature(step)
-    targets = jax.lax.stop_gradient(jax.nn.softmax((teacher.prediction - memory.center[None, None]) / temperature, axis=-1))
+    logits = teacher.prediction
+    if self.centering == "sinkhorn":
+      targets = assign(logits.reshape(-1, logits.shape[-1]), temperature, SINKHORN_ITERATIONS).reshape(logits.shape)
+    else:
+      targets = jax.lax.stop_gradient(jax.nn.softmax((logits - memory.center[None, None]) / temperature, axis=-1))
     loss = cross_view_entropy(targets, online.prediction / self.student_temperature)
     return loss, {"teacher_entropy": entropy(targets)}
 

@@ -4,7 +4,7 @@ A picture is float32 [h, w, c] of whole numbers in 0..255, c = 1 or 3; so is wha
 rounds. Parameters may be traced, sizes may not. One picture at a time: `vmap` for more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
@@ -65,16 +65,20 @@ def flip(picture: Array) -> Array:
   return picture[:, ::-1]
 
 
-def affine(picture: Array, rotate: Array, shear: Array, zoom: Array, shift: Array) -> Array:
+def affine(picture: Array, rotate: Array, shear: Array, zoom: Array, shift: Array, bend: Array | float = 0.0) -> Array:
   """Shears along x, turns clockwise (both radians), zooms, all about the centre, then shifts by (x, y) pixels.
 
-  Bilinear; black where nothing was.
+  `bend`: displacements [4, 4, 2] in pixels (x, y), spread smoothly over the picture (elastic distortion). Bilinear; black
+  where nothing was.
   """
   height, width, _ = picture.shape
   y, x = jnp.mgrid[:height, :width]
   x, y = (x - (width - 1) / 2 - shift[0]) / zoom, (y - (height - 1) / 2 - shift[1]) / zoom
   x, y = jnp.cos(rotate) * x + jnp.sin(rotate) * y, jnp.cos(rotate) * y - jnp.sin(rotate) * x
   x, y = x + jnp.tan(shear) * y + (width - 1) / 2, y + (height - 1) / 2
+  if isinstance(bend, Array):
+    wide = jax.image.resize(bend, (height, width, 2), "cubic")
+    x, y = x + wide[..., 0], y + wide[..., 1]
   left, top = jnp.floor(x), jnp.floor(y)
 
   def at(row: Array, column: Array) -> Array:
@@ -88,6 +92,16 @@ def affine(picture: Array, rotate: Array, shear: Array, zoom: Array, shift: Arra
   below = mix(at(top + 1, left), at(top + 1, left + 1), x - left)
   inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
   return jnp.where(inside[..., None], jnp.floor(mix(above, below, y - top)), 0.0)
+
+
+def thicken(picture: Array, share: Array) -> Array:
+  """Moves every value by `share` towards the largest of its 3 x 3 neighbourhood; by -share towards the smallest if negative."""
+
+  def extreme(start: float, pick: Callable) -> Array:
+    return jax.lax.reduce_window(picture, start, pick, (3, 3, 1), (1, 1, 1), "SAME")
+
+  bright, dark = extreme(-jnp.inf, jax.lax.max), extreme(jnp.inf, jax.lax.min)
+  return jnp.floor(picture + jnp.maximum(share, 0) * (bright - picture) + jnp.maximum(-share, 0) * (dark - picture))
 
 
 def blur(picture: Array, sigma: Array | float, largest: float) -> Array:

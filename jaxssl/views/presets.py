@@ -44,4 +44,5 @@ def strong(size: int = 224, count: int = 1) -> dict[str, dict]:
 def digits(size: int = 28) -> dict[str, dict]:
   """Handwritten digits: two slightly warped copies of the whole picture, the second of the partner's."""
   warp = {"affine": 1.0, "zoom": (0.75, 1.1), "rotate": 0.2, "shear": 0.2, "shift": size / 14}
-  return {"global": {"count": 2, "size": size, "partner": (False, True), "crop_scale": (0.0, 0.0), "flip": 0.0, **warp}}
+  pen = {"elastic": size / 40, "thicken": 0.4}
+  return {"global": {"size": size, "partner": (False, True), "crop_scale": (0.0, 0.0), "flip": 0.0, **warp, **pen}}

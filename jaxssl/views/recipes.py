@@ -17,7 +17,8 @@ from jaxssl.views import color, image
 from jaxssl.views.boxes import sample_boxes
 
 GROUPS = ("global", "local", "weak", "strong")
-_DRAWS = 20  # random numbers that finishing a view takes at most
+_DRAWS = 21  # random numbers that finishing a view takes at most
+_BEND = 4 * 4 * 2  # and more, for an elastic one
 
 
 def crop(key: Array, pictures: Array, views: Mapping[str, ViewConfig]) -> dict[str, Array]:
@@ -84,7 +85,8 @@ def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple
   yield "jitter", min(view.jitter) >= 0 and view.jitter[3] <= 0.5, "strengths are 0 or more, that of hue (the last) at most 0.5"
   yield "blur_sigma", 0 <= view.blur_sigma[0] <= view.blur_sigma[1], "pixels, the smaller one first"
   yield "zoom", 0 < view.zoom[0] <= view.zoom[1], "factors are positive, the smaller one first"
-  for field, limit in (("rotate", math.inf), ("shear", math.pi / 2), ("shift", math.inf)):
+  limits = {"rotate": math.inf, "shear": math.pi / 2, "shift": math.inf, "elastic": math.inf, "thicken": 1.0}
+  for field, limit in limits.items():
     yield field, 0 <= getattr(view, field) < limit, f"it lies in 0..{limit:.3g}"
 
 
@@ -110,7 +112,8 @@ def _crop_group(key: Array, pictures: Array, view: ViewConfig) -> Array:
 
 def _finish_group(key: Array, crops: Array, view: ViewConfig, mean: Sequence[float], std: Sequence[float]) -> Array:
   rows = jnp.arange(crops.shape[0])
-  draws = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row), (view.count, _DRAWS)))(rows)
+  numbers = (view.count, _DRAWS + _BEND * (view.elastic > 0))
+  draws = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row), numbers))(rows)
   done = []
   for (blur, solarize), run in _runs(zip(_each(view.blur, view), _each(view.solarize, view), strict=True)):
 
@@ -123,13 +126,16 @@ def _finish_group(key: Array, crops: Array, view: ViewConfig, mean: Sequence[flo
 
 def _finish_one(draws: Array, picture: Array, view: ViewConfig, blur: float, solarize: float) -> Array:
   """All of `finish` but normalising, for one view. `draws`: as many numbers as may be needed, uniform in 0..1."""
-  chance, warp, strength, place, sigma = jnp.split(draws, (6, 11, 15, 19))
+  chance, warp, strength, place, sigma, thickness, bend = jnp.split(draws, (6, 11, 15, 19, 20, 21))
   picture = picture.astype(jnp.float32)
   if view.affine:
     rotate, shear = (_between(-most, most, draw) for most, draw in zip((view.rotate, view.shear), warp[:2], strict=True))
     shift = _between(-view.shift, view.shift, warp[3:])
-    warped = image.affine(picture, rotate, shear, _between(*view.zoom, warp[2]), shift)
+    bent = view.elastic * jax.scipy.special.ndtri(bend.reshape(4, 4, 2)) if view.elastic else 0.0
+    warped = image.affine(picture, rotate, shear, _between(*view.zoom, warp[2]), shift, bent)
     picture = jnp.where(chance[0] < view.affine, warped, picture)
+  if view.thicken:
+    picture = image.thicken(picture, _between(-view.thicken, view.thicken, thickness[0]))
   if view.flip:
     picture = jnp.where(chance[1] < view.flip, image.flip(picture), picture)
   if view.jitter_p and any(view.jitter):

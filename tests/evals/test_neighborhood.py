@@ -15,7 +15,7 @@ def test_figures():
   state = dataclasses.replace(
     state, ids=jnp.stack([before, now], axis=1), slot=jnp.int32(1), partners=jnp.asarray([0, 0, 2, 2, 4])
   )
-  figures = neighborhood.figures(state, jnp.asarray([7, 7, 5, -1, 7]))
+  figures = neighborhood.figures(state, jnp.asarray([7, 7, 5, -1, 7]), 5)
   expected = {
     "share_bootstrapped": 2 / 4,
     "share_self_neighbor": 3 / 4,
@@ -29,5 +29,5 @@ def test_figures():
 
 def test_without_labels_there_is_no_label_figure():
   state = memory.empty(rows=4, features=3, window=1, k=2, dtype="float16")
-  figures = neighborhood.figures(state, -jnp.ones(4, jnp.int32))
+  figures = neighborhood.figures(state, -jnp.ones(4, jnp.int32), 4)
   assert np.isnan(float(figures["neighbor_top1_label"]))

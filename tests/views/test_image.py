@@ -100,3 +100,20 @@ def test_one_channel(picture):
   places, factors = jnp.arange(4), [0.7, 1.4, 0.5, 0.1]
   colored = jitter(jnp.tile(grey, 3), places, [*factors[:2], None, None])
   np.testing.assert_array_equal(jitter(jnp.asarray(grey), places, factors), colored[:, :, :1])
+
+
+def test_thicken_moves_towards_the_neighborhood():
+  picture = np.zeros((5, 5, 1), np.float32)
+  picture[2, 2] = 200
+  thick, thin = image.thicken(jnp.asarray(picture), jnp.float32(0.5)), image.thicken(jnp.asarray(picture), jnp.float32(-0.5))
+  np.testing.assert_array_equal(thick[1:4, 1:4, 0], np.where(picture[1:4, 1:4, 0] > 0, 200, 100))
+  np.testing.assert_array_equal(thin[..., 0], picture[..., 0] / 2)
+  assert float(thick.sum()) == 200 + 8 * 100
+
+
+def test_a_bend_displaces_what_it_says():
+  picture = jnp.asarray(np.random.default_rng(0).integers(0, 256, (12, 12, 1)), jnp.float32)
+  none = (jnp.float32(0), jnp.float32(0), jnp.float32(1), jnp.zeros(2))
+  bend = jnp.zeros((4, 4, 2)).at[..., 0].set(2.0)
+  np.testing.assert_allclose(image.affine(picture, *none, bend)[:, :10], picture[:, 2:], atol=1)
+  np.testing.assert_array_equal(image.affine(picture, *none), picture)

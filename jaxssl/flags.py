@@ -1,0 +1,86 @@
+"""Flags: --config FILE[:RECIPE], --workdir DIR, and --config.FIELD=VALUE for any field of the config.
+
+ml_collections' own config flags cannot reach a field whose path holds a Python keyword, such as views.global.
+"""
+
+import argparse
+import ast
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from jaxssl.config import Config, read
+from jaxssl.types import UserError
+
+WORDS = {"true": True, "false": False, "none": None}
+
+
+class Parser(argparse.ArgumentParser):
+  """Raises UserError where argparse would exit."""
+
+  def error(self, message: str) -> NoReturn:
+    """Raises."""
+    raise UserError(f"{message}; see --help")
+
+
+def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
+  """Gives the config and the workdir that the flags ask for, or raises UserError."""
+  parser = Parser(add_help=False, allow_abbrev=False)
+  parser.add_argument("--config")
+  parser.add_argument("--workdir", type=pathlib.Path)
+  known, rest = parser.parse_known_args(argv)
+  if not known.config:
+    raise UserError("--config is missing; for example --config configs/nnboot.py")
+  file, _, recipe = known.config.partition(":")
+  fields = load(file, recipe)
+  override(fields, rest)
+  name = "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
+  return read(Config, fields), known.workdir or pathlib.Path("runs") / name
+
+
+def load(file: str, recipe: str) -> dict[str, Any]:
+  """Runs `get_config` of a config file, with the recipe's name where one is given, and gives nested dicts."""
+  path = pathlib.Path(file)
+  if not path.is_file():
+    raise UserError(f"--config {file} is no file")
+  spec = importlib.util.spec_from_file_location("jaxssl_config", path)
+  if spec is None or spec.loader is None:
+    raise UserError(f"--config {file} is not allowed; it is a Python file such as configs/nnboot.py")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except SyntaxError as error:
+    raise UserError(f"--config {file}, line {error.lineno}: {error.msg}") from error
+  if not hasattr(module, "get_config"):
+    raise UserError(f"--config {file} has no function get_config")
+  return module.get_config(*filter(None, [recipe])).to_dict()
+
+
+def override(fields: dict[str, Any], words: Sequence[str]) -> None:
+  """Sets fields from words such as --config.optim.lr=0.1 (or --config.optim.lr 0.1); `read` checks names and types."""
+  rest = list(words)
+  while rest:
+    word = rest.pop(0)
+    name, equals, value = word.partition("=")
+    if not name.startswith("--config."):
+      raise UserError(f"{word} is not understood; see --help")
+    if not equals:
+      if not rest or rest[0].startswith("--"):
+        raise UserError(f"{name} has no value: write {name}=VALUE")
+      value = rest.pop(0)
+    *groups, last = name.removeprefix("--config.").split(".")
+    group = fields
+    for i, key in enumerate(groups):
+      group = group.setdefault(key, {})
+      if not isinstance(group, dict):
+        raise UserError(f"{name} is no config field: {'.'.join(groups[: i + 1])} is a value, not a group of fields")
+    group[last] = value if isinstance(group.get(last), str) else _value(value)
+
+
+def _value(text: str) -> Any:
+  """Reads a Python literal; true, false and none in any case; anything else is text."""
+  try:
+    return WORDS[text.lower()] if text.lower() in WORDS else ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
