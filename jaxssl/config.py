@@ -114,7 +114,8 @@ class OptimConfig:
   decay: Literal["all", "matrices"] = "matrices"  # matrices: neither biases nor one-dimensional parameters
   clip: float = 0.0  # largest gradient norm; 0: none
   clip_by: Literal["tensor", "global"] = "tensor"
-  freeze_last_layer_epochs: int = 0  # DINO: the prototypes are left alone at first
+  freeze_last_layer_epochs: int = 0  # DINO, SwAV: the prototypes are left alone at first
+  freeze: tuple[str, ...] = ()  # parameters whose path holds one of these names are never trained (MoCo v3: patch_embed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,7 @@ class TrainConfig:
   """How long, how much at a time, from which seed, and how precisely."""
 
   batch_size: int = 256
+  accumulate: int = 1  # parts a batch is run in, to save memory; the loss is taken on the whole batch all the same
   epochs: int = 100
   seed: int = 0
   precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; losses, memory and averages are float32 always
@@ -144,7 +146,7 @@ class EvalsConfig:
   """What is measured and when; the end of the run is always measured."""
 
   every: int = 10  # epochs
-  network: Literal["teacher", "online"] = "teacher"
+  network: Literal["auto", "teacher", "online"] = "auto"  # auto: the teacher where the method has one
   batch_size: int = 256
   resize: int = 0  # shorter side before the centre crop; 0: the picture is resized to `size` as it is
   size: int = 0  # side of the picture shown to the network; 0: as the first view group's

@@ -53,7 +53,7 @@ def runlocal(config: Fields) -> Fields:
     model.name = "vit_ti"
   for head in (model.projector, model.predictor):
     head.update({"hidden": 64, "out": 64, "bottleneck": 32})
-  config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 1})
+  config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 2})
   config.train.update({"batch_size": 32, "epochs": 3, "log_every": 1})
   config.evals.update({"every": 2, "resize": 0, "size": 0})
   _shorten(config)

@@ -43,12 +43,17 @@ class Run:
       raise UserError(
         f"train.batch_size={batch_size} is not allowed; it is a multiple of the number of devices, {self.mesh.size}"
       )
+    if config.train.accumulate < 1 or batch_size % (config.train.accumulate * self.mesh.size):
+      raise UserError(
+        f"train.accumulate={config.train.accumulate} is not allowed; it divides train.batch_size={batch_size}"
+        f" by {self.mesh.size} devices"
+      )
     self.horizon = Horizon(steps_per_epoch=num_images // batch_size, epochs=config.train.epochs)
     method = methods.build(config.method, self.horizon)
     check_views(config, method)
     self.trainer = Trainer(
       config=config,
-      network=network.build(config.model, config.train.precision, config.views[method.passes.online[0]].size),
+      network=network.build(config.model, config.train.precision, config.views[method.passes.online[0].group].size),
       method=method,
       bootstrap=Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images),
       optimizer=optim.build(config.optim, self.horizon, batch_size),
@@ -121,12 +126,31 @@ class Run:
 
 
 def check_views(config: Config, method: Method) -> None:
-  """Raises UserError unless the config makes the view groups that the method's networks see, and no other."""
-  passes = method.passes
+  """Raises UserError unless the config makes the views that the method's networks see, and no other.
+
+  With bootstrapping, the image's own view must be the one that is remembered, and another one the partner's.
+  """
+  passes, name = method.passes, config.method["name"]
   recipes.check(config.views, None)
-  missing = sorted({*passes.online, *passes.teacher} - set(config.views))
-  if missing:
-    raise UserError(f"views.{missing[0]} is missing; method.name={config.method['name']} sees {', '.join(passes.online)}")
-  unused = sorted(set(config.views) - {*passes.online, *passes.teacher, *passes.optional})
-  if unused:
-    raise UserError(f"views.{unused[0]} is given, but method.name={config.method['name']} takes no such views")
+  seen = (*passes.online, *passes.teacher)
+  for views in seen:
+    if views.group not in config.views:
+      wanted = ", ".join(sorted({v.group for v in seen}))
+      raise UserError(f"views.{views.group} is missing; method.name={name} sees {wanted}")
+  for group, views in config.views.items():
+    stops = [v.stop for v in (*seen, *passes.optional) if v.group == group]
+    if not stops:
+      raise UserError(f"views.{group} is given, but method.name={name} takes no such views")
+    most = max(stop or 0 for stop in stops)
+    if views.count < most or (None not in stops and views.count > most):
+      raise UserError(f"views.{group}.count={views.count} is not allowed; method.name={name} sees {most} of them")
+  if config.bootstrap.policy == "off":
+    return
+  own = (passes.teacher or passes.online)[0]
+  partner = {group: recipes.each(views.partner, views) for group, views in config.views.items()}
+  if config.bootstrap.features != "second" and partner[own.group][own.start]:
+    raise UserError(f"views.{own.group}.partner=True for view {own.start}, whose features stand for the image: set it to False")
+  if not any(any(flags) for flags in partner.values()):
+    raise UserError(
+      f"bootstrap.policy={config.bootstrap.policy}, but no view is cut from the partner: set views.GROUP.partner for one"
+    )

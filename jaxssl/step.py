@@ -1,7 +1,8 @@
 """One training step, the same for every method: views, passes, gradient, update, average, remember."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
-from jaxssl.methods.base import Dims, Method
+from jaxssl.methods.base import Dims, Method, Views
 from jaxssl.models.network import Network
 from jaxssl.types import Array, Batch, Logs, Outputs, PyTree, TrainState, Variables, struct
 from jaxssl.views import recipes
@@ -41,7 +42,7 @@ class Trainer:
     """Makes the state before the first step, for pictures of so many channels, from the config's seed alone."""
     passes, views = self.method.passes, self.config.views
     weights_key, memory_key, views_key = jax.random.split(jax.random.key(self.config.train.seed), 3)
-    size, batch_size = views[passes.online[0]].size, self.config.train.batch_size
+    size, batch_size = views[passes.online[0].group].size, self.config.train.batch_size
     online = self.network.init(weights_key, (size, size, channels))
     example = jax.eval_shape(
       lambda: self.network.apply(online, [jnp.zeros((batch_size, 1, size, size, channels))], joint=passes.joint, key=views_key)[
@@ -57,7 +58,7 @@ class Trainer:
     return TrainState(
       step=jnp.int32(0),
       online=online,
-      teacher=jax.tree.map(jnp.copy, online) if passes.teacher else None,
+      teacher=self.network.teacher(online) if passes.teacher else None,
       memory=self.method.init_memory(memory_key, dims),
       neighbors=self.bootstrap.init(dims.features),
       opt_state=self.optimizer.init(online.params),
@@ -77,23 +78,18 @@ class Trainer:
 
   def train(self, state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Logs]:
     """Trains on views that are ready: the whole of a step but their making."""
-    passes = self.method.passes
-    online_key, teacher_key = jax.random.split(key)
-
+    passes, method = self.method.passes, self.method
     teacher, teacher_out = state.teacher, None
-    if teacher is not None and passes.average_first:
-      teacher = self._average(teacher, state.online, state.step)
     if teacher is not None:
-      groups = [batch.views[name] for name in passes.teacher]
-      teacher_out, stats = self.network.apply(teacher, groups, joint=passes.joint, key=None)
+      if passes.average_first:
+        teacher = self._average(teacher, state.online, state.step)
+      teacher_out, stats = self._see(teacher, batch, passes.teacher, None)
       teacher = dataclasses.replace(teacher, stats=stats)
 
     def objective(params: PyTree) -> tuple[Array, tuple[Outputs, PyTree, Logs]]:
-      names = [*passes.online, *(name for name in passes.optional if name in batch.views)]
-      groups = [batch.views[name] for name in names]
-      variables = Variables(params=params, stats=state.online.stats)
-      outputs, stats = self.network.apply(variables, groups, joint=passes.joint, key=online_key)
-      loss, logs = self.method.loss(outputs, teacher_out, state.memory, state.step)
+      seen = (*passes.online, *(views for views in passes.optional if views.group in batch.views))
+      outputs, stats = self._see(Variables(params=params, stats=state.online.stats), batch, seen, key)
+      loss, logs = method.loss(outputs, teacher_out, state.memory, state.step)
       return loss, (outputs, stats, logs)
 
     (loss, (online_out, stats, logs)), gradient = jax.value_and_grad(objective, has_aux=True)(state.online.params)
@@ -102,20 +98,45 @@ class Trainer:
     if teacher is not None and not passes.average_first:
       teacher = self._average(teacher, online, state.step)
 
-    seen = teacher_out if teacher_out is not None else online_out
+    bank_out = teacher_out if teacher_out is not None else online_out
+    memory, more_logs = method.remember(state.memory, online_out, teacher_out, batch)
     after = TrainState(
       step=state.step + 1,
       online=online,
       teacher=teacher,
-      memory=self.method.remember(state.memory, online_out, teacher_out, batch),
-      neighbors=self.bootstrap.remember(state.neighbors, batch.index, seen.features),
+      memory=memory,
+      neighbors=self.bootstrap.remember(state.neighbors, batch.index, bank_out.features),
       opt_state=opt_state,
     )
-    return after, {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **logs}
+    return after, {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **logs, **more_logs}
+
+  def _see(self, variables: Variables, batch: Batch, seen: Sequence[Views], key: Array | None) -> tuple[Outputs, PyTree]:
+    """Runs a network over views of the batch: (outputs of the whole batch, batch statistics).
+
+    With `train.accumulate` = m it runs m times, each time over b/m rows taken evenly from all devices. Only the outputs are
+    kept; the gradient runs each pass again when its turn comes. So the loss still sees the whole batch, and the gradient is
+    that of the whole batch, but for BatchNorm, which sees b/m rows (GradCache, arXiv 2101.06983).
+    """
+    groups = [batch.views[views.group][:, views.start : views.stop] for views in seen]
+    apply = functools.partial(self.network.apply, joint=self.method.passes.joint)
+    parts = self.config.train.accumulate
+    if parts == 1:
+      return apply(variables, groups, key=key)
+
+    @jax.checkpoint
+    def one(stats: PyTree, part: tuple[list[Array], Array]) -> tuple[PyTree, Outputs]:
+      rows, number = part
+      part_key = None if key is None else jax.random.fold_in(key, number)
+      outputs, stats = apply(dataclasses.replace(variables, stats=stats), rows, key=part_key)
+      return stats, outputs
+
+    rows = [group.reshape(-1, parts, *group.shape[1:]).swapaxes(0, 1) for group in groups]
+    stats, outputs = jax.lax.scan(one, variables.stats, (rows, jnp.arange(parts)))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2).reshape(x.shape[1], -1, x.shape[-1]), outputs), stats
 
   def _average(self, teacher: Variables, online: Variables, step: Array) -> Variables:
     """Moves the teacher's parameters towards the online network's; its batch statistics are its own."""
     assert self.method.momentum is not None
     keep = self.method.momentum(step)
-    params = jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, teacher.params, online.params)
-    return dataclasses.replace(teacher, params=params)
+    newest = {name: online.params[name] for name in teacher.params}
+    return dataclasses.replace(teacher, params=jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, teacher.params, newest))

@@ -61,8 +61,8 @@ def test_method_is_built_with_its_schedules():
 @pytest.mark.parametrize(
   "change, message",
   [
-    ({"name": "dyno"}, r"method\.name='dyno' is no method; nearest: dino; allowed: dino"),
-    ({"center": 1.0}, r"method\.center is no config field; nearest: method\.center_momentum"),
+    ({"name": "dyno"}, r"method\.name='dyno' is no method; nearest: dino; allowed: barlow, byol, dino"),
+    ({"center_mom": 1.0}, r"method\.center_mom is no config field; nearest: method\.center_momentum"),
     ({"momentum": {"kind": "sine"}}, r"method\.momentum\.kind='sine' is not allowed; allowed: constant, cosine, step"),
     ({"student_temperature": 0.0}, r"method\.student_temperature=0\.0 is not allowed"),
   ],

@@ -13,7 +13,7 @@ import pytest
 from jaxssl import optim, parallel
 from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import BootstrapConfig, Config, OptimConfig
-from jaxssl.methods.base import Passes
+from jaxssl.methods.base import Passes, Views
 from jaxssl.methods.dino import Dino
 from jaxssl.models.heads import DinoHead, Mlp
 from jaxssl.models.network import Network
@@ -27,6 +27,7 @@ from tests.torch_weights import join, to_state, to_variables
 
 MESH = parallel.make_mesh(jax.devices()[:1])
 (AVERAGES,) = split("ema", r"\w+")
+VIEWS = (Views("global"),)
 ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
 
 
@@ -82,7 +83,7 @@ class CrossError:
     return loss, {"online": online.prediction, "teacher": teacher.prediction}
 
   def remember(self, memory, online, teacher, batch):
-    return memory
+    return memory, {}
 
 
 @pytest.mark.parametrize("name", AVERAGES)
@@ -96,7 +97,7 @@ def test_teacher(name):
   trainer = Trainer(
     config=Config(),
     network=Network(Encoder(state["encoder.conv1.weight"].shape[0]), Mlp(hidden=hidden, out=out, layers=2, last_bn="plain")),
-    method=CrossError(lambda step: momentum[step], Passes(online=("global",), teacher=("global",), average_first=first)),
+    method=CrossError(lambda step: momentum[step], Passes(online=VIEWS, teacher=VIEWS, average_first=first)),
     bootstrap=Bootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
     optimizer=optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
     mesh=MESH,

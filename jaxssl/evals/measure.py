@@ -32,8 +32,11 @@ class Measure:
       LOG.info("no labels in %s: measured by effective rank and neighbour figures instead of k-NN", run.train.source.name)
     elif run.test is not None and run.test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training split has")
-    if self.network == "teacher" and not run.trainer.method.passes.teacher:
-      self.network = "online"
+    has_teacher = bool(run.trainer.method.passes.teacher)
+    if self.network == "teacher" and not has_teacher:
+      raise UserError(f"evals.network=teacher is not allowed; method.name={config.method['name']} has no teacher: auto, online")
+    if self.network == "auto":
+      self.network = "teacher" if has_teacher else "online"
 
   @functools.cached_property
   def _encode(self) -> Callable[[Variables | None, Array, Array | None], Array]:

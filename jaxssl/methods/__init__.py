@@ -4,12 +4,38 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxssl.config import nearest, read
+from jaxssl.methods.barlow import Barlow
 from jaxssl.methods.base import Method
+from jaxssl.methods.byol import Byol
 from jaxssl.methods.dino import Dino
+from jaxssl.methods.isd import Isd
+from jaxssl.methods.moco import Moco
+from jaxssl.methods.moco3 import Moco3
+from jaxssl.methods.msf import Msf
+from jaxssl.methods.nnclr import Nnclr
+from jaxssl.methods.resa import Resa
+from jaxssl.methods.simclr import Simclr
+from jaxssl.methods.simsiam import Simsiam
+from jaxssl.methods.swav import Swav
+from jaxssl.methods.vicreg import Vicreg
 from jaxssl.schedules import Horizon, Schedule, ScheduleConfig
 from jaxssl.types import UserError
 
-METHODS: dict[str, type] = {"dino": Dino}
+METHODS: dict[str, type] = {
+  "barlow": Barlow,
+  "byol": Byol,
+  "dino": Dino,
+  "isd": Isd,
+  "moco": Moco,
+  "moco3": Moco3,
+  "msf": Msf,
+  "nnclr": Nnclr,
+  "resa": Resa,
+  "simclr": Simclr,
+  "simsiam": Simsiam,
+  "swav": Swav,
+  "vicreg": Vicreg,
+}
 
 
 def build(config: Mapping[str, Any], horizon: Horizon) -> Method:

@@ -1,19 +1,27 @@
 """What a method is: a loss on arrays, and what it remembers between steps."""
 
 import dataclasses
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from jaxssl.schedules import Schedule
-from jaxssl.types import Array, Batch, Logs, Memory, Outputs
+from jaxssl.types import Array, Batch, Logs, Memory, Outputs, UserError
+
+
+class Views(NamedTuple):
+  """Some views of a group: from number `start` to before `stop`; None: all that the config makes."""
+
+  group: str
+  start: int = 0
+  stop: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Passes:
-  """Which groups of views each network sees, and how."""
+  """Which views each network sees, and how. The teacher's first view, or else the online network's, is the image's own."""
 
-  online: tuple[str, ...]
-  teacher: tuple[str, ...] = ()  # empty: there is no teacher
-  optional: tuple[str, ...] = ()  # groups that the online network sees too where the config makes them
+  online: tuple[Views, ...]
+  teacher: tuple[Views, ...] = ()  # empty: there is no teacher
+  optional: tuple[Views, ...] = ()  # groups that the online network sees too where the config makes them
   joint: bool = False  # views of one size share one pass, and so batch statistics; otherwise one pass a view
   average_first: bool = False  # the teacher's average is taken before its pass (ReSA, ISD), not after the update (DINO)
 
@@ -49,6 +57,48 @@ class Method(Protocol):
     """Gives the loss (float32 scalar) and figures to log. Differentiable in `online` only."""
     ...
 
-  def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> Memory:
-    """Gives the memory after the step."""
+  def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Memory, Logs]:
+    """Gives the memory after the step, and figures to log that may look at labels."""
     ...
+
+
+Strength = Literal["weak", "strong"]
+
+
+def pair(student: Strength, teacher: Strength, average_first: bool = False) -> Passes:
+  """One view for the online network and another for the teacher, each weakly or strongly augmented."""
+  return Passes(
+    online=(Views(student, int(student == teacher), 1 + int(student == teacher)),),
+    teacher=(Views(teacher, 0, 1),),
+    average_first=average_first,
+  )
+
+
+def no_memory(key: Array, dims: Dims) -> None:
+  """The `init_memory` of a method without memory."""
+
+
+def remember_nothing(memory: None, online: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[None, Logs]:
+  """The `remember` of a method without memory."""
+  return None, {}
+
+
+def require_positive(**values: float) -> None:
+  """Raises UserError for a hyper-parameter that is not above 0."""
+  for name, value in values.items():
+    if value <= 0:
+      raise UserError(f"method.{name}={value} is not allowed; it is above 0")
+
+
+def require_negatives(batch: int) -> None:
+  """Raises UserError where a batch has no other image to take negatives from."""
+  if batch < 2:
+    raise UserError(f"train.batch_size={batch} is not allowed; negatives come from the other images of a batch: at least 2")
+
+
+def require_multiple(queue: int, batch: int) -> None:
+  """Raises UserError where the batch does not divide the queue."""
+  if queue < batch or queue % batch:
+    below, above = max(queue // batch, 1) * batch, (queue // batch + 1) * batch
+    nearest = f"{below} or {above}" if below != above else str(above)
+    raise UserError(f"method.queue={queue} is not a multiple of train.batch_size={batch}; nearest: {nearest}")

@@ -6,11 +6,11 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxssl.methods.base import Dims, Passes
+from jaxssl.methods.base import Dims, Passes, Views, require_positive
 from jaxssl.ops.distillation import cross_view_entropy, entropy
 from jaxssl.ops.sinkhorn import assign
 from jaxssl.schedules import Schedule
-from jaxssl.types import Array, Batch, Logs, Outputs, UserError, struct
+from jaxssl.types import Array, Batch, Logs, Outputs, struct
 
 
 @struct
@@ -37,12 +37,11 @@ class Dino:
   centering: Literal["mean", "sinkhorn"] = "mean"
   center_momentum: float = 0.9
   passes: Passes = dataclasses.field(
-    default=Passes(online=("global",), teacher=("global",), optional=("local",), joint=True), init=False
+    default=Passes(online=(Views("global"),), teacher=(Views("global"),), optional=(Views("local"),), joint=True), init=False
   )
 
   def __post_init__(self) -> None:
-    if self.student_temperature <= 0:
-      raise UserError(f"method.student_temperature={self.student_temperature} is not allowed; it is above 0")
+    require_positive(student_temperature=self.student_temperature)
 
   def init_memory(self, key: Array, dims: Dims) -> Memory:
     """Starts with a centre of zeros."""
@@ -52,7 +51,7 @@ class Dino:
     """Takes the cross-entropy of every online view against every other view of the teacher (DINO, eq. 3)."""
     assert teacher is not None
     temperature = self.teacher_temperature(step)
-    logits = teacher.prediction
+    logits = teacher.projection
     if self.centering == "sinkhorn":
       targets = assign(logits.reshape(-1, logits.shape[-1]), temperature, SINKHORN_ITERATIONS).reshape(logits.shape)
     else:
@@ -60,8 +59,8 @@ class Dino:
     loss = cross_view_entropy(targets, online.prediction / self.student_temperature)
     return loss, {"teacher_entropy": entropy(targets)}
 
-  def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> Memory:
+  def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Memory, Logs]:
     """Moves the centre towards the mean of the teacher's raw logits (DINO, eq. 4)."""
     assert teacher is not None
-    mean = teacher.prediction.mean((0, 1))
-    return Memory(center=self.center_momentum * memory.center + (1 - self.center_momentum) * mean)
+    mean = teacher.projection.mean((0, 1))
+    return Memory(center=self.center_momentum * memory.center + (1 - self.center_momentum) * mean), {}

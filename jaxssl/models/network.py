@@ -38,8 +38,18 @@ class Network:
         stats[name] = made["batch_stats"]
     return Variables(params=params, stats=stats)
 
+  def teacher(self, variables: Variables) -> Variables:
+    """Copies what a teacher has: the encoder and the projector, but no predictor."""
+    params, stats = (
+      {name: jax.tree.map(jnp.copy, tree[name]) for name in tree if name != "predictor"}
+      for tree in (variables.params, variables.stats)
+    )
+    return Variables(params=params, stats=stats)
+
   def apply(self, variables: Variables, groups: Sequence[Array], *, joint: bool, key: Array | None) -> tuple[Outputs, PyTree]:
     """Runs all views in train mode, each group [b, v, h, w, c]; gives outputs in group order and the new batch statistics.
+
+    A module without variables, such as a teacher's predictor, is left out.
 
     joint=False: one pass a view, through which statistics are threaded, so that views never share batch statistics.
     joint=True: the encoder takes each group in one pass, the heads take all views in one (DINO's multi-crop); a picture's
@@ -50,7 +60,7 @@ class Network:
 
     def run(name: str, passes: list[Array]) -> list[Array]:
       module: nn.Module | None = getattr(self, name)
-      if module is None:
+      if module is None or name not in variables.params:
         return passes
       outputs = []
       for i, x in enumerate(passes):

@@ -22,3 +22,19 @@ def cross_view_entropy(targets: Array, logits: Array) -> Array:
 def entropy(distributions: Array) -> Array:
   """Mean entropy in nats of distributions [..., k]."""
   return -jnp.mean(jnp.sum(jax.scipy.special.xlogy(distributions, distributions), axis=-1))
+
+
+def divergence(target_logits: Array, logits: Array) -> Array:
+  """Mean over rows of KL(softmax(target_logits) || softmax(logits)), float32 [b, n]; no gradient into the targets."""
+  target = jax.lax.stop_gradient(jax.nn.log_softmax(target_logits, axis=-1))
+  return jnp.mean(jnp.sum(jnp.exp(target) * (target - jax.nn.log_softmax(logits, axis=-1)), axis=-1))
+
+
+def cosine_distance(a: Array, b: Array) -> Array:
+  """Mean of 2 - 2 cos between rows of a and b, float32 [..., d], unit length: the squared distance (BYOL, arXiv 2006.07733)."""
+  return jnp.mean(2.0 - 2.0 * jnp.sum(a * b, axis=-1))
+
+
+def assigned_entropy(targets: Array, logits: Array) -> Array:
+  """Mean over rows of the cross-entropy of softmax(logits) against targets; float32 [b, n], target rows sum to one."""
+  return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits, axis=-1), axis=-1))

@@ -97,13 +97,13 @@ def _crop_group(key: Array, pictures: Array, view: ViewConfig) -> Array:
     """The views of one row."""
     pair = pair.astype(jnp.float32)
     if view.crop_scale == (0, 0):
-      whole = [image.resize(pair[int(partner)], size, view.interpolation) for partner in _each(view.partner, view)]
+      whole = [image.resize(pair[int(partner)], size, view.interpolation) for partner in each(view.partner, view)]
       return jnp.stack(whole).astype(jnp.uint8)
     height, width = pair.shape[1:3]
     boxes = sample_boxes(jax.random.fold_in(key, row), view.count, height, width, view.crop_scale, view.crop_ratio)
     cuts = [
       jax.vmap(lambda box, of=pair[int(partner)]: image.crop_resize(of, box, size, view.interpolation))(boxes[run])
-      for partner, run in _runs(_each(view.partner, view))
+      for partner, run in _runs(each(view.partner, view))
     ]
     return jnp.concatenate(cuts).astype(jnp.uint8)
 
@@ -115,7 +115,7 @@ def _finish_group(key: Array, crops: Array, view: ViewConfig, mean: Sequence[flo
   numbers = (view.count, _DRAWS + _BEND * (view.elastic > 0))
   draws = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row), numbers))(rows)
   done = []
-  for (blur, solarize), run in _runs(zip(_each(view.blur, view), _each(view.solarize, view), strict=True)):
+  for (blur, solarize), run in _runs(zip(each(view.blur, view), each(view.solarize, view), strict=True)):
 
     def one(draws: Array, picture: Array, blur: float = blur, solarize: float = solarize) -> Array:
       return color.normalize(_finish_one(draws, picture, view, blur, solarize), mean, std)
@@ -156,7 +156,7 @@ def _between(low: float, high: float, share: Array) -> Array:
   return low + (high - low) * share
 
 
-def _each(values: tuple[Any, ...], view: ViewConfig) -> tuple[Any, ...]:
+def each(values: tuple[Any, ...], view: ViewConfig) -> tuple[Any, ...]:
   """One value a view."""
   return values * view.count if len(values) == 1 else values
 

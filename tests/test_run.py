@@ -1,0 +1,61 @@
+"""Runs from Python, on pictures of one's own."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl import flags, loop
+from jaxssl.run import Run
+from tests.data.made import coded, folder
+from tests.test_main import CONFIG, lines, measurements
+
+SHORT = [f"{CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.baselines=false", "--config.data.limit=0"]
+
+
+def digits(count: int, seed: int = 0) -> np.ndarray:
+  return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_a_flat_folder_without_labels_and_with_a_broken_picture(placement, tmp_path, capfd):
+  files = {f"{i:03}.png": coded(picture, "PNG") for i, picture in enumerate(digits(120))}
+  files["broken.png"] = files["003.png"][:60]
+  where = folder(tmp_path / "pictures", files)
+  source = ["--config.data.source=folder", f"--config.data.path={where}", f"--config.data.placement={placement}"]
+  config, workdir = flags.parse([*SHORT, *source, f"--workdir={tmp_path / 'run'}"])
+  assert loop.train(config, workdir) == 0
+  assert [line["step"] for line in lines(workdir) if "loss" in line] == list(
+    range(1, 7)
+  )  # 121 pictures: 3 batches of 32, twice
+  log = capfd.readouterr().err
+  assert "no labels" in log and "measured by effective rank and neighbour figures instead of k-NN" in log
+  assert log.count("broken.png") == 1 and "broken.png" in (workdir / "bad_files.txt").read_text()
+  assert json.loads((workdir / "results.json").read_text())["bad_pictures"] == 1
+  names = {m["name"] for m in measurements(workdir)}
+  assert {"effective_rank", "neighbor_churn", "share_bootstrapped"} <= names
+  assert not any("knn" in name or "label" in name for name in names)
+
+
+def test_arrays_from_python(tmp_path):
+  config, workdir = flags.parse([*SHORT, "--config.data.source=array", f"--workdir={tmp_path}"])
+  arrays = {"train": (digits(64), np.arange(64) % 3), "test": (digits(32, seed=1), np.arange(32) % 3)}
+  assert loop.train(config, workdir, arrays) == 0
+  assert "knn20_cosine" in {m["name"] for m in measurements(workdir)}
+
+
+def test_labels_change_no_bit(tmp_path):
+  config, workdir = flags.parse([*SHORT, "--config.data.source=array"])
+  images, labels = digits(64), np.arange(64) % 3
+  states = []
+  for seen in (labels, labels[::-1], None):
+    run = Run(config, tmp_path, {"train": (images, seen)})
+    state = run.init()
+    for epoch in range(2):
+      state = run.open_epoch(state, epoch)
+      for rows in run.rows(state, epoch, 0):
+        state, _ = run.step(state, rows)
+    states.append(jax.device_get(state))
+  for other in states[1:]:
+    jax.tree.map(np.testing.assert_array_equal, states[0], other)
