@@ -57,7 +57,7 @@ class ViewConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-  """A projector or predictor. `mlp`: layers of `hidden`, then `out`. `dino`: the DINO head, `out` prototypes."""
+  """A projector or predictor. `mlp`: layers of `hidden`, then `out`; 0: the input's width. `dino`: `out` prototypes."""
 
   name: Literal["none", "mlp", "dino"] = "none"
   hidden: int = 2048

@@ -39,6 +39,9 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   restored = checkpoints.restore(run.state_shapes)
   state, step = restored or (run.init(), 0)
   LOG.info("%s%s", describe(run), f"; resumes at step {step}" if restored else "")
+  if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.online.stats):
+    rows = config.train.batch_size // config.train.accumulate
+    LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
   metrics = runlog.Metrics(workdir, step)
   with StopSignal() as stop:
     try:

@@ -4,6 +4,7 @@ Every rate is a function of the run's step, which the train step passes in (`upd
 holds moments only. Matches torch's SGD and AdamW and DINO's LARS, clipping and freezing (tests/golden/optim.npz).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxssl.schedules import Horizon, Schedule
 from jaxssl.types import Array, PyTree, UserError
 
 ByStep = Callable[[Array], Array]
-LAST_LAYER = "last_layer"
+LAST_LAYER, FROZEN = "last_layer", "frozen"
 
 
 def learning_rate(config: OptimConfig, horizon: Horizon, batch_size: int) -> ByStep:
@@ -41,18 +42,26 @@ def build(config: OptimConfig, horizon: Horizon, batch_size: int) -> optax.Gradi
   }
 
   rule = optax.chain(*rules[config.name], by_step(lambda step, u: -rate(step) * u))
-  if frozen_until:
-    rule = optax.partition({"body": rule, LAST_LAYER: left_alone(rule, lambda step: step < frozen_until)}, last_layer_labels)
+  if frozen_until or config.freeze:
+    parts: Any = {"body": rule, LAST_LAYER: left_alone(rule, lambda step: step < frozen_until), FROZEN: optax.set_to_zero()}
+    rule = optax.partition(parts, functools.partial(labels, frozen=config.freeze))
   if config.clip:
     rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
   return rule
 
 
-def last_layer_labels(params: PyTree) -> PyTree:
-  """Labels every leaf: "last_layer" where its path says so, else "body"."""
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: LAST_LAYER if LAST_LAYER in jax.tree_util.keystr(path) else "body", params
-  )
+def labels(params: PyTree, frozen: tuple[str, ...]) -> PyTree:
+  """Labels every leaf by its path: "frozen", "last_layer" or "body"; UserError for a name in `frozen` that no path holds."""
+  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  for name in frozen:
+    if not any(name in path for path in paths):
+      raise UserError(f"optim.freeze={name!r} is in no parameter's path; paths look like {paths[0]}")
+
+  def one(path: Any, _: Array) -> str:
+    text = jax.tree_util.keystr(path)
+    return FROZEN if any(name in text for name in frozen) else LAST_LAYER if LAST_LAYER in text else "body"
+
+  return jax.tree_util.tree_map_with_path(one, params)
 
 
 def by_step(function: Callable[[Array, Array], Array]) -> optax.GradientTransformationExtraArgs:

@@ -13,7 +13,7 @@ from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
 from jaxssl.methods.base import Dims, Method, Views
 from jaxssl.models.network import Network
-from jaxssl.types import Array, Batch, Logs, Outputs, PyTree, TrainState, Variables, struct
+from jaxssl.types import Array, Batch, Logs, Outputs, PyTree, TrainState, UserError, Variables, struct
 from jaxssl.views import recipes
 
 
@@ -49,6 +49,9 @@ class Trainer:
         0
       ]
     )
+    widths = {name: getattr(example, name).shape[-1] for name in ("projection", "prediction")}
+    if widths["projection"] != widths["prediction"]:
+      raise UserError(f"the predictor's width, {widths['prediction']}, is not the projection's, {widths['projection']}")
     dims = Dims(
       features=example.features.shape[-1],
       projection=example.projection.shape[-1],

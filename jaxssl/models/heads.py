@@ -18,8 +18,8 @@ class Mlp(nn.Module):
   Expresses ReSA's projector and predictor, and ISD's. Modules are named `linear_{i}` and `bn_{i}`.
   """
 
-  hidden: int
-  out: int
+  hidden: int  # 0: as wide as the input
+  out: int  # 0: as wide as the input
   layers: int  # Linears, the output's counted
   bn: bool = True
   last_bn: Literal["none", "plain", "affine"] = "none"  # plain: without scale and bias
@@ -29,13 +29,14 @@ class Mlp(nn.Module):
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps [b, f] to float32 [b, out]."""
+    width = x.shape[-1]
     for i in range(self.layers - 1):
-      x = self._linear(x, self.hidden, self.bias, f"linear_{i}")
+      x = self._linear(x, self.hidden or width, self.bias, f"linear_{i}")
       if self.bn:
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
       x = nn.relu(x)
     last = self.layers - 1
-    x = self._linear(x, self.out, True, f"linear_{last}")
+    x = self._linear(x, self.out or width, True, f"linear_{last}")
     if self.last_bn != "none":
       x = BatchNorm(affine=self.last_bn == "affine", name=f"bn_{last}")(x, train=train)
     return x.astype(jnp.float32)

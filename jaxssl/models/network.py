@@ -143,7 +143,8 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
   if config.name == "none":
     return None
   for field in ("hidden", "out", "layers", "bottleneck"):
-    _require(getattr(config, field) >= 1, f"{where}.{field}", getattr(config, field), "at least 1")
+    least = int(config.name == "dino" or field == "layers")
+    _require(getattr(config, field) >= least, f"{where}.{field}", getattr(config, field), f"at least {least}")
   if config.name == "dino":
     return DinoHead(
       hidden=config.hidden,

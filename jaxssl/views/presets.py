@@ -29,16 +29,40 @@ def _dino_global(size: int, blur: bool) -> dict:
   }
 
 
-def weak(size: int = 224, count: int = 1) -> dict[str, dict]:
+def symmetric(size: int = 224, crop: float = 0.2) -> dict[str, dict]:
+  """Two strong views (MoCo v2's, SimSiam's), the second of the partner; crops of at least `crop` of the area."""
+  return {"global": {**strong(size)["strong"], "count": 2, "partner": (False, True), "crop_scale": (crop, 1.0)}}
+
+
+def asymmetric(size: int = 224, crop: float = 0.08) -> dict[str, dict]:
+  """BYOL's (arXiv 2006.07733): blur in the first view, solarising in the second, which is the partner's."""
+  group = {**_dino_global(size, size > 64), "partner": (False, True), "crop_scale": (crop, 1.0), "flip": 0.5}
+  return {"global": group}
+
+
+def weak(size: int = 224) -> dict[str, dict]:
   """Crop and flip only."""
-  crop = {"crop_scale": (0.2, 1.0), "interpolation": "bilinear", "flip": 0.5}
-  return {"weak": {"count": count, "size": size, "partner": (False,), **crop}}
+  return {"weak": {"count": 1, "size": size, "partner": (False,), "crop_scale": (0.2, 1.0), "interpolation": "bilinear"}}
 
 
-def strong(size: int = 224, count: int = 1) -> dict[str, dict]:
-  """MoCo v2's (arXiv 2003.04297); without blur up to 64 pixels. `{**weak(..), **strong(..)}` makes ISD's and MSF's pair."""
+def strong(size: int = 224) -> dict[str, dict]:
+  """MoCo v2's (arXiv 2003.04297); without blur up to 64 pixels."""
   colour = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray": 0.2, "blur": (0.5 if size > 64 else 0.0,)}
-  return {"strong": {**weak(size, count)["weak"], **colour}}
+  return {"strong": {**weak(size)["weak"], **colour}}
+
+
+def pair(student: str, teacher: str, size: int = 224) -> dict[str, dict]:
+  """A view for the teacher and another for the student, each `weak` or `strong`; the student's is the partner's (ISD, MSF)."""
+  made = {**weak(size), **strong(size)}
+  if student == teacher:
+    return {student: {**made[student], "count": 2, "partner": (False, True)}}
+  return {teacher: made[teacher], student: {**made[student], "partner": (True,)}}
+
+
+def resa(size: int = 224, strong_views: int = 1) -> dict[str, dict]:
+  """ReSA's (arXiv 2501.18452): a weak view, and strong ones of the partner: less saturation, solarising."""
+  colour = {"jitter": (0.4, 0.4, 0.2, 0.1), "solarize": (0.2,), "partner": (True,), "count": strong_views}
+  return {**weak(size), "strong": {**strong(size)["strong"], **colour}}
 
 
 def digits(size: int = 28) -> dict[str, dict]:

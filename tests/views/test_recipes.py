@@ -21,9 +21,14 @@ PLAIN = ViewConfig(count=2, size=16, crop_scale=(0.0, 0.0), flip=0.0)
 PRESETS = {
   "adasim": presets.adasim(16),
   "dino": presets.dino(16, 8, 3),
-  "weak and strong": {**presets.weak(16), **presets.strong(16, 2)},
+  "weak and strong": {**presets.weak(16), **presets.strong(16)},
   "strong, large": presets.strong(65),
   "digits": presets.digits(16),
+  "symmetric": presets.symmetric(16),
+  "asymmetric, large": presets.asymmetric(65),
+  "weak teacher, strong student": presets.pair("strong", "weak", 16),
+  "both weak": presets.pair("weak", "weak", 16),
+  "resa": presets.resa(16, 2),
 }
 
 

@@ -1,0 +1,27 @@
+"""VICReg: agree, vary, decorrelate (arXiv 2105.04906). CIFAR-10 on one GPU.
+
+configs/vicreg.py   CIFAR-10, ResNet-18. solo-learn, 1000 epochs: linear 92.07
+  python -m jaxssl.main --config configs/vicreg.py
+Measured here, at the small budget: docs/results.md.
+
+Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+"""
+
+from jaxssl import config_files
+from jaxssl.config_files import Fields
+from jaxssl.views import presets
+
+
+def get_config(recipe: str = "") -> Fields:
+  """Makes the config of a recipe."""
+  return config_files.choose(recipe, {"": cifar10})
+
+
+def cifar10() -> Fields:
+  """CIFAR-10 at 32 pixels."""
+  config = config_files.cifar()
+  config.views = config_files.views(presets.asymmetric(32))
+  config.method = {"name": "vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
+  config_files.mlp(config.model.projector, 2048, 2048, layers=3)
+  config_files.sgd(config, lr=0.01, weight_decay=1e-4)
+  return config

@@ -1,0 +1,55 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.methods.isd import Isd, purity
+from jaxssl.ops.similarity import inner, normalize
+from tests.golden_files import cases, split
+from tests.methods.made import CONSTANT, batch, loss_and_gradient, near, outputs, queue
+
+ISD, PLUS = split("isd", r"isd\d+", r"plus\d+")
+GOLDEN = cases("isd")
+
+
+@pytest.mark.parametrize("name", ISD + PLUS)
+def test_matches_the_reference_over_several_steps(name):
+  case = GOLDEN[name]
+  students, teachers = float(case["temp_s"]), float(case["temp_t"])
+  size = len(case["queue_init"])
+  method = Isd(momentum=CONSTANT, queue=size, student_temperature=students, teacher_temperature=teachers)
+  memory = queue(case["queue_init"])
+  remember = jax.jit(method.remember)
+  assert len(case["loss"]) > 0
+  for i, (q, k) in enumerate(zip(case["q"], case["k"], strict=True)):
+    online, teacher = outputs(q[None]), outputs(k[None])
+    near(inner(normalize(online.prediction[0]), memory.rows) / students, case["sim_q"][i])
+    near(inner(normalize(teacher.projection[0]), memory.rows) / teachers, case["sim_k"][i])
+    loss, gradient = loss_and_gradient(method, online, teacher, memory)
+    np.testing.assert_allclose(loss, case["loss"][i], rtol=1e-5)
+    near(gradient.prediction[0], case["grad_q"][i], 2e-5)
+    if "top5_queue_index" in case:
+      _, nearest = jax.lax.top_k(inner(normalize(teacher.projection[0]), memory.rows), case["top5_queue_index"].shape[-1])
+      np.testing.assert_array_equal(nearest, case["top5_queue_index"][i])
+    memory, logs = remember(memory, online, teacher, batch(len(q), case["labels"][i] if "labels" in case else None))
+    near(memory.rows, case["queue_after"][i], 1e-6)
+    assert int(memory.cursor) == case["ptr_after"][i]
+    if "purity" in case:
+      np.testing.assert_allclose(logs["purity"], case["purity"][i], atol=1e-6)
+      np.testing.assert_array_equal(memory.labels, case["queue_labels_after"][i])
+
+
+def test_purity_leaves_out_images_without_a_label():
+  memory = queue(np.eye(6))
+  keys, labels = jnp.eye(6)[:2], jnp.asarray([-1, 3])
+  assert float(purity(memory, keys, labels, 2)) == 0
+  assert np.isnan(float(purity(memory, keys, -jnp.ones(2, jnp.int32), 2)))
+
+
+@pytest.mark.parametrize("student", ["weak", "strong"])
+@pytest.mark.parametrize("teacher", ["weak", "strong"])
+def test_the_two_networks_never_see_the_same_view(student, teacher):
+  passes = Isd(momentum=CONSTANT, student_view=student, teacher_view=teacher).passes
+  (online,), (target,) = passes.online, passes.teacher
+  assert (online.group, target.group) == (student, teacher) and online != target
+  assert online.stop == online.start + 1 and (target.start, target.stop) == (0, 1)

@@ -1,0 +1,193 @@
+"""One battery for every method: a new one joins by a row in ROWS."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl import flags, parallel
+from jaxssl.checkpoint import Checkpoints
+from jaxssl.methods import METHODS
+from jaxssl.models import network
+from jaxssl.run import Run
+from jaxssl.types import Batch, Outputs, TrainState
+from tests.test_step import Encoder
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+ROWS = {  # method: the recipes that try it, flags after a space
+  "barlow": ["barlow.py"],
+  "byol": ["byol.py"],
+  "dino": ["dino.py", "nnboot.py:cifar10"],
+  "isd": ["isd.py", "isd.py:plus"],
+  "moco": ["moco.py"],
+  "moco3": ["moco.py:v3"],
+  "msf": ["msf.py"],
+  "nnclr": ["nnclr.py"],
+  "resa": ["resa.py", "resa.py:imagenet"],
+  "simclr": ["simclr.py"],
+  "simsiam": ["simsiam.py"],
+  "swav": ["swav.py"],
+  "vicreg": ["vicreg.py"],
+}
+RECIPES = [recipe for recipes in ROWS.values() for recipe in recipes]
+SMALL = {
+  "data.limit": 64,
+  "train.batch_size": 16,
+  "train.epochs": 4,
+  "bootstrap.window": 1,
+  "optim.schedule.warmup_epochs": 0,
+}
+EACH = pytest.mark.parametrize("recipe", [pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RECIPES])  # share compiles
+STEPS_PER_EPOCH = 4
+
+
+def test_every_method_has_a_row():
+  assert set(ROWS) == set(METHODS)
+
+
+def with_partner(config):
+  """The config with bootstrapping on, its last view of a group of several being the partner's."""
+  views = dict(config.views)
+  if not any(any(group.partner) for group in views.values()):
+    views["global"] = dataclasses.replace(views["global"], partner=(False, True))
+  return dataclasses.replace(config, views=views)
+
+
+@functools.cache
+def run_of(recipe: str, devices: int = 1, policy: str = "adaptive", precision: str = "float32") -> Run:
+  """The recipe on 64 digits."""
+  fields = {**SMALL, "bootstrap.policy": policy, "train.precision": precision}
+  recipe, *more = recipe.split()
+  file, _, name = recipe.partition(":")
+  words = [f"--config={CONFIGS / file}:{name},runlocal", *more, *(f"--config.{k}={v}" for k, v in fields.items())]
+  config, workdir = flags.parse(words)
+  make_mesh = parallel.make_mesh
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:devices]))
+    patch.setattr(network, "_encoder", lambda config, dtype, size: Encoder(8, dtype))  # compiles in a tenth of a ResNet's time
+    return Run(with_partner(config), workdir)
+
+
+@functools.cache
+def first_state(recipe: str) -> TrainState:
+  """The state before the first step, on the host; the same for any number of devices and any precision."""
+  return jax.device_get(run_of(recipe).init())
+
+
+def start(recipe: str, run: Run) -> TrainState:
+  """The first state, as this run lays it out."""
+  return jax.device_put(first_state(recipe), jax.tree.map(lambda x: x.sharding, run.state_shapes))
+
+
+def train(run: Run, steps: int, state: TrainState, labels=None) -> tuple[TrainState, list[float]]:
+  """Trains on from `state`, which is used up, to so many steps in all; gives the state and the losses."""
+  done, losses = int(state.step), []
+  while done < steps:
+    epoch, first = divmod(done, STEPS_PER_EPOCH)
+    if first == 0:
+      state = run.open_epoch(state, epoch)
+    for rows in run.rows(state, epoch, first):
+      if labels is not None:
+        rows = dataclasses.replace(rows, label=labels(rows.label))
+      state, logs = run.step(state, rows)
+      losses.append(float(logs["loss"]))
+      done += 1
+      if done == steps:
+        break
+  return state, losses
+
+
+def same_bits(a, b, but: str = "nothing") -> None:
+  """Every leaf of two states is the same, but for those of this name."""
+  jax.tree_util.tree_map_with_path(
+    lambda path, x, y: None if but in jax.tree_util.keystr(path) else np.testing.assert_array_equal(x, y),
+    *jax.device_get((a, b)),
+  )
+
+
+@EACH
+def test_the_gradient_lowers_the_loss(recipe):
+  run = run_of(recipe)
+  state, losses = run.open_epoch(start(recipe, run), 0), []
+  rows = next(iter(run.rows(state, 0, 0)))
+  given = jax.device_get(state)
+  for _ in range(6):  # the same pictures and draws, teacher and memory: only the online network moves
+    state, logs = run.step(state, rows)
+    losses.append(float(logs["loss"]))
+    kept = jax.device_put((given.teacher, given.memory, given.neighbors, given.step))
+    state = dataclasses.replace(state, **dict(zip(("teacher", "memory", "neighbors", "step"), kept, strict=True)))
+  assert np.isfinite(losses).all() and losses[-1] < losses[0] - 1e-4, losses
+
+
+@EACH
+def test_interrupted_runs_and_permuted_labels_change_no_bit(recipe, tmp_path):
+  run = run_of(recipe)
+  whole, losses = train(run, 7, start(recipe, run))
+  assert np.isfinite(losses).all() and len(losses) == 7
+  half, _ = train(run, 5, start(recipe, run))
+  checkpoints = Checkpoints(tmp_path, keep=1)
+  checkpoints.save(5, half)
+  restored = checkpoints.restore(run.state_shapes)
+  checkpoints.close()
+  assert restored is not None
+  resumed, later = train(run, 7, restored[0])
+  assert later == losses[5:]
+  same_bits(whole, resumed)
+  permuted, seen = train(run, 7, start(recipe, run), labels=lambda label: (label + 3) % 10)
+  assert seen == losses
+  same_bits(whole, permuted, but="labels")
+
+
+@EACH
+def test_one_device_and_eight_agree(recipe):
+  runs = run_of(recipe), run_of(recipe, devices=8)
+  one, eight = (train(run, 5, start(recipe, run))[1] for run in runs)
+  np.testing.assert_allclose(one, eight, rtol=2e-3)
+
+
+@EACH
+def test_the_teacher_is_an_average_and_bfloat16_is_close(recipe):
+  run, before = run_of(recipe), first_state(recipe)
+  after, exact = train(run, 1, start(recipe, run))
+  half = run_of(recipe, precision="bfloat16")
+  _, losses = train(half, 1, start(recipe, half))
+  np.testing.assert_allclose(losses, exact, rtol=0.05, atol=0.01)
+  method = run.trainer.method
+  assert (after.teacher is None) == (method.momentum is None)
+  if method.momentum is not None:
+    keep = float(method.momentum(0))
+    newest = before.online if method.passes.average_first else after.online
+    for name, tree in after.teacher.params.items():
+      expected = jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, before.teacher.params[name], newest.params[name])
+      jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), tree, expected)
+
+
+@EACH
+def test_jit_changes_nothing(recipe):
+  run = run_of(recipe)
+  method, memory = run.trainer.method, first_state(recipe).memory
+  width = next((leaf.shape[-1] for leaf in jax.tree.leaves(memory)), 8)  # a queue's rows, or a centre
+
+  def outputs(seen) -> Outputs:
+    views = sum((v.stop or run.config.views[v.group].count) - v.start for v in seen)
+    keys = jax.random.split(jax.random.key(len(seen)), 3)
+    h, z, p = (jax.random.normal(key, (views, 16, width)) for key in keys)
+    return Outputs(features=h, projection=z, prediction=p)
+
+  online = outputs(method.passes.online)
+  teacher = outputs(method.passes.teacher) if method.passes.teacher else None
+  batch = Batch(index=jnp.arange(16), views={}, label=jnp.arange(16) % 3, mask=jnp.ones(16, bool))
+  arguments = (online, teacher, memory)
+  eager, _ = method.loss(*arguments, jnp.int32(3))
+  jitted, _ = jax.jit(method.loss)(*arguments, jnp.int32(3))
+  np.testing.assert_allclose(eager, jitted, rtol=1e-5)
+  for a, b in zip(
+    jax.tree.leaves(method.remember(memory, online, teacher, batch)),
+    jax.tree.leaves(jax.jit(method.remember)(memory, online, teacher, batch)),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
