@@ -14,15 +14,31 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ImbalanceConfig:
+  """Unbalances the training pictures by their labels; what measures stays balanced (ISD, arXiv 2012.09259)."""
+
+  # few_large: some classes whole, the others of one small size; long_tail: sizes fall geometrically from class to class;
+  # listed: the pictures in data.list_path are the unbalanced set
+  kind: Literal["none", "few_large", "long_tail", "listed"] = "none"
+  classes: int = 0  # few_large, long_tail: classes used; 0: all
+  large: int = 8  # few_large: classes that keep all their pictures
+  small_images: int = 100  # few_large: pictures of each other class
+  ratio: float = 100.0  # long_tail: size of the largest class / size of the smallest
+  seed: int = 0  # draws which classes are used, which of them are large, and their pictures
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
   """Which pictures, and where they live while training."""
 
   source: Literal["mnist5k", "folder", "tfds", "array"] = "mnist5k"
   path: str = ""  # folder or zip (source=folder), name (source=tfds)
   test_path: str = ""  # a test split that lies elsewhere; empty: a test/ or val/ folder under `path`, where there is one
+  list_path: str = ""  # a text file that names the training pictures to use, one a line (source=folder); empty: all
   placement: Literal["device", "host"] = "device"  # device: all pictures in accelerator memory; host: tf.data reads and crops
   store_size: int = 0  # side that pictures are resized to (shorter side, then centre crop) when stored; 0: as they are
   channels: Literal[1, 3] = 3
+  imbalance: ImbalanceConfig = ImbalanceConfig()
   limit: int = 0  # train on the first so many pictures of a seeded shuffle; 0: all
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)

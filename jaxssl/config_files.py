@@ -103,6 +103,7 @@ def cpu(config: Fields) -> Fields:
   config.model.update({"name": "resnet10", "width": 0.25, "stem": "small", "depth": 0})
   for head in (config.model.projector, config.model.predictor):
     head.update({"hidden": min(head.hidden, 512), "out": min(head.out, 1024), "bottleneck": 64})
+  config.optim.freeze = ()  # names of the network that was replaced
   config.bootstrap.update({"window": 3, "temperature": 0.05})
   config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32"})
   config.evals.update({"every": 5, "batch_size": 1000})

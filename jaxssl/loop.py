@@ -203,9 +203,9 @@ def report(run: Run, measure: Measure, workdir: pathlib.Path, seconds: float) ->
   first = next((line for line in lines if line["step"] == 0), {})
   values = {name: value for name, value in {**first, **final}.items() if name not in ("step", "epoch")}
   measurements = [{"name": name, "value": value, "protocol": measure.protocol(name)} for name, value in values.items()]
-  bad = run.train.source.bad_count + (run.test.source.bad_count if run.test else 0)
+  bad = {name for split in (run.train, run.bank, run.test) if split for name in split.source.bad}
   results.write(
-    workdir / "results.json", measurements, step=final["step"], epochs=run.horizon.epochs, bad_pictures=bad,
+    workdir / "results.json", measurements, step=final["step"], epochs=run.horizon.epochs, bad_pictures=len(bad),
     seconds_since_start=round(seconds, 1), config=str(workdir / "config.json"),
   )  # fmt: skip
   for name in sorted(n for n in final if n.startswith(("knn", "effective_rank"))):
@@ -214,5 +214,5 @@ def report(run: Run, measure: Measure, workdir: pathlib.Path, seconds: float) ->
     )
     LOG.info("%s %.2f%s", name, final[name], f" ({beside})" if beside else "")
   if bad:
-    LOG.info("%d pictures could not be read; see %s", bad, workdir / "bad_files.txt")
+    LOG.info("%d pictures could not be read; see %s", len(bad), workdir / "bad_files.txt")
   LOG.info("done in %.0f s; everything is in %s", seconds, workdir)

@@ -35,9 +35,9 @@ class Run:
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None):
     self.config, self.mesh = config, parallel.make_mesh()
-    train, test = sources.open_sources(config.data, config.train.seed, arrays, workdir)
-    self.channels = config.data.channels
-    num_images, batch_size = len(train), config.train.batch_size
+    pictures = sources.open_sources(config.data, config.train.seed, arrays, workdir)
+    self.channels, self.groups = config.data.channels, pictures.groups
+    num_images, batch_size = len(pictures.train), config.train.batch_size
     plan.epoch_plan(0, 0, num_images, batch_size)  # raises where not even one batch can be filled
     if batch_size % self.mesh.size:
       raise UserError(
@@ -45,8 +45,8 @@ class Run:
       )
     if config.train.accumulate < 1 or batch_size % (config.train.accumulate * self.mesh.size):
       raise UserError(
-        f"train.accumulate={config.train.accumulate} is not allowed; it divides train.batch_size={batch_size}"
-        f" by {self.mesh.size} devices"
+        f"train.accumulate={config.train.accumulate} is not allowed; "
+        f"train.batch_size={batch_size} is a multiple of it times the number of devices, {self.mesh.size}"
       )
     self.horizon = Horizon(steps_per_epoch=num_images // batch_size, epochs=config.train.epochs)
     method = methods.build(config.method, self.horizon)
@@ -59,7 +59,9 @@ class Run:
       optimizer=optim.build(config.optim, self.horizon, batch_size),
       mesh=self.mesh,
     )
-    self.train, self.test = self._split(train), self._split(test) if test is not None else None
+    self.train = self._split(pictures.train)
+    self.bank = self.train if pictures.bank is pictures.train else self._split(pictures.bank)
+    self.test = None if pictures.test is None else self._split(pictures.test)
 
   def _split(self, source: Guard) -> Split:
     if self.config.data.placement == "host":

@@ -154,3 +154,13 @@ def test_errors_name_the_field(field, value):
     Bootstrap(
       config=dataclasses.replace(BootstrapConfig(policy="naive"), **{field: value}), mesh=parallel.make_mesh(), num_images=10
     )
+
+
+def test_a_search_holds_products_with_a_chunk_only():
+  rows, batch, chunk = 65_536, 64, 2048
+  mesh = parallel.make_mesh(jax.devices()[:1])
+  shapes = [((rows, 4), "float16"), ((rows,), "bool"), ((batch, 4), "float32")]
+  bank, usable, queries = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
+  search = jax.jit(lambda *arrays: memory.search(mesh, *arrays, k=5, chunk=chunk))
+  held = search.lower(bank, usable, queries).compile().memory_analysis().temp_size_in_bytes
+  assert held < 4 * batch * rows / 2  # the whole matrix of products takes 4 x batch x rows bytes

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pathlib
 import zlib
 from collections.abc import Sequence
 
@@ -17,18 +18,19 @@ _log = logging.getLogger("jaxssl")
 
 
 class FolderSource:
-  """The pictures of a listing at `positions`; `labels` int32 [n] or None."""
+  """The pictures of a listing at `positions`, whose names begin past the split's folder at `at`; `labels` int32 [n] or None."""
 
   def __init__(
     self,
     listing: Listing,
     positions: Sequence[int],
+    at: int,
     channels: int,
     classes: tuple[str, ...] = (),
     labels: np.ndarray | None = None,
   ):
     self.name, self.channels, self.classes, self.labels = listing.root, channels, classes, labels
-    self._listing, self._positions = listing, positions
+    self._listing, self._positions, self._at = listing, positions, at
 
   def __len__(self) -> int:
     return len(self._positions)
@@ -48,6 +50,26 @@ class FolderSource:
     """Full name of the file; inside a zip, the zip's name comes first."""
     return self._listing.where(self._positions[index])
 
+  def listed(self, path: str) -> np.ndarray:
+    """Reads a text file of names, one a line, relative to the whole or to the split's folder: positions, int [m] ascending.
+
+    Empty lines are skipped; a picture named twice counts once. Raises UserError for a name that no picture has.
+    """
+    try:
+      lines = pathlib.Path(path).expanduser().read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError as error:
+      raise UserError(f"data.list_path={path} cannot be read: {error.strerror}") from error
+    wanted = [line.strip().removeprefix("./") for line in lines if line.strip()]
+    names = [self._listing.names[k] for k in self._positions]
+    place = {name[self._at :]: k for k, name in enumerate(names)} | {name: k for k, name in enumerate(names)}
+    unknown = [name for name in wanted if name not in place]
+    if unknown:
+      count = f"{len(unknown)} of {len(wanted)} lines"
+      raise UserError(f"data.list_path={path}: {count} name no training picture of {self.name}, first: {unknown[0]}")
+    if not wanted:
+      raise UserError(f"data.list_path={path} names no picture; write one path a line, or leave the field empty for all")
+    return np.unique([place[name] for name in wanted])
+
 
 def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
   """Opens `data.path` and the test split there or in `data.test_path`: train, test (None without one).
@@ -66,7 +88,7 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
   if folders is not None and len(classes) < 2:
     _log.info("data.path=%s: no labels, since there are not at least two class folders", config.path)
     classes = ()
-  train_source = _source(listing, train, folders, classes, config, "data.path")
+  train_source = _source(listing, train, train_at, folders, classes, config, "data.path")
   if config.test_path:
     listing = list_pictures(config.test_path, "data.test_path")
     everything, at, test, test_at = _splits(listing.names)
@@ -75,20 +97,26 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
     return train_source, None
   field = "data.test_path" if config.test_path else "data.path"
   folders = _class_folders(listing, test, test_at) if classes else None
-  return train_source, _source(listing, test, folders, classes, config, field)
+  return train_source, _source(listing, test, test_at, folders, classes, config, field)
 
 
 def _source(
-  listing: Listing, positions: list[int], folders: list[str] | None, classes: tuple[str, ...], config: DataConfig, field: str
+  listing: Listing,
+  positions: list[int],
+  at: int,
+  folders: list[str] | None,
+  classes: tuple[str, ...],
+  config: DataConfig,
+  field: str,
 ) -> FolderSource:
   """Numbers the class folders. Raises UserError for one that `classes` lacks."""
   if not classes or folders is None:
-    return FolderSource(listing, positions, config.channels)
+    return FolderSource(listing, positions, at, config.channels)
   unknown = sorted(set(folders) - set(classes))
   if unknown:
     raise UserError(f"{field}={listing.root} has classes that training lacks: {', '.join(unknown[:5])}; rename or remove them")
   number = {name: k for k, name in enumerate(classes)}
-  return FolderSource(listing, positions, config.channels, classes, np.array([number[f] for f in folders], np.int32))
+  return FolderSource(listing, positions, at, config.channels, classes, np.array([number[f] for f in folders], np.int32))
 
 
 def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:

@@ -31,9 +31,9 @@ class Guard:
     self._lock = threading.Lock()
 
   @property
-  def bad_count(self) -> int:
-    """Pictures found bad so far by this process."""
-    return len(self._bad)
+  def bad(self) -> set[str]:
+    """Names of the pictures found bad so far by this process."""
+    return set(self._bad.values())
 
   @property
   def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Weighted cosine k-NN: how well the nearest training pictures tell a picture's class (DINO's protocol)."""
 
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +40,13 @@ def accuracy(
   labels: np.ndarray | None,
   ks: tuple[int, ...],
   temperature: float,
+  groups: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
   """Top-1 accuracy in percent of every k, named `knn{k}_cosine`.
 
   bank: float32 [n, f]; queries: float32 [m, f]; labels int32. Without queries each bank row is classified by the others, and
-  the name ends in `_leave_one_out`. Raises UserError when k exceeds the bank.
+  the name ends in `_leave_one_out`. `groups`: classes whose accuracies are averaged besides, under the name with `_{group}`
+  after it; classes without queries do not count. Raises UserError when k exceeds the bank.
   """
   alone = queries is None
   queries, labels = (bank, bank_labels) if queries is None or labels is None else (queries, labels)
@@ -55,7 +58,7 @@ def accuracy(
   padded = np.zeros((rows, bank.shape[1]), np.float32)
   padded[: len(bank)] = np.asarray(normalize(jnp.asarray(bank)))
   on_devices = global_rows(mesh, (padded, np.arange(rows) < len(bank)))
-  correct = dict.fromkeys(ks, 0)
+  right = {k: np.empty(len(queries), bool) for k in ks}
   for start in range(0, len(queries), QUERIES):
     block = np.zeros((QUERIES, bank.shape[1]), np.float32)
     part = queries[start : start + QUERIES]
@@ -69,6 +72,12 @@ def accuracy(
       similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
     for k in ks:
       scores = class_scores(jnp.asarray(similarities[:, :k]), jnp.asarray(bank_labels[ids[:, :k]]), num_classes, temperature)
-      correct[k] += int((np.asarray(scores).argmax(1) == labels[start : start + len(part)]).sum())
-  ending = "_leave_one_out" if alone else ""
-  return {f"knn{k}_cosine{ending}": 100.0 * hits / len(queries) for k, hits in correct.items()}
+      right[k][start : start + len(part)] = np.asarray(scores).argmax(1) == labels[start : start + len(part)]
+  found = {}
+  for k, hits in right.items():
+    name = f"knn{k}_cosine" + "_leave_one_out" * alone
+    found[name] = 100.0 * float(hits.mean())
+    for group, classes in (groups or {}).items():
+      of_class = [hits[labels == c].mean() for c in classes if (labels == c).any()]
+      found |= {f"{name}_{group}": 100.0 * float(np.mean(of_class))} if of_class else {}
+  return found

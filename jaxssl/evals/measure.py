@@ -68,12 +68,12 @@ class Measure:
   def quality(self, variables: Variables | None) -> dict[str, float]:
     """Measures one set of features: k-NN where there are labels, and the effective rank."""
     run, evals = self.run, self.run.config.evals.knn
-    bank = self.features(variables, run.train)
+    bank = self.features(variables, run.bank)
     queries = None if run.test is None else self.features(variables, run.test)
     values = {"effective_rank": effective_rank(bank if queries is None else queries)}
-    if self.labels is not None:
-      labels = None if run.test is None else run.test.source.labels
-      values |= knn.accuracy(run.mesh, bank, self.labels, queries, labels, evals.k, evals.temperature)
+    bank_labels, labels = run.bank.source.labels, None if run.test is None else run.test.source.labels
+    if bank_labels is not None:
+      values |= knn.accuracy(run.mesh, bank, bank_labels, queries, labels, evals.k, evals.temperature, run.groups)
     return values
 
   def baselines(self, untrained: Variables) -> dict[str, float]:
@@ -112,13 +112,16 @@ class Measure:
       "raw_pixels": f"raw pixels at {min(self.size, RAW_SIZE)}",
       "untrained": "untrained network",
     }
-    train, test = self.run.train.source, self.run.test
-    queries = f"{len(test.source)} test pictures" if test else "every training picture by the others"
+    bank, test, groups = self.run.bank.source, self.run.test, self.run.groups
+    queries = f"{len(test.source)} test pictures" if test else "every picture of the bank by the others"
     if figure.startswith("knn"):
       temperature = self.run.config.evals.knn.temperature
+      balance = f", equally many of {sum(map(len, groups.values()))} classes, trained on or not" if groups else ""
+      group = figure.rpartition("_")[2]
+      mean = f"mean of the accuracies of the {len(groups[group])} {group} classes, " if group in groups else ""
       return (
-        f"weighted k-NN, weights exp(cosine / {temperature}), bank: {len(train)} training pictures of {train.name}, "
-        f"queries: {queries}, {whose[of]}"
+        f"weighted k-NN, weights exp(cosine / {temperature}), bank: {len(bank)} training pictures of {bank.name}{balance}, "
+        f"queries: {queries}, {mean}{whose[of]}"
       )
     if figure == "effective_rank":
       return f"exp(entropy of normalised singular values) of up to 4,096 {'test' if test else 'training'} pictures, {whose[of]}"

@@ -24,7 +24,7 @@ def test_the_next_readable_picture_stands_in(bad, tmp_path, caplog):
   assert len(guard) == 300
   for _ in range(2):
     assert [guard.read(k)[0, 0, 0] for k in (6, 7, 8, 9, 299)] == [6, 9, 9, 9, 0]
-  assert guard.bad_count == 3
+  assert len(guard.bad) == 3
   assert (tmp_path / "bad_files.txt").read_text().splitlines() == ["made 7", "made 8", "made 299"]
   assert [r.getMessage().count("made 7") for r in caplog.records] == [1, 0, 0]
   assert guard.encoded(7) == guard.encoded(9) == flat(9)
@@ -32,7 +32,7 @@ def test_the_next_readable_picture_stands_in(bad, tmp_path, caplog):
 
 def test_a_vanished_picture_has_no_bytes_either(tmp_path):
   guard = Guard(pictures(_7=None), tmp_path)
-  assert guard.encoded(7) == flat(8) and guard.bad_count == 1
+  assert guard.encoded(7) == flat(8) and len(guard.bad) == 1
   assert (tmp_path / "bad_files.txt").read_text() == "made 7\n"
 
 
@@ -46,7 +46,7 @@ def test_a_restart_names_nothing_twice(tmp_path):
 
 def test_nothing_is_written_while_all_is_well(tmp_path):
   guard = Guard(pictures(), tmp_path)
-  assert guard.read(3)[0, 0, 0] == 3 and guard.bad_count == 0
+  assert guard.read(3)[0, 0, 0] == 3 and len(guard.bad) == 0
   assert not list(tmp_path.iterdir())
 
 
@@ -88,7 +88,7 @@ def test_many_threads_name_a_picture_once(tmp_path, caplog):
   with ThreadPoolExecutor(8) as pool:
     assert {int(picture[0, 0, 0]) for picture in pool.map(guard.read, [5] * 8)} == {6}
   assert (tmp_path / "bad_files.txt").read_text() == "made 5\n"
-  assert len(caplog.records) == 1 and guard.bad_count == 1
+  assert len(caplog.records) == 1 and len(guard.bad) == 1
 
 
 def test_the_label_goes_with_the_picture():

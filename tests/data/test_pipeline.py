@@ -167,7 +167,7 @@ def test_resident_of_bad_pictures(tmp_path):
   files = [flat(k) for k in range(200)]
   files[5] = b""
   guard = Guard(Pictures(files), tmp_path)
-  assert (resident(guard, 0)[5] == 6).all() and guard.bad_count == 1
+  assert (resident(guard, 0)[5] == 6).all() and len(guard.bad) == 1
   with pytest.raises(UserError, match="more than 1%"):
     resident(Guard(Pictures([b""] * 3 + files)), 0)
 

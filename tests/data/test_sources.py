@@ -16,6 +16,12 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (30, 5, 6, 3), dtype=np.uint8
 LABELS = np.arange(30) % 3
 
 
+def opened(seed=0, arrays=None, workdir=None, **fields):
+  sources = open_sources(DataConfig(**fields), seed, arrays, workdir)
+  assert sources.bank is sources.train and not sources.groups  # nothing is unbalanced here
+  return sources.train, sources.test
+
+
 def test_digits():
   train, test = mnist5k()
   assert len(train) == 4000 and len(test) == 1000 and train.classes == tuple("0123456789")
@@ -30,7 +36,7 @@ def test_digits():
 
 
 def test_digits_through_the_config():
-  train, test = open_sources(DataConfig(source="mnist5k", channels=1, limit=100), 0)
+  train, test = opened(source="mnist5k", channels=1, limit=100)
   assert len(train) == 100 and len(test) == 1000 and train.read(0).shape == (28, 28, 1)
   assert train.encoded(0) is None and train.describe(0).startswith("mnist5k train picture ")
 
@@ -38,12 +44,12 @@ def test_digits_through_the_config():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_arrays(channels):
   arrays = {"train": (IMAGES, LABELS), "test": (IMAGES[:4, :, :, 0], None)}
-  train, test = open_sources(DataConfig(source="array", channels=channels), 0, arrays)
+  train, test = opened(source="array", channels=channels, arrays=arrays)
   assert train.read(2).shape == (5, 6, channels) and test.read(2).shape == (5, 6, channels)
   assert channels == 1 or (train.read(2) == IMAGES[2]).all()
   assert train.labels.dtype == np.int32 and train.classes == ("0", "1", "2")
   assert test.labels is None and test.classes == () and test.describe(3) == "test array picture 3"
-  assert open_sources(DataConfig(source="array"), 0, {"train": (IMAGES, None)})[1] is None
+  assert opened(source="array", arrays={"train": (IMAGES, None)})[1] is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +68,7 @@ def test_arrays_of_another_kind(images, labels, match):
 
 def test_a_limit_takes_the_first_of_a_shuffle():
   def limited(limit, seed=0):
-    train, _ = open_sources(DataConfig(source="array", limit=limit), seed, {"train": (IMAGES, LABELS)})
+    train, _ = opened(seed, {"train": (IMAGES, LABELS)}, source="array", limit=limit)
     return [train.describe(k) for k in range(len(train))], train
 
   whole, _ = limited(30)
@@ -79,8 +85,8 @@ def test_a_limit_takes_the_first_of_a_shuffle():
 
 def test_a_folder_is_guarded(tmp_path):
   path = folder(tmp_path / "set", {"a/1.png": flat(1), "b/2.png": b"", "b/3.png": flat(3)})
-  train, test = open_sources(DataConfig(source="folder", path=path), 0, workdir=tmp_path / "run")
-  assert test is None and train.read(1)[0, 0, 0] == 3 and train.bad_count == 1
+  train, test = opened(source="folder", path=path, workdir=tmp_path / "run")
+  assert test is None and train.read(1)[0, 0, 0] == 3 and len(train.bad) == 1
   assert (tmp_path / "run/bad_files.txt").read_text() == f"{path}/b/2.png\n"
 
 
@@ -91,6 +97,10 @@ def test_a_folder_is_guarded(tmp_path):
     (
       {"source": "tfds", "path": "mnist", "test_path": "/x"},
       "data.test_path=/x is not read by data.source=tfds; use data.source=folder",
+    ),
+    (
+      {"source": "tfds", "path": "mnist", "list_path": "/x"},
+      "data.list_path=/x is not read by data.source=tfds; use data.source=folder",
     ),
     ({"source": "folder"}, "data.path is empty: data.source=folder needs a folder or a zip there"),
     ({"source": "tfds"}, "data.path is empty: data.source=tfds needs the name of a data set there"),
@@ -111,9 +121,9 @@ from jaxssl.config import DataConfig
 from jaxssl.data.pipeline import eval_batches, host_batches, resident
 from jaxssl.data.plan import epoch_plan, eval_plan
 from jaxssl.data.sources import open_sources
-train, test = open_sources(DataConfig(source="folder", path={path!r}), 0)
-resident(train, 0), epoch_plan(0, 0, 2, 1)
-list(eval_batches(test, *eval_plan(1, 2), 0, 4))
+opened = open_sources(DataConfig(source="folder", path={path!r}), 0)
+resident(opened.train, 0), epoch_plan(0, 0, 2, 1)
+list(eval_batches(opened.test, *eval_plan(1, 2), 0, 4))
 open_sources(DataConfig(source="mnist5k"), 0)
 assert not [name for name in sys.modules if name.startswith("tensorflow")]
 """

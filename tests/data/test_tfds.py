@@ -20,7 +20,8 @@ def mocked():
 
 
 def opened(name, **fields):
-  return open_sources(DataConfig(source="tfds", path=name, **fields), 0)
+  sources = open_sources(DataConfig(source="tfds", path=name, **fields), 0)
+  return sources.train, sources.test
 
 
 @pytest.mark.parametrize("name,size,classes", [("cifar10", 32, 10), ("mnist", 28, 10)])

@@ -67,3 +67,23 @@ def test_leave_one_out_is_the_plain_search_without_oneself():
 def test_k_larger_than_the_bank_is_an_error():
   with pytest.raises(UserError, match=r"evals\.knn\.k=9 is not allowed; the training split has 8 pictures"):
     knn.accuracy(parallel.make_mesh(), np.eye(8, dtype=np.float32), np.arange(8), np.eye(8), np.arange(8), (9,), 0.07)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_groups_average_the_accuracies_of_their_classes(alone):
+  rng = np.random.default_rng(0)
+  bank, bank_labels = rng.normal(size=(80, 3)).astype(np.float32), np.arange(80) % 5
+  queries = None if alone else rng.normal(size=(40, 3)).astype(np.float32)
+  labels = bank_labels if alone else rng.choice(4, 40, p=[0.4, 0.3, 0.2, 0.1])  # none of class 4
+  groups = {"large": np.array([0, 3]), "rare": np.array([1, 2, 4]), "none": np.array([7])}
+  found = knn.accuracy(parallel.make_mesh(), bank, bank_labels, queries, None if alone else labels, (1, 3), 0.07, groups)
+  name = "_cosine_leave_one_out" if alone else "_cosine"
+  assert list(found) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_large", "_rare")]
+  shown = bank if queries is None else queries
+  cosines = shown @ (bank / np.linalg.norm(bank, axis=1, keepdims=True)).T
+  if alone:
+    np.fill_diagonal(cosines, -np.inf)
+  right = bank_labels[cosines.argmax(1)] == labels
+  for group, classes in (("large", [0, 3]), ("rare", [1, 2, 4] if alone else [1, 2])):
+    assert found[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
+  assert found[f"knn1{name}"] == pytest.approx(100 * right.mean())

@@ -1,0 +1,79 @@
+"""A method beside its networks' passes, and the time its step takes to compile: python -m benchmarks.methods [--json FILE]."""
+
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from benchmarks.table import Row, main, seconds
+from jaxssl import flags
+from jaxssl.run import Run
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+BATCH = 256
+LAYERS = {  # ResNet-18 on 32 x 32, batch 256
+  "ISD, queue 128,000": ["isd.py", "--config.method.queue=128000"],
+  "ReSA": ["resa.py"],
+  "NNCLR": ["nnclr.py"],
+  "DINO": ["nnboot.py:cifar10", "--config.bootstrap.policy=off"],
+}
+COMPILES = (
+  "barlow.py byol.py dino.py isd.py moco.py moco.py:v3 msf.py nnclr.py resa.py simclr.py simsiam.py swav.py vicreg.py".split()
+)
+
+
+def run_of(recipe: str, *more: str) -> Run:
+  """The recipe on 1,000 digits, which stand in for any pictures."""
+  data = ["--config.data.source=mnist5k", "--config.data.path=", "--config.data.limit=1000"]
+  config, _ = flags.parse([f"--config={CONFIGS / recipe}", *data, f"--config.train.batch_size={BATCH}", *more])
+  return Run(config, pathlib.Path(tempfile.mkdtemp()))
+
+
+def layer(run: Run) -> float:
+  """Seconds of the loss, its gradient in the outputs, and the memory's update."""
+  method, passes = run.trainer.method, run.trainer.method.passes
+  state = run.init()
+  groups = lambda seen: [np.zeros((BATCH, (v.stop or 1) - v.start, 32, 32, 3), np.float32) for v in seen]  # noqa: E731
+  shape = lambda variables, seen: jax.eval_shape(  # noqa: E731
+    lambda v: run.trainer.network.apply(v, groups(seen), joint=passes.joint, key=None)[0], variables
+  )
+  draw = lambda tree: jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), tree)  # noqa: E731
+  online = draw(shape(state.online, passes.online))
+  teacher = draw(shape(state.teacher, passes.teacher)) if passes.teacher else None
+  batch = next(iter(run.rows(state, 0, 0)))
+
+  @jax.jit
+  def both(online, memory):  # noqa: ANN001, ANN202
+    loss = jax.value_and_grad(lambda o: method.loss(o, teacher, memory, state.step)[0])(online)
+    return loss, method.remember(memory, online, teacher, batch)
+
+  return seconds(lambda: both(online, state.memory), rounds=5)
+
+
+def rows() -> Iterator[Row]:
+  """Method layer against a whole step; seconds to compile every method's shrunk step, against 20."""
+  for name, recipe in LAYERS.items():
+    run = run_of(*recipe, "--config.train.precision=float32")
+    share = layer(run)
+    state, batches = run.init(), list(run.rows(run.init(), 0, 0))
+    taken = []
+    for batch in batches[:3]:
+      then = time.perf_counter()
+      state, logs = run.step(state, batch)
+      jax.block_until_ready(logs)
+      taken.append(time.perf_counter() - then)
+    yield Row(name=f"{name}: method layer", value=1e3 * share, unit="ms", peer="whole step", peer_value=1e3 * min(taken[1:]))
+  for recipe in COMPILES:
+    run = run_of(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "--config.train.batch_size=32")
+    state = run.init()
+    batch = next(iter(run.rows(state, 0, 0)))
+    then = time.perf_counter()
+    run._step.lower(state, batch, run.train.store).compile()
+    yield Row(name=f"{recipe}: compile", value=time.perf_counter() - then, unit="s", peer="limit", peer_value=20.0)
+
+
+if __name__ == "__main__":
+  main(rows)

@@ -1,0 +1,55 @@
+"""What a run on unbalanced pictures measures, on raw pixels: no training, no network."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from jaxssl import flags
+from jaxssl.evals.measure import Measure
+from jaxssl.run import Run
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs/unbalanced.py"
+BASE = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)  # a picture for each class
+
+
+def pictures(labels: np.ndarray, seed: int) -> np.ndarray:
+  """Pictures of their class under noise; of classes 4 and 5, of neither."""
+  noise = np.random.default_rng(seed).integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
+  return np.where((labels < 4)[:, None, None], BASE[labels] // 2 + noise // 2, noise)
+
+
+def measured(placement: str, *more: str) -> tuple[Run, Measure]:
+  words = [f"--config={CONFIG}:runlocal", "--config.data.source=array", f"--config.data.placement={placement}"]
+  labels, test = np.repeat(np.arange(6), [40, 42, 44, 46, 48, 50]), np.repeat(np.arange(6), [10, 11, 12, 13, 14, 15])
+  config, workdir = flags.parse([*words, *more])
+  run = Run(config, workdir, {"train": (pictures(labels, 1), labels), "test": (pictures(test, 2), test)})
+  return run, Measure(run)
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_all_large_and_rare(placement):
+  run, measure = measured(placement)
+  values = measure.quality(None)
+  assert list(values)[1:] == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_large", "_rare")]
+  assert len(run.train.source) < len(run.bank.source) == 6 * 40 and run.test is not None and len(run.test.source) == 6 * 10
+  large, rare = values["knn1_cosine_large"], values["knn1_cosine_rare"]
+  assert values["knn1_cosine"] == pytest.approx((2 * large + 4 * rare) / 6)
+  hard = np.isin([4, 5], run.groups["large"])  # which of the classes that cannot be told
+  assert (large < 90) == bool(hard.any()) and (rare < 90) == (not hard.all())
+
+
+def test_protocols_say_so():
+  _, measure = measured("device")
+  everyone, rare = measure.protocol("knn1_cosine"), measure.protocol("raw_pixels/knn1_cosine_rare")
+  assert "bank: 240 training pictures of train array, equally many of 6 classes, trained on or not, " in everyone
+  assert "mean of" not in everyone and "mean of the accuracies of the 4 rare classes, raw pixels at 28" in rare
+  assert "mean of the accuracies of the 2 large classes, teacher network" in measure.protocol("knn20_cosine_large")
+
+
+def test_a_balanced_run_keeps_one_store():
+  run, measure = measured("device", "--config.data.imbalance.kind=none")
+  assert run.bank is run.train and len(run.train.source) == 270
+  values = measure.quality(None)
+  assert list(values)[1:] == ["knn1_cosine", "knn20_cosine"]
+  assert "bank: 270 training pictures of train array, queries: 75 test pictures" in measure.protocol("knn1_cosine")
