@@ -3,14 +3,17 @@
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks.table import Row, main, seconds
 from jaxssl import flags
+from jaxssl.methods.base import Views
 from jaxssl.run import Run
+from jaxssl.types import Batch, Memory, Outputs, Variables
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 BATCH = 256
@@ -36,17 +39,21 @@ def layer(run: Run) -> float:
   """Seconds of the loss, its gradient in the outputs, and the memory's update."""
   method, passes = run.trainer.method, run.trainer.method.passes
   state = run.init()
-  groups = lambda seen: [np.zeros((BATCH, (v.stop or 1) - v.start, 32, 32, 3), np.float32) for v in seen]  # noqa: E731
-  shape = lambda variables, seen: jax.eval_shape(  # noqa: E731
-    lambda v: run.trainer.network.apply(v, groups(seen), joint=passes.joint, key=None)[0], variables
-  )
-  draw = lambda tree: jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), tree)  # noqa: E731
-  online = draw(shape(state.online, passes.online))
-  teacher = draw(shape(state.teacher, passes.teacher)) if passes.teacher else None
-  batch = next(iter(run.rows(state, 0, 0)))
+
+  def shapes(variables: Variables, seen: Sequence[Views]) -> Outputs:
+    groups: Any = [np.zeros((BATCH, (v.stop or 1) - v.start, 32, 32, 3), np.float32) for v in seen]
+    return jax.eval_shape(lambda v: run.trainer.network.apply(v, groups, joint=passes.joint, key=None)[0], variables)
+
+  def draw(tree: Outputs) -> Outputs:
+    return jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), tree)
+
+  online = draw(shapes(state.online, passes.online))
+  teacher = None if state.teacher is None else draw(shapes(state.teacher, passes.teacher))
+  rows = next(iter(run.rows(state, 0, 0)))
+  batch = Batch(index=rows.index, views={}, label=rows.label, mask=jax.numpy.ones(BATCH, bool))
 
   @jax.jit
-  def both(online, memory):  # noqa: ANN001, ANN202
+  def both(online: Outputs, memory: Memory) -> tuple:
     loss = jax.value_and_grad(lambda o: method.loss(o, teacher, memory, state.step)[0])(online)
     return loss, method.remember(memory, online, teacher, batch)
 
