@@ -22,7 +22,7 @@ QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.ba
 
 def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
   argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *more]
-  one_device = {**os.environ, "XLA_FLAGS": ""}
+  one_device = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled")}
   return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
 
