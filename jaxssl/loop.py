@@ -15,13 +15,14 @@ import jax
 from jaxssl import logging as runlog
 from jaxssl import results
 from jaxssl.checkpoint import Checkpoints
-from jaxssl.config import Config
+from jaxssl.config import Config, read
 from jaxssl.data.sources import Arrays
 from jaxssl.evals.measure import Measure
 from jaxssl.run import Run
 from jaxssl.types import Logs, TrainState, UserError
 
 LOG = logging.getLogger("jaxssl")
+CONFIG = "config.json"
 
 
 class Diverged(Exception):
@@ -30,11 +31,12 @@ class Diverged(Exception):
 
 def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -> int:
   """Trains in `workdir`, or goes on there. Returns the exit code: 0 done, or saved on a signal; 1 the loss diverged."""
-  claim(workdir, config)
+  check_workdir(workdir, config)
   runlog.start(workdir)
   began = time.monotonic()
   run = Run(config, workdir, arrays)
   measure = Measure(run)
+  write_config(workdir, config)  # not before: a config with a mistake must not take the folder
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)
   restored = checkpoints.restore(run.state_shapes)
   state, step = restored or (run.init(), 0)
@@ -155,22 +157,37 @@ class StopSignal:
       signal.signal(number, handler)
 
 
-def claim(workdir: pathlib.Path, config: Config) -> None:
-  """Writes config.json, or raises UserError when the workdir holds a run of another config, naming the differing fields."""
-  mine = json.loads(json.dumps(dataclasses.asdict(config)))
-  path = workdir / "config.json"
+def check_workdir(workdir: pathlib.Path, config: Config) -> None:
+  """Makes the workdir; raises UserError when it holds a run of another config, naming the differing fields."""
+  path = workdir / CONFIG
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-      other = json.loads(path.read_text())
-      differing = differences(other, mine)
-      if differing:
-        listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
-        raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
-    else:
-      path.write_text(json.dumps(mine, indent=2) + "\n")
-  except OSError as error:
-    raise UserError(f"--workdir {workdir} cannot be written: {error.strerror}") from error
+    theirs = json.loads(path.read_text()) if path.exists() else None
+  except (OSError, json.JSONDecodeError) as error:
+    raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
+  if theirs is None:
+    return
+  try:
+    theirs = as_json(read(Config, theirs))  # fields that are newer than the run have their defaults
+  except UserError:
+    pass  # it has fields that there are no more: they are listed
+  differing = differences(theirs, as_json(config))
+  if differing:
+    listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
+    raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
+
+
+def write_config(workdir: pathlib.Path, config: Config) -> None:
+  """Writes config.json, where there is none yet: from then on the workdir belongs to this config."""
+  if not (workdir / CONFIG).exists():
+    temporary = (workdir / CONFIG).with_suffix(".tmp")
+    temporary.write_text(json.dumps(as_json(config), indent=2) + "\n")
+    temporary.replace(workdir / CONFIG)
+
+
+def as_json(config: Config) -> dict:
+  """Gives a config as JSON reads it back."""
+  return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def differences(theirs: Mapping, ours: Mapping, where: str = "") -> list[tuple[str, object, object]]:

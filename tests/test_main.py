@@ -129,6 +129,7 @@ def test_errors_are_one_line(words, message, tmp_path, capfd):
   assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *words]) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
+  assert not (tmp_path / "config.json").exists()  # the corrected command may use the folder
 
 
 def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
@@ -138,10 +139,16 @@ def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
   config, _ = flags.parse([f"{CONFIG}:runlocal"])
-  loop.claim(tmp_path, config)
+  loop.check_workdir(tmp_path, config)
+  loop.write_config(tmp_path, config)
+  loop.check_workdir(tmp_path, config)
   other, _ = flags.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
   with pytest.raises(loop.UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
-    loop.claim(tmp_path, other)
+    loop.check_workdir(tmp_path, other)
+  older = json.loads((tmp_path / "config.json").read_text())
+  del older["train"]["accumulate"], older["data"]["imbalance"]  # as written before there were such fields
+  (tmp_path / "config.json").write_text(json.dumps(older))
+  loop.check_workdir(tmp_path, config)
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
