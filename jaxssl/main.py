@@ -9,7 +9,8 @@ Learns image representations without labels. The same command with the same work
 
   train                      the default: trains, measures, writes results.json
   --config FILE[:RECIPE]     a file such as configs/nnboot.py; its head lists its recipes, e.g. configs/nnboot.py:cifar10;
-                             every recipe has a version shrunk to under a minute on a CPU: configs/nnboot.py:cifar10,runlocal
+                             every recipe has smaller versions: configs/nnboot.py:cifar10,cpu (minutes on two CPU cores)
+                             and configs/nnboot.py:cifar10,runlocal (a minute)
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
   --workdir DIR              where everything is written (default: runs/ and the config's name)
   --help                     this text
