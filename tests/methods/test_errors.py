@@ -1,0 +1,68 @@
+"""What a method refuses before anything is trained."""
+
+import pathlib
+
+import jax
+import pytest
+
+from jaxssl import flags, methods, parallel
+from jaxssl.methods.base import Dims
+from jaxssl.run import Run
+from jaxssl.types import UserError
+from tests.methods.made import HORIZON
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+DIMS = {"features": 8, "projection": 8, "images": 64}
+WITH_QUEUE = [
+  {"name": "isd", "momentum": 0.9},
+  {"name": "msf", "momentum": 0.9},
+  {"name": "moco", "momentum": 0.9},
+  {"name": "nnclr"},
+  {"name": "swav", "queue_use": 1.0},
+]
+
+
+@pytest.mark.parametrize("config", WITH_QUEUE, ids=[c["name"] for c in WITH_QUEUE])
+@pytest.mark.parametrize("queue, nearest", [(100, "96 or 128"), (20, "32")])
+def test_a_queue_is_a_multiple_of_the_batch(config, queue, nearest):
+  method = methods.build({**config, "queue": queue}, HORIZON)
+  message = f"method.queue={queue} is not a multiple of train.batch_size=32; nearest: {nearest}$"
+  with pytest.raises(UserError, match=message.replace(".", r"\.")):
+    method.init_memory(jax.random.key(0), Dims(batch=32, **DIMS))
+
+
+@pytest.mark.parametrize("name", ["simclr", "nnclr", "barlow", "vicreg", "moco3", "resa"])
+def test_negatives_need_another_image(name):
+  momentum = {"momentum": 0.9} if name in ("moco3", "resa") else {}
+  method = methods.build({"name": name, **momentum}, HORIZON)
+  with pytest.raises(UserError, match=r"train\.batch_size=1 is not allowed; negatives come from the other images of a batch"):
+    method.init_memory(jax.random.key(0), Dims(batch=1, **DIMS))
+
+
+@pytest.mark.parametrize(
+  "recipe, words, message",
+  [
+    ("simclr.py", ["views.local.size=16"], r"views\.local is given, but method\.name=simclr takes no such views"),
+    (
+      "byol.py",
+      ["views.global.count=3", "views.global.partner=False"],
+      r"views\.global\.count=3 is not allowed; method\.name=byol sees 2 of them",
+    ),
+    ("isd.py", ["views.strong.count=1", "views.strong.partner=False"], r"views\.strong\.count=1 is not allowed; .*isd sees 2"),
+    ("isd.py", ["method.teacher_view=weak"], r"views\.weak is missing; method\.name=isd sees strong, weak"),
+    ("dino.py", ["bootstrap.policy=adaptive"], r"bootstrap\.policy=adaptive, but no view is cut from the partner"),
+    (
+      "byol.py",
+      ["bootstrap.policy=naive", "views.global.partner=True"],
+      r"views\.global\.partner=True for view 0, whose features",
+    ),
+    ("byol.py", ["model.predictor.out=32"], r"the predictor's width, 32, is not the projection's, 64"),
+  ],
+)
+def test_views_and_heads_fit_the_method(recipe, words, message, tmp_path, monkeypatch):
+  make_mesh = parallel.make_mesh
+  monkeypatch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
+  flag = [f"--config={CONFIGS / recipe}:runlocal", *(f"--config.{word}" for word in words)]
+  config, _ = flags.parse([*flag, f"--workdir={tmp_path}"])
+  with pytest.raises(UserError, match=message):
+    _ = Run(config, tmp_path).state_shapes
