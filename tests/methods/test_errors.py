@@ -44,9 +44,9 @@ def test_negatives_need_another_image(name):
   [
     ("simclr.py", ["views.local.size=16"], r"views\.local is given, but method\.name=simclr takes no such views"),
     (
-      "byol.py",
+      "simclr.py",
       ["views.global.count=3", "views.global.partner=False"],
-      r"views\.global\.count=3 is not allowed; method\.name=byol sees 2 of them",
+      r"views\.global\.count=3 is not allowed; method\.name=simclr sees 2 of them",
     ),
     ("isd.py", ["views.strong.count=1", "views.strong.partner=False"], r"views\.strong\.count=1 is not allowed; .*isd sees 2"),
     ("isd.py", ["method.teacher_view=weak"], r"views\.weak is missing; method\.name=isd sees strong, weak"),
