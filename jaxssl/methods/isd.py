@@ -57,7 +57,10 @@ class Isd:
 
 
 def purity(queue: Queue, keys: Array, labels: Array, k: int) -> Array:
-  """Share of the k nearest queue rows of each key [b, d] that carry its label, over images with a known one (NaN: none)."""
-  _, nearest = jax.lax.top_k(inner(keys, queue.rows), k)
+  """Share of the k nearest queue rows of each key [b, d] that carry its label, over images with a known one (NaN: none).
+
+  A queue of fewer rows counts them all.
+  """
+  _, nearest = jax.lax.top_k(inner(keys, queue.rows), min(k, len(queue.rows)))
   same = jnp.mean(queue.labels[nearest] == labels[:, None], axis=-1)
   return jnp.mean(same, where=labels >= 0)

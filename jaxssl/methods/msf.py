@@ -11,7 +11,7 @@ from jaxssl.methods.base import Dims, Passes, Strength, pair, require_multiple, 
 from jaxssl.ops.distillation import cosine_distance
 from jaxssl.ops.similarity import inner, normalize
 from jaxssl.schedules import Schedule
-from jaxssl.types import Array, Batch, Logs, Outputs
+from jaxssl.types import Array, Batch, Logs, Outputs, UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Msf:
   def init_memory(self, key: Array, dims: Dims) -> Queue:
     """Starts with random unit rows."""
     require_multiple(self.queue, dims.batch)
+    if self.k > self.queue:
+      raise UserError(f"method.k={self.k} is not allowed; it is at most method.queue={self.queue}")
     return memories.random_queue(key, self.queue, dims.projection)
 
   def nearest(self, teacher: Outputs, queue: Queue, labels: Array) -> tuple[Queue, Array]:

@@ -31,6 +31,12 @@ def test_a_queue_is_a_multiple_of_the_batch(config, queue, nearest):
     method.init_memory(jax.random.key(0), Dims(batch=32, **DIMS))
 
 
+def test_msf_finds_no_more_neighbors_than_its_queue_holds():
+  method = methods.build({"name": "msf", "momentum": 0.9, "queue": 4, "k": 5}, HORIZON)
+  with pytest.raises(UserError, match=r"method\.k=5 is not allowed; it is at most method\.queue=4"):
+    method.init_memory(jax.random.key(0), Dims(batch=2, **DIMS))
+
+
 @pytest.mark.parametrize("name", ["simclr", "nnclr", "barlow", "vicreg", "moco3", "resa"])
 def test_negatives_need_another_image(name):
   momentum = {"momentum": 0.9} if name in ("moco3", "resa") else {}
