@@ -9,9 +9,8 @@ import numpy as np
 
 from jaxssl import parallel
 from jaxssl.data import pipeline, plan
-from jaxssl.evals import knn, neighborhood
+from jaxssl.evals import knn, neighborhood, quality
 from jaxssl.evals.features import extract
-from jaxssl.evals.rank import effective_rank
 from jaxssl.run import Run, Split
 from jaxssl.types import Array, TrainState, UserError, Variables
 from jaxssl.views import recipes
@@ -70,7 +69,7 @@ class Measure:
     run, evals = self.run, self.run.config.evals.knn
     bank = self.features(variables, run.bank)
     queries = None if run.test is None else self.features(variables, run.test)
-    values = {"effective_rank": effective_rank(bank if queries is None else queries)}
+    values = {"effective_rank": quality.figures(bank if queries is None else queries)["effective_rank"]}
     bank_labels, labels = run.bank.source.labels, None if run.test is None else run.test.source.labels
     if bank_labels is not None:
       values |= knn.accuracy(run.mesh, bank, bank_labels, queries, labels, evals.k, evals.temperature, run.groups)
