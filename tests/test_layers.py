@@ -24,6 +24,8 @@ ROOM_OF = {  # library: the only places that may import it
   "orbax": {"checkpoint"},
   "ml_collections": {"config_files"},
   "clu": {"logging"},
+  "sklearn": {"evals"},
+  "scipy": {"evals"},
 }
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}
 

@@ -1,0 +1,53 @@
+"""Every array of the golden file that `clusters` and `quality` can compute."""
+
+import re
+
+import numpy as np
+import pytest
+
+from jaxssl.evals import clusters, quality
+from tests.golden_files import cases
+
+GOLDEN = cases("clustering_metrics")
+INPUTS = r"features2?|labels|assignment"
+NOT_OURS = (
+  r"silhouette_cosine_.+|calinski_harabasz_.+|nmi_.+|mutual_info|ami|homogeneity|completeness|v_measure|fowlkes_mallows|inertia"
+)
+PAIRS = [(case, name) for case in GOLDEN for name in GOLDEN[case] if not re.fullmatch(f"{INPUTS}|{NOT_OURS}", name)]
+
+
+def computed(name: str, case: dict[str, np.ndarray]):
+  if name in ("ari", "nmi", "purity", "hungarian_accuracy"):
+    return clusters.agreement(case["labels"], case["assignment"])[name]
+  if name == "contingency":
+    return clusters.contingency(case["labels"], case["assignment"])
+  x = case["features"]
+  if name == "silhouette_samples_labels":
+    found = clusters.separation(x, case["labels"], rows=len(x), seed=0)
+    return [found["silhouette"], found["silhouette_deviation"]]
+  if parts := re.fullmatch(r"(silhouette|davies_bouldin)(_normalized)?_(labels|assignment)", name):
+    figure, normalized, partition = parts.groups()
+    return clusters.separation(quality.unit(x) if normalized else x, case[partition], rows=len(x), seed=0)[figure]
+  if parts := re.fullmatch(r"align(\d+)", name):
+    return quality.alignment(x, case["features2"], int(parts[1]))
+  if parts := re.fullmatch(r"uniform(\d+)", name):
+    return quality.uniformity(x, int(parts[1]))
+  x64 = x.astype(np.float64)
+  values = quality.singular_values({"rankme_normalized": quality.unit(x), "rankme_centered": x64 - x64.mean(0)}.get(name, x))
+  rank = {"singular_values": lambda s: s, "effective_rank": quality.effective_rank}.get(name, quality.rankme)
+  assert name.startswith(("rankme", "effective_rank", "singular_values")), f"no test reads {name}"
+  return rank(values)
+
+
+@pytest.mark.parametrize("case, name", PAIRS)
+def test_golden(case, name):
+  expected = GOLDEN[case][name]
+  if name == "silhouette_samples_labels":
+    expected = [expected.mean(), expected.std()]
+  # Ranks leave out what float32 features do not hold: singular values below 1e-7 of the largest.
+  rtol, atol = (1e-5, 1e-6 * np.max(expected)) if name in ("singular_values", "effective_rank") else (1e-6, 1e-6)
+  np.testing.assert_allclose(computed(name, GOLDEN[case]), expected, rtol=rtol, atol=atol)
+
+
+def test_no_case_goes_unread():
+  assert {case for case, _ in PAIRS} == set(GOLDEN)
