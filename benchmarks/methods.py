@@ -73,6 +73,14 @@ def rows() -> Iterator[Row]:
       jax.block_until_ready(logs)
       taken.append(time.perf_counter() - then)
     yield Row(name=f"{name}: method layer", value=1e3 * share, unit="ms", peer="whole step", peer_value=1e3 * min(taken[1:]))
+  whole = None
+  for parts in (1, 4, 16):
+    run = run_of("simclr.py", "--config.train.batch_size=512", f"--config.train.accumulate={parts}")
+    batch = next(iter(run.rows(run.init(), 0, 0)))
+    memory: Any = run._step.lower(run.state_shapes, batch, run.train.store).compile().memory_analysis()
+    taken = memory.temp_size_in_bytes / 1e9
+    whole = whole or taken
+    yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=taken, unit="GB", peer="in one", peer_value=whole)
   for recipe in COMPILES:
     run = run_of(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "--config.train.batch_size=32")
     state = run.init()

@@ -2,11 +2,12 @@
 
 import logging
 import pathlib
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from jaxssl.types import PyTree, UserError
+from jaxssl.types import PyTree, UserError, Variables
 
 LOG = logging.getLogger("jaxssl")
 
@@ -43,7 +44,7 @@ class Checkpoints:
         state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         jax.block_until_ready(state)
       except Exception as error:  # tensorstore, json and file errors have no common type, and any of them means: not readable
-        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, str(error).strip().splitlines()[0][:200])
+        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, _first_line(error))
         continue
       for unreadable in (s for s in steps if s > step):  # its step will be saved again
         folder = pathlib.Path(self._manager.directory) / str(unreadable)
@@ -54,6 +55,47 @@ class Checkpoints:
       raise UserError(f"none of the checkpoints {steps} in {self._manager.directory} can be read; use another --workdir")
     return None
 
+  def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
+    """Gives the online network's weights, the teacher's where there is one, and their step: the newest, or that of `step`.
+
+    What else the checkpoint holds is not read, so the pictures that it was trained on are not needed. Raises UserError where
+    there is no such checkpoint, or it cannot be read.
+    """
+    steps = sorted(self._manager.all_steps())
+    if not steps or (step is not None and step not in steps):
+      raise UserError(f"{self._manager.directory} holds no checkpoint{'' if step is None else f' of step {step}: {steps}'}")
+    step = step or steps[-1]
+    folder = pathlib.Path(self._manager.directory) / str(step) / "default"
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    reader = ocp.PyTreeCheckpointer()
+    quiet = logging.getLogger("absl")  # it warns of a file that a manager's checkpoints never have
+    before = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+      metadata: Any = reader.metadata(folder).item_metadata
+      whole = metadata.tree
+      like = {
+        name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), dict(whole[name]))
+        for name in ("online", "teacher")
+        if whole.get(name)
+      }
+      placed = ocp.checkpoint_utils.construct_restore_args(like)
+      found = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
+    except Exception as error:  # as above
+      raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
+    finally:
+      quiet.setLevel(before)
+    online, teacher = (
+      Variables(params=found[name]["params"], stats=found[name].get("stats") or {}) if name in found else None
+      for name in ("online", "teacher")
+    )
+    assert online is not None
+    return online, teacher, step
+
   def close(self) -> None:
     """Waits for saves and closes the folder."""
     self._manager.close()
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).strip().splitlines()[0][:200]

@@ -11,6 +11,7 @@ from jaxssl.schedules import ScheduleConfig
 from jaxssl.types import UserError
 
 T = TypeVar("T")
+Evaluation = Literal["knn", "linear", "lowshot", "finetune", "clusters", "retrieval", "neighbors", "quality"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,10 +152,43 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KnnConfig:
-  """Weighted cosine k-NN (DINO's protocol)."""
+  """k-NN; each tuple holds the numbers of neighbours that its protocol is run with."""
 
-  k: tuple[int, ...] = (20,)
-  temperature: float = 0.07
+  k: tuple[int, ...] = (20,)  # weighted, cosine (DINO's protocol)
+  temperature: float = 0.07  # of the weights
+  majority: tuple[int, ...] = ()  # plain majority, cosine (ISD's protocol)
+  euclidean: tuple[int, ...] = ()  # plain majority, Euclidean on raw features (ReSA's on CIFAR)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearConfig:
+  """A linear classifier on frozen features."""
+
+  # lbfgs: logistic regression to convergence, its penalty chosen on a held-out fifth; sgd: a grid of learning rates, chosen
+  # likewise; adam: 500 epochs on raw features (ReSA's protocol on CIFAR); augmented: the grid, on fresh crops in each epoch
+  solvers: tuple[Literal["lbfgs", "sgd", "adam", "augmented"], ...] = ("lbfgs",)
+  epochs: int = 100  # sgd, augmented
+  batch_size: int = 256  # sgd, augmented
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+  """The whole network trained with labels, from the learned weights: SGD with momentum, cosine."""
+
+  epochs: int = 30
+  batch_size: int = 128
+  lr: float = 0.01  # of the encoder, per batch
+  head_lr: float = 0.1
+  weight_decay: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LowshotConfig:
+  """Few labels: below 1, a share of each class; from 1 on, that many pictures of each class."""
+
+  shots: tuple[float, ...] = (0.01, 0.1)
+  draws: int = 3  # of the labelled pictures
+  finetune: bool = False  # fine-tune as well as fitting a linear classifier on frozen features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,12 +196,18 @@ class EvalsConfig:
   """What is measured and when; the end of the run is always measured."""
 
   every: int = 10  # epochs
+  during: tuple[Evaluation, ...] = ("knn", "quality")  # every so many epochs; what needs labels only where there are some
+  end: tuple[Evaluation, ...] = ("knn", "quality", "linear")  # at the end, and of `jaxssl evaluate` where it names none
   network: Literal["auto", "teacher", "online"] = "auto"  # auto: the teacher where the method has one
   batch_size: int = 256
   resize: int = 0  # shorter side before the centre crop; 0: the picture is resized to `size` as it is
   size: int = 0  # side of the picture shown to the network; 0: as the first view group's
-  baselines: bool = True  # the same k-NN on raw pixels and on the untrained network, once
+  baselines: bool = True  # `during` on raw pixels and on the untrained network as well, once
   knn: KnnConfig = KnnConfig()
+  linear: LinearConfig = LinearConfig()
+  lowshot: LowshotConfig = LowshotConfig()
+  finetune: FinetuneConfig = FinetuneConfig()
+  retrieval_k: tuple[int, ...] = (1, 5, 10)  # recall at so many
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,6 +263,7 @@ def _value(kind: Any, value: Any, where: str, convert: Mapping[type, Callable]) 
       raise UserError(f"{where}={value!r} is not allowed; allowed: {', '.join(map(str, args))}")
     return value
   if origin is tuple:
+    value = value.split(",") if isinstance(value, str) and "," in value else value
     items = value if isinstance(value, (tuple, list)) else (value,)
     if args[-1] is not Ellipsis and len(items) != len(args):
       raise UserError(f"{where}={value!r} has {len(items)} values; it takes {len(args)}")

@@ -7,7 +7,7 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 import jax
@@ -17,6 +17,7 @@ from jaxssl import results
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config, read
 from jaxssl.data.sources import Arrays
+from jaxssl.evals.base import Measurement
 from jaxssl.evals.measure import Measure
 from jaxssl.run import Run
 from jaxssl.types import Logs, TrainState, UserError
@@ -35,7 +36,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   runlog.start(workdir)
   began = time.monotonic()
   run = Run(config, workdir, arrays)
-  measure = Measure(run)
+  measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
   write_config(workdir, config)  # not before: a config with a mistake must not take the folder
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)
   restored = checkpoints.restore(run.state_shapes)
@@ -44,23 +45,23 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.online.stats):
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
-  metrics = runlog.Metrics(workdir, step)
+  record = Record(workdir, step)
   with StopSignal() as stop:
     try:
-      if not any(line["step"] == 0 for line in runlog.read(workdir / "metrics.jsonl")):
-        metrics.write(0, 0, measure.baselines(state.online if step == 0 else run.init().online))
-      state = epochs(run, state, step, checkpoints, metrics, measure, stop)
+      if not record.has_baselines:
+        record.measured(0, 0, measure.baselines(state.online if step == 0 else run.init().online))
+      state = epochs(run, state, step, checkpoints, record, measure, stop)
     except Diverged as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
       return 1
     finally:
       checkpoints.close()
-      metrics.close()
+      record.metrics.close()
   done = int(state.step)
   if done < run.horizon.steps:
     LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
   else:
-    report(run, measure, workdir, seconds=time.monotonic() - began)
+    conclude(run, workdir, seconds=time.monotonic() - began)
   return 0
 
 
@@ -69,13 +70,13 @@ def epochs(
   state: TrainState,
   step: int,
   checkpoints: Checkpoints,
-  metrics: runlog.Metrics,
+  record: "Record",
   measure: Measure,
   stop: "StopSignal",
 ) -> TrainState:
   """Trains from `step` to the end of the run, or until asked to stop; what it returns is saved."""
   config, length = run.config.train, run.horizon
-  ledger = Ledger(run, metrics, step)
+  ledger = Ledger(run, record.metrics, step)
 
   def save() -> None:
     ledger.settle()  # a state whose loss is not finite is never saved
@@ -101,15 +102,32 @@ def epochs(
       ledger.settle()
       last = epoch + 1 == length.epochs
       with jax.transfer_guard("allow"):
+        found = measure.memory(state)
         if last or (epoch + 1) % run.config.evals.every == 0:
-          metrics.write(step, epoch, measure.now(state))
-        else:
-          metrics.write(step, epoch, measure.neighbors(state))
+          names = run.config.evals.end if last else run.config.evals.during
+          found += measure.of(state.online, state.teacher, names)
+        record.measured(step, epoch, found)
       if last or (epoch + 1) % config.checkpoint_every == 0:
         save()
       ledger.progress.pause()
   ledger.progress.close()
   return state
+
+
+class Record:
+  """Where measurements go: metrics.jsonl and TensorBoard by name and value, results.json with their protocols."""
+
+  def __init__(self, workdir: pathlib.Path, step: int):
+    """Opens a workdir whose run is at `step`; what is noted of later steps is taken out, since they come again."""
+    self._results = workdir / "results.json"
+    results.cut(self._results, step)
+    self.has_baselines = bool(results.read(self._results))
+    self.metrics = runlog.Metrics(workdir, step)
+
+  def measured(self, step: int, epoch: int, found: Sequence[Measurement]) -> None:
+    """Writes measurements down, and shows the first of them."""
+    self.metrics.write(step, epoch, {m.name: m.value for m in found})
+    results.add(self._results, step, found, finished=False)
 
 
 class Ledger:
@@ -213,19 +231,17 @@ def describe(run: Run) -> str:
   )
 
 
-def report(run: Run, measure: Measure, workdir: pathlib.Path, seconds: float) -> None:
-  """Writes results.json from the first and last lines of the metrics, and tells what training bought."""
-  lines = runlog.read(workdir / "metrics.jsonl")
-  final = next(line for line in reversed(lines) if "effective_rank" in line)
-  first = next((line for line in lines if line["step"] == 0), {})
-  values = {name: value for name, value in {**first, **final}.items() if name not in ("step", "epoch")}
-  measurements = [{"name": name, "value": value, "protocol": measure.protocol(name)} for name, value in values.items()]
-  bad = {name for split in (run.train, run.bank, run.test) if split for name in split.source.bad}
-  results.write(
-    workdir / "results.json", measurements, step=final["step"], epochs=run.horizon.epochs, bad_pictures=len(bad),
-    seconds_since_start=round(seconds, 1), config=str(workdir / "config.json"),
+def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
+  """Completes results.json, and tells what training bought."""
+  path, bad = workdir / "results.json", run.splits.bad
+  results.add(
+    path, run.horizon.steps, [], finished=True, step=run.horizon.steps, epochs=run.horizon.epochs, bad_pictures=len(bad),
+    seconds_since_start=round(seconds, 1), config=str(workdir / CONFIG),
   )  # fmt: skip
-  for name in sorted(n for n in final if n.startswith(("knn", "effective_rank"))):
+  measured = results.read(path)["measurements"]
+  first = {m["name"]: m["value"] for m in measured if m["step"] == 0}
+  final = {m["name"]: m["value"] for m in measured if m["step"] == run.horizon.steps}
+  for name in sorted(n for n in final if n.startswith(("knn", "linear", "effective_rank"))):
     beside = ", ".join(
       f"{of.replace('_', ' ')} {first[f'{of}/{name}']:.2f}" for of in ("raw_pixels", "untrained") if f"{of}/{name}" in first
     )

@@ -4,6 +4,7 @@ import os
 import sys
 
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
+       python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
 
@@ -13,11 +14,18 @@ Learns image representations without labels. The same command with the same work
                              and configs/nnboot.py:cifar10,runlocal (a minute)
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
   --workdir DIR              where everything is written (default: runs/ and the config's name)
+
+  evaluate                   measures a run's network again and adds to its results.json; NAME: knn, linear, lowshot,
+                             finetune, clusters, retrieval, neighbors, quality (default: what evals.end names)
+  --evals.FIELD=VALUE        changes a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=online
+  --data.FIELD=VALUE         measures on other pictures, e.g. --data.path=FOLDER
+  --step N                   the checkpoint (default: the newest)
+
   --help                     this text
 
 A workdir holds config.json, metrics.jsonl, results.json, train.log, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train",)
+COMMANDS = ("train", "evaluate")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,12 +38,14 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import flags, loop  # heavy imports come after --help
+  from jaxssl import evaluate, flags, loop  # heavy imports come after --help
   from jaxssl.types import UserError
 
   try:
     if command not in COMMANDS:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(COMMANDS)}")
+    if command == "evaluate":
+      return evaluate.evaluate(argv)
     return loop.train(*flags.parse(argv))
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)

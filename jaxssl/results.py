@@ -1,7 +1,9 @@
 """results.json: every measured number with its protocol, and what it was measured on."""
 
+import functools
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -12,28 +14,75 @@ from typing import Any
 import jax
 
 import jaxssl
+from jaxssl.evals.base import Measurement
+from jaxssl.types import UserError
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def write(path: pathlib.Path, measurements: Sequence[Mapping[str, Any]], **facts: Any) -> None:
-  """Writes the file in one go, so that a reader never sees half of it."""
-  document = {"measurements": list(measurements), **facts, "software": software(), "hardware": hardware()}
+def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], **facts: Any) -> None:
+  """Adds what was measured after `at` steps, in the place of the same measured before; and facts about the run.
+
+  The file is written in one go, so that a reader never sees half of it. A value that is no finite number is null.
+  """
+  document = read(path)
+  new = [
+    {"step": at, "name": m.name, "value": _finite(m.value)}
+    | ({} if m.deviation is None else {"deviation": _finite(m.deviation)})
+    | {"protocol": m.protocol, "commit": commit()}
+    for m in measurements
+  ]
+  replaced = {_key(m) for m in new}
+  kept = [m for m in document.get("measurements", []) if _key(m) not in replaced]
+  rest = {name: value for name, value in document.items() if name != "measurements"}
+  _write(path, {"measurements": kept + new, **rest, **facts, "software": software(), "hardware": hardware()})
+
+
+def cut(path: pathlib.Path, step: int) -> None:
+  """Takes out what was measured after `step`: the run goes on from there, and will measure it again."""
+  document = read(path)
+  if document:
+    all_of_it = document["measurements"]
+    kept = [m for m in all_of_it if m["step"] <= step]
+    _write(path, {**document, "measurements": kept, "finished": document["finished"] and len(kept) == len(all_of_it)})
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """Reads the file; empty where there is none. Raises UserError where it cannot be read."""
+  try:
+    return json.loads(path.read_text()) if path.exists() else {}
+  except (OSError, json.JSONDecodeError) as error:
+    raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _key(measurement: Mapping[str, Any]) -> tuple:
+  return measurement["step"], measurement["name"], measurement["protocol"]
+
+
+def _finite(value: float) -> float | None:
+  return float(value) if math.isfinite(value) else None
+
+
+def _write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
   temporary = path.with_suffix(".tmp")
   temporary.write_text(json.dumps(document, indent=2) + "\n")
   temporary.replace(path)
 
 
-def software() -> dict[str, str]:
-  """Versions of what computed the numbers; `commit` where jaxssl runs from a git checkout."""
-  here = pathlib.Path(__file__).parent
-  git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+@functools.cache
+def commit() -> str:
+  """Gives the commit of jaxssl where it runs from a git checkout."""
+  git = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
   try:
-    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
-    commit = "unknown"
+    return "unknown"
+
+
+def software() -> dict[str, str]:
+  """Versions of what computed the numbers."""
   versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-  return {"jaxssl": jaxssl.__version__, "commit": commit, "python": platform.python_version(), **versions}
+  return {"jaxssl": jaxssl.__version__, "commit": commit(), "python": platform.python_version(), **versions}
 
 
 def hardware() -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl import methods, optim, parallel
+from jaxssl import methods, optim, parallel, splits
 from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
 from jaxssl.data import pipeline, plan, sources
-from jaxssl.data.guard import Guard
 from jaxssl.methods.base import Method
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
@@ -22,21 +21,13 @@ from jaxssl.types import Array, Logs, TrainState, UserError
 from jaxssl.views import recipes
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-  """The pictures of one split; `store`: all of them on the devices, uint8 [n, h, w, c], where data.placement=device."""
-
-  source: Guard
-  store: Array | None
-
-
 class Run:
   """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained."""
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None):
     self.config, self.mesh = config, parallel.make_mesh()
+    self.channels = config.data.channels
     pictures = sources.open_sources(config.data, config.train.seed, arrays, workdir)
-    self.channels, self.groups = config.data.channels, pictures.groups
     num_images, batch_size = len(pictures.train), config.train.batch_size
     plan.epoch_plan(0, 0, num_images, batch_size)  # raises where not even one batch can be filled
     if batch_size % self.mesh.size:
@@ -59,16 +50,8 @@ class Run:
       optimizer=optim.build(config.optim, self.horizon, batch_size),
       mesh=self.mesh,
     )
-    self.train = self._split(pictures.train)
-    self.bank = self.train if pictures.bank is pictures.train else self._split(pictures.bank)
-    self.test = None if pictures.test is None else self._split(pictures.test)
-
-  def _split(self, source: Guard) -> Split:
-    if self.config.data.placement == "host":
-      return Split(source, None)
-    pictures = pipeline.resident(source, self.config.data.store_size, self.config.data.workers)
-    recipes.check(self.config.views, pictures.shape[1:3])
-    return Split(source, parallel.everywhere(self.mesh, pictures))
+    self.splits = splits.load(config, self.mesh, pictures)  # last: it may take minutes, and a mistake must show at once
+    self.train = self.splits.train
 
   @functools.cached_property
   def state_shapes(self) -> TrainState:

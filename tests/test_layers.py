@@ -11,10 +11,10 @@ TIERS = (
   "config_files flags",
   "memory optim views models",
   "bootstrap data methods",
-  "step",
-  "run",
-  "evals checkpoint logging results",
-  "loop",
+  "step splits",
+  "run evals",
+  "checkpoint logging results",
+  "loop evaluate",
   "main",
 )
 ROOM_OF = {  # library: the only places that may import it

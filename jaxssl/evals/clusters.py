@@ -5,11 +5,41 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 
+from jaxssl.evals.base import Measurement, Subject
 from jaxssl.evals.quality import entropy
 from jaxssl.ops.similarity import normalize
+from jaxssl.types import UserError
 
 ROWS = 10_000  # a silhouette compares as many pictures with each other
+DESCRIPTIONS = {
+  "silhouette": "mean silhouette of the classes",
+  "silhouette_deviation": "deviation of the silhouettes of the classes over pictures",
+  "davies_bouldin": "Davies-Bouldin index of the classes",
+  **{
+    f"{name}_{figure}": f"{figure} of {how} with as many clusters as classes against the classes"
+    for name, how in (("kmeans", "k-means"), ("minibatch_kmeans", "mini-batch k-means"))
+    for figure in ("ari", "nmi", "purity", "hungarian_accuracy")
+  },
+}
 LLOYD = 10**9  # rows x features x clusters; above, k-means takes mini-batches: 300 passes take a minute on two cores here
+
+
+def measure(subject: Subject) -> list[Measurement]:
+  """The figures of the encoder's output and of every layer of the projector, of the test split, or else of the bank.
+
+  Named by layer: `encoder_silhouette`, `hidden_1_kmeans_nmi`, ...
+  """
+  split = subject.splits.test or subject.splits.bank
+  asked = subject.queries or subject.bank
+  layers = subject.layers(split) if subject.variables is not None else {"pixels": asked.x}
+  found = []
+  for layer, x in layers.items():
+    if not np.isfinite(x).all():
+      raise UserError(f"features are not finite: layer {layer} of {subject.says}")
+    for name, value in figures(x, asked.labels, subject.config.train.seed).items():
+      protocol = f"clusters (ReSA's study), {DESCRIPTIONS[name.split('_of_')[0]]}, directions of {layer}, {asked.says}, "
+      found.append(Measurement(name=f"{layer}_{name}", value=value, protocol=protocol + subject.says))
+  return found
 
 
 def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROWS) -> dict[str, float]:

@@ -1,21 +1,35 @@
 """Features of all pictures of a split, batch by batch, as every evaluation needs them."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.parallel import everywhere, global_rows
-from jaxssl.types import Array
+from jaxssl.types import Array, PyTree
 
 # One evaluation batch: pictures uint8 [b, h, w, c], or their int32 [b] places in a store on the devices; bool [b] mask.
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
-def extract(mesh: Mesh, encode: Callable[[Array], Array], batches: Batches) -> np.ndarray:
-  """Runs a jitted `encode` over all batches; gives float32 [n, f] in order, without the padding."""
-  parts = []
+def extract(mesh: Mesh, encode: Callable[[Array], PyTree], batches: Batches) -> Any:
+  """Runs a jitted `encode` over all batches: its tree of [b, ...] as one of float32 [n, ...] in order, without the padding.
+
+  A batch is fetched once the next is under way, so that neither the devices wait nor more than two batches stay on them.
+  """
+  parts: list[PyTree] = []
+  pending: tuple[PyTree, np.ndarray] | None = None
+
+  def fetch() -> None:
+    if pending is not None:
+      made, mask = pending
+      parts.append(jax.tree.map(lambda x: np.asarray(x)[mask], jax.device_get(everywhere(mesh, made))))
+
   for pictures, mask in batches:
-    parts.append((encode(global_rows(mesh, pictures)), mask))
-  return np.concatenate([np.asarray(jax.device_get(everywhere(mesh, features)))[mask] for features, mask in parts])
+    made = encode(global_rows(mesh, pictures))
+    fetch()
+    pending = made, mask
+  fetch()
+  return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)

@@ -1,7 +1,6 @@
-"""Weighted cosine k-NN: how well the nearest training pictures tell a picture's class (DINO's protocol)."""
+"""k-NN: how well the nearest training pictures tell a picture's class, by three protocols."""
 
 import functools
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl import memory
+from jaxssl.config import KnnConfig
+from jaxssl.evals.base import Measurement, Subject, by_group, mean_of
 from jaxssl.ops.similarity import normalize
 from jaxssl.parallel import everywhere, global_rows, padded_rows
 from jaxssl.types import Array, UserError
@@ -17,67 +18,108 @@ QUERIES = 1024  # at a time
 CHUNK = 16384  # bank rows compared at a time on each device
 
 
+def measure(subject: Subject) -> list[Measurement]:
+  """Top-1 accuracy in percent of every protocol and k in `evals.knn`. Raises UserError where k exceeds the bank."""
+  config, bank, queries = subject.config.evals.knn, subject.bank, subject.queries
+  asked = queries or bank
+  ks = {"cosine": config.k, "majority": config.majority, "euclidean": config.euclidean}
+  found = []
+  for space in ("cosine", "euclidean"):
+    protocols = {name: ks[name] for name in ks if (name == "euclidean") == (space == "euclidean") and ks[name]}
+    if not protocols:
+      continue
+    k_max = max(max(of) for of in protocols.values())
+    if not 0 < min(min(of) for of in protocols.values()) <= k_max <= len(bank.x) - (queries is None):
+      raise UserError(f"evals.knn: k={k_max} is not allowed; 1 to {len(bank.x) - (queries is None)}, the pictures of the bank")
+    values, ids = neighbors(subject.mesh, bank.x, queries and queries.x, k_max, space == "euclidean")
+    for protocol, of in protocols.items():
+      for k in of:
+        guess = vote(values[:, :k], bank.labels[ids[:, :k]], subject.num_classes, protocol, config.temperature)
+        name = f"knn{k}_{protocol}" + ("" if queries else "_leave_one_out")
+        for full, value in by_group(name, guess == asked.labels, asked.labels, subject.splits.groups).items():
+          how = f"{describe(protocol, config)}, k {k}, bank: {bank.says}, queries: "
+          how += f"{asked.says if queries else 'every picture of the bank by the others'}, "
+          how += mean_of(full, subject.splits.groups) + subject.says
+          found.append(Measurement(name=full, value=value, protocol=how))
+  return found
+
+
+def describe(protocol: str, config: KnnConfig) -> str:
+  """Names a protocol in full."""
+  return {
+    "cosine": f"weighted k-NN (DINO), cosine, weights exp(cosine / {config.temperature})",
+    "majority": "k-NN by plain majority (ISD), cosine, ties to the smaller class",
+    "euclidean": "k-NN by plain majority (ReSA on CIFAR), Euclidean on raw features, ties to the smaller class",
+  }[protocol]
+
+
+def vote(values: np.ndarray, labels: np.ndarray, num_classes: int, protocol: str, temperature: float) -> np.ndarray:
+  """Classifies by the neighbours' similarities float32 [m, k] and labels int32 [m, k]: int [m]."""
+  if protocol == "cosine":
+    return np.asarray(class_scores(jnp.asarray(values), jnp.asarray(labels), num_classes, temperature)).argmax(1)
+  counts = np.zeros((len(labels), num_classes), np.int32)
+  np.add.at(counts, (np.arange(len(labels))[:, None], labels), 1)
+  return counts.argmax(1)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def class_scores(similarities: Array, labels: Array, num_classes: int, temperature: float) -> Array:
   """Sums exp(similarity / temperature) of the neighbours of each class.
 
   similarities: float32 [b, k]; labels: int32 [b, k]. Returns float32 [b, num_classes].
   """
   weights = jnp.exp(similarities / temperature)
-  return jnp.einsum("bk,bkc->bc", weights, jax.nn.one_hot(labels, num_classes), precision=jax.lax.Precision.HIGHEST)
+  rows = jnp.arange(len(labels))[:, None]
+  return jnp.zeros((len(labels), num_classes)).at[rows, labels].add(weights)
+
+
+def neighbors(
+  mesh: Mesh, bank: np.ndarray, queries: np.ndarray | None, k: int, euclidean: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+  """Finds the k nearest bank rows of each query, exactly: (cosines float32 [m, k], row numbers int32 [m, k]), nearest first.
+
+  bank: float32 [n, f]; queries: float32 [m, f], or None: each bank row among the others. `euclidean`: by the distance of the
+  features as they are, not by the cosine; what it gives instead of the cosine rises as the distance falls. Raises UserError
+  where k exceeds the bank.
+  """
+  alone = queries is None
+  if k > len(bank) - alone:
+    raise UserError(f"k={k} is not allowed; there are {len(bank)} pictures to be neighbours")
+  rows = padded_rows(len(bank), mesh)
+  usable = np.arange(rows) < len(bank)
+  centre = bank.mean(0) if euclidean else np.zeros(bank.shape[1], np.float32)
+  prepare = functools.partial(_prepare, euclidean=euclidean)
+  padded = np.zeros((rows, bank.shape[1]), np.float32)
+  padded[: len(bank)] = bank - centre
+  on_devices = global_rows(mesh, (padded, usable))
+  on_devices = (prepare(on_devices[0], is_bank=True), on_devices[1])
+  asked = bank if queries is None else queries
+  found: list[tuple[np.ndarray, np.ndarray]] = []
+  for start in range(0, len(asked), QUERIES):
+    part = asked[start : start + QUERIES] - centre
+    block = np.zeros((QUERIES if len(asked) > QUERIES else len(asked), bank.shape[1]), np.float32)
+    block[: len(part)] = part
+    near = search(mesh, *on_devices, prepare(everywhere(mesh, block), is_bank=False), k + alone)
+    values, ids = (np.asarray(x)[: len(part)] for x in near)
+    if alone:  # a picture is no neighbour of its own
+      other = ids != np.arange(start, start + len(part))[:, None]
+      order = np.argsort(~other, axis=1, kind="stable")[:, :k]
+      values, ids = np.take_along_axis(values, order, 1), np.take_along_axis(ids, order, 1)
+    found.append((values, ids))
+  values, ids = zip(*found, strict=True)
+  return np.concatenate(values), np.concatenate(ids)
+
+
+@functools.partial(jax.jit, static_argnames=("is_bank", "euclidean"))
+def _prepare(rows: Array, is_bank: bool, euclidean: bool) -> Array:
+  """Makes rows whose products rise with the cosine, or fall with the distance: |q - b|^2 = |q|^2 - 2 (q b - |b|^2 / 2)."""
+  if not euclidean:
+    return normalize(rows)
+  last = -0.5 * jnp.sum(rows**2, axis=1, keepdims=True) if is_bank else jnp.ones((len(rows), 1))
+  return jnp.concatenate([rows, last], axis=1)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "k"))
-def neighbors(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int) -> tuple[Array, Array]:
-  """Finds the k most similar bank rows of each query; both need not be normalised. See memory.search."""
-  return memory.search(mesh, bank, usable, normalize(queries), k, CHUNK)
-
-
-def accuracy(
-  mesh: Mesh,
-  bank: np.ndarray,
-  bank_labels: np.ndarray,
-  queries: np.ndarray | None,
-  labels: np.ndarray | None,
-  ks: tuple[int, ...],
-  temperature: float,
-  groups: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, float]:
-  """Top-1 accuracy in percent of every k, named `knn{k}_cosine`.
-
-  bank: float32 [n, f]; queries: float32 [m, f]; labels int32. Without queries each bank row is classified by the others, and
-  the name ends in `_leave_one_out`. `groups`: classes whose accuracies are averaged besides, under the name with `_{group}`
-  after it; classes without queries do not count. Raises UserError when k exceeds the bank.
-  """
-  alone = queries is None
-  queries, labels = (bank, bank_labels) if queries is None or labels is None else (queries, labels)
-  k_max = max(ks)
-  if k_max > len(bank) - alone:
-    raise UserError(f"evals.knn.k={k_max} is not allowed; the training split has {len(bank)} pictures")
-  num_classes = int(max(bank_labels.max(), labels.max())) + 1
-  rows = padded_rows(len(bank), mesh)
-  padded = np.zeros((rows, bank.shape[1]), np.float32)
-  padded[: len(bank)] = np.asarray(normalize(jnp.asarray(bank)))
-  on_devices = global_rows(mesh, (padded, np.arange(rows) < len(bank)))
-  right = {k: np.empty(len(queries), bool) for k in ks}
-  for start in range(0, len(queries), QUERIES):
-    block = np.zeros((QUERIES, bank.shape[1]), np.float32)
-    part = queries[start : start + QUERIES]
-    block[: len(part)] = part
-    similarities, ids = (
-      np.asarray(x)[: len(part)] for x in neighbors(mesh, *on_devices, everywhere(mesh, block), k_max + alone)
-    )
-    if alone:  # a picture is no neighbour of its own
-      other = ids != np.arange(start, start + len(part))[:, None]
-      order = np.argsort(~other, axis=1, kind="stable")[:, :k_max]
-      similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
-    for k in ks:
-      scores = class_scores(jnp.asarray(similarities[:, :k]), jnp.asarray(bank_labels[ids[:, :k]]), num_classes, temperature)
-      right[k][start : start + len(part)] = np.asarray(scores).argmax(1) == labels[start : start + len(part)]
-  found = {}
-  for k, hits in right.items():
-    name = f"knn{k}_cosine" + "_leave_one_out" * alone
-    found[name] = 100.0 * float(hits.mean())
-    for group, classes in (groups or {}).items():
-      of_class = [hits[labels == c].mean() for c in classes if (labels == c).any()]
-      found |= {f"{name}_{group}": 100.0 * float(np.mean(of_class))} if of_class else {}
-  return found
+def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int) -> tuple[Array, Array]:
+  """Searches prepared rows; see memory.search."""
+  return memory.search(mesh, bank, usable, queries, k, CHUNK)

@@ -1,12 +1,35 @@
-"""What the neighbour memory says at an epoch's end: AdaSim's own figures."""
+"""How good neighbours are: what the neighbour memory says at an epoch's end (AdaSim's own figures), and of any network."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxssl.evals import knn
+from jaxssl.evals.base import Measurement, Subject
 from jaxssl.memory import Neighbors
 from jaxssl.types import Array
+
+K = 10
+
+
+def measure(subject: Subject) -> list[Measurement]:
+  """Of the bank's pictures among the others: how their nearest neighbours agree with their class, and who is nobody's.
+
+  Without labels `neighbors_orphans` only: the share of pictures that are among nobody's nearest; hubs, which are near to
+  everyone, raise it.
+  """
+  bank = subject.bank
+  k = min(K, len(bank.x) - 1)
+  _, ids = knn.neighbors(subject.mesh, bank.x, None, k)
+  values = {"neighbors_orphans": 100 * (1 - len(np.unique(ids)) / len(bank.x))}
+  if (bank.labels >= 0).all():
+    same = bank.labels[ids] == bank.labels[:, None]
+    values |= {f"neighbors_top{i + 1}_label": 100 * same[:, i].mean() for i in range(min(2, k))}
+    values[f"neighbors_purity{k}"] = 100 * same.mean()
+  protocol = f"the {k} nearest by cosine of each of {bank.says} among the others, percent, {subject.says}"
+  return [Measurement(name=name, value=float(value), protocol=protocol) for name, value in values.items()]
 
 
 @functools.partial(jax.jit, static_argnames="num_images")

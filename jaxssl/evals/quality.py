@@ -2,8 +2,32 @@
 
 import numpy as np
 
+from jaxssl.evals.base import Measurement, Subject
+from jaxssl.evals.tuning import two_crops
 
-def figures(features: np.ndarray, rows: int = 4096) -> dict[str, float]:
+ROWS, PAIRS = 4096, 1024  # pictures looked at
+DESCRIPTIONS = {
+  "effective_rank": "exp(entropy of normalised singular values)",
+  "rankme": "RankMe",
+  "uniformity": "uniformity, t = 2, of directions",
+  "deviation": "mean deviation over dimensions, times their root, of directions",
+  "alignment": "mean squared distance between the directions of two random crops",
+}
+
+
+def measure(subject: Subject) -> list[Measurement]:
+  """The figures of the test split, or else of the bank; and the alignment of two random crops of the bank's pictures."""
+  asked = subject.queries or subject.bank
+  found = figures(asked.x)
+  of = {name: f"{DESCRIPTIONS[name]} of up to {ROWS} of {asked.says}, {subject.says}" for name in found}
+  if subject.variables is not None:
+    one, other = two_crops(subject, np.arange(min(len(subject.bank.x), PAIRS)))
+    found["alignment"] = alignment(one, other)
+    of["alignment"] = f"{DESCRIPTIONS['alignment']} of {len(one)} of {subject.bank.says}, {subject.says}"
+  return [Measurement(name=name, value=value, protocol=of[name]) for name, value in found.items()]
+
+
+def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
   """Gives effective_rank, rankme, uniformity and deviation of features [n, f]: of `rows` random ones, where there are more.
 
   The ranks are of the features as they are, the others of their directions.

@@ -7,11 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxssl.evals.base import Measurement, Subject
 from jaxssl.ops.similarity import inner, normalize
 from jaxssl.parallel import EVERYWHERE, ROWS, everywhere, padded_rows
 from jaxssl.types import Array
 
 QUERIES = 512  # at a time; for each, some numbers for every picture of the bank are held
+
+
+def measure(subject: Subject) -> list[Measurement]:
+  """Recall and mean average precision within the test split, or else the bank, each picture by the others."""
+  asked = subject.queries or subject.bank
+  found = accuracy(subject.mesh, asked.x, asked.labels, None, None, subject.config.evals.retrieval_k)
+  protocol = f"retrieval by cosine among {asked.says}, each by the others, of classes with another picture, {subject.says}"
+  return [Measurement(name=name, value=value, protocol=protocol) for name, value in found.items()]
 
 
 @functools.partial(jax.jit, static_argnames="mesh")

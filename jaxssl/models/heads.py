@@ -35,10 +35,12 @@ class Mlp(nn.Module):
       if self.bn:
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
       x = nn.relu(x)
+      self.sow("layers", f"hidden_{i + 1}", x)
     last = self.layers - 1
     x = self._linear(x, self.out or width, True, f"linear_{last}")
     if self.last_bn != "none":
       x = BatchNorm(affine=self.last_bn == "affine", name=f"bn_{last}")(x, train=train)
+    self.sow("layers", "embedding", x)
     return x.astype(jnp.float32)
 
   def _linear(self, x: Array, features: int, bias: bool, name: str) -> Array:
@@ -66,12 +68,15 @@ class DinoHead(nn.Module):
     for i in range(self.layers):
       if i > 0:
         x = nn.gelu(x, approximate=False)
+        self.sow("layers", f"hidden_{i}", x)
       last = i == self.layers - 1
       dim = self.bottleneck if last else self.hidden
       x = nn.Dense(dim, kernel_init=dino_normal, dtype=self.dtype, name=f"linear_{i}")(x)
       if self.bn and not last:
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
-    return Prototypes(self.out, self.fixed_norm, name="last_layer")(normalize(x))
+    x = normalize(x)
+    self.sow("layers", "embedding", x)  # what the prototypes are compared with; the scores themselves may be 65,536 wide
+    return Prototypes(self.out, self.fixed_norm, name="last_layer")(x)
 
 
 class Prototypes(nn.Module):

@@ -91,6 +91,15 @@ class Network:
     tree = {"params": variables.params["encoder"], "batch_stats": variables.stats.get("encoder", {})}
     return jnp.asarray(self.encoder.apply(tree, images, train=False), jnp.float32)
 
+  def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
+    """Maps images [b, h, w, c] to float32 [b, d] of `encoder`, the projector's `hidden_1`, ... and its `embedding`."""
+    found = {"encoder": self.encode(variables, images)}
+    if self.projector is not None and "projector" in variables.params:
+      tree = {"params": variables.params["projector"], "batch_stats": variables.stats.get("projector", {})}
+      _, sown = self.projector.apply(tree, found["encoder"], train=False, mutable=["layers"])
+      found |= {name: jnp.asarray(x, jnp.float32) for name, (x,) in sown["layers"].items()}
+    return found
+
 
 def build(config: ModelConfig, precision: str, image_size: int) -> Network:
   """Makes the network of a config, computing in `precision`; `image_size`: pixels a side for which a ViT learns positions.

@@ -1,0 +1,74 @@
+"""The pictures of a run, opened once: what is trained on, what measurements compare with, and what they ask about."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxssl import parallel
+from jaxssl.config import Config
+from jaxssl.data import pipeline, plan
+from jaxssl.data.guard import Guard
+from jaxssl.data.sources import Sources
+from jaxssl.types import Array
+from jaxssl.views import recipes
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """The pictures of one split; `store`: all of them on the devices, uint8 [n, h, w, c], where data.placement=device."""
+
+  source: Guard
+  store: Array | None
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Splits:
+  """All splits of a run."""
+
+  train: Split
+  bank: Split  # what measurements compare with: `train` itself, unless data.imbalance unbalances that
+  test: Split | None  # None where there is no test split
+  groups: Mapping[str, np.ndarray]  # "large", "rare" -> classes that are also measured by themselves
+
+  @property
+  def bad(self) -> set[str]:
+    """Names of the pictures that could not be read so far."""
+    return {name for split in (self.train, self.bank, self.test) if split for name in split.source.bad}
+
+
+def load(config: Config, mesh: Mesh, pictures: Sources) -> Splits:
+  """Puts the pictures on the devices where data.placement=device. Raises UserError where they do not fit the views."""
+
+  def split(source: Guard) -> Split:
+    if config.data.placement == "host":
+      return Split(source, None)
+    stored = pipeline.resident(source, config.data.store_size, config.data.workers)
+    recipes.check(config.views, stored.shape[1:3])
+    return Split(source, parallel.everywhere(mesh, stored))
+
+  train = split(pictures.train)
+  return Splits(
+    train=train,
+    bank=train if pictures.bank is pictures.train else split(pictures.bank),
+    test=None if pictures.test is None else split(pictures.test),
+    groups=pictures.groups,
+  )
+
+
+def in_order(config: Config, mesh: Mesh, split: Split, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Goes through a split once, for an evaluation at `size` pixels: (pictures or their places in the store, mask bool [b]).
+
+  Pictures: uint8 [b, size, size, c], read on the host, where there is no store.
+  """
+  evals = config.evals
+  index, mask = plan.eval_plan(len(split), parallel.padded_rows(evals.batch_size, mesh))
+  if split.store is not None:
+    yield from zip(index, mask, strict=True)
+    return
+  for _, valid, pictures in pipeline.eval_batches(split.source, index, mask, evals.resize, size, config.data.workers):
+    yield pictures, valid
