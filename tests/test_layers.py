@@ -14,6 +14,7 @@ TIERS = (
   "step splits",
   "run evals",
   "checkpoint health logging results",
+  "opened",
   "loop evaluate",
   "main",
 )
