@@ -1,9 +1,13 @@
 """A run opened again: its config, its weights, its pictures."""
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+import numpy as np
 
 from jaxssl import flags, methods, parallel, splits
 from jaxssl.checkpoint import Checkpoints
@@ -49,9 +53,31 @@ def open_run(
 ) -> tuple[Variables, Variables | None, int, Measure]:
   """Opens a run's weights and its pictures: online, teacher, their step, and what measures them."""
   mesh = parallel.make_mesh()
-  online, teacher, step = Checkpoints(workdir / "checkpoints", config.train.keep).weights(step)
-  passes = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes
-  built = network.build(config.model, config.train.precision, config.views[passes.online[0].group].size)
+  built, online, teacher, step = open_network(workdir, config, step)
   pictures = splits.load(config, mesh, sources.open_sources(config.data, config.train.seed))
   measure = Measure(config, mesh, pictures, built, teacher is not None)
   return parallel.everywhere(mesh, online), parallel.everywhere(mesh, teacher), step, measure
+
+
+def open_network(
+  workdir: pathlib.Path, config: Config, step: int | None = None
+) -> tuple[network.Network, Variables, Variables | None, int]:
+  """Opens a run's network without its pictures: the modules, the online and the teacher's weights, and their step."""
+  online, teacher, step = Checkpoints(workdir / "checkpoints", config.train.keep).weights(step)
+  passes = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes
+  built = network.build(config.model, config.train.precision, config.views[passes.online[0].group].size)
+  return built, online, teacher, step
+
+
+def names_other_pictures(words: Sequence[str]) -> bool:
+  """Says whether words of a command name other pictures than the run's own."""
+  fields = [word.partition("=")[0].removeprefix("--").removeprefix("config.") for word in words]
+  return any(f"data.{name}" in fields for name in OTHER_PICTURES)
+
+
+def fingerprint(variables: Variables) -> str:
+  """Names weights by what they are."""
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(variables):
+    digest.update(np.asarray(leaf).tobytes())
+  return digest.hexdigest()[:16]
