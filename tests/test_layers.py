@@ -13,9 +13,9 @@ TIERS = (
   "bootstrap data methods",
   "step splits",
   "run evals",
-  "checkpoint health logging results",
+  "checkpoint embeddings health logging results",
   "opened",
-  "loop evaluate",
+  "loop evaluate embed nearest",
   "main",
 )
 ROOM_OF = {  # library: the only places that may import it
@@ -27,6 +27,7 @@ ROOM_OF = {  # library: the only places that may import it
   "clu": {"logging"},
   "sklearn": {"evals"},
   "scipy": {"evals"},
+  "pyarrow": {"embeddings"},
 }
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}
 
