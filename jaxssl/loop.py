@@ -47,7 +47,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
   record = Record(workdir, step)
-  health = Health(config.health, Limits(run.dims.features, run.dims.projection, config.bootstrap.policy), workdir, step)
+  health = Health(config.health, Limits(run.dims.features, run.dims.projection), workdir, step)
   with StopSignal() as stop:
     try:
       if not record.has_baselines:
