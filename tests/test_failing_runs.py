@@ -1,0 +1,69 @@
+"""Runs that are really made to fail, each in its way, and what their health says."""
+
+import pathlib
+import time
+
+import pytest
+
+from jaxssl import flags, health, loop
+from jaxssl.data.arrays import ArraySource
+from jaxssl.methods.simsiam import Simsiam
+from jaxssl.ops.distillation import cosine_distance
+from jaxssl.ops.similarity import normalize
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+QUICK = ["train.epochs=3", "health.patience=8", "evals.baselines=false", "evals.during=quality", "evals.end=quality"]
+FAST = ["optim.schedule.warmup_epochs=0"]
+
+
+def verdicts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[str, str]]:
+  """Trains; gives the exit code, and the verdicts with their reasons."""
+  flag = [f"--config={CONFIGS / recipe}:runlocal", f"--workdir={workdir}"]
+  config, workdir = flags.parse([*flag, *(f"--config.{word}" for word in (*QUICK, *words))])
+  code = loop.train(config, workdir)
+  return code, {line["verdict"]: line["reason"] for line in health.read(workdir / "health.jsonl") if not line["over"]}
+
+
+def test_a_learning_rate_far_too_high(tmp_path):
+  code, found = verdicts("simclr.py", tmp_path, "optim.lr=30", *FAST)
+  assert code == 0 and "effective rank of the features" in found["dimensional collapse"]
+
+
+def test_simsiam_without_its_stop_gradient(tmp_path, monkeypatch):
+  def loss(self, online, teacher, memory, step):
+    return 0.5 * cosine_distance(normalize(online.prediction), normalize(online.projection[::-1])), {}
+
+  monkeypatch.setattr(Simsiam, "loss", loss)
+  code, found = verdicts("simsiam.py", tmp_path, "optim.lr=1", "health.stop=dimensional collapse", *FAST)
+  assert code == 1 and "dimensional collapse" in found  # the run was ended for it
+  assert loop.results.read(tmp_path / "results.json")["finished"] is False
+
+
+def test_naive_bootstrapping_from_the_start(tmp_path):
+  _, found = verdicts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1")
+  assert "take a view from their neighbours" in found["neighbours stale"]
+
+
+def test_a_teacher_too_warm_and_one_without_a_centre(tmp_path):
+  _, found = verdicts("dino.py", tmp_path / "warm", "method.teacher_temperature=10.0")
+  assert "its entropy is 100.0% of the largest possible" in found["teacher uniform"]
+  still = ["method.center_momentum=1.0", "method.teacher_temperature=0.01", "optim.lr=0.02"]
+  _, found = verdicts("dino.py", tmp_path / "still", *still, *FAST)
+  assert "of 64 prototypes are used" in found["one prototype"] and "hardly differ" in found["collapsing"]
+
+
+def test_a_slow_disk(tmp_path, monkeypatch):
+  read = ArraySource.read
+
+  def slow(self, index):
+    time.sleep(0.1)
+    return read(self, index)
+
+  monkeypatch.setattr(ArraySource, "read", slow)
+  _, found = verdicts("byol.py", tmp_path, "data.placement=host", "data.workers=1", "data.limit=128", "train.epochs=4")
+  assert "of the time: raise data.workers" in found["waiting for data"]
+
+
+@pytest.mark.parametrize("recipe", ["nnboot.py", "isd.py", "barlow.py"])
+def test_no_false_alarm(recipe, tmp_path):
+  assert verdicts(recipe, tmp_path) == (0, {})
