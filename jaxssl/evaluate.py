@@ -1,21 +1,13 @@
 """`evaluate`: measures what a run has learned again, by other protocols or on other pictures."""
 
-import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from jaxssl import flags, methods, parallel, results, splits
+from jaxssl import flags, results
 from jaxssl import logging as runlog
-from jaxssl.checkpoint import Checkpoints
-from jaxssl.config import Config, read
-from jaxssl.data import sources
-from jaxssl.evals.measure import EVALUATIONS, Measure
-from jaxssl.models import network
-from jaxssl.schedules import Horizon
-from jaxssl.types import UserError, Variables
-
-OTHER_PICTURES = ("source", "path")  # whoever names these means other pictures: nothing of the old ones is kept
+from jaxssl.evals.measure import EVALUATIONS
+from jaxssl.opened import open_run, read_config
+from jaxssl.types import UserError
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -31,52 +23,12 @@ def evaluate(argv: Sequence[str]) -> int:
     if name not in EVALUATIONS:
       raise UserError(f"{name} is no evaluation; allowed: {', '.join(EVALUATIONS)}")
   runlog.start(None)
-  online, teacher, step, measure = open_run(known.workdir, config, known.step)
-  measure.require(names)
+  run = open_run(known.workdir, config, known.step)
+  run.measure.require(names)
   for name in names:
-    found = measure.of(online, teacher, [name])
-    results.add(known.workdir / "results.json", step, found)
+    found = run.measure.of(run.online, run.teacher, [name])
+    results.add(known.workdir / "results.json", run.step, found)
     for m in found:
       runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
-  runlog.LOG.info("step %d, %s network; protocols are in %s", step, measure.network, known.workdir / "results.json")
+  runlog.LOG.info("step %d, %s network; protocols are in %s", run.step, run.measure.network, known.workdir / "results.json")
   return 0
-
-
-def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
-  """Reads a workdir's config, with evals.FIELD and data.FIELD changed. Raises UserError where there is none."""
-  path = workdir / "config.json"
-  if not path.exists():
-    raise UserError(f"--workdir {workdir} holds no run: there is no config.json")
-  try:
-    fields = json.loads(path.read_text())
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from error
-  full = ["--config." + word.removeprefix("--").removeprefix("config.") for word in words if word.startswith("--")]
-  for word, name in zip(words, full, strict=False):
-    if not name.startswith(("--config.evals.", "--config.data.")):
-      raise UserError(f"{word} is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE, --data.FIELD=VALUE")
-  changed: dict[str, Any] = {}
-  flags.override(changed, full)
-  if any(name in changed.get("data", {}) for name in OTHER_PICTURES):
-    kept = ("placement", "store_size", "channels", "mean", "std", "workers")
-    fields["data"] = {name: fields["data"][name] for name in kept if name in fields["data"]}
-    changed["data"].setdefault("source", "folder")
-  return read(Config, merged(fields, changed))
-
-
-def merged(fields: Mapping, changed: Mapping) -> dict:
-  """Gives nested fields with others in their place."""
-  return {**fields, **{k: merged(fields.get(k, {}), v) if isinstance(v, Mapping) else v for k, v in changed.items()}}
-
-
-def open_run(
-  workdir: pathlib.Path, config: Config, step: int | None = None
-) -> tuple[Variables, Variables | None, int, Measure]:
-  """Opens a run's weights and its pictures: online, teacher, their step, and what measures them."""
-  mesh = parallel.make_mesh()
-  online, teacher, step = Checkpoints(workdir / "checkpoints", config.train.keep).weights(step)
-  passes = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes
-  built = network.build(config.model, config.train.precision, config.views[passes.online[0].group].size)
-  pictures = splits.load(config, mesh, sources.open_sources(config.data, config.train.seed))
-  measure = Measure(config, mesh, pictures, built, teacher is not None)
-  return parallel.everywhere(mesh, online), parallel.everywhere(mesh, teacher), step, measure

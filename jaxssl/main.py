@@ -5,6 +5,7 @@ import sys
 
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
+       python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
 
@@ -21,11 +22,15 @@ Learns image representations without labels. The same command with the same work
   --data.FIELD=VALUE         measures on other pictures, e.g. --data.path=FOLDER
   --step N                   the checkpoint (default: the newest)
 
+  report                     shows in one web page whether a run learned, why not, and what; several runs are compared
+  --out FILE                 where (default: report.html in the first workdir)
+
   --help                     this text
 
-A workdir holds config.json, metrics.jsonl, results.json, train.log, checkpoints/ and tensorboard/.
+A workdir holds config.json, metrics.jsonl, results.json, train.log,
+report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate")
+COMMANDS = ("train", "evaluate", "report")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
   from jaxssl import evaluate, flags, loop  # heavy imports come after --help
+  from jaxssl.report import page
   from jaxssl.types import UserError
 
   try:
@@ -46,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(COMMANDS)}")
     if command == "evaluate":
       return evaluate.evaluate(argv)
+    if command == "report":
+      return page.report(argv)
     return loop.train(*flags.parse(argv))
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)

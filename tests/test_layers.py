@@ -14,6 +14,8 @@ TIERS = (
   "step splits",
   "run evals",
   "checkpoint logging results",
+  "opened",
+  "report",
   "loop evaluate",
   "main",
 )
@@ -26,6 +28,7 @@ ROOM_OF = {  # library: the only places that may import it
   "clu": {"logging"},
   "sklearn": {"evals"},
   "scipy": {"evals"},
+  "matplotlib": {"report"},
 }
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}
 

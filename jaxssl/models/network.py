@@ -100,6 +100,19 @@ class Network:
       found |= {name: jnp.asarray(x, jnp.float32) for name, (x,) in sown["layers"].items()}
     return found
 
+  def attention(self, variables: Variables, images: Array) -> Array | None:
+    """Maps images [b, h, w, c] to how the class token looks at the patches in a ViT's last block; None: it is no ViT.
+
+    Returns float32 [b, heads, rows, columns]. With the share that the class token gives itself, a head's sum to 1.
+    """
+    if not isinstance(self.encoder, vit.ViT):
+      return None
+    tree = {"params": variables.params["encoder"]}
+    _, sown = self.encoder.apply(tree, images, train=False, mutable=["intermediates"])
+    (attention,) = sown["intermediates"][f"blocks_{self.encoder.depth - 1}"]["attention"]
+    rows, columns = (side // self.encoder.patch for side in images.shape[1:3])
+    return attention[:, :, 0, 1:].reshape(len(images), -1, rows, columns)
+
 
 def build(config: ModelConfig, precision: str, image_size: int) -> Network:
   """Makes the network of a config, computing in `precision`; `image_size`: pixels a side for which a ViT learns positions.
