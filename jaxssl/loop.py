@@ -57,6 +57,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
       state = epochs(run, state, step, checkpoints, record, measure, stop)
     except Diverged as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
+      show(workdir, None)
       return 1
     finally:
       checkpoints.close()
@@ -265,8 +266,8 @@ def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
   LOG.info("done in %.0f s; everything is in %s", seconds, workdir)
 
 
-def show(workdir: pathlib.Path, run: Opened) -> None:
-  """Writes report.html. A run is not the worse for lacking one: why there is none is said in one line."""
+def show(workdir: pathlib.Path, run: Opened | None) -> None:
+  """Writes report.html, of the last good checkpoint where no run is given. Where it cannot, it says so in one line."""
   try:
     page.write([(workdir, run)], workdir / "report.html")
   except Exception as error:  # whatever it is, what was trained and measured stands

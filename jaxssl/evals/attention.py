@@ -15,7 +15,7 @@ from jaxssl.types import Array, PyTree, Variables
 def maps(subject: Subject, split: Split) -> tuple[np.ndarray, np.ndarray] | None:
   """Gives what the network is shown of a split's pictures, and its last block's class attention on the patches.
 
-  Pictures: float32 [n, size, size, c] in 0..255; attention: float32 [n, heads, rows, columns]. None where there is no attention.
+  Pictures: float32 [n, size, size, c] in 0..255; attention: float32 [n, heads, rows, columns]. None: there is none.
   """
   run = functools.partial(_look, subject.network, subject.show, subject.variables, store=split.store)
   images, attention = extract(subject.mesh, run, in_order(subject.config, subject.mesh, split, subject.show.size))

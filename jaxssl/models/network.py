@@ -109,6 +109,7 @@ class Network:
       return None
     tree = {"params": variables.params["encoder"]}
     _, sown = self.encoder.apply(tree, images, train=False, mutable=["intermediates"])
+    attention: Array
     (attention,) = sown["intermediates"][f"blocks_{self.encoder.depth - 1}"]["attention"]
     rows, columns = (side // self.encoder.patch for side in images.shape[1:3])
     return attention[:, :, 0, 1:].reshape(len(images), -1, rows, columns)

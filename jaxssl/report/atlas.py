@@ -27,12 +27,15 @@ def section(key: str, run: Opened, split: Split, features: np.ndarray) -> tuple[
     rows = order[group[order] == number]
     name = html.escape(f"cluster {number + 1}" if labels is None else class_of(split, int(rows[0])) or "no class")
     color = COLORS[int(number) % len(COLORS)]
-    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.2"/>' for x, y in places[rows] * (388, 288) + 6)
+    circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.8"/>' for x, y in places[rows] * (388, 288) + 6)
     dots += f'<g fill="{color}" data-name="{name}">{circles}</g>'
     legend += f'<button type="button" aria-pressed="false"><i style="background:{color}"></i>{name}</button>'
-  colored = "their class, which the network was never told" if labels is not None else "clusters that k-means finds in the features"
-  text = f"<p>{len(order)} {'test' if run.measure.splits.test else 'training'} pictures; those that the network finds alike lie close"
-  text += f" together (t-SNE; only closeness counts, neither axes nor sizes). Colours: {colored}. Point at a dot, or touch it.</p>"
+  which = "test" if run.measure.splits.test else "training"
+  colors = "classes, which the network was never told" if labels is not None else "clusters that k-means finds in the features"
+  text = (
+    f"<p>{len(order)} {which} pictures; those that the network finds alike lie close together (t-SNE: only closeness counts, "
+    f"neither axes nor sizes). Colours: {colors}. Point at a dot, or touch it.</p>"
+  )
   text += f'<div class="map" data-columns="{sheet.columns}" data-rows="{sheet.rows}">'
   text += f'<svg viewBox="0 0 400 300" role="img" aria-label="map of pictures">{dots}</svg>'
   text += f'<div class="peek" hidden><i class="tile {sheet.key}"></i><small></small></div></div>'

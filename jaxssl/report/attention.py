@@ -21,9 +21,12 @@ def section(key: str, pictures: np.ndarray, attention: np.ndarray) -> tuple[str,
       tiles[i, j + 1] = over(seen, one)
   sheet = Sheet(f"{key}-look", tiles)
   head = "".join(f"<small>{name}</small>" for name in names)
-  body = "".join(sheet.tile((i, j), f"picture {i + 1}, {name}") for i in range(len(pictures)) for j, name in enumerate(names))
-  text = "<p>How much the last block's class token looks at each part (bright: much). After good training it looks at things, not at the"
-  text += " background, and heads look at different ones.</p>"
+  tiled = ((i, j, name) for i in range(len(pictures)) for j, name in enumerate(names))
+  body = "".join(sheet.tile((i, j), f"picture {i + 1}, {name}") for i, j, name in tiled)
+  text = (
+    "<p>How much the last block's class token looks at each part; bright: much. A network that has learned looks at things, "
+    "not at what is behind them, and its heads look at different ones.</p>"
+  )
   return text + f'<div class="look" style="--n:{len(names)}">{head}{body}</div>', sheet.style
 
 

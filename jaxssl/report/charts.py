@@ -3,8 +3,8 @@
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A
 LEVELS = {"untrained": "#555555", "raw_pixels": "#A0522D"}
 SIZE = (4.0, 2.2)  # inches: text of 9 points is readable where the chart is as wide as a phone
 POINTS = 400  # of a line; what has more is averaged
-STYLE = {
+STYLE: Any = {
   "svg.fonttype": "none",
   "svg.hashsalt": "report",
   "font.family": "DejaVu Sans",
@@ -42,29 +42,30 @@ class Line(NamedTuple):
   color: str
 
 
-def curves(key: str, title: str, lines: Sequence[Line], unit: str, levels: Mapping[str, float], log: bool = False) -> str:
-  """Draws lines, and levels (of LEVELS) dashed. `key` is the chart's own among all of the page."""
+def curves(key: str, title: str, lines: Sequence[Line], unit: str, levels: Mapping[str, float], scale: str = "free") -> str:
+  """Draws lines, and levels (of LEVELS) dashed. `key` is the chart's own among all of the page; scale: free, zero or log."""
 
-  def draw(axes) -> None:  # noqa: ANN001
+  def draw(axes: Any) -> None:
     for of, value in levels.items():
       axes.axhline(value, color=LEVELS[of], linestyle=(0, (5, 3)) if of == "untrained" else (0, (1, 2)), linewidth=1.2)
     for line in lines:
       x, y = thinned(line.x, line.y)
       axes.plot(x, y, color=line.color, linewidth=1.5, marker="o" if len(x) < 15 else None, markersize=3)
     axes.set_xlabel(unit, labelpad=1)
-    if log:
+    if scale == "log":
       axes.set_yscale("log")
-    elif all(line.x.size for line in lines) and unit == "epochs":
+    else:
       axes.set_xlim(left=0)
+    if scale == "zero":
+      axes.set_ylim(bottom=0)
 
   return svg(key, title, draw)
 
 
-def histograms(key: str, title: str, groups: Mapping[str, np.ndarray], colors: Mapping[str, str]) -> str:
-  """Draws the densities of cosines, each filled."""
+def histograms(key: str, title: str, groups: Mapping[str, np.ndarray], colors: Mapping[str, str], low: float) -> str:
+  """Draws the densities of cosines from `low` on, each filled."""
 
-  def draw(axes) -> None:  # noqa: ANN001
-    low = min(-0.2, *(float(v.min()) for v in groups.values()))
+  def draw(axes: Any) -> None:
     for name, values in groups.items():
       height, edges = np.histogram(values, bins=60, range=(low, 1.0), density=True)
       axes.stairs(height, edges, fill=True, color=colors[name], alpha=0.25)
@@ -102,7 +103,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
 
 
-def svg(key: str, title: str, draw) -> str:  # noqa: ANN001
+def svg(key: str, title: str, draw: Callable[[Any], None]) -> str:
   """Makes one chart, as wide as the page lets it be."""
   import matplotlib
   from matplotlib.figure import Figure

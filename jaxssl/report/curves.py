@@ -6,64 +6,44 @@ import numpy as np
 
 from jaxssl.report import charts
 from jaxssl.report.charts import COLORS, LEVELS, Line
-from jaxssl.report.record import Record
-from jaxssl.report.words import meaning
-
-GROUPS = (  # title, how names begin, and of these, names that share a chart
-  ("Accuracy", ("knn", "linear", "lowshot", "finetune", "retrieval"), ()),
-  ("Features", ("effective_rank", "rankme", "uniformity", "alignment", "deviation", "neighbors_", "encoder_", "hidden_"), ()),
-  ("Training", ("loss", "gradient_norm", "learning_rate", "lr", "weight_decay", "momentum"), ()),
-  (
-    "Bootstrapping",
-    ("share_", "neighbor_"),
-    (("share_trusted", "share_bootstrapped"), ("neighbor_top1_label", "neighbor_top2_label")),
-  ),
-  ("The method's own figures", (), ()),
-  ("Speed", ("pictures_per_second", "data_wait"), ()),
-)
+from jaxssl.report.record import Record, Series
+from jaxssl.report.words import GROUPS, SHARED, group, meaning, rank
 
 
 def section(key: str, records: Sequence[Record]) -> str:
-  """Makes all charts; of several runs, one color each."""
+  """Makes all charts; of several runs, each has its color."""
   series = [record.series() for record in records]
-  names = list(dict.fromkeys(name for of in series for name in of))
+  names = sorted(dict.fromkeys(name for of in series for name in of), key=rank)
+  shared = {name: title for title, some in SHARED.items() if len(records) == 1 for name in some}
   text = ""
-  for title, _, together in GROUPS:
-    mine = [name for name in names if _group(name) == title]
-    shared = [[name for name in some if name in mine] for some in (together if len(records) == 1 else ())]
-    sets = [some for some in shared if some] + [[name] for name in mine if not any(name in some for some in shared)]
-    made = "".join(_chart(f"{key}-{'-'.join(some)}", some, records, series) for some in sets)
+  for title in GROUPS:
+    sets: dict[str, list[str]] = {}
+    for name in names:
+      if group(name) == title:
+        sets.setdefault(shared.get(name, name), []).append(name)
+    made = "".join(_chart(f"{key}-{first}", some, records, series) for first, some in sets.items())
     text += f'<h3>{title}</h3><div class="charts">{made}</div>' if made else ""
   return text or "<p>metrics.jsonl holds no figures yet.</p>"
 
 
-def _group(name: str) -> str:
-  for title, begins, _ in GROUPS:
-    if name.startswith(begins or ()):
-      return title
-  return "The method's own figures"
-
-
-def _chart(key: str, names: Sequence[str], records: Sequence[Record], series: Sequence[Mapping]) -> str:
-  lines, keys = [], ""
-  for i, name in enumerate(names):
-    for j, (record, of) in enumerate(zip(records, series, strict=True)):
-      if name in of:
-        color = COLORS[(i + j) % len(COLORS)]
-        lines.append(Line(name, of[name].x, of[name].y, color))
-        if len(names) > 1 or len(records) > 1:
-          keys += charts.key(color, meaning(name).title if len(records) == 1 else record.name)
+def _chart(key: str, names: Sequence[str], records: Sequence[Record], series: Sequence[Mapping[str, Series]]) -> str:
+  """Draws some figures of one run, or one figure of several runs."""
+  drawn = [(name, i) for name in names for i, of in enumerate(series) if name in of]
+  lines = [Line(name, series[i][name].x, series[i][name].y, COLORS[(i + names.index(name)) % len(COLORS)]) for name, i in drawn]
+  keys = ""
+  if len(names) > 1 or len(records) > 1:
+    told = [meaning(name).title if len(names) > 1 else records[i].name for name, i in drawn]
+    keys = "".join(charts.key(line.color, label) for line, label in zip(lines, told, strict=True))
   levels = _levels(names[0], records)
   keys += "".join(charts.key(LEVELS[of], of.replace("_", " "), of) for of in levels)
-  means = meaning(names[0])
-  title = means.title if len(names) == 1 else " and ".join(meaning(name).title for name in names)
+  title = next((title for title, some in SHARED.items() if len(names) > 1 and names[0] in some), meaning(names[0]).title)
   units = {record.unit for record in records}
-  drawn = charts.curves(charts.slug(key), title, lines, units.pop() if len(units) == 1 else "epochs or steps", levels)
-  says = " ".join(meaning(name).says for name in names)
-  return charts.figure(title, ", ".join(names), keys, drawn, says)
+  scale = "zero" if group(names[0]) in ("Bootstrapping", "Speed") else "free"
+  chart = charts.curves(charts.slug(key), title, lines, units.pop() if len(units) == 1 else "epochs or steps", levels, scale)
+  return charts.figure(title, ", ".join(names), keys, chart, " ".join(dict.fromkeys(meaning(name).says for name in names)))
 
 
 def _levels(name: str, records: Sequence[Record]) -> dict[str, float]:
-  """The dashed lines: those on which all runs agree."""
+  """The values without training, as far as all runs agree on them."""
   found = [record.levels(name) for record in records]
   return {of: value for of, value in found[0].items() if all(np.isclose(other.get(of, np.nan), value) for other in found)}

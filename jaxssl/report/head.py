@@ -1,6 +1,7 @@
 """The answer first: what was trained on what, and whether it learned."""
 
 import html
+import pathlib
 from collections.abc import Sequence
 
 from jaxssl.report.record import BASELINES, Final, Record
@@ -8,6 +9,7 @@ from jaxssl.report.words import meaning, number
 
 MAIN = ("knn", "linear", "effective_rank")
 MAIN_WITHOUT_LABELS = ("effective_rank", "uniformity", "alignment")
+COLLAPSED = {"effective_rank": 2.0, "uniformity": -0.05}  # below that, and above this
 CLEAR = 1.0  # percentage points that count as a difference: less is noise at a thousand test pictures
 
 
@@ -26,17 +28,17 @@ def section(record: Record) -> str:
 
 def what(record: Record) -> str:
   """Says what was trained on what, and how far."""
-  config = record.config
-  method, model, data, train = (config.get(name, {}) for name in ("method", "model", "data", "train"))
-  policy = config.get("bootstrap", {}).get("policy", "off")
-  boot = {"off": "without bootstrapping", "naive": "naive bootstrapping", "adaptive": "adaptive bootstrapping"}.get(policy, policy)
-  pictures = data.get("path", "").rstrip("/").rpartition("/")[2] or data.get("source", "unknown pictures")
-  limit = f"{data['limit']} pictures of " if data.get("limit") else ""
-  total = train.get("epochs", 0)
-  per_epoch = record.steps_per_epoch
-  done = f"{record.step / per_epoch:.3g} of {total} epochs" if per_epoch else f"{record.step} steps of {total} epochs"
-  state = f"{total} epochs, finished" if record.finished else f"{done}: stopped, or still running"
-  return f"{model.get('name', 'a network')} trained by {method.get('name', 'an unknown method')}, {boot}, on {limit}{pictures}; {state}."
+  model, method, data, boot, train = (record.config.get(name, {}) for name in ("model", "method", "data", "bootstrap", "train"))
+  policy = boot.get("policy", "off")
+  pictures = pathlib.PurePath(data.get("path", "")).name or data.get("source", "unknown pictures")
+  how_many = f"{data['limit']} pictures of {pictures}" if data.get("limit") else pictures
+  epochs, each = train.get("epochs"), record.steps_per_epoch
+  done = f"{record.step / each:.3g} of {epochs} epochs" if each else f"{record.step} steps"
+  return (
+    f"{model.get('name', 'A network')} trained by {method.get('name', 'an unknown method')} "
+    f"{'without' if policy == 'off' else f'with {policy}'} bootstrapping on {how_many}: "
+    f"{f'{epochs} epochs, finished' if record.finished else f'{done}; it stopped, or still runs'}."
+  )
 
 
 def with_labels(main: Final) -> str:
@@ -44,36 +46,30 @@ def with_labels(main: Final) -> str:
   if main.value is None:
     return "No: the features are no finite numbers."
   gains = {of: main.value - value for of in BASELINES if (value := main.beside.get(of)) is not None}
+  right = f"its nearest neighbours name the class of {number(main.value)}% of the pictures"
   if not gains:
-    return f"Its nearest neighbours name the class of {number(main.value)}% of the pictures; there is nothing to compare with."
+    return f"{right[0].upper()}{right[1:]}; there is nothing to compare that with."
   words = {"untrained": "the untrained network", "raw_pixels": "raw pixels"}
   told = " and ".join(f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'} {words[of]}" for of, gain in gains.items())
-  if all(gain >= CLEAR for gain in gains.values()):
-    verdict = "Yes"
-  elif any(gain >= CLEAR for gain in gains.values()):
-    verdict = "Partly"
-  else:
-    verdict = "Not yet"
-  return f"{verdict}: its nearest neighbours name the class of {number(main.value)}% of the pictures, {told}."
+  clear = [gain >= CLEAR for gain in gains.values()]
+  return f"{'Yes' if all(clear) else 'Partly' if any(clear) else 'Not yet'}: {right}, {told}."
 
 
 def without_labels(finals: Sequence[Final]) -> str:
   """Says what can be said without labels: whether the features collapsed, and whether crops of a picture came together."""
-  values = {name: _first(finals, name) for name in ("effective_rank", "uniformity", "alignment")}
-  rank, spread, aligned = (final.value if final else None for final in values.values())
-  if rank is None or spread is None:
+  rank, spread, aligned = (_first(finals, name) for name in ("effective_rank", "uniformity", "alignment"))
+  if rank is None or spread is None or rank.value is None or spread.value is None:
     return "There are no measurements yet."
-  if rank < 2 or spread > -0.05:
-    return f"No: the features collapsed. All pictures look nearly alike (uniformity {number(spread)}, effective rank {number(rank)})."
-  text = f"It did not collapse: the features use about {number(rank)} directions and different pictures stay apart"
-  before = {name: final.beside.get("untrained") for name, final in values.items() if final}
-  first, first_spread = before.get("alignment"), before.get("uniformity")
-  if aligned is not None and first is not None and first_spread is not None:
-    # two distances grow when all features spread: it is their ratio that training must lower
-    ratio, first_ratio = aligned / max(-spread, 1e-9), first / max(-first_spread, 1e-9)
-    text += ", and crops of one picture lie " + ("closer" if ratio < first_ratio else "no closer") + " together, for that spread, than "
-    text += "before training"
-  return text + ". How good they are without labels: look at the neighbours below."
+  figures = f"effective rank {number(rank.value)}, uniformity {number(spread.value)}"
+  if rank.value < COLLAPSED["effective_rank"] or spread.value > COLLAPSED["uniformity"]:
+    return f"No: the features collapsed, nearly all pictures look alike ({figures})."
+  text = f"It did not collapse: different pictures stay apart ({figures})"
+  if aligned is not None and aligned.value is not None:
+    first, first_spread = aligned.beside.get("untrained"), spread.beside.get("untrained")
+    if first is not None and first_spread:  # distances of crops grow as all features spread: only their ratio tells
+      closer = aligned.value / -spread.value < first / -first_spread
+      text += f", and two crops of a picture are {'closer' if closer else 'no closer'} than before training, for that spread"
+  return f"{text}. How good that is without labels: look at the neighbours."
 
 
 def health(record: Record) -> str:
@@ -104,5 +100,6 @@ def _tile(final: Final) -> str:
 
 
 def _bar(of: str, value: float | None, percent: bool) -> str:
-  width = f'<i class="bar {of.replace(" ", "-")}"><i style="width:{max(0.0, min(value or 0.0, 100.0)):.1f}%"></i></i>' if percent else ""
-  return f"<span>{html.escape(of.replace('_', ' '))}</span>{width}<span>{number(value)}</span>"
+  share = max(0.0, min(value or 0.0, 100.0)) if percent else 0.0
+  bar = f'<i class="bar {of.replace(" ", "-")}"><i style="width:{share:.1f}%"></i></i>' if percent else "<i></i>"
+  return f"<span>{html.escape(of.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"

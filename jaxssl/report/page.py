@@ -2,6 +2,7 @@
 
 import html
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxssl.data.plan import generator
 from jaxssl.evals import attention as attend
 from jaxssl.evals.quality import ROWS
 from jaxssl.opened import Opened, open_run, read_config
-from jaxssl.report import atlas, attention, curves, galleries, head, shape, tables
+from jaxssl.report import atlas, attention, charts, curves, galleries, head, shape, tables
 from jaxssl.report.record import Record
 from jaxssl.splits import part
 from jaxssl.types import UserError
@@ -41,6 +42,9 @@ def write(runs: Sequence[tuple[pathlib.Path, Opened | None]], out: pathlib.Path)
   Raises UserError where a workdir holds no run, or `out` cannot be written.
   """
   records = [Record(workdir) for workdir, _ in runs]
+  if len({record.name for record in records}) < len(records):
+    for record in records:
+      record.name = str(record.workdir)
   made = [one(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
   body, styles = "", "".join(style for _, style in made)
   if len(records) == 1:
@@ -70,22 +74,26 @@ def compared(records: Sequence[Record]) -> str:
   what = "".join(f"<li><b>{html.escape(r.name)}</b>: {html.escape(head.what(r))} {head.health(r)}</li>" for r in records)
   return (
     f"<ul>{what}</ul>"
-    + _block("", "Results side by side", "<p>Only numbers of the same protocol share a row. Bold: the best.</p>" + tables.side_by_side(records))
-    + _block("", "Fields that differ", tables.differences(records))
-    + _block("", "Curves", curves.section("all", records))
+    + _block(
+      "all",
+      "Results side by side",
+      "<p>Only numbers of the same protocol share a row. Bold: the best.</p>" + tables.side_by_side(records),
+    )
+    + _block("all", "Fields that differ", tables.differences(records))
+    + _block("all", "Curves", curves.section("all", records))
   )
 
 
 def one(key: str, record: Record, run: Opened | None) -> Section:
   """Makes everything about one run."""
   seen, style = looked(key, record, run)
-  text = head.section(record)
-  text += _block(key, "Evaluations", tables.evaluations(record))
+  text = _block(key, "Evaluations", tables.evaluations(record))
   text += _block(key, "Curves", curves.section(key, [record]))
   text += seen
   text += _block(key, "Health", tables.health(record))
   text += _block(key, "Config", tables.config(record))
-  return text, style
+  ways = "".join(f'<a href="#{id}">{title}</a>' for id, title in re.findall(r'<section id="([^"]*)"><h2>([^<]*)', text))
+  return f"{head.section(record)}<nav>{ways}</nav>{text}", style
 
 
 def looked(key: str, record: Record, run: Opened | None) -> Section:
@@ -94,7 +102,9 @@ def looked(key: str, record: Record, run: Opened | None) -> Section:
     run = run or open_run(record.workdir, read_config(record.workdir))
   except (UserError, OSError) as error:
     why = " ".join(str(error).split())
-    missing = "Neighbours, map, attention, similarities and spectrum are missing, since the run's pictures or weights cannot be opened"
+    missing = (
+      "Neighbours, map, attention, similarities and spectrum are missing, since the run's pictures or weights cannot be opened"
+    )
     return _block(key, "Pictures", f'<p class="missing">{missing}: {html.escape(why)}</p>'), ""
   asked = run.measure.splits.test or run.measure.splits.bank
   drawn = generator(run.measure.config.train.seed, -4).permutation(len(asked))
@@ -106,8 +116,7 @@ def looked(key: str, record: Record, run: Opened | None) -> Section:
     "Nearest neighbours": lambda: galleries.section(key, run, record),
     "Map": lambda: atlas.section(key, run, few, run.subject.features(few)),
     **({"Attention": lambda: attention.section(key, *maps)} if maps else {}),
-    "Similarity": lambda: shape.similarity(key, run),
-    "Spectrum": lambda: shape.spectrum(key, run, some),
+    "Similarity and spectrum": lambda: shape.section(key, run, some),
   }
   for title, make in sections.items():
     try:
@@ -120,4 +129,4 @@ def looked(key: str, record: Record, run: Opened | None) -> Section:
 
 
 def _block(key: str, title: str, body: str) -> str:
-  return f"<section><h2>{html.escape(title)}</h2>{body}</section>"
+  return f'<section id="{charts.slug(f"{key}-{title}".lower())}"><h2>{html.escape(title)}</h2>{body}</section>'

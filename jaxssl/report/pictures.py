@@ -5,6 +5,7 @@ import html
 import io
 import math
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ from jaxssl.splits import Split
 class Sheet:
   """Pictures of one size side by side. `key` is its own among all of the page; `style` belongs into the page's head."""
 
-  def __init__(self, key: str, pictures: Mapping[Hashable, np.ndarray]):
+  def __init__(self, key: str, pictures: Mapping[Any, np.ndarray]):
     """Takes uint8 [side, side, 3] each; a side that 8 divides keeps JPEG's blocks from crossing borders."""
     self.key, self._place = key, {which: place for place, which in enumerate(pictures)}
     side = len(next(iter(pictures.values())))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,9 @@ class Record:
     self.neighbors = runlog.read(workdir / "neighbors.jsonl")
     health = workdir / "health.jsonl"
     self.health = runlog.read(health) if health.exists() else None
+    log = workdir / "train.log"
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    self.trouble = [line for line in lines if re.match(r"\S+ \S+ (WARNING|ERROR) ", line)]
 
   @property
   def finished(self) -> bool:

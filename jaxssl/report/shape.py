@@ -10,23 +10,38 @@ from jaxssl.opened import Opened
 from jaxssl.report import charts
 from jaxssl.splits import Split, part
 
-COLORS = {"two crops of one picture": "#0072B2", "same class": "#009E73", "different class": "#D55E00", "two pictures": "#D55E00"}
+COLORS = {
+  "two crops of one picture": "#0072B2",
+  "same class": "#009E73",
+  "different class": "#D55E00",
+  "two pictures": "#D55E00",
+}
 CROPS, PAIRED = 512, 512  # pictures of the bank
 
 
+def section(key: str, run: Opened, split: Split) -> str:
+  """Draws the similarities of the bank's pictures and the spectrum of a split's features."""
+  text = (
+    "<p>A network that has learned holds two crops of one picture together and keeps different pictures apart: the blue hill "
+    "lies to the right of the orange one, and they overlap little. A spectrum that falls off a cliff says that few directions "
+    "are used: collapse, or near it.</p>"
+  )
+  return text + f'<div class="charts">{similarity(key, run)}{spectrum(key, run, split)}</div>'
+
+
 def similarity(key: str, run: Opened) -> str:
-  """Draws the histograms of the untrained network and of this one."""
+  """Draws the histograms of the untrained network and of this one, on one scale."""
   bank, seed = run.measure.splits.bank, run.measure.config.train.seed
   rows = np.sort(generator(seed, -3).permutation(len(bank))[: max(CROPS, PAIRED)]).astype(np.int32)
   some = part(bank, rows[:PAIRED])
+  found = {title: samples(of, some, rows[:CROPS]) for title, of in (("untrained", run.untrained), ("now", run.subject))}
+  low = min(float(np.quantile(values, 0.001)) for groups in found.values() for values in groups.values())
   made = ""
-  for title, subject in (("Before training", run.untrained), ("Now", run.subject)):
-    groups = samples(subject, some, rows[:CROPS])
+  for title, groups in found.items():
     keys = "".join(charts.key(COLORS[name], name) for name in groups)
-    drawn = charts.histograms(charts.slug(f"{key}-alike-{title}"), title, groups, COLORS)
-    made += charts.figure(title, "", keys, drawn, _told_apart(groups))
-  text = "<p>A network that has learned holds two crops of one picture together and keeps different pictures apart: the blue hill lies"
-  return text + f' to the right, the orange one to the left, and they overlap little.</p><div class="charts">{made}</div>'
+    drawn = charts.histograms(f"{key}-alike-{title}", f"Similarity, {title}", groups, COLORS, low)
+    made += charts.figure(f"Similarity, {title}", "", keys, drawn, _told_apart(groups))
+  return made
 
 
 def _told_apart(groups: dict[str, np.ndarray]) -> str:
@@ -54,8 +69,7 @@ def spectrum(key: str, run: Opened, split: Split) -> str:
     lines.append(charts.Line(label, np.arange(1, len(shown) + 1), shown, color))
     ranks.append(f"{label} {effective_rank(values):.1f}")
   keys = "".join(charts.key(line.color, line.label) for line in lines)
-  drawn = charts.curves(f"{key}-spectrum", "Spectrum", lines, "direction, strongest first", {}, log=True)
-  text = f"Effective rank of {len(split)} pictures: {', '.join(ranks)}; the features are {run.subject.features(split).shape[1]} numbers."
-  figure = charts.figure("Strength of each direction (singular values, log scale)", "", keys, drawn, text)
-  says = "A line that falls off a cliff says that few directions are used: collapse, or near it."
-  return f'<p>{says}</p><div class="charts">{figure}</div>'
+  drawn = charts.curves(f"{key}-spectrum", "Spectrum", lines, "direction, strongest first", {}, scale="log")
+  width = run.subject.features(split).shape[1]
+  text = f"Effective rank of {len(split)} pictures: {', '.join(ranks)}; the features are {width} numbers."
+  return charts.figure("Spectrum", "singular values", keys, drawn, f"Singular values, largest 1. {text}")

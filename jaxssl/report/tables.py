@@ -4,10 +4,11 @@ import html
 import json
 from collections.abc import Sequence
 
-from jaxssl.report.record import Final, Record, flat
-from jaxssl.report.words import meaning, number
+from jaxssl.report.record import BASELINES, Final, Record, flat
+from jaxssl.report.words import meaning, number, rank
 
 MISSING = "—"
+LOGGED = 10  # lines of the log
 
 
 def value(of: float | None, deviation: float | None = None) -> str:
@@ -20,36 +21,26 @@ def value(of: float | None, deviation: float | None = None) -> str:
 
 def evaluations(record: Record) -> str:
   """Makes the table of one run's last values."""
-  finals = record.finals()
-  if not finals:
-    return "<p>Nothing has been measured yet.</p>"
   body = ""
-  for final in finals:
-    beside = "".join(f"<td>{value(final.beside[of]) if of in final.beside else MISSING}</td>" for of in ("untrained", "raw_pixels"))
-    at = f", step {final.step}" if final.step != record.step else ""
-    body += f"<tr><th>{_named(final)}</th><td><b>{value(final.value, final.deviation)}</b></td>{beside}</tr>"
-    body += f'<tr class="how"><td colspan="4">{html.escape(", ".join(filter(None, (final.how, final.whose))) + at)}</td></tr>'
-  head = "<tr><th></th><th>this run</th><th>un&shy;trained</th><th>raw pixels</th></tr>"
-  return f'<table class="values"><thead>{head}</thead><tbody>{body}</tbody></table>'
+  for final in sorted(record.finals(), key=lambda final: rank(final.name)):
+    at = f"step {final.step}" if final.step != record.step else ""
+    cells = f"<td><b>{value(final.value, final.deviation)}</b></td>"
+    cells += "".join(f"<td>{value(final.beside[of]) if of in final.beside else MISSING}</td>" for of in BASELINES)
+    body += _rows(final.name, cells, len(BASELINES) + 1, ", ".join(filter(None, (final.how, final.whose, at))))
+  return _table("values", ["this run", "untrained", "raw pixels"], body)
 
 
 def side_by_side(records: Sequence[Record]) -> str:
   """Makes the table of several runs' last values: those measured by the same protocol share a row, the best is bold."""
   finals = [{(final.name, final.how): final for final in record.finals()} for record in records]
-  keys = list(dict.fromkeys(key for of in finals for key in of))
   body = ""
-  for name, how in keys:
-    row = [of.get((name, how)) for of in finals]
+  for name, how in sorted(dict.fromkeys(key for of in finals for key in of), key=lambda key: rank(key[0])):
+    row, better = [of.get((name, how)) for of in finals], meaning(name).better
     known = [final.value for final in row if final is not None and final.value is not None]
-    better = meaning(name).better
-    best = max(known, key=lambda x: better * x) if known and better and len(known) > 1 else None
-    cells = "".join(_cell(final, best) for final in row)
-    first = next(final for final in row if final is not None)
-    body += f'<tr><th>{_named(first)}</th>{cells}</tr><tr class="how"><td colspan="{len(row) + 1}">{html.escape(how)}</td></tr>'
-  head = "".join(f"<th>{html.escape(record.name)}</th>" for record in records)
-  if not body:
-    return "<p>Nothing has been measured yet.</p>"
-  return f'<table class="values"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
+    best = max(known, key=lambda x: better * x) if better and len(known) > 1 else None
+    cells = "".join(_cell(record, _measured(final, best)) for record, final in zip(records, row, strict=True))
+    body += _rows(name, cells, len(records), how)
+  return _table("values many", [record.name for record in records], body)
 
 
 def differing(records: Sequence[Record]) -> dict[str, list[str | None]]:
@@ -62,29 +53,23 @@ def differing(records: Sequence[Record]) -> dict[str, list[str | None]]:
 
 def differences(records: Sequence[Record]) -> str:
   """Makes the table of the fields in which the runs differ."""
-  found = differing(records)
-  if not found:
-    return "<p>The configs are the same.</p>"
-  head = "".join(f"<th>{html.escape(record.name)}</th>" for record in records)
-  body = "".join(
-    f"<tr><th><code>{html.escape(name)}</code></th>{''.join(f'<td>{_setting(v)}</td>' for v in values)}</tr>"
-    for name, values in found.items()
-  )
-  return f'<table class="fields"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
+  body = ""
+  for name, values in differing(records).items():
+    settings = (MISSING if v is None else f"<code>{html.escape(v)}</code>" for v in values)
+    cells = "".join(_cell(record, setting) for record, setting in zip(records, settings, strict=True))
+    body += f"<tr><th><code>{html.escape(name)}</code></th>{cells}</tr>"
+  return _table("fields many", [record.name for record in records], body) if body else "<p>The configs are the same.</p>"
 
 
 def health(record: Record) -> str:
   """Lists the warnings."""
-  if record.health is None:
-    return "<p>This run wrote no health.jsonl.</p>"
-  if not record.health:
-    return "<p>No warnings.</p>"
-  items = "".join(
-    f"<li><b>Step {html.escape(str(line.get('step', '?')))}: {html.escape(str(line.get('verdict', '')))}</b> "
-    f"{html.escape(str(line.get('reason', '')))}</li>"
-    for line in record.health
-  )
-  return f"<ul>{items}</ul>"
+  text = "<p>This run wrote no health.jsonl.</p>" if record.health is None else "" if record.health else "<p>No warnings.</p>"
+  for line in record.health or []:
+    step, verdict, reason = (html.escape(str(line.get(name, "?"))) for name in ("step", "verdict", "reason"))
+    text += f"<p><b>Step {step}: {verdict}.</b> {reason}</p>"
+  if record.trouble:
+    text += f"<p>The last warnings and errors of train.log:</p><pre>{html.escape(chr(10).join(record.trouble[-LOGGED:]))}</pre>"
+  return text
 
 
 def config(record: Record) -> str:
@@ -98,16 +83,28 @@ def config(record: Record) -> str:
   )
 
 
-def _named(final: Final) -> str:
-  return f"{html.escape(meaning(final.name).title)}<code>{html.escape(final.name)}</code>"
+def _table(kind: str, columns: Sequence[str], body: str) -> str:
+  head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+  if not body:
+    return "<p>Nothing has been measured yet.</p>"
+  return f'<table class="{kind}"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _cell(final: Final | None, best: float | None) -> str:
+def _rows(name: str, cells: str, columns: int, protocol: str) -> str:
+  """A measurement, and in small print its name and protocol."""
+  how = f"<code>{html.escape(name)}</code> {html.escape(protocol)}"
+  return (
+    f'<tr><th>{html.escape(meaning(name).title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
+  )
+
+
+def _cell(record: Record, shown: str) -> str:
+  """A cell of a table with a column for each run; a narrow screen shows the run's name beside it."""
+  return f'<td data-run="{html.escape(record.name)}">{shown}</td>'
+
+
+def _measured(final: Final | None, best: float | None) -> str:
   if final is None:
-    return f"<td>{MISSING}</td>"
+    return MISSING
   shown = value(final.value, final.deviation)
-  return f'<td><b class="best">{shown}</b></td>' if best is not None and final.value == best else f"<td>{shown}</td>"
-
-
-def _setting(text: str | None) -> str:
-  return MISSING if text is None else f"<code>{html.escape(text)}</code>"
+  return f'<b class="best">{shown}</b>' if best is not None and final.value == best else shown

@@ -12,51 +12,77 @@ class Meaning(NamedTuple):
   better: int = 0
 
 
-MEANINGS = (  # pattern of the name -> meaning; the first that fits
-  (r"knn(\d+)_(\w+)", Meaning(r"Nearest neighbours \1", "Percent of pictures whose \\1 most similar training pictures name their class. Nothing is trained.", 1)),
-  (r"linear_(\w+)", Meaning(r"Linear classifier (\1)", "Percent of test pictures that a linear classifier on the frozen features gets right.", 1)),
-  (r"lowshot\w*", Meaning("Few labels", "Percent right when only a few labelled pictures are given.", 1)),
-  (r"finetune\w*", Meaning("Fine-tuned", "Percent right when the whole network is trained further with labels.", 1)),
-  (r"effective_rank", Meaning("Effective rank", "How many directions the features really use. Near 1: collapse, all pictures look alike.")),
-  (r"rankme", Meaning("RankMe", "The effective rank by another formula.")),
-  (r"uniformity", Meaning("Uniformity", "How evenly pictures spread out. Near 0: collapse; more negative: better spread.")),
-  (r"alignment", Meaning("Alignment", "Distance between two crops of one picture. Small is good only while pictures stay spread out.")),
-  (r"deviation", Meaning("Deviation", "1: features fill the sphere evenly; 0: collapse.")),
-  (r"loss", Meaning("Loss", "What training makes small. Its level does not compare between methods.")),
-  (r"gradient_norm", Meaning("Gradient norm", "How hard each step pulls. Sudden peaks announce trouble.")),
-  (r"learning_rate|lr", Meaning("Learning rate", "Size of the steps.")),
-  (r"teacher_entropy", Meaning("Teacher entropy", "How undecided the teacher's targets are, in nats. Near 0, or at its largest value: collapse.")),
-  (r"purity", Meaning("Purity of the queue", "Share of the nearest keys in the queue that have the picture's class. Labels only measure.", 1)),
-  (r"share_trusted", Meaning("Trusted", "Share of the pictures that may take another picture's view.")),
-  (r"share_bootstrapped", Meaning("Bootstrapped", "Share that did take another picture's view.")),
-  (r"share_self_neighbor", Meaning("Own nearest neighbour", "Share whose last visit is their nearest neighbour.")),
-  (r"neighbor_churn", Meaning("Neighbour churn", "Share of the neighbours that changed since the epoch before; it falls as features settle.")),
-  (r"neighbor_top(\d)_label", Meaning(r"Neighbour \1 has the class", "Share of the pictures whose neighbour in the memory has their class.", 1)),
-  (r"neighbors_orphans", Meaning("Nobody's neighbours", "Percent of pictures that are among nobody's nearest ones. Hubs raise it.", -1)),
-  (r"neighbors_\w+", Meaning("Neighbours of the class", "Percent of nearest training pictures that have the picture's class.", 1)),
-  (r"retrieval\w*|recall\w*|map\w*", Meaning("Retrieval", "How well a picture finds the others of its class.", 1)),
-  (r"\w*(davies_bouldin)", Meaning("Davies-Bouldin", "How much clusters of classes overlap; less is better.", -1)),
-  (r"\w*(silhouette|nmi|ari|purity|hungarian_accuracy)\w*", Meaning(r"Clusters: \1", "How well groups in the features agree with the classes.", 1)),
-  (r"pictures_per_second", Meaning("Pictures per second", "Speed of training.", 1)),
-  (r"data_wait", Meaning("Wait for data", "Share of the time in which training waited for pictures.")),
+GROUPS = {  # title -> how names begin, in the order in which they are shown
+  "Accuracy": ("knn", "linear", "finetune", "lowshot", "retrieval"),
+  "Features": ("effective_rank", "uniformity", "alignment", "deviation", "rankme", "neighbors_", "encoder_", "hidden_"),
+  "Training": ("loss", "learning_rate", "lr", "gradient_norm"),  # and whatever has no other place, such as a method's figures
+  "Bootstrapping": ("share_trusted", "share_", "neighbor_"),
+  "Speed": ("pictures_per_second", "data_wait"),
+}  # fmt: skip
+SHARED = {  # title of a chart that shows several figures of one run -> which
+  "Trusted and bootstrapped": ("share_trusted", "share_bootstrapped"),
+  "Neighbours of the class": ("neighbor_top1_label", "neighbor_top2_label"),
+}
+MEANINGS = (  # pattern of the name, title, whether more is better, sentence; the first that fits
+  (r"knn(\d+)_euclidean", r"\1 nearest by distance", 1, r"% right by the vote of the \1 closest training pictures."),
+  (r"knn(\d+)_\w+", r"\1 nearest neighbours", 1, r"% right by the vote of the \1 most similar training pictures."),
+  (r"linear_(\w+)", r"Linear classifier (\1)", 1, "% right of a linear classifier that is trained on the frozen features."),
+  (r"lowshot_(\w+?)_\w+", r"Few labels: \1", 1, "% right when only a few pictures have labels."),
+  (r"finetune", "Fine-tuned", 1, "% right after the whole network was trained further with labels."),
+  (r"retrieval\w*", "Retrieval", 1, "How well a picture finds the others of its class."),
+  (r"effective_rank", "Effective rank", 0, "How many directions the features use. Near 1: collapse, all pictures look alike."),
+  (r"rankme", "RankMe", 0, "The effective rank by another formula."),
+  (r"uniformity", "Uniformity", 0, "How evenly pictures spread. Near 0: collapse; more negative: spread wider."),
+  (r"alignment", "Alignment", 0, "Distance of two crops of a picture. Small is good as long as pictures stay spread out."),
+  (r"deviation", "Deviation", 0, "1: the features fill the sphere evenly; 0: collapse."),
+  (r"neighbors_orphans", "Nobody's neighbours", -1, "% of the pictures that are among nobody's nearest. Hubs raise it."),
+  (r"neighbors_\w+", "Neighbours of the class", 1, "% of the nearest training pictures that have the picture's class."),
+  (r"(\w+?)_davies_bouldin", r"Davies-Bouldin, \1", -1, "How much the classes overlap."),
+  (r"(\w+?)_silhouette_deviation\w*", r"Deviation of silhouettes, \1", 0, "How unequal pictures are in that."),
+  (r"(\w+?)_((silhouette|(minibatch_)?kmeans_)\w*)", r"\2, \1", 1, "How well groups in the features agree with the classes."),
+  (r"loss", "Loss", 0, "What training makes small. Its level says nothing across methods."),
+  (r"gradient_norm", "Gradient norm", 0, "How hard each step pulls. Sudden peaks announce trouble."),
+  (r"learning_rate|lr", "Learning rate", 0, "The size of the steps."),
+  (r"teacher_entropy", "Teacher entropy", 0, "How undecided its targets are, in nats. At 0 or at the maximum: collapse."),
+  (r"purity", "Purity of the queue", 1, "Share of the nearest keys in the queue that have the picture's class."),
+  (r"share_trusted", "Trusted", 0, "Share of the pictures that may take another picture's view."),
+  (r"share_bootstrapped", "Bootstrapped", 0, "Share of the pictures that do take another picture's view."),
+  (r"share_self_neighbor", "Own nearest neighbour", 0, "Share of the pictures that are nearest to their own last visit."),
+  (r"neighbor_churn", "Neighbour churn", 0, "Share of the neighbours that are new in an epoch. It falls as features settle."),
+  (r"neighbor_top(\d)_label", r"Neighbour \1 of the class", 1, "Share of the pictures whose neighbour in the memory is of their class."),
+  (r"pictures_per_second", "Pictures per second", 1, "The speed of training."),
+  (r"data_wait", "Wait for data", 0, "Share of the time in which training waited for pictures."),
 )  # fmt: skip
+ENDS = {"_large": ", large classes", "_rare": ", rare classes", "_leave_one_out": ""}
 
 
 def meaning(name: str) -> Meaning:
   """Gives what a name means; a name that is not known is its own title."""
-  for pattern, found in MEANINGS:
-    match = re.fullmatch(pattern, name) or re.fullmatch(pattern + r"_(large|rare|leave_one_out)", name)
-    if match:
-      end = {"large": ", large classes", "rare": ", rare classes", "leave_one_out": ""}
-      suffix = next((text for word, text in end.items() if name.endswith("_" + word)), "")
-      return Meaning(match.expand(found.title).replace("_", " ") + suffix, match.expand(found.says), found.better)
+  end = next((end for end in ENDS if name.endswith(end)), "")
+  begin = name.removesuffix(end)
+  for pattern, title, better, says in MEANINGS:
+    if match := re.fullmatch(pattern, begin):
+      return Meaning(match.expand(title).replace("_", " ") + ENDS.get(end, ""), match.expand(says), better)
   return Meaning(name.replace("_", " ").capitalize(), "")
 
 
+def group(name: str) -> str:
+  """Gives the title of GROUPS that a figure goes under."""
+  return next((title for title, begins in GROUPS.items() if name.startswith(begins)), "Training")
+
+
+def rank(name: str) -> tuple[int, int]:
+  """Orders figures as GROUPS does."""
+  title = group(name)
+  begins = GROUPS[title]
+  return list(GROUPS).index(title), next((i for i, begin in enumerate(begins) if name.startswith(begin)), len(begins))
+
+
 def number(value: float | None) -> str:
-  """Writes a value so that it can be read at a glance."""
+  """Writes a value so that it can be read at a glance; None: it was no finite number."""
   if value is None:
     return "not finite"
-  if value and (abs(value) < 0.001 or abs(value) >= 100_000):
+  size = abs(value)
+  if size and (size < 0.001 or size >= 100_000):
     return f"{value:.2e}"
-  return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
+  return f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3}f}"
