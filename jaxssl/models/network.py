@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -109,8 +110,8 @@ class Network:
       return None
     tree = {"params": variables.params["encoder"]}
     _, sown = self.encoder.apply(tree, images, train=False, mutable=["intermediates"])
-    attention: Array
-    (attention,) = sown["intermediates"][f"blocks_{self.encoder.depth - 1}"]["attention"]
+    last: Any = sown["intermediates"][f"blocks_{self.encoder.depth - 1}"]
+    (attention,) = last["attention"]
     rows, columns = (side // self.encoder.patch for side in images.shape[1:3])
     return attention[:, :, 0, 1:].reshape(len(images), -1, rows, columns)
 

@@ -20,14 +20,17 @@ def section(key: str, pictures: np.ndarray, attention: np.ndarray) -> tuple[str,
     for j, one in enumerate([maps.mean(0), *maps[:heads]]):
       tiles[i, j + 1] = over(seen, one)
   sheet = Sheet(f"{key}-look", tiles)
-  head = "".join(f"<small>{name}</small>" for name in names)
-  tiled = ((i, j, name) for i in range(len(pictures)) for j, name in enumerate(names))
-  body = "".join(sheet.tile((i, j), f"picture {i + 1}, {name}") for i, j, name in tiled)
+  body = ""
+  for i in range(len(pictures)):
+    shown = (
+      f"<div>{sheet.tile((i, j), f'picture {i + 1}, {name}')}<small>{name}</small></div>" for j, name in enumerate(names)
+    )
+    body += f'<figure class="look" style="--n:{len(names)}">{"".join(shown)}</figure>'
   text = (
     "<p>How much the last block's class token looks at each part; bright: much. A network that has learned looks at things, "
     "not at what is behind them, and its heads look at different ones.</p>"
   )
-  return text + f'<div class="look" style="--n:{len(names)}">{head}{body}</div>', sheet.style
+  return f'{text}<div class="cards">{body}</div>', sheet.style
 
 
 def over(picture: np.ndarray, attention: np.ndarray) -> np.ndarray:

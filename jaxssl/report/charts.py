@@ -57,7 +57,7 @@ def curves(key: str, title: str, lines: Sequence[Line], unit: str, levels: Mappi
     else:
       axes.set_xlim(left=0)
     if scale == "zero":
-      axes.set_ylim(bottom=0)
+      axes.set_ylim(0, 1.08 * max((float(line.y.max()) for line in lines), default=0) or 1)
 
   return svg(key, title, draw)
 

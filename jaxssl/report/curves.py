@@ -19,7 +19,7 @@ def section(key: str, records: Sequence[Record]) -> str:
   for title in GROUPS:
     sets: dict[str, list[str]] = {}
     for name in names:
-      if group(name) == title:
+      if group(name) == title and _drawable(name, records, series):
         sets.setdefault(shared.get(name, name), []).append(name)
     made = "".join(_chart(f"{key}-{first}", some, records, series) for first, some in sets.items())
     text += f'<h3>{title}</h3><div class="charts">{made}</div>' if made else ""
@@ -41,6 +41,11 @@ def _chart(key: str, names: Sequence[str], records: Sequence[Record], series: Se
   scale = "zero" if group(names[0]) in ("Bootstrapping", "Speed") else "free"
   chart = charts.curves(charts.slug(key), title, lines, units.pop() if len(units) == 1 else "epochs or steps", levels, scale)
   return charts.figure(title, ", ".join(names), keys, chart, " ".join(dict.fromkeys(meaning(name).says for name in names)))
+
+
+def _drawable(name: str, records: Sequence[Record], series: Sequence[Mapping[str, Series]]) -> bool:
+  """Whether there is more to see than single points, which the tables show."""
+  return any(len(of[name].x) > 1 for of in series if name in of) or bool(_levels(name, records))
 
 
 def _levels(name: str, records: Sequence[Record]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from jaxssl.report.record import BASELINES, Final, Record, flat
 from jaxssl.report.words import meaning, number, rank
 
 MISSING = "—"
-LOGGED = 10  # lines of the log
+LOGGED, SHOWN = 10, 25  # lines of the log, and differing fields that are not folded away
 
 
 def value(of: float | None, deviation: float | None = None) -> str:
@@ -39,7 +39,11 @@ def side_by_side(records: Sequence[Record]) -> str:
     known = [final.value for final in row if final is not None and final.value is not None]
     best = max(known, key=lambda x: better * x) if better and len(known) > 1 else None
     cells = "".join(_cell(record, _measured(final, best)) for record, final in zip(records, row, strict=True))
-    body += _rows(name, cells, len(records), how)
+    levels = [final.beside for final in row if final is not None]
+    shared = "".join(
+      f"; {of.replace('_', ' ')} {number(x)}" for of, x in levels[0].items() if all(x == b.get(of) for b in levels)
+    )
+    body += _rows(name, cells, len(records), how + shared)
   return _table("values many", [record.name for record in records], body)
 
 
@@ -58,7 +62,10 @@ def differences(records: Sequence[Record]) -> str:
     settings = (MISSING if v is None else f"<code>{html.escape(v)}</code>" for v in values)
     cells = "".join(_cell(record, setting) for record, setting in zip(records, settings, strict=True))
     body += f"<tr><th><code>{html.escape(name)}</code></th>{cells}</tr>"
-  return _table("fields many", [record.name for record in records], body) if body else "<p>The configs are the same.</p>"
+  if not body:
+    return "<p>The configs are the same.</p>"
+  table, count = _table("fields many", [record.name for record in records], body), body.count("<tr>")
+  return table if count <= SHOWN else f"<details><summary>{count} fields</summary>{table}</details>"
 
 
 def health(record: Record) -> str:

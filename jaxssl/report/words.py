@@ -49,7 +49,7 @@ MEANINGS = (  # pattern of the name, title, whether more is better, sentence; th
   (r"share_bootstrapped", "Bootstrapped", 0, "Share of the pictures that do take another picture's view."),
   (r"share_self_neighbor", "Own nearest neighbour", 0, "Share of the pictures that are nearest to their own last visit."),
   (r"neighbor_churn", "Neighbour churn", 0, "Share of the neighbours that are new in an epoch. It falls as features settle."),
-  (r"neighbor_top(\d)_label", r"Neighbour \1 of the class", 1, "Share of the pictures whose neighbour in the memory is of their class."),
+  (r"neighbor_top(\d)_label", r"Neighbour \1 of the class", 0, "Share of the pictures whose neighbour is of their class."),
   (r"pictures_per_second", "Pictures per second", 1, "The speed of training."),
   (r"data_wait", "Wait for data", 0, "Share of the time in which training waited for pictures."),
 )  # fmt: skip
