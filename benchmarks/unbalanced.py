@@ -21,7 +21,8 @@ ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")
 def accuracies(workdir: pathlib.Path) -> dict[str, float]:
   """Reads a finished run's 1-NN in percent: all, large, rare."""
   measured = json.loads((workdir / "results.json").read_text())["measurements"]
-  values = {m["name"]: m["value"] for m in measured if m["name"].startswith(FIGURE)}
+  last = max(m["step"] for m in measured)
+  values = {m["name"]: m["value"] for m in measured if m["step"] == last and m["name"].startswith(FIGURE)}
   return {name.removeprefix(FIGURE).strip("_") or "all": value for name, value in values.items()}
 
 
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       name = pathlib.Path(config).name.replace(".py", "").replace(":", "-").replace(",", "-")
       workdir = arguments.workdir / f"{name}-{draw}"
       code = command.main([f"--config={config}", f"--workdir={workdir}", *rest, f"--config.data.imbalance.seed={draw}"])
-      if code or not (workdir / "results.json").exists():
+      if code or not json.loads((workdir / "results.json").read_text())["finished"]:
         return code
       runs.setdefault(name, []).append(accuracies(workdir))
   print(table(runs))

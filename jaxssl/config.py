@@ -211,6 +211,14 @@ class EvalsConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HealthConfig:
+  """When a run is said to go wrong (docs/reliability.md lists the verdicts)."""
+
+  patience: int = 200  # steps in a row that speak for a verdict
+  stop: tuple[str, ...] = ()  # verdicts that end the run, such as "collapsing"; all others are only told
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
   """A whole run. `method` is read by the method it names."""
 
@@ -222,6 +230,7 @@ class Config:
   optim: OptimConfig = OptimConfig()
   train: TrainConfig = TrainConfig()
   evals: EvalsConfig = EvalsConfig()
+  health: HealthConfig = HealthConfig()
 
 
 def read(cls: type[T], values: Mapping[str, Any], where: str = "", convert: Mapping[type, Callable] | None = None) -> T:

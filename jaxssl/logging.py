@@ -122,8 +122,11 @@ class Progress:
     self._speed = {"pictures_per_second": 0.0, "data_wait": 0.0}
     self._said = time.monotonic()
 
-  def update(self, step: int, epoch: float, loss: float, waited: float) -> dict[str, float]:
-    """Notes that `step` is done, its batch having been waited for so many seconds. Returns the speed over the last steps."""
+  def update(self, step: int, epoch: float, loss: float, waited: float, warning: str = "") -> dict[str, float]:
+    """Notes that `step` is done, its batch having been waited for so many seconds. Returns the speed over the last steps.
+
+    `warning`: what is shown besides, such as a verdict on the run's health.
+    """
     now = time.monotonic()
     self._recent.append((now, step, waited + (self._recent[-1][2] if self._recent else 0.0)))
     (then, step_then, waited_then), (_, _, waited_now) = self._recent[0], self._recent[-1]
@@ -132,7 +135,7 @@ class Progress:
       self._speed = {"pictures_per_second": rate, "data_wait": wait}
     else:
       rate, wait = self._speed.values()
-    text = f"epoch {epoch:.1f} loss {loss:.4f} {rate:.0f} pictures/s data wait {wait:.0%}"
+    text = f"epoch {epoch:.1f} loss {loss:.4f} {rate:.0f} pictures/s data wait {wait:.0%}{warning and f' WARNING {warning}'}"
     self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(step - self._bar.n)
     if now - self._said >= SECONDS_BETWEEN_LINES or step in (self._first + 1, self._total):

@@ -21,6 +21,7 @@ from jaxssl.data.sources import Arrays
 from jaxssl.evals import gallery
 from jaxssl.evals.base import Measurement
 from jaxssl.evals.measure import Measure
+from jaxssl.health import Health, Limits
 from jaxssl.opened import Opened
 from jaxssl.report import page
 from jaxssl.run import Run
@@ -30,8 +31,8 @@ LOG = logging.getLogger("jaxssl")
 CONFIG = "config.json"
 
 
-class Diverged(Exception):
-  """The loss is no finite number any more."""
+class Stopped(Exception):
+  """The run is over before its end: the loss is no finite number any more, or a verdict that the config names was given."""
 
 
 def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -> int:
@@ -50,12 +51,13 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
   record = Record(workdir, step)
+  health = Health(config.health, Limits(run.dims.features, run.dims.projection, config.bootstrap.policy), workdir, step)
   with StopSignal() as stop:
     try:
       if not record.has_baselines:
         record.measured(0, 0, measure.baselines(state.online if step == 0 else run.init().online))
-      state = epochs(run, state, step, checkpoints, record, measure, stop)
-    except Diverged as error:
+      state = epochs(run, state, step, checkpoints, record, measure, health, stop)
+    except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
       show(workdir, None)
       return 1
@@ -78,11 +80,12 @@ def epochs(
   checkpoints: Checkpoints,
   record: "Record",
   measure: Measure,
+  health: Health,
   stop: "StopSignal",
 ) -> TrainState:
   """Trains from `step` to the end of the run, or until asked to stop; what it returns is saved."""
   config, length = run.config.train, run.horizon
-  ledger = Ledger(run, record.metrics, step)
+  ledger = Ledger(run, record.metrics, health, step)
 
   def save() -> None:
     ledger.settle()  # a state whose loss is not finite is never saved
@@ -115,6 +118,7 @@ def epochs(
           found += measure.all(subject, names)
           record.looked(step, epoch, gallery.look(subject, state.neighbors))
         record.measured(step, epoch, found)
+      ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
       if last or (epoch + 1) % config.checkpoint_every == 0:
         save()
       ledger.progress.pause()
@@ -148,8 +152,8 @@ class Record:
 class Ledger:
   """Reads each step's figures after the next step was dispatched, so that the host never waits for the device."""
 
-  def __init__(self, run: Run, metrics: runlog.Metrics, step: int):
-    self._run, self._metrics = run, metrics
+  def __init__(self, run: Run, metrics: runlog.Metrics, health: Health, step: int):
+    self._run, self._metrics, self._health = run, metrics, health
     self._pending: tuple[int, Logs, float] | None = None
     self.progress = runlog.Progress(run.horizon.steps, step, run.config.train.batch_size)
 
@@ -159,7 +163,7 @@ class Ledger:
     self._pending = (step, logs, waited)
 
   def settle(self) -> None:
-    """Reads what is pending; raises Diverged when a loss is not finite."""
+    """Reads what is pending; raises Stopped when a loss is not finite, or the run's health is such that it should end."""
     if self._pending is None:
       return
     step, logs, waited = self._pending
@@ -167,10 +171,17 @@ class Ledger:
     values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
     epoch = (step - 1) // self._run.horizon.steps_per_epoch
     if not math.isfinite(values["loss"]):
-      raise Diverged(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")
-    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], waited)
+      raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")
+    warning = self._health.standing
+    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], waited, warning)
     if step % self._run.config.train.log_every == 0 or step == self._run.horizon.steps:
       self._metrics.write(step, epoch, {**values, **speed})
+    self.stop_if(self._health.step(step, {**values, **speed}))
+
+  def stop_if(self, reason: str | None) -> None:
+    """Raises Stopped where there is a reason to."""
+    if reason:
+      raise Stopped(f"health.stop: {reason}")
 
 
 class StopSignal:

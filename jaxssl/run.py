@@ -13,7 +13,7 @@ from jaxssl import methods, optim, parallel, splits
 from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
 from jaxssl.data import pipeline, plan, sources
-from jaxssl.methods.base import Method
+from jaxssl.methods.base import Dims, Method
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
 from jaxssl.step import Rows, Trainer
@@ -52,6 +52,11 @@ class Run:
     )
     self.splits = splits.load(config, self.mesh, pictures)  # last: it may take minutes, and a mistake must show at once
     self.train = self.splits.train
+
+  @functools.cached_property
+  def dims(self) -> Dims:
+    """The sizes of the run."""
+    return self.trainer.dims(self.channels)
 
   @functools.cached_property
   def state_shapes(self) -> TrainState:

@@ -13,6 +13,7 @@ from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
 from jaxssl.methods.base import Dims, Method, Views
 from jaxssl.models.network import Network
+from jaxssl.ops.spread import spread
 from jaxssl.types import Array, Batch, Logs, Outputs, PyTree, TrainState, UserError, Variables, struct
 from jaxssl.views import recipes
 
@@ -38,26 +39,29 @@ class Trainer:
   optimizer: optax.GradientTransformationExtraArgs
   mesh: Mesh
 
-  def init(self, channels: int) -> TrainState:
-    """Makes the state before the first step, for pictures of so many channels, from the config's seed alone."""
-    passes, views = self.method.passes, self.config.views
-    weights_key, memory_key, views_key = jax.random.split(jax.random.key(self.config.train.seed), 3)
-    size, batch_size = views[passes.online[0].group].size, self.config.train.batch_size
-    online = self.network.init(weights_key, (size, size, channels))
-    example = jax.eval_shape(
-      lambda: self.network.apply(online, [jnp.zeros((batch_size, 1, size, size, channels))], joint=passes.joint, key=views_key)[
-        0
-      ]
-    )
-    widths = {name: getattr(example, name).shape[-1] for name in ("projection", "prediction")}
+  def dims(self, channels: int) -> Dims:
+    """Gives the sizes of this run, for pictures of so many channels. Raises UserError where the heads do not fit each other."""
+    passes, batch_size = self.method.passes, self.config.train.batch_size
+    size, key = self.config.views[passes.online[0].group].size, jax.random.key(0)
+
+    def see() -> Outputs:
+      online, images = self.network.init(key, (size, size, channels)), jnp.zeros((batch_size, 1, size, size, channels))
+      return self.network.apply(online, [images], joint=passes.joint, key=key)[0]
+
+    example = jax.eval_shape(see)
+    widths = {name: getattr(example, name).shape[-1] for name in ("features", "projection", "prediction")}
     if widths["projection"] != widths["prediction"]:
       raise UserError(f"the predictor's width, {widths['prediction']}, is not the projection's, {widths['projection']}")
-    dims = Dims(
-      features=example.features.shape[-1],
-      projection=example.projection.shape[-1],
-      batch=batch_size,
-      images=self.bootstrap.num_images,
+    return Dims(
+      features=widths["features"], projection=widths["projection"], batch=batch_size, images=self.bootstrap.num_images
     )
+
+  def init(self, channels: int) -> TrainState:
+    """Makes the state before the first step, for pictures of so many channels, from the config's seed alone."""
+    passes, dims = self.method.passes, self.dims(channels)
+    weights_key, memory_key, _ = jax.random.split(jax.random.key(self.config.train.seed), 3)
+    size = self.config.views[passes.online[0].group].size
+    online = self.network.init(weights_key, (size, size, channels))
     return TrainState(
       step=jnp.int32(0),
       online=online,
@@ -111,7 +115,10 @@ class Trainer:
       neighbors=self.bootstrap.remember(state.neighbors, batch.index, bank_out.features),
       opt_state=opt_state,
     )
-    return after, {"loss": loss, "gradient_norm": optax.tree.norm(gradient), **logs, **more_logs}
+    vitals = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+    vitals["feature_deviation"], vitals["feature_rank"] = spread(online_out.features[0])
+    vitals["projection_deviation"], vitals["projection_rank"] = spread(online_out.projection[0])
+    return after, {**vitals, **logs, **more_logs}
 
   def _see(self, variables: Variables, batch: Batch, seen: Sequence[Views], key: Array | None) -> tuple[Outputs, PyTree]:
     """Runs a network over views of the batch: (outputs of the whole batch, batch statistics).

@@ -13,7 +13,7 @@ TIERS = (
   "bootstrap data methods",
   "step splits",
   "run evals",
-  "checkpoint logging results",
+  "checkpoint health logging results",
   "opened",
   "report",
   "loop evaluate",

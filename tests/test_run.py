@@ -28,7 +28,7 @@ def test_a_flat_folder_without_labels_and_with_a_broken_picture(placement, tmp_p
     range(1, 7)
   )  # 121 pictures: 3 batches of 32, twice
   log = capfd.readouterr().err
-  assert "no labels" in log and "measured by effective rank and neighbour figures instead of k-NN" in log
+  assert "no labels" in log and "measured by what needs none, such as the effective rank, not by k-NN" in log
   assert log.count("broken.png") == 1 and "broken.png" in (workdir / "bad_files.txt").read_text()
   assert json.loads((workdir / "results.json").read_text())["bad_pictures"] == 1
   names = {m["name"] for m in measurements(workdir)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -54,6 +55,8 @@ class Subject:
     )
     self.says = whose.replace("_", " ") + (f" at {min(self.show.size, RAW_SIZE)}" if variables is None else "")
     self._made: dict[int, np.ndarray] = {}
+    if variables is not None and not _all_finite(variables):  # a ReLU would turn them into zeros
+      raise UserError(f"the weights of the {self.says} are not finite: nothing can be measured with them")
 
   @property
   def bank(self) -> Features:
@@ -118,6 +121,11 @@ def _see(
     return plain.images(pictures, store).reshape(len(pictures), -1)
   images = show.images(pictures, store)
   return network.layers(variables, images) if layers else network.encode(variables, images)
+
+
+@jax.jit
+def _all_finite(tree: PyTree) -> Array:
+  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def labelled_test(subject: Subject, evaluation: str) -> Features:

@@ -69,9 +69,7 @@ def augmented(subject: Subject) -> tuple[np.ndarray, str]:
   tuned = tuning.fit(np.flatnonzero(~out), seed)
   right = tuning.logits(tuned, subject.splits.bank)[out].argmax(2) == bank.labels[out][:, None]
   best = int(right.sum(0).argmax())
-  how = (
-    f"linear by SGD, momentum 0.9, cosine, {config.epochs} epochs of batches of {config.batch_size}, random crops and flips, "
-  )
+  how = f"linear by SGD, momentum 0.9, cosine, {config.epochs} epochs of batches of {config.batch_size}, the run's crops, "
   how += f"learning rate {RATES[best]:g} chosen on a held-out fifth, which it is not taught"
   return tuning.logits(tuned, subject.splits.test)[:, best].argmax(1), how
 
@@ -83,7 +81,8 @@ def classify(weights: Linear, x: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _logits(weights: Linear, x: Array) -> Array:
-  return jnp.dot((x - weights.mean) / weights.scale, weights.kernel, precision=jax.lax.Precision.HIGHEST) + weights.bias
+  standardised = (x - weights.mean[None]) / weights.scale[None]
+  return jnp.dot(standardised, weights.kernel, precision=jax.lax.Precision.HIGHEST) + weights.bias[None]
 
 
 def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +127,7 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
 
 @jax.jit
 def _product(z: Array, kernel: Array) -> Array:
-  return jnp.dot(z, kernel[:-1], precision=jax.lax.Precision.HIGHEST) + kernel[-1]
+  return jnp.dot(z, kernel[:-1], precision=jax.lax.Precision.HIGHEST) + kernel[-1:]
 
 
 @jax.jit

@@ -47,11 +47,12 @@ def draw(bank: Features, shots: float, seed: int) -> np.ndarray:
 
   Raises UserError where a class has fewer.
   """
+  smallest = min(np.unique(bank.labels, return_counts=True)[1])
+  if not 0 < shots <= max(smallest, 1):
+    raise UserError(f"evals.lowshot.shots={shots:g} is not allowed; the smallest class has {smallest} pictures")
   order, rows = np.random.default_rng(seed).permutation(len(bank.labels)), []
   for c in np.unique(bank.labels):
     of_class = order[bank.labels[order] == c]
     count = max(round(shots * len(of_class)), 1) if shots < 1 else int(shots)
-    if not 0 < shots or count > len(of_class):
-      raise UserError(f"evals.lowshot.shots={shots:g} is not allowed; the smallest class has {len(of_class)} pictures")
     rows.append(of_class[:count])
   return np.sort(np.concatenate(rows))

@@ -39,6 +39,8 @@ class Measure:
     if labels is not None and splits.test is not None and splits.test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training split has")
     self.labelled = labels is not None
+    if not self.labelled:
+      LOG.info("no labels in %s: measured by what needs none, such as the effective rank, not by k-NN", splits.bank.source.name)
     self.network = config.evals.network
     if self.network == "teacher" and not has_teacher:
       raise UserError(f"evals.network=teacher is not allowed; method.name={config.method['name']} has no teacher: auto, online")

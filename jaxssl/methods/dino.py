@@ -57,7 +57,7 @@ class Dino:
     else:
       targets = jax.lax.stop_gradient(jax.nn.softmax((logits - memory.center[None, None]) / temperature, axis=-1))
     loss = cross_view_entropy(targets, online.prediction / self.student_temperature)
-    return loss, {"teacher_entropy": entropy(targets)}
+    return loss, {"teacher_entropy": entropy(targets), "prototypes_used": jnp.exp(entropy(targets.mean((0, 1))))}
 
   def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Memory, Logs]:
     """Moves the centre towards the mean of the teacher's raw logits (DINO, eq. 4)."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxssl import memory as memories
 from jaxssl.memory import Queue
 from jaxssl.methods.base import Dims, Passes, Views, require_multiple, require_negatives, require_positive
-from jaxssl.ops.distillation import cross_view_entropy
+from jaxssl.ops.distillation import cross_view_entropy, entropy
 from jaxssl.ops.sinkhorn import assign
 from jaxssl.schedules import Schedule
 from jaxssl.types import Array, Batch, Logs, Outputs, UserError
@@ -48,8 +48,9 @@ class Swav:
   def loss(self, online: Outputs, teacher: Outputs | None, memory: tuple[Queue, ...], step: Array) -> tuple[Array, Logs]:
     """Cross-entropy of each view with the codes of every other (SwAV, eq. 1-2)."""
     scores = online.prediction
-    codes = [self.codes(view, memory[i : i + 1], step) for i, view in enumerate(scores[:2])]
-    return cross_view_entropy(jnp.stack(codes), scores / self.temperature), {}
+    codes = jnp.stack([self.codes(view, memory[i : i + 1], step) for i, view in enumerate(scores[:2])])
+    logs = {"teacher_entropy": entropy(codes), "prototypes_used": jnp.exp(entropy(codes.mean((0, 1))))}
+    return cross_view_entropy(codes, scores / self.temperature), logs
 
   def codes(self, scores: Array, queue: tuple[Queue, ...], step: Array) -> Array:
     """Assigns one view's images [b, k] to prototypes, past images helping where there is a queue and its time has come."""

@@ -6,67 +6,84 @@ import pytest
 from jaxssl import parallel
 from jaxssl.evals import knn
 from jaxssl.types import UserError
+from tests.evals.made import subject
 from tests.golden_files import cases, split
 
 (CASES,) = split("knn", r"c\d+")
 GOLDEN = cases("knn")
+PROTOCOLS = {  # name -> (accuracies in percent, predictions), as the golden file names them
+  "cosine": ("top1", 1, "pred_weighted"),
+  "majority": ("isd_acc", 1, "pred_majority"),
+  "euclidean": ("euclid_acc", 100, "pred_euclid"),
+}
 
 
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("name", CASES)
-def test_weighted_knn(name, devices, monkeypatch):
+def test_every_protocol_as_published(name, devices, monkeypatch):
   case = GOLDEN[name]
   monkeypatch.setattr(knn, "QUERIES", 33)
   monkeypatch.setattr(knn, "CHUNK", 17)
-  mesh = parallel.make_mesh(jax.devices()[:devices])
   ks = tuple(int(k) for k in case["ks"])
-  found = knn.accuracy(
-    mesh, case["train"], case["train_labels"], case["test"], case["test_labels"], ks, float(case["temperature"])
-  )
-  assert list(found) == [f"knn{k}_cosine" for k in ks]
-  np.testing.assert_allclose(list(found.values()), case["top1"], rtol=1e-12)
+  config = {"temperature": float(case["temperature"]), "k": ks, "majority": ks, "euclidean": ks}
+  mesh = parallel.make_mesh(jax.devices()[:devices])
+  found = knn.measure(subject(case["train"], case["train_labels"], case["test"], case["test_labels"], mesh=mesh, knn=config))
+  assert [m.name for m in found] == [f"knn{k}_{protocol}" for protocol in PROTOCOLS for k in ks]
+  expected = np.concatenate([case[accuracy] * factor for accuracy, factor, _ in PROTOCOLS.values()])
+  np.testing.assert_allclose([m.value for m in found], expected, rtol=1e-7)  # one is stored as a float32 share
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_neighbors_and_scores(name):
+def test_neighbors_scores_and_predictions(name):
   case = GOLDEN[name]
   mesh = parallel.make_mesh(jax.devices()[:1])
-  bank = case["train"] / np.linalg.norm(case["train"], axis=1, keepdims=True)
-  usable = np.ones(len(bank), bool)
-  similarities, ids = knn.neighbors(mesh, bank, usable, case["test"], case["nn20"].shape[1])
+  similarities, ids = knn.neighbors(mesh, case["train"], case["test"], case["nn20"].shape[1])
   np.testing.assert_array_equal(ids, case["nn20"])
   np.testing.assert_allclose(similarities, case["sim20"], atol=1e-5)
-  checked = 0
+  near = {protocol: (similarities, ids) for protocol in ("cosine", "majority")}
+  near["euclidean"] = knn.neighbors(mesh, case["train"], case["test"], case["nn20"].shape[1], euclidean=True)
+  classes, checked = int(case["num_classes"]), 0
   for i, k in enumerate(int(k) for k in case["ks"]):
-    if k <= ids.shape[1]:
-      labels = jnp.asarray(case["train_labels"][np.asarray(ids[:, :k])])
-      scores = knn.class_scores(similarities[:, :k], labels, int(case["num_classes"]), float(case["temperature"]))
-      np.testing.assert_allclose(scores, case["score"][i], rtol=1e-4, atol=1e-4)
-      np.testing.assert_array_equal(scores.argmax(1), case["pred_weighted"][i])
+    if k > ids.shape[1]:
+      continue
+    labels = case["train_labels"][ids[:, :k]]
+    scores = knn.class_scores(jnp.asarray(similarities[:, :k]), jnp.asarray(labels), classes, float(case["temperature"]))
+    np.testing.assert_allclose(scores, case["score"][i], rtol=1e-4, atol=1e-4)
+    for protocol, (_, _, predictions) in PROTOCOLS.items():
+      values, rows = near[protocol]
+      guess = knn.vote(values[:, :k], case["train_labels"][rows[:, :k]], classes, protocol, float(case["temperature"]))
+      np.testing.assert_array_equal(guess, case[predictions][i])
       checked += 1
   assert checked
 
 
-def test_leave_one_out_is_the_plain_search_without_oneself():
-  rng = np.random.default_rng(0)
-  features = rng.normal(size=(60, 5)).astype(np.float32)
+@pytest.mark.parametrize("euclidean", [False, True])
+def test_leave_one_out_is_the_plain_search_without_oneself(euclidean):
+  features = np.random.default_rng(0).normal(3, 1, size=(60, 5)).astype(np.float32)
   features[7] = features[3]  # a twin is a neighbour; oneself is not
-  labels = rng.integers(0, 3, 60).astype(np.int32)
   unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-  similarities = unit @ unit.T
-  np.fill_diagonal(similarities, -np.inf)
-  order = np.argsort(-similarities, axis=1, kind="stable")[:, :4]
-  votes = np.zeros((60, 3))
-  for row in range(60):
-    np.add.at(votes[row], labels[order[row]], np.exp(similarities[row, order[row]] / 0.07))
-  mesh = parallel.make_mesh()
-  found = knn.accuracy(mesh, features, labels, None, None, (4,), 0.07)
-  assert found == {"knn4_cosine_leave_one_out": pytest.approx(100 * (votes.argmax(1) == labels).mean())}
+  far = ((features[:, None] - features[None]) ** 2).sum(2) if euclidean else -unit @ unit.T
+  np.fill_diagonal(far, np.inf)
+  _, ids = knn.neighbors(parallel.make_mesh(), features, None, 4, euclidean)
+  np.testing.assert_array_equal(ids, np.argsort(far, axis=1, kind="stable")[:, :4])
 
 
-def test_k_larger_than_the_bank_is_an_error():
-  with pytest.raises(UserError, match=r"evals\.knn\.k=9 is not allowed; the training split has 8 pictures"):
-    knn.accuracy(parallel.make_mesh(), np.eye(8, dtype=np.float32), np.arange(8), np.eye(8), np.arange(8), (9,), 0.07)
+def test_without_a_test_split_each_picture_is_asked_about_by_the_others():
+  rng = np.random.default_rng(0)
+  labels = rng.integers(0, 3, 60)
+  features = (np.eye(3)[labels] + 0.1 * rng.normal(size=(60, 3))).astype(np.float32)
+  labels[0] = (labels[0] + 1) % 3  # it lies among another class
+  (found,) = knn.measure(subject(features, labels, knn={"k": (4,)}))
+  assert found.name == "knn4_cosine_leave_one_out" and found.value == pytest.approx(100 * 59 / 60)
+  assert "queries: every picture of the bank by the others" in found.protocol
+
+
+@pytest.mark.parametrize("field", ["k", "majority", "euclidean"])
+@pytest.mark.parametrize("k", [0, 8])
+def test_k_that_does_not_fit_the_bank(field, k):
+  features = np.eye(8, dtype=np.float32)
+  with pytest.raises(UserError, match=rf"evals\.knn: k={k} is not allowed; 1 to 7, the pictures of the bank"):
+    knn.measure(subject(features, np.arange(8), knn={"k": (), field: (k,)}))
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -76,7 +93,8 @@ def test_groups_average_the_accuracies_of_their_classes(alone):
   queries = None if alone else rng.normal(size=(40, 3)).astype(np.float32)
   labels = bank_labels if alone else rng.choice(4, 40, p=[0.4, 0.3, 0.2, 0.1])  # none of class 4
   groups = {"large": np.array([0, 3]), "rare": np.array([1, 2, 4]), "none": np.array([7])}
-  found = knn.accuracy(parallel.make_mesh(), bank, bank_labels, queries, None if alone else labels, (1, 3), 0.07, groups)
+  made = subject(bank, bank_labels, queries, None if alone else labels, groups=groups, knn={"k": (1, 3)})
+  found = {m.name: m.value for m in knn.measure(made)}
   name = "_cosine_leave_one_out" if alone else "_cosine"
   assert list(found) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_large", "_rare")]
   shown = bank if queries is None else queries

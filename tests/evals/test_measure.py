@@ -1,13 +1,18 @@
 """What a run on unbalanced pictures measures, on raw pixels: no training, no network."""
 
+import dataclasses
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
 from jaxssl import flags
+from jaxssl.evals import knn
+from jaxssl.evals.base import Measurement
 from jaxssl.evals.measure import Measure
 from jaxssl.run import Run
+from jaxssl.types import UserError, Variables
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/unbalanced.py"
 BASE = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)  # a picture for each class
@@ -24,32 +29,47 @@ def measured(placement: str, *more: str) -> tuple[Run, Measure]:
   labels, test = np.repeat(np.arange(6), [40, 42, 44, 46, 48, 50]), np.repeat(np.arange(6), [10, 11, 12, 13, 14, 15])
   config, workdir = flags.parse([*words, *more])
   run = Run(config, workdir, {"train": (pictures(labels, 1), labels), "test": (pictures(test, 2), test)})
-  return run, Measure(run)
+  return run, Measure(config, run.mesh, run.splits, run.trainer.network, has_teacher=True)
+
+
+def figures(measure: Measure, variables: Variables | None, whose: str) -> dict[str, Measurement]:
+  return {m.name: m for m in knn.measure(measure.subject(variables, whose))}
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_all_large_and_rare(placement):
   run, measure = measured(placement)
-  values = measure.quality(None)
-  assert list(values)[1:] == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_large", "_rare")]
-  assert len(run.train.source) < len(run.bank.source) == 6 * 40 and run.test is not None and len(run.test.source) == 6 * 10
+  values = {name: m.value for name, m in figures(measure, None, "raw_pixels").items()}
+  assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_large", "_rare")]
+  assert (
+    len(run.train.source) < len(run.splits.bank) == 6 * 40 and run.splits.test is not None and len(run.splits.test) == 6 * 10
+  )
   large, rare = values["knn1_cosine_large"], values["knn1_cosine_rare"]
   assert values["knn1_cosine"] == pytest.approx((2 * large + 4 * rare) / 6)
-  hard = np.isin([4, 5], run.groups["large"])  # which of the classes that cannot be told
+  hard = np.isin([4, 5], run.splits.groups["large"])  # which of the classes that cannot be told
   assert (large < 90) == bool(hard.any()) and (rare < 90) == (not hard.all())
 
 
 def test_protocols_say_so():
-  _, measure = measured("device")
-  everyone, rare = measure.protocol("knn1_cosine"), measure.protocol("raw_pixels/knn1_cosine_rare")
+  run, measure = measured("device")
+  raw, trained = figures(measure, None, "raw_pixels"), figures(measure, run.init().online, "teacher_network")
+  everyone, rare = trained["knn1_cosine"].protocol, raw["knn1_cosine_rare"].protocol
   assert "bank: 240 training pictures of train array, equally many of 6 classes, trained on or not, " in everyone
   assert "mean of" not in everyone and "mean of the accuracies of the 4 rare classes, raw pixels at 28" in rare
-  assert "mean of the accuracies of the 2 large classes, teacher network" in measure.protocol("knn20_cosine_large")
+  assert "mean of the accuracies of the 2 large classes, teacher network" in trained["knn1_cosine_large"].protocol
 
 
 def test_a_balanced_run_keeps_one_store():
   run, measure = measured("device", "--config.data.imbalance.kind=none")
-  assert run.bank is run.train and len(run.train.source) == 270
-  values = measure.quality(None)
-  assert list(values)[1:] == ["knn1_cosine", "knn20_cosine"]
-  assert "bank: 270 training pictures of train array, queries: 75 test pictures" in measure.protocol("knn1_cosine")
+  assert run.splits.bank is run.splits.train and len(run.splits.train) == 270
+  found = figures(measure, None, "raw_pixels")
+  assert list(found) == ["knn1_cosine", "knn20_cosine"]
+  assert "bank: 270 training pictures of train array, queries: 75 test pictures" in found["knn1_cosine"].protocol
+
+
+def test_weights_that_are_not_finite_are_an_error():
+  run, measure = measured("device")
+  online = run.init().online
+  broken = dataclasses.replace(online, params=jax.tree.map(lambda x: x * np.nan, online.params))
+  with pytest.raises(UserError, match="the weights of the teacher network are not finite"):
+    measure.of(online, broken, ["knn"])

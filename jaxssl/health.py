@@ -1,0 +1,162 @@
+"""Whether a run is going wrong, and how: verdicts with a reason, noted when they come and when they go."""
+
+import json
+import logging
+import math
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from jaxssl.config import HealthConfig
+from jaxssl.types import UserError
+
+LOG = logging.getLogger("jaxssl")
+Figures = Mapping[str, float]
+
+
+class Limits(NamedTuple):
+  """The largest values that some figures could have in this run."""
+
+  features: int
+  projections: int
+  policy: str  # of bootstrapping
+
+
+class Rule(NamedTuple):
+  """A verdict, and what it is told by: the reason, where the figures of a step or an epoch speak for it."""
+
+  verdict: str
+  reason: Callable[[Figures, Limits], str | None]
+  needs: tuple[str, ...]
+
+
+def _point(what: str, of: str) -> Rule:
+  def reason(now: Figures, limits: Limits) -> str | None:
+    deviation = now[f"{what}_deviation"]
+    return f"the deviation of the {of} is {deviation:.3f} of 1: they hardly differ" if deviation < 0.02 else None
+
+  return Rule("collapsing", reason, (f"{what}_deviation",))
+
+
+def _line(what: str, of: str) -> Rule:
+  def reason(now: Figures, limits: Limits) -> str | None:
+    rank, most = now[f"{what}_rank"], getattr(limits, of)
+    return f"effective rank of the {of} {rank:.1f} of {most}" if rank < 1.5 and most > 4 else None
+
+  return Rule("dimensional collapse", reason, (f"{what}_rank",))
+
+
+def _uniform(now: Figures, limits: Limits) -> str | None:
+  share = now["teacher_entropy"] / math.log(limits.projections)
+  return f"its entropy is {share:.1%} of the largest possible: it tells no picture from another" if share > 0.99 else None
+
+
+def _one_prototype(now: Figures, limits: Limits) -> str | None:
+  used = now["prototypes_used"]
+  return f"{used:.1f} of {limits.projections} prototypes are used" if used < 1.5 else None
+
+
+def _waiting(now: Figures, limits: Limits) -> str | None:
+  share = now["data_wait"]
+  return f"{share:.0%} of the time: raise data.workers, or data.placement=device if the pictures fit" if share > 0.5 else None
+
+
+def _unreliable(now: Figures, limits: Limits) -> str | None:
+  if limits.policy == "naive" and now["neighbor_churn"] > 0.9 and now["share_bootstrapped"] > 0.5:
+    return f"{now['share_bootstrapped']:.0%} of the images bootstrap, but {now['neighbor_churn']:.0%} of the neighbours are new"
+  return None
+
+
+def _stale(now: Figures, limits: Limits) -> str | None:
+  churn = now["neighbor_churn"]
+  return f"{churn:.2%} of the neighbours are new since the epoch before: nothing is learned any more" if churn < 0.01 else None
+
+
+STEP_RULES = (
+  _point("feature", "features"),
+  _point("projection", "projections"),
+  _line("feature", "features"),
+  _line("projection", "projections"),
+  Rule("teacher uniform", _uniform, ("teacher_entropy",)),
+  Rule("one prototype", _one_prototype, ("prototypes_used",)),
+  Rule("waiting for data", _waiting, ("data_wait",)),
+)
+EPOCH_RULES = (
+  Rule("neighbours unreliable", _unreliable, ("neighbor_churn", "share_bootstrapped")),
+  Rule("neighbours stale", _stale, ("neighbor_churn",)),
+)
+VERDICTS = tuple(dict.fromkeys(rule.verdict for rule in (*STEP_RULES, *EPOCH_RULES)))
+
+
+class Health:
+  """Watches the figures of a run. A verdict is given once its reason has held for `health.patience` steps, or two epochs."""
+
+  def __init__(self, config: HealthConfig, limits: Limits, workdir: pathlib.Path, step: int):
+    """Goes on with health.jsonl of a run at `step`; raises UserError for a verdict that does not exist."""
+    for name in config.stop:
+      if name not in VERDICTS:
+        raise UserError(f"health.stop={name} is not allowed; allowed: {', '.join(VERDICTS)}")
+    self._config, self._limits, self._path = config, limits, workdir / "health.jsonl"
+    self._since: dict[Rule, int] = {}
+    self._standing: dict[str, Rule] = {}
+    kept = [line for line in read(self._path) if line["step"] <= step]
+    self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    for line in kept:  # what stood then stands now, or is found to have gone
+      rule = next((r for r in (*STEP_RULES, *EPOCH_RULES) if r.verdict == line["verdict"]), None)
+      if rule and line["over"]:
+        self._standing.pop(line["verdict"], None)
+      elif rule:
+        self._standing[line["verdict"]] = rule
+
+  @property
+  def standing(self) -> str:
+    """The verdicts that hold now, in a few words; empty: none."""
+    return ", ".join(self._standing)
+
+  def step(self, step: int, figures: Figures) -> str | None:
+    """Looks at a step's figures. Gives the reason to stop the run, where the config asks for that."""
+    return self._look(STEP_RULES, step, figures, self._config.patience)
+
+  def epoch(self, step: int, figures: Figures) -> str | None:
+    """Looks at an epoch's figures, likewise."""
+    return self._look(EPOCH_RULES, step, figures, None)
+
+  def _look(self, rules: tuple[Rule, ...], step: int, figures: Figures, patience: int | None) -> str | None:
+    stop = None
+    for rule, reason in self._reasons(rules, figures):
+      if reason is None:
+        self._since.pop(rule, None)
+        if self._standing.get(rule.verdict) is rule:
+          del self._standing[rule.verdict]
+          self._note(step, rule.verdict, "no more", over=True)
+        continue
+      since = self._since.setdefault(rule, step)
+      enough = step - since + 1 >= patience if patience else step > since
+      if enough and rule.verdict not in self._standing:
+        self._standing[rule.verdict] = rule
+        reason = f"{reason} for {step - since + 1} steps"
+        self._note(step, rule.verdict, reason, over=False)
+        if rule.verdict in self._config.stop:
+          stop = f"{rule.verdict}: {reason}"
+    return stop
+
+  def _reasons(self, rules: tuple[Rule, ...], figures: Figures) -> Iterator[tuple[Rule, str | None]]:
+    for rule in rules:
+      if all(math.isfinite(figures.get(name, math.nan)) for name in rule.needs):
+        yield rule, rule.reason(figures, self._limits)
+
+  def _note(self, step: int, verdict: str, reason: str, over: bool) -> None:
+    with self._path.open("a") as file:
+      file.write(json.dumps({"step": step, "verdict": verdict, "reason": reason, "over": over}) + "\n")
+    LOG.warning("step %d: %s: %s", step, verdict, reason)
+
+
+def read(path: pathlib.Path) -> list[dict]:
+  """Reads health.jsonl; none where there is no file. A last line that was cut short is left out."""
+  lines = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      lines.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return lines

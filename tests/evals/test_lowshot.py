@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from jaxssl.evals import lowshot
+from jaxssl.evals.base import Features
+from jaxssl.types import UserError
+from tests.evals.made import subject
+
+LABELS = np.repeat(np.arange(3), [200, 100, 30]).astype(np.int32)
+BANK = Features(np.random.default_rng(0).normal(size=(330, 4)).astype(np.float32) + LABELS[:, None], LABELS, "the bank")
+
+
+@pytest.mark.parametrize("shots, sizes", [(0.01, [2, 1, 1]), (0.1, [20, 10, 3]), (1, [1, 1, 1]), (30, [30, 30, 30])])
+def test_a_draw_is_balanced_or_in_proportion(shots, sizes):
+  rows = lowshot.draw(BANK, shots, 0)
+  assert np.bincount(LABELS[rows]).tolist() == sizes and len(set(rows.tolist())) == sum(sizes)
+  assert (rows == lowshot.draw(BANK, shots, 0)).all()
+  assert (rows != lowshot.draw(BANK, shots, 1)).any()
+
+
+@pytest.mark.parametrize("shots", [31, 0, -1])
+def test_more_than_the_smallest_class_is_an_error(shots):
+  with pytest.raises(UserError, match=rf"evals\.lowshot\.shots={shots} is not allowed; the smallest class has 30 pictures"):
+    lowshot.draw(BANK, shots, 0)
+
+
+def test_mean_and_deviation_over_draws():
+  asked = np.random.default_rng(1).normal(size=(90, 4)) + np.arange(90)[:, None] % 3
+  made = subject(BANK.x, LABELS, asked, np.arange(90) % 3, lowshot={"shots": (0.1, 5), "draws": 4})
+  few, five = lowshot.measure(made)
+  assert (few.name, five.name) == ("lowshot_10percent_linear", "lowshot_5_linear")
+  assert few.deviation and five.deviation and 40 < five.value < 100
+  assert "taught by 5 of each class, 15 of the bank, mean of 4 draws" in five.protocol
