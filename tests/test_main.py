@@ -68,6 +68,7 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   log = finish(start(broken, every))
   assert "resumes at step" in log
   assert losses(broken) == losses(whole)
+  assert (broken / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
   assert measurements(broken) == measurements(whole)
   assert {m["name"] for m in measurements(whole)} >= {"knn20_cosine", "raw_pixels/knn20_cosine", "untrained/knn20_cosine"}
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):

@@ -8,7 +8,7 @@ from jaxssl import flags, loop
 from tests.data.made import coded
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
-SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.data.limit=0"]
+SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.evals.end=knn,quality"]
 NASTY = "<b>\"zwei\" & 'drei'"  # a class that is no HTML
 CLASSES = ("eins", NASTY, "vier")
 
@@ -25,6 +25,6 @@ def pictures(count: int, seed: int) -> dict[str, bytes]:
 
 def train(workdir: pathlib.Path, path: str, *more: str) -> pathlib.Path:
   """Trains a tiny run on a folder, which also makes its report."""
-  config, _ = flags.parse([*SHORT, "--config.data.source=folder", f"--config.data.path={path}", *more])
+  config, _ = flags.parse([*SHORT, "--config.data.limit=0", "--config.data.source=folder", f"--config.data.path={path}", *more])
   assert loop.train(config, workdir) == 0
   return workdir

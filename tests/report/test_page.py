@@ -2,7 +2,6 @@
 
 import html.parser
 import json
-import logging
 import pathlib
 import re
 import shutil
@@ -10,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
+from jaxssl import logging as runlog
 from jaxssl import loop
 from jaxssl import main as command
 from jaxssl.evals.quality import figures, unit
@@ -120,8 +120,8 @@ def test_what_is_left_of_a_run(labelled, tmp_path):
   assert "metrics.jsonl holds no figures yet" in parsed(tmp_path / "bare.html").text
 
 
-def test_comparison(labelled, plain, tmp_path):
-  for name, lr, shift in (("one", 0.1, 0.0), ("two", 0.2, 5.0)):
+def test_comparison(labelled, tmp_path):
+  for name, lr, shift in (("one", 0.1, 0.0), ("two", 0.2, 5.0), ("three", 0.1, 0.0)):
     (tmp_path / name).mkdir()
     config = json.loads((labelled / "config.json").read_text())
     config["optim"]["lr"] = lr
@@ -133,14 +133,14 @@ def test_comparison(labelled, plain, tmp_path):
       m["value"] += shift
     (tmp_path / name / "results.json").write_text(json.dumps(results))
     shutil.copy(labelled / "metrics.jsonl", tmp_path / name)
-  records = [Record(tmp_path / name) for name in ("one", "two")]
-  assert tables.differing(records) == {"optim.lr": ["0.1", "0.2"], "method.only": [None, "1"]}
+  records = [Record(tmp_path / name) for name in ("one", "two", "three")]
+  assert tables.differing(records) == {"optim.lr": ["0.1", "0.2", "0.1"], "method.only": [None, "1", None]}
   table = tables.side_by_side(records)
   best = {m["value"] + 5 for m in measured(labelled) if m["name"].startswith(("knn", "linear"))}
   assert {float(x) for x in re.findall(r'class="best"><data value="([^"]+)"', table)} <= best
 
   out = tmp_path / "compared.html"
-  assert command.main(["report", "--workdir", *(str(r.workdir) for r in records), str(plain), f"--out={out}"]) == 0
+  assert command.main(["report", "--workdir", *(str(r.workdir) for r in records), f"--out={out}"]) == 0
   found = parsed(out)
   assert found.text.index("Results side by side") < found.text.index("Fields that differ") < found.text.index("Evaluations")
   assert out.read_text().count('<details class="run">') == 3
@@ -165,12 +165,11 @@ def test_neighbors_are_the_nearest(labelled):
   assert again["effective_rank"] == pytest.approx(first["untrained/effective_rank"], rel=1e-4)
 
 
-def test_a_failure_is_one_line_and_no_more(labelled, monkeypatch, caplog):
-  monkeypatch.setattr(loop.LOG, "propagate", True)
+def test_a_failure_is_one_line_and_no_more(tmp_path, monkeypatch, capfd):
+  runlog.start(None)
   monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
-  with caplog.at_level(logging.INFO, "jaxssl"):
-    loop.show(labelled, None)
-  assert [record.getMessage() for record in caplog.records] == ["no report.html: ZeroDivisionError: division by zero"]
+  loop.show(tmp_path, None)
+  assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"
 
 
 def test_mistakes_are_one_line(tmp_path, capfd):
