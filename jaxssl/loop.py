@@ -59,7 +59,8 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
       state = epochs(run, state, step, checkpoints, record, measure, health, stop)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
-      show(workdir, None)
+      if config.evals.report:
+        show(workdir, None)
       return 1
     finally:
       checkpoints.close()
@@ -69,7 +70,8 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
     LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
   else:
     conclude(run, workdir, seconds=time.monotonic() - began)
-    show(workdir, Opened(state.online, state.teacher, done, measure))
+    if config.evals.report:
+      show(workdir, Opened(state.online, state.teacher, done, measure))
   return 0
 
 

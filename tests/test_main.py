@@ -17,11 +17,12 @@ from jaxssl import main as command
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/nnboot.py"
-QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false"]
+QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
 
 
 def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
-  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *more]
+  quick = "--config.evals.report=false"
+  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", quick, *more]
   one_device = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled")}
   return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
@@ -94,7 +95,12 @@ def test_one_device_and_eight_give_the_same_losses(tmp_path, monkeypatch):
     mesh = make_mesh(jax.devices()[:count])
     monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
     workdir = tmp_path / str(count)
-    short = ["--config.data.limit=320", "--config.train.epochs=1", "--config.evals.baselines=false"]
+    short = [
+      "--config.data.limit=320",
+      "--config.train.epochs=1",
+      "--config.evals.baselines=false",
+      "--config.evals.report=false",
+    ]
     assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
     found.append([losses(workdir)[step] for step in range(1, 11)])
   np.testing.assert_allclose(found[0], found[1], rtol=1e-3)

@@ -73,15 +73,18 @@ def without_labels(finals: Sequence[Final]) -> str:
 
 
 def health(record: Record) -> str:
-  """Says what watched the run."""
+  """Says what the run was warned of: what still holds at its end, or that all of it went away."""
   if record.health is None:
     return "Health: nothing was written down (no health.jsonl)."
   if not record.health:
     return '<b class="good">Health: no warnings.</b>'
-  last = record.health[-1]
-  where = f"step {last.get('step', '?')}: {last.get('verdict', '')}: {last.get('reason', '')}"
-  count = f"{len(record.health)} warning{'s' if len(record.health) > 1 else ''}"
-  return f'<b class="bad">Health: {count}</b>, the last at {html.escape(where)}'
+  last = {line.get("verdict"): line for line in record.health}
+  standing = [
+    f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in last.items() if not line.get("over")
+  ]
+  if standing:
+    return f'<b class="bad">Health:</b> {html.escape("; ".join(standing))}.'
+  return f"Health: there were warnings ({html.escape(', '.join(map(str, last)))}); all went away."
 
 
 def _first(finals: Sequence[Final], begin: str) -> Final | None:
