@@ -106,6 +106,7 @@ def cpu(config: Fields) -> Fields:
   config.optim.freeze = ()  # names of the network that was replaced
   config.bootstrap.update({"window": 3, "temperature": 0.05})
   config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32"})
+  config.health.patience = 50
   config.evals.update({"every": 5, "batch_size": 1000})
   _shorten(config, 2, 4096)
   return config

@@ -3,10 +3,9 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxssl import flags, results
+from jaxssl import flags, opened, results
 from jaxssl import logging as runlog
 from jaxssl.evals.measure import EVALUATIONS
-from jaxssl.opened import open_run, read_config
 from jaxssl.types import UserError
 
 
@@ -17,18 +16,18 @@ def evaluate(argv: Sequence[str]) -> int:
   parser.add_argument("--workdir", type=pathlib.Path, required=True)
   parser.add_argument("--step", type=int)
   known, words = parser.parse_known_args(list(argv))
-  config = read_config(known.workdir, words)
+  config = opened.read_config(known.workdir, words)
   names = known.names or list(config.evals.end)
   for name in names:
     if name not in EVALUATIONS:
       raise UserError(f"{name} is no evaluation; allowed: {', '.join(EVALUATIONS)}")
   runlog.start(None)
-  run = open_run(known.workdir, config, known.step)
-  run.measure.require(names)
+  online, teacher, step, measure = opened.open_run(known.workdir, config, known.step)
+  measure.require(names)
   for name in names:
-    found = run.measure.of(run.online, run.teacher, [name])
-    results.add(known.workdir / "results.json", run.step, found)
+    found = measure.of(online, teacher, [name])
+    results.add(known.workdir / "results.json", step, found)
     for m in found:
       runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
-  runlog.LOG.info("step %d, %s network; protocols are in %s", run.step, run.measure.network, known.workdir / "results.json")
+  runlog.LOG.info("step %d, %s network; protocols are in %s", step, measure.network, known.workdir / "results.json")
   return 0

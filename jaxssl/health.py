@@ -12,6 +12,7 @@ from jaxssl.types import UserError
 
 LOG = logging.getLogger("jaxssl")
 Figures = Mapping[str, float]
+MANY = 16  # dimensions: of fewer, a low rank is no surprise
 
 
 class Limits(NamedTuple):
@@ -19,7 +20,6 @@ class Limits(NamedTuple):
 
   features: int
   projections: int
-  policy: str  # of bootstrapping
 
 
 class Rule(NamedTuple):
@@ -30,18 +30,18 @@ class Rule(NamedTuple):
   needs: tuple[str, ...]
 
 
-def _point(what: str, of: str) -> Rule:
+def _point(what: str) -> Rule:
   def reason(now: Figures, limits: Limits) -> str | None:
     deviation = now[f"{what}_deviation"]
-    return f"the deviation of the {of} is {deviation:.3f} of 1: they hardly differ" if deviation < 0.02 else None
+    return f"the deviation of the {what}s is {deviation:.3f} of 1: they hardly differ" if deviation < 0.02 else None
 
   return Rule("collapsing", reason, (f"{what}_deviation",))
 
 
-def _line(what: str, of: str) -> Rule:
+def _line(what: str, least: float) -> Rule:
   def reason(now: Figures, limits: Limits) -> str | None:
-    rank, most = now[f"{what}_rank"], getattr(limits, of)
-    return f"effective rank of the {of} {rank:.1f} of {most}" if rank < 1.5 and most > 4 else None
+    rank, most = now[f"{what}_rank"], getattr(limits, f"{what}s")
+    return f"effective rank of the {what}s {rank:.1f} of {most}" if rank < least and most >= MANY else None
 
   return Rule("dimensional collapse", reason, (f"{what}_rank",))
 
@@ -61,30 +61,23 @@ def _waiting(now: Figures, limits: Limits) -> str | None:
   return f"{share:.0%} of the time: raise data.workers, or data.placement=device if the pictures fit" if share > 0.5 else None
 
 
-def _unreliable(now: Figures, limits: Limits) -> str | None:
-  if limits.policy == "naive" and now["neighbor_churn"] > 0.9 and now["share_bootstrapped"] > 0.5:
-    return f"{now['share_bootstrapped']:.0%} of the images bootstrap, but {now['neighbor_churn']:.0%} of the neighbours are new"
-  return None
-
-
 def _stale(now: Figures, limits: Limits) -> str | None:
-  churn = now["neighbor_churn"]
-  return f"{churn:.2%} of the neighbours are new since the epoch before: nothing is learned any more" if churn < 0.01 else None
+  own, others = now["share_self_neighbor"], now["share_bootstrapped"]
+  if own > 0.1 or others < 0.5:
+    return None
+  return f"{own:.0%} of the images are nearest to their own last features, yet {others:.0%} take a view from their neighbours"
 
 
 STEP_RULES = (
-  _point("feature", "features"),
-  _point("projection", "projections"),
-  _line("feature", "features"),
-  _line("projection", "projections"),
+  _point("feature"),
+  _point("projection"),
+  _line("feature", 3.0),
+  _line("projection", 1.5),
   Rule("teacher uniform", _uniform, ("teacher_entropy",)),
   Rule("one prototype", _one_prototype, ("prototypes_used",)),
   Rule("waiting for data", _waiting, ("data_wait",)),
 )
-EPOCH_RULES = (
-  Rule("neighbours unreliable", _unreliable, ("neighbor_churn", "share_bootstrapped")),
-  Rule("neighbours stale", _stale, ("neighbor_churn",)),
-)
+EPOCH_RULES = (Rule("neighbours stale", _stale, ("share_self_neighbor", "share_bootstrapped")),)
 VERDICTS = tuple(dict.fromkeys(rule.verdict for rule in (*STEP_RULES, *EPOCH_RULES)))
 
 

@@ -112,6 +112,31 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
   return lines
 
 
+class Pictures:
+  """A bar on a terminal, or a plain line now and then, of how many of `total` pictures are done."""
+
+  def __init__(self, total: int):
+    self._total, self._done, self._made = total, 0, 0
+    self._began = self._said = time.monotonic()
+    self._bar = tqdm.tqdm(total=total, unit="picture", disable=not bar_shown(), dynamic_ncols=True)
+
+  def add(self, count: int, made: bool = True) -> None:
+    """Counts pictures that are done; not `made`: by an earlier command, so that they say nothing of the speed."""
+    self._done += count
+    self._made += count * made
+    self._bar.update(count)
+    now = time.monotonic()
+    if made and (now - self._said >= SECONDS_BETWEEN_LINES or self._done == self._total):
+      rate = self._made / (now - self._began)
+      left = (self._total - self._done) / rate
+      LOG.info("%d/%d pictures %.0f pictures/s left %.0f s", self._done, self._total, rate, left, extra={"bar": True})
+      self._said = now
+
+  def close(self) -> None:
+    """Takes the bar down."""
+    self._bar.close()
+
+
 class Progress:
   """A progress bar on a terminal and a plain line now and then in the log: loss, pictures/s, wait for data, time left."""
 

@@ -22,8 +22,8 @@ from jaxssl.evals import gallery
 from jaxssl.evals.base import Measurement
 from jaxssl.evals.measure import Measure
 from jaxssl.health import Health, Limits
-from jaxssl.opened import Opened
 from jaxssl.report import page
+from jaxssl.report.seen import Seen
 from jaxssl.run import Run
 from jaxssl.types import Logs, TrainState, UserError
 
@@ -51,7 +51,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
   record = Record(workdir, step)
-  health = Health(config.health, Limits(run.dims.features, run.dims.projection, config.bootstrap.policy), workdir, step)
+  health = Health(config.health, Limits(run.dims.features, run.dims.projection), workdir, step)
   with StopSignal() as stop:
     try:
       if not record.has_baselines:
@@ -71,7 +71,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   else:
     conclude(run, workdir, seconds=time.monotonic() - began)
     if config.evals.report:
-      show(workdir, Opened(state.online, state.teacher, done, measure))
+      show(workdir, Seen(state.online, state.teacher, done, measure))
   return 0
 
 
@@ -279,7 +279,7 @@ def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
   LOG.info("done in %.0f s; everything is in %s", seconds, workdir)
 
 
-def show(workdir: pathlib.Path, run: Opened | None) -> None:
+def show(workdir: pathlib.Path, run: Seen | None) -> None:
   """Writes report.html, of the last good checkpoint where no run is given. Where it cannot, it says so in one line."""
   try:
     page.write([(workdir, run)], workdir / "report.html")

@@ -6,6 +6,8 @@ import sys
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
        python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
+       python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
+       python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
 
@@ -25,12 +27,24 @@ Learns image representations without labels. The same command with the same work
   report                     shows in one web page whether a run learned, why not, and what; several runs are compared
   --out FILE                 where (default: report.html in the first workdir)
 
+  embed                      writes features, path, class and split of every picture to a file, FILE.npz or FILE.parquet;
+                             the same command goes on where it was killed
+  --data.path=FOLDER_OR_ZIP  these pictures (default: the run's own to train and to test on)
+  --patches                  a ViT's patch tokens as well
+  --step, --evals.FIELD      as above; evals.network, evals.size, evals.resize
+
+  neighbors                  lists the pictures of such a file that are nearest to IMAGE by cosine
+  --image IMAGE              a path in the file, or any picture file: then the run that made the file embeds it
+  --k K                      how many (default 10)
+  --sheet OUT.png            draws them as well
+  --workdir DIR              the run, where it is no longer where it was
+
   --help                     this text
 
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate", "report")
+COMMANDS = ("train", "evaluate", "report", "embed", "neighbors")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import evaluate, flags, loop  # heavy imports come after --help
+  from jaxssl import embed, evaluate, flags, loop, nearest  # heavy imports come after --help
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -54,6 +68,10 @@ def main(argv: list[str] | None = None) -> int:
       return evaluate.evaluate(argv)
     if command == "report":
       return page.report(argv)
+    if command == "embed":
+      return embed.embed(argv)
+    if command == "neighbors":
+      return nearest.neighbors(argv)
     return loop.train(*flags.parse(argv))
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxssl import main, results
+from jaxssl import main, opened, results
 from jaxssl.config import Config, read
 from jaxssl.evals.measure import EVALUATIONS
 from tests.data.made import coded, folder
@@ -67,9 +67,8 @@ def test_another_network_checkpoint_and_source(run, tmp_path):
 
 
 def test_weights_are_those_that_the_run_ended_with(run):
-  config = read_config(run, [])
-  opened = open_run(run, config)
-  online, teacher, step, measure = opened.online, opened.teacher, opened.step, opened.measure
+  config = opened.read_config(run, [])
+  online, teacher, step, measure = opened.open_run(run, config)
   (value,) = {m.value for m in measure.of(online, teacher, ["knn"])}
   assert step == 8 and value == next(m["value"] for m in measured(run) if m["name"] == "knn20_cosine" and m["step"] == 8)
   assert config == read(Config, json.loads((run / "config.json").read_text()))

@@ -11,7 +11,7 @@ FINE = {
   "feature_deviation": 0.5, "projection_deviation": 0.5, "feature_rank": 9.0, "projection_rank": 9.0,
   "teacher_entropy": 2.0, "prototypes_used": 20.0, "data_wait": 0.01,
 }  # fmt: skip
-EPOCH = {"neighbor_churn": 0.5, "share_bootstrapped": 0.3}
+EPOCH = {"share_self_neighbor": 0.5, "share_bootstrapped": 0.3}
 STEPS = [
   ({"feature_deviation": 0.001}, "collapsing", "the deviation of the features is 0.001 of 1"),
   ({"projection_deviation": 0.0}, "collapsing", "the deviation of the projections is 0.000 of 1"),
@@ -22,13 +22,16 @@ STEPS = [
   ({"data_wait": 0.63}, "waiting for data", "63% of the time"),
 ]
 EPOCHS = [
-  ({"neighbor_churn": 0.97, "share_bootstrapped": 0.96}, "neighbours unreliable", "96% of the images bootstrap, but 97% of"),
-  ({"neighbor_churn": 0.001}, "neighbours stale", "0.10% of the neighbours are new"),
+  (
+    {"share_self_neighbor": 0.04, "share_bootstrapped": 0.96},
+    "neighbours stale",
+    "4% of the images are nearest to their own last features, yet 96% take a view from their neighbours",
+  ),
 ]
 
 
 def made(tmp_path, stop=(), step=0) -> Health:
-  return Health(HealthConfig(patience=4, stop=stop), Limits(512, 64, "naive"), tmp_path, step)
+  return Health(HealthConfig(patience=4, stop=stop), Limits(512, 64), tmp_path, step)
 
 
 def noted(tmp_path) -> list[tuple[int, str, bool]]:

@@ -13,10 +13,10 @@ TIERS = (
   "bootstrap data methods",
   "step splits",
   "run evals",
-  "checkpoint health logging results",
+  "checkpoint embeddings health logging results",
   "opened",
   "report",
-  "loop evaluate",
+  "loop evaluate embed nearest",
   "main",
 )
 ROOM_OF = {  # library: the only places that may import it
@@ -29,6 +29,7 @@ ROOM_OF = {  # library: the only places that may import it
   "sklearn": {"evals"},
   "scipy": {"evals"},
   "matplotlib": {"report"},
+  "pyarrow": {"embeddings"},
 }
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}
 

@@ -95,12 +95,7 @@ def test_one_device_and_eight_give_the_same_losses(tmp_path, monkeypatch):
     mesh = make_mesh(jax.devices()[:count])
     monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
     workdir = tmp_path / str(count)
-    short = [
-      "--config.data.limit=320",
-      "--config.train.epochs=1",
-      "--config.evals.baselines=false",
-      "--config.evals.report=false",
-    ]
+    short = [f"--config.{word}" for word in ("data.limit=320", "train.epochs=1", "evals.baselines=false", "evals.report=false")]
     assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
     found.append([losses(workdir)[step] for step in range(1, 11)])
   np.testing.assert_allclose(found[0], found[1], rtol=1e-3)

@@ -100,6 +100,24 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
   return train_source, _source(listing, test, test_at, folders, classes, config, field)
 
 
+def open_whole(config: DataConfig) -> dict[str, FolderSource]:
+  """Opens all that lies under `data.path`, by split: "train", "test", and by its folder what is in neither. Classes may differ.
+
+  Raises UserError where there is no picture.
+  """
+  listing = list_pictures(config.path, "data.path")
+  train, train_at, test, test_at = _splits(listing.names)
+  splits = {"train": (train, train_at), "test": (test, test_at)}
+  at, tops = _tops(listing.names)
+  for k in sorted(set(range(len(tops))).difference(train, test)):
+    splits.setdefault(tops[k] or "other", ([], at + len(tops[k]) + bool(tops[k])))[0].append(k)
+  splits = {name: split for name, split in splits.items() if split[0]}
+  folders = {name: _class_folders(listing, *split) for name, split in splits.items()}
+  classes = tuple(sorted({folder for of in folders.values() for folder in of or ()}))
+  classes = classes if len(classes) > 1 else ()
+  return {name: _source(listing, *split, folders[name], classes, config, "data.path") for name, split in splits.items()}
+
+
 def _source(
   listing: Listing,
   positions: list[int],
@@ -125,9 +143,7 @@ def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
   Folders that hold everything are looked through. test/, val/ or validation/ (the first there is) is the test split. train/
   is the training split if it stands beside a test split or alone; beside other folders it is a class, as in CIFAR-100.
   """
-  common = os.path.commonprefix([names[0], names[-1]])  # of all, since they are sorted
-  at = common.rfind("/") + 1
-  tops = [name[at:].split("/", 1)[0].lower() if "/" in name[at:] else "" for name in names]
+  at, tops = _tops(names)
   present = set(tops) - {""}
   test = next((top for top in _TESTS if top in present), None)
   if "train" in present and (test or present == {"train"}):
@@ -135,6 +151,13 @@ def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
   else:
     train, train_at = [k for k, top in enumerate(tops) if top not in _TESTS], at
   return train, train_at, [k for k, top in enumerate(tops) if top == test], at + len(f"{test}/")
+
+
+def _tops(names: list[str]) -> tuple[int, list[str]]:
+  """Where names begin past the folders that hold everything, and the next folder of each in small letters, "" for none."""
+  common = os.path.commonprefix([names[0], names[-1]])  # of all, since they are sorted
+  at = common.rfind("/") + 1
+  return at, [name[at:].split("/", 1)[0].lower() if "/" in name[at:] else "" for name in names]
 
 
 def _class_folders(listing: Listing, positions: list[int], at: int) -> list[str] | None:

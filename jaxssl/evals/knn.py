@@ -14,7 +14,7 @@ from jaxssl.ops.similarity import normalize
 from jaxssl.parallel import everywhere, global_rows, padded_rows
 from jaxssl.types import Array, UserError
 
-QUERIES = 1024  # at a time
+QUERIES = 4096  # at a time
 CHUNK = 16384  # bank rows compared at a time on each device
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import jax
 import numpy as np
@@ -30,6 +31,15 @@ EVALUATIONS: Mapping[Evaluation, Callable[[Subject], list[Measurement]]] = {
 }
 
 
+def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "online"]:
+  """Says which network `evals.network` means. Raises UserError where it is a teacher and there is none."""
+  if config.evals.network == "teacher" and not has_teacher:
+    raise UserError(f"evals.network=teacher is not allowed; method.name={config.method['name']} has no teacher: auto, online")
+  if config.evals.network == "auto":
+    return "teacher" if has_teacher else "online"
+  return config.evals.network
+
+
 class Measure:
   """The measurements of one run, on the network that `evals.network` names."""
 
@@ -41,11 +51,7 @@ class Measure:
     self.labelled = labels is not None
     if not self.labelled:
       LOG.info("no labels in %s: measured by what needs none, such as the effective rank, not by k-NN", splits.bank.source.name)
-    self.network = config.evals.network
-    if self.network == "teacher" and not has_teacher:
-      raise UserError(f"evals.network=teacher is not allowed; method.name={config.method['name']} has no teacher: auto, online")
-    if self.network == "auto":
-      self.network = "teacher" if has_teacher else "online"
+    self.network = network_of(config, has_teacher)
 
   def possible(self, names: Sequence[Evaluation]) -> list[Evaluation]:
     """Keeps what these pictures allow: without labels, or without a test split, some evaluations are not."""

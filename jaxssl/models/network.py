@@ -92,6 +92,16 @@ class Network:
     tree = {"params": variables.params["encoder"], "batch_stats": variables.stats.get("encoder", {})}
     return jnp.asarray(self.encoder.apply(tree, images, train=False), jnp.float32)
 
+  def tokens(self, variables: Variables, images: Array) -> Array:
+    """Maps images [b, h, w, c] to a ViT's tokens, float32 [b, 1 + patches, f]: that of `encode`, then the patches row by row.
+
+    Raises UserError for an encoder that has no patches.
+    """
+    if not isinstance(self.encoder, vit.ViT):
+      raise UserError("a ResNet has no patch tokens, only a ViT has")
+    tree = {"params": variables.params["encoder"]}
+    return jnp.asarray(self.encoder.apply(tree, images, method="tokens"), jnp.float32)
+
   def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
     """Maps images [b, h, w, c] to float32 [b, d] of `encoder`, the projector's `hidden_1`, ... and its `embedding`."""
     found = {"encoder": self.encode(variables, images)}

@@ -33,10 +33,10 @@ def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tup
 
   def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
     block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
-    products = jnp.where(use[None, :], inner(queries, block), -jnp.inf)
-    numbers = jnp.broadcast_to(start + jnp.arange(size, dtype=jnp.int32)[None, :], products.shape)
-    values, places = jax.lax.top_k(jnp.concatenate([best[0], products], axis=1), k)
-    return values, jnp.take_along_axis(jnp.concatenate([best[1], numbers], axis=1), places, axis=1)
+    values, places = jax.lax.top_k(jnp.where(use[None, :], inner(queries, block), -jnp.inf), min(k, size))
+    both = jnp.concatenate([best[0], values], axis=1), jnp.concatenate([best[1], start + places], axis=1)
+    values, places = jax.lax.top_k(both[0], k)
+    return values, jnp.take_along_axis(both[1], places, axis=1)
 
   shape = (queries.shape[0], k)
   best = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))

@@ -5,16 +5,16 @@ import html
 import numpy as np
 
 from jaxssl.evals import atlas
-from jaxssl.opened import Opened
 from jaxssl.report.charts import COLORS
 from jaxssl.report.pictures import Sheet, class_of, thumbnail
+from jaxssl.report.seen import Seen
 from jaxssl.splits import Split
 
 SIDE = 40
 NAMED = 20  # classes at most that get a button each
 
 
-def section(key: str, run: Opened, split: Split, features: np.ndarray) -> tuple[str, str]:
+def section(key: str, run: Seen, split: Split, features: np.ndarray) -> tuple[str, str]:
   """Makes the map of a split's pictures, and what they need in the page's head."""
   seed, labels = run.measure.config.train.seed, split.source.labels
   places = atlas.positions(features, seed)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxssl.evals import gallery
-from jaxssl.opened import Opened
 from jaxssl.report.pictures import Sheet, class_of, says, thumbnail
 from jaxssl.report.record import Record
+from jaxssl.report.seen import Seen
 from jaxssl.splits import Split
 
 SIDE = 64
@@ -17,7 +17,7 @@ FOLLOWED, ROWS = 4, 8  # pictures whose neighbours are shown over the epochs, an
 FRAMES = ' A <b class="same">blue frame</b>: of its class; an <b class="other">orange, broken one</b>: of another.'
 
 
-def section(key: str, run: Opened, record: Record) -> tuple[str, str]:
+def section(key: str, run: Seen, record: Record) -> tuple[str, str]:
   """Makes the gallery and what its pictures need in the page's head."""
   bank, train = run.measure.splits.bank, run.measure.splits.train
   lines = [line for line in record.neighbors if _fits(line, len(bank), len(train))]

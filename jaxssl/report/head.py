@@ -79,10 +79,9 @@ def health(record: Record) -> str:
   if not record.health:
     return '<b class="good">Health: no warnings.</b>'
   last = {line.get("verdict"): line for line in record.health}
-  standing = [
-    f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in last.items() if not line.get("over")
-  ]
-  if standing:
+  now = {name: line for name, line in last.items() if not line.get("over")}
+  standing = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in now.items()]
+if standing:
     return f'<b class="bad">Health:</b> {html.escape("; ".join(standing))}.'
   return f"Health: there were warnings ({html.escape(', '.join(map(str, last)))}); all went away."
 

@@ -12,9 +12,9 @@ from jaxssl import logging as runlog
 from jaxssl.data.plan import generator
 from jaxssl.evals import attention as attend
 from jaxssl.evals.quality import ROWS
-from jaxssl.opened import Opened, open_run, read_config
 from jaxssl.report import atlas, attention, charts, curves, galleries, head, shape, tables
 from jaxssl.report.record import Record
+from jaxssl.report.seen import Seen, see
 from jaxssl.splits import part
 from jaxssl.types import UserError
 
@@ -36,7 +36,7 @@ def report(argv: Sequence[str]) -> int:
   return 0
 
 
-def write(runs: Sequence[tuple[pathlib.Path, Opened | None]], out: pathlib.Path) -> None:
+def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> None:
   """Writes the page of some workdirs; a run that is not given opened is opened here, where that is possible.
 
   Raises UserError where a workdir holds no run, or `out` cannot be written.
@@ -84,7 +84,7 @@ def compared(records: Sequence[Record]) -> str:
   )
 
 
-def one(key: str, record: Record, run: Opened | None) -> Section:
+def one(key: str, record: Record, run: Seen | None) -> Section:
   """Makes everything about one run."""
   seen, style = looked(key, record, run)
   text = _block(key, "Evaluations", tables.evaluations(record))
@@ -96,10 +96,10 @@ def one(key: str, record: Record, run: Opened | None) -> Section:
   return f"{head.section(record)}<nav>{ways}</nav>{text}", style
 
 
-def looked(key: str, record: Record, run: Opened | None) -> Section:
+def looked(key: str, record: Record, run: Seen | None) -> Section:
   """Makes the sections that need pictures and weights; or says why they are missing."""
   try:
-    run = run or open_run(record.workdir, read_config(record.workdir))
+    run = run or see(record.workdir)
   except (UserError, OSError) as error:
     why = " ".join(str(error).split())
     missing = (

@@ -6,8 +6,8 @@ from jaxssl.data.plan import generator
 from jaxssl.evals.base import Subject
 from jaxssl.evals.quality import effective_rank, singular_values
 from jaxssl.evals.similarities import probability_above, samples
-from jaxssl.opened import Opened
 from jaxssl.report import charts
+from jaxssl.report.seen import Seen
 from jaxssl.splits import Split, part
 
 COLORS = {
@@ -19,7 +19,7 @@ COLORS = {
 CROPS, PAIRED = 512, 512  # pictures of the bank
 
 
-def section(key: str, run: Opened, split: Split) -> str:
+def section(key: str, run: Seen, split: Split) -> str:
   """Draws the similarities of the bank's pictures and the spectrum of a split's features."""
   text = (
     "<p>A network that has learned holds two crops of one picture together and keeps different pictures apart: the blue hill "
@@ -29,7 +29,7 @@ def section(key: str, run: Opened, split: Split) -> str:
   return text + f'<div class="charts">{similarity(key, run)}{spectrum(key, run, split)}</div>'
 
 
-def similarity(key: str, run: Opened) -> str:
+def similarity(key: str, run: Seen) -> str:
   """Draws the histograms of the untrained network and of this one, on one scale."""
   bank, seed = run.measure.splits.bank, run.measure.config.train.seed
   rows = np.sort(generator(seed, -3).permutation(len(bank))[: max(CROPS, PAIRED)]).astype(np.int32)
@@ -59,7 +59,7 @@ def _told_apart(groups: dict[str, np.ndarray]) -> str:
   return text[0].upper() + text[1:]
 
 
-def spectrum(key: str, run: Opened, split: Split) -> str:
+def spectrum(key: str, run: Seen, split: Split) -> str:
   """Draws the singular values of a split's features, largest = 1."""
   lines, ranks = [], []
   subjects: list[tuple[str, Subject, str]] = [("untrained", run.untrained, "#888888"), ("now", run.subject, charts.COLORS[0])]

@@ -13,9 +13,9 @@ from jaxssl import logging as runlog
 from jaxssl import loop
 from jaxssl import main as command
 from jaxssl.evals.quality import figures, unit
-from jaxssl.opened import open_run, read_config
 from jaxssl.report import page, tables
 from jaxssl.report.record import Record
+from jaxssl.report.seen import see
 from tests.report.made import NASTY
 
 pytestmark = pytest.mark.xdist_group("report")  # the runs are made once
@@ -149,7 +149,7 @@ def test_comparison(labelled, tmp_path):
 def test_neighbors_are_the_nearest(labelled):
   lines = [json.loads(line) for line in (labelled / "neighbors.jsonl").read_text().splitlines()]
   assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["pictures"] == lines[1]["pictures"]
-  run, last = open_run(labelled, read_config(labelled)), lines[-1]
+  run, last = see(labelled), lines[-1]
   x = unit(run.subject.features(run.measure.splits.bank))
   cosines = x @ x.T
   np.fill_diagonal(cosines, -2)

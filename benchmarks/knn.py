@@ -1,0 +1,39 @@
+"""Exact nearest neighbours, 10,000 queries against 50,000 x 512, beside faiss-cpu's flat index: python -m benchmarks.knn.
+
+pip install faiss-cpu first.
+"""
+
+from collections.abc import Iterator
+
+import faiss  # type: ignore[import-not-found]
+import numpy as np
+
+from benchmarks.table import Row, main, seconds
+from jaxssl import parallel
+from jaxssl.evals import knn
+
+BANK, QUERIES, FEATURES, K = 50_000, 10_000, 512, 20
+
+
+def rows() -> Iterator[Row]:
+  """Both search the same unit features, and must find the same neighbours."""
+  rng = np.random.default_rng(0)
+  bank, queries = (rng.normal(size=(n, FEATURES)).astype(np.float32) for n in (BANK, QUERIES))
+  bank, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank, queries))
+  mesh = parallel.make_mesh()
+
+  def theirs() -> tuple[np.ndarray, np.ndarray]:
+    index = faiss.IndexFlatIP(FEATURES)
+    index.add(bank)
+    return index.search(queries, K)
+
+  (cosines, ids), (their_cosines, their_ids) = knn.neighbors(mesh, bank, queries, K), theirs()
+  differing = np.sort(ids, axis=1) != np.sort(their_ids, axis=1)
+  assert np.abs(cosines - their_cosines).max() < 1e-5 and differing.mean() < 1e-4, "other neighbours than faiss finds"
+  ours = [seconds(lambda: knn.neighbors(mesh, bank, queries, K), rounds=1) for _ in range(3)]
+  peers = [seconds(theirs, rounds=1) for _ in range(3)]
+  yield Row(name=f"{QUERIES} queries, {BANK} x {FEATURES}", value=min(ours), unit="s", peer="faiss flat", peer_value=min(peers))
+
+
+if __name__ == "__main__":
+  main(rows)

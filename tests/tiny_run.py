@@ -1,0 +1,28 @@
+"""A workdir whose networks have never been trained: as good as any other for what reads it."""
+
+import pathlib
+
+import jax
+
+from jaxssl import flags, loop
+from jaxssl.checkpoint import Checkpoints
+from jaxssl.models import network
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...] = (3, 5)) -> pathlib.Path:
+  """Writes a config and checkpoints of these steps, all of other weights."""
+  config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32"])
+  workdir.mkdir()
+  loop.write_config(workdir, config)
+  size = config.views["global"].size
+  init = jax.jit(network.build(config.model, "float32", size).init, static_argnums=1)
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=5)
+  for step in steps:
+    whose = {"online": 2 * step, "teacher": 2 * step + 1}
+    checkpoints.save(
+      step, {name: init(jax.random.key(seed), (size, size, config.data.channels)) for name, seed in whose.items()}
+    )
+  checkpoints.close()
+  return workdir
