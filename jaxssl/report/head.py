@@ -81,7 +81,7 @@ def health(record: Record) -> str:
   last = {line.get("verdict"): line for line in record.health}
   now = {name: line for name, line in last.items() if not line.get("over")}
   standing = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in now.items()]
-if standing:
+  if standing:
     return f'<b class="bad">Health:</b> {html.escape("; ".join(standing))}.'
   return f"Health: there were warnings ({html.escape(', '.join(map(str, last)))}); all went away."
 
