@@ -14,7 +14,8 @@ class Meaning(NamedTuple):
 
 GROUPS = {  # title -> how names begin, in the order in which they are shown
   "Accuracy": ("knn", "linear", "finetune", "lowshot", "retrieval"),
-  "Features": ("effective_rank", "uniformity", "alignment", "deviation", "rankme", "neighbors_", "encoder_", "hidden_"),
+  "Features": ("effective_rank", "uniformity", "alignment", "deviation", "rankme", "neighbors_", "encoder_", "hidden_")
+  + ("feature_", "projection_"),
   "Training": ("loss", "learning_rate", "lr", "gradient_norm"),  # and whatever has no other place, such as a method's figures
   "Bootstrapping": ("share_trusted", "share_", "neighbor_"),
   "Speed": ("pictures_per_second", "data_wait"),
@@ -40,6 +41,9 @@ MEANINGS = (  # pattern of the name, title, whether more is better, sentence; th
   (r"(\w+?)_davies_bouldin", r"Davies-Bouldin, \1", -1, "How much the classes overlap."),
   (r"(\w+?)_silhouette_deviation\w*", r"Deviation of silhouettes, \1", 0, "How unequal pictures are in that."),
   (r"(\w+?)_((silhouette|(minibatch_)?kmeans_)\w*)", r"\2, \1", 1, "How well groups in the features agree with the classes."),
+  (r"(feature|projection)_deviation", r"Deviation of \1s", 0, "Of a batch in training. 1: spread evenly; 0: collapse."),
+  (r"(feature|projection)_rank", r"Rank of \1s", 0, "Directions that a batch uses. Near 1: collapse."),
+  (r"prototypes_used", "Prototypes used", 0, "How many prototypes the teacher's targets use. Near 1: collapse."),
   (r"loss", "Loss", 0, "What training makes small. Its level says nothing across methods."),
   (r"gradient_norm", "Gradient norm", 0, "How hard each step pulls. Sudden peaks announce trouble."),
   (r"learning_rate|lr", "Learning rate", 0, "The size of the steps."),
