@@ -202,6 +202,7 @@ class EvalsConfig:
   batch_size: int = 256
   resize: int = 0  # shorter side before the centre crop; 0: the picture is resized to `size` as it is
   size: int = 0  # side of the picture shown to the network; 0: as the first view group's
+  report: bool = True  # write report.html at the end of the run
   baselines: bool = True  # `during` on raw pixels and on the untrained network as well, once
   knn: KnnConfig = KnnConfig()
   linear: LinearConfig = LinearConfig()

@@ -52,12 +52,9 @@ class Metrics:
 
   def __init__(self, workdir: pathlib.Path, last_step: int):
     """Opens the files; lines after `last_step` belong to steps that will be taken again, and are cut off."""
-    self._path = workdir / "metrics.jsonl"
-    kept = [line for line in read(self._path) if line["step"] <= last_step]
-    temporary = self._path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    temporary.replace(self._path)
-    self._file = self._path.open("a")
+    path = workdir / "metrics.jsonl"
+    cut(path, last_step)
+    self._file = path.open("a")
     self._waiting: list[tuple[int, dict[str, float]]] = []
     self._writer: Any = None
     self._thread = threading.Thread(target=self._open_tensorboard, args=(workdir,), daemon=True)
@@ -96,8 +93,16 @@ class Metrics:
     self._file.close()
 
 
+def cut(path: pathlib.Path, last_step: int) -> None:
+  """Takes the lines of later steps out of a file of lines such as metrics.jsonl; makes the file where there is none."""
+  kept = [line for line in read(path) if line["step"] <= last_step]
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+  temporary.replace(path)
+
+
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads the lines of a metrics.jsonl; none where there is no file. A last line that was cut short is left out."""
+  """Reads a file of one JSON object a line; none where there is no file. A last line that was cut short is left out."""
   lines = []
   for line in path.read_text().splitlines() if path.exists() else []:
     try:

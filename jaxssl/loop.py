@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 import jax
 
@@ -17,9 +18,12 @@ from jaxssl import results
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config, read
 from jaxssl.data.sources import Arrays
+from jaxssl.evals import gallery
 from jaxssl.evals.base import Measurement
 from jaxssl.evals.measure import Measure
 from jaxssl.health import Health, Limits
+from jaxssl.report import page
+from jaxssl.report.seen import Seen
 from jaxssl.run import Run
 from jaxssl.types import Logs, TrainState, UserError
 
@@ -55,6 +59,8 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
       state = epochs(run, state, step, checkpoints, record, measure, health, stop)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
+      if config.evals.report:
+        show(workdir, None)
       return 1
     finally:
       checkpoints.close()
@@ -64,6 +70,8 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
     LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
   else:
     conclude(run, workdir, seconds=time.monotonic() - began)
+    if config.evals.report:
+      show(workdir, Seen(state.online, state.teacher, done, measure))
   return 0
 
 
@@ -108,7 +116,9 @@ def epochs(
         found = measure.memory(state)
         if last or (epoch + 1) % run.config.evals.every == 0:
           names = run.config.evals.end if last else run.config.evals.during
-          found += measure.of(state.online, state.teacher, names)
+          subject = measure.chosen(state.online, state.teacher)
+          found += measure.all(subject, names)
+          record.looked(step, epoch, gallery.look(subject, state.neighbors))
         record.measured(step, epoch, found)
       ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
       if last or (epoch + 1) % config.checkpoint_every == 0:
@@ -126,12 +136,19 @@ class Record:
     self._results = workdir / "results.json"
     results.cut(self._results, step)
     self.has_baselines = bool(results.read(self._results))
+    self._neighbors = workdir / "neighbors.jsonl"
+    runlog.cut(self._neighbors, step)
     self.metrics = runlog.Metrics(workdir, step)
 
   def measured(self, step: int, epoch: int, found: Sequence[Measurement]) -> None:
     """Writes measurements down, and shows the first of them."""
     self.metrics.write(step, epoch, {m.name: m.value for m in found})
     results.add(self._results, step, found, finished=False)
+
+  def looked(self, step: int, epoch: int, seen: Mapping[str, Any]) -> None:
+    """Adds a line to neighbors.jsonl."""
+    with self._neighbors.open("a") as file:
+      file.write(json.dumps({"step": step, "epoch": epoch, **seen}) + "\n")
 
 
 class Ledger:
@@ -260,3 +277,13 @@ def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
   if bad:
     LOG.info("%d pictures could not be read; see %s", len(bad), workdir / "bad_files.txt")
   LOG.info("done in %.0f s; everything is in %s", seconds, workdir)
+
+
+def show(workdir: pathlib.Path, run: Seen | None) -> None:
+  """Writes report.html, of the last good checkpoint where no run is given. Where it cannot, it says so in one line."""
+  try:
+    page.write([(workdir, run)], workdir / "report.html")
+  except Exception as error:  # whatever it is, what was trained and measured stands
+    LOG.warning("no report.html: %s: %s", type(error).__name__, " ".join(str(error).split()))
+  else:
+    LOG.info("what it learned, to be looked at: %s", workdir / "report.html")

@@ -5,6 +5,7 @@ import sys
 
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
+       python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
        python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
 
@@ -23,6 +24,9 @@ Learns image representations without labels. The same command with the same work
   --data.FIELD=VALUE         measures on other pictures, e.g. --data.path=FOLDER
   --step N                   the checkpoint (default: the newest)
 
+  report                     shows in one web page whether a run learned, why not, and what; several runs are compared
+  --out FILE                 where (default: report.html in the first workdir)
+
   embed                      writes features, path, class and split of every picture to a file, FILE.npz or FILE.parquet;
                              the same command goes on where it was killed
   --data.path=FOLDER_OR_ZIP  these pictures (default: the run's own to train and to test on)
@@ -37,9 +41,10 @@ Learns image representations without labels. The same command with the same work
 
   --help                     this text
 
-A workdir holds config.json, metrics.jsonl, results.json, train.log, checkpoints/ and tensorboard/.
+A workdir holds config.json, metrics.jsonl, results.json, train.log,
+report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate", "embed", "neighbors")
+COMMANDS = ("train", "evaluate", "report", "embed", "neighbors")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
   from jaxssl import embed, evaluate, flags, loop, nearest  # heavy imports come after --help
+  from jaxssl.report import page
   from jaxssl.types import UserError
 
   try:
@@ -60,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(COMMANDS)}")
     if command == "evaluate":
       return evaluate.evaluate(argv)
+    if command == "report":
+      return page.report(argv)
     if command == "embed":
       return embed.embed(argv)
     if command == "neighbors":

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from jaxssl import parallel
 from jaxssl.config import Config
 from jaxssl.data import pipeline, plan
+from jaxssl.data.base import Subset
 from jaxssl.data.guard import Guard
 from jaxssl.data.sources import Sources
 from jaxssl.types import Array
@@ -58,6 +59,11 @@ def load(config: Config, mesh: Mesh, pictures: Sources) -> Splits:
     test=None if pictures.test is None else split(pictures.test),
     groups=pictures.groups,
   )
+
+
+def part(split: Split, rows: np.ndarray) -> Split:
+  """Some pictures of a split, int [m], in that order."""
+  return Split(Guard(Subset(split.source, rows)), None if split.store is None else split.store[rows])
 
 
 def in_order(config: Config, mesh: Mesh, split: Split, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxssl import evaluate, main, results
+from jaxssl import main, opened, results
 from jaxssl.config import Config, read
 from jaxssl.evals.measure import EVALUATIONS
 from tests.data.made import coded, folder
@@ -23,6 +23,7 @@ def run(tmp_path_factory) -> pathlib.Path:
     "train.epochs=2",
     "evals.baselines=false",
     "evals.every=1",
+    "evals.report=false",
     "data.limit=128",
     "evals.end=knn,quality",
     "train.checkpoint_every=1",
@@ -66,8 +67,8 @@ def test_another_network_checkpoint_and_source(run, tmp_path):
 
 
 def test_weights_are_those_that_the_run_ended_with(run):
-  config = evaluate.read_config(run, [])
-  online, teacher, step, measure = evaluate.open_run(run, config)
+  config = opened.read_config(run, [])
+  online, teacher, step, measure = opened.open_run(run, config)
   (value,) = {m.value for m in measure.of(online, teacher, ["knn"])}
   assert step == 8 and value == next(m["value"] for m in measured(run) if m["name"] == "knn20_cosine" and m["step"] == 8)
   assert config == read(Config, json.loads((run / "config.json").read_text()))

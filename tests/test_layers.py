@@ -15,6 +15,7 @@ TIERS = (
   "run evals",
   "checkpoint embeddings health logging results",
   "opened",
+  "report",
   "loop evaluate embed nearest",
   "main",
 )
@@ -27,6 +28,7 @@ ROOM_OF = {  # library: the only places that may import it
   "clu": {"logging"},
   "sklearn": {"evals"},
   "scipy": {"evals"},
+  "matplotlib": {"report"},
   "pyarrow": {"embeddings"},
 }
 TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}

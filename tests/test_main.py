@@ -17,11 +17,12 @@ from jaxssl import main as command
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/nnboot.py"
-QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false"]
+QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
 
 
 def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
-  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", *more]
+  quick = "--config.evals.report=false"
+  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", quick, *more]
   one_device = {**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled")}
   return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
@@ -68,6 +69,7 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   log = finish(start(broken, every))
   assert "resumes at step" in log
   assert losses(broken) == losses(whole)
+  assert (broken / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
   assert measurements(broken) == measurements(whole)
   assert {m["name"] for m in measurements(whole)} >= {"knn20_cosine", "raw_pixels/knn20_cosine", "untrained/knn20_cosine"}
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
@@ -93,7 +95,7 @@ def test_one_device_and_eight_give_the_same_losses(tmp_path, monkeypatch):
     mesh = make_mesh(jax.devices()[:count])
     monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
     workdir = tmp_path / str(count)
-    short = ["--config.data.limit=320", "--config.train.epochs=1", "--config.evals.baselines=false"]
+    short = [f"--config.{word}" for word in ("data.limit=320", "train.epochs=1", "evals.baselines=false", "evals.report=false")]
     assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
     found.append([losses(workdir)[step] for step in range(1, 11)])
   np.testing.assert_allclose(found[0], found[1], rtol=1e-3)

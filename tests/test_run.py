@@ -9,7 +9,8 @@ from jaxssl import flags, loop
 from tests.data.made import coded, folder
 from tests.test_main import CONFIG, lines, measurements
 
-SHORT = [f"{CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.baselines=false", "--config.data.limit=0"]
+SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=0"]
+SHORT += ["--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
 
 
 def digits(count: int, seed: int = 0) -> np.ndarray:

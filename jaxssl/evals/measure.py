@@ -44,7 +44,7 @@ class Measure:
   """The measurements of one run, on the network that `evals.network` names."""
 
   def __init__(self, config: Config, mesh: Mesh, splits: Splits, network: Network, has_teacher: bool):
-    self.config, self.mesh, self.splits, self._network = config, mesh, splits, network
+    self.config, self.mesh, self.splits, self.built = config, mesh, splits, network
     labels = splits.bank.source.labels
     if labels is not None and splits.test is not None and splits.test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training split has")
@@ -68,15 +68,20 @@ class Measure:
 
   def subject(self, variables: Variables | None, whose: str) -> Subject:
     """Gives what evaluations are given."""
-    return Subject(self.config, self.mesh, self.splits, self._network, variables, whose)
+    return Subject(self.config, self.mesh, self.splits, self.built, variables, whose)
+
+  def chosen(self, online: Variables, teacher: Variables | None) -> Subject:
+    """The network that the config names."""
+    variables = teacher if self.network == "teacher" else online
+    assert variables is not None
+    return self.subject(variables, f"{self.network}_network")
 
   def of(self, online: Variables, teacher: Variables | None, names: Sequence[Evaluation]) -> list[Measurement]:
     """Measures the network that the config names, by all of these evaluations that are possible."""
-    variables = teacher if self.network == "teacher" else online
-    assert variables is not None
-    return self._all(self.subject(variables, f"{self.network}_network"), names)
+    return self.all(self.chosen(online, teacher), names)
 
-  def _all(self, subject: Subject, names: Sequence[Evaluation]) -> list[Measurement]:
+  def all(self, subject: Subject, names: Sequence[Evaluation]) -> list[Measurement]:
+    """Measures by all of these evaluations that are possible."""
     return [found for name in self.possible(names) for found in EVALUATIONS[name](subject)]
 
   def baselines(self, untrained: Variables) -> list[Measurement]:
@@ -85,7 +90,7 @@ class Measure:
     return [
       dataclasses.replace(found, name=f"{whose}/{found.name}")
       for whose, variables in subjects.items()
-      for found in self._all(
+      for found in self.all(
         self.subject(variables, whose if variables is None else f"{whose}_network"), self.config.evals.during
       )
     ]

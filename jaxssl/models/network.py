@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -109,6 +110,20 @@ class Network:
       _, sown = self.projector.apply(tree, found["encoder"], train=False, mutable=["layers"])
       found |= {name: jnp.asarray(x, jnp.float32) for name, (x,) in sown["layers"].items()}
     return found
+
+  def attention(self, variables: Variables, images: Array) -> Array | None:
+    """Maps images [b, h, w, c] to how the class token looks at the patches in a ViT's last block; None: it is no ViT.
+
+    Returns float32 [b, heads, rows, columns]. With the share that the class token gives itself, a head's sum to 1.
+    """
+    if not isinstance(self.encoder, vit.ViT):
+      return None
+    tree = {"params": variables.params["encoder"]}
+    _, sown = self.encoder.apply(tree, images, train=False, mutable=["intermediates"])
+    last: Any = sown["intermediates"][f"blocks_{self.encoder.depth - 1}"]
+    (attention,) = last["attention"]
+    rows, columns = (side // self.encoder.patch for side in images.shape[1:3])
+    return attention[:, :, 0, 1:].reshape(len(images), -1, rows, columns)
 
 
 def build(config: ModelConfig, precision: str, image_size: int) -> Network:

@@ -217,3 +217,17 @@ def test_config_reaches_the_modules():
 def test_values_that_make_no_network(field, config):
   with pytest.raises(UserError, match=field):
     build(config, "float32", 32)
+
+
+def test_attention_is_that_of_the_last_block():
+  images = jax.random.normal(jax.random.key(1), (3, 16, 24, 3))
+  network = tiny("vit", drop_path=0.1)  # of two blocks
+  variables = jax.jit(lambda: network.init(jax.random.key(0), (16, 16, 3)))()
+  attention = jax.jit(network.attention)(variables, images)
+  assert attention is not None and attention.shape == (3, 2, 2, 3)
+  see = functools.partial(network.encoder.apply, train=False, mutable=["intermediates"])
+  _, sown = jax.jit(see)({"params": variables.params["encoder"]}, images)
+  (last,) = sown["intermediates"]["blocks_1"]["attention"]
+  np.testing.assert_allclose(attention.reshape(3, 2, 6), last[:, :, 0, 1:], rtol=1e-5)
+  np.testing.assert_allclose(attention.sum((2, 3)) + last[:, :, 0, 0], 1, rtol=1e-5)
+  assert tiny("resnet").attention(variables, images) is None

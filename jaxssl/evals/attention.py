@@ -1,0 +1,30 @@
+"""Where a vision transformer looks."""
+
+import functools
+
+import jax
+import numpy as np
+
+from jaxssl.evals.base import Show, Subject
+from jaxssl.evals.features import extract
+from jaxssl.models.network import Network
+from jaxssl.splits import Split, in_order
+from jaxssl.types import Array, PyTree, Variables
+
+
+def maps(subject: Subject, split: Split) -> tuple[np.ndarray, np.ndarray] | None:
+  """Gives what the network is shown of a split's pictures, and its last block's class attention on the patches.
+
+  Pictures: float32 [n, size, size, c] in 0..255; attention: float32 [n, heads, rows, columns]. None: there is none.
+  """
+  run = functools.partial(_look, subject.network, subject.show, subject.variables, store=split.store)
+  images, attention = extract(subject.mesh, run, in_order(subject.config, subject.mesh, split, subject.show.size))
+  if attention is None:
+    return None
+  return np.clip((images * np.asarray(subject.show.std) + np.asarray(subject.show.mean)) * 255, 0, 255), attention
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _look(network: Network, show: Show, variables: Variables, pictures: Array, store: Array | None) -> PyTree:
+  images = show.images(pictures, store)
+  return images, network.attention(variables, images)

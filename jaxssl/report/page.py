@@ -1,0 +1,132 @@
+"""`report`: one web page, by itself, that shows whether a run learned, why not, and what; and compares runs."""
+
+import html
+import pathlib
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from jaxssl import flags
+from jaxssl import logging as runlog
+from jaxssl.data.plan import generator
+from jaxssl.evals import attention as attend
+from jaxssl.evals.quality import ROWS
+from jaxssl.report import atlas, attention, charts, curves, galleries, head, shape, tables
+from jaxssl.report.record import Record
+from jaxssl.report.seen import Seen, see
+from jaxssl.splits import part
+from jaxssl.types import UserError
+
+MAPPED, LOOKED_AT = 1500, 8  # pictures on the map, and of a vision transformer's attention
+HERE = pathlib.Path(__file__).parent
+Section = tuple[str, str]  # (what stands in the page, what belongs into its head)
+
+
+def report(argv: Sequence[str]) -> int:
+  """Runs `report --workdir DIR [DIR ...] [--out FILE]`."""
+  parser = flags.Parser(add_help=False, allow_abbrev=False)
+  parser.add_argument("--workdir", type=pathlib.Path, nargs="+", required=True)
+  parser.add_argument("--out", type=pathlib.Path)
+  known = parser.parse_args(list(argv))
+  runlog.start(None)
+  out = known.out or known.workdir[0] / "report.html"
+  write([(workdir, None) for workdir in known.workdir], out)
+  runlog.LOG.info("%s, %.1f MB", out, out.stat().st_size / 1e6)
+  return 0
+
+
+def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> None:
+  """Writes the page of some workdirs; a run that is not given opened is opened here, where that is possible.
+
+  Raises UserError where a workdir holds no run, or `out` cannot be written.
+  """
+  records = [Record(workdir) for workdir, _ in runs]
+  if len({record.name for record in records}) < len(records):
+    for record in records:
+      record.name = str(record.workdir)
+  made = [one(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
+  body, styles = "", "".join(style for _, style in made)
+  if len(records) == 1:
+    title = records[0].name
+    body = f"<h1>{html.escape(title)}</h1>{made[0][0]}"
+  else:
+    title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
+    body = f"<h1>{html.escape(title)}</h1>{compared(records)}"
+    for record, (text, _) in zip(records, made, strict=True):
+      body += f'<details class="run"><summary>{html.escape(record.name)}</summary>{text}</details>'
+  page = (
+    '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    f"<title>{html.escape(title)}</title><style>{(HERE / 'page.css').read_text()}{styles}</style></head>\n"
+    f"<body><main>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
+  )
+  temporary = out.with_name(out.name + ".tmp")
+  try:
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(out)
+  except OSError as error:
+    raise UserError(f"--out {out} cannot be written: {error}") from error
+
+
+def compared(records: Sequence[Record]) -> str:
+  """Makes what several runs share a page for."""
+  what = "".join(f"<li><b>{html.escape(r.name)}</b>: {html.escape(head.what(r))} {head.health(r)}</li>" for r in records)
+  return (
+    f"<ul>{what}</ul>"
+    + _block(
+      "all",
+      "Results side by side",
+      "<p>Only numbers of the same protocol share a row. Bold: the best.</p>" + tables.side_by_side(records),
+    )
+    + _block("all", "Fields that differ", tables.differences(records))
+    + _block("all", "Curves", curves.section("all", records))
+  )
+
+
+def one(key: str, record: Record, run: Seen | None) -> Section:
+  """Makes everything about one run."""
+  seen, style = looked(key, record, run)
+  text = _block(key, "Evaluations", tables.evaluations(record))
+  text += _block(key, "Curves", curves.section(key, [record]))
+  text += seen
+  text += _block(key, "Health", tables.health(record))
+  text += _block(key, "Config", tables.config(record))
+  ways = "".join(f'<a href="#{id}">{title}</a>' for id, title in re.findall(r'<section id="([^"]*)"><h2>([^<]*)', text))
+  return f"{head.section(record)}<nav>{ways}</nav>{text}", style
+
+
+def looked(key: str, record: Record, run: Seen | None) -> Section:
+  """Makes the sections that need pictures and weights; or says why they are missing."""
+  try:
+    run = run or see(record.workdir)
+  except (UserError, OSError) as error:
+    why = " ".join(str(error).split())
+    missing = (
+      "Neighbours, map, attention, similarities and spectrum are missing, since the run's pictures or weights cannot be opened"
+    )
+    return _block(key, "Pictures", f'<p class="missing">{missing}: {html.escape(why)}</p>'), ""
+  asked = run.measure.splits.test or run.measure.splits.bank
+  drawn = generator(run.measure.config.train.seed, -4).permutation(len(asked))
+  some, few = part(asked, np.sort(drawn[:ROWS])), part(asked, np.sort(drawn[:MAPPED]))
+  eight = part(asked, drawn[:LOOKED_AT])
+  text, style = "", ""
+  maps = attend.maps(run.subject, eight)
+  sections: dict[str, Callable[[], Section | str]] = {
+    "Nearest neighbours": lambda: galleries.section(key, run, record),
+    "Map": lambda: atlas.section(key, run, few, run.subject.features(few)),
+    **({"Attention": lambda: attention.section(key, *maps)} if maps else {}),
+    "Similarity and spectrum": lambda: shape.section(key, run, some),
+  }
+  for title, make in sections.items():
+    try:
+      made = make()
+    except UserError as error:
+      made = f'<p class="missing">Missing: {html.escape(str(error))}</p>'
+    body, more = made if isinstance(made, tuple) else (made, "")
+    text, style = text + _block(key, title, body), style + more
+  return text, style
+
+
+def _block(key: str, title: str, body: str) -> str:
+  return f'<section id="{charts.slug(f"{key}-{title}".lower())}"><h2>{html.escape(title)}</h2>{body}</section>'

@@ -1,0 +1,58 @@
+"""Small pictures of a run, many of which travel in a page as one JPEG."""
+
+import base64
+import html
+import io
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxssl.data.pictures import centre, match_channels
+from jaxssl.splits import Split
+
+
+class Sheet:
+  """Pictures of one size side by side. `key` is its own among all of the page; `style` belongs into the page's head."""
+
+  def __init__(self, key: str, pictures: Mapping[Any, np.ndarray]):
+    """Takes uint8 [side, side, 3] each; a side that 8 divides keeps JPEG's blocks from crossing borders."""
+    self.key, self._place = key, {which: place for place, which in enumerate(pictures)}
+    side = len(next(iter(pictures.values())))
+    self.columns = math.ceil(math.sqrt(len(pictures)))
+    self.rows = math.ceil(len(pictures) / self.columns)
+    sheet = np.full((self.rows * side, self.columns * side, 3), 255, np.uint8)
+    for place, picture in enumerate(pictures.values()):
+      y, x = divmod(place, self.columns)
+      sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = picture
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "JPEG", quality=82)
+    data = base64.b64encode(file.getvalue()).decode()
+    size = f"{self.columns * 100}% {self.rows * 100}%"
+    self.style = f".{key}{{background-image:url(data:image/jpeg;base64,{data});background-size:{size}}}"
+
+  def tile(self, which: Hashable, says: str) -> str:
+    """Shows one picture as wide as what it stands in."""
+    y, x = divmod(self._place[which], self.columns)
+    across, down = (100 * at / max(count - 1, 1) for at, count in ((x, self.columns), (y, self.rows)))
+    text = html.escape(says)
+    where = f"background-position:{across:.4g}% {down:.4g}%"
+    return f'<i class="tile {self.key}" style="{where}" role="img" aria-label="{text}" title="{text}"></i>'
+
+
+def thumbnail(split: Split, row: int, side: int) -> np.ndarray:
+  """Reads one picture: uint8 [side, side, 3], its middle."""
+  return match_channels(centre(split.source.read(row), side, side), 3)
+
+
+def says(split: Split, row: int) -> str:
+  """Names a picture, and its class where that is known."""
+  return f"{class_of(split, row)}, picture {row}".removeprefix(", ")
+
+
+def class_of(split: Split, row: int) -> str:
+  """Gives the name of a picture's class; empty where it is not known."""
+  labels = split.source.labels
+  return split.source.classes[labels[row]] if labels is not None and labels[row] >= 0 else ""

@@ -1,0 +1,75 @@
+"""The shape of the features: how alike pictures are, and how many directions are used, before training and after."""
+
+import numpy as np
+
+from jaxssl.data.plan import generator
+from jaxssl.evals.base import Subject
+from jaxssl.evals.quality import effective_rank, singular_values
+from jaxssl.evals.similarities import probability_above, samples
+from jaxssl.report import charts
+from jaxssl.report.seen import Seen
+from jaxssl.splits import Split, part
+
+COLORS = {
+  "two crops of one picture": "#0072B2",
+  "same class": "#009E73",
+  "different class": "#D55E00",
+  "two pictures": "#D55E00",
+}
+CROPS, PAIRED = 512, 512  # pictures of the bank
+
+
+def section(key: str, run: Seen, split: Split) -> str:
+  """Draws the similarities of the bank's pictures and the spectrum of a split's features."""
+  text = (
+    "<p>A network that has learned holds two crops of one picture together and keeps different pictures apart: the blue hill "
+    "lies to the right of the orange one, and they overlap little. A spectrum that falls off a cliff says that few directions "
+    "are used: collapse, or near it.</p>"
+  )
+  return text + f'<div class="charts">{similarity(key, run)}{spectrum(key, run, split)}</div>'
+
+
+def similarity(key: str, run: Seen) -> str:
+  """Draws the histograms of the untrained network and of this one, on one scale."""
+  bank, seed = run.measure.splits.bank, run.measure.config.train.seed
+  rows = np.sort(generator(seed, -3).permutation(len(bank))[: max(CROPS, PAIRED)]).astype(np.int32)
+  some = part(bank, rows[:PAIRED])
+  found = {title: samples(of, some, rows[:CROPS]) for title, of in (("untrained", run.untrained), ("now", run.subject))}
+  low = min(float(np.quantile(values, 0.001)) for groups in found.values() for values in groups.values())
+  made = ""
+  for title, groups in found.items():
+    keys = "".join(charts.key(COLORS[name], name) for name in groups)
+    drawn = charts.histograms(f"{key}-alike-{title}", f"Similarity, {title}", groups, COLORS, low)
+    made += charts.figure(f"Similarity, {title}", "", keys, drawn, _told_apart(groups))
+  return made
+
+
+def _told_apart(groups: dict[str, np.ndarray]) -> str:
+  """Says how often a more related pair is also more alike than an unrelated one."""
+  other = next((name for name in ("two pictures", "different class") if name in groups), None)
+  if other is None:
+    return ""
+  said = []
+  for name, pair in (("two crops of one picture", "two crops of one picture"), ("same class", "two pictures of a class")):
+    if name in groups:
+      share = 100 * probability_above(groups[name], groups[other])
+      of = "two other pictures" if other == "two pictures" else "two pictures of different classes"
+      said.append(f"in {share:.1f}% of cases {pair} are more alike than {of}")
+  text = "; ".join(said) + " (50%: by chance)."
+  return text[0].upper() + text[1:]
+
+
+def spectrum(key: str, run: Seen, split: Split) -> str:
+  """Draws the singular values of a split's features, largest = 1."""
+  lines, ranks = [], []
+  subjects: list[tuple[str, Subject, str]] = [("untrained", run.untrained, "#888888"), ("now", run.subject, charts.COLORS[0])]
+  for label, subject, color in subjects:
+    values = singular_values(subject.features(split))
+    shown = values[values > 0] / max(values[0], 1e-30)
+    lines.append(charts.Line(label, np.arange(1, len(shown) + 1), shown, color))
+    ranks.append(f"{label} {effective_rank(values):.1f}")
+  keys = "".join(charts.key(line.color, line.label) for line in lines)
+  drawn = charts.curves(f"{key}-spectrum", "Spectrum", lines, "direction, strongest first", {}, scale="log")
+  width = run.subject.features(split).shape[1]
+  text = f"Effective rank of {len(split)} pictures: {', '.join(ranks)}; the features are {width} numbers."
+  return charts.figure("Spectrum", "singular values", keys, drawn, f"Singular values, largest 1. {text}")

@@ -1,0 +1,55 @@
+"""The page in a browser, as narrow as a phone and as wide as a desk."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("report")  # the runs are made once
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "headless_shell"))), None)
+WATCH = "<script>const errors = []; addEventListener('error', (event) => errors.push(event.message));</script>"
+ASK = """<script>
+  document.querySelectorAll("details").forEach((one) => (one.open = true));
+  const found = { inner: innerWidth, scroll: document.documentElement.scrollWidth };
+  const dots = [...document.querySelectorAll(".map circle")], peek = document.querySelector(".peek");
+  const boxes = dots.map((dot) => dot.getBoundingClientRect());
+  found.drawn = boxes.filter((box) => box.width > 1 && box.left >= 0 && box.right <= innerWidth).length;
+  found.hidden = peek.hidden;
+  const at = { clientX: boxes[0].left + boxes[0].width / 2, clientY: boxes[0].top + boxes[0].height / 2, bubbles: true };
+  dots[0].dispatchEvent(new PointerEvent("pointerdown", at));
+  found.shown = !peek.hidden && peek.getBoundingClientRect().width > 20;
+  found.says = peek.textContent;
+  found.named = document.querySelector(".map .chosen").parentNode.dataset.name;
+  const buttons = document.querySelectorAll(".legend button");
+  buttons[0].click();
+  found.dim = document.querySelectorAll(".map g.dim").length;
+  found.others = buttons.length - 1;
+  found.errors = errors;
+  parent.postMessage(JSON.stringify(found), "*");
+</script>"""
+# A frame is as narrow as it is told to be; a browser's window is not.
+FRAME = """<iframe src="page.html" style="border: 0" width="{width}" height="900"></iframe>
+<script>addEventListener("message", (event) => document.body.setAttribute("data-found", event.data));</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium, google-chrome or headless_shell is installed")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_in_a_browser(width, labelled, tmp_path):
+  text = (labelled / "report.html").read_text()
+  (tmp_path / "page.html").write_text(text.replace("<head>", "<head>" + WATCH, 1).replace("</body>", ASK + "</body>", 1))
+  flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}"]
+  (tmp_path / "frame.html").write_text(FRAME.format(width=width))
+  asked = [str(BROWSER), *flags, "--window-size=1400,900", "--virtual-time-budget=5000", "--dump-dom"]
+  asked.append(f"file://{tmp_path / 'frame.html'}")
+  dom = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=True).stdout
+  match = re.search(r'data-found="([^"]*)"', dom)
+  assert match, dom[-2000:]
+  found = json.loads(html.unescape(match[1]))
+  assert found["errors"] == []
+  assert found["inner"] == width and found["scroll"] <= width
+  assert found["drawn"] == text.count("<circle") > 0
+  assert found["hidden"] and found["shown"] and found["says"] == found["named"] != ""
+  assert found["dim"] == found["others"] > 0

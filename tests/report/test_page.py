@@ -1,0 +1,178 @@
+"""The page says what the files say, needs nothing else, and is made of whatever is left of a run."""
+
+import html.parser
+import json
+import pathlib
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxssl import logging as runlog
+from jaxssl import loop
+from jaxssl import main as command
+from jaxssl.evals.quality import figures, unit
+from jaxssl.report import page, tables
+from jaxssl.report.record import Record
+from jaxssl.report.seen import see
+from tests.report.made import NASTY
+
+pytestmark = pytest.mark.xdist_group("report")  # the runs are made once
+VOID = {"meta", "br", "input", "img"}
+
+
+class Parsed(html.parser.HTMLParser):
+  """A page's ids, references to ids, attributes that fetch, numbers, and text; raises where tags do not match."""
+
+  def __init__(self, text: str):
+    super().__init__()
+    self.ids, self.wanted, self.fetched, self.values, self.text, self._open = [], set(), [], [], "", []
+    self.feed(text)
+    self.close()
+    assert not self._open
+
+  def handle_starttag(self, tag, attributes):
+    if tag not in VOID:
+      self._open.append(tag)
+    for name, value in attributes:
+      if name == "id":
+        self.ids.append(value)
+      if name in ("href", "xlink:href", "src", "data", "action", "poster", "srcset"):
+        self.wanted.add(value[1:]) if value.startswith("#") else self.fetched.append(value)
+      if tag == "data" and name == "value":
+        self.values.append(float(value))
+      self.wanted |= set(re.findall(r"url\(#([^)]+)\)", value or ""))
+
+  def handle_startendtag(self, tag, attributes):
+    self.handle_starttag(tag, attributes)
+    if tag not in VOID:
+      self._open.pop()
+
+  def handle_endtag(self, tag):
+    assert self._open.pop() == tag
+
+  def handle_data(self, data):
+    self.text += data
+
+
+def parsed(path: pathlib.Path) -> Parsed:
+  """Reads a page, which needs nothing but itself."""
+  text = path.read_text(encoding="utf-8")
+  found = Parsed(text)
+  assert not found.fetched and not re.search(r"https?:|@import|url\((?!data:|#)", text)
+  assert len(found.ids) == len(set(found.ids)) and found.wanted <= set(found.ids) and found.wanted
+  return found
+
+
+def measured(workdir: pathlib.Path) -> list[dict]:
+  return json.loads((workdir / "results.json").read_text())["measurements"]
+
+
+def test_a_run_with_labels(labelled):
+  found, measurements = parsed(labelled / "report.html"), measured(labelled)
+  last = max(m["step"] for m in measurements)
+  expected = [m["value"] for m in measurements if m["step"] in (0, last)]
+  deviations = [m["deviation"] for m in measurements if "deviation" in m]
+  assert sorted(found.values) == sorted(expected) and not deviations
+  assert all(
+    m["name"].rpartition("/")[2] in found.text and m["protocol"].rpartition(", ")[0] in found.text for m in measurements
+  )
+  for title in ("Did it learn?", "Nearest neighbours", "How they changed", "Who was bootstrapped to whom", "Map", "Similarity"):
+    assert title in found.text
+  text = (labelled / "report.html").read_text()
+  assert text.count("<circle") == 30 and 'class="same"' in text and "Attention" not in text
+  assert NASTY not in text and NASTY in found.text and "run <1>" not in text and "run <1>" in found.text
+
+
+def test_a_run_without_labels(plain):
+  found, text = parsed(plain / "report.html"), (plain / "report.html").read_text()
+  assert "It did not collapse" in found.text or "collapsed" in found.text
+  assert "Attention" in found.text and "head 1" in found.text and "bootstrapped to whom" not in found.text
+  assert text.count("<circle") == 66 and "cluster 1" in found.text and 'class="same"' not in text
+  assert "two pictures" in found.text and "different class" not in found.text
+
+
+def test_what_is_left_of_a_run(labelled, tmp_path):
+  shutil.copytree(labelled, tmp_path / "run")
+  config = json.loads((tmp_path / "run/config.json").read_text())
+  config["data"]["path"] = "/nowhere/at/all"
+  (tmp_path / "run/config.json").write_text(json.dumps(config))
+  (tmp_path / "run/health.jsonl").write_text("")
+  assert command.main(["report", f"--workdir={tmp_path / 'run'}"]) == 0
+  gone = parsed(tmp_path / "run/report.html")
+  assert "missing" in gone.text and "/nowhere/at/all" in gone.text and "no warnings" in gone.text
+  assert sorted(gone.values) == sorted(parsed(labelled / "report.html").values)
+
+  (tmp_path / "run/results.json").unlink()
+  shutil.rmtree(tmp_path / "run/checkpoints")
+  lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+  (tmp_path / "run/metrics.jsonl").write_text("\n".join(lines[:3]) + '\n{"step": 3, "lo')
+  (tmp_path / "run/health.jsonl").write_text(json.dumps({"step": 2, "verdict": "<slow>", "reason": "no <i>"}) + "\n")
+  assert command.main(["report", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x.html'}"]) == 0
+  stopped = parsed(tmp_path / "x.html")
+  assert "it stopped, or still runs" in stopped.text and "Nothing has been measured yet" in stopped.text
+  assert "<slow>" in stopped.text and "no <i>" in stopped.text and "holds no checkpoint" in stopped.text
+
+  for file in ("metrics.jsonl", "neighbors.jsonl", "health.jsonl", "train.log"):
+    (tmp_path / "run" / file).unlink()
+  page.write([(tmp_path / "run", None)], tmp_path / "bare.html")
+  assert "metrics.jsonl holds no figures yet" in parsed(tmp_path / "bare.html").text
+
+
+def test_comparison(labelled, tmp_path):
+  for name, lr, shift in (("one", 0.1, 0.0), ("two", 0.2, 5.0), ("three", 0.1, 0.0)):
+    (tmp_path / name).mkdir()
+    config = json.loads((labelled / "config.json").read_text())
+    config["optim"]["lr"] = lr
+    config["data"]["path"] = "/nowhere"
+    config["method"] |= {"only": 1} if name == "two" else {}
+    (tmp_path / name / "config.json").write_text(json.dumps(config))
+    results = json.loads((labelled / "results.json").read_text())
+    for m in results["measurements"]:
+      m["value"] += shift
+    (tmp_path / name / "results.json").write_text(json.dumps(results))
+    shutil.copy(labelled / "metrics.jsonl", tmp_path / name)
+  records = [Record(tmp_path / name) for name in ("one", "two", "three")]
+  assert tables.differing(records) == {"optim.lr": ["0.1", "0.2", "0.1"], "method.only": [None, "1", None]}
+  table = tables.side_by_side(records)
+  best = {m["value"] + 5 for m in measured(labelled) if m["name"].startswith(("knn", "linear"))}
+  assert {float(x) for x in re.findall(r'class="best"><data value="([^"]+)"', table)} <= best
+
+  out = tmp_path / "compared.html"
+  assert command.main(["report", "--workdir", *(str(r.workdir) for r in records), f"--out={out}"]) == 0
+  found = parsed(out)
+  assert found.text.index("Results side by side") < found.text.index("Fields that differ") < found.text.index("Evaluations")
+  assert out.read_text().count('<details class="run">') == 3
+
+
+def test_neighbors_are_the_nearest(labelled):
+  lines = [json.loads(line) for line in (labelled / "neighbors.jsonl").read_text().splitlines()]
+  assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["pictures"] == lines[1]["pictures"]
+  run, last = see(labelled), lines[-1]
+  x = unit(run.subject.features(run.measure.splits.bank))
+  cosines = x @ x.T
+  np.fill_diagonal(cosines, -2)
+  for row, near, similar in zip(last["pictures"], last["neighbors"], last["similarities"], strict=True):
+    np.testing.assert_allclose(similar, np.sort(cosines[row])[::-1][:8], atol=1e-3)
+    np.testing.assert_allclose(cosines[row][near], similar, atol=1e-3)
+  pairs = np.array(last["partners"])
+  assert len(pairs) and (pairs[:, 0] != pairs[:, 1]).all()
+  # the untrained network is made again as it was
+  first = {m["name"]: m["value"] for m in measured(labelled)}
+  assert run.measure.splits.test is not None
+  again = figures(run.untrained.features(run.measure.splits.test))
+  assert again["effective_rank"] == pytest.approx(first["untrained/effective_rank"], rel=1e-4)
+
+
+def test_a_failure_is_one_line_and_no_more(tmp_path, monkeypatch, capfd):
+  runlog.start(None)
+  monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
+  loop.show(tmp_path, None)
+  assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"
+
+
+def test_mistakes_are_one_line(tmp_path, capfd):
+  assert command.main(["report", f"--workdir={tmp_path}"]) == 2
+  assert capfd.readouterr().err.count("holds no run: there is no config.json") == 1
+  assert command.main(["report"]) == 2
