@@ -273,7 +273,8 @@ def _value(kind: Any, value: Any, where: str, convert: Mapping[type, Callable]) 
       raise UserError(f"{where}={value!r} is not allowed; allowed: {', '.join(map(str, args))}")
     return value
   if origin is tuple:
-    value = value.split(",") if isinstance(value, str) and "," in value else value
+    if isinstance(value, str):  # a flag's words: knn,linear; none where there is nothing after the equals sign
+      value = value.split(",") if value else ()
     items = value if isinstance(value, (tuple, list)) else (value,)
     if args[-1] is not Ellipsis and len(items) != len(args):
       raise UserError(f"{where}={value!r} has {len(items)} values; it takes {len(args)}")

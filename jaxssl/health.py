@@ -71,7 +71,7 @@ def _stale(now: Figures, limits: Limits) -> str | None:
 STEP_RULES = (
   _point("feature"),
   _point("projection"),
-  _line("feature", 3.0),
+  _line("feature", 1.8),
   _line("projection", 1.5),
   Rule("teacher uniform", _uniform, ("teacher_entropy",)),
   Rule("one prototype", _one_prototype, ("prototypes_used",)),

@@ -144,16 +144,21 @@ class Progress:
     self._total, self._batch, self._first = total_steps, batch_size, first_step
     self._bar = tqdm.tqdm(total=total_steps, initial=first_step, unit="step", disable=not bar_shown(), dynamic_ncols=True)
     self._recent: collections.deque[tuple[float, int, float]] = collections.deque(maxlen=50)  # (time, step, seconds waited)
+    self._waited = 0.0
     self._speed = {"pictures_per_second": 0.0, "data_wait": 0.0}
     self._said = time.monotonic()
 
-  def update(self, step: int, epoch: float, loss: float, waited: float, warning: str = "") -> dict[str, float]:
-    """Notes that `step` is done, its batch having been waited for so many seconds. Returns the speed over the last steps.
+  def wait(self, seconds: float) -> None:
+    """Notes that a batch had to be waited for, until now."""
+    self._waited += seconds
+
+  def update(self, step: int, epoch: float, loss: float, warning: str = "") -> dict[str, float]:
+    """Notes that `step` is done. Returns the speed over the last steps, and the share of their time that was waited for data.
 
     `warning`: what is shown besides, such as a verdict on the run's health.
     """
     now = time.monotonic()
-    self._recent.append((now, step, waited + (self._recent[-1][2] if self._recent else 0.0)))
+    self._recent.append((now, step, self._waited))
     (then, step_then, waited_then), (_, _, waited_now) = self._recent[0], self._recent[-1]
     if step > step_then:
       rate, wait = (step - step_then) * self._batch / (now - then), (waited_now - waited_then) / (now - then)

@@ -156,26 +156,27 @@ class Ledger:
 
   def __init__(self, run: Run, metrics: runlog.Metrics, health: Health, step: int):
     self._run, self._metrics, self._health = run, metrics, health
-    self._pending: tuple[int, Logs, float] | None = None
+    self._pending: tuple[int, Logs] | None = None
     self.progress = runlog.Progress(run.horizon.steps, step, run.config.train.batch_size)
 
   def note(self, step: int, logs: Logs, waited: float) -> None:
     """Takes the figures of a step that was dispatched, and reads those of the one before."""
+    self.progress.wait(waited)
     self.settle()
-    self._pending = (step, logs, waited)
+    self._pending = (step, logs)
 
   def settle(self) -> None:
     """Reads what is pending; raises Stopped when a loss is not finite, or the run's health is such that it should end."""
     if self._pending is None:
       return
-    step, logs, waited = self._pending
+    step, logs = self._pending
     self._pending = None
     values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
     epoch = (step - 1) // self._run.horizon.steps_per_epoch
     if not math.isfinite(values["loss"]):
       raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")
     warning = self._health.standing
-    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], waited, warning)
+    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], warning)
     if step % self._run.config.train.log_every == 0 or step == self._run.horizon.steps:
       self._metrics.write(step, epoch, {**values, **speed})
     self.stop_if(self._health.step(step, {**values, **speed}))

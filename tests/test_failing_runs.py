@@ -3,17 +3,25 @@
 import pathlib
 import time
 
+import jax
 import pytest
 
-from jaxssl import flags, health, loop
+from jaxssl import flags, health, loop, parallel
 from jaxssl.data.arrays import ArraySource
 from jaxssl.methods.simsiam import Simsiam
 from jaxssl.ops.distillation import cosine_distance
 from jaxssl.ops.similarity import normalize
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-QUICK = ["train.epochs=3", "health.patience=8", "evals.baselines=false", "evals.during=quality", "evals.end=quality"]
+QUICK = ["train.epochs=3", "health.patience=8", "evals.baselines=false", "evals.during=", "evals.end=", "evals.report=false"]
 FAST = ["optim.schedule.warmup_epochs=0"]
+
+
+@pytest.fixture(autouse=True)
+def one_device(monkeypatch):
+  """Eight fake ones would only be slower."""
+  make_mesh = parallel.make_mesh
+  monkeypatch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
 
 
 def verdicts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[str, str]]:
@@ -26,7 +34,7 @@ def verdicts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict
 
 def test_a_learning_rate_far_too_high(tmp_path):
   code, found = verdicts("simclr.py", tmp_path, "optim.lr=30", *FAST)
-  assert code == 0 and "effective rank of the features" in found["dimensional collapse"]
+  assert code == 0 and "effective rank of the" in found["dimensional collapse"]
 
 
 def test_simsiam_without_its_stop_gradient(tmp_path, monkeypatch):
@@ -45,7 +53,7 @@ def test_naive_bootstrapping_from_the_start(tmp_path):
 
 
 def test_a_teacher_too_warm_and_one_without_a_centre(tmp_path):
-  _, found = verdicts("dino.py", tmp_path / "warm", "method.teacher_temperature=10.0")
+  _, found = verdicts("nnboot.py", tmp_path / "warm", "method.centering=mean", "method.teacher_temperature=10.0")
   assert "its entropy is 100.0% of the largest possible" in found["teacher uniform"]
   still = ["method.center_momentum=1.0", "method.teacher_temperature=0.01", "optim.lr=0.02"]
   _, found = verdicts("dino.py", tmp_path / "still", *still, *FAST)
@@ -56,7 +64,7 @@ def test_a_slow_disk(tmp_path, monkeypatch):
   read = ArraySource.read
 
   def slow(self, index):
-    time.sleep(0.1)
+    time.sleep(0.03)
     return read(self, index)
 
   monkeypatch.setattr(ArraySource, "read", slow)
