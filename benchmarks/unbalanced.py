@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.table import machine
 from jaxssl import main as command
+from jaxssl import results
 
 FIGURE = "knn1_cosine"
 ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       name = pathlib.Path(config).name.replace(".py", "").replace(":", "-").replace(",", "-")
       workdir = arguments.workdir / f"{name}-{draw}"
       code = command.main([f"--config={config}", f"--workdir={workdir}", *rest, f"--config.data.imbalance.seed={draw}"])
-      if code or not json.loads((workdir / "results.json").read_text())["finished"]:
+      if code or not results.read(workdir / "results.json").get("finished"):
         return code
       runs.setdefault(name, []).append(accuracies(workdir))
   print(table(runs))

@@ -14,6 +14,8 @@ from tests.data.made import coded, folder
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/nnboot.py"
 QUICK = ["--evals.linear.epochs=2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
 
+pytestmark = pytest.mark.xdist_group("evaluate")  # one worker makes the run that they share
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> pathlib.Path:
