@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from jaxssl import logging as runlog
 from jaxssl.config import HealthConfig
 from jaxssl.types import UserError
 
@@ -92,9 +93,8 @@ class Health:
     self._config, self._limits, self._path = config, limits, workdir / "health.jsonl"
     self._since: dict[Rule, int] = {}
     self._standing: dict[str, Rule] = {}
-    kept = [line for line in read(self._path) if line["step"] <= step]
-    self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    for line in kept:  # what stood then stands now, or is found to have gone
+    runlog.cut(self._path, step)
+    for line in runlog.read(self._path):  # what stood then stands now, or is found to have gone
       rule = next((r for r in (*STEP_RULES, *EPOCH_RULES) if r.verdict == line["verdict"]), None)
       if rule and line["over"]:
         self._standing.pop(line["verdict"], None)
@@ -142,14 +142,3 @@ class Health:
     with self._path.open("a") as file:
       file.write(json.dumps({"step": step, "verdict": verdict, "reason": reason, "over": over}) + "\n")
     LOG.warning("step %d: %s: %s", step, verdict, reason)
-
-
-def read(path: pathlib.Path) -> list[dict]:
-  """Reads health.jsonl; none where there is no file. A last line that was cut short is left out."""
-  lines = []
-  for line in path.read_text().splitlines() if path.exists() else []:
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
-  return lines
