@@ -48,7 +48,7 @@ def _line(what: str, least: float) -> Rule:
 
 
 def _uniform(now: Figures, limits: Limits) -> str | None:
-  share = now["teacher_entropy"] / math.log(limits.projections)
+  share = now["teacher_entropy"] / math.log(max(limits.projections, 2))
   return f"its entropy is {share:.1%} of the largest possible: it tells no picture from another" if share > 0.99 else None
 
 
@@ -92,14 +92,13 @@ class Health:
         raise UserError(f"health.stop={name} is not allowed; allowed: {', '.join(VERDICTS)}")
     self._config, self._limits, self._path = config, limits, workdir / "health.jsonl"
     self._since: dict[Rule, int] = {}
-    self._standing: dict[str, Rule] = {}
+    self._standing: dict[str, int] = {}  # verdict -> the step at which it was given
     runlog.cut(self._path, step)
     for line in runlog.read(self._path):  # what stood then stands now, or is found to have gone
-      rule = next((r for r in (*STEP_RULES, *EPOCH_RULES) if r.verdict == line["verdict"]), None)
-      if rule and line["over"]:
+      if line["over"]:
         self._standing.pop(line["verdict"], None)
-      elif rule:
-        self._standing[line["verdict"]] = rule
+      else:
+        self._standing[line["verdict"]] = line["step"]
 
   @property
   def standing(self) -> str:
@@ -115,22 +114,23 @@ class Health:
     return self._look(EPOCH_RULES, step, figures, None)
 
   def _look(self, rules: tuple[Rule, ...], step: int, figures: Figures, patience: int | None) -> str | None:
-    stop = None
-    for rule, reason in self._reasons(rules, figures):
+    stop, judged = None, list(self._reasons(rules, figures))
+    for rule, reason in judged:
       if reason is None:
         self._since.pop(rule, None)
-        if self._standing.get(rule.verdict) is rule:
-          del self._standing[rule.verdict]
-          self._note(step, rule.verdict, "no more", over=True)
         continue
       since = self._since.setdefault(rule, step)
       enough = step - since + 1 >= patience if patience else step > since
       if enough and rule.verdict not in self._standing:
-        self._standing[rule.verdict] = rule
+        self._standing[rule.verdict] = step
         reason = f"{reason} for {step - since + 1} steps"
         self._note(step, rule.verdict, reason, over=False)
         if rule.verdict in self._config.stop:
           stop = f"{rule.verdict}: {reason}"
+    bad = {rule.verdict for rule, reason in judged if reason is not None}
+    for verdict in sorted({rule.verdict for rule, _ in judged} & self._standing.keys() - bad):
+      del self._standing[verdict]
+      self._note(step, verdict, "no more", over=True)
     return stop
 
   def _reasons(self, rules: tuple[Rule, ...], figures: Figures) -> Iterator[tuple[Rule, str | None]]:

@@ -93,6 +93,17 @@ def test_a_resumed_run_knows_what_stands(tmp_path):
   assert noted(tmp_path)[1:] == [(6, "waiting for data", True)]
 
 
+def test_a_verdict_stands_while_any_of_its_reasons_does(tmp_path):
+  watch = made(tmp_path)
+  for step in range(1, 6):
+    watch.step(step, {**FINE, "projection_rank": 1.0})
+  watch = made(tmp_path, step=5)  # a resumed run as well
+  watch.step(6, {**FINE, "projection_rank": 1.0})
+  assert noted(tmp_path) == [(4, "dimensional collapse", False)]
+  watch.step(7, FINE)
+  assert noted(tmp_path)[1:] == [(7, "dimensional collapse", True)]
+
+
 def test_a_verdict_that_does_not_exist(tmp_path):
   with pytest.raises(UserError, match=r"health\.stop=colapsing is not allowed; allowed: collapsing, dimensional collapse, "):
     made(tmp_path, stop=("colapsing",))
