@@ -11,11 +11,12 @@ from jaxssl import memory
 from jaxssl.config import KnnConfig
 from jaxssl.evals.base import Measurement, Subject, by_group, mean_of
 from jaxssl.ops.similarity import normalize
-from jaxssl.parallel import everywhere, global_rows, padded_rows
+from jaxssl.parallel import everywhere, global_rows
 from jaxssl.types import Array, UserError
 
-QUERIES = 4096  # at a time
-CHUNK = 16384  # bank rows compared at a time on each device
+QUERIES = 16384  # on the devices at a time
+BLOCK = 1024  # queries compared at a time
+CHUNK = 65536  # bank rows compared at a time on each device
 
 
 def measure(subject: Subject) -> list[Measurement]:
@@ -85,22 +86,21 @@ def neighbors(
   alone = queries is None
   if k > len(bank) - alone:
     raise UserError(f"k={k} is not allowed; there are {len(bank)} pictures to be neighbours")
-  rows = padded_rows(len(bank), mesh)
-  usable = np.arange(rows) < len(bank)
-  centre = bank.mean(0) if euclidean else np.zeros(bank.shape[1], np.float32)
-  prepare = functools.partial(_prepare, euclidean=euclidean)
-  padded = np.zeros((rows, bank.shape[1]), np.float32)
-  padded[: len(bank)] = bank - centre
-  on_devices = global_rows(mesh, (padded, usable))
-  on_devices = (prepare(on_devices[0], is_bank=True), on_devices[1])
+  unit = 64 * mesh.size  # rows of a device come in whole blocks; see ops.similarity.largest
+  padded = np.zeros((-(-len(bank) // unit) * unit, bank.shape[1]), np.float32)
+  padded[: len(bank)] = bank
+  prepare = functools.partial(_prepare, centre=bank.mean(0, keepdims=True) if euclidean else None)
+  rows, usable = global_rows(mesh, (padded, np.arange(len(padded)) < len(bank)))
+  rows = prepare(rows, is_bank=True)
   asked = bank if queries is None else queries
+  size = -(-len(asked) // -(-len(asked) // QUERIES))
   found: list[tuple[np.ndarray, np.ndarray]] = []
-  for start in range(0, len(asked), QUERIES):
-    part = asked[start : start + QUERIES] - centre
-    block = np.zeros((QUERIES if len(asked) > QUERIES else len(asked), bank.shape[1]), np.float32)
-    block[: len(part)] = part
-    near = search(mesh, *on_devices, prepare(everywhere(mesh, block), is_bank=False), k + alone)
-    values, ids = (np.asarray(x)[: len(part)] for x in near)
+  for start in range(0, len(asked), size):
+    part = asked[start : start + size]
+    if len(part) < size:  # the last one, so that it is not compiled for
+      part = np.pad(part, ((0, size - len(part)), (0, 0)))
+    near = search(mesh, rows, usable, prepare(everywhere(mesh, part), is_bank=False), k + alone)
+    values, ids = (np.asarray(x)[: len(asked) - start] for x in near)
     if alone:  # a picture is no neighbour of its own
       other = ids != np.arange(start, start + len(part))[:, None]
       order = np.argsort(~other, axis=1, kind="stable")[:, :k]
@@ -110,16 +110,24 @@ def neighbors(
   return np.concatenate(values), np.concatenate(ids)
 
 
-@functools.partial(jax.jit, static_argnames=("is_bank", "euclidean"))
-def _prepare(rows: Array, is_bank: bool, euclidean: bool) -> Array:
-  """Makes rows whose products rise with the cosine, or fall with the distance: |q - b|^2 = |q|^2 - 2 (q b - |b|^2 / 2)."""
-  if not euclidean:
+@functools.partial(jax.jit, static_argnames=("is_bank",))
+def _prepare(rows: Array, is_bank: bool, centre: Array | None) -> Array:
+  """Makes rows whose products rise with the cosine; or, around a centre, fall with the distance.
+
+  |q - b|^2 = |q|^2 - 2 (q b - |b|^2 / 2).
+  """
+  if centre is None:
     return normalize(rows)
+  rows = rows - centre
   last = -0.5 * jnp.sum(rows**2, axis=1, keepdims=True) if is_bank else jnp.ones((len(rows), 1))
   return jnp.concatenate([rows, last], axis=1)
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "k"))
 def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int) -> tuple[Array, Array]:
-  """Searches prepared rows; see memory.search."""
-  return memory.search(mesh, bank, usable, queries, k, CHUNK)
+  """Searches prepared rows, a block of queries after the other; see memory.search."""
+  blocks = -(-len(queries) // BLOCK)
+  size = -(-len(queries) // blocks)
+  padded = jnp.pad(queries, ((0, blocks * size - len(queries)), (0, 0))).reshape(blocks, size, -1)
+  found = jax.lax.map(lambda block: memory.search(mesh, bank, usable, block, k, CHUNK), padded)
+  return jax.tree.map(lambda x: x.reshape(-1, k)[: len(queries)], found)

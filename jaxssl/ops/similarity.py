@@ -1,5 +1,7 @@
 """Cosine similarity and exact nearest neighbours, in chunks."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -33,7 +35,7 @@ def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tup
 
   def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
     block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
-    values, places = jax.lax.top_k(jnp.where(use[None, :], inner(queries, block), -jnp.inf), min(k, size))
+    values, places = largest(jnp.where(use[None, :], inner(queries, block), -jnp.inf), min(k, size))
     both = jnp.concatenate([best[0], values], axis=1), jnp.concatenate([best[1], start + places], axis=1)
     values, places = jax.lax.top_k(both[0], k)
     return values, jnp.take_along_axis(both[1], places, axis=1)
@@ -46,3 +48,18 @@ def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tup
     best = merge(best, whole * chunk, num_rows % chunk)
   values, numbers = best
   return values, jnp.where(jnp.isneginf(values), -1, numbers)
+
+
+def largest(x: Array, k: int) -> tuple[Array, Array]:
+  """Does what lax.top_k does for long rows [b, n], in less time: the k largest lie in the k blocks of the largest maxima.
+
+  Ties go to the smaller column here too: of blocks of equal maxima the first are kept, and kept blocks stay in order.
+  """
+  block = math.gcd(x.shape[1], 64)
+  if x.shape[1] // block <= 2 * k or block < 8:
+    return jax.lax.top_k(x, k)
+  blocks = x.reshape(len(x), -1, block)
+  _, kept = jax.lax.top_k(blocks.max(axis=2), k)
+  kept = jnp.sort(kept, axis=1)
+  values, places = jax.lax.top_k(jnp.take_along_axis(blocks, kept[:, :, None], axis=1).reshape(len(x), -1), k)
+  return values, jnp.take_along_axis(kept, places // block, axis=1) * block + places % block
