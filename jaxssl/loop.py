@@ -1,38 +1,29 @@
 """A run from its first step to its results: epochs, measurements, saves, and a way back after every interruption."""
 
-import dataclasses
-import json
 import logging
-import math
 import pathlib
 import signal
 import time
-from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any
 
 import jax
 
 from jaxssl import logging as runlog
 from jaxssl import results
 from jaxssl.checkpoint import Checkpoints
-from jaxssl.config import Config, read
+from jaxssl.config import Config
 from jaxssl.data.sources import Arrays
 from jaxssl.evals import gallery
-from jaxssl.evals.base import Measurement
 from jaxssl.evals.measure import Measure
 from jaxssl.health import Health, Limits
+from jaxssl.ledger import Ledger, Record, Stopped
 from jaxssl.report import page
 from jaxssl.report.seen import Seen
 from jaxssl.run import Run
-from jaxssl.types import Logs, TrainState, UserError
+from jaxssl.types import TrainState
+from jaxssl.workdir import CONFIG, check_workdir, write_config
 
 LOG = logging.getLogger("jaxssl")
-CONFIG = "config.json"
-
-
-class Stopped(Exception):
-  """The run is over before its end: the loss is no finite number any more, or a verdict that the config names was given."""
 
 
 def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -> int:
@@ -80,7 +71,7 @@ def epochs(
   state: TrainState,
   step: int,
   checkpoints: Checkpoints,
-  record: "Record",
+  record: Record,
   measure: Measure,
   health: Health,
   stop: "StopSignal",
@@ -128,65 +119,6 @@ def epochs(
   return state
 
 
-class Record:
-  """Where measurements go: metrics.jsonl and TensorBoard by name and value, results.json with their protocols."""
-
-  def __init__(self, workdir: pathlib.Path, step: int):
-    """Opens a workdir whose run is at `step`; what is noted of later steps is taken out, since they come again."""
-    self._results = workdir / "results.json"
-    results.cut(self._results, step)
-    self.has_baselines = bool(results.read(self._results))
-    self._neighbors = workdir / "neighbors.jsonl"
-    runlog.cut(self._neighbors, step)
-    self.metrics = runlog.Metrics(workdir, step)
-
-  def measured(self, step: int, epoch: int, found: Sequence[Measurement]) -> None:
-    """Writes measurements down, and shows the first of them."""
-    self.metrics.write(step, epoch, {m.name: m.value for m in found})
-    results.add(self._results, step, found, finished=False)
-
-  def looked(self, step: int, epoch: int, seen: Mapping[str, Any]) -> None:
-    """Adds a line to neighbors.jsonl."""
-    with self._neighbors.open("a") as file:
-      file.write(json.dumps({"step": step, "epoch": epoch, **seen}) + "\n")
-
-
-class Ledger:
-  """Reads each step's figures after the next step was dispatched, so that the host never waits for the device."""
-
-  def __init__(self, run: Run, metrics: runlog.Metrics, health: Health, step: int):
-    self._run, self._metrics, self._health = run, metrics, health
-    self._pending: tuple[int, Logs] | None = None
-    self.progress = runlog.Progress(run.horizon.steps, step, run.config.train.batch_size)
-
-  def note(self, step: int, logs: Logs, waited: float) -> None:
-    """Takes the figures of a step that was dispatched, and reads those of the one before."""
-    self.progress.wait(waited)
-    self.settle()
-    self._pending = (step, logs)
-
-  def settle(self) -> None:
-    """Reads what is pending; raises Stopped when a loss is not finite, or the run's health is such that it should end."""
-    if self._pending is None:
-      return
-    step, logs = self._pending
-    self._pending = None
-    values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
-    epoch = (step - 1) // self._run.horizon.steps_per_epoch
-    if not math.isfinite(values["loss"]):
-      raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")
-    warning = self._health.standing
-    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], warning)
-    if step % self._run.config.train.log_every == 0 or step == self._run.horizon.steps:
-      self._metrics.write(step, epoch, {**values, **speed})
-    self.stop_if(self._health.step(step, {**values, **speed}))
-
-  def stop_if(self, reason: str | None) -> None:
-    """Raises Stopped where there is a reason to."""
-    if reason:
-      raise Stopped(f"health.stop: {reason}")
-
-
 class StopSignal:
   """Notes SIGTERM and SIGINT, so that the run saves and leaves; a second one ends it at once."""
 
@@ -202,51 +134,6 @@ class StopSignal:
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
-
-
-def check_workdir(workdir: pathlib.Path, config: Config) -> None:
-  """Makes the workdir; raises UserError when it holds a run of another config, naming the differing fields."""
-  path = workdir / CONFIG
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    theirs = json.loads(path.read_text()) if path.exists() else None
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
-  if theirs is None:
-    return
-  try:
-    theirs = as_json(read(Config, theirs))  # fields that are newer than the run have their defaults
-  except UserError:
-    pass  # it has fields that there are no more: they are listed
-  differing = differences(theirs, as_json(config))
-  if differing:
-    listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
-    raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
-
-
-def write_config(workdir: pathlib.Path, config: Config) -> None:
-  """Writes config.json, where there is none yet: from then on the workdir belongs to this config."""
-  if not (workdir / CONFIG).exists():
-    temporary = (workdir / CONFIG).with_suffix(".tmp")
-    temporary.write_text(json.dumps(as_json(config), indent=2) + "\n")
-    temporary.replace(workdir / CONFIG)
-
-
-def as_json(config: Config) -> dict:
-  """Gives a config as JSON reads it back."""
-  return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def differences(theirs: Mapping, ours: Mapping, where: str = "") -> list[tuple[str, object, object]]:
-  """Lists the fields in which two configs differ: (name, value there, value here)."""
-  found = []
-  for name in sorted({*theirs, *ours}):
-    a, b = theirs.get(name), ours.get(name)
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-      found += differences(a, b, f"{where}{name}.")
-    elif a != b:
-      found.append((where + name, a, b))
-  return found
 
 
 def describe(run: Run) -> str:

@@ -17,15 +17,17 @@ from jaxssl.evals.measure import Measure
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
 from jaxssl.types import UserError, Variables
+from jaxssl.workdir import CONFIG
 
 OTHER_PICTURES = ("source", "path")  # whoever names these means other pictures: nothing of the old ones is kept
+OF_THE_NETWORK = ("channels", "mean", "std")  # what it sees: weights are good for these only
 
 
 def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
   """Reads a workdir's config, with evals.FIELD and data.FIELD changed. Raises UserError where there is none."""
-  path = workdir / "config.json"
+  path = workdir / CONFIG
   if not path.exists():
-    raise UserError(f"--workdir {workdir} holds no run: there is no config.json")
+    raise UserError(f"--workdir {workdir} holds no run: there is no {CONFIG}")
   try:
     fields = json.loads(path.read_text())
   except (OSError, json.JSONDecodeError) as error:
@@ -36,6 +38,9 @@ def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
       raise UserError(f"{word} is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE, --data.FIELD=VALUE")
   changed: dict[str, Any] = {}
   flags.override(changed, full)
+  for name in OF_THE_NETWORK:
+    if name in changed.get("data", {}):
+      raise UserError(f"data.{name} is not allowed here: the network was trained with data.{name}={fields['data'][name]}")
   if any(name in changed.get("data", {}) for name in OTHER_PICTURES):
     kept = ("placement", "store_size", "channels", "mean", "std", "workers")
     fields["data"] = {name: fields["data"][name] for name in kept if name in fields["data"]}

@@ -1,5 +1,7 @@
 import json
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -191,7 +193,11 @@ def test_nothing_to_embed(resnet, tmp_path, capfd):
 
 def test_features_that_are_not_finite(resnet, tmp_path, capfd):
   pictures = folder(tmp_path / "pictures", {"a.png": flat(3), "b.png": flat(4)})
-  assert run(resnet, tmp_path / "a.npz", f"--data.path={pictures}", "--data.std=(0,)") == 2
+  broken = pathlib.Path(shutil.copytree(resnet, tmp_path / "broken"))
+  fields = json.loads((broken / "config.json").read_text())
+  fields["data"]["std"] = [1e-60]  # zero as a float32
+  (broken / "config.json").write_text(json.dumps(fields))
+  assert run(broken, tmp_path / "a.npz", f"--data.path={pictures}") == 2
   assert "features are not finite: 2 of 2 pictures, first: " in capfd.readouterr().err
 
 

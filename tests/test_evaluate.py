@@ -93,6 +93,7 @@ def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
     (["--evals.knm.k=3"], "evals.knm is no config field; nearest: evals.knn"),
     (["--train.epochs=3"], "--train.epochs=3 is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE"),
     (["--evals.during=knn,knm"], "evals.during[1]='knm' is not allowed; allowed: knn, linear"),
+    (["--data.mean=0.5"], "data.mean is not allowed here: the network was trained with data.mean=[0.13]"),
     (["linear", "--data.path=/nowhere"], "data.path=/nowhere"),
   ],
 )

@@ -12,8 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl import flags, loop, parallel
+from jaxssl import flags, parallel
 from jaxssl import main as command
+from jaxssl.types import UserError
+from jaxssl.workdir import check_workdir, write_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/nnboot.py"
@@ -141,16 +143,16 @@ def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
   config, _ = flags.parse([f"{CONFIG}:runlocal"])
-  loop.check_workdir(tmp_path, config)
-  loop.write_config(tmp_path, config)
-  loop.check_workdir(tmp_path, config)
+  check_workdir(tmp_path, config)
+  write_config(tmp_path, config)
+  check_workdir(tmp_path, config)
   other, _ = flags.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
-  with pytest.raises(loop.UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
-    loop.check_workdir(tmp_path, other)
+  with pytest.raises(UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
+    check_workdir(tmp_path, other)
   older = json.loads((tmp_path / "config.json").read_text())
   del older["train"]["accumulate"], older["data"]["imbalance"]  # as written before there were such fields
   (tmp_path / "config.json").write_text(json.dumps(older))
-  loop.check_workdir(tmp_path, config)
+  check_workdir(tmp_path, config)
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():

@@ -4,9 +4,10 @@ import pathlib
 
 import jax
 
-from jaxssl import flags, loop
+from jaxssl import flags
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.models import network
+from jaxssl.workdir import write_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -15,7 +16,7 @@ def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...]
   """Writes a config and checkpoints of these steps, all of other weights."""
   config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32"])
   workdir.mkdir()
-  loop.write_config(workdir, config)
+  write_config(workdir, config)
   size = config.views["global"].size
   init = jax.jit(network.build(config.model, "float32", size).init, static_argnums=1)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=5)

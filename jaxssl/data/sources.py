@@ -77,6 +77,12 @@ def _check_fields(config: DataConfig) -> None:
   if "path" in _FIELDS[config.source] and not config.path:
     kind = "a folder or a zip" if config.source == "folder" else "the name of a data set"
     raise UserError(f"data.path is empty: data.source={config.source} needs {kind} there")
+  for field in ("mean", "std"):
+    values = getattr(config, field)
+    if len(values) not in (1, config.channels):
+      raise UserError(f"data.{field}={values} is not allowed; one value, or one for each of data.channels={config.channels}")
+  if min(config.std) <= 0:
+    raise UserError(f"data.std={config.std} is not allowed; above 0")
 
 
 def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | None]:

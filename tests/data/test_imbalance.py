@@ -112,7 +112,7 @@ TEST = np.repeat(np.arange(6), [9, 8, 7, 6, 5, 6])
 
 def opened(test=TEST, **fields):
   arrays = {"train": (IMAGES, LABELS), "test": (IMAGES[: len(test)], test)}
-  return open_sources(DataConfig(source="array", channels=1, **fields), 0, arrays)
+  return open_sources(DataConfig(source="array", channels=1, mean=(0.5,), std=(0.5,), **fields), 0, arrays)
 
 
 def read(source):

@@ -36,7 +36,7 @@ def test_digits():
 
 
 def test_digits_through_the_config():
-  train, test = opened(source="mnist5k", channels=1, limit=100)
+  train, test = opened(source="mnist5k", channels=1, mean=(0.13,), std=(0.31,), limit=100)
   assert len(train) == 100 and len(test) == 1000 and train.read(0).shape == (28, 28, 1)
   assert train.encoded(0) is None and train.describe(0).startswith("mnist5k train picture ")
 
@@ -44,7 +44,7 @@ def test_digits_through_the_config():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_arrays(channels):
   arrays = {"train": (IMAGES, LABELS), "test": (IMAGES[:4, :, :, 0], None)}
-  train, test = opened(source="array", channels=channels, arrays=arrays)
+  train, test = opened(source="array", channels=channels, mean=(0.5,), std=(0.5,), arrays=arrays)
   assert train.read(2).shape == (5, 6, channels) and test.read(2).shape == (5, 6, channels)
   assert channels == 1 or (train.read(2) == IMAGES[2]).all()
   assert train.labels.dtype == np.int32 and train.classes == ("0", "1", "2")
@@ -105,6 +105,8 @@ def test_a_folder_is_guarded(tmp_path):
     ({"source": "folder"}, "data.path is empty: data.source=folder needs a folder or a zip there"),
     ({"source": "tfds"}, "data.path is empty: data.source=tfds needs the name of a data set there"),
     ({"source": "array"}, "data.source=array needs arrays="),
+    ({"channels": 1}, r"data.mean=\(0.485, 0.456, 0.406\) is not allowed; one value, or one for each of data.channels=1"),
+    ({"std": (0.1, 0.0, 0.1)}, r"data.std=\(0.1, 0.0, 0.1\) is not allowed; above 0"),
     ({"source": "folder", "path": "nowhere"}, "data.path=nowhere does not exist"),
   ],
 )

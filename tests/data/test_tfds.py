@@ -20,7 +20,7 @@ def mocked():
 
 
 def opened(name, **fields):
-  sources = open_sources(DataConfig(source="tfds", path=name, **fields), 0)
+  sources = open_sources(DataConfig(source="tfds", path=name, mean=(0.5,), std=(0.5,), **fields), 0)
   return sources.train, sources.test
 
 

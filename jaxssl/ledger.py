@@ -1,0 +1,79 @@
+"""What a run notes of itself while it goes on: figures of steps, read one step late, and measurements."""
+
+import json
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxssl import logging as runlog
+from jaxssl import results
+from jaxssl.evals.base import Measurement
+from jaxssl.health import Health
+from jaxssl.run import Run
+from jaxssl.types import Logs
+
+
+class Stopped(Exception):
+  """The run is over before its end: the loss is no finite number any more, or a verdict that the config names was given."""
+
+
+class Record:
+  """Where measurements go: metrics.jsonl and TensorBoard by name and value, results.json with their protocols."""
+
+  def __init__(self, workdir: pathlib.Path, step: int):
+    """Opens a workdir whose run is at `step`; what is noted of later steps is taken out, since they come again."""
+    self._results = workdir / "results.json"
+    results.cut(self._results, step)
+    self.has_baselines = bool(results.read(self._results))
+    self._neighbors = workdir / "neighbors.jsonl"
+    runlog.cut(self._neighbors, step)
+    self.metrics = runlog.Metrics(workdir, step)
+
+  def measured(self, step: int, epoch: int, found: Sequence[Measurement]) -> None:
+    """Writes measurements down, and shows the first of them."""
+    self.metrics.write(step, epoch, {m.name: m.value for m in found})
+    results.add(self._results, step, found, finished=False)
+
+  def looked(self, step: int, epoch: int, seen: Mapping[str, Any]) -> None:
+    """Adds a line to neighbors.jsonl."""
+    with self._neighbors.open("a") as file:
+      file.write(json.dumps({"step": step, "epoch": epoch, **seen}) + "\n")
+
+
+class Ledger:
+  """Reads each step's figures after the next step was dispatched, so that the host never waits for the device."""
+
+  def __init__(self, run: Run, metrics: runlog.Metrics, health: Health, step: int):
+    self._run, self._metrics, self._health = run, metrics, health
+    self._pending: tuple[int, Logs] | None = None
+    self.progress = runlog.Progress(run.horizon.steps, step, run.config.train.batch_size)
+
+  def note(self, step: int, logs: Logs, waited: float) -> None:
+    """Takes the figures of a step that was dispatched, and reads those of the one before."""
+    self.progress.wait(waited)
+    self.settle()
+    self._pending = (step, logs)
+
+  def settle(self) -> None:
+    """Reads what is pending; raises Stopped when a loss is not finite, or the run's health is such that it should end."""
+    if self._pending is None:
+      return
+    step, logs = self._pending
+    self._pending = None
+    values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
+    epoch = (step - 1) // self._run.horizon.steps_per_epoch
+    if not math.isfinite(values["loss"]):
+      raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")
+    warning = self._health.standing
+    speed = self.progress.update(step, step / self._run.horizon.steps_per_epoch, values["loss"], warning)
+    if step % self._run.config.train.log_every == 0 or step == self._run.horizon.steps:
+      self._metrics.write(step, epoch, {**values, **speed})
+    self.stop_if(self._health.step(step, {**values, **speed}))
+
+  def stop_if(self, reason: str | None) -> None:
+    """Raises Stopped where there is a reason to."""
+    if reason:
+      raise Stopped(f"health.stop: {reason}")

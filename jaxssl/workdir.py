@@ -1,0 +1,56 @@
+"""Whose workdir it is: a folder belongs to the config in its config.json."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+
+from jaxssl.config import Config, read
+from jaxssl.types import UserError
+
+CONFIG = "config.json"
+
+
+def check_workdir(workdir: pathlib.Path, config: Config) -> None:
+  """Makes the workdir; raises UserError when it holds a run of another config, naming the differing fields."""
+  path = workdir / CONFIG
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    theirs = json.loads(path.read_text()) if path.exists() else None
+  except (OSError, json.JSONDecodeError) as error:
+    raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
+  if theirs is None:
+    return
+  try:
+    theirs = as_json(read(Config, theirs))  # fields that are newer than the run have their defaults
+  except UserError:
+    pass  # it has fields that there are no more: they are listed
+  differing = differences(theirs, as_json(config))
+  if differing:
+    listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
+    raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
+
+
+def write_config(workdir: pathlib.Path, config: Config) -> None:
+  """Writes config.json, where there is none yet: from then on the workdir belongs to this config."""
+  if not (workdir / CONFIG).exists():
+    temporary = (workdir / CONFIG).with_suffix(".tmp")
+    temporary.write_text(json.dumps(as_json(config), indent=2) + "\n")
+    temporary.replace(workdir / CONFIG)
+
+
+def as_json(config: Config) -> dict:
+  """Gives a config as JSON reads it back."""
+  return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def differences(theirs: Mapping, ours: Mapping, where: str = "") -> list[tuple[str, object, object]]:
+  """Lists the fields in which two configs differ: (name, value there, value here)."""
+  found = []
+  for name in sorted({*theirs, *ours}):
+    a, b = theirs.get(name), ours.get(name)
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+      found += differences(a, b, f"{where}{name}.")
+    elif a != b:
+      found.append((where + name, a, b))
+  return found
