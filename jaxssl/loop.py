@@ -46,7 +46,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   with StopSignal() as stop:
     try:
       if not record.has_baselines:
-        record.measured(0, 0, measure.baselines(state.online if step == 0 else run.init().online))
+        record.measured(0, 0, measure.baselines(state.online if step == 0 else run.untrained(), config.evals.during))
       state = epochs(run, state, step, checkpoints, record, measure, health, stop)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
@@ -60,6 +60,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   if done < run.horizon.steps:
     LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
   else:
+    compare(run, measure, workdir / "results.json")
     conclude(run, workdir, seconds=time.monotonic() - began)
     if config.evals.report:
       show(workdir, Seen(state.online, state.teacher, done, measure))
@@ -145,6 +146,14 @@ def describe(run: Run) -> str:
     f"{len(run.train.source)} pictures of {run.train.source.name}, {run.horizon.epochs} epochs of "
     f"{run.horizon.steps_per_epoch} steps of {c.train.batch_size}; {len(devices)} x {devices[0].device_kind}"
   )
+
+
+def compare(run: Run, measure: Measure, path: pathlib.Path) -> None:
+  """Adds the linear probe's baselines to results.json, once: at the end, since nobody waits for the first step there."""
+  evals = run.config.evals
+  known = any(m["name"].startswith("untrained/linear") for m in results.read(path)["measurements"])
+  if evals.baselines and not known and "linear" in measure.possible(evals.end):
+    results.add(path, 0, measure.baselines(run.untrained(), ["linear"]))
 
 
 def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:

@@ -17,7 +17,7 @@ from jaxssl.methods.base import Dims, Method
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
 from jaxssl.step import Rows, Trainer
-from jaxssl.types import Array, Logs, TrainState, UserError
+from jaxssl.types import Array, Logs, TrainState, UserError, Variables
 from jaxssl.views import recipes
 
 
@@ -72,6 +72,10 @@ class Run:
   def init(self) -> TrainState:
     """Makes the state before the first step, from the seed alone."""
     return jax.jit(lambda: self.trainer.init(self.channels), out_shardings=self._shardings)()
+
+  def untrained(self) -> Variables:
+    """Makes the online network before the first step."""
+    return jax.jit(lambda: self.trainer.init(self.channels).online, out_shardings=self._shardings.online)()
 
   @functools.cached_property
   def _step(self):  # noqa: ANN202

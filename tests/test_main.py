@@ -73,7 +73,8 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   assert losses(broken) == losses(whole)
   assert (broken / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
   assert measurements(broken) == measurements(whole)
-  assert {m["name"] for m in measurements(whole)} >= {"knn20_cosine", "raw_pixels/knn20_cosine", "untrained/knn20_cosine"}
+  names = ("knn20_cosine", "linear_lbfgs")
+  assert {m["name"] for m in measurements(whole)} >= {of + name for name in names for of in ("", "raw_pixels/", "untrained/")}
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
     assert (whole / name).exists()
   assert list((whole / "tensorboard").glob("events*"))

@@ -19,6 +19,7 @@ from jaxssl.splits import Splits
 from jaxssl.types import Array, TrainState, UserError, Variables
 
 LOG = logging.getLogger("jaxssl")
+RAW_PICTURES = 200_000  # raw pixels are a baseline of so many at most: 2.5 GB
 EVALUATIONS: Mapping[Evaluation, Callable[[Subject], list[Measurement]]] = {
   "knn": knn.measure,
   "linear": linear.measure,
@@ -84,15 +85,16 @@ class Measure:
     """Measures by all of these evaluations that are possible."""
     return [found for name in self.possible(names) for found in EVALUATIONS[name](subject)]
 
-  def baselines(self, untrained: Variables) -> list[Measurement]:
-    """Measures raw pixels and the untrained network as is done during the run, so that a reader sees what training buys."""
+  def baselines(self, untrained: Variables, names: Sequence[Evaluation]) -> list[Measurement]:
+    """Measures raw pixels and the untrained network as the trained one is, so that a reader sees what training buys."""
     subjects = {"raw_pixels": None, "untrained": untrained} if self.config.evals.baselines else {}
+    if subjects and len(self.splits.bank.source) > RAW_PICTURES:
+      LOG.info("raw pixels are no baseline of more than %d pictures", RAW_PICTURES)
+      del subjects["raw_pixels"]
     return [
       dataclasses.replace(found, name=f"{whose}/{found.name}")
       for whose, variables in subjects.items()
-      for found in self.all(
-        self.subject(variables, whose if variables is None else f"{whose}_network"), self.config.evals.during
-      )
+      for found in self.all(self.subject(variables, whose if variables is None else f"{whose}_network"), names)
     ]
 
   def memory(self, state: TrainState) -> list[Measurement]:
