@@ -57,13 +57,14 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import embed, evaluate, flags, loop, nearest  # heavy imports come after --help
+  from jaxssl import cache, embed, evaluate, flags, loop, nearest  # heavy imports come after --help
   from jaxssl.report import page
   from jaxssl.types import UserError
 
   try:
     if command not in COMMANDS:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(COMMANDS)}")
+    cache.keep_compiled()
     if command == "evaluate":
       return evaluate.evaluate(argv)
     if command == "report":

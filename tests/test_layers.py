@@ -5,7 +5,7 @@ import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxssl"
 TIERS = (
-  "types",
+  "types cache",
   "ops schedules",
   "config parallel",
   "config_files flags",

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from jaxssl import cache
 from jaxssl.data.pictures import ENDINGS
 from jaxssl.types import UserError
 
@@ -154,9 +155,7 @@ def _progress(root: str, every: float = 5.0) -> Callable[[int], None]:
 
 
 def _cache_file(root: str) -> pathlib.Path:
-  cache = os.environ.get("XDG_CACHE_HOME")
-  folder = pathlib.Path(cache) if cache else pathlib.Path.home() / ".cache"
-  return folder / "jaxssl" / "listings" / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
+  return cache.folder("listings") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
 
 
 def _save(root: str, content: dict[str, Any]) -> None:
