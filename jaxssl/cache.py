@@ -19,7 +19,7 @@ def keep_compiled() -> None:
 
   JAX_ENABLE_COMPILATION_CACHE=false keeps nothing; neither does a user who has no folder to write to.
   """
-  if jax.config.read("jax_compilation_cache_dir"):
+  if jax.config.values["jax_compilation_cache_dir"]:
     return
   try:
     compiled = folder("compiled")
