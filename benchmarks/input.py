@@ -1,0 +1,94 @@
+"""Two 224-pixel views a picture from JPEGs, read and cut on the host: python -m benchmarks.input [--pictures FOLDER_OR_ZIP].
+
+Without --pictures: drawn JPEGs of 500 x 375. One worker each, so that figures are pictures/s a core. The limit is TensorFlow's
+`decode_and_crop_jpeg` on the same crops, one call a view, with neither a resize nor a batch.
+"""
+
+import argparse
+import io
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.table import Row, main
+from benchmarks.views import pil_view, smooth_picture
+from jaxssl.config import DataConfig, ViewConfig
+from jaxssl.data.crops import random_box
+from jaxssl.data.jpeg import tensorflow
+from jaxssl.data.pipeline import host_batches
+from jaxssl.data.plan import epoch_plan
+from jaxssl.data.sources import open_sources
+from jaxssl.views import presets
+
+BATCH, STEPS, ROUNDS = 32, 4, 5
+VIEW = ViewConfig(**presets.adasim(224)["global"])
+
+
+def drawn() -> str:
+  """Makes a folder of JPEGs."""
+  where, rng = pathlib.Path(tempfile.mkdtemp()), np.random.default_rng(0)
+  for i in range(BATCH * STEPS):
+    picture = np.asarray(smooth_picture(rng, 500)[:375]).astype(int) + rng.integers(-20, 20, (375, 500, 3))
+    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(where / f"{i}.jpg", quality=90)
+  return str(where)
+
+
+def rows(path: str) -> Iterator[Row]:
+  """Ours beside PIL with the reference's transforms, and beside what decoding alone allows."""
+  source = open_sources(DataConfig(source="folder", path=path), 0).train
+  count = min(len(source), BATCH * STEPS) // BATCH * BATCH
+  index, _ = epoch_plan(0, 0, len(source), BATCH)
+  index = index[: count // BATCH]
+  tf, rng = tensorflow(), np.random.default_rng(0)
+
+  def ours() -> None:
+    for _ in host_batches(source, index, index, {"global": VIEW}, 0, 0, workers=1):
+      pass
+
+  def encoded(number: int) -> bytes:
+    data = source.encoded(int(number))
+    assert data is not None
+    return data
+
+  def reference() -> None:
+    for number in index.flat:
+      picture = np.asarray(Image.open(io.BytesIO(encoded(number))).convert("RGB"))
+      for v in range(2):
+        pil_view(picture, VIEW, v)
+
+  def decoding() -> None:
+    for number in index.flat:
+      data = encoded(number)
+      width, height = Image.open(io.BytesIO(data)).size
+      for _ in range(2):
+        box = random_box(rng, height, width, VIEW.crop_scale, VIEW.crop_ratio)
+        tf.io.decode_and_crop_jpeg(data, np.array(box, np.int32), channels=3, dct_method="INTEGER_ACCURATE").numpy()
+
+  speeds = {run: [] for run in (ours, reference, decoding)}
+  for round_ in range(ROUNDS + 1):  # in turns, so that a slow phase of the machine meets all; the first is not counted
+    for run, found in speeds.items():
+      found.extend([count / taken(run)] if round_ else [])
+      if not round_:
+        run()
+  mine, theirs, limit = (float(np.median(found)) for found in speeds.values())
+  yield Row(name=f"{count} JPEGs, two views each", value=mine, unit="pictures/s", peer="PIL, all transforms", peer_value=theirs)
+  yield Row(name="the same", value=mine, unit="pictures/s", peer="decode_and_crop_jpeg alone", peer_value=limit)
+
+
+def taken(run: Callable[[], None]) -> float:
+  """Seconds."""
+  then = time.perf_counter()
+  run()
+  return time.perf_counter() - then
+
+
+if __name__ == "__main__":
+  parser = argparse.ArgumentParser()
+  parser.add_argument("--pictures", default="")
+  known, sys.argv[1:] = parser.parse_known_args()
+  main(lambda: rows(known.pictures or drawn()))

@@ -1,0 +1,75 @@
+"""AdaSim's memory at ImageNet's size: python -m benchmarks.neighbors [--json FILE].
+
+A batch's search and write in the bank beside a ViT-S/16 step (an accelerator only), or beside its matrix product alone; the
+partner table of an epoch; bytes an image. Without an accelerator: an eighth of the images.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.runs import made
+from benchmarks.step import step_seconds
+from benchmarks.table import Row, main, seconds
+from jaxssl import memory, parallel
+from jaxssl.bootstrap import Bootstrap
+from jaxssl.config import BootstrapConfig
+from jaxssl.ops.similarity import inner, normalize
+
+ACCELERATOR = jax.default_backend() != "cpu"
+IMAGES = 1_281_167 if ACCELERATOR else 1_281_167 // 8
+FEATURES, BATCH = 384, 1024 if ACCELERATOR else 256
+
+
+def rows() -> Iterator[Row]:
+  """Everything on all devices there are."""
+  config, mesh = BootstrapConfig(policy="adaptive"), parallel.make_mesh()
+  bootstrap = Bootstrap(config=config, mesh=mesh, num_images=IMAGES)
+  state = jax.jit(lambda: full(bootstrap))()
+  index = jnp.asarray(np.random.default_rng(0).permutation(IMAGES)[:BATCH].astype(np.int32))
+  features = jax.random.normal(jax.random.key(1), (1, BATCH, FEATURES))
+
+  remember = jax.jit(bootstrap.remember, donate_argnums=0)
+
+  def visit() -> jax.Array:
+    nonlocal state
+    state = remember(state, index, features)
+    assert state is not None
+    return state.similarities[:1, 0, 0]
+
+  product = jax.jit(lambda bank, queries: inner(queries, bank[: config.chunk]).max())
+  chunks = IMAGES / config.chunk
+  taken = seconds(visit, rounds=5)
+  alone = chunks * seconds(lambda: product(state.bank, normalize(features[0])), rounds=5)
+  label = f"a batch of {BATCH} among {IMAGES} x {FEATURES}, k {config.k}"
+  yield Row(name=label, value=1e3 * taken, unit="ms", peer="its matrix product alone", peer_value=1e3 * alone)
+  if ACCELERATOR:
+    run = made("nnboot.py:imagenet", f"train.batch_size={BATCH}", "bootstrap.policy=off", side=224, pictures=BATCH)
+    step = step_seconds(run)[0]
+    yield Row(name=f"{label}: 3% of a step", value=1e3 * taken, unit="ms", peer="3% of a ViT-S/16 step", peer_value=30 * step)
+  draw = jax.jit(lambda state: bootstrap.partners(state, jax.random.key(0), jnp.int32(60)).partners)
+  table = seconds(lambda: draw(state), rounds=2)
+  limit = 10.0 * IMAGES / 1_281_167
+  yield Row(name=f"partner table of {IMAGES}", value=table, unit="s", peer="10 s for 1,281,167", peer_value=limit)
+  held = sum(x.nbytes for x in (state.bank, state.ids, state.similarities, state.partners)) / IMAGES
+  bound = 2 * FEATURES + 6 * config.window * config.k + 4
+  yield Row(name="bytes an image", value=held, unit="bytes", peer="2 features + 6 window k + 4", peer_value=bound)
+
+
+def full(bootstrap: Bootstrap) -> memory.Neighbors:
+  """A memory in its middle age: every row visited, every list of the window filled."""
+  empty = bootstrap.init(FEATURES)
+  assert empty is not None
+  keys = jax.random.split(jax.random.key(0), 3)
+  bank = normalize(jax.random.normal(keys[0], empty.bank.shape)).astype(empty.bank.dtype)
+  ids = jax.random.randint(keys[1], empty.ids.shape, 0, IMAGES, jnp.int32)
+  ids = ids.at[:, :, 0].set(jnp.arange(len(bank), dtype=jnp.int32)[:, None])  # most are nearest to themselves
+  similarities = jax.random.uniform(keys[2], empty.similarities.shape).astype(empty.similarities.dtype)
+  return dataclasses.replace(empty, bank=bank, ids=ids, similarities=similarities)
+
+
+if __name__ == "__main__":
+  main(rows)

@@ -1,0 +1,43 @@
+"""From the typed command to the first step, with nothing cached and again: python -m benchmarks.startup [--json FILE]."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+from benchmarks.table import Row, main
+
+RECIPES = ("configs/nnboot.py", "configs/nnboot.py:runlocal", "configs/simclr.py:runlocal")
+
+
+def first_step(recipe: str, cache: str) -> float:
+  """Seconds until the run says that step 1 is done; then it is ended."""
+  environment = os.environ | {"XDG_CACHE_HOME": cache}
+  command = [sys.executable, "-m", "jaxssl.main", f"--config={recipe}", f"--workdir={tempfile.mkdtemp()}"]
+  began = time.perf_counter()
+  process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=pathlib.Path(__file__).parents[1])
+  assert process.stderr is not None
+  for line in process.stderr:
+    if line.startswith("step 1/"):
+      break
+  taken = time.perf_counter() - began
+  process.kill()
+  process.communicate()
+  assert process.returncode < 0, f"{recipe} never took a step"
+  return taken
+
+
+def rows() -> Iterator[Row]:
+  """The second start of each recipe beside the first."""
+  for recipe in RECIPES:
+    with tempfile.TemporaryDirectory() as cache:
+      first = first_step(recipe, cache)
+      second = min(first_step(recipe, cache) for _ in range(2))
+    yield Row(name=f"{recipe}: second start", value=second, unit="s", peer="first start", peer_value=first)
+
+
+if __name__ == "__main__":
+  main(rows)

@@ -1,0 +1,111 @@
+"""SimCLR's step in PyTorch, as it is usually written to be fast: channels-last, compiled. The peer of our steps."""
+
+from collections.abc import Callable
+
+import torch  # type: ignore[import-not-found]
+import torch.nn.functional as F  # type: ignore[import-not-found]
+from torch import nn  # type: ignore[import-not-found]
+
+STAGES = {"resnet18": (False, (2, 2, 2, 2)), "resnet50": (True, (3, 4, 6, 3))}
+
+
+class Block(nn.Module):
+  """A residual block as torchvision builds it."""
+
+  def __init__(self, inside: int, width: int, stride: int, bottleneck: bool):
+    super().__init__()
+    out = 4 * width if bottleneck else width
+    plan = [(width, 1, 1), (width, 3, stride), (out, 1, 1)] if bottleneck else [(width, 3, stride), (out, 3, 1)]
+    layers: list[nn.Module] = []
+    before = inside
+    for channels, side, step in plan:
+      layers += [
+        nn.Conv2d(before, channels, side, step, side // 2, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(inplace=True),
+      ]
+      before = channels
+    self.body = nn.Sequential(*layers[:-1])
+    self.shortcut = nn.Sequential()
+    if stride != 1 or inside != out:
+      self.shortcut = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    return F.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet(name: str, width: float, cifar: bool) -> tuple[nn.Module, int]:
+  """A residual network without classifier, and how many features it gives."""
+  bottleneck, stages = STAGES[name]
+  inside = first = int(64 * width)
+  side, stride, padding = (3, 1, 1) if cifar else (7, 2, 3)
+  layers = [nn.Conv2d(3, inside, side, stride, padding, bias=False), nn.BatchNorm2d(inside), nn.ReLU(inplace=True)]
+  layers += [] if cifar else [nn.MaxPool2d(3, 2, 1)]
+  for stage, blocks in enumerate(stages):
+    for i in range(blocks):
+      layers.append(Block(inside, first * 2**stage, 2 if stage and not i else 1, bottleneck))
+      inside = first * 2**stage * (4 if bottleneck else 1)
+  return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inside
+
+
+class Attention(nn.Module):
+  """A pre-norm transformer block with PyTorch's fused attention."""
+
+  def __init__(self, dim: int, heads: int):
+    super().__init__()
+    self.heads, self.norm1, self.norm2 = heads, nn.LayerNorm(dim), nn.LayerNorm(dim)
+    self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+    self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    b, n, d = x.shape
+    q, k, v = self.qkv(self.norm1(x)).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+    x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d))
+    return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+  """ViT-S with a class token."""
+
+  def __init__(self, side: int, dim: int = 384, heads: int = 6, depth: int = 12, patch: int = 16):
+    super().__init__()
+    self.embed = nn.Conv2d(3, dim, patch, patch)
+    self.token = nn.Parameter(torch.zeros(1, 1, dim))
+    self.position = nn.Parameter(torch.zeros(1, 1 + (side // patch) ** 2, dim))
+    self.blocks, self.norm = nn.Sequential(*(Attention(dim, heads) for _ in range(depth))), nn.LayerNorm(dim)
+
+  def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
+    x = self.embed(x).flatten(2).transpose(1, 2)
+    x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.position
+    return self.norm(self.blocks(x))[:, 0]
+
+
+def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Callable[[], object]:
+  """Gives a function that trains on one batch that lies on the device, and waits for it."""
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  encoder, features = (ViT(side), 384) if name == "vit_s" else resnet(name, width, cifar=side <= 64)
+  head = nn.Sequential(nn.Linear(features, 2048), nn.BatchNorm1d(2048), nn.ReLU(inplace=True), nn.Linear(2048, 128))
+  model = nn.Sequential(encoder, head).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+  optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
+  views = [torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last) for _ in range(2)]
+
+  def loss() -> torch.Tensor:
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+      z = torch.cat([model(view) for view in views])
+    z = F.normalize(z.float(), dim=1)
+    logits = z @ z.T / 0.2
+    logits = logits.masked_fill(torch.eye(2 * batch, dtype=torch.bool, device=device), float("-inf"))
+    return F.cross_entropy(logits, torch.arange(2 * batch, device=device).roll(batch))
+
+  compiled = torch.compile(loss) if device == "cuda" else loss  # on a CPU it would need a C++ compiler
+
+  def step() -> float:
+    optimizer.zero_grad(set_to_none=True)
+    value = compiled()
+    value.backward()
+    optimizer.step()
+    if device == "cuda":
+      torch.cuda.synchronize()
+    return float(value.detach())
+
+  return step
