@@ -20,14 +20,14 @@ class Row:
 
   name: str
   value: float
-  unit: str  # "us/view": less is better; "views/s", whatever ends in /s: more is better
+  unit: str  # "us/view": less is better; "views/s" and whatever ends in /s, and "%": more is better
   peer: str
   peer_value: float
 
   @property
   def ratio(self) -> float:
     """How many times better than the peer; above 1: faster."""
-    return self.value / self.peer_value if self.unit.endswith("/s") else self.peer_value / self.value
+    return self.value / self.peer_value if self.unit.endswith(("/s", "%")) else self.peer_value / self.value
 
 
 def seconds(run: Callable[[], Any], rounds: int = 30) -> float:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import filelock
 import jax
 
 COMPILED_BYTES = 4 * 2**30  # the least recently used go first
@@ -28,6 +29,10 @@ def keep_compiled() -> None:
     return
   if not os.access(compiled, os.W_OK):
     return
+  with filelock.FileLock(compiled / ".lockfile"):  # jax takes the same
+    for entry in compiled.glob("*-cache"):
+      if not entry.with_name(entry.name.removesuffix("-cache") + "-atime").exists():
+        entry.unlink()  # written by a run that was killed meanwhile: jax would warn of it for ever, and never mend it
   jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
   jax.config.update("jax_compilation_cache_dir", str(compiled))

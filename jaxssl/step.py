@@ -76,48 +76,57 @@ class Trainer:
     key = jax.random.fold_in(jax.random.key(self.config.train.seed + 1), state.step)
     crop_key, finish_key, pass_key = jax.random.split(key, 3)
     crops = rows.crops
-    if crops is None:
-      assert store is not None
-      crops = recipes.crop(crop_key, jnp.stack([store[rows.index], store[rows.partner]], axis=1), self.config.views)
-    views = recipes.finish(finish_key, crops, self.config.views, self.config.data.mean, self.config.data.std)
+    with jax.named_scope("views"):
+      if crops is None:
+        assert store is not None
+        crops = recipes.crop(crop_key, jnp.stack([store[rows.index], store[rows.partner]], axis=1), self.config.views)
+      views = recipes.finish(finish_key, crops, self.config.views, self.config.data.mean, self.config.data.std)
     batch = Batch(index=rows.index, views=views, label=rows.label, mask=jnp.ones_like(rows.index, bool))
     return self.train(state, batch, pass_key)
 
   def train(self, state: TrainState, batch: Batch, key: Array) -> tuple[TrainState, Logs]:
-    """Trains on views that are ready: the whole of a step but their making."""
+    """Trains on views that are ready: the whole of a step but their making. `profile` knows its parts by the scopes' names."""
     passes, method = self.method.passes, self.method
     teacher, teacher_out = state.teacher, None
     if teacher is not None:
       if passes.average_first:
         teacher = self._average(teacher, state.online, state.step)
-      teacher_out, stats = self._see(teacher, batch, passes.teacher, None)
+      with jax.named_scope("teacher"):
+        teacher_out, stats = self._see(teacher, batch, passes.teacher, None)
       teacher = dataclasses.replace(teacher, stats=stats)
 
     def objective(params: PyTree) -> tuple[Array, tuple[Outputs, PyTree, Logs]]:
       seen = (*passes.online, *(views for views in passes.optional if views.group in batch.views))
-      outputs, stats = self._see(Variables(params=params, stats=state.online.stats), batch, seen, key)
-      loss, logs = method.loss(outputs, teacher_out, state.memory, state.step)
+      with jax.named_scope("online"):
+        outputs, stats = self._see(Variables(params=params, stats=state.online.stats), batch, seen, key)
+      with jax.named_scope("loss"):
+        loss, logs = method.loss(outputs, teacher_out, state.memory, state.step)
       return loss, (outputs, stats, logs)
 
     (loss, (online_out, stats, logs)), gradient = jax.value_and_grad(objective, has_aux=True)(state.online.params)
-    updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.online.params, step=state.step)
-    online = Variables(params=optax.apply_updates(state.online.params, updates), stats=stats)
+    with jax.named_scope("update"):
+      updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.online.params, step=state.step)
+      online = Variables(params=optax.apply_updates(state.online.params, updates), stats=stats)
     if teacher is not None and not passes.average_first:
       teacher = self._average(teacher, online, state.step)
 
     bank_out = teacher_out if teacher_out is not None else online_out
-    memory, more_logs = method.remember(state.memory, online_out, teacher_out, batch)
+    with jax.named_scope("memory"):
+      memory, more_logs = method.remember(state.memory, online_out, teacher_out, batch)
+    with jax.named_scope("neighbors"):
+      neighbors = self.bootstrap.remember(state.neighbors, batch.index, bank_out.features)
     after = TrainState(
       step=state.step + 1,
       online=online,
       teacher=teacher,
       memory=memory,
-      neighbors=self.bootstrap.remember(state.neighbors, batch.index, bank_out.features),
+      neighbors=neighbors,
       opt_state=opt_state,
     )
-    vitals = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-    vitals["feature_deviation"], vitals["feature_rank"] = spread(online_out.features[0])
-    vitals["projection_deviation"], vitals["projection_rank"] = spread(online_out.projection[0])
+    with jax.named_scope("vitals"):
+      vitals = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+      vitals["feature_deviation"], vitals["feature_rank"] = spread(online_out.features[0])
+      vitals["projection_deviation"], vitals["projection_rank"] = spread(online_out.projection[0])
     return after, {**vitals, **logs, **more_logs}
 
   def _see(self, variables: Variables, batch: Batch, seen: Sequence[Views], key: Array | None) -> tuple[Outputs, PyTree]:
@@ -149,4 +158,5 @@ class Trainer:
     assert self.method.momentum is not None
     keep = self.method.momentum(step)
     newest = {name: online.params[name] for name in teacher.params}
-    return dataclasses.replace(teacher, params=jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, teacher.params, newest))
+    with jax.named_scope("update"):
+      return dataclasses.replace(teacher, params=jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, teacher.params, newest))

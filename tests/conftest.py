@@ -1,7 +1,6 @@
 """Strict settings for every test: eight fake CPU devices, no silent rank promotion, warnings are errors."""
 
 import os
-import pathlib
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
 QUICK_COMPILES = (
@@ -9,8 +8,7 @@ QUICK_COMPILES = (
 )
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK_COMPILES}"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".pytest_cache/compiled"))
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # tests share nothing
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -23,6 +23,16 @@ def test_what_is_compiled_is_kept_in_the_users_cache_folder(fresh, monkeypatch, 
   assert (tmp_path / "jaxssl/compiled").is_dir()
 
 
+def test_half_an_entry_is_thrown_away(fresh, monkeypatch, tmp_path):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  compiled = tmp_path / "jaxssl/compiled"
+  compiled.mkdir(parents=True)
+  for name in ("whole-cache", "whole-atime", "half-cache"):
+    (compiled / name).touch()
+  cache.keep_compiled()
+  assert (compiled / "whole-cache").exists() and not (compiled / "half-cache").exists()
+
+
 def test_another_place_stays_as_it_was_named(fresh, tmp_path):
   jax.config.update("jax_compilation_cache_dir", str(tmp_path))
   cache.keep_compiled()
