@@ -77,7 +77,7 @@ def rows() -> Iterator[Row]:
   for parts in (1, 4, 16):
     run = run_of("simclr.py", "--config.train.batch_size=512", f"--config.train.accumulate={parts}")
     batch = next(iter(run.rows(run.init(), 0, 0)))
-    memory: Any = run._step.lower(run.state_shapes, batch, run.train.store).compile().memory_analysis()
+    memory: Any = run.compiled(batch).memory_analysis()
     taken = memory.temp_size_in_bytes / 1e9
     whole = whole or taken
     yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=taken, unit="GB", peer="in one", peer_value=whole)
@@ -86,7 +86,7 @@ def rows() -> Iterator[Row]:
     state = run.init()
     batch = next(iter(run.rows(state, 0, 0)))
     then = time.perf_counter()
-    run._step.lower(state, batch, run.train.store).compile()
+    run.compiled(batch)
     yield Row(name=f"{recipe}: compile", value=time.perf_counter() - then, unit="s", peer="limit", peer_value=20.0)
 
 

@@ -72,7 +72,7 @@ def step_seconds(run: Any) -> tuple[float, int]:
     return logs
 
   taken = seconds(five, rounds=5 if jax.default_backend() != "cpu" else 2) / 5
-  compiled: Any = run._step.lower(run.state_shapes, batches[0], run.train.store).compile().memory_analysis()
+  compiled: Any = run.compiled(batches[0]).memory_analysis()
   return taken, compiled.temp_size_in_bytes
 
 

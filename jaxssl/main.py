@@ -8,6 +8,7 @@ HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir
        python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
        python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
+       python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
 
@@ -39,12 +40,14 @@ Learns image representations without labels. The same command with the same work
   --sheet OUT.png            draws them as well
   --workdir DIR              the run, where it is no longer where it was
 
+  profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
+
   --help                     this text
 
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate", "report", "embed", "neighbors")
+COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "profile")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import cache, embed, evaluate, flags, loop, nearest  # heavy imports come after --help
+  from jaxssl import cache, embed, evaluate, flags, loop, nearest, profile  # heavy imports come after --help
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -73,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
       return embed.embed(argv)
     if command == "neighbors":
       return nearest.neighbors(argv)
+    if command == "profile":
+      return profile.profile(argv)
     return loop.train(*flags.parse(argv))
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)

@@ -85,6 +85,10 @@ class Run:
     """Trains on one batch; the state given is used up."""
     return self._step(state, rows, self.train.store)
 
+  def compiled(self, rows: Rows) -> jax.stages.Compiled:
+    """Compiles a step for batches like this, to be looked at; it takes a state, such a batch, and the stored pictures."""
+    return self._step.lower(self.state_shapes, rows, self.train.store).compile()
+
   @functools.cached_property
   def _open_epoch(self):  # noqa: ANN202
     def draw(state: TrainState, epoch: Array) -> TrainState:

@@ -17,7 +17,7 @@ TIERS = (
   "health workdir",
   "opened ledger",
   "report",
-  "loop evaluate embed nearest",
+  "loop evaluate embed nearest profile",
   "main",
 )
 ROOM_OF = {  # library: the only places that may import it
