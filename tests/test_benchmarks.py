@@ -1,0 +1,28 @@
+import jax
+import jax.numpy as jnp
+
+from benchmarks import runs
+from benchmarks.table import Row
+
+
+def test_operations_are_counted():
+  def forward(x, kernel, weights):
+    y = jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.scan(lambda z, _: (jax.jit(jnp.dot)(z, weights), None), y.reshape(2, -1), None, length=3)[0]
+
+  shapes = (2, 8, 8, 3), (3, 3, 3, 5), (4 * 4 * 5, 4 * 4 * 5)
+  jaxpr = jax.make_jaxpr(forward)(*(jnp.zeros(shape) for shape in shapes))
+  convolution, product = 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3), 2 * (2 * 80) * 80
+  assert runs.count(jaxpr.jaxpr) == convolution + 3 * product
+
+
+def test_a_step_counts_three_passes_for_each_view_and_one_for_each_of_the_teacher():
+  run = runs.made("moco.py:runlocal", "train.batch_size=8", pictures=16)  # one view for each network, and no predictor
+  jaxpr = jax.make_jaxpr(lambda v, x: run.trainer.network.apply(v, [x], joint=False, key=None)[0])
+  one_pass = runs.count(jaxpr(run.state_shapes.online, jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)).jaxpr)
+  assert one_pass > 0 and runs.model_flops(run) == 4 * one_pass
+
+
+def test_a_ratio_above_one_is_better():
+  assert Row(name="", value=2.0, unit="s", peer="", peer_value=3.0).ratio == 1.5
+  assert Row(name="", value=3.0, unit="pictures/s", peer="", peer_value=2.0).ratio == 1.5
