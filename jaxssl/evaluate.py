@@ -25,7 +25,8 @@ def evaluate(argv: Sequence[str]) -> int:
   online, teacher, step, measure = opened.open_run(known.workdir, config, known.step)
   measure.require(names)
   for name in names:
-    found = measure.of(online, teacher, [name])
+    with runlog.working(f"measuring {name}"):
+      found = measure.of(online, teacher, [name])
     results.add(known.workdir / "results.json", step, found)
     for m in found:
       runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")

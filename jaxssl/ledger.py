@@ -1,9 +1,10 @@
 """What a run notes of itself while it goes on: figures of steps, read one step late, and measurements."""
 
+import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -49,7 +50,15 @@ class Ledger:
   def __init__(self, run: Run, metrics: runlog.Metrics, health: Health, step: int):
     self._run, self._metrics, self._health = run, metrics, health
     self._pending: tuple[int, Logs] | None = None
+    self._compiled = False
     self.progress = runlog.Progress(run.horizon.steps, step, run.config.train.batch_size)
+
+  @contextlib.contextmanager
+  def stepping(self) -> Iterator[None]:
+    """Surrounds a step's dispatch: the first one compiles it, which may take a while."""
+    with contextlib.nullcontext() if self._compiled else runlog.working("compiling the training step"):
+      yield
+    self._compiled = True
 
   def note(self, step: int, logs: Logs, waited: float) -> None:
     """Takes the figures of a step that was dispatched, and reads those of the one before."""

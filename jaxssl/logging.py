@@ -1,6 +1,7 @@
 """What a run tells: metrics.jsonl and TensorBoard events, a progress bar or plain lines, and train.log."""
 
 import collections
+import contextlib
 import importlib.util
 import json
 import logging
@@ -9,7 +10,7 @@ import pathlib
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tqdm
@@ -45,6 +46,24 @@ def start(workdir: pathlib.Path | None) -> None:
     file = logging.FileHandler(workdir / "train.log")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(file)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+  """Says now and then that something still goes on inside the block, and for how long; nothing where it is soon over."""
+  began, over = time.monotonic(), threading.Event()
+
+  def tell() -> None:
+    while not over.wait(SECONDS_BETWEEN_LINES):
+      LOG.info("%s: %.0f s so far", what, time.monotonic() - began)
+
+  thread = threading.Thread(target=tell, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    over.set()
+    thread.join()
 
 
 class Metrics:

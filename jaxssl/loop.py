@@ -46,7 +46,9 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -
   with StopSignal() as stop:
     try:
       if not record.has_baselines:
-        record.measured(0, 0, measure.baselines(state.online if step == 0 else run.untrained(), config.evals.during))
+        with runlog.working("measuring raw pixels and the untrained network"):
+          found = measure.baselines(state.online if step == 0 else run.untrained(), config.evals.during)
+        record.measured(0, 0, found)
       state = epochs(run, state, step, checkpoints, record, measure, health, stop)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
@@ -94,7 +96,8 @@ def epochs(
       asked_at = time.monotonic()
       for rows in batches:
         waited = time.monotonic() - asked_at
-        state, logs = run.step(state, rows)
+        with ledger.stepping():
+          state, logs = run.step(state, rows)
         step += 1
         ledger.note(step, logs, waited)
         if stop.asked or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
@@ -109,7 +112,8 @@ def epochs(
         if last or (epoch + 1) % run.config.evals.every == 0:
           names = run.config.evals.end if last else run.config.evals.during
           subject = measure.chosen(state.online, state.teacher)
-          found += measure.all(subject, names)
+          with runlog.working(f"measuring {', '.join(names)}"):
+            found += measure.all(subject, names)
           record.looked(step, epoch, gallery.look(subject, state.neighbors))
         record.measured(step, epoch, found)
       ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
@@ -153,7 +157,8 @@ def compare(run: Run, measure: Measure, path: pathlib.Path) -> None:
   evals = run.config.evals
   known = any(m["name"].startswith("untrained/linear") for m in results.read(path)["measurements"])
   if evals.baselines and not known and "linear" in measure.possible(evals.end):
-    results.add(path, 0, measure.baselines(run.untrained(), ["linear"]))
+    with runlog.working("measuring linear of raw pixels and of the untrained network"):
+      results.add(path, 0, measure.baselines(run.untrained(), ["linear"]))
 
 
 def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
