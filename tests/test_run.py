@@ -2,10 +2,13 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 from jaxssl import flags, loop
+from jaxssl.checkpoint import Checkpoints
+from jaxssl.run import Run
 from tests.data.made import coded, folder
 from tests.test_main import CONFIG, lines, measurements
 
@@ -42,3 +45,36 @@ def test_arrays_from_python(tmp_path):
   arrays = {"train": (digits(64), np.arange(64) % 3), "test": (digits(32, seed=1), np.arange(32) % 3)}
   assert loop.train(config, workdir, arrays) == 0
   assert "knn20_cosine" in {m["name"] for m in measurements(workdir)}
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_step_is_compiled_once(restored, tmp_path):
+  config, _ = flags.parse([f"{CONFIG}:runlocal", "--config.data.limit=64", "--config.bootstrap.window=1"])
+  run = Run(config, tmp_path)
+  state = run.init()
+  if restored:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", 1)
+    checkpoints.save(0, state)
+    checkpoints.wait()
+    found = checkpoints.restore(run.state_shapes)
+    assert found is not None
+    state, _ = found
+  compiled = []
+
+  def listen(event: str, duration: float, **_: object) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+      compiled.append(duration)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    for epoch in range(3):
+      if epoch == 1:
+        assert compiled
+        compiled.clear()
+      state = run.open_epoch(state, epoch)
+      for rows in run.rows(state, epoch, 0):
+        state, logs = run.step(state, rows)
+      jax.device_get(dict(logs))
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+  assert not compiled  # after the first epoch nothing is compiled, neither the step nor anything around it
