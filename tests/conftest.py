@@ -13,7 +13,16 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # tests share nothing
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from tests import devices  # noqa: E402
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def one_device():
+  """A mesh of one device."""
+  with devices.only(1):
+    yield
 
 
 @pytest.fixture(autouse=True)

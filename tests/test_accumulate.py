@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl import flags, parallel
+from jaxssl import flags
 from jaxssl.models import network
 from jaxssl.run import Run
 from jaxssl.types import UserError
+from tests.devices import only
 from tests.test_methods import CONFIGS
 
 
@@ -27,9 +28,7 @@ class Plain(nn.Module):
 
 
 def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Run:
-  make_mesh = parallel.make_mesh
-  with monkeypatch.context() as patch:
-    patch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:devices]))
+  with monkeypatch.context() as patch, only(devices):
     patch.setattr(network, "_encoder", lambda config, dtype, size: Plain(dtype))
     config, workdir = flags.parse(
       [
@@ -55,8 +54,9 @@ def test_parts_give_the_loss_and_the_gradient_of_the_whole(recipe, devices, monk
     state = run.init()
     before = jax.device_get(state.online.params)
     rows = next(iter(run.rows(state, 0, 0)))
-    peaks.append(run._step.lower(state, rows, run.train.store).compile().memory_analysis().temp_size_in_bytes)
-    state, logs = run.step(state, rows)
+    step: Any = run.compiled(rows)
+    peaks.append(step.memory_analysis().temp_size_in_bytes)
+    state, logs = step(state, rows, run.train.store)
     change = jax.tree.map(np.subtract, jax.device_get(state.online.params), before)
     ends.append((float(logs["loss"]), float(logs["gradient_norm"]), change))
   np.testing.assert_allclose(ends[0][:2], ends[1][:2], rtol=1e-5)

@@ -9,12 +9,16 @@ import pytest
 from jaxssl import main, opened, results
 from jaxssl.config import Config, read
 from jaxssl.evals.measure import EVALUATIONS
+from tests import devices
 from tests.data.made import coded, folder
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/nnboot.py"
 QUICK = ["--evals.linear.epochs=2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
 
-pytestmark = pytest.mark.xdist_group("evaluate")  # one worker makes the run that they share
+pytestmark = [
+  pytest.mark.usefixtures("one_device"),
+  pytest.mark.xdist_group("evaluate"),
+]  # one worker makes the run that they share
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,8 @@ def run(tmp_path_factory) -> pathlib.Path:
     "evals.end=knn,quality",
     "train.checkpoint_every=1",
   ]
-  assert main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *(f"--config.{word}" for word in words)]) == 0
+  with devices.only(1):
+    assert main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *(f"--config.{word}" for word in words)]) == 0
   return workdir
 
 

@@ -3,10 +3,9 @@
 import pathlib
 import time
 
-import jax
 import pytest
 
-from jaxssl import flags, loop, parallel
+from jaxssl import flags, loop
 from jaxssl import logging as runlog
 from jaxssl.data.arrays import ArraySource
 from jaxssl.methods.simsiam import Simsiam
@@ -17,12 +16,7 @@ CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 QUICK = ["train.epochs=3", "health.patience=8", "evals.baselines=false", "evals.during=", "evals.end=", "evals.report=false"]
 FAST = ["optim.schedule.warmup_epochs=0"]
 
-
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-  """Eight fake ones would only be slower."""
-  make_mesh = parallel.make_mesh
-  monkeypatch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
+pytestmark = pytest.mark.usefixtures("one_device")
 
 
 def verdicts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[str, str]]:

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
-from jaxssl import flags, parallel
+from jaxssl import flags
 from jaxssl import main as command
 from jaxssl.types import UserError
 from jaxssl.workdir import check_workdir, write_config
+from tests import devices
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/nnboot.py"
 QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
+
+UNMEASURED = "--config.evals.end="
 
 
 def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
@@ -80,30 +82,36 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   assert list((whole / "tensorboard").glob("events*"))
 
 
+@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize("recipe", ["cifar10,runlocal", "imagenet,runlocal"])
 def test_recipes_run_locally(recipe, tmp_path):
-  assert command.main([f"{CONFIG}:{recipe}", f"--workdir={tmp_path}", *QUICK]) == 0
+  assert command.main([f"{CONFIG}:{recipe}", f"--workdir={tmp_path}", *QUICK, "--config.evals.end=knn"]) == 0
   assert all(np.isfinite(list(losses(tmp_path).values()))) and losses(tmp_path)
 
 
+@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize("policy", ["off", "naive"])
 def test_policies(policy, tmp_path):
-  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, f"--config.bootstrap.policy={policy}"]) == 0
+  assert (
+    command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, UNMEASURED, f"--config.bootstrap.policy={policy}"])
+    == 0
+  )
   assert ("share_bootstrapped" in lines(tmp_path)[-1]) == (policy != "off")
 
 
-def test_one_device_and_eight_give_the_same_losses(tmp_path, monkeypatch):
-  found, make_mesh = [], parallel.make_mesh
+def test_one_device_and_eight_give_the_same_losses(tmp_path):
+  found = []
   for count in (1, 8):
-    mesh = make_mesh(jax.devices()[:count])
-    monkeypatch.setattr(parallel, "make_mesh", lambda mesh=mesh: mesh)
     workdir = tmp_path / str(count)
-    short = [f"--config.{word}" for word in ("data.limit=320", "train.epochs=1", "evals.baselines=false", "evals.report=false")]
-    assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
+    short = ["data.limit=320", "train.epochs=1", "evals.baselines=false", "evals.during=", "evals.end=", "evals.report=false"]
+    short = [f"--config.{word}" for word in short]
+    with devices.only(count):
+      assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
     found.append([losses(workdir)[step] for step in range(1, 11)])
   np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
 
 
+@pytest.mark.usefixtures("one_device")
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
   wild = ["--config.optim.lr=1e25", "--config.optim.clip=0.0", "--config.optim.schedule.warmup_epochs=0"]
   assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, *wild]) == 1

@@ -12,6 +12,7 @@ from jaxssl.run import Run
 from tests.data.made import coded, folder
 from tests.test_main import CONFIG, lines, measurements
 
+pytestmark = pytest.mark.usefixtures("one_device")
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=0"]
 SHORT += ["--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
 

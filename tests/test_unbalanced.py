@@ -9,8 +9,9 @@ import jax
 import pytest
 
 from benchmarks import unbalanced
-from jaxssl import flags, parallel
+from jaxssl import flags
 from jaxssl import main as command
+from tests import devices
 from tests.data.made import coded, noise, zipped
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
@@ -32,12 +33,11 @@ def test_both_methods_have_the_same_budget(prefix, ending):
 
 
 @pytest.fixture
-def quick_to_compile(monkeypatch):
+def quick_to_compile():
   """One device and code that is not optimised."""
-  mesh = parallel.make_mesh(jax.devices()[:1])
-  monkeypatch.setattr(parallel, "make_mesh", lambda: mesh)
   jax.config.update("jax_disable_most_optimizations", True)
-  yield
+  with devices.only(1):
+    yield
   jax.config.update("jax_disable_most_optimizations", False)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from jaxssl import loop
 from jaxssl import main as command
+from tests import devices
 from tests.data.made import folder
 from tests.report.made import pictures, train
 
@@ -16,7 +17,8 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   root = tmp_path_factory.mktemp("labelled")
   files = {f"{split}/{name}": data for split, n in (("train", 72), ("test", 30)) for name, data in pictures(n, n).items()}
   naive = ["--config.bootstrap.policy=naive", "--config.bootstrap.window=1", "--config.bootstrap.k=3"]
-  return train(root / "run <1>", folder(root / "pictures", files), *naive)
+  with devices.only(1):
+    return train(root / "run <1>", folder(root / "pictures", files), *naive)
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +27,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   root = tmp_path_factory.mktemp("plain")
   where = folder(root / "pictures", {name.rpartition("/")[2]: data for name, data in pictures(66, 2).items()})
   vit = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=4", "--config.evals.baselines=false"]
-  with pytest.MonkeyPatch.context() as patch:
+  with pytest.MonkeyPatch.context() as patch, devices.only(1):
     patch.setattr(loop, "show", lambda *_: None)
     train(root / "plain", where, *vit, "--config.data.placement=host", "--config.bootstrap.policy=off")
   assert command.main(["report", f"--workdir={root / 'plain'}"]) == 0
