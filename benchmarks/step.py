@@ -48,7 +48,8 @@ def rows() -> Iterator[Row]:
         taken, memory = step_seconds(run)
         label = f"{method}, {title}, {precision}"
         yield Row(name=label, value=model_flops(run) / taken / 1e12, unit="TFLOP/s", peer=whence, peer_value=top / 1e12)
-        yield Row(name=f"{label}: memory", value=memory / 1e9, unit="GB", peer="the device", peer_value=device_memory() / 1e9)
+        if accelerator:
+          yield Row(name=f"{label}: memory", value=memory / 1e9, unit="GB", peer="the device", peer_value=device_memory() / 1e9)
         if method == "SimCLR" and importlib.util.find_spec("torch"):
           from benchmarks.torch_step import stepper
 
@@ -78,8 +79,7 @@ def step_seconds(run: Any) -> tuple[float, int]:
 
 def device_memory() -> float:
   """Bytes of the device's memory."""
-  found = jax.devices()[0].memory_stats()
-  return found["bytes_limit"] if found else float("nan")
+  return jax.devices()[0].memory_stats()["bytes_limit"]
 
 
 if __name__ == "__main__":

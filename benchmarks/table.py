@@ -56,10 +56,10 @@ def main(rows: Callable[[], Iterable[Row]]) -> None:
   parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the rows here as well")
   arguments = parser.parse_args()
   print(f"{machine()}; jax {jax.__version__}")
-  print(f"{'':<50}{'ours':>10}{'peer':>10}  {'unit':<10}{'ratio':>6}  peer")
+  print(f"{'':<64}{'ours':>10}{'peer':>10}  {'unit':<10}{'ratio':>6}  peer")
   found = []
   for row in rows():
-    print(f"{row.name:<50}{row.value:>10.4g}{row.peer_value:>10.4g}  {row.unit:<10}{row.ratio:>6.3g}  {row.peer}", flush=True)
+    print(f"{row.name:<64}{row.value:>10.4g}{row.peer_value:>10.4g}  {row.unit:<10}{row.ratio:>6.3g}  {row.peer}", flush=True)
     found.append({**dataclasses.asdict(row), "ratio": row.ratio, "machine": machine()})
   if arguments.json:
     arguments.json.write_text(json.dumps(found, indent=2) + "\n")
