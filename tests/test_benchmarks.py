@@ -17,7 +17,7 @@ def test_operations_are_counted():
 
 
 def test_a_step_counts_three_passes_for_each_view_and_one_for_each_of_the_teacher():
-  run = runs.made("moco.py:runlocal", "train.batch_size=8", pictures=16)  # one view for each network, and no predictor
+  run = runs.made("moco.py:runlocal", "train.batch_size=8", "data.limit=0", pictures=16)  # one view each, no predictor
   jaxpr = jax.make_jaxpr(lambda v, x: run.trainer.network.apply(v, [x], joint=False, key=None)[0])
   one_pass = runs.count(jaxpr(run.state_shapes.online, jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)).jaxpr)
   assert one_pass > 0 and runs.model_flops(run) == 4 * one_pass
