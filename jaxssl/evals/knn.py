@@ -102,7 +102,7 @@ def neighbors(
     near = search(mesh, rows, usable, prepare(everywhere(mesh, part), is_bank=False), k + alone)
     values, ids = (np.asarray(x)[: len(asked) - start] for x in near)
     if alone:  # a picture is no neighbour of its own
-      other = ids != np.arange(start, start + len(part))[:, None]
+      other = ids != np.arange(start, start + len(ids))[:, None]
       order = np.argsort(~other, axis=1, kind="stable")[:, :k]
       values, ids = np.take_along_axis(values, order, 1), np.take_along_axis(ids, order, 1)
     found.append((values, ids))

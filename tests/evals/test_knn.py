@@ -105,3 +105,14 @@ def test_groups_average_the_accuracies_of_their_classes(alone):
   for group, classes in (("large", [0, 3]), ("rare", [1, 2, 4] if alone else [1, 2])):
     assert found[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
   assert found[f"knn1{name}"] == pytest.approx(100 * right.mean())
+
+
+def test_more_queries_than_fit_at_a_time_and_not_a_multiple_of_them(monkeypatch):
+  features, mesh = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32), parallel.make_mesh()
+  whole = knn.neighbors(mesh, features, None, 4), knn.neighbors(mesh, features, features[:47], 4)
+  monkeypatch.setattr(knn, "QUERIES", 17)
+  for ours, theirs in zip(
+    (knn.neighbors(mesh, features, None, 4), knn.neighbors(mesh, features, features[:47], 4)), whole, strict=True
+  ):
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-6)
