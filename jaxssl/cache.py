@@ -25,14 +25,12 @@ def keep_compiled() -> None:
   try:
     compiled = folder("compiled")
     compiled.mkdir(parents=True, exist_ok=True)
-  except (OSError, RuntimeError):
+    with filelock.FileLock(compiled / ".lockfile", timeout=10):  # jax takes the same
+      for entry in compiled.glob("*-cache"):
+        if not entry.with_name(entry.name.removesuffix("-cache") + "-atime").exists():
+          entry.unlink()  # written by a run that was killed meanwhile: jax would warn of it for ever, and never mend it
+  except (OSError, RuntimeError):  # no home, not writable, a disk without locks
     return
-  if not os.access(compiled, os.W_OK):
-    return
-  with filelock.FileLock(compiled / ".lockfile"):  # jax takes the same
-    for entry in compiled.glob("*-cache"):
-      if not entry.with_name(entry.name.removesuffix("-cache") + "-atime").exists():
-        entry.unlink()  # written by a run that was killed meanwhile: jax would warn of it for ever, and never mend it
   jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
   jax.config.update("jax_compilation_cache_dir", str(compiled))
