@@ -24,6 +24,8 @@ ROOM_OF = {  # library: the only places that may import it
   "flax": {"models"},
   "tensorflow": {"data"},
   "tensorflow_datasets": {"data"},
+  "cv2": {"data"},
+  "simplejpeg": {"data"},
   "orbax": {"checkpoint"},
   "ml_collections": {"config_files"},
   "clu": {"logging"},

@@ -1,4 +1,4 @@
-"""Random crops on the host: where they lie, and how they are cut from the pictures of one row of the plan."""
+"""Random crops on the host: where they lie, and how they are cut from the pictures of the plan's rows."""
 
 import math
 import zlib
@@ -9,11 +9,13 @@ import numpy as np
 
 from jaxssl.config import ViewConfig
 from jaxssl.data.base import Source
-from jaxssl.data.jpeg import Box, Window, decode_window, plain_size
-from jaxssl.data.pictures import BadPicture, decode, resize
+from jaxssl.data.jpeg import decode_plain, plain_size
+from jaxssl.data.pictures import BadPicture, decode
 from jaxssl.data.plan import generator
+from jaxssl.data.resample import resample
 
 _ATTEMPTS = 10
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 
 
 def random_box(
@@ -39,23 +41,29 @@ def random_box(
   return (height - h) // 2, (width - w) // 2, h, w
 
 
-def cut_row(
-  source: Source, index: int, partner: int, views: Mapping[str, ViewConfig], seed: int, epoch: int
-) -> tuple[np.ndarray, ...]:
-  """Cuts all views of one (index, partner) pair: for each group uint8 [v, size, size, c].
+def cut_rows(
+  source: Source,
+  index: np.ndarray,
+  partner: np.ndarray,
+  views: Mapping[str, ViewConfig],
+  seed: int,
+  epoch: int,
+  out: Mapping[str, np.ndarray],
+) -> None:
+  """Cuts all views of the pairs of index and partner, int [n], into `out`: for each group uint8 [n, v, size, size, c].
 
-  The boxes follow from (seed, epoch, index, group, view) alone. Each of the two pictures is decoded once.
+  The boxes follow from (seed, epoch, index, group, view) alone. Each of a pair's two pictures is decoded once.
   """
-  cut = tuple(np.empty((group.count, group.size, group.size, source.channels), np.uint8) for group in views.values())
-  wanted: dict[int, list[_View]] = {index: [], partner: []}
-  for out, (name, group) in zip(cut, views.items(), strict=True):
-    for v in range(group.count):
-      picture = partner if group.partner[v % len(group.partner)] else index
-      wanted[picture].append(_View(out[v], group, (seed, epoch, index, zlib.crc32(name.encode()), v)))
-  for picture, its_views in wanted.items():
-    if its_views:
-      _cut(source, picture, its_views)
-  return cut
+  numbers = {name: zlib.crc32(name.encode()) for name in views}
+  for row, pair in enumerate(zip(index.tolist(), partner.tolist(), strict=True)):
+    wanted: dict[int, list[_View]] = {picture: [] for picture in pair}
+    for name, group in views.items():
+      for v in range(group.count):
+        key = (seed, epoch, pair[0], numbers[name], v)
+        wanted[pair[group.partner[v % len(group.partner)]]].append(_View(out[name][row, v], group, key))
+    for picture, its_views in wanted.items():
+      if its_views:
+        _cut(source, picture, its_views)
 
 
 class _View(NamedTuple):
@@ -68,27 +76,29 @@ class _View(NamedTuple):
   def box(self, height: int, width: int) -> Box:
     return random_box(generator(*self.key), height, width, self.group.crop_scale, self.group.crop_ratio)
 
-  def fill(self, window: Window, box: Box) -> None:
-    """Resizes the box's part of the window: nothing outside the box shows, up to the rounding of a shrunk window."""
-    top, left, bottom, right = (edge / window.ratio for edge in (box[0], box[1], box[0] + box[2], box[1] + box[3]))
-    y, x, y_end, x_end = math.floor(top), math.floor(left), math.ceil(bottom), math.ceil(right)
-    part = window.pixels[y - window.top : y_end - window.top, x - window.left : x_end - window.left]
-    size = self.group.size
-    self.out[...] = resize(part, size, size, self.group.interpolation, (left - x, top - y, right - x, bottom - y))
+  def fill(self, pixels: np.ndarray, box: Box, height: int, width: int) -> None:
+    """Resizes the box's part of `pixels`, the picture of [height, width], maybe shrunk: then to its nearest whole pixels."""
+    y, x = pixels.shape[0] / height, pixels.shape[1] / width
+    top, bottom, left, right = box[0] * y, (box[0] + box[2]) * y, box[1] * x, (box[1] + box[3]) * x
+    resample(pixels[round(top) : round(bottom), round(left) : round(right)], self.out, self.group.interpolation)
 
 
 def _cut(source: Source, picture: int, views: list[_View]) -> None:
   """Fills the views of one picture."""
-  data, window, boxes = source.encoded(picture), None, []
-  if data is not None and (shape := plain_size(data)):
-    boxes = [view.box(*shape) for view in views]
-    window = decode_window(data, source.channels, boxes, [view.group.size for view in views])
-  if window is None:
+  data = source.encoded(picture)
+  size = plain_size(data) if data is not None else None
+  pixels, boxes = None, []
+  if data is not None and size is not None:
+    boxes = [view.box(*size) for view in views]
+    spare = min(min(box[2:]) / view.group.size for view, box in zip(views, boxes, strict=True))
+    pixels = decode_plain(data, source.channels, size, spare)
+  if pixels is None or size is None:
     try:
       pixels = source.read(picture) if data is None else decode(data, source.channels, source.describe(picture))
     except BadPicture:
       source.read(picture)  # a guard notes it, and answers with another picture from now on; without one this raises
       return _cut(source, picture, views)
-    window, boxes = Window(pixels), [view.box(*pixels.shape[:2]) for view in views]
+    size = pixels.shape[0], pixels.shape[1]
+    boxes = [view.box(*size) for view in views]
   for view, box in zip(views, boxes, strict=True):
-    view.fill(window, box)
+    view.fill(pixels, box, *size)

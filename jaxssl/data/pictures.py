@@ -5,6 +5,8 @@ import io
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from jaxssl.data.jpeg import decode_plain, plain_size
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which need not be what the ending says
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -19,10 +21,13 @@ def decode(data: bytes, channels: int, name: str) -> np.ndarray:
 
   Raises BadPicture with `name` in the message where the file is not whole or not a picture of a known kind.
   """
+  size = plain_size(data)
+  if size and (pixels := decode_plain(data, channels, size)) is not None:
+    return pixels
   try:
-    image = open_image(data)
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
     image.load()
-    if orientation(image) != 1:
+    if _orientation(image) != 1:
       image = ImageOps.exif_transpose(image)
     return _array(_opaque(_eight_bits(image)).convert("L" if channels == 1 else "RGB"))
   except UnidentifiedImageError as error:
@@ -31,12 +36,7 @@ def decode(data: bytes, channels: int, name: str) -> np.ndarray:
     raise BadPicture(f"{name}: {error}") from error
 
 
-def open_image(data: bytes) -> Image.Image:
-  """Reads the header only. Raises what PIL raises."""
-  return Image.open(io.BytesIO(data), formats=_FORMATS)
-
-
-def orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
   """EXIF orientation, 1 (upright) where there is none or it cannot be read."""
   try:
     return image.getexif().get(ExifTags.Base.Orientation, 1)

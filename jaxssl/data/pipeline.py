@@ -4,6 +4,7 @@ import atexit
 import collections
 import itertools
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,12 @@ import numpy as np
 
 from jaxssl.config import ViewConfig
 from jaxssl.data.base import Source
-from jaxssl.data.crops import cut_row
-from jaxssl.data.jpeg import tensorflow
+from jaxssl.data.crops import cut_rows
 from jaxssl.data.pictures import centre
+from jaxssl.data.tf import tensorflow
 from jaxssl.types import UserError
 
+_PART = 8  # pictures a worker takes at once: fewer, and the calls themselves take time
 _log = logging.getLogger("jaxssl")
 
 
@@ -69,31 +71,39 @@ def host_batches(
   """
   tf = tensorflow()
   steps, batch = index.shape
+  part = math.gcd(batch, _PART)
   failures: list[BaseException] = []
+  # tf.data sets the pace, and the pixels pass it by: through its tensors each would be copied three times.
+  filling: dict[int, dict[str, np.ndarray]] = {}
 
-  def load(row: np.int64) -> tuple[np.ndarray, ...]:
+  def load(first: np.int64) -> np.int64:
+    step, row = divmod(int(first), batch)
+    rows = slice(row, row + part)
     try:
-      return cut_row(source, int(index.flat[row]), int(partner.flat[row]), views, seed, epoch)
+      groups = filling.setdefault(step, _empty(batch, views, source.channels))
+      out = {name: group[rows] for name, group in groups.items()}
+      cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
     except BaseException as error:  # tf.data would turn it into an error of its own, without type and cause
       failures.append(error)
       raise
+    return first
 
   @tf.autograph.experimental.do_not_convert
-  def call(row):
-    return tuple(tf.numpy_function(load, [row], [tf.uint8] * len(views)))
+  def call(first):
+    return tf.numpy_function(load, [first], tf.int64)
 
   threads = _threads(workers)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
   options.autotune.enabled = False  # there is nothing to tune, and its thread holds up the end of an epoch by up to a minute
-  rows = tf.data.Dataset.range(first_step * batch, steps * batch)
-  rows = rows.map(call, num_parallel_calls=threads, deterministic=True).batch(batch).prefetch(2).with_options(options)
-  ahead = [rows.as_numpy_iterator()]
+  parts = tf.data.Dataset.range(first_step * batch, steps * batch, part)
+  parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
+  ahead = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
   atexit.register(ahead.clear)  # its threads wait for Python: were it still there when Python ends, neither would end
   try:
     for step in range(first_step, steps):
-      groups = next(ahead[0])
-      yield index[step], partner[step], dict(zip(views, groups, strict=True))
+      next(ahead[0])
+      yield index[step], partner[step], filling.pop(step)
   except Exception:
     if failures:
       raise failures[0] from None
@@ -101,6 +111,11 @@ def host_batches(
   finally:
     atexit.unregister(ahead.clear)
     ahead.clear()
+
+
+def _empty(rows: int, views: Mapping[str, ViewConfig], channels: int) -> dict[str, np.ndarray]:
+  """Room for all views of `rows` pairs: for each group uint8 [rows, v, size, size, c]."""
+  return {name: np.empty((rows, group.count, group.size, group.size, channels), np.uint8) for name, group in views.items()}
 
 
 def eval_batches(

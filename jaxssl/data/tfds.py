@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config import DataConfig, nearest
-from jaxssl.data.jpeg import tensorflow
 from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.data.tf import tensorflow
 from jaxssl.types import UserError
 
 _log = logging.getLogger("jaxssl")
