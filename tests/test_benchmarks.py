@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from benchmarks import runs
+from benchmarks import compiled, runs
 from benchmarks.table import Row
 
 
@@ -21,6 +21,15 @@ def test_a_step_counts_three_passes_for_each_view_and_one_for_each_of_the_teache
   jaxpr = jax.make_jaxpr(lambda v, x: run.trainer.network.apply(v, [x], joint=False, key=None)[0])
   one_pass = runs.count(jaxpr(run.state_shapes.online, jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)).jaxpr)
   assert one_pass > 0 and runs.model_flops(run) == 4 * one_pass
+
+
+def test_kernels_are_counted():
+  step = jax.jit(lambda x, w: jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y @ w), x).sum())
+  found = compiled.kernels(step.lower(jnp.ones((64, 64)), jnp.ones((64, 64))).compile().as_text() or "")
+  assert 2 <= found.total() <= 8 and not compiled.FREE & set(found)  # the loop, the sum, and copies; not what runs inside
+  text = "%inner { %a = f32[] parameter(0) }\n\nENTRY %main {\n  %x = f32[4]{0} parameter(0)\n"
+  text += "  %y = (f32[4]{0}, s32[]) while(%x), condition=%c\n  ROOT %z = f32[4]{0} fusion(%y), kind=kLoop\n}"
+  assert compiled.kernels(text) == {"while": 1, "fusion": 1}
 
 
 def test_a_ratio_above_one_is_better():
