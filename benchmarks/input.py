@@ -26,14 +26,13 @@ from jaxssl.data.tf import tensorflow
 from jaxssl.views import presets
 
 BATCH, STEPS, ROUNDS = 32, 16, 5
-DRAWN = 128  # pictures
 VIEW = ViewConfig(**presets.adasim(224)["global"])
 
 
-def drawn() -> str:
+def drawn(count: int = 128) -> str:
   """Makes a folder of JPEGs."""
   where, rng = pathlib.Path(tempfile.mkdtemp()), np.random.default_rng(0)
-  for i in range(DRAWN):
+  for i in range(count):
     picture = np.asarray(smooth_picture(rng, 500)[:375]).astype(int) + rng.integers(-20, 20, (375, 500, 3))
     Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(where / f"{i}.jpg", quality=90)
   return str(where)

@@ -1,7 +1,5 @@
 """A method beside its networks' passes, and the time its step takes to compile: python -m benchmarks.methods [--json FILE]."""
 
-import pathlib
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,30 +7,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.runs import made
 from benchmarks.table import Row, main, seconds
-from jaxssl import flags
 from jaxssl.methods.base import Views
 from jaxssl.run import Run
 from jaxssl.types import Batch, Memory, Outputs, Variables
 
-CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 BATCH = 256
 LAYERS = {  # ResNet-18 on 32 x 32, batch 256
-  "ISD, queue 128,000": ["isd.py", "--config.method.queue=128000"],
+  "ISD, queue 128,000": ["isd.py", "method.queue=128000"],
   "ReSA": ["resa.py"],
   "NNCLR": ["nnclr.py"],
-  "DINO": ["nnboot.py:cifar10", "--config.bootstrap.policy=off"],
+  "DINO": ["nnboot.py:cifar10", "bootstrap.policy=off"],
 }
 COMPILES = (
   "barlow.py byol.py dino.py isd.py moco.py moco.py:v3 msf.py nnclr.py resa.py simclr.py simsiam.py swav.py vicreg.py".split()
 )
-
-
-def run_of(recipe: str, *more: str) -> Run:
-  """The recipe on 1,000 digits, which stand in for any pictures."""
-  data = ["--config.data.source=mnist5k", "--config.data.path=", "--config.data.limit=1000"]
-  config, _ = flags.parse([f"--config={CONFIGS / recipe}", *data, f"--config.train.batch_size={BATCH}", *more])
-  return Run(config, pathlib.Path(tempfile.mkdtemp()))
 
 
 def layer(run: Run) -> float:
@@ -63,7 +53,7 @@ def layer(run: Run) -> float:
 def rows() -> Iterator[Row]:
   """Method layer against a whole step; seconds to compile every method's shrunk step, against 20."""
   for name, recipe in LAYERS.items():
-    run = run_of(*recipe, "--config.train.precision=float32")
+    run = made(*recipe, f"train.batch_size={BATCH}", "train.precision=float32")
     share = layer(run)
     state, batches = run.init(), list(run.rows(run.init(), 0, 0))
     taken = []
@@ -75,14 +65,14 @@ def rows() -> Iterator[Row]:
     yield Row(name=f"{name}: method layer", value=1e3 * share, unit="ms", peer="whole step", peer_value=1e3 * min(taken[1:]))
   whole = None
   for parts in (1, 4, 16):
-    run = run_of("simclr.py", "--config.train.batch_size=512", f"--config.train.accumulate={parts}")
+    run = made("simclr.py", "train.batch_size=512", f"train.accumulate={parts}")
     batch = next(iter(run.rows(run.init(), 0, 0)))
     memory: Any = run.compiled(batch).memory_analysis()
     taken = memory.temp_size_in_bytes / 1e9
     whole = whole or taken
     yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=taken, unit="GB", peer="in one", peer_value=whole)
   for recipe in COMPILES:
-    run = run_of(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "--config.train.batch_size=32")
+    run = made(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "train.batch_size=32")
     state = run.init()
     batch = next(iter(run.rows(state, 0, 0)))
     then = time.perf_counter()

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch, where it is the peer, needs memory as well
+
+import jax  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

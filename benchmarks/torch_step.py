@@ -1,10 +1,17 @@
 """SimCLR's step in PyTorch, as it is usually written to be fast: channels-last, compiled. The peer of our steps."""
 
-from collections.abc import Callable
+import os
+import pathlib
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch  # type: ignore[import-not-found]
 import torch.nn.functional as F  # type: ignore[import-not-found]
+from PIL import Image
 from torch import nn  # type: ignore[import-not-found]
+
+from benchmarks.views import pil_view
+from jaxssl.config import ViewConfig
 
 STAGES = {"resnet18": (False, (2, 2, 2, 2)), "resnet50": (True, (3, 4, 6, 3))}
 
@@ -80,16 +87,16 @@ class ViT(nn.Module):
     return self.norm(self.blocks(x))[:, 0]
 
 
-def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Callable[[], object]:
-  """Gives a function that trains on one batch that lies on the device, and waits for it."""
+def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Callable[..., float]:
+  """Gives a function that trains on one batch, two views float32 [b, 3, h, w] or such that lie ready, and waits for it."""
   device = "cuda" if torch.cuda.is_available() else "cpu"
   encoder, features = (ViT(side), 384) if name == "vit_s" else resnet(name, width, cifar=side <= 64)
   head = nn.Sequential(nn.Linear(features, 2048), nn.BatchNorm1d(2048), nn.ReLU(inplace=True), nn.Linear(2048, 128))
   model = nn.Sequential(encoder, head).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
   optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
-  views = [torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last) for _ in range(2)]
+  ready = [torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last) for _ in range(2)]
 
-  def loss() -> torch.Tensor:
+  def loss(views: Sequence[torch.Tensor]) -> torch.Tensor:
     with torch.autocast(device, torch.bfloat16, enabled=half):
       z = torch.cat([model(view) for view in views])
     z = F.normalize(z.float(), dim=1)
@@ -99,9 +106,10 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
 
   compiled = torch.compile(loss) if device == "cuda" else loss  # on a CPU it would need a C++ compiler
 
-  def step() -> float:
+  def step(views: Sequence[torch.Tensor] = ready) -> float:
     optimizer.zero_grad(set_to_none=True)
-    value = compiled()
+    moved = [view.to(device, memory_format=torch.channels_last, non_blocking=True) for view in views]
+    value = compiled(moved)
     value.backward()
     optimizer.step()
     if device == "cuda":
@@ -109,3 +117,31 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
     return float(value.detach())
 
   return step
+
+
+class Views(torch.utils.data.Dataset):
+  """Two views of each picture, float32 [3, size, size], decoded and augmented by PIL: how the released references do it."""
+
+  def __init__(self, files: Sequence[pathlib.Path], view: ViewConfig):
+    self.files, self.view = files, view
+
+  def __len__(self) -> int:
+    return len(self.files)
+
+  def __getitem__(self, index: int) -> list[np.ndarray]:  # noqa: D105
+    picture = np.asarray(Image.open(self.files[index]).convert("RGB"))
+    return [np.ascontiguousarray(pil_view(picture, self.view, v).transpose(2, 0, 1)) for v in range(2)]
+
+
+def loader(files: Sequence[pathlib.Path], view: ViewConfig, batch: int) -> torch.utils.data.DataLoader:
+  """Batches of two views, made by one worker a core."""
+  return torch.utils.data.DataLoader(
+    Views(files, view),
+    batch,
+    shuffle=True,
+    drop_last=True,
+    num_workers=os.cpu_count() or 1,
+    multiprocessing_context="spawn",  # jax does not outlive a fork
+    persistent_workers=True,
+    pin_memory=torch.cuda.is_available(),
+  )

@@ -65,9 +65,9 @@ def pil_view(picture: np.ndarray, view: ViewConfig, v: int) -> np.ndarray:
       image = op(image, view.jitter)
   if random.random() < view.gray:
     image = image.convert("L").convert("RGB")
-  if random.random() < view.blur[v]:
+  if random.random() < view.blur[v % len(view.blur)]:
     image = image.filter(ImageFilter.GaussianBlur(random.uniform(*view.blur_sigma)))
-  if random.random() < view.solarize[v]:
+  if random.random() < view.solarize[v % len(view.solarize)]:
     image = ImageOps.solarize(image)
   scaled = np.asarray(image).astype(np.float32) / 255
   return (scaled - np.array(MEAN, np.float32)) / np.array(STD, np.float32)

@@ -1,0 +1,60 @@
+"""Epochs from files to updated weights, at 224 pixels: python -m benchmarks.whole [--json FILE].
+
+SimCLR on drawn JPEGs of 500 x 375, read and cut on the host by all cores, beside the same network and loss in PyTorch with
+PIL's transforms in a DataLoader with a worker for each core. Needs torch. Without an accelerator: a narrow ResNet-18, float32.
+"""
+
+import itertools
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from benchmarks.input import drawn
+from benchmarks.runs import made
+from benchmarks.table import Row, main
+
+SIDE, ROUNDS = 224, 3
+NETWORKS = {"ResNet-50": ("resnet50", 256, 1.0, 5120), "ViT-S/16": ("vit_s", 256, 1.0, 5120)}  # name, batch, width, pictures
+NARROW = {"ResNet-18 of a quarter's width": ("resnet18", 32, 0.25, 256)}
+
+
+def rows() -> Iterator[Row]:
+  """Pictures a second of whole epochs, the first of each not counted."""
+  from benchmarks.torch_step import loader, stepper
+
+  accelerator = jax.default_backend() != "cpu"
+  for title, (name, batch, width, pictures) in (NETWORKS if accelerator else NARROW).items():
+    folder = drawn(pictures)
+    half = "bfloat16" if accelerator else "float32"
+    fields = [f"model.name={name}", f"model.width={width}", "model.stem=imagenet", f"train.batch_size={batch}"]
+    fields += [f"train.precision={half}", "data.source=folder", f"data.path={folder}", "data.placement=host"]
+    run = made("simclr.py", *fields, side=SIDE)
+    state, numbers = run.init(), itertools.count()
+    view, step = run.config.views["global"], stepper(name, SIDE, batch, width, accelerator)
+    batches = loader(sorted(pathlib.Path(folder).iterdir()), view, batch)
+
+    def ours(run=run, numbers=numbers) -> None:  # noqa: ANN001
+      nonlocal state
+      for rows in run.rows(state, next(numbers), 0):
+        state, logs = run.step(state, rows)
+      jax.block_until_ready(logs)
+
+    def theirs(step=step, batches=batches) -> None:  # noqa: ANN001
+      for views in batches:
+        step(views)
+
+    speeds: dict[Callable[[], None], list[float]] = {ours: [], theirs: []}
+    for _ in range(ROUNDS + 1):
+      for epoch, found in speeds.items():
+        then = time.perf_counter()
+        epoch()
+        found.append(pictures // batch * batch / (time.perf_counter() - then))
+    mine, peer = (float(np.median(found[1:])) for found in speeds.values())
+    yield Row(name=f"SimCLR, {title}, {half}", value=mine, unit="pictures/s", peer="PyTorch, DataLoader", peer_value=peer)
+
+
+if __name__ == "__main__":
+  main(rows)
