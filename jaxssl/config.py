@@ -91,7 +91,8 @@ class HeadConfig:
 class ModelConfig:
   """The encoder and its heads."""
 
-  name: Literal["resnet10", "resnet18", "resnet34", "resnet50", "vit_ti", "vit_s", "vit_b"] = "resnet18"
+  # custom: the flax module that a program gives to jaxssl.train
+  name: Literal["resnet10", "resnet18", "resnet34", "resnet50", "vit_ti", "vit_s", "vit_b", "custom"] = "resnet18"
   width: float = 1.0  # ResNet: factor on the channels
   # ResNet; cifar_pad: ReSA's CIFAR network, 32 padded to 34; small: 3x3 stride 2 without pool
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"

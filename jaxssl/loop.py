@@ -5,6 +5,7 @@ import pathlib
 import signal
 import time
 from types import FrameType
+from typing import Any
 
 import jax
 
@@ -26,12 +27,15 @@ from jaxssl.workdir import CONFIG, check_workdir, write_config
 LOG = logging.getLogger("jaxssl")
 
 
-def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -> int:
-  """Trains in `workdir`, or goes on there. Returns the exit code: 0 done, or saved on a signal; 1 the loss diverged."""
+def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, encoder: Any = None) -> int:
+  """Trains in `workdir`, or goes on there. Returns the exit code: 0 done, or saved on a signal; 1 the loss diverged.
+
+  `arrays`: pictures that the calling program gives; `encoder`: its own flax module, for model.name=custom.
+  """
   check_workdir(workdir, config)
   runlog.start(workdir)
   began = time.monotonic()
-  run = Run(config, workdir, arrays)
+  run = Run(config, workdir, arrays, encoder)
   measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
   write_config(workdir, config)  # not before: a config with a mistake must not take the folder
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)

@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import cache, embed, evaluate, flags, loop, nearest, profile  # heavy imports come after --help
+  from jaxssl import cache, flags, loop  # heavy imports come after --help
+  from jaxssl.commands import embed, evaluate, neighbors, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     if command == "embed":
       return embed.embed(argv)
     if command == "neighbors":
-      return nearest.neighbors(argv)
+      return neighbors.neighbors(argv)
     if command == "profile":
       return profile.profile(argv)
     return loop.train(*flags.parse(argv))

@@ -54,23 +54,23 @@ def merged(fields: Mapping, changed: Mapping) -> dict:
 
 
 def open_run(
-  workdir: pathlib.Path, config: Config, step: int | None = None
+  workdir: pathlib.Path, config: Config, step: int | None = None, arrays: sources.Arrays | None = None, encoder: Any = None
 ) -> tuple[Variables, Variables | None, int, Measure]:
   """Opens a run's weights and its pictures: online, teacher, their step, and what measures them."""
   mesh = parallel.make_mesh()
-  built, online, teacher, step = open_network(workdir, config, step)
-  pictures = splits.load(config, mesh, sources.open_sources(config.data, config.train.seed))
+  built, online, teacher, step = open_network(workdir, config, step, encoder)
+  pictures = splits.load(config, mesh, sources.open_sources(config.data, config.train.seed, arrays))
   measure = Measure(config, mesh, pictures, built, teacher is not None)
   return parallel.everywhere(mesh, online), parallel.everywhere(mesh, teacher), step, measure
 
 
 def open_network(
-  workdir: pathlib.Path, config: Config, step: int | None = None
+  workdir: pathlib.Path, config: Config, step: int | None = None, encoder: Any = None
 ) -> tuple[network.Network, Variables, Variables | None, int]:
   """Opens a run's network without its pictures: the modules, the online and the teacher's weights, and their step."""
   online, teacher, step = Checkpoints(workdir / "checkpoints", config.train.keep).weights(step)
   passes = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes
-  built = network.build(config.model, config.train.precision, config.views[passes.online[0].group].size)
+  built = network.build(config.model, config.train.precision, config.views[passes.online[0].group].size, encoder)
   return built, online, teacher, step
 
 

@@ -24,7 +24,7 @@ from jaxssl.views import recipes
 class Run:
   """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained."""
 
-  def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None):
+  def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None, encoder: Any = None):
     self.config, self.mesh = config, parallel.make_mesh()
     self.channels = config.data.channels
     pictures = sources.open_sources(config.data, config.train.seed, arrays, workdir)
@@ -44,7 +44,7 @@ class Run:
     check_views(config, method)
     self.trainer = Trainer(
       config=config,
-      network=network.build(config.model, config.train.precision, config.views[method.passes.online[0].group].size),
+      network=network.build(config.model, config.train.precision, config.views[method.passes.online[0].group].size, encoder),
       method=method,
       bootstrap=Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images),
       optimizer=optim.build(config.optim, self.horizon, batch_size),

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxssl.config import DataConfig
 from jaxssl.data import imbalance
-from jaxssl.data.arrays import ArraySource, mnist5k
+from jaxssl.data.arrays import Given, given, mnist5k
 from jaxssl.data.base import Source, Subset
 from jaxssl.data.folder import FolderSource, open_folder
 from jaxssl.data.guard import Guard
@@ -18,7 +18,7 @@ from jaxssl.data.plan import generator
 from jaxssl.data.tfds import open_tfds
 from jaxssl.types import UserError
 
-Arrays = Mapping[str, tuple[np.ndarray, np.ndarray | None]]  # "train", "test" -> (images, labels)
+Arrays = Mapping[str, Given]  # "train", and maybe "test"
 _FIELDS = {"folder": ("path", "test_path", "list_path"), "tfds": ("path",), "mnist5k": (), "array": ()}  # read by each source
 _log = logging.getLogger("jaxssl")
 
@@ -41,8 +41,8 @@ def open_sources(
 ) -> Sources:
   """Opens the pictures to train on and to measure with.
 
-  `arrays`: for data.source=array, "train" and maybe "test" -> (images uint8 [n, h, w] or [n, h, w, c], labels int [n] or
-  None). `data.limit` keeps the first pictures of a shuffle by `seed`. Bad pictures are noted in `workdir`.
+  `arrays`: for data.source=array, what "train" and maybe "test" are (jaxssl.data.arrays.given).
+  `data.limit` keeps the first pictures of a shuffle by `seed`. Bad pictures are noted in `workdir`.
   Raises UserError for whatever in `config` does not fit.
   """
   _check_fields(config)
@@ -93,9 +93,9 @@ def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | N
   if config.source == "mnist5k":
     return mnist5k(config.channels)
   if not arrays or "train" not in arrays:
-    raise UserError('data.source=array needs arrays={"train": (images, labels)}, and maybe "test", from the calling program')
-  given = {split: ArraySource(*pair, f"{split} array", config.channels) for split, pair in arrays.items()}
-  return given["train"], given.get("test")
+    raise UserError('data.source=array needs arrays={"train": ...}, and maybe "test", from the calling program')
+  sources = {split: given(pictures, f"{split} array", config.channels) for split, pictures in arrays.items()}
+  return sources["train"], sources.get("test")
 
 
 def _choose(

@@ -126,16 +126,19 @@ class Network:
     return attention[:, :, 0, 1:].reshape(len(images), -1, rows, columns)
 
 
-def build(config: ModelConfig, precision: str, image_size: int) -> Network:
+def build(config: ModelConfig, precision: str, image_size: int, encoder: nn.Module | None = None) -> Network:
   """Makes the network of a config, computing in `precision`; `image_size`: pixels a side for which a ViT learns positions.
 
+  `encoder`: for model.name=custom, called as encoder(images [b, h, w, c], train=bool) for features [b, f].
   Raises UserError for a value that makes no network.
   """
   dtype = jnp.dtype(precision)
+  if (config.name == "custom") != (encoder is not None):
+    raise UserError(f"model.name={config.name} is not allowed {'with' if encoder else 'without'} an encoder from the program")
   if config.predictor.name == "dino":
     raise UserError("model.predictor.name=dino is not allowed: prototypes belong in model.projector; allowed here: none, mlp")
   return Network(
-    encoder=_encoder(config, dtype, image_size),
+    encoder=encoder or _encoder(config, dtype, image_size),
     projector=_head(config.projector, "model.projector", dtype),
     predictor=_head(config.predictor, "model.predictor", dtype),
   )

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxssl import main, profile
+from jaxssl import main
+from jaxssl.commands import profile
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs/nnboot.py"
 

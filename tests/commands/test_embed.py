@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jaxssl import embed, embeddings, opened
+from jaxssl import embeddings, opened
 from jaxssl import main as command
+from jaxssl.commands import embed
 from tests import tiny_run
 from tests.data.made import coded, flat, folder, photo, zipped
 

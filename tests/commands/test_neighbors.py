@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl import embeddings, nearest
+from jaxssl import embeddings
 from jaxssl import main as command
+from jaxssl.commands import neighbors as nearest
 from tests import tiny_run
 from tests.data.made import coded, flat, folder, photo, quarters
 

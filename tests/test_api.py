@@ -1,0 +1,66 @@
+"""jaxssl from Python: docs/python.md runs as it stands, and mistakes are one line."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import jaxssl
+from jaxssl.data.arrays import ItemSource, given
+from jaxssl.data.pictures import BadPicture
+from jaxssl.types import UserError
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "python.md"
+
+
+@pytest.mark.usefixtures("one_device")
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+  (tmp_path / "configs").symlink_to(ROOT / "configs")
+  monkeypatch.chdir(tmp_path)
+  names: dict = {"__name__": "page"}
+  parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+  assert len(parts) == 4
+  for part in parts:
+    exec(compile(part, "python.md", "exec"), names)
+  assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first", "arrays", "patches", "small"}
+  assert names["results"]["finished"] is True and names["features"].shape[0] == 5
+  first, measured, shape, small = capsys.readouterr().out.splitlines()
+  assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"
+  with pytest.raises(UserError, match="model.name=custom is not allowed without an encoder"):
+    jaxssl.evaluate(tmp_path / "runs" / "small")
+
+
+def test_importing_is_cheap():
+  loaded = "import sys, jaxssl; print(jaxssl.__version__, *(name for name in ('jax', 'flax', 'numpy') if name in sys.modules))"
+  found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT)
+  assert found.stdout.split() == [jaxssl.__version__]
+  with pytest.raises(AttributeError, match="nonsense"):
+    jaxssl.nonsense  # noqa: B018
+
+
+def test_mistakes():
+  with pytest.raises(UserError, match="optim.rate is no config field; nearest: optim.name|nearest"):
+    jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
+  with pytest.raises(UserError, match="pictures: a int is no source"):
+    given(3, "pictures", 3)  # type: ignore[arg-type]
+  config = jaxssl.load_config(str(ROOT / "configs/nnboot.py:runlocal"))
+  with pytest.raises(UserError, match="test= is given without source="):
+    jaxssl.train(config, "nowhere", test=np.zeros((4, 8, 8), np.uint8))
+
+
+def test_items():
+  items = [np.full((4, 5), 7, np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 2), np.float32)]
+  source = given((items, np.array([0, 1, 1])), "mine", 3)
+  assert isinstance(source, ItemSource) and len(source) == 3 and source.classes == ("0", "1")
+  assert source.read(0).shape == (4, 5, 3) and source.read(1).shape == (2, 3, 3) and source.encoded(0) is None
+  with pytest.raises(BadPicture, match=r"mine picture 2: float32 \[2, 2\]"):
+    source.read(2)
+  with pytest.raises(BadPicture, match="mine picture 3: IndexError"):
+    source.read(3)
+  with pytest.raises(UserError, match="one value for each of 3"):
+    given((items, np.array([0])), "mine", 3)
+  assert given(source, "other", 1) is source
