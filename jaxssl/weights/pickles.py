@@ -33,7 +33,7 @@ def refuse_code(path: pathlib.Path) -> None:
         f"model.init_from={path} is a pickle with code in it: it would call {name}. It was not; save the state_dict alone"
       )
   if not whole:
-    raise UserError(f"model.init_from={path} is no weights file but a pickle that torch.save did not write")
+    raise UserError(f"model.init_from={path} is no weights file but an archive or a pickle that torch.save did not write")
 
 
 def _called(path: pathlib.Path) -> tuple[list[str], bool]:

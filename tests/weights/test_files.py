@@ -105,7 +105,7 @@ def test_code_is_named_and_not_run(protocol, packed, tmp_path):
 
 def test_other_pickles(tmp_path):
   (tmp_path / "w").write_bytes(pickle.dumps({"a": [1.0]}))
-  refused(tmp_path / "w", "a pickle that torch.save did not write")
+  refused(tmp_path / "w", "pickle that torch.save did not write")
 
 
 def test_without_torch(tmp_path, monkeypatch):
