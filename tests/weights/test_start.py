@@ -1,7 +1,6 @@
 """A run that starts from a file."""
 
 import json
-import logging
 
 import jax
 import numpy as np
@@ -74,14 +73,14 @@ def test_both_networks_start_from_it_and_the_heads_at_random(weights, tmp_path):
   assert any((x != tensors[n]).any() for n, x in to_torch(state.online.params["encoder"], {}).items())
 
 
-def test_a_run_keeps_what_it_read(weights, tmp_path, caplog):
+def test_a_run_keeps_what_it_read(weights, tmp_path, capfd):
   path, tensors = weights
-  caplog.set_level(logging.INFO, "jaxssl")
   words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", "--config.evals.during=quality"]
   config, workdir = flags.parse([*words, "--config.evals.end=quality"])
   assert loop.train(config, workdir) == 0
   count = len(tensors)
-  assert f"{count} of {count} tensors of {path} (state_dict.module.momentum_encoder.)" in caplog.messages
+  log = capfd.readouterr().err.splitlines()
+  assert f"{count} of {count} tensors of {path} (state_dict.module.momentum_encoder.)" in log
   same(files.read(workdir / KEPT), tensors)
   path.unlink()
   assert loop.train(config, workdir) == 0  # goes on without the file
