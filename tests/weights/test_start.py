@@ -87,7 +87,7 @@ def test_a_run_keeps_what_it_read(weights, tmp_path, capfd):
   names = {m["name"].partition("/")[0] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
   assert "imported" in names and "untrained" not in names
   before = see(workdir).before
-  assert before.whose == "imported_network"
+  assert before.says == "imported network"
   same(encoder(before.variables), tensors)
 
 
