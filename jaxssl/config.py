@@ -101,6 +101,8 @@ class ModelConfig:
   patch: int = 16  # ViT: side of a patch in pixels
   drop_path: float = 0.0  # ViT
   position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: exact ratio
+  init_from: str = ""  # a weights file, or an export's folder: the encoder starts from it (docs/weights.md); empty: at random
+  allow_partial: bool = False  # init_from: what is missing there, or has another shape, starts at random
   projector: HeadConfig = HeadConfig()
   predictor: HeadConfig = HeadConfig()
 
@@ -133,6 +135,7 @@ class OptimConfig:
   clip: float = 0.0  # largest gradient norm; 0: none
   clip_by: Literal["tensor", "global"] = "tensor"
   freeze_last_layer_epochs: int = 0  # DINO, SwAV: the prototypes are left alone at first
+  freeze_encoder_epochs: int = 0  # the encoder is left alone while the heads warm up, as is wise with model.init_from
   freeze: tuple[str, ...] = ()  # parameters whose path holds one of these names are never trained (MoCo v3: patch_embed)
 
 

@@ -19,9 +19,11 @@ from jaxssl.evals.measure import Measure
 from jaxssl.health import Health, Limits
 from jaxssl.ledger import Ledger, Record, Stopped
 from jaxssl.report import page
+from jaxssl.report.record import BASELINES
 from jaxssl.report.seen import Seen
 from jaxssl.run import Run
 from jaxssl.types import TrainState
+from jaxssl.weights import start
 from jaxssl.workdir import CONFIG, check_workdir, write_config
 
 LOG = logging.getLogger("jaxssl")
@@ -38,6 +40,8 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
   run = Run(config, workdir, arrays, encoder)
   measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
   write_config(workdir, config)  # not before: a config with a mistake must not take the folder
+  if run.imported is not None:
+    start.keep(run.imported, workdir)
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)
   restored = checkpoints.restore(run.state_shapes)
   state, step = restored or (run.init(), 0)
@@ -50,7 +54,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
   with StopSignal() as stop:
     try:
       if not record.has_baselines:
-        with runlog.working("measuring raw pixels and the untrained network"):
+        with runlog.working(f"measuring raw pixels and the {measure.before} network"):
           found = measure.baselines(state.online if step == 0 else run.untrained(), config.evals.during)
         record.measured(0, 0, found)
       state = epochs(run, state, step, checkpoints, record, measure, health, stop)
@@ -69,7 +73,7 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
     compare(run, measure, workdir / "results.json")
     conclude(run, workdir, seconds=time.monotonic() - began)
     if config.evals.report:
-      show(workdir, Seen(state.online, state.teacher, done, measure))
+      show(workdir, Seen(state.online, state.teacher, done, measure, workdir))
   return 0
 
 
@@ -159,9 +163,9 @@ def describe(run: Run) -> str:
 def compare(run: Run, measure: Measure, path: pathlib.Path) -> None:
   """Adds the linear probe's baselines to results.json, once: at the end, since nobody waits for the first step there."""
   evals = run.config.evals
-  known = any(m["name"].startswith("untrained/linear") for m in results.read(path)["measurements"])
+  known = any(m["name"].startswith(f"{measure.before}/linear") for m in results.read(path)["measurements"])
   if evals.baselines and not known and "linear" in measure.possible(evals.end):
-    with runlog.working("measuring linear of raw pixels and of the untrained network"):
+    with runlog.working(f"measuring linear of raw pixels and of the {measure.before} network"):
       results.add(path, 0, measure.baselines(run.untrained(), ["linear"]))
 
 
@@ -176,9 +180,7 @@ def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
   first = {m["name"]: m["value"] for m in measured if m["step"] == 0}
   final = {m["name"]: m["value"] for m in measured if m["step"] == run.horizon.steps}
   for name in sorted(n for n in final if n.startswith(("knn", "linear", "effective_rank"))):
-    beside = ", ".join(
-      f"{of.replace('_', ' ')} {first[f'{of}/{name}']:.2f}" for of in ("raw_pixels", "untrained") if f"{of}/{name}" in first
-    )
+    beside = ", ".join(f"{of.replace('_', ' ')} {first[f'{of}/{name}']:.2f}" for of in BASELINES if f"{of}/{name}" in first)
     LOG.info("%s %.2f%s", name, final[name], f" ({beside})" if beside else "")
   if bad:
     LOG.info("%d pictures could not be read; see %s", len(bad), workdir / "bad_files.txt")

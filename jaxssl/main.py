@@ -17,6 +17,7 @@ Learns image representations without labels. The same command with the same work
                              every recipe has smaller versions: configs/nnboot.py:cifar10,cpu (minutes on two CPU cores)
                              and configs/nnboot.py:cifar10,runlocal (a minute)
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
+  --config.model.init_from=FILE  starts the encoder from weights of others: safetensors, or torch's (docs/weights.md)
   --workdir DIR              where everything is written (default: runs/ and the config's name)
 
   evaluate                   measures a run's network again and adds to its results.json; NAME: knn, linear, lowshot,

@@ -17,7 +17,7 @@ from jaxssl.schedules import Horizon, Schedule
 from jaxssl.types import Array, PyTree, UserError
 
 ByStep = Callable[[Array], Array]
-LAST_LAYER, FROZEN = "last_layer", "frozen"
+LAST_LAYER, ENCODER, FROZEN = "last_layer", "encoder", "frozen"
 
 
 def learning_rate(config: OptimConfig, horizon: Horizon, batch_size: int) -> ByStep:
@@ -34,7 +34,13 @@ def build(config: OptimConfig, horizon: Horizon, batch_size: int) -> optax.Gradi
   rate = learning_rate(config, horizon, batch_size)
   decay: Schedule = config.weight_decay.resolve(horizon)
   least = {"all": 0, "matrices": 2}[config.decay]
-  frozen_until = config.freeze_last_layer_epochs * horizon.steps_per_epoch
+  if config.freeze_encoder_epochs < 0:
+    raise UserError(
+      f"optim.freeze_encoder_epochs={config.freeze_encoder_epochs} is not allowed; it is a number of epochs, or 0"
+    )
+  last_until, encoder_until = (
+    epochs * horizon.steps_per_epoch for epochs in (config.freeze_last_layer_epochs, config.freeze_encoder_epochs)
+  )
   rules = {
     "sgd": [add_decay(decay, least), optax.trace(config.momentum)],
     "adamw": [optax.scale_by_adam(), add_decay(decay, least)],
@@ -42,16 +48,21 @@ def build(config: OptimConfig, horizon: Horizon, batch_size: int) -> optax.Gradi
   }
 
   rule = optax.chain(*rules[config.name], by_step(lambda step, u: -rate(step) * u))
-  if frozen_until or config.freeze:
-    parts: Any = {"body": rule, LAST_LAYER: left_alone(rule, lambda step: step < frozen_until), FROZEN: optax.set_to_zero()}
-    rule = optax.partition(parts, functools.partial(labels, frozen=config.freeze))
+  if last_until or encoder_until or config.freeze:
+    parts: Any = {"body": rule, LAST_LAYER: left_alone(rule, lambda step: step < last_until), FROZEN: optax.set_to_zero()}
+    if encoder_until:
+      parts[ENCODER] = left_alone(rule, lambda step: step < encoder_until)
+    rule = optax.partition(parts, functools.partial(labels, frozen=config.freeze, encoder=bool(encoder_until)))
   if config.clip:
     rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
   return rule
 
 
-def labels(params: PyTree, frozen: tuple[str, ...]) -> PyTree:
-  """Labels every leaf by its path: "frozen", "last_layer" or "body"; UserError for a name in `frozen` that no path holds."""
+def labels(params: PyTree, frozen: tuple[str, ...], encoder: bool) -> PyTree:
+  """Labels every leaf by its path: "frozen", "last_layer", "encoder" where that is wanted, or "body".
+
+  Raises UserError for a name in `frozen` that no path holds.
+  """
   paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
   for name in frozen:
     if not any(name in path for path in paths):
@@ -59,7 +70,9 @@ def labels(params: PyTree, frozen: tuple[str, ...]) -> PyTree:
 
   def one(path: Any, _: Array) -> str:
     text = jax.tree_util.keystr(path)
-    return FROZEN if any(name in text for name in frozen) else LAST_LAYER if LAST_LAYER in text else "body"
+    if any(name in text for name in frozen):
+      return FROZEN
+    return LAST_LAYER if LAST_LAYER in text else ENCODER if encoder and text.startswith(f"['{ENCODER}']") else "body"
 
   return jax.tree_util.tree_map_with_path(one, params)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxssl import methods, optim, parallel, splits
@@ -19,6 +20,7 @@ from jaxssl.schedules import Horizon
 from jaxssl.step import Rows, Trainer
 from jaxssl.types import Array, Logs, TrainState, UserError, Variables
 from jaxssl.views import recipes
+from jaxssl.weights import start
 
 
 class Run:
@@ -42,14 +44,16 @@ class Run:
     self.horizon = Horizon(steps_per_epoch=num_images // batch_size, epochs=config.train.epochs)
     method = methods.build(config.method, self.horizon)
     check_views(config, method)
+    size = config.views[method.passes.online[0].group].size
     self.trainer = Trainer(
       config=config,
-      network=network.build(config.model, config.train.precision, config.views[method.passes.online[0].group].size, encoder),
+      network=network.build(config.model, config.train.precision, size, encoder),
       method=method,
       bootstrap=Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images),
       optimizer=optim.build(config.optim, self.horizon, batch_size),
       mesh=self.mesh,
     )
+    self.imported = start.load(config.model, self.trainer.network, (size, size, self.channels), workdir)
     self.splits = splits.load(config, self.mesh, pictures)  # last: it may take minutes, and a mistake must show at once
     self.train = self.splits.train
 
@@ -70,12 +74,21 @@ class Run:
     return parallel.state_shardings(self.state_shapes, self.mesh)
 
   def init(self) -> TrainState:
-    """Makes the state before the first step, from the seed alone."""
-    return jax.jit(lambda: self.trainer.init(self.channels), out_shardings=self._shardings)()
+    """Makes the state before the first step: from the seed, and the encoders from `model.init_from`."""
+    state = jax.jit(lambda: self.trainer.init(self.channels), out_shardings=self._shardings)()
+    teacher = state.teacher and self._imported(state.teacher, self._shardings.teacher)
+    return dataclasses.replace(state, online=self._imported(state.online, self._shardings.online), teacher=teacher)
 
   def untrained(self) -> Variables:
     """Makes the online network before the first step."""
-    return jax.jit(lambda: self.trainer.init(self.channels).online, out_shardings=self._shardings.online)()
+    online = jax.jit(lambda: self.trainer.init(self.channels).online, out_shardings=self._shardings.online)()
+    return self._imported(online, self._shardings.online)
+
+  def _imported(self, variables: Variables, shardings: Any) -> Variables:
+    if self.imported is None:
+      return variables
+    # Copied under jit: two networks must not share memory with each other or with numpy, for a step uses up what it is given.
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings)(start.put(variables, self.imported))
 
   @functools.cached_property
   def _step(self):  # noqa: ANN202

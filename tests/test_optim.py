@@ -66,3 +66,24 @@ def test_learning_rate_grows_with_the_batch():
 def test_learning_rate_must_be_positive():
   with pytest.raises(UserError, match=r"optim\.lr=-1\.0"):
     optim.learning_rate(OptimConfig(lr=-1.0), Horizon(steps_per_epoch=10, epochs=20), 256)
+
+
+def test_the_encoder_is_left_alone_at_first():
+  config = OptimConfig(name="adamw", lr=0.1, freeze_encoder_epochs=2)
+  optimizer = optim.build(config, Horizon(steps_per_epoch=3, epochs=10), 256)
+  fresh = optim.build(OptimConfig(name="adamw", lr=0.1), Horizon(steps_per_epoch=3, epochs=10), 256)
+  params = {"encoder": {"kernel": jnp.ones((2, 2))}, "projector": {"kernel": jnp.ones((2, 2))}}
+  state, first = optimizer.init(params), params
+  for step in range(7):
+    if step == 6:
+      wanted, _ = fresh.update(first, fresh.init(first), first, step=jnp.int32(step))  # with moments that start here
+    updates, state = optimizer.update(first, state, params, step=jnp.int32(step))
+    assert updates["projector"]["kernel"].all() or step == 0  # the warm-up's first rate is 0
+    if step < 6:
+      assert not updates["encoder"]["kernel"].any()
+  np.testing.assert_allclose(updates["encoder"]["kernel"], wanted["encoder"]["kernel"], rtol=1e-6)
+
+
+def test_epochs_to_freeze_the_encoder_are_not_negative():
+  with pytest.raises(UserError, match=r"optim\.freeze_encoder_epochs=-1"):
+    optim.build(OptimConfig(freeze_encoder_epochs=-1), Horizon(steps_per_epoch=3, epochs=20), 256)

@@ -53,6 +53,7 @@ class Measure:
     if not self.labelled:
       LOG.info("no labels in %s: measured by what needs none, such as the effective rank, not by k-NN", splits.bank.source.name)
     self.network = network_of(config, has_teacher)
+    self.before = "imported" if config.model.init_from else "untrained"  # what the network before the first step is called
 
   def possible(self, names: Sequence[Evaluation]) -> list[Evaluation]:
     """Keeps what these pictures allow: without labels, or without a test split, some evaluations are not."""
@@ -85,9 +86,9 @@ class Measure:
     """Measures by all of these evaluations that are possible."""
     return [found for name in self.possible(names) for found in EVALUATIONS[name](subject)]
 
-  def baselines(self, untrained: Variables, names: Sequence[Evaluation]) -> list[Measurement]:
-    """Measures raw pixels and the untrained network as the trained one is, so that a reader sees what training buys."""
-    subjects = {"raw_pixels": None, "untrained": untrained} if self.config.evals.baselines else {}
+  def baselines(self, first: Variables, names: Sequence[Evaluation]) -> list[Measurement]:
+    """Measures raw pixels and the network before its first step as the trained one is, so that a reader sees the gain."""
+    subjects = {"raw_pixels": None, self.before: first} if self.config.evals.baselines else {}
     if subjects and len(self.splits.bank.source) > RAW_PICTURES:
       LOG.info("raw pixels are no baseline of more than %d pictures", RAW_PICTURES)
       del subjects["raw_pixels"]

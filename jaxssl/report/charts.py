@@ -10,7 +10,7 @@ import numpy as np
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow, too pale for thin lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#555555", "#B22222")
-LEVELS = {"untrained": "#555555", "raw_pixels": "#A0522D"}
+LEVELS = {"untrained": "#555555", "imported": "#555555", "raw_pixels": "#A0522D"}
 SIZE = (4.0, 2.2)  # inches: text of 9 points is readable where the chart is as wide as a phone
 POINTS = 400  # of a line; what has more is averaged
 STYLE: Any = {
@@ -47,7 +47,7 @@ def curves(key: str, title: str, lines: Sequence[Line], unit: str, levels: Mappi
 
   def draw(axes: Any) -> None:
     for of, value in levels.items():
-      axes.axhline(value, color=LEVELS[of], linestyle=(0, (5, 3)) if of == "untrained" else (0, (1, 2)), linewidth=1.2)
+      axes.axhline(value, color=LEVELS[of], linestyle=(0, (1, 2)) if of == "raw_pixels" else (0, (5, 3)), linewidth=1.2)
     for line in lines:
       x, y = thinned(line.x, line.y)
       axes.plot(x, y, color=line.color, linewidth=1.5, marker="o" if len(x) < 15 else None, markersize=3)
@@ -85,7 +85,7 @@ def figure(title: str, name: str, keys: str, drawn: str, says: str) -> str:
 
 def key(color: str, label: str, level: str = "") -> str:
   """Says what a color stands for; `level`: one of LEVELS, which is drawn dashed or dotted."""
-  style = {"": "solid", "untrained": "dashed", "raw_pixels": "dotted"}[level]
+  style = {"": "solid", "untrained": "dashed", "imported": "dashed", "raw_pixels": "dotted"}[level]
   return f'<span><i style="border-top:2px {style} {color}"></i>{html.escape(label)}</span>'
 
 

@@ -42,14 +42,14 @@ def what(record: Record) -> str:
 
 
 def with_labels(main: Final) -> str:
-  """Compares the main accuracy with that of the untrained network and of raw pixels."""
+  """Compares the main accuracy with that of the network before training and of raw pixels."""
   if main.value is None:
     return "No: the features are no finite numbers."
   gains = {of: main.value - value for of in BASELINES if (value := main.beside.get(of)) is not None}
   right = f"its nearest neighbours name the class of {number(main.value)}% of the pictures"
   if not gains:
     return f"{right[0].upper()}{right[1:]}; there is nothing to compare that with."
-  words = {"untrained": "the untrained network", "raw_pixels": "raw pixels"}
+  words = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}
   told = " and ".join(f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'} {words[of]}" for of, gain in gains.items())
   clear = [gain >= CLEAR for gain in gains.values()]
   return f"{'Yes' if all(clear) else 'Partly' if any(clear) else 'Not yet'}: {right}, {told}."
@@ -65,7 +65,7 @@ def without_labels(finals: Sequence[Final]) -> str:
     return f"No: the features collapsed, nearly all pictures look alike ({figures})."
   text = f"It did not collapse: different pictures stay apart ({figures})"
   if aligned is not None and aligned.value is not None:
-    first, first_spread = aligned.beside.get("untrained"), spread.beside.get("untrained")
+    first, first_spread = (final.beside.get("untrained", final.beside.get("imported")) for final in (aligned, spread))
     if first is not None and first_spread:  # distances of crops grow as all features spread: only their ratio tells
       closer = aligned.value / -spread.value < first / -first_spread
       text += f", and two crops of a picture are {'closer' if closer else 'no closer'} than before training, for that spread"

@@ -13,12 +13,12 @@ from jaxssl import logging as runlog
 from jaxssl import results
 from jaxssl.types import UserError
 
-BASELINES = ("untrained", "raw_pixels")
+BASELINES = ("untrained", "imported", "raw_pixels")  # a run has one of the first two: the network before its first step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Final:
-  """The last value of one measurement, beside that of the untrained network and of raw pixels by the same protocol."""
+  """The last value of one measurement, beside that of the network before training and of raw pixels by the same protocol."""
 
   name: str
   value: float | None  # None: it was no finite number

@@ -12,6 +12,7 @@ from jaxssl.evals.measure import Measure
 from jaxssl.opened import open_run, read_config
 from jaxssl.schedules import Horizon
 from jaxssl.types import Variables
+from jaxssl.weights import start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Seen:
   teacher: Variables | None
   step: int
   measure: Measure
+  workdir: pathlib.Path
 
   @functools.cached_property
   def subject(self) -> Subject:
@@ -29,16 +31,18 @@ class Seen:
     return self.measure.chosen(self.online, self.teacher)
 
   @functools.cached_property
-  def untrained(self) -> Subject:
-    """The network before its first step, made again from the seed as `Trainer.init` makes it."""
+  def before(self) -> Subject:
+    """The network before its first step, made again from the seed, and from what was imported, as `Run.init` makes it."""
     measure, config = self.measure, self.measure.config
     passes = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes
     size, channels = config.views[passes.online[0].group].size, config.data.channels
     key, *_ = jax.random.split(jax.random.key(config.train.seed), 3)
     first = jax.jit(lambda: measure.built.init(key, (size, size, channels)))()
-    return measure.subject(parallel.everywhere(measure.mesh, first), "untrained_network")
+    imported = start.load(config.model, measure.built, (size, size, channels), self.workdir)
+    first = first if imported is None else start.put(first, imported)
+    return measure.subject(parallel.everywhere(measure.mesh, first), f"{measure.before}_network")
 
 
 def see(workdir: pathlib.Path) -> Seen:
   """Opens a run's newest weights and its pictures. Raises UserError where either cannot be read."""
-  return Seen(*open_run(workdir, read_config(workdir, [])))
+  return Seen(*open_run(workdir, read_config(workdir, [])), workdir)

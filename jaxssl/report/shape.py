@@ -30,11 +30,11 @@ def section(key: str, run: Seen, split: Split) -> str:
 
 
 def similarity(key: str, run: Seen) -> str:
-  """Draws the histograms of the untrained network and of this one, on one scale."""
+  """Draws the histograms of the network before training and of this one, on one scale."""
   bank, seed = run.measure.splits.bank, run.measure.config.train.seed
   rows = np.sort(generator(seed, -3).permutation(len(bank))[: max(CROPS, PAIRED)]).astype(np.int32)
   some = part(bank, rows[:PAIRED])
-  found = {title: samples(of, some, rows[:CROPS]) for title, of in (("untrained", run.untrained), ("now", run.subject))}
+  found = {title: samples(of, some, rows[:CROPS]) for title, of in ((run.measure.before, run.before), ("now", run.subject))}
   low = min(float(np.quantile(values, 0.001)) for groups in found.values() for values in groups.values())
   made = ""
   for title, groups in found.items():
@@ -62,7 +62,10 @@ def _told_apart(groups: dict[str, np.ndarray]) -> str:
 def spectrum(key: str, run: Seen, split: Split) -> str:
   """Draws the singular values of a split's features, largest = 1."""
   lines, ranks = [], []
-  subjects: list[tuple[str, Subject, str]] = [("untrained", run.untrained, "#888888"), ("now", run.subject, charts.COLORS[0])]
+  subjects: list[tuple[str, Subject, str]] = [
+    (run.measure.before, run.before, "#888888"),
+    ("now", run.subject, charts.COLORS[0]),
+  ]
   for label, subject, color in subjects:
     values = singular_values(subject.features(split))
     shown = values[values > 0] / max(values[0], 1e-30)

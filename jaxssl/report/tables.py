@@ -4,7 +4,7 @@ import html
 import json
 from collections.abc import Sequence
 
-from jaxssl.report.record import BASELINES, Final, Record, flat
+from jaxssl.report.record import Final, Record, flat
 from jaxssl.report.words import meaning, number, rank
 
 MISSING = "—"
@@ -21,13 +21,14 @@ def value(of: float | None, deviation: float | None = None) -> str:
 
 def evaluations(record: Record) -> str:
   """Makes the table of one run's last values."""
-  body = ""
-  for final in sorted(record.finals(), key=lambda final: rank(final.name)):
+  body, finals = "", record.finals()
+  before = "imported" if any("imported" in final.beside for final in finals) else "untrained"
+  for final in sorted(finals, key=lambda final: rank(final.name)):
     at = f"step {final.step}" if final.step != record.step else ""
     cells = f"<td><b>{value(final.value, final.deviation)}</b></td>"
-    cells += "".join(f"<td>{value(final.beside[of]) if of in final.beside else MISSING}</td>" for of in BASELINES)
-    body += _rows(final.name, cells, len(BASELINES) + 1, ", ".join(filter(None, (final.how, final.whose, at))))
-  return _table("values", ["this run", "untrained", "raw pixels"], body)
+    cells += "".join(f"<td>{value(final.beside[of]) if of in final.beside else MISSING}</td>" for of in (before, "raw_pixels"))
+    body += _rows(final.name, cells, 3, ", ".join(filter(None, (final.how, final.whose, at))))
+  return _table("values", ["this run", before, "raw pixels"], body)
 
 
 def side_by_side(records: Sequence[Record]) -> str:

@@ -163,7 +163,7 @@ def test_neighbors_are_the_nearest(labelled):
   # the untrained network is made again as it was
   first = {m["name"]: m["value"] for m in measured(labelled)}
   assert run.measure.splits.test is not None
-  again = figures(run.untrained.features(run.measure.splits.test))
+  again = figures(run.before.features(run.measure.splits.test))
   assert again["effective_rank"] == pytest.approx(first["untrained/effective_rank"], rel=1e-4)
 
 
