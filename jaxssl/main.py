@@ -8,6 +8,7 @@ HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir
        python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
        python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
+       python -m jaxssl.main export --workdir DIR --format FORMAT --out DIR [--step N] [--heads] [--license NAME]
        python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
@@ -40,6 +41,13 @@ Learns image representations without labels. The same command with the same work
   --sheet OUT.png            draws them as well
   --workdir DIR              the run, where it is no longer where it was
 
+  export                     writes a run's network for others, loads it back and compares; a check that fails leaves nothing
+  --format FORMAT            flax (jaxssl.load_pretrained reads it), timm, torchvision, onnx, stablehlo (any JAX runs it)
+  --out DIR                  a folder that is new or empty
+  --heads                    projector and predictor as well (flax)
+  --license NAME             what its card says, e.g. --license=mit
+  --step, --evals.FIELD      as above; evals.network, evals.size, evals.resize
+
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
   --help                     this text
@@ -47,7 +55,7 @@ Learns image representations without labels. The same command with the same work
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "profile")
+COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "export", "profile")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
   from jaxssl import cache, embed, evaluate, flags, loop, nearest, profile  # heavy imports come after --help
+  from jaxssl.export import command as exporting
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -76,6 +85,8 @@ def main(argv: list[str] | None = None) -> int:
       return embed.embed(argv)
     if command == "neighbors":
       return nearest.neighbors(argv)
+    if command == "export":
+      return exporting.export(argv)
     if command == "profile":
       return profile.profile(argv)
     return loop.train(*flags.parse(argv))
