@@ -1,6 +1,5 @@
-"""Subjects and runs to export: networks that have never been trained, their statistics drawn so that no layer is left out."""
+"""Runs to export: networks that have never been trained, every weight and statistic drawn."""
 
-import dataclasses
 import json
 import pathlib
 
@@ -10,33 +9,37 @@ import numpy as np
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig, ViewConfig
 from jaxssl.models import network
-from jaxssl.types import Variables
 from jaxssl.workdir import write_config
 
 
-def run(workdir: pathlib.Path, model: ModelConfig, size: int = 32, channels: int = 3, precision="float32", **evals) -> pathlib.Path:
+def run(
+  workdir: pathlib.Path, model: ModelConfig, size: int = 32, channels: int = 3, precision="float32", **evals
+) -> pathlib.Path:
   """Writes a config of MoCo v2, which has a teacher, and one checkpoint, of step 7."""
-  rng = np.random.default_rng(0)
-
-  def drawn(variables: Variables, shift: float) -> Variables:
-    params = jax.tree.map(lambda x: np.asarray(x) + np.float32(shift), variables.params)
-    stats = jax.tree.map(lambda x: rng.uniform(0.5, 1.5, x.shape).astype(np.float32), variables.stats)
-    return Variables(params=params, stats=stats)
-
   config = Config(
-    data=DataConfig(source="folder", path="/home/somebody/birds", channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels),
-    views={"global": ViewConfig(size=size)},
+    data=DataConfig(
+      source="folder", path="/home/somebody/birds", channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels
+    ),
+    views={"strong": ViewConfig(size=size)},
     model=model,
-    method={"name": "moco"},
+    method={"name": "moco", "momentum": {"base": 0.99}},
     train=TrainConfig(precision=precision),
     evals=EvalsConfig(**evals),
   )
   workdir.mkdir(parents=True)
   write_config(workdir, config)
   built = network.build(model, "float32", size)
-  first = jax.jit(lambda: built.init(jax.random.key(0), (size, size, channels)))()
+  like = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
+  rng = np.random.default_rng(0)
+
+  def draw(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
+    if path[-1].key in ("scale", "var"):
+      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
+    return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
+
+  online, teacher = (jax.tree_util.tree_map_with_path(draw, like) for _ in range(2))
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
-  checkpoints.save(7, {"online": drawn(first, 0.01), "teacher": built.teacher(drawn(first, 0.0))})
+  checkpoints.save(7, {"online": online, "teacher": built.teacher(teacher)})
   checkpoints.close()
   return workdir
 
@@ -52,8 +55,3 @@ def results(workdir: pathlib.Path) -> None:
   ]
   names = ("step", "name", "value", "deviation", "protocol")
   (workdir / "results.json").write_text(json.dumps({"measurements": [dict(zip(names, row, strict=True)) for row in rows]}))
-
-
-def smaller(model: ModelConfig, **changed) -> ModelConfig:
-  """A model with fields changed."""
-  return dataclasses.replace(model, **changed)
