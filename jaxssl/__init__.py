@@ -1,14 +1,18 @@
 """jaxssl: image representations without labels, by self-distillation, in JAX and Flax."""
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from jaxssl.api import embed, evaluate, load_config, train
+  from jaxssl.export.own import load_pretrained
 
 __version__ = "0.1.0"
-__all__ = ["embed", "evaluate", "load_config", "train"]  # of jaxssl.api: imported when first asked for, since they import jax
+__all__ = ["embed", "evaluate", "load_config", "load_pretrained", "train"]
 
 
 def __getattr__(name: str) -> Any:
+  """Imports a function when it is first asked for: JAX is not imported with the package."""
   if name not in __all__:
     raise AttributeError(f"module 'jaxssl' has no attribute {name!r}")
-  from jaxssl import api
-
-  return getattr(api, name)
+  return getattr(importlib.import_module("jaxssl.export.own" if name == "load_pretrained" else "jaxssl.api"), name)

@@ -15,11 +15,11 @@ from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config
 from jaxssl.data.sources import Arrays
 from jaxssl.evals import gallery
+from jaxssl.evals.base import BASELINES
 from jaxssl.evals.measure import Measure
 from jaxssl.health import Health, Limits
 from jaxssl.ledger import Ledger, Record, Stopped
 from jaxssl.report import page
-from jaxssl.report.record import BASELINES
 from jaxssl.report.seen import Seen
 from jaxssl.run import Run
 from jaxssl.types import TrainState

@@ -2,12 +2,14 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
        python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
        python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
+       python -m jaxssl.main export --workdir DIR --format FORMAT --out DIR [--step N] [--heads] [--license NAME]
        python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
@@ -41,6 +43,13 @@ Learns image representations without labels. The same command with the same work
   --sheet OUT.png            draws them as well
   --workdir DIR              the run, where it is no longer where it was
 
+  export                     writes a run's network for others, loads it back and compares; a check that fails leaves nothing
+  --format FORMAT            flax (jaxssl.load_pretrained reads it), timm, torchvision, onnx, stablehlo (any JAX runs it)
+  --out DIR                  a folder that is new or empty
+  --heads                    projector and predictor as well (flax)
+  --license NAME             what its card says, e.g. --license=mit
+  --step, --evals.FIELD      as above; evals.network, evals.size, evals.resize
+
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
   --help                     this text
@@ -48,7 +57,6 @@ Learns image representations without labels. The same command with the same work
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "profile")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,25 +70,24 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
   from jaxssl import cache, flags, loop  # heavy imports come after --help
-  from jaxssl.commands import embed, evaluate, neighbors, profile
+  from jaxssl.commands import embed, evaluate, export, neighbors, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
 
+  commands: dict[str, Callable[[list[str]], int]] = {
+    "train": lambda argv: loop.train(*flags.parse(argv)),
+    "evaluate": evaluate.evaluate,
+    "report": page.report,
+    "embed": embed.embed,
+    "neighbors": neighbors.neighbors,
+    "export": export.export,
+    "profile": profile.profile,
+  }
   try:
-    if command not in COMMANDS:
-      raise UserError(f"{command!r} is no command; allowed: {', '.join(COMMANDS)}")
+    if command not in commands:
+      raise UserError(f"{command!r} is no command; allowed: {', '.join(commands)}")
     cache.keep_compiled()
-    if command == "evaluate":
-      return evaluate.evaluate(argv)
-    if command == "report":
-      return page.report(argv)
-    if command == "embed":
-      return embed.embed(argv)
-    if command == "neighbors":
-      return neighbors.neighbors(argv)
-    if command == "profile":
-      return profile.profile(argv)
-    return loop.train(*flags.parse(argv))
+    return commands[command](argv)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

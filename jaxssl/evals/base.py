@@ -18,6 +18,8 @@ from jaxssl.types import Array, PyTree, UserError, Variables
 from jaxssl.views import recipes
 
 NEED_LABELS = ("knn", "linear", "lowshot", "finetune", "clusters", "retrieval")
+# what a run is compared with; it has one of the first two, the network before its first step
+BASELINES = ("untrained", "imported", "raw_pixels")
 NEED_TEST = ("linear", "lowshot", "finetune")
 RAW_SIZE = 32  # raw pixels are compared at this side at most
 

@@ -4,7 +4,8 @@ import html
 import pathlib
 from collections.abc import Sequence
 
-from jaxssl.report.record import BASELINES, Final, Record
+from jaxssl.evals.base import BASELINES
+from jaxssl.report.record import Final, Record
 from jaxssl.report.words import meaning, number
 
 MAIN = ("knn", "linear", "effective_rank")

@@ -11,9 +11,8 @@ import numpy as np
 
 from jaxssl import logging as runlog
 from jaxssl import results
+from jaxssl.evals.base import BASELINES
 from jaxssl.types import UserError
-
-BASELINES = ("untrained", "imported", "raw_pixels")  # a run has one of the first two: the network before its first step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

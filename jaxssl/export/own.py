@@ -1,0 +1,133 @@
+"""The format `flax`: our own names in a safetensors file, and a config that rebuilds the network; written and loaded here."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from jaxssl.config import ModelConfig, read
+from jaxssl.data.pictures import centre, match_channels
+from jaxssl.export.subject import Subject
+from jaxssl.models.network import Network, build
+from jaxssl.types import PyTree, UserError, Variables
+from jaxssl.views.color import normalize
+
+FILE, CONFIG = "model.safetensors", "config.json"
+PART = 256  # pictures embedded at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretrained:
+  """A network loaded from an export. `config`: its config.json. With heads, `network` and `weights` hold them too."""
+
+  network: Network
+  weights: Variables
+  config: Mapping[str, Any]
+
+  @property
+  def module(self):
+    """The encoder, a flax module: module.apply(variables, x, train=False) maps normalised [b, h, w, c] to float32 [b, f]."""
+    return self.network.encoder
+
+  @property
+  def variables(self) -> dict[str, PyTree]:
+    """The encoder's `params` and `batch_stats`."""
+    return {"params": self.weights.params["encoder"], "batch_stats": self.weights.stats.get("encoder", {})}
+
+  def embed(self, pictures: np.ndarray) -> np.ndarray:
+    """Maps uint8 [h, w, c] or [b, h, w, c] of any size to float32 [f] or [b, f], prepared as the run's evaluations do.
+
+    Raises UserError for arrays of another type or number of channels.
+    """
+    shape, channels = np.shape(pictures), self.config["preprocessing"]["channels"]
+    fits = {channels, *((1, 3) if channels in (1, 3) else ())}
+    if np.asarray(pictures).dtype != np.uint8 or len(shape) not in (3, 4) or shape[-1] not in fits:
+      says = f"{np.asarray(pictures).dtype} {list(shape)}"
+      raise UserError(f"pictures are {says}; allowed: uint8 [h, w, c] or [b, h, w, c], c one of {sorted(fits)}")
+    if len(shape) == 3:
+      return self.embed(pictures[None])[0]
+    parts = [pictures[start : start + PART] for start in range(0, max(len(pictures), 1), PART)]
+    return np.concatenate([np.asarray(_features(self.module, self.variables, self.prepare(part))) for part in parts])
+
+  def prepare(self, pictures: np.ndarray) -> np.ndarray:
+    """Makes float32 [b, size, size, c], normalised, of uint8 [b, h, w, c]."""
+    how = self.config["preprocessing"]
+    shown = np.zeros((len(pictures), how["size"], how["size"], how["channels"]), np.uint8)
+    for place, picture in enumerate(pictures):
+      picture = match_channels(picture, how["channels"])
+      picture = centre(picture, how["store_size"], how["store_size"]) if how["store_size"] else picture
+      shown[place] = centre(picture, how["resize"], how["size"])
+    return np.asarray(jax.vmap(lambda picture: normalize(picture, how["mean"], how["std"]))(jnp.asarray(shown, jnp.float32)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _features(module: Any, variables: dict[str, PyTree], x: jax.Array) -> jax.Array:
+  return jnp.asarray(module.apply(variables, x, train=False))
+
+
+def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
+  """Loads what `jaxssl export --format flax` wrote. Raises UserError where the folder does not hold that."""
+  folder = pathlib.Path(folder)
+  try:
+    config = json.loads((folder / CONFIG).read_text())
+    tensors = load_file(folder / FILE)
+  except (OSError, ValueError, safetensors.SafetensorError) as error:
+    raise UserError(f"{folder} is no export of the format flax: {error}") from error
+  if config.get("format") != "flax":
+    raise UserError(f"{folder} is an export of the format {config.get('format')}; load_pretrained reads the format flax")
+  network = build(read(ModelConfig, config["model"], "model."), config["precision"], config["image_size"])
+  side, channels = config["image_size"], config["preprocessing"]["channels"]
+  like = jax.eval_shape(lambda: network.init(jax.random.key(0), (side, side, channels)))
+  expected = {name: leaf.shape for name, leaf in _named(like).items()}
+  wrong = [
+    f"{name}: {tensors[name].shape if name in tensors else None} in the file, {expected.get(name)} in the network"
+    for name in sorted({*tensors, *expected})
+    if name not in tensors or tensors[name].shape != expected.get(name)
+  ]
+  if wrong:
+    raise UserError(f"{folder / FILE} does not fit its {CONFIG} in {len(wrong)} tensors: {'; '.join(wrong[:5])}")
+  filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in _named(like)])
+  return Pretrained(network=network, weights=filled, config=config)
+
+
+def write(folder: pathlib.Path, subject: Subject) -> None:
+  """Writes the weights."""
+  tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named(subject.variables).items()}
+  save_file(tensors, folder / FILE, {"format": "np"})
+
+
+def run(folder: pathlib.Path, subject: Subject) -> Callable[[np.ndarray], np.ndarray]:
+  """Loads the export: maps float32 [b, size, size, c] to features."""
+  loaded = load_pretrained(folder)
+  return lambda x: np.asarray(_features(loaded.module, loaded.variables, x))
+
+
+def usage(subject: Subject) -> str:
+  """Says how it is used."""
+  return """```python
+import jaxssl, numpy as np
+from PIL import Image
+
+model = jaxssl.load_pretrained("FOLDER")  # this folder
+picture = np.asarray(Image.open("picture.jpg").convert("RGB"))
+features = model.embed(picture)  # float32 [f]
+```
+
+`model.module` is a flax module: `model.module.apply(model.variables, x, train=False)` takes normalised float32 [b, h, w, c]."""
+
+
+def _named(variables: Variables) -> dict[str, Any]:
+  """Names every leaf by its path: params.encoder.conv1.kernel, batch_stats.encoder.bn1.mean; in the order of the tree."""
+  found = {}
+  for kind, tree in (("params", variables.params), ("batch_stats", variables.stats)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      found[".".join([kind, *(key.key for key in path)])] = leaf
+  return found

@@ -1,0 +1,275 @@
+"""Each format gives the run's features, says how it was made, and what fails leaves nothing."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import jaxssl
+from jaxssl import main, opened, parallel
+from jaxssl.commands import export as command
+from jaxssl.config import HeadConfig, ModelConfig
+from jaxssl.data.arrays import ArraySource
+from jaxssl.evals.encode import encode
+from jaxssl.export import onnx_file, own, stablehlo, torch_files
+from jaxssl.types import UserError
+from tests.export import made
+
+SLIM = 1 / 16
+HEAD = HeadConfig(name="mlp", hidden=8, out=4, layers=2)
+MODELS = {
+  **{f"{stem}_stem": ModelConfig(width=SLIM, stem=stem) for stem in ("imagenet", "cifar", "cifar_pad", "small")},
+  "bottlenecks": ModelConfig(name="resnet50", width=SLIM),
+  "vit": ModelConfig(name="vit_ti", depth=2, patch=8, projector=HEAD, predictor=HEAD),
+}
+PICTURES = np.random.default_rng(1).integers(0, 256, (5, 40, 48, 3), np.uint8)
+
+
+class Runs(dict):
+  """Made when they are asked for."""
+
+  def __init__(self, folder):
+    super().__init__()
+    self.folder = folder
+
+  def __missing__(self, name):
+    self[name] = made.run(self.folder / name, MODELS[name])
+    return self[name]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  return Runs(tmp_path_factory.mktemp("runs"))
+
+
+def export(workdir, out, kind, *words):
+  return main.main(["export", f"--workdir={workdir}", f"--out={out}", f"--format={kind}", *words])
+
+
+def measured(workdir, pictures, *words):
+  """Features as evaluations see them."""
+  config, mesh = opened.read_config(workdir, words), parallel.make_mesh()
+  network, online, teacher, _ = opened.open_network(workdir, config)
+  variables = parallel.everywhere(mesh, online if config.evals.network == "online" else teacher)
+  return encode(config, mesh, network, variables, ArraySource(pictures, name="made"))[0]
+
+
+def load(folder, kind):
+  """What a stranger loads: a function of normalised float32 [b, h, w, c]."""
+  if kind == "onnx":
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"images": x.transpose(0, 3, 1, 2)})[0]
+  if kind == "stablehlo":
+    return jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call
+  model = jaxssl.load_pretrained(folder)
+  return lambda x: model.module.apply(model.variables, x, train=False)
+
+
+def close(found, expected, tolerance=1e-5):
+  found = np.asarray(found)
+  assert found.shape == expected.shape and found.dtype == np.float32
+  np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["flax", "onnx", "stablehlo"])
+@pytest.mark.parametrize("name", MODELS)
+def test_features_are_those_of_the_run(name, kind, runs, tmp_path):
+  if kind == "onnx":
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+  assert export(runs[name], tmp_path / "out", kind) == 0
+  run, small = load(tmp_path / "out", kind), PICTURES[:, :32, :32]
+  expected, x = measured(runs[name], small), ((small / 255 - 0.4) / 0.2).astype(np.float32)
+  close(run(x), expected)
+  close(run(x[:2]), expected[:2])  # a batch of any size
+  assert not [path for path in (tmp_path / "out").iterdir() if path.stat().st_mode & 0o444 != 0o444]
+  about = json.loads((tmp_path / "out" / "config.json").read_text())
+  assert about["format"] == kind and about["network"] == "teacher" and about["step"] == 7
+
+
+@pytest.mark.parametrize("words", [(), ("--evals.network=online", "--evals.size=24", "--evals.resize=28")])
+@pytest.mark.parametrize("name", ["cifar_stem", "vit"])
+def test_an_own_export_embeds_pictures_as_evaluations_do(name, words, runs, tmp_path):
+  assert export(runs[name], tmp_path, "flax", *words) == 0
+  model, expected = jaxssl.load_pretrained(str(tmp_path)), measured(runs[name], PICTURES, *words)
+  close(model.embed(PICTURES), expected)
+  close(model.embed(PICTURES[3]), expected[3])
+  assert list(model.weights.params) == ["encoder"] and model.config["network"] == ("online" if words else "teacher")
+
+
+def test_pictures_that_do_not_fit_are_refused(runs, tmp_path):
+  assert export(runs["cifar_stem"], tmp_path, "flax") == 0
+  model = jaxssl.load_pretrained(tmp_path)
+  close(model.embed(PICTURES[..., :1]), model.embed(np.repeat(PICTURES[..., :1], 3, -1)))
+  for wrong in (PICTURES / 255, PICTURES[0, 0], np.zeros((9, 9, 4), np.uint8)):
+    with pytest.raises(UserError, match=r"allowed: uint8 \[h, w, c\] or \[b, h, w, c\]"):
+      model.embed(wrong)
+
+
+@pytest.mark.parametrize("network", ["teacher", "online"])
+def test_heads(network, runs, tmp_path):
+  assert export(runs["vit"], tmp_path, "flax", "--heads", f"--evals.network={network}") == 0
+  model = jaxssl.load_pretrained(tmp_path)
+  _, online, teacher, _ = opened.open_network(runs["vit"], opened.read_config(runs["vit"], []))
+  expected = online if network == "online" else teacher
+  jax.tree.map(np.testing.assert_array_equal, model.weights, expected)
+  assert list(expected.params) == ["encoder", "predictor", "projector"][:: 1 if network == "online" else 2]
+  assert (model.network.predictor is None) == (network == "teacher")
+
+
+@pytest.mark.parametrize("kind", ["timm", "onnx", "stablehlo"])
+def test_positions_are_fitted_to_the_pictures_shown(kind, runs, tmp_path):
+  if kind == "onnx":
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+  assert export(runs["vit"], tmp_path, kind, "--evals.size=48") == 0
+  if kind == "timm":
+    assert load_file(tmp_path / "model.safetensors")["pos_embed"].shape == (1, 37, 192)
+    assert json.loads((tmp_path / "config.json").read_text())["timm"] == {
+      "name": "vit_tiny_patch16_224",
+      "options": {"img_size": 48, "patch_size": 8, "depth": 2},
+    }
+  else:
+    pictures = PICTURES[:, :8, :8].repeat(6, 1).repeat(6, 2)
+    x = ((pictures / 255 - 0.4) / 0.2).astype(np.float32)
+    close(load(tmp_path, kind)(x), measured(runs["vit"], pictures, "--evals.size=48"))
+
+
+def test_a_run_in_bfloat16_is_exported_in_float32(tmp_path):
+  model = MODELS["vit"]
+  full, half = (made.run(tmp_path / precision, model, precision=precision) for precision in ("float32", "bfloat16"))
+  assert export(half, tmp_path / "out", "flax") == 0
+  close(jaxssl.load_pretrained(tmp_path / "out").embed(PICTURES), measured(full, PICTURES))
+
+
+def test_the_card(runs, tmp_path):
+  workdir = made.run(tmp_path / "run", MODELS["small_stem"], channels=1)
+  made.results(workdir)
+  assert export(workdir, tmp_path / "out", "stablehlo", "--license=mit") == 0
+  text = (tmp_path / "out" / "README.md").read_text()
+  assert text.startswith("---\nlibrary_name: jaxssl\n") and "\nlicense: mit\n" in text and "No licence" not in text
+  assert "| knn20_cosine | 61.25 | k 20, bank: 9 training pictures of birds/train, teacher network |" in text
+  assert "| lowshot | 40 ± 1.5 | mean of 3 draws, teacher network |" in text
+  assert "| pictures | birds |" in text and "somebody" not in text and str(tmp_path) not in text
+  assert "online_knn" not in text and "early_knn" not in text and "untrained" not in text
+  assert "1 channel; bicubic with antialiasing: the whole picture is resized to 32 x 32" in text
+  assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
+  assert export(runs["vit"], tmp_path / "other", "flax") == 0
+  text = (tmp_path / "other" / "README.md").read_text()
+  assert "\nlicense: other\n" in text and "No licence was named" in text and "Nothing was measured" in text
+
+
+@pytest.mark.parametrize(
+  "kind, module",
+  [("flax", own), ("timm", torch_files), ("onnx", onnx_file), ("stablehlo", stablehlo)],
+  ids=lambda x: str(x)[:9],
+)
+def test_a_file_that_gives_other_features_is_not_kept(kind, module, runs, tmp_path, monkeypatch, capfd):
+  if kind == "onnx":
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+  if kind == "stablehlo":
+    monkeypatch.setattr(stablehlo.jax.export, "export", _slightly_off(jax.export.export))
+  elif kind == "onnx":
+    exact = onnx_file.to_torch
+    monkeypatch.setattr(onnx_file, "to_torch", lambda *trees: _corrupt(exact(*trees), "norm.bias"))
+  else:
+    name = "params.encoder.norm.bias" if kind == "flax" else "norm.bias"
+    monkeypatch.setattr(module, "save_file", lambda tensors, *rest: save_file(_corrupt(tensors, name), *rest))
+  assert export(runs["vit"], tmp_path / "out", kind) == 1
+  assert "gives other features: by " in capfd.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+def _corrupt(tensors, name):
+  """One value of one tensor, by a little."""
+  tensors[name] = tensors[name] + 1e-3 * (np.arange(tensors[name].size) == 5)[None].reshape(tensors[name].shape)
+  return {key: np.float32(value) for key, value in tensors.items()}
+
+
+def _slightly_off(export):
+  return lambda function, **options: export(jax.jit(lambda x: function(x).at[:, 5].add(1e-3)), **options)
+
+
+def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch, capfd):
+  exact = command.open_subject
+
+  def broken(*given):
+    subject = exact(*given)
+    subject.variables.params["encoder"]["conv1"]["kernel"] = np.full_like(
+      subject.variables.params["encoder"]["conv1"]["kernel"], np.nan
+    )
+    return subject
+
+  monkeypatch.setattr(command, "open_subject", broken)
+  workdir = made.run(tmp_path / "run", MODELS["small_stem"])
+  assert export(workdir, tmp_path / "out", "flax") == 1
+  assert "other features: by nan" in capfd.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+  "name, words, message",
+  [
+    ("vit", ["--format=tim"], "--format tim is no format; nearest: timm; allowed: flax, timm, torchvision, onnx, stablehlo"),
+    ("vit", ["--format=torchvision"], "torchvision cannot express model.name=vit_ti; timm, flax, onnx and stablehlo can"),
+    ("cifar_stem", ["--format=timm"], "--format timm cannot express model.stem=cifar; flax, onnx and stablehlo can"),
+    ("imagenet_stem", ["--format=torchvision"], "cannot express model.width=0.0625; flax, onnx and stablehlo can"),
+    ("vit", ["--format=onnx", "--heads"], "--heads is not allowed with --format onnx; only flax holds heads"),
+    ("vit", ["--format=timm", "--evals.size=30"], "evals.size=30 is not allowed: model.patch=8 does not divide it"),
+    ("vit", ["--format=flax", "--step=3"], "holds no checkpoint of step 3: [7]"),
+    ("vit", ["--format=flax", "--evals.k=3"], "--evals.k=3 is not allowed here; allowed: --evals.network, --evals.size"),
+    ("vit", ["--format=flax", "--data.path=x"], "--data.path=x is not allowed here"),
+    ("vit", ["--format=flax", "--workdir=nowhere"], "--workdir nowhere holds no run"),
+    ("vit", ["--out=x"], "the following arguments are required: --format"),
+  ],
+)
+def test_errors_are_one_line(name, words, message, runs, tmp_path, capfd):
+  assert main.main(["export", f"--workdir={runs[name]}", f"--out={tmp_path / 'out'}", *words]) == 2
+  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert len(errors) == 1 and message in errors[0]
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_is_left_alone(runs, tmp_path, capfd):
+  (tmp_path / "notes.txt").write_text("mine")
+  for out in (tmp_path, tmp_path / "notes.txt"):
+    assert export(runs["vit"], out, "flax") == 2
+    assert f"--out {out} exists and is no empty folder" in capfd.readouterr().err
+  assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_onnx_is_asked_for_where_it_is_not_installed(runs, tmp_path, monkeypatch, capfd):
+  monkeypatch.setitem(sys.modules, "onnxruntime", None)
+  assert export(runs["vit"], tmp_path / "out", "onnx") == 2
+  assert "pip install 'jaxssl[onnx]'" in capfd.readouterr().err
+
+
+def test_what_is_no_export_is_refused(runs, tmp_path):
+  with pytest.raises(UserError, match="is no export of the format flax: "):
+    jaxssl.load_pretrained(tmp_path)
+  assert export(runs["vit"], tmp_path / "timm", "timm") == 0 and export(runs["vit"], tmp_path / "own", "flax") == 0
+  with pytest.raises(UserError, match="an export of the format timm; load_pretrained reads the format flax"):
+    jaxssl.load_pretrained(tmp_path / "timm")
+  file = tmp_path / "own" / "model.safetensors"
+  tensors = load_file(file)
+  tensors["params.encoder.norm.bias"] = np.zeros(3, np.float32)
+  save_file(tensors | {"more": np.zeros(2)}, file)
+  with pytest.raises(
+    UserError, match=r"in 2 tensors: more: \(2,\) in the file, None in the network; params.encoder.norm.bias: \(3,\)"
+  ):
+    jaxssl.load_pretrained(tmp_path / "own")
+  file.write_bytes(b"nonsense")
+  with pytest.raises(UserError, match="is no export of the format flax: "):
+    jaxssl.load_pretrained(tmp_path / "own")
+
+
+def test_importing_the_package_imports_neither_jax_nor_flax():
+  code = "import sys, jaxssl; jaxssl.load_pretrained; assert not {'jax', 'flax', 'numpy'} & set(sys.modules)"
+  root = os.path.dirname(os.path.dirname(os.path.abspath(jaxssl.__file__)))
+  subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": root})
