@@ -28,10 +28,11 @@ LOG = logging.getLogger("jaxssl")
 
 def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None) -> int:
   """Trains in `workdir`, or goes on there. Returns the exit code: 0 done, or saved on a signal; 1 the loss diverged."""
-  check_workdir(workdir, config)
+  config = check_workdir(workdir, config)
   runlog.start(workdir)
   began = time.monotonic()
   run = Run(config, workdir, arrays)
+  config = run.config
   measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
   write_config(workdir, config)  # not before: a config with a mistake must not take the folder
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)

@@ -16,7 +16,8 @@ Learns image representations without labels. The same command with the same work
   --config FILE[:RECIPE]     a file such as configs/nnboot.py; its head lists its recipes, e.g. configs/nnboot.py:cifar10;
                              every recipe has smaller versions: configs/nnboot.py:cifar10,cpu (minutes on two CPU cores)
                              and configs/nnboot.py:cifar10,runlocal (a minute)
-  --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
+  --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off; pictures of 5 channels
+                             and 16 bits: --config.data.channels=5 --config.data.depth=16 --config.data.mean= --config.data.std=
   --workdir DIR              where everything is written (default: runs/ and the config's name)
 
   evaluate                   measures a run's network again and adds to its results.json; NAME: knn, linear, lowshot,
