@@ -11,6 +11,7 @@ from jaxssl import flags, loop, opened, parallel, results
 from jaxssl.config import Config, read
 from jaxssl.data.arrays import Given, given
 from jaxssl.data.every import Readable
+from jaxssl.data.pictures import dtype_of
 from jaxssl.evals.encode import encode
 from jaxssl.evals.measure import network_of
 from jaxssl.types import UserError
@@ -37,8 +38,8 @@ def train(
 ) -> dict[str, Any]:
   """Trains in `workdir`, or goes on there, and gives what results.json holds; "finished" is False where it was stopped.
 
-  `source`, `test`: pictures in the place of the config's: an array uint8 [n, h, w] or [n, h, w, c], an object whose items are
-  such pictures, either of them in a pair with labels int [n] (which only measure), or a whole jaxssl.data.base.Source.
+  `source`, `test`: pictures in the place of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c], an object
+  whose items are such pictures, either of them in a pair with labels int [n] (which only measure), or a whole jaxssl.data.base.Source.
   `encoder`: a flax module in the place of the config's, called as encoder(images [b, h, w, c], train=bool) for [b, f].
   Raises UserError for whatever does not fit.
   """
@@ -79,7 +80,7 @@ def embed(workdir: str | pathlib.Path, pictures: Given, *, step: int | None = No
   config, _ = _with(opened.read_config(workdir, []), None, None, encoder)
   network, online, teacher, _ = opened.open_network(workdir, config, step, encoder)
   variables = teacher if teacher is not None and network_of(config, True) == "teacher" else online
-  mesh, source = parallel.make_mesh(), given(pictures, "pictures", config.data.channels)
+  mesh, source = parallel.make_mesh(), given(pictures, "pictures", config.data.channels, dtype_of(config.data.depth))
   store_size = config.data.store_size if config.data.placement == "device" else 0
   shown = Readable(source, np.arange(len(source)), store_size)
   features, _ = encode(config, mesh, network, parallel.everywhere(mesh, variables), shown)

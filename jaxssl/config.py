@@ -38,9 +38,11 @@ class DataConfig:
   list_path: str = ""  # a text file that names the training pictures to use, one a line (source=folder); empty: all
   placement: Literal["device", "host"] = "device"  # device: all pictures in accelerator memory; host: tf.data reads and crops
   store_size: int = 0  # side that pictures are resized to (shorter side, then centre crop) when stored; 0: as they are
-  channels: Literal[1, 3] = 3
+  channels: int = 3  # 1: grey, 3: colour; any other number: what every TIFF or .npy has
+  depth: Literal[8, 16] = 8  # bits of a value
   imbalance: ImbalanceConfig = ImbalanceConfig()
   limit: int = 0  # train on the first so many pictures of a seeded shuffle; 0: all
+  # of each channel, or one for all, where the brightest value is 1; empty: measured, and from then on the run's own
   mean: tuple[float, ...] = (0.485, 0.456, 0.406)
   std: tuple[float, ...] = (0.229, 0.224, 0.225)
   workers: int = 0  # parallel reads of the host pipeline; 0: as many as there are cores

@@ -34,10 +34,11 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
 
   `arrays`: pictures that the calling program gives; `encoder`: its own flax module, for model.name=custom.
   """
-  check_workdir(workdir, config)
+  config = check_workdir(workdir, config)
   runlog.start(workdir)
   began = time.monotonic()
   run = Run(config, workdir, arrays, encoder)
+  config = run.config
   measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
   write_config(workdir, config)  # not before: a config with a mistake must not take the folder
   if run.imported is not None:

@@ -20,7 +20,7 @@ from jaxssl.types import UserError, Variables
 from jaxssl.workdir import CONFIG
 
 OTHER_PICTURES = ("source", "path")  # whoever names these means other pictures: nothing of the old ones is kept
-OF_THE_NETWORK = ("channels", "mean", "std")  # what it sees: weights are good for these only
+OF_THE_NETWORK = ("channels", "depth", "mean", "std")  # what it sees: weights are good for these only
 
 
 def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
@@ -40,9 +40,9 @@ def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
   flags.override(changed, full)
   for name in OF_THE_NETWORK:
     if name in changed.get("data", {}):
-      raise UserError(f"data.{name} is not allowed here: the network was trained with data.{name}={fields['data'][name]}")
+      raise UserError(f"data.{name} is not allowed here: the network was trained with data.{name}={fields['data'].get(name)}")
   if any(name in changed.get("data", {}) for name in OTHER_PICTURES):
-    kept = ("placement", "store_size", "channels", "mean", "std", "workers")
+    kept = ("placement", "store_size", "workers", *OF_THE_NETWORK)
     fields["data"] = {name: fields["data"][name] for name in kept if name in fields["data"]}
     changed["data"].setdefault("source", "folder")
   return read(Config, merged(fields, changed))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from jaxssl import methods, optim, parallel, splits
 from jaxssl.bootstrap import Bootstrap
 from jaxssl.config import Config
-from jaxssl.data import pipeline, plan, sources
+from jaxssl.data import pipeline, plan, sources, statistics
 from jaxssl.methods.base import Dims, Method
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
@@ -22,13 +23,17 @@ from jaxssl.types import Array, Logs, TrainState, UserError, Variables
 from jaxssl.views import recipes
 from jaxssl.weights import start
 
+LOG = logging.getLogger("jaxssl")
+
 
 class Run:
-  """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained."""
+  """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained.
+
+  `config` of the run is the one given, with `data.mean` and `data.std` measured where they are empty.
+  """
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None, encoder: Any = None):
-    self.config, self.mesh = config, parallel.make_mesh()
-    self.channels = config.data.channels
+    self.mesh, self.channels = parallel.make_mesh(), config.data.channels
     pictures = sources.open_sources(config.data, config.train.seed, arrays, workdir)
     num_images, batch_size = len(pictures.train), config.train.batch_size
     plan.epoch_plan(0, 0, num_images, batch_size)  # raises where not even one batch can be filled
@@ -45,16 +50,16 @@ class Run:
     method = methods.build(config.method, self.horizon)
     check_views(config, method)
     size = config.views[method.passes.online[0].group].size
+    built = network.build(config.model, config.train.precision, size, encoder)
+    bootstrap = Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images)
+    optimizer = optim.build(config.optim, self.horizon, batch_size)
+    self.imported = start.load(config.model, built, (size, size, self.channels), workdir)
+    # from here on it may take minutes, and a mistake must have shown before
+    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, pictures.train))
     self.trainer = Trainer(
-      config=config,
-      network=network.build(config.model, config.train.precision, size, encoder),
-      method=method,
-      bootstrap=Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images),
-      optimizer=optim.build(config.optim, self.horizon, batch_size),
-      mesh=self.mesh,
+      config=config, network=built, method=method, bootstrap=bootstrap, optimizer=optimizer, mesh=self.mesh
     )
-    self.imported = start.load(config.model, self.trainer.network, (size, size, self.channels), workdir)
-    self.splits = splits.load(config, self.mesh, pictures)  # last: it may take minutes, and a mistake must show at once
+    self.splits = splits.load(config, self.mesh, pictures)
     self.train = self.splits.train
 
   @functools.cached_property
@@ -137,12 +142,16 @@ class Run:
 
 
 def check_views(config: Config, method: Method) -> None:
-  """Raises UserError unless the config makes the views that the method's networks see, and no other.
+  """Raises UserError unless the config makes the views that the method's networks see, and no other; logs what they lack.
 
   With bootstrapping, the image's own view must be the one that is remembered, and another one the partner's.
   """
   passes, name = method.passes, config.method["name"]
   recipes.check(config.views, None)
+  left_out = recipes.of_colours(config.views)
+  if left_out and config.data.channels != 3:
+    why = "they are about red, green and blue; all other changes stay"
+    LOG.info("data.channels=%d: the views are made without %s, since %s", config.data.channels, ", ".join(left_out), why)
   seen = (*passes.online, *passes.teacher)
   for views in seen:
     if views.group not in config.views:

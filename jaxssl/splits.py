@@ -18,7 +18,7 @@ from jaxssl.views import recipes
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """The pictures of one split; `store`: all of them on the devices, uint8 [n, h, w, c], where data.placement=device."""
+  """The pictures of one split; `store`: all of them on the devices, as read, [n, h, w, c], where data.placement=device."""
 
   source: Guard
   store: Array | None
@@ -69,7 +69,7 @@ def part(split: Split, rows: np.ndarray) -> Split:
 def in_order(config: Config, mesh: Mesh, split: Split, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Goes through a split once, for an evaluation at `size` pixels: (pictures or their places in the store, mask bool [b]).
 
-  Pictures: uint8 [b, size, size, c], read on the host, where there is no store.
+  Pictures: as read, [b, size, size, c], read on the host, where there is no store.
   """
   evals = config.evals
   index, mask = plan.eval_plan(len(split), parallel.padded_rows(evals.batch_size, mesh))

@@ -25,7 +25,7 @@ class Rows:
   index: Array  # int32 [b]
   partner: Array  # int32 [b]
   label: Array  # int32 [b]
-  crops: Mapping[str, Array] | None  # uint8 [b, v, h, w, c] by group, cut on the host; None: cut here, from the store
+  crops: Mapping[str, Array] | None  # [b, v, h, w, c], as stored, by group, cut on the host; None: cut here, from the store
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Trainer:
     )
 
   def step(self, state: TrainState, rows: Rows, store: Array | None) -> tuple[TrainState, Logs]:
-    """Trains on one batch. `store`: uint8 [n, h, w, c], all pictures, where the host did not cut the crops."""
+    """Trains on one batch. `store`: uint8 or uint16 [n, h, w, c], all pictures, where the host did not cut the crops."""
     key = jax.random.fold_in(jax.random.key(self.config.train.seed + 1), state.step)
     crop_key, finish_key, pass_key = jax.random.split(key, 3)
     crops = rows.crops

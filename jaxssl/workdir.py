@@ -11,8 +11,11 @@ from jaxssl.types import UserError
 CONFIG = "config.json"
 
 
-def check_workdir(workdir: pathlib.Path, config: Config) -> None:
-  """Makes the workdir; raises UserError when it holds a run of another config, naming the differing fields."""
+def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
+  """Makes the workdir; raises UserError when it holds a run of another config, naming the differing fields.
+
+  Gives the config; where `data.mean` or `data.std` is empty, with what the run in the workdir has measured.
+  """
   path = workdir / CONFIG
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -20,15 +23,19 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> None:
   except (OSError, json.JSONDecodeError) as error:
     raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
   if theirs is None:
-    return
+    return config
   try:
-    theirs = as_json(read(Config, theirs))  # fields that are newer than the run have their defaults
+    known = read(Config, theirs)  # fields that are newer than the run have their defaults
+    theirs, data = as_json(known), config.data
+    data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
+    config = dataclasses.replace(config, data=data)
   except UserError:
     pass  # it has fields that there are no more: they are listed
   differing = differences(theirs, as_json(config))
   if differing:
     listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
     raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
+  return config
 
 
 def write_config(workdir: pathlib.Path, config: Config) -> None:

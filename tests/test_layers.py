@@ -26,6 +26,7 @@ ROOM_OF = {  # library: the only places that may import it
   "tensorflow": {"data"},
   "tensorflow_datasets": {"data"},
   "cv2": {"data"},
+  "tifffile": {"data"},
   "safetensors": {"weights", "export"},
   "onnx": {"export"},
   "onnxruntime": {"export"},

@@ -5,12 +5,14 @@ import json
 import jax
 import numpy as np
 import pytest
+import tifffile
 
 from jaxssl import flags, loop
+from jaxssl import main as command
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.run import Run
 from tests.data.made import coded, folder
-from tests.test_main import CONFIG, lines, measurements
+from tests.test_main import CONFIG, ROOT, lines, measurements
 
 pytestmark = pytest.mark.usefixtures("one_device")
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=0"]
@@ -79,3 +81,29 @@ def test_a_step_is_compiled_once(restored, tmp_path):
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
   assert not compiled  # after the first epoch nothing is compiled, neither the step nor anything around it
+
+
+@pytest.mark.parametrize("placement,kind", [("device", "npy"), ("host", "tif")])
+def test_many_channels_of_sixteen_bits(placement, kind, tmp_path, capfd):
+  rng, where = np.random.default_rng(0), tmp_path / "cells"
+  for k in range(96):
+    picture = rng.integers(0, 4096, (5, 30, 30)).astype(np.uint16)
+    file = where / ("train" if k < 64 else "test") / "ab"[k % 2] / f"{k:02}.{kind}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "npy":
+      np.save(file, picture.transpose(1, 2, 0))
+    else:
+      tifffile.imwrite(file, picture, photometric="minisblack")
+  workdir, short = tmp_path / "run", [f"--config={ROOT}/configs/moco.py:runlocal", *SHORT[1:], "--config.train.epochs=1"]
+  fields = {"source": "folder", "path": where, "placement": placement, "channels": 5, "depth": 16, "mean": "", "std": ""}
+  words = [*short, *(f"--config.data.{name}={value}" for name, value in fields.items()), f"--workdir={workdir}"]
+  words += ["--config.evals.end=knn", "--config.evals.report=true"]
+  assert command.main(words) == 0
+  log = capfd.readouterr().err
+  assert "data.channels=5: the views are made without saturation, hue, grey" in log and "measured on 64 of 64" in log
+  kept = json.loads((workdir / "config.json").read_text())["data"]
+  assert len(kept["mean"]) == len(kept["std"]) == 5 and 0.02 < min(kept["mean"]) < 0.04
+  assert "of 5 channels the first three as red, green and blue; of 16 bits" in (workdir / "report.html").read_text()
+  assert command.main(words) == 0 and "measured on" not in capfd.readouterr().err  # goes on with what was measured
+  assert command.main(["evaluate", "knn", f"--workdir={workdir}", f"--data.path={where}"]) == 0
+  assert command.main(["evaluate", "knn", f"--workdir={workdir}", "--data.depth=8"]) == 2

@@ -89,7 +89,7 @@ def _request(
   for split, source in sources.items():
     for k in range(len(source)):
       listing.update(f"{split}\0{name_of(source, k)}\n".encode(errors="surrogateescape"))
-  data = {f"data.{name}": getattr(config.data, name) for name in ("placement", "store_size", "channels", "mean", "std")}
+  data = {f"data.{name}": getattr(config.data, name) for name in ("placement", "store_size", *opened.OF_THE_NETWORK)}
   request = {
     "jaxssl": jaxssl.__version__,
     "step": step,

@@ -15,7 +15,7 @@ from jaxssl.config import DataConfig, read
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.base import Source
 from jaxssl.data.every import Readable, name_of, open_every
-from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.data.pictures import BadPicture, decode, dtype_of, viewable
 from jaxssl.embeddings import Embeddings
 from jaxssl.evals import knn
 from jaxssl.evals.encode import encode
@@ -92,9 +92,10 @@ def row_of(file: Embeddings, image: str) -> int | None:
 
 
 def read_picture(image: str, file: Embeddings) -> np.ndarray:
-  """Reads a picture file: uint8 [h, w, c], in the run's channels. Raises UserError where it cannot be read."""
+  """Reads a picture file as the run read its own: [h, w, c]. Raises UserError where it cannot be read."""
   try:
-    return decode(pathlib.Path(image).read_bytes(), file.meta["data"]["channels"], image)
+    data = file.meta["data"]
+    return decode(pathlib.Path(image).read_bytes(), data["channels"], image, dtype_of(data.get("depth", 8)))
   except OSError as error:
     raise UserError(
       f"--image {image} is neither a path in the file nor a picture that can be read: {error.strerror}"
@@ -149,7 +150,7 @@ def sheet(file: Embeddings, found: Sequence[Found], query: np.ndarray | None) ->
     if picture is None:
       drawn.paste("lightgrey", (left, top, left + SIDE, top + SIDE))
     else:
-      image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).convert("RGB")
+      image = Image.fromarray(viewable(picture))
       drawn.paste(ImageOps.pad(image, (SIDE, SIDE), Image.Resampling.BICUBIC, "white"), (left, top))
     for line, text in enumerate(lines):
       draw.text((left, top + SIDE + line * TEXT), text, "black", font)

@@ -9,7 +9,8 @@ class Source(Protocol):
   """Pictures by position, 0..len - 1, from any thread. Labels are for measuring only."""
 
   name: str
-  channels: int  # of every picture: 1 or 3
+  channels: int  # of every picture
+  dtype: np.dtype  # of every picture: uint8 or uint16
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -24,7 +25,7 @@ class Source(Protocol):
   def __len__(self) -> int: ...
 
   def read(self, index: int) -> np.ndarray:
-    """Gives uint8 [h, w, channels]. Raises BadPicture naming the file."""
+    """Gives [h, w, channels] of `dtype`. Raises BadPicture naming the file."""
     ...
 
   def encoded(self, index: int) -> bytes | None:
@@ -41,7 +42,7 @@ class Subset:
 
   def __init__(self, source: Source, indices: np.ndarray):
     self.source, self.indices = source, indices
-    self.name, self.channels = source.name, source.channels
+    self.name, self.channels, self.dtype = source.name, source.channels, source.dtype
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -58,7 +59,7 @@ class Subset:
     return len(self.indices)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives uint8 [h, w, channels]. Raises BadPicture naming the file."""
+    """Gives [h, w, channels] of `dtype`. Raises BadPicture naming the file."""
     return self.source.read(int(self.indices[index]))
 
   def encoded(self, index: int) -> bytes | None:

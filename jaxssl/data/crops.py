@@ -10,7 +10,7 @@ import numpy as np
 from jaxssl.config import ViewConfig
 from jaxssl.data.base import Source
 from jaxssl.data.jpeg import decode_plain, plain_size
-from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.data.pictures import BadPicture, WrongChannels, decode
 from jaxssl.data.plan import generator
 from jaxssl.data.resample import resample
 
@@ -50,7 +50,7 @@ def cut_rows(
   epoch: int,
   out: Mapping[str, np.ndarray],
 ) -> None:
-  """Cuts all views of the pairs of index and partner, int [n], into `out`: for each group uint8 [n, v, size, size, c].
+  """Cuts all views of the pairs of index and partner, int [n], into `out`: for each group [n, v, size, size, c].
 
   The boxes follow from (seed, epoch, index, group, view) alone. Each of a pair's two pictures is decoded once.
   """
@@ -67,7 +67,7 @@ def cut_rows(
 
 
 class _View(NamedTuple):
-  """A view to be cut: where it goes, uint8 [size, size, c], its group's config, and what its random numbers are keyed by."""
+  """A view to be cut: where it goes, [size, size, c], its group's config, and what its random numbers are keyed by."""
 
   out: np.ndarray
   group: ViewConfig
@@ -86,7 +86,8 @@ class _View(NamedTuple):
 def _cut(source: Source, picture: int, views: list[_View]) -> None:
   """Fills the views of one picture."""
   data = source.encoded(picture)
-  size = plain_size(data) if data is not None else None
+  plain = data is not None and source.channels in (1, 3) and source.dtype == np.uint8
+  size = plain_size(data) if plain else None
   pixels, boxes = None, []
   if data is not None and size is not None:
     boxes = [view.box(*size) for view in views]
@@ -94,8 +95,8 @@ def _cut(source: Source, picture: int, views: list[_View]) -> None:
     pixels = decode_plain(data, source.channels, size, spare)
   if pixels is None or size is None:
     try:
-      pixels = source.read(picture) if data is None else decode(data, source.channels, source.describe(picture))
-    except BadPicture:
+      pixels = source.read(picture) if data is None else decode(data, source.channels, source.describe(picture), source.dtype)
+    except (BadPicture, WrongChannels):
       source.read(picture)  # a guard notes it, and answers with another picture from now on; without one this raises
       return _cut(source, picture, views)
     size = pixels.shape[0], pixels.shape[1]

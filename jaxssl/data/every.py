@@ -45,11 +45,11 @@ class Readable(Subset):
     self.store_size, self.bad = store_size, set[int]()
 
   def read(self, index: int) -> np.ndarray:
-    """Gives uint8 [h, w, channels]."""
+    """Gives [h, w, channels] of `dtype`."""
     try:
       picture = super().read(index)
     except BadPicture as error:
       self.bad.add(index)
       _log.warning("cannot read %s; it is left out", error)
-      return np.zeros((1, 1, self.channels), np.uint8)
+      return np.zeros((1, 1, self.channels), self.dtype)
     return centre(picture, self.store_size, self.store_size) if self.store_size else picture

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxssl.config import DataConfig
 from jaxssl.data.listing import Listing, list_pictures
-from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.data.pictures import BadPicture, decode, dtype_of
 from jaxssl.types import UserError
 
 _TESTS = ("test", "val", "validation")
@@ -25,19 +25,20 @@ class FolderSource:
     listing: Listing,
     positions: Sequence[int],
     at: int,
-    channels: int,
+    config: DataConfig,
     classes: tuple[str, ...] = (),
     labels: np.ndarray | None = None,
   ):
-    self.name, self.channels, self.classes, self.labels = listing.root, channels, classes, labels
+    self.name, self.classes, self.labels = listing.root, classes, labels
+    self.channels, self.dtype = config.channels, dtype_of(config.depth)
     self._listing, self._positions, self._at = listing, positions, at
 
   def __len__(self) -> int:
     return len(self._positions)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives uint8 [h, w, channels]. Raises BadPicture naming the file."""
-    return decode(self.encoded(index), self.channels, self.describe(index))
+    """Gives [h, w, channels] of `dtype`. Raises BadPicture naming the file."""
+    return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
     """The file's bytes. Raises BadPicture naming the file."""
@@ -129,12 +130,12 @@ def _source(
 ) -> FolderSource:
   """Numbers the class folders. Raises UserError for one that `classes` lacks."""
   if not classes or folders is None:
-    return FolderSource(listing, positions, at, config.channels)
+    return FolderSource(listing, positions, at, config)
   unknown = sorted(set(folders) - set(classes))
   if unknown:
     raise UserError(f"{field}={listing.root} has classes that training lacks: {', '.join(unknown[:5])}; rename or remove them")
   number = {name: k for k, name in enumerate(classes)}
-  return FolderSource(listing, positions, at, config.channels, classes, np.array([number[f] for f in folders], np.int32))
+  return FolderSource(listing, positions, at, config, classes, np.array([number[f] for f in folders], np.int32))
 
 
 def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:

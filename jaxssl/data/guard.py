@@ -9,10 +9,11 @@ from typing import TypeVar
 import numpy as np
 
 from jaxssl.data.base import Source
-from jaxssl.data.pictures import BadPicture
+from jaxssl.data.pictures import BadPicture, WrongChannels
 from jaxssl.types import UserError
 
 T = TypeVar("T")
+_LOOKED_AT = 100  # pictures, for one of the right kind
 _log = logging.getLogger("jaxssl")
 
 
@@ -25,7 +26,7 @@ class Guard:
 
   def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
     self.source = source
-    self.name, self.channels = source.name, source.channels
+    self.name, self.channels, self.dtype = source.name, source.channels, source.dtype
     self._file = None if workdir is None else pathlib.Path(workdir) / "bad_files.txt"
     self._bad: dict[int, str] = {}
     self._lock = threading.Lock()
@@ -55,7 +56,7 @@ class Guard:
     return len(self.source)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives uint8 [h, w, channels]. Raises UserError where too many are bad."""
+    """Gives [h, w, channels] of `dtype`. Raises UserError where too many are bad, or where they differ in channels."""
     return self._good(index, self.source.read)
 
   def encoded(self, index: int) -> bytes | None:
@@ -73,6 +74,18 @@ class Guard:
         return read(stand_in)
       except BadPicture as error:
         self._note(stand_in, error)
+      except WrongChannels as error:
+        raise UserError(f"{error}{self._others()}") from error
+
+  def _others(self) -> str:
+    """Says whether the pictures are mixed: names one that does have as many channels as it should."""
+    for index in range(min(len(self), _LOOKED_AT)):
+      try:
+        self.source.read(index)
+      except (BadPicture, WrongChannels):
+        continue
+      return f", as {self.describe(index)} has: remove or convert one kind"
+    return ", which none of the first pictures has: set it to what they have"
 
   def _stand_in(self, index: int) -> int:
     """Gives `index` itself, or the next that is not known as bad."""

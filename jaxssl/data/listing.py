@@ -17,7 +17,7 @@ from jaxssl import cache
 from jaxssl.data.pictures import ENDINGS
 from jaxssl.types import UserError
 
-_FORMAT = 1  # of the cache files; another number is not read
+_FORMAT = 2  # of the cache files; another number is not read
 _TICK = 0.02  # seconds: two changes of a folder closer than this can carry the same modification time
 _log = logging.getLogger("jaxssl")
 

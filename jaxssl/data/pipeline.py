@@ -24,7 +24,7 @@ _log = logging.getLogger("jaxssl")
 
 
 def resident(source: Source, store_size: int, workers: int = 0) -> np.ndarray:
-  """Reads every picture once: uint8 [n, h, w, c].
+  """Reads every picture once: [n, h, w, c].
 
   `store_size`: side in pixels; the shorter side is resized to it and the middle kept. 0: as they are, all of one size.
   Raises UserError where sizes differ.
@@ -34,14 +34,14 @@ def resident(source: Source, store_size: int, workers: int = 0) -> np.ndarray:
     picture = source.read(index)
     return centre(picture, store_size, store_size) if store_size else picture
 
-  pictures = np.empty((0,), np.uint8)
+  pictures = np.empty((0,), source.dtype)
   pool = ThreadPoolExecutor(_threads(workers))
   last = time.monotonic()
   try:
     for start in range(0, len(source), 1024):
       for index, picture in enumerate(pool.map(load, range(start, min(start + 1024, len(source)))), start):
         if index == 0:
-          pictures = np.empty((len(source), *picture.shape), np.uint8)
+          pictures = np.empty((len(source), *picture.shape), source.dtype)
         if picture.shape != pictures.shape[1:]:
           sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, pictures[0]), (index, picture))]
           raise UserError(f"data.store_size=0 needs pictures of one size, but {' and '.join(sizes)}: set data.store_size")
@@ -66,7 +66,7 @@ def host_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
   """Reads and crops the plan's rows, int32 [steps, b], from `first_step` on, in order, a few batches ahead.
 
-  Yields index [b], partner [b] and for each group of views uint8 [b, v, size, size, c]; the same for the same arguments, and
+  Yields index [b], partner [b] and for each group of views [b, v, size, size, c]; the same for the same arguments, and
   from a later `first_step` the same tail. Raises UserError where too many pictures are bad.
   """
   tf = tensorflow()
@@ -80,7 +80,7 @@ def host_batches(
     step, row = divmod(int(first), batch)
     rows = slice(row, row + part)
     try:
-      groups = filling.setdefault(step, _empty(batch, views, source.channels))
+      groups = filling.setdefault(step, _empty(batch, views, source))
       out = {name: group[rows] for name, group in groups.items()}
       cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
     except BaseException as error:  # tf.data would turn it into an error of its own, without type and cause
@@ -113,15 +113,16 @@ def host_batches(
     ahead.clear()
 
 
-def _empty(rows: int, views: Mapping[str, ViewConfig], channels: int) -> dict[str, np.ndarray]:
-  """Room for all views of `rows` pairs: for each group uint8 [rows, v, size, size, c]."""
-  return {name: np.empty((rows, group.count, group.size, group.size, channels), np.uint8) for name, group in views.items()}
+def _empty(rows: int, views: Mapping[str, ViewConfig], source: Source) -> dict[str, np.ndarray]:
+  """Room for all views of `rows` pairs: for each group [rows, v, size, size, c]."""
+  sizes = {name: (rows, group.count, group.size, group.size, source.channels) for name, group in views.items()}
+  return {name: np.empty(size, source.dtype) for name, size in sizes.items()}
 
 
 def eval_batches(
   source: Source, index: np.ndarray, mask: np.ndarray, resize: int, size: int, workers: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-  """Reads the rows of `eval_plan`, [steps, b], a batch ahead: yields index [b], mask [b], pictures uint8 [b, size, size, c].
+  """Reads the rows of `eval_plan`, [steps, b], a batch ahead: yields index [b], mask [b], pictures [b, size, size, c].
 
   The shorter side is resized to `resize` pixels and the middle kept; resize 0: the whole picture is resized. Padding is black.
   Raises UserError where the middle would be larger than the picture.
@@ -140,7 +141,7 @@ def eval_batches(
         ahead.append((*row, [pool.submit(load, int(number)) for number in row[0][row[1]]]))
       if ahead and (row is None or len(ahead) > 1):
         numbers, valid, loading = ahead.popleft()
-        pictures = np.zeros((len(numbers), size, size, source.channels), np.uint8)
+        pictures = np.zeros((len(numbers), size, size, source.channels), source.dtype)
         for place, picture in zip(np.flatnonzero(valid), loading, strict=True):
           pictures[place] = picture.result()
         yield numbers, valid, pictures

@@ -8,7 +8,8 @@ import numpy as np
 
 
 @functools.cache
-def _opencv() -> Any:
+def opencv() -> Any:
+  """Imports OpenCV without threads of its own."""
   import cv2
 
   cv2.setNumThreads(0)  # the pipeline's workers are the threads
@@ -16,12 +17,12 @@ def _opencv() -> Any:
 
 
 def resample(part: np.ndarray, out: np.ndarray, how: str) -> None:
-  """Resizes uint8 [h, w, c] into `out` uint8 [size, size, c], `how` bilinear or bicubic, antialiased.
+  """Resizes [h, w, c], uint8 or uint16, into `out` [size, size, c], `how` bilinear or bicubic, antialiased.
 
   What is shrunk is smoothed first by a Gaussian of 0.47 sqrt(shrink^2 - 1) pixels, cut off where it matters little: of the
   widths and ends tried on photographs, the nearest to PIL's antialiased filters at shrinks from 1 to 6 (40 dB or more).
   """
-  cv2 = _opencv()
+  cv2 = opencv()
   filter = cv2.INTER_CUBIC if how == "bicubic" else cv2.INTER_LINEAR
   shrink = (part.shape[1] / out.shape[1], part.shape[0] / out.shape[0])
   sigma = [0.47 * math.sqrt(max(ratio**2 - 1, 1e-6)) for ratio in shrink]

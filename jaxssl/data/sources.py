@@ -14,6 +14,7 @@ from jaxssl.data.arrays import Given, given, mnist5k
 from jaxssl.data.base import Source, Subset
 from jaxssl.data.folder import FolderSource, open_folder
 from jaxssl.data.guard import Guard
+from jaxssl.data.pictures import dtype_of
 from jaxssl.data.plan import generator
 from jaxssl.data.tfds import open_tfds
 from jaxssl.types import UserError
@@ -77,11 +78,16 @@ def _check_fields(config: DataConfig) -> None:
   if "path" in _FIELDS[config.source] and not config.path:
     kind = "a folder or a zip" if config.source == "folder" else "the name of a data set"
     raise UserError(f"data.path is empty: data.source={config.source} needs {kind} there")
+  if config.channels < 1:
+    raise UserError(f"data.channels={config.channels} is not allowed; at least 1")
   for field in ("mean", "std"):
     values = getattr(config, field)
-    if len(values) not in (1, config.channels):
-      raise UserError(f"data.{field}={values} is not allowed; one value, or one for each of data.channels={config.channels}")
-  if min(config.std) <= 0:
+    if len(values) not in (0, 1, config.channels):
+      raise UserError(
+        f"data.{field}={values} is not allowed; one value, one for each of data.channels={config.channels}, "
+        f"or none (--config.data.{field}=), and the pictures are measured"
+      )
+  if min(config.std, default=1) <= 0:
     raise UserError(f"data.std={config.std} is not allowed; above 0")
 
 
@@ -91,10 +97,11 @@ def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | N
   if config.source == "tfds":
     return open_tfds(config)
   if config.source == "mnist5k":
-    return mnist5k(config.channels)
+    return mnist5k(config.channels, dtype_of(config.depth))
   if not arrays or "train" not in arrays:
     raise UserError('data.source=array needs arrays={"train": ...}, and maybe "test", from the calling program')
-  sources = {split: given(pictures, f"{split} array", config.channels) for split, pictures in arrays.items()}
+  kind = config.channels, dtype_of(config.depth)
+  sources = {split: given(pictures, f"{split} array", *kind) for split, pictures in arrays.items()}
   return sources["train"], sources.get("test")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config import DataConfig, nearest
-from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.data.pictures import BadPicture, decode, dtype_of
 from jaxssl.data.tf import tensorflow
 from jaxssl.types import UserError
 
@@ -17,8 +17,9 @@ _log = logging.getLogger("jaxssl")
 class TfdsSource:
   """One split: `data[i]` is {"image": the file's bytes, "label": a number, ...}."""
 
-  def __init__(self, data: Any, name: str, channels: int, classes: tuple[str, ...]):
-    self.name, self.channels, self.classes, self._data = name, channels, classes, data
+  def __init__(self, data: Any, name: str, config: DataConfig, classes: tuple[str, ...]):
+    self.name, self.classes, self._data = name, classes, data
+    self.channels, self.dtype = config.channels, dtype_of(config.depth)
 
   @property
   def labels(self) -> np.ndarray | None:
@@ -34,8 +35,8 @@ class TfdsSource:
     return len(self._data)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives uint8 [h, w, channels]. Raises BadPicture."""
-    return decode(self.encoded(index), self.channels, self.describe(index))
+    """Gives [h, w, channels] of `dtype`. Raises BadPicture."""
+    return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
     """The picture's file as stored. Raises BadPicture."""
@@ -63,7 +64,7 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
   def source(data: Any, split: str) -> TfdsSource:
     label = features["label"] if "label" in features else None
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
-    return TfdsSource(data, f"{config.path} {split}", config.channels, classes)
+    return TfdsSource(data, f"{config.path} {split}", config, classes)
 
   try:
     data = load("train")

@@ -15,13 +15,15 @@ from jaxssl.types import Array, PyTree, Variables
 def maps(subject: Subject, split: Split) -> tuple[np.ndarray, np.ndarray] | None:
   """Gives what the network is shown of a split's pictures, and its last block's class attention on the patches.
 
-  Pictures: float32 [n, size, size, c] in 0..255; attention: float32 [n, heads, rows, columns]. None: there is none.
+  Pictures: [n, size, size, c] of the source's type; attention: float32 [n, heads, rows, columns]. None: there is none.
   """
   run = functools.partial(_look, subject.network, subject.show, subject.variables, store=split.store)
   images, attention = extract(subject.mesh, run, in_order(subject.config, subject.mesh, split, subject.show.size))
   if attention is None:
     return None
-  return np.clip((images * np.asarray(subject.show.std) + np.asarray(subject.show.mean)) * 255, 0, 255), attention
+  most = np.iinfo(split.source.dtype).max
+  images = (images * np.asarray(subject.show.std) + np.asarray(subject.show.mean)) * most
+  return np.rint(np.clip(images, 0, most)).astype(split.source.dtype), attention
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

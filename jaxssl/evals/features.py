@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jaxssl.parallel import everywhere, global_rows
 from jaxssl.types import Array, PyTree
 
-# One evaluation batch: pictures uint8 [b, h, w, c], or their int32 [b] places in a store on the devices; bool [b] mask.
+# One evaluation batch: pictures [b, h, w, c] as stored, or their int32 [b] places in a store on the devices; bool [b] mask.
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 

@@ -92,7 +92,12 @@ def _preparation(how: Mapping[str, Any]) -> str:
     steps.append(f"the shorter side is resized to {how['resize']} pixels and the middle {size} x {size} cut out")
   else:
     steps.append(f"the whole picture is resized to {size} x {size}")
-  steps = [*steps, "values are divided by 255", f"mean {how['mean']} is subtracted", f"divided by {how['std']}, by channel"]
+  steps = [
+    *steps,
+    f"values are divided by {2 ** how['depth'] - 1}",
+    f"mean {how['mean']} is subtracted",
+    f"divided by {how['std']}, by channel",
+  ]
   return f"{how['channels']} channel{'s' * (how['channels'] > 1)}; bicubic with antialiasing: {'; '.join(steps)}."
 
 

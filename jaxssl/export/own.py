@@ -14,7 +14,7 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from jaxssl.config import ModelConfig, read
-from jaxssl.data.pictures import centre, match_channels
+from jaxssl.data.pictures import centre, dtype_of, match
 from jaxssl.export.subject import Subject
 from jaxssl.models.network import Network, build
 from jaxssl.types import PyTree, UserError, Variables
@@ -43,29 +43,31 @@ class Pretrained:
     return {"params": self.weights.params["encoder"], "batch_stats": self.weights.stats.get("encoder", {})}
 
   def embed(self, pictures: np.ndarray) -> np.ndarray:
-    """Maps uint8 [h, w, c] or [b, h, w, c] of any size to float32 [f] or [b, f], prepared as the run's evaluations do.
+    """Maps [h, w, c] or [b, h, w, c], uint8 or uint16, of any size to float32 [f] or [b, f], prepared as in evaluations.
 
     Raises UserError for arrays of another type or number of channels.
     """
     shape, channels = np.shape(pictures), self.config["preprocessing"]["channels"]
     fits = {channels, *((1, 3) if channels in (1, 3) else ())}
-    if np.asarray(pictures).dtype != np.uint8 or len(shape) not in (3, 4) or shape[-1] not in fits:
+    if np.asarray(pictures).dtype not in (np.uint8, np.uint16) or len(shape) not in (3, 4) or shape[-1] not in fits:
       says = f"{np.asarray(pictures).dtype} {list(shape)}"
-      raise UserError(f"pictures are {says}; allowed: uint8 [h, w, c] or [b, h, w, c], c one of {sorted(fits)}")
+      raise UserError(f"pictures are {says}; allowed: uint8 or uint16, [h, w, c] or [b, h, w, c], c one of {sorted(fits)}")
     if len(shape) == 3:
       return self.embed(pictures[None])[0]
     parts = [pictures[start : start + PART] for start in range(0, max(len(pictures), 1), PART)]
     return np.concatenate([np.asarray(_features(self.module, self.variables, self.prepare(part))) for part in parts])
 
   def prepare(self, pictures: np.ndarray) -> np.ndarray:
-    """Makes float32 [b, size, size, c], normalised, of uint8 [b, h, w, c]."""
+    """Makes float32 [b, size, size, c], normalised, of [b, h, w, c], uint8 or uint16."""
     how = self.config["preprocessing"]
-    shown = np.zeros((len(pictures), how["size"], how["size"], how["channels"]), np.uint8)
+    kind = dtype_of(how["depth"])
+    shown = np.zeros((len(pictures), how["size"], how["size"], how["channels"]), kind)
     for place, picture in enumerate(pictures):
-      picture = match_channels(picture, how["channels"])
+      picture = match(picture, how["channels"], kind, f"picture {place}")
       picture = centre(picture, how["store_size"], how["store_size"]) if how["store_size"] else picture
       shown[place] = centre(picture, how["resize"], how["size"])
-    return np.asarray(jax.vmap(lambda picture: normalize(picture, how["mean"], how["std"]))(jnp.asarray(shown, jnp.float32)))
+    most = np.iinfo(kind).max
+    return np.asarray(jax.vmap(lambda x: normalize(x, how["mean"], how["std"], most))(jnp.asarray(shown, jnp.float32)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -101,6 +101,7 @@ def _about(config: Config, model: ModelConfig, network: Network, which: str, ste
     "precision": "float32",
     "preprocessing": {
       "channels": data.channels,
+      "depth": data.depth,
       "store_size": data.store_size if data.placement == "device" else 0,
       "resize": config.evals.resize,
       "size": size,

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from jaxssl.data.pictures import viewable
 from jaxssl.report.pictures import Sheet
 
 SIDE = 96
@@ -10,12 +11,12 @@ HEADS = 3  # shown by themselves
 
 
 def section(key: str, pictures: np.ndarray, attention: np.ndarray) -> tuple[str, str]:
-  """Makes the maps of pictures float32 [n, s, s, c] in 0..255 and attention [n, heads, rows, columns]; and their style."""
+  """Makes the maps of pictures [n, s, s, c], uint8 or uint16, and attention [n, heads, rows, columns]; and their style."""
   heads = min(HEADS, attention.shape[1])
   names = ["picture", "all heads", *(f"head {i + 1}" for i in range(heads))]
   tiles = {}
   for i, (picture, maps) in enumerate(zip(pictures, attention, strict=True)):
-    seen = np.asarray(Image.fromarray(np.broadcast_to(picture, (*picture.shape[:2], 3)).astype(np.uint8)).resize((SIDE, SIDE)))
+    seen = np.asarray(Image.fromarray(viewable(picture)).resize((SIDE, SIDE)))
     tiles[i, 0] = seen
     for j, one in enumerate([maps.mean(0), *maps[:heads]]):
       tiles[i, j + 1] = over(seen, one)

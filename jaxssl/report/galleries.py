@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.evals import gallery
-from jaxssl.report.pictures import Sheet, class_of, says, thumbnail
+from jaxssl.report.pictures import Sheet, as_shown, class_of, says, thumbnail
 from jaxssl.report.record import Record
 from jaxssl.report.seen import Seen
 from jaxssl.splits import Split
@@ -33,7 +33,7 @@ def section(key: str, run: Seen, record: Record) -> tuple[str, str]:
   how = FRAMES if bank.source.labels is not None else " Do they show the same kind of thing?"
   text = (
     f"<p>Large, pictures drawn at random; beside each the {gallery.NEAREST} training pictures that the network finds most "
-    f'similar, with their similarity (1: the same direction).{how}</p><div class="cards">{cards}</div>'
+    f'similar, with their similarity (1: the same direction).{how}</p>{as_shown(bank)}<div class="cards">{cards}</div>'
   )
   if len(lines) > 1:
     followed = "".join(_followed(sheet, bank, chosen, i) for i in range(min(FOLLOWED, len(last["pictures"]))))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxssl.data.pictures import centre, match_channels
+from jaxssl.data.pictures import centre, viewable
 from jaxssl.splits import Split
 
 
@@ -44,7 +44,18 @@ class Sheet:
 
 def thumbnail(split: Split, row: int, side: int) -> np.ndarray:
   """Reads one picture: uint8 [side, side, 3], its middle."""
-  return match_channels(centre(split.source.read(row), side, side), 3)
+  return viewable(centre(split.source.read(row), side, side))
+
+
+def as_shown(split: Split) -> str:
+  """Says how pictures are shown that no screen can show as they are; empty for all others."""
+  source, words = split.source, []
+  if source.channels not in (1, 3):
+    how = "their mean" if source.channels == 2 else "the first three as red, green and blue"
+    words.append(f"of {source.channels} channels {how}")
+  if source.dtype == np.uint16:
+    words.append("of 16 bits what lies between the darkest and the brightest percent of each picture")
+  return f"<p>What is shown: {'; '.join(words)}.</p>" if words else ""
 
 
 def says(split: Split, row: int) -> str:

@@ -1,6 +1,7 @@
 """What changes the colours of one picture, as PIL does it to 8 bits.
 
-Pictures as in `image.py`. With one channel, saturation, hue and grey change nothing.
+Pictures as in `image.py`. Saturation, hue and grey are about red, green and blue: without three channels they change nothing.
+There each channel is its own grey picture.
 """
 
 from collections.abc import Sequence
@@ -11,39 +12,41 @@ import jax.numpy as jnp
 from jaxssl.types import Array
 
 
-def brightness(picture: Array, factor: Array | float) -> Array:
+def brightness(picture: Array, factor: Array | float, most: int = 255) -> Array:
   """Mixes with black."""
-  return _blend(picture, 0.0, factor)
+  return _blend(picture, 0.0, factor, most)
 
 
-def contrast(picture: Array, factor: Array | float) -> Array:
+def contrast(picture: Array, factor: Array | float, most: int = 255) -> Array:
   """Mixes with the mean of the grey picture."""
-  return _blend(picture, _mean(_luma(picture)), factor)
+  return _blend(picture, _mean(_luma(picture), most), factor, most)
 
 
-def saturation(picture: Array, factor: Array | float) -> Array:
+def saturation(picture: Array, factor: Array | float, most: int = 255) -> Array:
   """Mixes with the grey picture."""
-  return _blend(picture, _luma(picture), factor)
+  return _blend(picture, _luma(picture), factor, most)
 
 
-def _blend(picture: Array, other: Array | float, factor: Array | float) -> Array:
+def _blend(picture: Array, other: Array | float, factor: Array | float, most: int) -> Array:
   """`other` + factor (picture - other), cut off. A factor of 1 changes nothing."""
   # Clipping before the sum keeps compilers from fusing it with the product, whose rounding shows where the sum is whole.
-  return jnp.floor(other + jnp.clip(factor * (picture - other), -other, 255.0 - other))
+  return jnp.floor(other + jnp.clip(factor * (picture - other), -other, most - other))
 
 
 def _luma(picture: Array) -> Array:
-  """The grey picture, [h, w, 1]. Every number on the way is whole and below 2^24."""
-  if picture.shape[-1] == 1:
+  """The grey picture, [h, w, 1]; without three channels [h, w, c]. Of 8 bits every number on the way is whole."""
+  if picture.shape[-1] != 3:
     return picture
   red, green, blue = jnp.split(picture, 3, axis=-1)
   return jnp.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)
 
 
-def _mean(luma: Array) -> Array:
-  """The mean, rounded."""
-  total = luma.astype(jnp.int32).sum()
-  return ((2 * total + luma.size) // (2 * luma.size)).astype(jnp.float32)
+def _mean(luma: Array, most: int) -> Array:
+  """The mean of each channel, rounded: [1, 1, c]."""
+  if most > 255:  # whole numbers would not fit into 32 bits
+    return jnp.floor(luma.mean((0, 1), keepdims=True) + 0.5)
+  total, size = luma.astype(jnp.int32).sum((0, 1), keepdims=True), luma.shape[0] * luma.shape[1]
+  return ((2 * total + size) // (2 * size)).astype(jnp.float32)
 
 
 def gray(picture: Array) -> Array:
@@ -54,9 +57,9 @@ def gray(picture: Array) -> Array:
 def hue(picture: Array, turn: Array | float) -> Array:
   """Turns hues by `turn` of the colour circle, -0.5..0.5, by way of 8-bit hue, saturation and value.
 
-  Rounding to 8 bits loses something even where `turn` is 0.
+  Rounding to 8 bits loses something even where `turn` is 0. Of 16 bits, the value keeps all.
   """
-  if picture.shape[-1] == 1:
+  if picture.shape[-1] != 3:
     return picture
   red, green, blue = jnp.unstack(picture, axis=-1)
   top, low = jnp.maximum(jnp.maximum(red, green), blue), jnp.minimum(jnp.minimum(red, green), blue)
@@ -80,7 +83,9 @@ def hue(picture: Array, turn: Array | float) -> Array:
   return jnp.floor(top - top * (depth[..., None] * fall) / 65025 + 0.5)
 
 
-def jitter(picture: Array, places: Array, factors: Sequence[Array | float | None], on: Array | bool = True) -> Array:
+def jitter(
+  picture: Array, places: Array, factors: Sequence[Array | float | None], on: Array | bool = True, most: int = 255
+) -> Array:
   """Brightness, contrast, saturation and hue, ordered by their `places`, [4]: the smallest comes first.
 
   `factors`: one of each, as the ops take them; None leaves that one out. Nothing changes unless `on`.
@@ -98,30 +103,30 @@ def jitter(picture: Array, places: Array, factors: Sequence[Array | float | None
   kind = jnp.array(kinds)[order]
   factor = jnp.where(on, jnp.stack([jnp.asarray(factors[i]) for i in kinds])[order], 1.0)
   if turn is None:
-    return _blends(picture, kind, factor)
+    return _blends(picture, kind, factor, most)
   # Hue costs more than the rest together. It is computed once, between all that may come before it and all that may follow.
   early = places[kind] < places[3]
-  picture = turned(_blends(picture, kind, jnp.where(early, factor, 1.0)))
-  return _blends(picture, kind, jnp.where(early, 1.0, factor))
+  picture = turned(_blends(picture, kind, jnp.where(early, factor, 1.0), most))
+  return _blends(picture, kind, jnp.where(early, 1.0, factor), most)
 
 
-def _blends(picture: Array, kinds: Array, factors: Array) -> Array:
+def _blends(picture: Array, kinds: Array, factors: Array, most: int) -> Array:
   """Applies one of brightness (kind 0), contrast (1) and saturation (2) after the other."""
 
   def step(picture: Array, op: tuple[Array, Array]) -> tuple[Array, None]:
     kind, factor = op
     luma = _luma(picture)
-    other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(luma), luma))
-    return _blend(picture, other, factor), None
+    other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(luma, most), luma))
+    return _blend(picture, other, factor, most), None
 
   return jax.lax.scan(step, picture, (kinds, factors))[0]
 
 
-def solarize(picture: Array, threshold: Array | int = 128) -> Array:
+def solarize(picture: Array, threshold: Array | int = 128, most: int = 255) -> Array:
   """Inverts what is at `threshold` or above."""
-  return jnp.where(picture >= threshold, 255.0 - picture, picture)
+  return jnp.where(picture >= threshold, most - picture, picture)
 
 
-def normalize(picture: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+def normalize(picture: Array, mean: Sequence[float], std: Sequence[float], most: int = 255) -> Array:
   """Scales to 0..1, then by channel to the given mean and standard deviation."""
-  return (picture / 255.0 - jnp.array(mean, ndmin=3)) / jnp.array(std, ndmin=3)
+  return (picture / most - jnp.array(mean, ndmin=3)) / jnp.array(std, ndmin=3)

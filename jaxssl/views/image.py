@@ -1,7 +1,7 @@
 """What moves the pixels of one picture, as PIL does it to 8 bits.
 
-A picture is float32 [h, w, c] of whole numbers in 0..255, c = 1 or 3; so is what comes back, cut or rounded where PIL cuts or
-rounds. Parameters may be traced, sizes may not. One picture at a time: `vmap` for more.
+A picture is float32 [h, w, c] of whole numbers in 0..`most`, 255 or (16 bits) 65535; so is what comes back, cut or rounded
+where PIL cuts or rounds. Parameters may be traced, sizes may not. One picture at a time: `vmap` for more.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,9 @@ from jaxssl.types import Array
 Interpolation = Literal["bilinear", "bicubic"]
 
 
-def crop_resize(picture: Array, box: Sequence[Array | int] | Array, size: tuple[int, int], how: Interpolation) -> Array:
+def crop_resize(
+  picture: Array, box: Sequence[Array | int] | Array, size: tuple[int, int], how: Interpolation, most: int = 255
+) -> Array:
   """Cuts out `box` (top, left, height, width; whole numbers) and resizes it to `size`: [h, w, c] -> [*size, c].
 
   The filter is widened where the cut-out shrinks, and sees nothing outside of it. The width is resized first, as in PIL; that
@@ -24,8 +26,8 @@ def crop_resize(picture: Array, box: Sequence[Array | int] | Array, size: tuple[
   top, left, height, width = box
   rows = _weights(top, height, picture.shape[0], size[0], how)
   columns = _weights(left, width, picture.shape[1], size[1], how)
-  picture = _whole(jnp.einsum("tw,hwc->htc", columns, picture, precision="highest"))
-  return _whole(jnp.einsum("sh,htc->stc", rows, picture, precision="highest"))
+  picture = _whole(jnp.einsum("tw,hwc->htc", columns, picture, precision="highest"), most)
+  return _whole(jnp.einsum("sh,htc->stc", rows, picture, precision="highest"), most)
 
 
 def _weights(start: Array | int, length: Array | int, before: int, after: int, how: Interpolation) -> Array:
@@ -42,16 +44,16 @@ def _weights(start: Array | int, length: Array | int, before: int, after: int, h
   return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _whole(value: Array) -> Array:
-  """Rounds into 0..255."""
-  return jnp.clip(jnp.floor(value + 0.5), 0.0, 255.0)
+def _whole(value: Array, most: int) -> Array:
+  """Rounds into 0..most."""
+  return jnp.clip(jnp.floor(value + 0.5), 0.0, most)
 
 
-def resize(picture: Array, size: tuple[int, int], how: Interpolation) -> Array:
+def resize(picture: Array, size: tuple[int, int], how: Interpolation, most: int = 255) -> Array:
   """Resizes the whole picture: [h, w, c] -> [*size, c]."""
   if picture.shape[:2] == size:
     return picture
-  return crop_resize(picture, (0, 0, *picture.shape[:2]), size, how)
+  return crop_resize(picture, (0, 0, *picture.shape[:2]), size, how, most)
 
 
 def center_crop(picture: Array, size: int) -> Array:
@@ -104,7 +106,7 @@ def thicken(picture: Array, share: Array) -> Array:
   return jnp.floor(picture + jnp.maximum(share, 0) * (bright - picture) + jnp.maximum(-share, 0) * (dark - picture))
 
 
-def blur(picture: Array, sigma: Array | float, largest: float) -> Array:
+def blur(picture: Array, sigma: Array | float, largest: float, most: int = 255) -> Array:
   """PIL's Gaussian blur: three box blurs, of radius (Gwosdek et al. 2011) so that the variance is sigma^2, pixels.
 
   `largest`: no sigma is above it. A sigma of 0 changes nothing.
@@ -112,8 +114,9 @@ def blur(picture: Array, sigma: Array | float, largest: float) -> Array:
   variance = jnp.square(sigma) / 3
   whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)
   rest = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - jnp.square(whole + 1)))
-  inner = jnp.floor(2**24 / (2 * (whole + rest) + 1))
-  outer = jnp.floor((2**24 - (2 * whole + 1) * inner) / 2)
+  unit = 2**32 // (most + 1)  # what weights add up to, so that the brightest fits into 32 bits
+  inner = jnp.floor(unit / (2 * (whole + rest) + 1))
+  outer = jnp.floor((unit - (2 * whole + 1) * inner) / 2)
   reach = int(((4 * largest**2 + 1) ** 0.5 - 1) / 2) + 1
   far = jnp.abs(jnp.arange(-reach, reach + 1))
   weights = jnp.where(far <= whole, inner, jnp.where(far <= whole + 1, outer, 0.0)).astype(jnp.uint32)
@@ -124,10 +127,10 @@ def blur(picture: Array, sigma: Array | float, largest: float) -> Array:
 
     def box(_: int, picture: Array) -> Array:
       wide = jnp.pad(picture, pad, mode="edge")
-      total = jnp.full_like(picture, 2**23)
+      total = jnp.full_like(picture, unit // 2)
       for i in range(2 * reach + 1):
         total += weights[i] * jax.lax.slice_in_dim(wide, i, i + side, axis=axis)
-      return total >> 24
+      return total // unit
 
     return jax.lax.fori_loop(0, 3, box, picture)
 

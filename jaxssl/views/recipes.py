@@ -22,7 +22,7 @@ _BEND = 4 * 4 * 2  # and more, for an elastic one
 
 
 def crop(key: Array, pictures: Array, views: Mapping[str, ViewConfig]) -> dict[str, Array]:
-  """Cuts all views: uint8 [b, 2, h, w, c], each row its own picture and its partner's, -> group -> uint8 [b, v, s, s, c]."""
+  """Cuts all views: pictures [b, 2, h, w, c], each row its own and its partner's, -> group -> the same type [b, v, s, s, c]."""
   return {name: _crop_group(jax.random.fold_in(key, GROUPS.index(name)), pictures, view) for name, view in views.items()}
 
 
@@ -31,8 +31,8 @@ def finish(
 ) -> dict[str, Array]:
   """Does the rest, in this order: affine map, flip, jitter, grey, blur, solarising, normalising.
 
-  `crops`: uint8, or float of whole numbers, [b, v, s, s, c] by group; the result is float32 of the same shapes. What has
-  probability or strength 0 is not computed.
+  `crops`: uint8, uint16, or float of whole numbers up to 255, [b, v, s, s, c] by group; the result is float32 of the same
+  shapes. What has probability or strength 0 is not computed.
   """
   return {
     name: _finish_group(jax.random.fold_in(key, GROUPS.index(name)), crops[name], view, mean, std)
@@ -41,17 +41,18 @@ def finish(
 
 
 def show(pictures: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float]) -> Array:
-  """The one view that measurements see: uint8 [b, h, w, c] -> float32 [b, size, size, c].
+  """The one view that measurements see: uint8 or uint16 [b, h, w, c] -> float32 [b, size, size, c].
 
   `resize` 0: the whole picture becomes `size` x `size`; else its shorter side becomes `resize`, and the middle is cut out.
   """
+  most = _most(pictures)
   height, width = pictures.shape[1:3]
   shorter = min(height, width)
   shape = (resize * height // shorter, resize * width // shorter) if resize else (size, size)
 
   def one(picture: Array) -> Array:
-    picture = image.resize(picture.astype(jnp.float32), shape, "bicubic")
-    return color.normalize(image.center_crop(picture, size), mean, std)
+    picture = image.resize(picture.astype(jnp.float32), shape, "bicubic", most)
+    return color.normalize(image.center_crop(picture, size), mean, std, most)
 
   return jax.vmap(one)(pictures)
 
@@ -64,6 +65,13 @@ def check(views: Mapping[str, ViewConfig], image_hw: tuple[int, int] | None) -> 
     for field, right, rule in _rules(view, image_hw):
       if not right:
         raise UserError(f"views.{name}.{field}={getattr(view, field)!r} is not allowed: {rule}")
+
+
+def of_colours(views: Mapping[str, ViewConfig]) -> list[str]:
+  """Names the changes of colour that views ask for, and that only pictures of red, green and blue have."""
+  strengths = [(*(s * view.jitter_p for s in view.jitter[2:]), view.gray) for view in views.values()]
+  names = ("saturation", "hue", "grey")
+  return [name for name, strength in zip(names, zip(*strengths, strict=True), strict=True) if any(strength)]
 
 
 def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple[str, bool, str]]:
@@ -91,40 +99,40 @@ def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple
 
 
 def _crop_group(key: Array, pictures: Array, view: ViewConfig) -> Array:
-  size = (view.size, view.size)
+  size, most, kind = (view.size, view.size), _most(pictures), pictures.dtype
 
   def cut(row: Array, pair: Array) -> Array:
     """The views of one row."""
     pair = pair.astype(jnp.float32)
     if view.crop_scale == (0, 0):
-      whole = [image.resize(pair[int(partner)], size, view.interpolation) for partner in each(view.partner, view)]
-      return jnp.stack(whole).astype(jnp.uint8)
+      whole = [image.resize(pair[int(partner)], size, view.interpolation, most) for partner in each(view.partner, view)]
+      return jnp.stack(whole).astype(kind)
     height, width = pair.shape[1:3]
     boxes = sample_boxes(jax.random.fold_in(key, row), view.count, height, width, view.crop_scale, view.crop_ratio)
     cuts = [
-      jax.vmap(lambda box, of=pair[int(partner)]: image.crop_resize(of, box, size, view.interpolation))(boxes[run])
+      jax.vmap(lambda box, of=pair[int(partner)]: image.crop_resize(of, box, size, view.interpolation, most))(boxes[run])
       for partner, run in _runs(each(view.partner, view))
     ]
-    return jnp.concatenate(cuts).astype(jnp.uint8)
+    return jnp.concatenate(cuts).astype(kind)
 
   return jax.vmap(cut)(jnp.arange(pictures.shape[0]), pictures)
 
 
 def _finish_group(key: Array, crops: Array, view: ViewConfig, mean: Sequence[float], std: Sequence[float]) -> Array:
-  rows = jnp.arange(crops.shape[0])
+  rows, most = jnp.arange(crops.shape[0]), _most(crops)
   numbers = (view.count, _DRAWS + _BEND * (view.elastic > 0))
   draws = jax.vmap(lambda row: jax.random.uniform(jax.random.fold_in(key, row), numbers))(rows)
   done = []
   for (blur, solarize), run in _runs(zip(each(view.blur, view), each(view.solarize, view), strict=True)):
 
     def one(draws: Array, picture: Array, blur: float = blur, solarize: float = solarize) -> Array:
-      return color.normalize(_finish_one(draws, picture, view, blur, solarize), mean, std)
+      return color.normalize(_finish_one(draws, picture, view, blur, solarize, most), mean, std, most)
 
     done.append(jax.vmap(jax.vmap(one))(draws[:, run], crops[:, run]))
   return jnp.concatenate(done, axis=1)
 
 
-def _finish_one(draws: Array, picture: Array, view: ViewConfig, blur: float, solarize: float) -> Array:
+def _finish_one(draws: Array, picture: Array, view: ViewConfig, blur: float, solarize: float, most: int) -> Array:
   """All of `finish` but normalising, for one view. `draws`: as many numbers as may be needed, uniform in 0..1."""
   chance, warp, strength, place, sigma, thickness, bend = jnp.split(draws, (6, 11, 15, 19, 20, 21))
   picture = picture.astype(jnp.float32)
@@ -141,15 +149,20 @@ def _finish_one(draws: Array, picture: Array, view: ViewConfig, blur: float, sol
   if view.jitter_p and any(view.jitter):
     ranges = [*((max(0.0, 1 - s), 1 + s) for s in view.jitter[:3]), (-view.jitter[3], view.jitter[3])]
     factors = [_between(*ranges[i], strength[i]) if view.jitter[i] else None for i in range(4)]
-    picture = color.jitter(picture, place, factors, chance[2] < view.jitter_p)
+    picture = color.jitter(picture, place, factors, chance[2] < view.jitter_p, most)
   if view.gray:
     picture = jnp.where(chance[3] < view.gray, color.gray(picture), picture)
   if blur:
     sigma = jnp.where(chance[4] < blur, _between(*view.blur_sigma, sigma[0]), 0.0)
-    picture = image.blur(picture, sigma, view.blur_sigma[1])
+    picture = image.blur(picture, sigma, view.blur_sigma[1], most)
   if solarize:
-    picture = color.solarize(picture, jnp.where(chance[5] < solarize, 128, 256))
+    picture = color.solarize(picture, jnp.where(chance[5] < solarize, (most + 1) // 2, most + 1), most)
   return picture
+
+
+def _most(pictures: Array) -> int:
+  """The brightest value."""
+  return 65535 if pictures.dtype == jnp.uint16 else 255
 
 
 def _between(low: float, high: float, share: Array) -> Array:

@@ -67,7 +67,7 @@ class Pictures:
   labels = None
 
   def __init__(self, files, channels=3):
-    self.files, self.channels, self.name = list(files), channels, "made"
+    self.files, self.channels, self.dtype, self.name = list(files), channels, np.dtype(np.uint8), "made"
     self.reads = 0
 
   def __len__(self):

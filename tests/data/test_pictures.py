@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl.data.pictures import BadPicture, centre, decode, match_channels, resize
+from jaxssl.data.pictures import BadPicture, centre, decode, match, resize
 from tests.data.made import coded, quarters
 from tests.golden_files import cases
 
@@ -124,11 +124,11 @@ def test_what_is_not_whole_is_refused():
     decode(b"This is no picture." * 100, 3, "a/b.jpg")
 
 
-def test_match_channels():
+def test_match():
   grey = luma(quarters())
-  assert match_channels(grey, 1) is grey
-  assert (match_channels(grey, 3) == np.repeat(grey, 3, -1)).all()
-  assert (match_channels(quarters(), 1) == grey).all()
+  assert match(grey, 1, np.uint8, "") is grey
+  assert (match(grey, 3, np.uint8, "") == np.repeat(grey, 3, -1)).all()
+  assert (match(quarters(), 1, np.uint8, "") == grey).all()
 
 
 def test_resize_gives_the_golden_crops():

@@ -57,7 +57,7 @@ def test_arrays(channels):
   [
     (IMAGES.astype(np.float32), None, r"array images are float32 \[30, 5, 6, 3\]; they must be uint8"),
     (IMAGES[0, 0], None, r"array images are uint8 \[6, 3\]"),
-    (IMAGES[..., :2], None, r"array images are uint8 \[30, 5, 6, 2\]"),
+    (IMAGES[None], None, r"array images are uint8 \[1, 30, 5, 6, 3\]"),
     (IMAGES, LABELS[:3], r"array labels have shape \[3\]; they must have one value for each of 30 images"),
   ],
 )
@@ -105,7 +105,7 @@ def test_a_folder_is_guarded(tmp_path):
     ({"source": "folder"}, "data.path is empty: data.source=folder needs a folder or a zip there"),
     ({"source": "tfds"}, "data.path is empty: data.source=tfds needs the name of a data set there"),
     ({"source": "array"}, "data.source=array needs arrays="),
-    ({"channels": 1}, r"data.mean=\(0.485, 0.456, 0.406\) is not allowed; one value, or one for each of data.channels=1"),
+    ({"channels": 1}, r"data.mean=\(0.485, 0.456, 0.406\) is not allowed; one value, one for each of data.channels=1"),
     ({"std": (0.1, 0.0, 0.1)}, r"data.std=\(0.1, 0.0, 0.1\) is not allowed; above 0"),
     ({"source": "folder", "path": "nowhere"}, "data.path=nowhere does not exist"),
   ],

@@ -1,0 +1,137 @@
+"""16 bits and many channels, from files to batches."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+import tifffile
+
+from jaxssl.config import DataConfig, ViewConfig
+from jaxssl.data import statistics
+from jaxssl.data.pictures import BadPicture, WrongChannels, centre, decode, match, viewable
+from jaxssl.data.pipeline import eval_batches, host_batches, resident
+from jaxssl.data.plan import eval_plan
+from jaxssl.data.sources import open_sources
+from jaxssl.types import UserError
+from tests.data.made import coded, folder, quarters
+
+
+def deep(channels, height=12, width=16, seed=0, dtype=np.uint16):
+  most = np.iinfo(dtype).max
+  return np.random.default_rng(seed).integers(0, most + 1, (height, width, channels)).astype(dtype)
+
+
+def npy(array):
+  file = io.BytesIO()
+  np.save(file, array)
+  return file.getvalue()
+
+
+def tiff(array, **options):
+  file = io.BytesIO()
+  tifffile.imwrite(file, array, photometric="minisblack", **options)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 13])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_layout_gives_the_same(channels, dtype):
+  picture = deep(channels, dtype=dtype)
+  pages = picture.transpose(2, 0, 1)
+  files = [npy(picture), npy(picture.astype(picture.dtype.newbyteorder(">"))), tiff(pages), tiff(pages, byteorder=">")]
+  files += [tiff(pages, planarconfig="separate"), tiff(picture, planarconfig="contig"), tiff(pages, compression="zlib")]
+  for data in files:
+    read = decode(data, channels, "", dtype)
+    assert read.dtype == dtype and (read == picture).all()
+
+
+def test_sixteen_bits_of_grey_and_colour():
+  grey, colour = deep(1), deep(3)
+  for data, picture in ((coded(grey[..., 0], "PNG"), grey), (tiff(grey[..., 0]), grey), (npy(grey[..., 0]), grey)):
+    assert (decode(data, 1, "", np.uint16) == picture).all()
+    assert (decode(data, 3, "", np.uint16) == np.repeat(picture, 3, -1)).all()
+    assert (decode(data, 1, "") == np.rint(picture / 257)).all()
+  file = io.BytesIO()
+  tifffile.imwrite(file, colour, photometric="rgb")
+  assert (decode(file.getvalue(), 3, "", np.uint16) == colour).all()
+  assert (decode(coded(quarters(), "PNG"), 3, "", np.uint16) == quarters() * np.uint16(257)).all()
+
+
+def test_no_pictures():
+  pickled = npy(np.array([{}], dtype=object))
+  for data in (npy(np.zeros((4, 4, 2))), npy(np.zeros(4, np.uint8)), tiff(np.zeros((2, 3, 8, 8), np.uint8)), pickled):
+    with pytest.raises(BadPicture, match="a.npy: "):
+      decode(data, 2, "a.npy")
+  with pytest.raises(WrongChannels, match="a.png has 3 channels, but data.channels=5"):
+    decode(coded(quarters(), "PNG"), 5, "a.png")
+  with pytest.raises(WrongChannels, match="a has 5 channels, but data.channels=3"):
+    match(deep(5), 3, np.uint8, "a")
+
+
+@pytest.mark.parametrize("channels,dtype", [(5, np.uint16), (5, np.uint8), (3, np.uint16), (2, np.uint8)])
+def test_sizes_and_screens(channels, dtype):
+  flat = np.full((20, 30, channels), np.arange(1, channels + 1) * 50, dtype)
+  assert (centre(flat, 10, 10) == flat[:10, :10]).all() and centre(flat, 0, 10).dtype == dtype
+  shown = viewable(deep(channels, dtype=dtype))
+  assert shown.shape == (12, 16, 3) and shown.dtype == np.uint8 and shown.max() == 255 or channels == 2
+
+
+def config(where, channels=5, **fields):
+  kind = {"channels": channels, "depth": 16, "mean": (), "std": (), **fields}
+  return DataConfig(source="folder", path=where, **kind)
+
+
+@pytest.fixture
+def where(tmp_path):
+  return folder(tmp_path / "cells", {f"{k:02}.npy": npy(deep(5, seed=k)) for k in range(24)})
+
+
+def test_batches_keep_the_type(where):
+  source = open_sources(config(where), 0).train
+  whole = np.stack([deep(5, seed=k) for k in range(24)])
+  assert (resident(source, 0) == whole).all()
+  index = np.arange(24, dtype=np.int32).reshape(3, 8)
+  views = {"weak": ViewConfig(count=1, size=12, crop_scale=(0.3, 1.0))}
+  for _, _, crops in host_batches(source, index, index, views, 0, 0):
+    assert crops["weak"].shape == (8, 1, 12, 12, 5) and crops["weak"].dtype == np.uint16 and crops["weak"].max() > 255
+  for _, _, pictures in eval_batches(source, *eval_plan(24, 8), 0, 8):
+    assert pictures.shape == (8, 8, 8, 5) and pictures.dtype == np.uint16
+
+
+def test_mean_and_deviation_are_measured(where, caplog):
+  pictures = np.stack([deep(5, seed=k) for k in range(24)]) / 65535
+  with caplog.at_level(logging.INFO, "jaxssl"):
+    found = statistics.settled(config(where), open_sources(config(where), 0).train)
+  np.testing.assert_allclose(found.mean, pictures.mean((0, 1, 2)), rtol=1e-4)
+  np.testing.assert_allclose(found.std, pictures.std((0, 1, 2)), rtol=1e-4)
+  assert "measured on 24 of 24 training pictures: --config.data.mean=" in caplog.text
+  assert statistics.settled(found, open_sources(found, 0).train) is found
+  half = statistics.settled(config(where, std=(0.5,)), open_sources(config(where), 0).train)
+  assert half.std == (0.5,) and half.mean == found.mean
+
+
+def test_a_channel_that_never_changes(tmp_path):
+  where = folder(tmp_path, {"a.npy": npy(np.full((8, 8, 2), 7, np.uint16))})
+  assert statistics.measure(open_sources(config(where, 2), 0).train)[1] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("placed", ["resident", "host"])
+def test_mixed_channels_name_both_files(where, placed):
+  folder(where, {"07.npy": npy(deep(4))})
+  source = open_sources(config(where), 0).train
+  with pytest.raises(UserError, match=r"07.npy has 4 channels, but data.channels=5, as .*00.npy has"):
+    if placed == "resident":
+      resident(source, 0)
+    index = np.arange(24, dtype=np.int32).reshape(3, 8)
+    list(host_batches(source, index, index, {"weak": ViewConfig(count=1, size=8)}, 0, 0))
+
+
+def test_no_picture_has_so_many_channels(where):
+  with pytest.raises(UserError, match="00.npy has 5 channels, but data.channels=4, which none of the first pictures has"):
+    resident(open_sources(config(where, 4), 0).train, 0)
+
+
+def test_at_least_one_channel(where):
+  with pytest.raises(UserError, match="data.channels=0 is not allowed; at least 1"):
+    open_sources(config(where, 0), 0)
