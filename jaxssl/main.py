@@ -8,6 +8,7 @@ HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir
        python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
        python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
+       python -m jaxssl.main inspect --data FOLDER_OR_ZIP [--out CONFIG.py] [--data.FIELD=VALUE ...]
        python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
@@ -40,6 +41,11 @@ Learns image representations without labels. The same command with the same work
   --sheet OUT.png            draws them as well
   --workdir DIR              the run, where it is no longer where it was
 
+  inspect                    looks at a folder or a zip of pictures before a run: counts, sizes, unreadable files, duplicates,
+                             colours, speed, memory; suggests a config, with a reason for each value
+  --out CONFIG.py            writes it, to be trained with --config CONFIG.py; CONFIG.found.txt beside it names every file
+  --data.FIELD=VALUE         goes into the config as it is, e.g. --data.test_path=FOLDER
+
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
   --help                     this text
@@ -47,7 +53,7 @@ Learns image representations without labels. The same command with the same work
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
-COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "profile")
+COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "inspect", "profile")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
 
   from jaxssl import cache, embed, evaluate, flags, loop, nearest, profile  # heavy imports come after --help
   from jaxssl.report import page
+  from jaxssl.survey import command as survey
   from jaxssl.types import UserError
 
   try:
@@ -76,6 +83,8 @@ def main(argv: list[str] | None = None) -> int:
       return embed.embed(argv)
     if command == "neighbors":
       return nearest.neighbors(argv)
+    if command == "inspect":
+      return survey.inspect(argv)
     if command == "profile":
       return profile.profile(argv)
     return loop.train(*flags.parse(argv))
