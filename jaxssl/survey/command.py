@@ -85,19 +85,19 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
   if out is None:
     print("--out CONFIG.py writes it as a config to train with, and every file that is counted above to CONFIG.found.txt")
     return
+  names = [found[k].name.removeprefix(train.name + "/") for k in kept] if facts.list_path else []
+  lists = {beside.with_suffix(".found.txt"): told.in_full(found, exactly, nearly), pathlib.Path(facts.list_path): names}
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
+    for path, rows in lists.items():
+      if rows:
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8", errors="surrogateescape")
     out.write_text(text, encoding="utf-8")
-    told.write_all(beside.with_suffix(".found.txt"), found, exactly, nearly)
-    if facts.list_path:
-      names = [found[k].name.removeprefix(train.name + "/") for k in kept]
-      pathlib.Path(facts.list_path).write_text("\n".join(names) + "\n", encoding="utf-8", errors="surrogateescape")
   except OSError as error:
     raise UserError(f"--out {out} cannot be written: {error}") from error
-  print(f"written: {out}, and what is unreadable or there twice to {out.with_suffix('.found.txt')}")
-  print(
-    f"  python -m jaxssl.main --config {out}" + ("" if facts.accelerator else f"\n  python -m jaxssl.main --config {out}:cpu")
-  )
+  print(f"written: {out}" + "".join(f" and {path.name}" for path, rows in lists.items() if rows))
+  for version in ("",) if facts.accelerator else ("", ":cpu"):
+    print(f"  python -m jaxssl.main --config {out}{version}")
 
 
 def _duplicates(found: Sequence[Found]) -> tuple[list[list[int]], list[list[int]]]:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxssl import parallel
 from jaxssl.data.folder import FolderSource
 from jaxssl.survey import machine
 from jaxssl.survey.files import Found
@@ -51,7 +52,7 @@ def gather(
     std=_rounded(deviation, grey),
     memory=memory,
     memory_of=of,
-    devices=len(jax.devices()),
+    devices=parallel.make_mesh().size,
     accelerator=jax.default_backend() != "cpu",
   )
 

@@ -145,7 +145,7 @@ def _method(facts: Facts) -> list[Line]:
       Line(BOOTSTRAP, "enough pictures to have neighbours; compare with policy off"),
     ]
     views, why = f"presets.adasim({size}, blur={size > 64})", "AdaSim's: crops of two fifths of the area or more"
-  why = f"{why}; {size} pixels, of pictures whose shorter side is {facts.side} in the middle"
+  why = f"{why}; {size} pixels, since the pictures' median shorter side is {facts.side}"
   lines.append(Line(f"config.views = config_files.views({views})", why))
   if facts.grey:
     grey = 'config.views["global"].update({"jitter": (0.4, 0.4, 0.0, 0.0), "gray": 0.0})'

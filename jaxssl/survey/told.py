@@ -1,7 +1,6 @@
 """What was found, in lines to be read."""
 
 import collections
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +17,8 @@ def counts(sources: Mapping[str, FolderSource], found: Sequence[Found]) -> Itera
   for split, source in sources.items():
     bad = sum(one.split == split and one.seen is None for one in found)
     yield f"{split}: {len(source)} pictures" + (f", {bad} of them unreadable" if bad else "")
+    if split == "test" and bad > max(1, len(source) / 100):
+      yield "  more than 1% unreadable to test on: a run would stop there, so mend or remove them"
     if source.labels is None:
       yield "  no class folders"
       continue
@@ -98,11 +99,9 @@ def speed(rate: float, views: int, facts: Facts) -> str:
   return f"{says}, {facts.train / rate:.0f} s for an epoch; a step that takes less waits for it"
 
 
-def write_all(
-  path: pathlib.Path, found: Sequence[Found], exactly: Sequence[Sequence[int]], nearly: Sequence[Sequence[int]]
-) -> None:
-  """Writes every unreadable file and every group, one a line: what, then names, separated by tabs."""
+def in_full(found: Sequence[Found], exactly: Sequence[Sequence[int]], nearly: Sequence[Sequence[int]]) -> list[str]:
+  """Every unreadable file and every group, one a line: what, then names, separated by tabs."""
   lines = [f"unreadable\t{one.name}\t{one.why}" for one in found if one.seen is None]
   for what, groups in (("exact", exactly), ("near", nearly)):
     lines += ["\t".join([what, *(found[k].name for k in group)]) for group in groups]
-  path.write_text("".join(line + "\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+  return lines

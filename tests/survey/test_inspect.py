@@ -13,6 +13,11 @@ from jaxssl.run import Run
 from jaxssl.survey import machine
 from tests.data import made
 
+QUICK = [
+  f"--config.{word}"
+  for word in ("data.limit=64", "train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.end=")
+]
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
@@ -44,7 +49,7 @@ def classed(tmp_path, **more):
 
 
 def train(file, *words):
-  """Takes three steps of a config file's run; returns its config and whether k-NN can be measured."""
+  """Takes three steps of a config file's run; returns its config."""
   config, _ = flags.parse([f"--config={file}", *words])
   run = Run(config, pathlib.Path(str(file).partition(":")[0]).parent / "run")
   state, logs = run.open_epoch(run.init(), 0), {}
@@ -94,9 +99,8 @@ def test_the_config_trains_without_what_is_broken_or_in_the_test_split_too(tmp_p
   assert [line.split("\t")[0] for line in every] == ["unreadable", "unreadable", "exact", "near"]
   config = train(out, "--config.model.width=0.125", "--config.model.name=resnet10")
   assert config.method["name"] == "simclr" and config.train.epochs == 1000 and config.data.placement == "device"
-  assert train(f"{out}:cpu").train.epochs == 150
-  assert train(f"{out}:runlocal").data.source == "mnist5k"
-  assert command.main([f"--config={out}:runlocal", f"--workdir={tmp_path / 'run'}", "--config.evals.report=false"]) == 0
+  smaller, _ = flags.parse([f"--config={out}:cpu"])
+  assert (smaller.train.epochs, smaller.data.limit, smaller.train.batch_size) == (150, 0, 4)
 
 
 @pytest.mark.usefixtures("one_device")
@@ -106,11 +110,18 @@ def test_grey_pictures_of_many_sizes_from_a_zip(tmp_path, capfd):
   out = tmp_path / "grey.py"
   found = told(capfd, f"--data={made.zipped(tmp_path / 'grey.zip', files)}", f"--out={out}")
   assert starting(found, "channels") == "channels: colour 15, grey 15; 15 of them are stored in colour and are grey"
-  config = train(out, "--config.model.width=0.125", "--config.model.name=resnet10")
+  config, _ = flags.parse([f"--config={out}"])
   assert config.data.channels == 1 and len(config.data.mean) == 1
   assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray == 0
   assert config.evals.end == ("quality",) and not config.data.list_path
-  train(f"{out}:runlocal")
+  assert command.main([f"--config={out}:runlocal", f"--workdir={tmp_path / 'run'}", *QUICK]) == 0
+
+
+def test_a_test_split_that_would_stop_a_run_is_named(tmp_path, capfd):
+  broken = {"test/a/1.jpg": b"x", "test/b/2.jpg": b"x"}
+  found = told(capfd, f"--data={classed(tmp_path, **broken)}")
+  assert "test: 6 pictures, 2 of them unreadable" in found
+  assert any(line.startswith("  more than 1% unreadable to test on") for line in found)
 
 
 def test_what_the_header_says_of_deep_and_many_channelled_files(tmp_path, capfd):
