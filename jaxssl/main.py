@@ -43,7 +43,7 @@ Learns image representations without labels. The same command with the same work
 
   inspect                    looks at a folder or a zip of pictures before a run: counts, sizes, unreadable files, duplicates,
                              colours, speed, memory; suggests a config, with a reason for each value
-  --out CONFIG.py            writes it, to be trained with --config CONFIG.py; CONFIG.found.txt beside it names every file
+  --out CONFIG.py            writes it, to be trained with --config CONFIG.py; beside it CONFIG.found.txt names what is wrong
   --data.FIELD=VALUE         goes into the config as it is, e.g. --data.test_path=FOLDER
 
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes

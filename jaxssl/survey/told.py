@@ -20,7 +20,8 @@ def counts(sources: Mapping[str, FolderSource], found: Sequence[Found]) -> Itera
     if split == "test" and bad > max(1, len(source) / 100):
       yield "  more than 1% unreadable to test on: a run would stop there, so mend or remove them"
     if source.labels is None:
-      yield "  no class folders"
+      stops = split == "test" and sources["train"].labels is not None
+      yield "  no class folders" + (", but train has some: a run would stop there, so sort them too" if stops else "")
       continue
     sizes = np.bincount(source.labels, minlength=len(source.classes))
     order = np.argsort(-sizes, kind="stable")

@@ -124,6 +124,12 @@ def test_a_test_split_that_would_stop_a_run_is_named(tmp_path, capfd):
   assert any(line.startswith("  more than 1% unreadable to test on") for line in found)
 
 
+def test_a_test_split_without_the_classes_of_the_training_split_is_named(tmp_path, capfd):
+  files = {f"train/{'ab'[k % 2]}/{k}.jpg": data for k, data in enumerate(pictures(20))}
+  found = told(capfd, f"--data={made.folder(tmp_path, files | {'test/1.jpg': pictures(1, first=30)[0]})}")
+  assert "  no class folders, but train has some: a run would stop there, so sort them too" in found
+
+
 def test_what_the_header_says_of_deep_and_many_channelled_files(tmp_path, capfd):
   deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
   alpha = Image.fromarray(made.photo(0, 40, 40)).convert("RGBA")
