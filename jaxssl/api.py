@@ -39,7 +39,8 @@ def train(
   """Trains in `workdir`, or goes on there, and gives what results.json holds; "finished" is False where it was stopped.
 
   `source`, `test`: pictures in the place of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c], an object
-  whose items are such pictures, either of them in a pair with labels int [n] (which only measure), or a whole jaxssl.data.base.Source.
+  whose items are such pictures, either of them in a pair with labels int [n] (which only measure), or a whole
+  jaxssl.data.base.Source.
   `encoder`: a flax module in the place of the config's, called as encoder(images [b, h, w, c], train=bool) for [b, f].
   Raises UserError for whatever does not fit.
   """

@@ -77,7 +77,7 @@ def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields
 
 def runlocal(config: Fields) -> Fields:
   """Shrinks a recipe to under a minute on a CPU: 256 embedded digits, a tiny network of the same kind, three epochs."""
-  config.data.update({"source": "mnist5k", "path": "", "test_path": "", "limit": 256, "store_size": 0})
+  config.data.update({"source": "mnist5k", "path": "", "test_path": "", "list_path": "", "limit": 256, "store_size": 0})
   for name, group in config.views.items():
     group.size = 14 if name == "local" else 28
     group.count = min(group.count, 2 if name == "local" else group.count)

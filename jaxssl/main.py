@@ -10,6 +10,7 @@ HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir
        python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
        python -m jaxssl.main export --workdir DIR --format FORMAT --out DIR [--step N] [--heads] [--license NAME]
+       python -m jaxssl.main inspect --data FOLDER_OR_ZIP [--out CONFIG.py] [--data.FIELD=VALUE ...]
        python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
@@ -50,6 +51,11 @@ Learns image representations without labels. The same command with the same work
   --license NAME             what its card says, e.g. --license=mit
   --step, --evals.FIELD      as above; evals.network, evals.size, evals.resize
 
+  inspect                    looks at a folder or a zip of pictures before a run: counts, sizes, unreadable files, duplicates,
+                             colours, speed, memory; suggests a config, with a reason for each value
+  --out CONFIG.py            writes it, to be trained with --config CONFIG.py; beside it CONFIG.found.txt names what is wrong
+  --data.FIELD=VALUE         goes into the config as it is, e.g. --data.test_path=FOLDER
+
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
   --help                     this text
@@ -70,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
   from jaxssl import cache, flags, loop  # heavy imports come after --help
-  from jaxssl.commands import embed, evaluate, export, neighbors, profile
+  from jaxssl.commands import embed, evaluate, export, inspect, neighbors, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -81,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     "embed": embed.embed,
     "neighbors": neighbors.neighbors,
     "export": export.export,
+    "inspect": inspect.inspect,
     "profile": profile.profile,
   }
   try:

@@ -71,5 +71,5 @@ def test_items():
   with pytest.raises(UserError, match="one value for each of 4"):
     given((items, np.array([0])), "mine", 3, np.dtype(np.uint8))
   assert given(source, "other", 3, np.dtype(np.uint8)) is source
-  with pytest.raises(UserError, match="other: a source of 3 channels of uint8, but the config's data.channels=1"):
+  with pytest.raises(UserError, match="other: a source of 3 channels of uint8, but the config has data.channels=1"):
     given(source, "other", 1, np.dtype(np.uint8))

@@ -15,7 +15,7 @@ TIERS = (
   "run evals",
   "checkpoint embeddings logging results",
   "health workdir",
-  "opened ledger",
+  "opened ledger survey",
   "report export",
   "loop commands",
   "api",

@@ -112,10 +112,9 @@ def given(pictures: Given, name: str, channels: int, dtype: np.dtype) -> Source:
     if lacking:
       raise UserError(f"{name}: {type(images).__name__} lacks {', '.join(lacking)} of jaxssl.data.base.Source")
     if (images.channels, images.dtype) != (channels, dtype):
-      kind = f"{images.channels} channels of {images.dtype}"
-      raise UserError(
-        f"{name}: a source of {kind}, but the config's data.channels={channels} and data.depth={8 * dtype.itemsize}"
-      )
+      theirs = f"{images.channels} channels of {images.dtype}"
+      ours = f"data.channels={channels} and data.depth={8 * dtype.itemsize}"
+      raise UserError(f"{name}: a source of {theirs}, but the config has {ours}")
     return images
   if isinstance(images, np.ndarray):
     return ArraySource(images, labels, name, channels, dtype)

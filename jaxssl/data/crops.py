@@ -86,8 +86,8 @@ class _View(NamedTuple):
 def _cut(source: Source, picture: int, views: list[_View]) -> None:
   """Fills the views of one picture."""
   data = source.encoded(picture)
-  plain = data is not None and source.channels in (1, 3) and source.dtype == np.uint8
-  size = plain_size(data) if plain else None
+  plain = source.channels in (1, 3) and source.dtype == np.uint8
+  size = plain_size(data) if plain and data is not None else None
   pixels, boxes = None, []
   if data is not None and size is not None:
     boxes = [view.box(*size) for view in views]

@@ -1,0 +1,116 @@
+"""`inspect`: what a folder of pictures holds, what is wrong with it, and a config to train with."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxssl import flags
+from jaxssl import logging as runlog
+from jaxssl.config import DataConfig, read
+from jaxssl.data.base import Subset
+from jaxssl.data.folder import open_folder
+from jaxssl.survey import duplicates, machine, suggest, told, written
+from jaxssl.survey.facts import gather
+from jaxssl.survey.files import GRID, Found, survey
+from jaxssl.types import UserError
+
+
+def inspect(argv: Sequence[str]) -> int:
+  """Runs `inspect --data FOLDER_OR_ZIP [--out CONFIG.py] [--data.FIELD=VALUE ...]`."""
+  given, out = _parse(argv)
+  config = read(DataConfig, given, "data.")
+  runlog.start(None)
+  try:
+    _inspect(config, given, out)
+  except KeyboardInterrupt:
+    runlog.LOG.info("stopped; nothing is written")
+    return 130
+  return 0
+
+
+def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], pathlib.Path | None]:
+  """Gives the fields of data that were asked for, and the file to write."""
+  parser = flags.Parser(add_help=False, allow_abbrev=False)
+  parser.add_argument("--data", required=True)
+  parser.add_argument("--out", type=pathlib.Path)
+  known, words = parser.parse_known_args(list(argv))
+  for word in words:
+    if word.startswith("--") and not word.startswith("--data."):
+      raise UserError(f"{word} is not allowed here; allowed: --data, --out, --data.FIELD=VALUE")
+  fields: dict[str, Any] = {}
+  flags.override(fields, [f"--config.{word[2:]}" if word.startswith("--") else word for word in words])
+  given = {"source": "folder", **fields.get("data", {}), "path": known.data}
+  if given["source"] != "folder":
+    raise UserError(f"data.source={given['source']} is not allowed here: inspect looks at a folder or a zip")
+  if given.get("list_path"):
+    raise UserError(f"data.list_path={given['list_path']} is not allowed here: inspect looks at everything under --data")
+  if known.out and known.out.suffix != ".py":
+    raise UserError(f"--out {known.out} is not allowed; it ends in .py, such as configs/mine.py")
+  if known.out and known.out.exists():
+    raise UserError(f"--out {known.out} is there already: remove it, or name another file")
+  return given, known.out
+
+
+def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | None) -> None:
+  train, test = open_folder(config)  # raises for what would stop a run
+  sources = {"train": train} | ({"test": test} if test else {})
+  found = survey(sources)
+  seen = [one.seen for one in found if one.seen]
+  print(train.name, *told.counts(sources, found), sep="\n")
+  if not seen:
+    raise UserError(f"data.path={config.path}: none of its {len(found)} pictures can be read, first: {found[0].name}")
+  print(*told.kinds(seen), *told.unreadable(found), sep="\n")
+  exactly, nearly = _duplicates(found)
+  print(*told.twins(found, exactly, "exact duplicates"), *told.twins(found, nearly, "near duplicates"), sep="\n")
+  if test:
+    print(*told.overlap(found, [*exactly, *nearly]), sep="\n")
+  kept = _kept(found, [*exactly, *nearly])
+  if len(kept) < suggest.LEAST:
+    raise UserError(
+      f"data.path={config.path}: {len(kept)} pictures to train on are left; a config takes {suggest.LEAST} at least"
+    )
+  beside = (out or pathlib.Path("CONFIG.py")).absolute()
+  facts = gather(given, found, train, test, kept, str(beside.with_suffix(".train.txt")))
+  print(f"mean {facts.mean}, deviation {facts.std}: of every training picture, at most {GRID} x {GRID} pixels of each")
+  lines = suggest.suggest(facts)
+  asked = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
+  text = written.text(lines, facts, str(out or "CONFIG.py"), asked)
+  views = written.config_of(text).views
+  with runlog.working("timing how fast pictures are read and cut"):
+    rate = machine.speed(Subset(train, np.array([found[k].index for k in kept])), views)
+  print(told.speed(rate, sum(view.count for view in views.values()), facts))
+  print("\nsuggested:", written.body(lines), sep="\n")
+  if out is None:
+    print("--out CONFIG.py writes it as a config to train with, and every file that is counted above to CONFIG.found.txt")
+    return
+  names = [found[k].name.removeprefix(train.name + "/") for k in kept] if facts.list_path else []
+  lists = {beside.with_suffix(".found.txt"): told.in_full(found, exactly, nearly), pathlib.Path(facts.list_path): names}
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for path, rows in lists.items():
+      if rows:
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8", errors="surrogateescape")
+    out.write_text(text, encoding="utf-8")
+  except OSError as error:
+    raise UserError(f"--out {out} cannot be written: {error}") from error
+  print(f"written: {out}" + "".join(f" and {path.name}" for path, rows in lists.items() if rows))
+  for version in ("",) if facts.accelerator else ("", ":cpu"):
+    print(f"  python -m jaxssl.main --config {out}{version}")
+
+
+def _duplicates(found: Sequence[Found]) -> tuple[list[list[int]], list[list[int]]]:
+  """Groups of exact and of near duplicates, as places in `found`."""
+  places = [k for k, one in enumerate(found) if one.seen]
+  seen = [one.seen for one in found if one.seen]
+  with runlog.working(f"comparing {len(seen)} pictures with each other"):
+    exactly = duplicates.exact(one.digest for one in seen)
+    nearly = duplicates.joined(exactly, np.stack([one.fingerprint for one in seen]))
+  return [[places[k] for k in group] for group in exactly], [[places[k] for k in group] for group in nearly]
+
+
+def _kept(found: Sequence[Found], groups: Sequence[Sequence[int]]) -> list[int]:
+  """Places in `found` of training pictures that can be read and are not in the test split too."""
+  spoilt = {k for group in groups if "test" in {found[k].split for k in group} for k in group}
+  return [k for k, one in enumerate(found) if one.split == "train" and one.seen and k not in spoilt]

@@ -1,0 +1,67 @@
+"""The config file of a suggestion: its text, and the config that it makes."""
+
+import pathlib
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxssl import flags
+from jaxssl.config import Config, read
+from jaxssl.survey.suggest import Facts, Line, batch_size, code, cpu_epochs
+
+_HEAD = '''"""{what}. Suggested by `jaxssl inspect`; no network has been trained with it.
+
+{file}   the reasons stand above each line; change what you know better
+  python -m jaxssl.main --config {file}
+
+Smaller: "{file}:cpu" (minutes on two CPU cores), "{file}:runlocal" (a minute, on embedded digits: does it run?).
+"""
+
+from jaxssl import config_files
+from jaxssl.config_files import Fields
+from jaxssl.views import presets
+
+
+def get_config(recipe: str = "") -> Fields:
+  """Makes the config, or one of its smaller versions."""
+  config = config_files.choose(recipe, {{"": pictures}})
+  if "cpu" in recipe.split(",") and config.data.source == "folder":  # a small set is seen more often
+    config.data.limit = {limit}
+    config.train.update({{"batch_size": min(config.train.batch_size, {batch}), "epochs": {epochs}}})
+  return config
+
+
+def pictures() -> Fields:
+  """All that follows from the pictures."""
+  config = config_files.defaults()
+'''
+WIDTH = 128
+
+
+def text(lines: Sequence[Line], facts: Facts, file: str, given: Mapping[str, Any]) -> str:
+  """Writes a config file of this name; `given`: fields of data that were asked for, and come last."""
+  head = _HEAD.format(
+    what=textwrap.shorten(f"Pictures of {pathlib.PurePath(facts.path).name}".replace("\\", "/").replace('"', "'"), 60),
+    file=file,
+    limit=10_000 if facts.train > 10_000 else 0,
+    batch=batch_size(facts),
+    epochs=cpu_epochs(facts),
+  )
+  if given:
+    lines = [*lines, Line(f"config.data.update({code(given)})", "as asked for")]
+  return f"{head}{body(lines)}  return config\n"
+
+
+def body(lines: Sequence[Line]) -> str:
+  """Writes the lines, each below the reason for it."""
+  wrapped = [textwrap.indent(textwrap.fill(line.why, WIDTH - 4), "  # ") for line in lines]
+  return "".join(f"{why}\n  {line.code}\n" for why, line in zip(wrapped, lines, strict=True))
+
+
+def config_of(text: str) -> Config:
+  """Gives the config that such a file makes."""
+  with tempfile.TemporaryDirectory() as folder:
+    file = pathlib.Path(folder) / "config.py"
+    file.write_text(text, encoding="utf-8")
+    return read(Config, flags.load(str(file), ""))

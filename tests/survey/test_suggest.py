@@ -1,0 +1,64 @@
+"""What is suggested for all sorts of sets: valid, and as the documentation says."""
+
+import dataclasses
+
+import pytest
+
+from jaxssl import methods
+from jaxssl.run import check_views
+from jaxssl.schedules import Horizon
+from jaxssl.survey import suggest, written
+from jaxssl.survey.suggest import Facts
+
+SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), memory=10**11)
+
+
+def made(**changes):
+  facts = dataclasses.replace(SET, **changes)
+  return written.config_of(written.text(suggest.suggest(facts), facts, "x.py", {}))
+
+
+@pytest.mark.parametrize("train", [16, 300, 4999, 5000, 60_000, 1_300_000])
+@pytest.mark.parametrize("side", [9, 28, 32, 64, 100, 250, 3000])
+@pytest.mark.parametrize("grey", [False, True])
+def test_every_suggestion_is_a_config_that_fits_itself(train, side, grey):
+  values = {"mean": (0.5,), "std": (0.2,)} if grey else {}
+  config = made(train=train, side=side, grey=grey, **values)
+  check_views(config, methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)))
+  assert config.data.path == SET.path and config.data.channels == (1 if grey else 3)
+  assert config.train.batch_size <= min(train, 256) and 100 <= config.train.epochs <= 1000
+  assert config.views["global"].size <= side
+  assert config.data.placement == "host" or config.views["global"].size <= (config.data.store_size or side) <= side
+  assert (config.bootstrap.policy == "adaptive") == (train >= suggest.FEW)
+
+
+@pytest.mark.parametrize("devices", [1, 4, 8, 6])
+def test_batches_are_split_evenly_over_devices(devices):
+  assert made(devices=devices).train.batch_size % devices == 0
+  assert made(devices=devices, train=16).train.batch_size % devices == 0
+
+
+def test_what_does_not_fit_in_memory_stays_with_the_host():
+  small, large = made(train=100_000, memory=10**12), made(train=100_000, memory=10**10)
+  assert (small.data.placement, large.data.placement) == ("device", "host")
+  assert (small.data.store_size, large.data.store_size, large.evals.resize) == (280, 0, 256)
+
+
+def test_pictures_of_one_small_size_are_stored_as_they_are():
+  assert made(side=32, one_size=True).data.store_size == 0
+  assert made(side=32, one_size=False).data.store_size == 32
+
+
+def test_smaller_sets_get_more_epochs():
+  assert [made(train=n).train.epochs for n in (1000, 20_000, 50_000, 10**6)] == [1000, 500, 200, 100]
+
+
+def test_what_is_evaluated_follows_from_labels_and_a_test_split():
+  assert made(classes=3, test=100).evals.end == ("knn", "quality", "linear")
+  assert made(classes=3).evals.end == made(test=100).evals.end == ("quality",)
+
+
+def test_fields_that_were_asked_for_come_last():
+  text = written.text(suggest.suggest(SET), SET, "x.py", {"store_size": 99, "mean": (0.1,)})
+  config = written.config_of(text)
+  assert (config.data.store_size, config.data.mean) == (99, (0.1,))
