@@ -1,5 +1,6 @@
 """`inspect`: what a folder of pictures holds, what is wrong with it, and a config to train with."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from jaxssl.config import DataConfig, read
 from jaxssl.data.base import Subset
 from jaxssl.data.folder import open_folder
 from jaxssl.survey import duplicates, machine, suggest, told, written
-from jaxssl.survey.facts import gather
+from jaxssl.survey.facts import depth_of, gather
 from jaxssl.survey.files import GRID, Found, survey
 from jaxssl.types import UserError
 
@@ -56,12 +57,12 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], pathlib.Path | None]:
 def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | None) -> None:
   train, test = open_folder(config)  # raises for what would stop a run
   sources = {"train": train} | ({"test": test} if test else {})
-  found = survey(sources)
+  found = survey(sources, given.get("channels", 0), given.get("depth", 0))
   seen = [one.seen for one in found if one.seen]
   print(train.name, *told.counts(sources, found), sep="\n")
   if not seen:
     raise UserError(f"data.path={config.path}: none of its {len(found)} pictures can be read, first: {found[0].name}")
-  print(*told.kinds(seen), *told.unreadable(found), sep="\n")
+  print(*told.kinds(seen, depth_of(given, seen)), *told.unreadable(found), sep="\n")
   exactly, nearly = _duplicates(found)
   print(*told.twins(found, exactly, "exact duplicates"), *told.twins(found, nearly, "near duplicates"), sep="\n")
   if test:
@@ -73,6 +74,8 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
     )
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = gather(given, found, train, test, kept, str(beside.with_suffix(".train.txt")))
+  if (facts.channels, facts.depth) != (config.channels, config.depth):  # as training will read them
+    train, test = open_folder(dataclasses.replace(config, channels=facts.channels, depth=facts.depth))
   print(f"mean {facts.mean}, deviation {facts.std}: of every training picture, at most {GRID} x {GRID} pixels of each")
   lines = suggest.suggest(facts)
   asked = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}

@@ -38,6 +38,11 @@ def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[
   rows = np.unique(np.linspace(0, len(source) - 1, MEASURED).round().astype(int))
   with ThreadPoolExecutor(workers or None) as pool:
     mean, square = np.mean(list(pool.map(moments, rows.tolist())), axis=0)
+  return of_moments(mean, square)
+
+
+def of_moments(mean: np.ndarray, square: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Mean and deviation of each channel from the means of it and of its square, [c], to five digits; a deviation of 0 is 1."""
   deviation = np.sqrt(np.maximum(square - mean**2, 0))
   deviation = np.where(deviation > 1e-7, deviation, 1.0)
   return tuple(float(f"{x:.5g}") for x in mean), tuple(float(f"{x:.5g}") for x in deviation)

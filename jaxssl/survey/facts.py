@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxssl import parallel
 from jaxssl.data.folder import FolderSource
+from jaxssl.data.statistics import of_moments
 from jaxssl.survey import machine
-from jaxssl.survey.files import Found
+from jaxssl.survey.files import Found, Seen
 from jaxssl.survey.suggest import Facts
 
 SQUARE = 1.25  # pictures up to so much longer than they are high, or the reverse, may be stored as they are
@@ -30,11 +31,18 @@ def gather(
   `list_path`: where those will be listed if they are not all.
   """
   seen = [seen for k in kept if (seen := found[k].seen)]
-  unread = sum(one.split == "train" and one.seen is None for one in found)
-  reasons = {"cannot be read": unread, "are in the test split too": len(train) - len(kept) - unread}
-  grey = given.get("channels", 1) == 1 and ("channels" in given or all(one.seen.grey for one in found if one.seen))
-  mean = np.mean([one.mean for one in seen], axis=0)
-  deviation = np.sqrt(np.maximum(np.mean([one.square for one in seen], axis=0) - mean**2, 1e-4))
+  lost = [one for one in found if one.split == "train" and one.seen is None]
+  odd = sum(one.odd for one in lost)
+  unread = len(lost) - odd
+  reasons = {
+    "cannot be read": unread,
+    "have other channels": odd,
+    "are in the test split too": len(train) - len(kept) - unread - odd,
+  }
+  grey = all(one.seen.grey for one in found if one.seen)
+  channels = given["channels"] if "channels" in given else 1 if grey else len(seen[0].mean)
+  moments = np.mean([[one.mean, one.square] for one in seen], axis=0)
+  mean, std = of_moments(*(moments if len(moments[0]) == channels else moments.mean(axis=1, keepdims=True)))
   sizes = {(one.seen.height, one.seen.width) for one in found if one.seen}
   memory, of = machine.memory()
   return Facts(
@@ -47,9 +55,11 @@ def gather(
     classes=len(train.classes),
     side=round(statistics.median(min(one.height, one.width) for one in seen)),
     one_size=len(sizes) == 1 and all(max(size) <= SQUARE * min(size) for size in sizes),
-    grey=grey,
-    mean=_rounded(mean, grey),
-    std=_rounded(deviation, grey),
+    channels=channels,
+    depth=depth_of(given, seen),
+    deep=sum(one.header.bits > 8 for one in seen),
+    mean=mean,
+    std=std,
     memory=memory,
     memory_of=of,
     devices=parallel.make_mesh().size,
@@ -57,5 +67,6 @@ def gather(
   )
 
 
-def _rounded(values: np.ndarray, grey: bool) -> tuple[float, ...]:
-  return tuple(round(float(x), 4) for x in ([values.mean()] if grey else values))
+def depth_of(given: Mapping[str, Any], seen: Sequence[Seen]) -> int:
+  """Gives the bits that are kept of each value: 16 where half of the files or more have them."""
+  return given.get("depth") or (16 if 2 * sum(one.header.bits > 8 for one in seen) >= len(seen) else 8)

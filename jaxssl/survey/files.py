@@ -1,16 +1,17 @@
 """One pass over all pictures: each file is read and decoded once, and what is worth knowing of it is kept."""
 
+import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from jaxssl import logging as runlog
 from jaxssl.data.folder import FolderSource
-from jaxssl.data.pictures import BadPicture, decode
+from jaxssl.data.pictures import BadPicture, WrongChannels, decode, dtype_of, viewable
 from jaxssl.survey.duplicates import fingerprint
 from jaxssl.survey.header import Header, header
 
@@ -21,7 +22,7 @@ _CHUNK = 1024
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seen:
-  """A picture that could be read. `mean`, `square`: of each channel and of its square, float64 [3], in 0..1."""
+  """A picture that could be read. `mean`, `square`: of each channel and of its square, float64 [c], in 0..1."""
 
   header: Header
   height: int
@@ -36,41 +37,51 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-  """A file: the split and the place there, its full name, and the picture; None and `why` where it cannot be read."""
+  """A file: the split and the place there, its full name, and the picture; None and `why` where it cannot be used."""
 
   split: str
   index: int
   name: str
   seen: Seen | None
   why: str = ""
+  odd: bool = False  # it can be read, but has another number of channels than most
 
 
-def survey(sources: Mapping[str, FolderSource]) -> list[Found]:
-  """Looks at every picture of every split, with as many threads as there are cores."""
+def survey(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> list[Found]:
+  """Looks at every picture of every split, with as many threads as there are cores.
+
+  `channels`, `depth`: what pictures are to have; 0: what each file has. Those of other channels than most are `odd` then.
+  """
   places = [(split, index) for split, source in sources.items() for index in range(len(source))]
+
+  def find(place: tuple[str, int]) -> Found:
+    split, index = place
+    return _find(sources[split], split, index, channels, depth)
+
   found: list[Found] = []
   progress = runlog.Pictures(len(places))
   pool = ThreadPoolExecutor(os.cpu_count())
   try:
     for start in range(0, len(places), _CHUNK):
-      for one in pool.map(lambda place: _find(sources[place[0]], *place), places[start : start + _CHUNK]):
+      for one in pool.map(find, places[start : start + _CHUNK]):
         found.append(one)
         progress.add(1)
   finally:
     pool.shutdown(cancel_futures=True)
     progress.close()
-  return found
+  return _agreeing(found)
 
 
-def look(data: bytes, name: str) -> Seen:
-  """Decodes a file's bytes as training does. Raises BadPicture, whose message begins with `name`."""
+def look(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Seen:
+  """Decodes a file's bytes as training does. Raises BadPicture, whose message begins with `name`, or WrongChannels."""
   says = header(data)
+  kind = dtype_of(depth or (16 if says.bits == 16 else 8))
   try:
-    picture = decode(data, 3, name)
+    picture = decode(data, channels or (says.channels if says.many else 3), name, kind)
   except BadPicture as error:
     raise BadPicture(f"{error} ({says})" if says.bits else str(error)) from error
-  height, width, _ = picture.shape
-  some = picture[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, 3) / 255
+  height, width, many = picture.shape
+  some = picture[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, many) / np.iinfo(kind).max
   digest = hashlib.blake2b(repr(picture.shape).encode(), digest_size=16)
   digest.update(picture.tobytes())
   return Seen(
@@ -79,16 +90,29 @@ def look(data: bytes, name: str) -> Seen:
     width=width,
     size=len(data),
     digest=digest.digest(),
-    fingerprint=fingerprint(picture),
+    fingerprint=fingerprint(viewable(picture)),
     mean=some.mean(axis=0),
     square=(some**2).mean(axis=0),
-    grey=bool(np.ptp(some, axis=1).max() <= GREY / 255),
+    grey=many in (1, 3) and bool(np.ptp(some, axis=1).max() <= GREY / 255),
   )
 
 
-def _find(source: FolderSource, split: str, index: int) -> Found:
+def _agreeing(found: Sequence[Found]) -> list[Found]:
+  """Counts pictures as unusable that have another number of channels than most have."""
+  numbers = collections.Counter(len(one.seen.mean) for one in found if one.seen).most_common()
+  if len(numbers) < 2:
+    return list(found)
+  most, agreed = numbers[0][0], []
+  for one in found:
+    if one.seen and (number := len(one.seen.mean)) != most:
+      one = dataclasses.replace(one, seen=None, why=f"{number} channels, where most pictures have {most}", odd=True)
+    agreed.append(one)
+  return agreed
+
+
+def _find(source: FolderSource, split: str, index: int, channels: int, depth: int) -> Found:
   name = source.describe(index)
   try:
-    return Found(split, index, name, look(source.encoded(index), name))
-  except BadPicture as error:
+    return Found(split, index, name, look(source.encoded(index), name, channels, depth))
+  except (BadPicture, WrongChannels) as error:
     return Found(split, index, name, None, " ".join(str(error).removeprefix(name).removeprefix(": ").split()))

@@ -9,6 +9,7 @@ from PIL import Image, TiffImagePlugin
 _COLOURS = {"1": "grey", "L": "grey", "LA": "grey with alpha", "P": "palette", "PA": "palette", "RGB": "colour"}
 _COLOURS |= {"YCbCr": "colour", "LAB": "colour", "HSV": "colour", "RGBA": "colour with alpha", "CMYK": "CMYK", "F": "grey"}
 _CHANNELS = {"grey": 1, "palette": 1, "grey with alpha": 2, "colour": 3, "colour with alpha": 4, "CMYK": 4}
+_MOST_PAGES = 1000  # counted: a damaged file may go on for ever
 _BITS, _SAMPLES, _PHOTOMETRIC = 258, 277, 262  # tags of a TIFF
 _PHOTOMETRICS = {0: "grey", 1: "grey", 2: "colour", 3: "palette", 5: "CMYK", 6: "colour"}
 
@@ -20,6 +21,12 @@ class Header(NamedTuple):
   colour: str = "unknown colours"
   channels: int = 0
   bits: int = 0
+  pages: int = 1
+
+  @property
+  def many(self) -> bool:
+    """Whether the channels are neither a photograph's nor its transparency."""
+    return self.colour.endswith(" channels")
 
   def __str__(self) -> str:
     return f"{self.kind}, {self.colour}, {self.bits} bit" if self.bits else self.kind
@@ -56,7 +63,14 @@ def _tiff(data: bytes) -> Header:
   colour = _PHOTOMETRICS.get(number.get(_PHOTOMETRIC, 1), "unknown colours")
   extra = samples - _CHANNELS.get(colour, samples)
   colour = f"{colour} with alpha" if extra == 1 and colour in ("grey", "colour") else colour
-  return Header("TIFF", colour if samples == _CHANNELS.get(colour) else f"{samples} channels", samples, int(bits))
+  pages, following = 1, tags.next
+  while following and pages < _MOST_PAGES:
+    pages += 1
+    file.seek(following)
+    tags.load(file)
+    following = tags.next
+  colour = colour if samples == _CHANNELS.get(colour) else f"{samples} channels"
+  return Header("TIFF", colour, samples, int(bits), pages)
 
 
 def _npy(data: bytes) -> Header:

@@ -43,7 +43,9 @@ class Facts:
   classes: int = 0
   side: int  # the median of the shorter sides
   one_size: bool = False  # whether all pictures have the same height and width, and are nearly square
-  grey: bool = False
+  channels: int = 3
+  depth: int = 8
+  deep: int = 0  # files of more than 8 bits a channel
   mean: tuple[float, ...]
   std: tuple[float, ...]
   memory: int
@@ -79,7 +81,7 @@ def store_size(facts: Facts) -> int:
 
 def stored_bytes(facts: Facts) -> int:
   """What all pictures take in memory at that side."""
-  return (facts.train + facts.test) * (store_size(facts) or facts.side) ** 2 * (1 if facts.grey else 3)
+  return (facts.train + facts.test) * (store_size(facts) or facts.side) ** 2 * facts.channels * facts.depth // 8
 
 
 def fits(facts: Facts) -> bool:
@@ -115,8 +117,13 @@ def _data(facts: Facts) -> list[Line]:
     lines.append(Line(f"config.data.test_path = {code(facts.test_path)}", "as asked for"))
   if facts.list_path:
     lines.append(Line(f"config.data.list_path = {code(facts.list_path)}", f"leaves out {facts.left_out}"))
-  if facts.grey:
-    lines.append(Line("config.data.channels = 1", "every picture is grey, whatever its file says"))
+  if facts.channels != 3:
+    why = "every picture is grey, whatever its file says" if facts.channels == 1 else "what every picture has"
+    lines.append(Line(f"config.data.channels = {facts.channels}", why))
+  if facts.depth != 8:
+    lines.append(
+      Line(f"config.data.depth = {facts.depth}", f"{facts.deep} files have more than 8 bits a channel: all are kept")
+    )
   why = "measured: mean and deviation of the training pictures' channels"
   lines.append(Line(f'config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})', why))
   gigabytes, memory = stored_bytes(facts) / 1e9, facts.memory / 1e9
@@ -150,9 +157,10 @@ def _method(facts: Facts) -> list[Line]:
     views, why = f"presets.adasim({size}, blur={size > 64})", "AdaSim's: crops of two fifths of the area or more"
   why = f"{why}; {size} pixels, since the pictures' median shorter side is {facts.side}"
   lines.append(Line(f"config.views = config_files.views({views})", why))
-  if facts.grey:
+  if facts.channels != 3:
     grey = 'config.views["global"].update({"jitter": (0.4, 0.4, 0.0, 0.0), "gray": 0.0})'
-    lines.append(Line(grey, "grey: brightness and contrast change, colours cannot"))
+    what = "grey" if facts.channels == 1 else f"{facts.channels} channels, not red, green and blue"
+    lines.append(Line(grey, f"{what}: brightness and contrast change, colours cannot"))
   return lines
 
 

@@ -30,14 +30,17 @@ def counts(sources: Mapping[str, FolderSource], found: Sequence[Found]) -> Itera
     yield f"  {len(order)} class folders (for measuring only): {shown}{more}"
 
 
-def kinds(seen: Sequence[Seen]) -> Iterator[str]:
-  """Formats, colours, bits, sizes, shapes, bytes."""
+def kinds(seen: Sequence[Seen], depth: int) -> Iterator[str]:
+  """Formats, colours, bits, sizes, shapes, bytes. `depth`: bits that are kept of a value."""
   yield f"formats: {_tally(seen, lambda one: one.header.kind)}"
   grey = sum(one.grey and one.header.channels > 2 for one in seen)
   note = f"; {grey} of them are stored in colour and are grey" if grey else ""
   yield f"channels: {_tally(seen, lambda one: one.header.colour)}{note}"
-  deep = "" if all(one.header.bits <= 8 for one in seen) else "; what is above 8 bits is read as 8"
+  deep = "" if all(one.header.bits <= 8 for one in seen) else f"; read as {depth}"
   yield f"bits a channel: {_tally(seen, lambda one: one.header.bits)}{deep}"
+  paged = collections.Counter(one.header.pages for one in seen if one.header.pages > 1 and len(one.mean) != one.header.pages)
+  for pages, count in paged.most_common(1):
+    yield f"pages: {count} files have {pages}, of which the first is taken; --data.channels={pages} takes them as channels"
   order = sorted(seen, key=lambda one: one.height * one.width)
   named = {"smallest": order[0], "median": order[len(order) // 2], "largest": order[-1]}
   sizes = len({(one.height, one.width) for one in seen})

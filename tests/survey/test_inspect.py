@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from jaxssl import flags
@@ -130,21 +131,54 @@ def test_a_test_split_without_the_classes_of_the_training_split_is_named(tmp_pat
   assert "  no class folders, but train has some: a run would stop there, so sort them too" in found
 
 
+def tiff(pixels, **how):
+  file = io.BytesIO()
+  tifffile.imwrite(file, pixels, **how)
+  return file.getvalue()
+
+
 def test_what_the_header_says_of_deep_and_many_channelled_files(tmp_path, capfd):
   deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
   alpha = Image.fromarray(made.photo(0, 40, 40)).convert("RGBA")
   odd = {"deep.png": made.coded(Image.fromarray(deep), "PNG"), "alpha.png": made.coded(alpha, "PNG")}
   odd |= {"cmyk.jpg": made.coded(Image.fromarray(made.photo(1, 40, 40)).convert("CMYK"))}
-  file = io.BytesIO()
-  pytest.importorskip("tifffile").imwrite(
-    file, np.zeros((5, 20, 30), np.uint16), photometric="minisblack", planarconfig="separate"
-  )
-  odd["many.tif"] = file.getvalue()
+  odd["many.tif"] = tiff(np.zeros((5, 20, 30), np.uint16), photometric="minisblack", planarconfig="separate")
+  odd["float.npy"] = npy(np.zeros((20, 30, 5)))
+  odd["pages.tif"] = tiff(np.zeros((4, 20, 30), np.uint8), photometric="minisblack")
   found = told(capfd, f"--data={made.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(pictures(20))})}")
-  for word in ("colour 20", "grey 1", "colour with alpha 1", "CMYK 1"):
+  for word in ("colour 20", "grey 2", "colour with alpha 1", "CMYK 1"):
     assert word in starting(found, "channels")
-  assert "16 1" in starting(found, "bits")
-  assert sum("many.tif: " in line and "5 channels, 16 bit" in line for line in found) == 1
+  assert "16 1" in starting(found, "bits") and starting(found, "bits").endswith("; read as 8")
+  assert sum("many.tif: 5 channels, where most pictures have 3" in line for line in found) == 1
+  assert sum("float.npy: " in line and "(NPY, 5 channels, 64 bit)" in line for line in found) == 1
+  assert (
+    starting(found, "pages") == "pages: 1 files have 4, of which the first is taken; --data.channels=4 takes them as channels"
+  )
+
+
+def npy(pixels):
+  file = io.BytesIO()
+  np.save(file, pixels)
+  return file.getvalue()
+
+
+@pytest.mark.usefixtures("one_device")
+def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
+  rng = np.random.default_rng(0)
+  low = rng.integers(0, 256, (24, 40, 40, 5)).astype(np.uint16) * np.arange(1, 6, dtype=np.uint16)
+  files = {f"{k:02}.npy": npy(one) for k, one in enumerate(low[:12])}
+  files |= {f"{k:02}.tif": tiff(np.moveaxis(one, -1, 0), photometric="minisblack") for k, one in enumerate(low[12:], 12)}
+  files |= {"photo.jpg": pictures(1)[0]}
+  words = [f"--data={made.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
+  found = told(capfd, *words, "--data.channels=5")
+  assert starting(found, "bits") == "bits a channel: 16 24; read as 16"
+  assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in found) == 1
+  config = train(tmp_path / "cells.py", "--config.model.width=0.125", "--config.model.name=resnet10")
+  assert (config.data.channels, config.data.depth) == (5, 16)
+  expected = low.reshape(-1, 5) / 65535
+  np.testing.assert_allclose(config.data.mean, expected.mean(0), rtol=1e-4)
+  np.testing.assert_allclose(config.data.std, expected.std(0), rtol=1e-4)
+  assert command.main([f"--config={tmp_path / 'cells.py'}:runlocal", f"--workdir={tmp_path / 'run'}", *QUICK]) == 0
 
 
 @pytest.mark.parametrize(

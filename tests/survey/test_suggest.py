@@ -9,6 +9,7 @@ from jaxssl.run import check_views
 from jaxssl.schedules import Horizon
 from jaxssl.survey import suggest, written
 from jaxssl.survey.suggest import Facts
+from jaxssl.views import recipes
 
 SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), memory=10**11)
 
@@ -20,12 +21,12 @@ def made(**changes):
 
 @pytest.mark.parametrize("train", [16, 300, 4999, 5000, 60_000, 1_300_000])
 @pytest.mark.parametrize("side", [9, 28, 32, 64, 100, 250, 3000])
-@pytest.mark.parametrize("grey", [False, True])
-def test_every_suggestion_is_a_config_that_fits_itself(train, side, grey):
-  values = {"mean": (0.5,), "std": (0.2,)} if grey else {}
-  config = made(train=train, side=side, grey=grey, **values)
+@pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
+def test_every_suggestion_is_a_config_that_fits_itself(train, side, channels, depth):
+  config = made(train=train, side=side, channels=channels, depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
   check_views(config, methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)))
-  assert config.data.path == SET.path and config.data.channels == (1 if grey else 3)
+  assert config.data.path == SET.path and (config.data.channels, config.data.depth) == (channels, depth)
+  assert bool(recipes.of_colours(config.views)) == (channels == 3)
   assert config.train.batch_size <= min(train, 256) and 100 <= config.train.epochs <= 1000
   assert config.views["global"].size <= side
   assert config.data.placement == "host" or config.views["global"].size <= (config.data.store_size or side) <= side
