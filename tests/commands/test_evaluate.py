@@ -12,7 +12,7 @@ from jaxssl.evals.measure import EVALUATIONS
 from tests import devices
 from tests.data.made import coded, folder
 
-CONFIG = pathlib.Path(__file__).parents[1] / "configs/nnboot.py"
+CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 QUICK = ["--evals.linear.epochs=2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
 
 pytestmark = [

@@ -7,7 +7,7 @@ import pytest
 from jaxssl import main
 from jaxssl.commands import profile
 
-CONFIG = pathlib.Path(__file__).parents[1] / "configs/nnboot.py"
+CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 
 
 def test_where_a_steps_time_goes(tmp_path, capfd):

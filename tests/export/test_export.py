@@ -1,8 +1,6 @@
 """Each format gives the run's features, says how it was made, and what fails leaves nothing."""
 
 import json
-import os
-import subprocess
 import sys
 
 import jax
@@ -108,7 +106,7 @@ def test_pictures_that_do_not_fit_are_refused(runs, tmp_path):
   model = jaxssl.load_pretrained(tmp_path)
   close(model.embed(PICTURES[..., :1]), model.embed(np.repeat(PICTURES[..., :1], 3, -1)))
   for wrong in (PICTURES / 255, PICTURES[0, 0], np.zeros((9, 9, 4), np.uint8)):
-    with pytest.raises(UserError, match=r"allowed: uint8 \[h, w, c\] or \[b, h, w, c\]"):
+    with pytest.raises(UserError, match=r"allowed: uint8 or uint16, \[h, w, c\] or \[b, h, w, c\]"):
       model.embed(wrong)
 
 
@@ -267,9 +265,3 @@ def test_what_is_no_export_is_refused(runs, tmp_path):
   file.write_bytes(b"nonsense")
   with pytest.raises(UserError, match="is no export of the format flax: "):
     jaxssl.load_pretrained(tmp_path / "own")
-
-
-def test_importing_the_package_imports_neither_jax_nor_flax():
-  code = "import sys, jaxssl; jaxssl.load_pretrained; assert not {'jax', 'flax', 'numpy'} & set(sys.modules)"
-  root = os.path.dirname(os.path.dirname(os.path.abspath(jaxssl.__file__)))
-  subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": root})
