@@ -25,6 +25,19 @@ def one_device():
     yield
 
 
+@pytest.fixture(scope="session")
+def torchvision():
+  """torchvision, where it is; one that was built for another torch lacks its operators, whose names are enough here."""
+  torch = pytest.importorskip("torch")
+  library = torch.library.Library("torchvision", "DEF")
+  try:
+    for name in ("nms", "qnms"):
+      library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+  except RuntimeError:  # they are there
+    pass
+  yield pytest.importorskip("torchvision")
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
   """Gives every test a cache folder of its own."""

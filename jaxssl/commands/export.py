@@ -124,4 +124,4 @@ def compare(subject: Subject, run: Callable[[np.ndarray], np.ndarray]) -> float:
   found = np.concatenate([run(batch) for batch in np.split(shown, np.cumsum(SEEN)[:-1])])
   if found.shape != expected.shape:
     raise UserError(f"the exported file gives features {found.shape}, the run's network {expected.shape}; nothing is written")
-  return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+  return float(np.max(np.abs(found - expected)) / (np.max(np.abs(expected)) or 1))

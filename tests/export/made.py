@@ -9,13 +9,14 @@ import numpy as np
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig, ViewConfig
 from jaxssl.models import network
+from jaxssl.weights import start
 from jaxssl.workdir import write_config
 
 
 def run(
   workdir: pathlib.Path, model: ModelConfig, size: int = 32, channels: int = 3, precision="float32", **evals
 ) -> pathlib.Path:
-  """Writes a config of MoCo v2, which has a teacher, and one checkpoint, of step 7."""
+  """Writes a config of MoCo v2, which has a teacher, and one checkpoint, of step 7; the encoder from `model.init_from`."""
   config = Config(
     data=DataConfig(
       source="folder", path="/home/somebody/birds", channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels
@@ -38,6 +39,8 @@ def run(
     return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
 
   online, teacher = (jax.tree_util.tree_map_with_path(draw, like) for _ in range(2))
+  if imported := start.load(model, built, (size, size, channels), workdir):
+    online, teacher = start.put(online, imported), start.put(teacher, imported)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
   checkpoints.save(7, {"online": online, "teacher": built.teacher(teacher)})
   checkpoints.close()

@@ -1,5 +1,6 @@
 """Each format gives the run's features, says how it was made, and what fails leaves nothing."""
 
+import dataclasses
 import json
 import sys
 
@@ -108,6 +109,15 @@ def test_pictures_that_do_not_fit_are_refused(runs, tmp_path):
   for wrong in (PICTURES / 255, PICTURES[0, 0], np.zeros((9, 9, 4), np.uint8)):
     with pytest.raises(UserError, match=r"allowed: uint8 or uint16, \[h, w, c\] or \[b, h, w, c\]"):
       model.embed(wrong)
+
+
+@pytest.mark.parametrize("name", ["cifar_stem", "bottlenecks", "vit"])
+def test_another_run_can_start_from_an_own_export(name, runs, tmp_path):
+  assert export(runs[name], tmp_path / "out", "flax") == 0
+  made.run(tmp_path / "next", dataclasses.replace(MODELS[name], init_from=str(tmp_path / "out")))
+  (before, after) = (opened.open_network(run, opened.read_config(run, []))[2] for run in (runs[name], tmp_path / "next"))
+  jax.tree.map(np.testing.assert_array_equal, before.params["encoder"], after.params["encoder"])
+  jax.tree.map(np.testing.assert_array_equal, before.stats.get("encoder"), after.stats.get("encoder"))
 
 
 @pytest.mark.parametrize("network", ["teacher", "online"])

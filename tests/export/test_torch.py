@@ -1,4 +1,4 @@
-"""timm and torchvision load what is exported for them, strictly, and give the run's features."""
+"""Round trips: timm's and torchvision's networks start a run, and load strictly what it exports, the same to the bit."""
 
 import json
 
@@ -14,47 +14,67 @@ torch = pytest.importorskip("torch")
 SIZE = 64  # pixels: the same weights as for larger pictures, the positions apart
 PICTURES = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
 X = np.ascontiguousarray(((PICTURES / 255 - 0.4) / 0.2).astype(np.float32).transpose(0, 3, 1, 2))
+NAMES = {"vit_s": "vit_small_patch16_224", "resnet18": "resnet18", "resnet50": "resnet50"}
 
 
-@pytest.fixture(scope="module", params=["vit_s", "resnet18", "resnet50"])
-def run(request, tmp_path_factory):
-  return request.param, made.run(tmp_path_factory.mktemp("runs") / "run", ModelConfig(name=request.param), SIZE)
+def timm_model(torchvision, name, **more):
+  options = {"img_size": SIZE} if name == "vit_s" else {}
+  return pytest.importorskip("timm").create_model(NAMES[name], num_classes=0, **options, **more)
 
 
-@pytest.fixture(scope="module")
-def torchvision():
-  """With names for its compiled operators where it was installed without them: no network here uses those."""
-  library = torch.library.Library("torchvision", "DEF")
-  if not hasattr(torch.ops.torchvision, "nms"):
-    for name in ("nms", "qnms"):
-      library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-  yield pytest.importorskip("torchvision")
+def learned(model):
+  """Gives the statistics values that are not those of a fresh network."""
+  generator = torch.Generator().manual_seed(0)
+  for name, buffer in model.named_buffers():
+    if name.endswith(("running_mean", "running_var")):
+      drawn = torch.rand(buffer.shape, generator=generator)
+      buffer.copy_(drawn / 4 + 0.5 if name.endswith("var") else drawn / 4 - 0.125)
+  return model.eval()
 
 
-def export(workdir, out, kind):
-  return main.main(["export", f"--workdir={workdir}", f"--out={out}", f"--format={kind}"])
+def started(tmp_path, model, name):
+  """A run that started from a torch network's file."""
+  torch.save({"model": {f"module.{key}": x for key, x in model.state_dict().items()}}, tmp_path / "theirs.pth")
+  return made.run(tmp_path / "run", ModelConfig(name=name, init_from=str(tmp_path / "theirs.pth")), SIZE)
 
 
-def test_timm(run, tmp_path, torchvision):
-  timm = pytest.importorskip("timm")
-  _, workdir = run
-  assert export(workdir, tmp_path, "timm") == 0
-  said = json.loads((tmp_path / "config.json").read_text())["timm"]
-  file = str(tmp_path / "model.safetensors")
-  model = timm.create_model(said["name"], num_classes=0, checkpoint_path=file, **said["options"]).eval()  # strict by default
+def same(again, model, workdir):
+  """Compares weights to the bit, and features with those of the run."""
+  before, after = model.state_dict(), again.eval().state_dict()
+  for name in before.keys() - {name for name in before if name.startswith("fc.") or name.endswith("num_batches_tracked")}:
+    assert torch.equal(before[name], after[name]), name
   with torch.no_grad():
-    close(model(torch.from_numpy(X)).numpy(), measured(workdir, PICTURES))
+    features = model(torch.from_numpy(X)).numpy()
+    assert features.std() > 1e-3  # or nothing would be compared
+    np.testing.assert_array_equal(again(torch.from_numpy(X)).numpy(), features)
+  close(features, measured(workdir, PICTURES))
 
 
-def test_torchvision(run, tmp_path, torchvision, capfd):
-  safetensors = pytest.importorskip("safetensors.torch")
-  name, workdir = run
-  if name == "vit_s":
-    assert export(workdir, tmp_path / "out", "torchvision") == 2
-    return
-  assert export(workdir, tmp_path, "torchvision") == 0
-  model = getattr(torchvision.models, name)()
-  model.fc = torch.nn.Identity()
-  model.load_state_dict(safetensors.load_file(tmp_path / "model.safetensors"), strict=True)
-  with torch.no_grad():
-    close(model.eval()(torch.from_numpy(X)).numpy(), measured(workdir, PICTURES))
+@pytest.mark.parametrize("name", NAMES)
+def test_timm(name, tmp_path, torchvision):
+  torch.manual_seed(0)
+  model = learned(timm_model(torchvision, name))
+  workdir = started(tmp_path, model, name)
+  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=timm"]) == 0
+  said = json.loads((tmp_path / "out" / "config.json").read_text())["timm"]
+  assert said == {"name": NAMES[name], "options": {"img_size": SIZE} if name == "vit_s" else {}}
+  same(timm_model(torchvision, name, checkpoint_path=str(tmp_path / "out" / "model.safetensors")), model, workdir)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvision(name, tmp_path, torchvision):
+  from safetensors.torch import load_file
+
+  torch.manual_seed(0)
+  model, again = (getattr(torchvision.models, name)() for _ in range(2))
+  model.fc, again.fc = torch.nn.Identity(), torch.nn.Identity()
+  workdir = started(tmp_path, learned(model), name)
+  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 0
+  again.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
+  same(again, model, workdir)
+
+
+def test_torchvision_has_no_such_vit(tmp_path, capfd):
+  workdir = made.run(tmp_path / "run", ModelConfig(name="vit_ti", depth=1), SIZE)
+  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 2
+  assert "--format torchvision cannot express model.name=vit_ti; timm, flax, onnx and stablehlo can" in capfd.readouterr().err
