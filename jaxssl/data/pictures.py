@@ -37,6 +37,8 @@ def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8) -> np.n
   Grey and colour become each other; of other numbers of channels, .npy and TIFF have all of theirs. Raises BadPicture with
   `name` in the message where the file is not whole or not a picture of a known kind, WrongChannels where it has others.
   """
+  if not data:
+    raise BadPicture(f"{name}: an empty file")
   usual = channels in (1, 3)
   if usual and dtype == np.uint8 and (size := plain_size(data)) and (pixels := decode_plain(data, channels, size)) is not None:
     return pixels
