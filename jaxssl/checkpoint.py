@@ -5,7 +5,9 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from jaxssl.types import PyTree, UserError, Variables
 
@@ -40,15 +42,19 @@ class Checkpoints:
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
+      state, why = None, ""
       try:
         state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         jax.block_until_ready(state)
       except Exception as error:  # tensorstore, json and file errors have no common type, and any of them means: not readable
-        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, _first_line(error))
+        why = _first_line(error)
+      if not _everyone(not why):  # all processes take the same one
+        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
         continue
-      for unreadable in (s for s in steps if s > step):  # its step will be saved again
+      for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
         folder = pathlib.Path(self._manager.directory) / str(unreadable)
         folder.rename(folder.with_name(f"{unreadable}.unreadable"))
+      ocp.multihost.sync_global_processes("jaxssl: unreadable checkpoints are set aside")
       self._manager.reload()
       return state, step
     if steps:
@@ -95,6 +101,11 @@ class Checkpoints:
   def close(self) -> None:
     """Waits for saves and closes the folder."""
     self._manager.close()
+
+
+def _everyone(yes: bool) -> bool:
+  """Whether all processes say yes."""
+  return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
 
 
 def _first_line(error: Exception) -> str:

@@ -32,15 +32,15 @@ class _AboveBar(logging.StreamHandler):
       tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
 
-def start(workdir: pathlib.Path | None) -> None:
-  """Sends the log to the terminal and, with a workdir, to its train.log."""
-  LOG.setLevel(logging.INFO)
+def start(workdir: pathlib.Path | None, process: int = 0) -> None:
+  """Sends the log to the terminal and, with a workdir, to its train.log; of processes but the first, only warnings."""
+  LOG.setLevel(logging.WARNING if process else logging.INFO)
   LOG.propagate = False
   for handler in list(LOG.handlers):
     LOG.removeHandler(handler)
     handler.close()
   terminal = _AboveBar()
-  terminal.setFormatter(logging.Formatter("%(message)s"))
+  terminal.setFormatter(logging.Formatter(f"process {process}: %(message)s" if process else "%(message)s"))
   LOG.addHandler(terminal)
   if workdir is not None:
     file = logging.FileHandler(workdir / "train.log")

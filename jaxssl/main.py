@@ -22,6 +22,8 @@ Learns image representations without labels. The same command with the same work
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
   --config.model.init_from=FILE  starts the encoder from weights of others: safetensors, or torch's (docs/weights.md)
   --workdir DIR              where everything is written (default: runs/ and the config's name)
+  --distributed MODE         auto (default): joins the processes of Slurm, Open MPI, a TPU pod, Kubernetes, or launch/local.sh,
+                             where there are several; on: must join; off: never
 
   evaluate                   measures a run's network again and adds to its results.json; NAME: knn, linear, lowshot,
                              finetune, clusters, retrieval, neighbors, quality (default: what evals.end names)
@@ -63,6 +65,7 @@ Learns image representations without labels. The same command with the same work
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
+SEVERAL = ("train", "evaluate")  # commands that several processes run together
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import cache, flags, loop  # heavy imports come after --help
+  from jaxssl import cache, distributed, flags, loop  # heavy imports come after --help
   from jaxssl.commands import embed, evaluate, export, inspect, neighbors, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
@@ -93,11 +96,17 @@ def main(argv: list[str] | None = None) -> int:
   try:
     if command not in commands:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(commands)}")
+    mode, argv = distributed.flag(argv)
+    if command in SEVERAL:
+      distributed.start(mode)
+    elif mode == "on":
+      raise UserError(f"--distributed=on is not allowed with {command}; allowed with {', '.join(SEVERAL)}")
     cache.keep_compiled()
     return commands[command](argv)
   except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+    return distributed.leave(f"error: {error}", 2)
+  except distributed.Lost as error:
+    return distributed.leave(f"error: {error}; the same command goes on from the last checkpoint", distributed.AGAIN)
 
 
 if __name__ == "__main__":

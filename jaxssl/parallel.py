@@ -1,10 +1,12 @@
-"""One mesh with one axis: who holds which rows, and how host rows become global arrays."""
+"""One mesh with one axis: who holds which rows, and how host rows become global arrays, with one process or several."""
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -19,9 +21,12 @@ ROW_PATHS = re.compile(r"neighbors\.(bank|ids|similarities|partners)$")
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-  """Lays all devices (or the given ones) out along the data axis."""
+  """Lays all devices (or the given ones) out along the data axis, those of a process side by side."""
   devices = devices if devices is not None else jax.devices()
-  return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+  if jax.process_count() == 1:
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+  by_process = sorted(devices, key=lambda device: (device.process_index, device.id))
+  return Mesh(np.array(by_process), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def state_shardings(state: PyTree, mesh: Mesh) -> PyTree:
@@ -45,12 +50,43 @@ def first_row(block: Array) -> Array:
   return jax.lax.axis_index(AXIS) * block.shape[0]
 
 
+def own_rows(mesh: Mesh, rows: int) -> slice:
+  """The rows, of so many that the mesh divides, that this process reads and holds: all of them where there is one process."""
+  places = [place for place, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+  each = rows // mesh.size
+  return slice(places[0] * each, (places[-1] + 1) * each)
+
+
 def global_rows(mesh: Mesh, rows: PyTree) -> PyTree:
-  """Makes global arrays, split by rows, from this process's rows (numpy)."""
+  """Makes global arrays, split by rows, from this process's own rows (numpy)."""
   sharding = NamedSharding(mesh, ROWS)
-  return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), rows)
+  with jax.transfer_guard_host_to_device("allow"):  # it is meant
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), rows)
 
 
 def everywhere(mesh: Mesh, tree: PyTree) -> PyTree:
-  """Puts a tree of arrays on every device."""
-  return jax.device_put(tree, NamedSharding(mesh, EVERYWHERE))
+  """Puts a tree of arrays on every device: global ones however they are split, and others, the same in every process."""
+  sharding = NamedSharding(mesh, EVERYWHERE)
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+
+  def put(x: Any) -> Array:
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+      return _gathering(mesh)(x)
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(x))))
+    x = np.asarray(x)  # device_put would send all of it around, to see that it is the same everywhere
+    return jax.make_array_from_process_local_data(sharding, x, x.shape)
+
+  with jax.transfer_guard_host_to_device("allow"):  # it is meant
+    return jax.tree.map(put, tree)
+
+
+def fetch(mesh: Mesh, tree: PyTree) -> PyTree:
+  """Gives numpy arrays of a tree of global arrays, whole in every process."""
+  return jax.device_get(everywhere(mesh, tree))
+
+
+@functools.cache
+def _gathering(mesh: Mesh) -> Any:
+  return jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, EVERYWHERE))

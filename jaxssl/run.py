@@ -126,8 +126,10 @@ class Run:
     config, source = self.config, self.train.source
     partners = None
     if state.neighbors is not None:
-      partners = np.asarray(jax.device_get(state.neighbors.partners))[: len(source)]
+      partners = parallel.fetch(self.mesh, state.neighbors.partners)[: len(source)]
     index, partner = plan.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
+    own = parallel.own_rows(self.mesh, config.train.batch_size)
+    index, partner = index[:, own], partner[:, own]
     if self.train.store is not None:
       batches = ((i, p, None) for i, p in zip(index[first:], partner[first:], strict=True))
     else:

@@ -1,9 +1,11 @@
 """Whose workdir it is: a folder belongs to the config in its config.json."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from jaxssl.config import Config, read
 from jaxssl.types import UserError
@@ -36,6 +38,22 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
     listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
     raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
   return config
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other runs out of a workdir while this one uses it. Raises UserError where one is at work there.
+
+  The lock is the operating system's, and ends with the process that has it, however that ends.
+  """
+  with (workdir / "lock").open("a") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(f"--workdir {workdir} is used by another run at this moment; wait for it, or use another") from error
+    except OSError:  # a file system without locks
+      pass
+    yield
 
 
 def write_config(workdir: pathlib.Path, config: Config) -> None:

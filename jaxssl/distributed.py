@@ -1,0 +1,150 @@
+"""Several processes as one run, on JAX's multi-controller runtime: how they start, meet, note things down, and leave."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+import jax
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from jaxssl import logging as runlog
+from jaxssl.types import UserError
+
+LOG = logging.getLogger("jaxssl")
+MODES = ("auto", "on", "off")
+TOLD = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # what launch/local.sh and others set
+AGAIN, INTERRUPTED = 75, 130  # exit codes of a run that was saved: EX_TEMPFAIL, which launchers start again; Ctrl-C
+PATIENCE = 600  # seconds that processes wait for each other where they meet
+
+
+class Lost(Exception):
+  """Another process is gone, or has not come where all of them meet."""
+
+
+def flag(argv: Sequence[str]) -> tuple[str, list[str]]:
+  """Takes --distributed MODE or --distributed=MODE out of the words: (mode, the other words). Raises UserError."""
+  words, mode = list(argv), "auto"
+  for place, word in enumerate(words):
+    if word == "--distributed" or word.startswith("--distributed="):
+      separate = word == "--distributed"
+      mode = (words[place + 1] if place + 1 < len(words) else "") if separate else word.partition("=")[2]
+      del words[place : place + 1 + separate]
+      break
+  if mode not in MODES:
+    raise UserError(f"--distributed={mode} is not allowed; allowed: {', '.join(MODES)}")
+  return mode, words
+
+
+def start(mode: str) -> None:
+  """Joins the processes of a cluster, before JAX does anything else; with `auto` where there is one, with `off` never.
+
+  A cluster is what TOLD names, or what JAX finds: Slurm, Open MPI, a Cloud TPU pod, Kubernetes. Raises UserError where it must
+  start and cannot.
+  """
+  if mode == "off" or jax.distributed.is_initialized():
+    return
+  told = [os.environ.get(name, "") for name in TOLD]
+  if any(told) and not all(told):
+    missing = ", ".join(name for name, value in zip(TOLD, told, strict=True) if not value)
+    raise UserError(f"the environment has some of {', '.join(TOLD)}, but not {missing}: set all of them, or --distributed=off")
+  if not any(told) and mode == "auto" and not _cluster():
+    return
+  try:
+    if any(told):
+      jax.distributed.initialize(told[0], int(told[1]), int(told[2]))
+    else:
+      jax.distributed.initialize()
+  except (ValueError, RuntimeError) as error:
+    raise UserError(f"--distributed={mode}: the processes cannot be joined: {str(error).splitlines()[0]}") from error
+
+
+def _cluster() -> bool:
+  """Whether the environment is that of a cluster with more than one process."""
+  slurm, ompi = (int(os.environ.get(name) or 1) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+  pod = len(list(filter(None, os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))))
+  jobs = "JOB_COMPLETION_INDEX" in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
+  return max(slurm if "SLURM_STEP_NODELIST" in os.environ else 1, ompi, pod) > 1 or jobs
+
+
+def first() -> bool:
+  """Whether this is the process that writes."""
+  return jax.process_index() == 0
+
+
+def meet(where: str) -> None:
+  """Waits until all processes are here, and says so while it waits. Raises Lost after PATIENCE seconds."""
+  if jax.process_count() == 1:
+    return
+  with runlog.working(f"waiting for the other processes, {where}"):
+    try:
+      ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=PATIENCE)
+    except Exception as error:  # the coordination service's errors have no public type
+      raise Lost(f"the other processes did not come within {PATIENCE} s, {where}: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def notes(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives the folder where this process notes what the run does: the first one's is the workdir.
+
+  Others have a copy of the workdir's files that is gone afterwards, so that all of them read, decide and compute the same.
+  """
+  if first():
+    meet("before the workdir is written")
+    yield workdir
+    return
+  with tempfile.TemporaryDirectory(prefix="jaxssl-") as folder:
+    for path in workdir.iterdir():
+      if path.is_file():
+        with contextlib.suppress(OSError):  # such as one that is being replaced
+          shutil.copy(path, folder)
+    meet("before the workdir is written")
+    yield pathlib.Path(folder)
+
+
+def leave(message: str, code: int) -> int:
+  """Prints why, and gives the exit code. One of several processes leaves at once: the end that JAX agrees on may never come."""
+  print(message, file=sys.stderr, flush=True)
+  if jax.distributed.is_initialized():
+    os._exit(code)
+  return code
+
+
+class Preemption:
+  """Whether the run was asked to save and leave, by SIGTERM, SIGUSR1 or Ctrl-C; a second one ends it at once.
+
+  Of several processes any may be asked: JAX's service makes all of them leave after the same step.
+  """
+
+  def __enter__(self) -> "Preemption":
+    self.code = 0  # to leave with
+    several = jax.process_count() > 1  # then SIGTERM is the service's: a handler here would silence it
+    numbers = (signal.SIGUSR1, signal.SIGINT, *(() if several else (signal.SIGTERM,)))
+    self._before = {number: signal.signal(number, self._forward if several else self._note) for number in numbers}
+    return self
+
+  def asked(self, step: int) -> bool:
+    """Whether to leave after this step; to be asked after every step."""
+    if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
+      self.code = self.code or AGAIN
+      return True
+    return bool(self.code) and jax.process_count() == 1
+
+  def _note(self, number: int, frame: FrameType | None) -> None:
+    self.code = INTERRUPTED if number == signal.SIGINT else AGAIN
+    signal.signal(number, self._before[signal.Signals(number)])
+
+  def _forward(self, number: int, frame: FrameType | None) -> None:
+    self._note(number, frame)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
