@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
+  import jax
+
   from jaxssl import cache, distributed, flags, loop  # heavy imports come after --help
   from jaxssl.commands import embed, evaluate, export, inspect, neighbors, profile
   from jaxssl.report import page
@@ -105,6 +107,11 @@ def main(argv: list[str] | None = None) -> int:
     return commands[command](argv)
   except UserError as error:
     return distributed.leave(f"error: {error}", 2)
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    reason = str(error).splitlines()[0]
+    return distributed.leave(f"error: {reason}. Another process may be gone; the same command goes on", distributed.AGAIN)
   except distributed.Lost as error:
     return distributed.leave(f"error: {error}; the same command goes on from the last checkpoint", distributed.AGAIN)
 

@@ -68,7 +68,7 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
     process.send_signal(number)
     _, log = process.communicate(timeout=300)
     if number == signal.SIGTERM:
-      assert process.returncode == 0, log
+      assert process.returncode == 75, log  # which launchers start again
       assert "the same command goes on from there" in log
   log = finish(start(broken, every))
   assert "resumes at step" in log

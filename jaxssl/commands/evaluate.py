@@ -3,7 +3,9 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxssl import flags, opened, results
+import jax
+
+from jaxssl import distributed, flags, opened, results
 from jaxssl import logging as runlog
 from jaxssl.evals.measure import EVALUATIONS
 from jaxssl.types import UserError
@@ -21,13 +23,14 @@ def evaluate(argv: Sequence[str]) -> int:
   for name in names:
     if name not in EVALUATIONS:
       raise UserError(f"{name} is no evaluation; allowed: {', '.join(EVALUATIONS)}")
-  runlog.start(None)
+  runlog.start(None, jax.process_index())
   online, teacher, step, measure = opened.open_run(known.workdir, config, known.step)
   measure.require(names)
   for name in names:
     with runlog.working(f"measuring {name}"):
       found = measure.of(online, teacher, [name])
-    results.add(known.workdir / "results.json", step, found)
+    if distributed.first():
+      results.add(known.workdir / "results.json", step, found)
     for m in found:
       runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
   runlog.LOG.info("step %d, %s network; protocols are in %s", step, measure.network, known.workdir / "results.json")
