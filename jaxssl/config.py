@@ -154,6 +154,9 @@ class TrainConfig:
   checkpoint_every: int = 1  # epochs between checkpoints
   checkpoint_every_steps: int = 0  # and, inside an epoch, steps between checkpoints; 0: none
   keep: int = 2  # checkpoints kept
+  # what every device has a copy of, weights, optimiser, teacher and queues, is split over the devices instead (FSDP): less
+  # memory, more traffic
+  split: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

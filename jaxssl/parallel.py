@@ -16,6 +16,7 @@ AXIS = "data"
 ROWS = PartitionSpec(AXIS)
 EVERYWHERE = PartitionSpec()
 
+LARGE = 2**14  # elements from which on a leaf is worth splitting
 # State leaves whose first axis counts images are split over the devices; everything else is copied to each.
 ROW_PATHS = re.compile(r"neighbors\.(bank|ids|similarities|partners)$")
 
@@ -29,19 +30,27 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   return Mesh(np.array(by_process), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def state_shardings(state: PyTree, mesh: Mesh) -> PyTree:
-  """Gives every leaf of a state (arrays or shapes) its sharding, by its path."""
+def state_shardings(state: PyTree, mesh: Mesh, split: bool = False) -> PyTree:
+  """Gives every leaf of a state (arrays or shapes) its sharding, by its path; with `split`, large leaves by their size, too."""
 
-  def rule(path: Any, _: Any) -> NamedSharding:
-    rows = ROW_PATHS.search(jax.tree_util.keystr(path))
-    return NamedSharding(mesh, ROWS if rows else EVERYWHERE)
+  def rule(path: Any, leaf: Any) -> NamedSharding:
+    if ROW_PATHS.search(jax.tree_util.keystr(path)):
+      return NamedSharding(mesh, ROWS)
+    fitting = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+    if not split or leaf.size < LARGE or not fitting:
+      return NamedSharding(mesh, EVERYWHERE)
+    longest = max(fitting, key=lambda axis: leaf.shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*[AXIS if axis == longest else None for axis in range(len(leaf.shape))]))
 
   return jax.tree_util.tree_map_with_path(rule, state)
 
 
 def padded_rows(rows: int, mesh: Mesh) -> int:
-  """Rounds a number of rows up to one that the mesh divides: a multiple of 8, so that a state moves between 1 to 8 devices."""
-  unit = int(np.lcm(8, mesh.size))
+  """Rounds a number of rows up to one that the mesh divides.
+
+  It is a multiple of 8, or of 1024 where that adds little, so that a state moves between 1 and so many devices.
+  """
+  unit = int(np.lcm(1024 if rows >= 2**17 else 8, mesh.size))
   return -(-rows // unit) * unit
 
 

@@ -99,16 +99,17 @@ def test_policies(policy, tmp_path):
   assert ("share_bootstrapped" in lines(tmp_path)[-1]) == (policy != "off")
 
 
-def test_one_device_and_eight_give_the_same_losses(tmp_path):
+def test_one_device_and_eight_give_the_same_losses_whether_weights_are_split_or_not(tmp_path):
   found = []
-  for count in (1, 8):
-    workdir = tmp_path / str(count)
+  for count, split in ((1, False), (8, False), (8, True)):
+    workdir = tmp_path / f"{count}{split}"
     short = ["data.limit=320", "train.epochs=1", "evals.baselines=false", "evals.during=", "evals.end=", "evals.report=false"]
     short = [f"--config.{word}" for word in short]
     with devices.only(count):
-      assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", *short]) == 0
+      assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", f"--config.train.split={split}", *short]) == 0
     found.append([losses(workdir)[step] for step in range(1, 11)])
   np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+  np.testing.assert_allclose(found[0], found[2], rtol=1e-3)
 
 
 @pytest.mark.usefixtures("one_device")
