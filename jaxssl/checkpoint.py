@@ -1,7 +1,9 @@
 """Checkpoints of the whole train state, through orbax."""
 
+import contextlib
 import logging
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -18,6 +20,8 @@ class Checkpoints:
   """The checkpoints of one workdir, newest `keep` of them. A save is written in the background and appears when complete."""
 
   def __init__(self, folder: pathlib.Path, keep: int):
+    for name in ("asyncio", "absl"):  # they tell, with tracebacks, of failed writes and reads, which are raised here anyway
+      logging.getLogger(name).setLevel(logging.CRITICAL)
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
     self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
@@ -27,13 +31,25 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves the state after `step` steps; waits for the save before."""
-    if step not in self._manager.all_steps():
-      self._manager.save(step, args=ocp.args.StandardSave(state))
+    """Saves the state after `step` steps; waits for the save before. Raises UserError where the disk does not take it."""
+    with self._written():
+      if step not in self._manager.all_steps():
+        self._manager.save(step, args=ocp.args.StandardSave(state))
 
   def wait(self) -> None:
-    """Waits until all saves are on disk."""
-    self._manager.wait_until_finished()
+    """Waits until all saves are on disk. Raises UserError where one is not."""
+    with self._written():
+      self._manager.wait_until_finished()
+
+  @contextlib.contextmanager
+  def _written(self) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # tensorstore's and the operating system's errors have no common type
+      raise UserError(
+        f"a checkpoint cannot be written to {self._manager.directory}: {_first_line(error)}. Make room there; the same command "
+        f"goes on from step {self.latest() or 0}"
+      ) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, int] | None:
     """Gives the newest readable state and its step, sharded as `like` (shapes with shardings); None if there is none at all.
@@ -74,9 +90,6 @@ class Checkpoints:
     folder = pathlib.Path(self._manager.directory) / str(step) / "default"
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     reader = ocp.PyTreeCheckpointer()
-    quiet = logging.getLogger("absl")  # it warns of a file that a manager's checkpoints never have
-    before = quiet.level
-    quiet.setLevel(logging.ERROR)
     try:
       metadata: Any = reader.metadata(folder).item_metadata
       whole = metadata.tree
@@ -89,8 +102,6 @@ class Checkpoints:
       found = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
     except Exception as error:  # as above
       raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
-    finally:
-      quiet.setLevel(before)
     online, teacher = (
       Variables(params=found[name]["params"], stats=found[name].get("stats") or {}) if name in found else None
       for name in ("online", "teacher")
@@ -99,8 +110,9 @@ class Checkpoints:
     return online, teacher, step
 
   def close(self) -> None:
-    """Waits for saves and closes the folder."""
-    self._manager.close()
+    """Waits for saves and closes the folder. Raises UserError where one is not on disk."""
+    with self._written():
+      self._manager.close()
 
 
 def _everyone(yes: bool) -> bool:
@@ -109,4 +121,4 @@ def _everyone(yes: bool) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-  return str(error).strip().splitlines()[0][:200]
+  return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

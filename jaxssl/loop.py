@@ -36,8 +36,8 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
   """
   began = time.monotonic()
   config = check_workdir(workdir, config)
-  runlog.start(workdir if distributed.first() else None, jax.process_index())
   with hold(workdir) if distributed.first() else contextlib.nullcontext(), distributed.notes(workdir) as notes:
+    runlog.start(workdir if distributed.first() else None, jax.process_index())
     run = Run(config, workdir, arrays, encoder)
     return _train(run, workdir, notes, began)
 
@@ -57,7 +57,7 @@ def _train(run: Run, workdir: pathlib.Path, notes: pathlib.Path, began: float) -
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
   record = Record(notes, step)
   health = Health(config.health, Limits(run.dims.features, run.dims.projection), notes, step)
-  with distributed.Preemption() as stop:
+  with contextlib.closing(record.metrics), contextlib.closing(checkpoints), distributed.Preemption() as stop:
     try:
       if not record.has_baselines:
         with runlog.working(f"measuring raw pixels and the {measure.before} network"):
@@ -69,9 +69,6 @@ def _train(run: Run, workdir: pathlib.Path, notes: pathlib.Path, began: float) -
       if config.evals.report:
         show(notes, None)
       return 1
-    finally:
-      checkpoints.close()
-      record.metrics.close()
   done = int(state.step)
   if done < run.horizon.steps:
     LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)

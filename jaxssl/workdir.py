@@ -46,7 +46,11 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
 
   The lock is the operating system's, and ends with the process that has it, however that ends.
   """
-  with (workdir / "lock").open("a") as file:
+  try:
+    lock = (workdir / "lock").open("a")
+  except OSError as error:
+    raise UserError(f"--workdir {workdir} cannot be written to: {error.strerror}") from error
+  with lock as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
