@@ -6,11 +6,11 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   exit 2
 fi
 
-declare -A option=([env]="") # --NAME VALUE; a script names its own before it calls `parse`
-declare -A flag=([dry-run]="") # --NAME
-words=()                       # what the training command gets besides
-assignments=()                 # NAME=VALUE from the file of --env
-any_word=""                    # a script that passes every word on sets it
+declare -A option=([config]="" [workdir]="" [distributed]="" [env]="") # --NAME VALUE; a script adds its own, then calls `parse`
+declare -A flag=([dry-run]="")                                         # --NAME
+words=()                                                               # what the training command gets besides
+assignments=()                                                         # NAME=VALUE from the file of --env
+any_word=""                                                            # set by scripts that pass every word on
 
 fail() {
   printf 'error: %s\n' "$*" >&2
@@ -33,8 +33,8 @@ run() {
 
 # Takes a word that is for the training command.
 take() {
-  [[ $any_word || $1 == --config.*=* || $1 == --distributed=* ]] ||
-    fail "$1 is not understood; allowed: --config.FIELD=VALUE, --distributed=VALUE," \
+  [[ $any_word || $1 == --config.*=* ]] ||
+    fail "$1 is not understood; allowed: --config.FIELD=VALUE," \
       "$(printf -- '--%s\n' "${!option[@]}" "${!flag[@]}" | sort | paste -sd' ')"
   words+=("$1")
 }
@@ -49,9 +49,6 @@ parse() {
       exit 0
     elif [[ ! $name =~ ^[a-z-]+$ || $1 != --* ]]; then
       take "$1"
-    elif [[ $1 == --distributed && $# -gt 1 ]]; then
-      words+=("--distributed=$2")
-      shift
     elif [[ -v option[$name] ]]; then
       if [[ $1 == *=* ]]; then
         option[$name]=${1#*=}

@@ -21,7 +21,7 @@ are ended. Exit code: that of the first that failed; else 75 if it was saved to 
 END
 }
 
-option+=([config]="" [workdir]="" [processes]=1 [devices-per-process]="" [port]="" [grace]=60)
+option+=([processes]=1 [devices-per-process]="" [port]="" [grace]=60)
 parse "$@"
 check processes '[1-9][0-9]*' "a whole number from 1"
 check devices-per-process '([1-9][0-9]*)?' "a whole number from 1"
@@ -57,19 +57,20 @@ if [[ ${option[devices-per-process]} ]]; then
   fake=--xla_force_host_platform_device_count=${option[devices-per-process]}
   shared+=(JAX_PLATFORMS=cpu "XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }$fake")
 fi
-together=()
 if ((processes > 1)); then
   shared+=("JAX_COORDINATOR_ADDRESS=127.0.0.1:${option[port]:-$(free_port)}" "JAX_NUM_PROCESSES=$processes")
-  together=(--distributed=on)
+  option[distributed]=${option[distributed]:-on}
 fi
+train=("$here/run.sh" --restarts 0 --config "${option[config]}" --workdir "$workdir")
+[[ ! ${option[distributed]} ]] || train+=(--distributed "${option[distributed]}")
+
 
 # Sets `command` to that of one process.
 command_of() {
   local rank=$1 each=$((gpus / processes)) own=()
   ((processes == 1)) || own+=("JAX_PROCESS_ID=$rank")
   ((processes == 1 || gpus == 0)) || own+=("JAX_LOCAL_DEVICE_IDS=$(seq -s, $((rank * each)) $((rank * each + each - 1)))")
-  command=(env "${shared[@]}" "${own[@]}" "$here/run.sh" --restarts 0
-    --config "${option[config]}" --workdir "$workdir" "${together[@]}" "${words[@]}")
+  command=(env "${shared[@]}" "${own[@]}" "${train[@]}" "${words[@]}")
 }
 
 if [[ ${flag[dry-run]} ]]; then
@@ -122,8 +123,11 @@ ended() {
   fi
   [[ $failed ]] && return
   failed=yes result=$code
-  echo "local.sh: process $rank ended with exit code $code$( ((rank)) && echo "; its last lines, of $logs/process-$rank.log:")" >&2
-  ((rank == 0)) || tail -n 20 "$logs/process-$rank.log" >&2
+  echo "local.sh: process $rank ended with exit code $code" >&2
+  if ((rank > 0)); then
+    echo "local.sh: the last lines of $logs/process-$rank.log:" >&2
+    tail -n 20 "$logs/process-$rank.log" >&2
+  fi
   [[ $stopped ]] || pass_on TERM
 }
 

@@ -21,7 +21,7 @@ are passed on; it is not started again after one.
 END
 }
 
-option+=([restarts]=100 [pause]=5)
+option=([env]="" [restarts]=100 [pause]=5)
 flag+=([restart-crashes]="")
 any_word=yes
 parse "$@"

@@ -4,7 +4,7 @@
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-option+=([config]="" [workdir]="" [name]=jaxssl [accelerator-type]="" [version]="" [zone]="" [project]="" [service-account]="")
+option+=([name]=jaxssl [accelerator-type]="" [version]="" [zone]="" [project]="" [service-account]="")
 flag+=([spot]="")
 
 tpu_options() {
@@ -49,7 +49,8 @@ prepare() {
   [[ ! ${flag[spot]} ]] || kind+=(--spot)
   [[ ! ${option[service-account]} ]] || kind+=("--service-account=${option[service-account]}")
   archive=${TMPDIR:-/tmp}/${option[name]}.tar.gz
-  pack="$(quote git -C "$root" ls-files -z --cached --others --exclude-standard) | $(quote tar -C "$root" --null -T - -czf "$archive")"
+  pack="$(quote git -C "$root" ls-files -z --cached --others --exclude-standard)"
+  pack+=" | $(quote tar -C "$root" --null -T - -czf "$archive")"
   worker=(launch/tpu_worker.sh "${assignments[@]/#/--set=}" --config "${option[config]}" --workdir "${option[workdir]}"
-    --distributed=on "${words[@]}")
+    --distributed "${option[distributed]:-on}" "${words[@]}")
 }

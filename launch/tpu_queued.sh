@@ -35,7 +35,8 @@ script=("#!/bin/bash" "set -euo pipefail" "mkdir -p /opt/jaxssl && cd /opt/jaxss
   "export HOME=/root"
   "exec $(quote "${worker[@]}")")
 queue=(gcloud compute tpus queued-resources)
-create=$(quote "${queue[@]}" create "$name" "--node-id=$name" "${place[@]}" "${kind[@]}" "--metadata-from-file=startup-script=$startup")
+create=$(quote "${queue[@]}" create "$name" "--node-id=$name" "${place[@]}" "${kind[@]}" \
+  "--metadata-from-file=startup-script=$startup")
 delete=$(quote "${queue[@]}" delete "$name" "${place[@]}" --force --quiet)
 describe=$(quote "${queue[@]}" describe "$name" "${place[@]}")
 state="$describe --format='value(state.state)'"

@@ -24,7 +24,8 @@ name=${option[name]}
 tpu=(gcloud compute tpus tpu-vm)
 on_all() { quote "${tpu[@]}" ssh "$name" "${place[@]}" --worker=all "--command=$1"; }
 
-run "$(quote "${tpu[@]}" describe "$name" "${place[@]}") >/dev/null 2>&1 || $(quote "${tpu[@]}" create "$name" "${place[@]}" "${kind[@]}")"
+there=$(quote "${tpu[@]}" describe "$name" "${place[@]}")
+run "$there >/dev/null 2>&1 || $(quote "${tpu[@]}" create "$name" "${place[@]}" "${kind[@]}")"
 run "$pack"
 run "$(quote "${tpu[@]}" scp "$archive" "$name:jaxssl.tar.gz" "${place[@]}" --worker=all)"
 run "$(on_all "mkdir -p jaxssl && tar -xzf jaxssl.tar.gz -C jaxssl && sudo jaxssl/$(quote "${worker[@]}")")"

@@ -19,15 +19,17 @@ settings=() rest=()
 for word; do
   if [[ $word == --set=* ]]; then settings+=("${word#--set=}"); else rest+=("$word"); fi
 done
+option=([env]="")
 any_word=yes
 parse "${rest[@]}"
 cd "$here/.."
 
 # The hosts' own Python may be older than jaxssl wants.
-[[ .venv/installed -nt pyproject.toml ]] || run "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet uv && python3 -m uv venv --quiet --clear --python 3.12 .venv &&\
+[[ .venv/installed -nt pyproject.toml ]] || run "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet uv &&\
+ python3 -m uv venv --quiet --clear --python 3.12 .venv &&\
  python3 -m uv pip install --quiet --python .venv/bin/python --editable '.[tpu]' && touch .venv/installed"
 # At a shutdown systemd sends TERM and waits; run.sh passes it on. It starts again what stopped because another host did.
 unit=(systemd-run --unit=jaxssl --collect --property=KillMode=mixed --property=TimeoutStopSec=300
-  "--property=WorkingDirectory=$PWD" "--setenv=HOME=${HOME:-/root}" "${settings[@]/#/--setenv=}" "--setenv=PYTHON=$PWD/.venv/bin/python"
-  "$here/run.sh" --restart-crashes "${words[@]}")
+  "--property=WorkingDirectory=$PWD" "--setenv=HOME=${HOME:-/root}" "${settings[@]/#/--setenv=}"
+  "--setenv=PYTHON=$PWD/.venv/bin/python" "$here/run.sh" --restart-crashes "${words[@]}")
 run "$(quote "${unit[@]}")"

@@ -27,22 +27,25 @@ Trains on a GKE cluster that has JobSet. Needs kubectl with the cluster as its c
 END
 }
 
-option+=([config]="" [workdir]="" [image]="" [topology]="" [chips-per-host]="" [gpus]="" [hosts]=1 [name]=jaxssl
+option+=([image]="" [topology]="" [chips-per-host]="" [gpus]="" [hosts]=1 [name]=jaxssl
   [service-account]=jaxssl [restarts]=100 [grace]=300)
 flag+=([spot]="")
 parse "$@"
 read_env
 cd "$here/../.."
 check_config
-[[ ${option[config]} != /* ]] || fail "--config ${option[config]} is not allowed; allowed: a path from the folder of jaxssl"
+[[ ${option[config]} != /* ]] ||
+  fail "--config ${option[config]} is not allowed; allowed: a path from the folder of jaxssl"
 check workdir 'gs://[^/]+/.+' "gs://BUCKET/FOLDER: the pods' own disks go with them"
 [[ ${option[image]} ]] || fail "--image is missing; launch/gke/Dockerfile makes one"
 check image '[A-Za-z0-9._:/@-]+' "an image such as REGION-docker.pkg.dev/PROJECT/REPOSITORY/jaxssl:1"
-for one in name service-account; do check "$one" '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' "small letters, digits and -, at most 40"; done
+for one in name service-account; do
+  check "$one" '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' "small letters, digits and -, at most 40"
+done
 for one in hosts grace; do check "$one" '[1-9][0-9]*' "a whole number from 1"; done
 check restarts '0|[1-9][0-9]*' "a whole number"
 check chips-per-host '([1-9][0-9]*)?' "a whole number from 1"
-[[ ${option[topology]} || ${option[gpus]} ]] || fail "--topology and --gpus are both missing; give one, such as --topology v5e:4x4"
+[[ ${option[topology]}${option[gpus]} ]] || fail "--topology and --gpus are both missing; give one, such as --topology v5e:4x4"
 [[ ! ${option[topology]} || ! ${option[gpus]} ]] || fail "--topology and --gpus are both given; allowed: one of them"
 
 hosts=${option[hosts]} devices="" coordinator="" shape=""
@@ -79,8 +82,9 @@ text() {
   printf '"%s"' "${word//\"/\\\"}"
 }
 
-args=(--restarts 0 --config "${option[config]}" --workdir "${option[workdir]}")
-((hosts == 1)) || args+=(--distributed=on)
+several=off # or jax would look for other pods
+((hosts == 1)) || several=on
+args=(--restarts 0 --config "${option[config]}" --workdir "${option[workdir]}" --distributed "${option[distributed]:-$several}")
 list=""
 for word in "${args[@]}" "${words[@]}"; do
   word=$(text "$word")
@@ -88,8 +92,9 @@ for word in "${args[@]}" "${words[@]}"; do
 done
 
 declare -A value=(
-  [NAME]=$(text "${option[name]}") [SERVICE_ACCOUNT]=$(text "${option[service-account]}") [IMAGE]=$(text "${option[image]}") [HOSTS]=$hosts
-  [ACCELERATOR]=$(text "$accelerator") [TOPOLOGY]=$(text "$shape") [CHIPS]=$each [RESTARTS]=${option[restarts]} [GRACE]=${option[grace]}
+  [NAME]=$(text "${option[name]}") [SERVICE_ACCOUNT]=$(text "${option[service-account]}") [IMAGE]=$(text "${option[image]}")
+  [ACCELERATOR]=$(text "$accelerator") [TOPOLOGY]=$(text "$shape") [CHIPS]=$each [HOSTS]=$hosts
+  [RESTARTS]=${option[restarts]} [GRACE]=${option[grace]}
   [DEVICES]=$(text "$devices") [COORDINATOR]=$(text "$coordinator") [ARGS]="[$list]"
 )
 

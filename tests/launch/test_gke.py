@@ -63,7 +63,8 @@ def test_a_slice_of_tpus(tmp_path, topology, more, kind, hosts, chips):
   shape = {"cloud.google.com/gke-tpu-accelerator": kind, "cloud.google.com/gke-tpu-topology": topology.partition(":")[2]}
   assert pod(jobset)["nodeSelector"] == shape
   assert container(jobset)["resources"] == {"requests": {"google.com/tpu": chips}, "limits": {"google.com/tpu": chips}}
-  assert ("--distributed=on" in container(jobset)["args"]) == (hosts > 1)
+  args = container(jobset)["args"]
+  assert args[args.index("--distributed") + 1] == ("on" if hosts > 1 else "off")
   exclusive = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
   assert jobset["metadata"] == {"name": "jaxssl", "annotations": exclusive}
 
@@ -121,7 +122,7 @@ def test_words_reach_the_command_as_they_are(tmp_path):
   odd = ["--config.a=${NAME} $(HOME) \\n", "--config.b=it's: a # b", "--config.c={x: [1]}"]
   (tmp_path / "env").write_text("NO=1\nTEXT=a: #b ${IMAGE} \\ $(X)\n")
   _, jobset = manifest(tmp_path, *TPU, *odd, "--env", str(tmp_path / "env"))
-  words = ["--config", CONFIG, "--workdir", WORKDIR, "--distributed=on", *odd]
+  words = ["--config", CONFIG, "--workdir", WORKDIR, "--distributed", "on", *odd]
   assert container(jobset)["args"][2:] == [word.replace("$(", "$$(") for word in words]  # Kubernetes reads $$( as $(
   env = {entry["name"]: entry["value"] for entry in container(jobset)["env"]}
   assert env["NO"] == "1" and env["TEXT"] == "a: #b ${IMAGE} \\ $$(X)"

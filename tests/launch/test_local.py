@@ -36,7 +36,7 @@ def test_two_processes_find_each_other(env, tmp_path):
   code, out, err = finish(begin(workdir, env("0 0"), "--port=23456", "--config.optim.lr=1 2"))
   assert (code, out) == (0, "process 0 of 2 at 127.0.0.1:23456\n"), err
   assert (workdir / "launch" / "process-1.log").read_text() == "process 1 of 2 at 127.0.0.1:23456\n"
-  words = ["-m", "jaxssl.main", "--config", CONFIG, "--workdir", str(workdir), "--distributed=on", "--config.optim.lr=1 2"]
+  words = ["-m", "jaxssl.main", "--config", CONFIG, "--workdir", str(workdir), "--distributed", "on", "--config.optim.lr=1 2"]
   assert calls(tmp_path, "python") == [words, words]
 
 
@@ -111,9 +111,11 @@ def test_fake_devices_and_the_default_workdir(env):
   shared = ["JAX_PLATFORMS=cpu", "XLA_FLAGS=--a --xla_force_host_platform_device_count=4"]
   shared += ["JAX_COORDINATOR_ADDRESS=127.0.0.1:23456", "JAX_NUM_PROCESSES=2"]
   runs = [str(ROOT / "launch" / "run.sh"), "--restarts", "0", "--config", f"{CONFIG},cpu"]
-  runs += ["--workdir", "runs/nnboot-runlocal-cpu", "--distributed=on"]
+  runs += ["--workdir", "runs/nnboot-runlocal-cpu", "--distributed", "on"]
   expected = [["env", *shared, f"JAX_PROCESS_ID={rank}", *runs] for rank in (0, 1)]
   assert dry("local.sh", *words, env=env("", XLA_FLAGS="--a")) == expected
+  alone = [[*line[:-1], "off"] for line in expected]
+  assert dry("local.sh", *words, "--distributed=off", env=env("", XLA_FLAGS="--a")) == alone
 
 
 def test_a_port_is_found(env):

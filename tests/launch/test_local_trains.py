@@ -14,7 +14,7 @@ SHORT = ["data.limit=64", "train.epochs=1", "evals.baselines=false", "evals.repo
 
 @pytest.mark.skipif("--distributed" not in HELP, reason="training has no --distributed")
 def test_two_processes_train(tmp_path):
-  env = {**os.environ, "PYTHON": sys.executable, "XLA_FLAGS": ""}
+  env = {**os.environ, "PYTHON": sys.executable}
   losses = {}
   for processes in (1, 2):
     workdir = tmp_path / f"runs of {processes}"

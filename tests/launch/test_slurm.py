@@ -18,7 +18,7 @@ def test_the_directives():
 def test_one_task_a_node_with_all_its_gpus(tmp_path):
   env = environment(tmp_path, SLURM_JOB_NUM_NODES=4, SLURM_GPUS_ON_NODE=8, SLURM_CPUS_PER_TASK=64)
   lines = dry("slurm.sbatch", "--config", CONFIG, "--workdir=/my runs/a", "--config.data.path=/a b", env=env)
-  train = [*RUN, "--config", CONFIG, "--workdir", "/my runs/a", "--distributed=on", "--config.data.path=/a b"]
+  train = [*RUN, "--config", CONFIG, "--workdir", "/my runs/a", "--distributed", "on", "--config.data.path=/a b"]
   assert lines == [
     ["env", "JAX_LOCAL_DEVICE_IDS=0,1,2,3,4,5,6,7", *STEP, "--cpus-per-task=64", *train],
     ["scontrol", "requeue", "JOB"],

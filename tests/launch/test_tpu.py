@@ -9,7 +9,7 @@ import pytest
 from tests.launch.scripts import CONFIG, ROOT, calls, dry, environment, finish, stand_in, start
 
 WORKDIR = "gs://bucket/my run"
-TRAIN = ["--config", CONFIG, "--workdir", WORKDIR, "--distributed=on", "--config.data.path=gs://b/it's"]
+TRAIN = ["--config", CONFIG, "--workdir", WORKDIR, "--distributed", "on", "--config.data.path=gs://b/it's"]
 PLACE = ["--zone=us-west4-a", "--project=mine"]
 WORDS = ["--accelerator-type=v5litepod-16", "--config", CONFIG, "--workdir", WORKDIR, *PLACE, "--config.data.path=gs://b/it's"]
 VM = ["gcloud", "compute", "tpus", "tpu-vm"]
