@@ -64,7 +64,6 @@ fi
 train=("$here/run.sh" --restarts 0 --config "${option[config]}" --workdir "$workdir")
 [[ ! ${option[distributed]} ]] || train+=(--distributed "${option[distributed]}")
 
-
 # Sets `command` to that of one process.
 command_of() {
   local rank=$1 each=$((gpus / processes)) own=()
@@ -98,9 +97,9 @@ pass_on() {
   for rank in "${!running[@]}"; do kill -s "$1" -- "$group${running[$rank]}" 2>/dev/null || true; done
 }
 
-for name in TERM INT USR1; do
+for name in TERM INT USR1 HUP; do # HUP: the terminal was closed
   # shellcheck disable=SC2064
-  trap "stopped=yes; asked+=($name)" "$name"
+  trap "stopped=yes; asked+=(${name/HUP/TERM})" "$name"
 done
 
 for ((rank = 0; rank < processes; rank++)); do

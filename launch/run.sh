@@ -50,9 +50,9 @@ deliver() {
   kill -s "$name" "$child" 2>/dev/null || true
 }
 
-for name in TERM INT USR1; do
+for name in TERM INT USR1 HUP; do # HUP: the terminal was closed
   # shellcheck disable=SC2064
-  trap "stopped=yes interrupted=yes pending=$name; deliver" "$name"
+  trap "stopped=yes interrupted=yes pending=${name/HUP/TERM}; deliver" "$name"
 done
 
 for ((starts = 1; ; starts++)); do

@@ -79,8 +79,8 @@ def test_a_process_that_does_not_end_is_killed(env, tmp_path, codes, code):
   assert "killed after 1 s of waiting: process" in err
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "USR1"])
-def test_signals_reach_every_process_once(env, tmp_path, name):
+@pytest.mark.parametrize("name, passed", [("TERM", "TERM"), ("INT", "INT"), ("USR1", "USR1"), ("HUP", "TERM")])
+def test_signals_reach_every_process_once(env, tmp_path, name, passed):
   process = begin(tmp_path / "run", env("wait wait"))
   other = tmp_path / "run" / "launch" / "process-1.log"
   assert process.stdout is not None
@@ -89,8 +89,8 @@ def test_signals_reach_every_process_once(env, tmp_path, name):
     assert process.poll() is None
   process.send_signal(getattr(signal, f"SIG{name}"))
   code, out, err = finish(process)
-  assert (code, out) == (75, f"got SIG{name}\n"), err
-  assert other.read_text().splitlines()[1:] == ["ready", f"got SIG{name}"]
+  assert (code, out) == (75, f"got SIG{passed}\n"), err
+  assert other.read_text().splitlines()[1:] == ["ready", f"got SIG{passed}"]
 
 
 def test_gpus_are_split_evenly(env, tmp_path):

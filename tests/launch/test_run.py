@@ -47,14 +47,15 @@ def test_only_saved_runs_are_started_again(env, tmp_path, codes, words, code, st
   assert calls(tmp_path, "python") == [["-m", "jaxssl.main", "--config=a b.py"]] * starts
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "USR1"])
-@pytest.mark.parametrize("restarts", ["100", "0"])
+@pytest.mark.parametrize(
+  "name, restarts", [(name, n) for name in ("TERM", "INT", "USR1") for n in ("100", "0")] + [("HUP", "100")]
+)
 def test_a_signal_is_passed_on_and_waited_for(env, tmp_path, name, restarts):
   process = start("run.sh", *QUICK, "--restarts", restarts, env=env("wait 0"))
   assert process.stdout is not None and process.stdout.readline() == "ready\n"
   process.send_signal(getattr(signal, f"SIG{name}"))
   code, out, err = finish(process)
-  assert (code, out) == (75, f"got SIG{name}\n"), err
+  assert (code, out) == (75, f"got SIG{name.replace('HUP', 'TERM')}\n"), err
   assert len(calls(tmp_path, "python")) == 1
 
 
