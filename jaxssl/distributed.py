@@ -31,23 +31,23 @@ class Lost(Exception):
 
 def flag(argv: Sequence[str]) -> tuple[str, list[str]]:
   """Takes --distributed MODE or --distributed=MODE out of the words: (mode, the other words). Raises UserError."""
-  words, mode = list(argv), "auto"
-  for place, word in enumerate(words):
+  mode, rest, words = "auto", [], list(argv)
+  while words:
+    word = words.pop(0)
     if word == "--distributed" or word.startswith("--distributed="):
-      separate = word == "--distributed"
-      mode = (words[place + 1] if place + 1 < len(words) else "") if separate else word.partition("=")[2]
-      del words[place : place + 1 + separate]
-      break
-  if mode not in MODES:
-    raise UserError(f"--distributed={mode} is not allowed; allowed: {', '.join(MODES)}")
-  return mode, words
+      mode = word.partition("=")[2] if "=" in word else words.pop(0) if words else ""
+      if mode not in MODES:
+        raise UserError(f"--distributed={mode} is not allowed; allowed: {', '.join(MODES)}")
+    else:
+      rest.append(word)
+  return mode, rest
 
 
 def start(mode: str) -> None:
   """Joins the processes of a cluster, before JAX does anything else; with `auto` where there is one, with `off` never.
 
-  A cluster is what TOLD names, or what JAX finds: Slurm, Open MPI, a Cloud TPU pod, Kubernetes. Raises UserError where it must
-  start and cannot.
+  A cluster is what TOLD names, or what JAX finds: Slurm, Open MPI, a Cloud TPU pod, Kubernetes. Raises UserError where there is
+  none to be joined, and Lost where the others do not come.
   """
   if mode == "off" or jax.distributed.is_initialized():
     return
@@ -62,8 +62,10 @@ def start(mode: str) -> None:
       jax.distributed.initialize(told[0], int(told[1]), int(told[2]))
     else:
       jax.distributed.initialize()
-  except (ValueError, RuntimeError) as error:
-    raise UserError(f"--distributed={mode}: the processes cannot be joined: {str(error).splitlines()[0]}") from error
+  except ValueError as error:
+    raise UserError(f"--distributed={mode}: there is no cluster to join: {str(error).splitlines()[0]}") from error
+  except RuntimeError as error:
+    raise Lost(f"the other processes did not come: {str(error).splitlines()[0]}") from error
 
 
 def _cluster() -> bool:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
@@ -116,5 +117,15 @@ def main(argv: list[str] | None = None) -> int:
     return distributed.leave(f"error: {error}; the same command goes on from the last checkpoint", distributed.AGAIN)
 
 
+def run() -> NoReturn:
+  """Runs one command as a process of its own."""
+  code = main()
+  if code == 2:  # nothing is pending, and libraries' threads would tell of their own troubles
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
 if __name__ == "__main__":
-  sys.exit(main())
+  run()

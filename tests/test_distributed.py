@@ -133,6 +133,7 @@ def test_the_flag():
   assert distributed.flag(["--distributed", "off", "--x=1"]) == ("off", ["--x=1"])
   assert distributed.flag(["--x=1", "--distributed=on"]) == ("on", ["--x=1"])
   assert distributed.flag(["--x=1"]) == ("auto", ["--x=1"])
+  assert distributed.flag(["--distributed=on", "--x=1", "--distributed=off"]) == ("off", ["--x=1"])
   for wrong in (["--distributed"], ["--distributed=yes"]):
     with pytest.raises(UserError, match="allowed: auto, on, off"):
       distributed.flag(wrong)

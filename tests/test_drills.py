@@ -45,7 +45,7 @@ from jaxssl import main
 from tests import devices
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
 with devices.only(1):
-  sys.exit(main.main(sys.argv[1:]))
+  main.run()
 """
 
 
@@ -60,8 +60,8 @@ def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
 
 
 def error(told: str) -> str:
-  (line,) = [line for line in told.splitlines() if line.startswith("error: ")]
-  assert "Traceback" not in told
+  *before, line = told.strip().splitlines()
+  assert line.startswith("error: ") and not any(other.startswith("error: ") for other in before)
   return line
 
 
