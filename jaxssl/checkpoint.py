@@ -24,7 +24,8 @@ class Checkpoints:
       logging.getLogger(name).setLevel(logging.CRITICAL)
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
-    self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    folder = folder.absolute() if isinstance(folder, pathlib.Path) else folder  # a bucket's is
+    self._manager = ocp.CheckpointManager(folder, options=options)
 
   def latest(self) -> int | None:
     """Gives the step of the newest complete checkpoint, or None."""
@@ -68,8 +69,8 @@ class Checkpoints:
         LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
         continue
       for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
-        folder = pathlib.Path(self._manager.directory) / str(unreadable)
-        folder.rename(folder.with_name(f"{unreadable}.unreadable"))
+        folder = self._manager.directory / str(unreadable)
+        folder.rename(self._manager.directory / f"{unreadable}.unreadable")
       ocp.multihost.sync_global_processes("jaxssl: unreadable checkpoints are set aside")
       self._manager.reload()
       return state, step
@@ -87,7 +88,7 @@ class Checkpoints:
     if not steps or (step is not None and step not in steps):
       raise UserError(f"{self._manager.directory} holds no checkpoint{'' if step is None else f' of step {step}: {steps}'}")
     step = step or steps[-1]
-    folder = pathlib.Path(self._manager.directory) / str(step) / "default"
+    folder = self._manager.directory / str(step) / "default"
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     reader = ocp.PyTreeCheckpointer()
     try:

@@ -4,11 +4,10 @@ import contextlib
 import logging
 import os
 import pathlib
-import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 import jax
@@ -92,23 +91,45 @@ def meet(where: str) -> None:
       raise Lost(f"the other processes did not come within {PATIENCE} s, {where}: {str(error).splitlines()[0]}") from error
 
 
-@contextlib.contextmanager
-def notes(workdir: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives the folder where this process notes what the run does: the first one's is the workdir.
+class Notes:
+  """The folder on this machine where a process notes what the run does.
 
-  Others have a copy of the workdir's files that is gone afterwards, so that all of them read, decide and compute the same.
+  The first one's is the workdir. Others have a copy of the workdir's files that is gone afterwards, so that all of them read,
+  decide and compute the same. Of a workdir in a bucket every process has a copy, and `publish` brings the first one's back.
   """
-  if first():
+
+  def __init__(self, workdir: pathlib.Path):
+    self._workdir = workdir
+    self._remote = not isinstance(workdir, pathlib.Path)
+    self._temporary = tempfile.TemporaryDirectory(prefix="jaxssl-") if self._remote or not first() else None
+    self.folder = pathlib.Path(self._temporary.name) if self._temporary else workdir
+    self._published: dict[pathlib.Path, tuple[int, int]] = {}
+
+  def __enter__(self) -> "Notes":
+    if self._temporary:
+      for path in self._workdir.iterdir():
+        if not path.is_dir():
+          with contextlib.suppress(OSError):  # such as one that is being replaced
+            (self.folder / path.name).write_bytes(path.read_bytes())
     meet("before the workdir is written")
-    yield workdir
-    return
-  with tempfile.TemporaryDirectory(prefix="jaxssl-") as folder:
-    for path in workdir.iterdir():
-      if path.is_file():
-        with contextlib.suppress(OSError):  # such as one that is being replaced
-          shutil.copy(path, folder)
-    meet("before the workdir is written")
-    yield pathlib.Path(folder)
+    return self
+
+  def publish(self) -> None:
+    """Writes files that have changed to the bucket, if the workdir is in one."""
+    if not self._remote or not first():
+      return
+    for path in self.folder.rglob("*"):
+      state = path.stat()
+      if path.is_file() and self._published.get(path) != (state.st_mtime_ns, state.st_size):
+        goal = self._workdir / str(path.relative_to(self.folder))
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        goal.write_bytes(path.read_bytes())
+        self._published[path] = state.st_mtime_ns, state.st_size
+
+  def __exit__(self, *_: object) -> None:
+    self.publish()
+    if self._temporary:
+      self._temporary.cleanup()
 
 
 def leave(message: str, code: int) -> int:

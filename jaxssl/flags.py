@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jaxssl.config import Config, read
-from jaxssl.types import UserError
+from jaxssl.types import UserError, path_of
 
 WORDS = {"true": True, "false": False, "none": None}
 
@@ -28,7 +28,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
   """Gives the config and the workdir that the flags ask for, or raises UserError."""
   parser = Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--config")
-  parser.add_argument("--workdir", type=pathlib.Path)
+  parser.add_argument("--workdir", type=path_of)
   known, rest = parser.parse_known_args(argv)
   if not known.config:
     raise UserError("--config is missing; for example --config configs/nnboot.py")

@@ -36,14 +36,14 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
   """
   began = time.monotonic()
   config = check_workdir(workdir, config)
-  with hold(workdir) if distributed.first() else contextlib.nullcontext(), distributed.notes(workdir) as notes:
-    runlog.start(workdir if distributed.first() else None, jax.process_index())
-    run = Run(config, workdir, arrays, encoder)
-    return _train(run, workdir, notes, began)
+  with hold(workdir) if distributed.first() else contextlib.nullcontext(), distributed.Notes(workdir) as kept:
+    runlog.start(kept.folder if distributed.first() else None, jax.process_index())
+    run = Run(config, kept.folder, arrays, encoder)
+    return _train(run, workdir, kept, began)
 
 
-def _train(run: Run, workdir: pathlib.Path, notes: pathlib.Path, began: float) -> int:
-  config = run.config
+def _train(run: Run, workdir: pathlib.Path, kept: distributed.Notes, began: float) -> int:
+  config, notes = run.config, kept.folder
   measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
   write_config(notes, config)  # not before: a config with a mistake must not take the folder
   if run.imported is not None:
@@ -63,7 +63,7 @@ def _train(run: Run, workdir: pathlib.Path, notes: pathlib.Path, began: float) -
         with runlog.working(f"measuring raw pixels and the {measure.before} network"):
           found = measure.baselines(state.online if step == 0 else run.untrained(), config.evals.during)
         record.measured(0, 0, found)
-      state = epochs(run, state, step, checkpoints, record, measure, health, stop)
+      state = epochs(run, state, step, checkpoints, record, measure, health, stop, kept)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
       if config.evals.report:
@@ -89,6 +89,7 @@ def epochs(
   measure: Measure,
   health: Health,
   stop: distributed.Preemption,
+  kept: distributed.Notes,
 ) -> TrainState:
   """Trains from `step` to the end of the run, or until asked to stop; what it returns is saved."""
   config, length = run.config.train, run.horizon
@@ -131,6 +132,7 @@ def epochs(
       ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
       if last or (epoch + 1) % config.checkpoint_every == 0:
         save()
+      kept.publish()
       ledger.progress.pause()
   ledger.progress.close()
   return state

@@ -1,6 +1,7 @@
 """The nouns every room shares: a batch, what a network saw in it, and all that a run remembers."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any, TypeVar, dataclass_transform
 
@@ -12,6 +13,15 @@ Array = jax.Array
 PyTree = Any
 Memory = Any  # what one method remembers between steps: a tree of arrays
 Logs = Mapping[str, Array]  # float32 scalars, by name
+
+
+def path_of(text: str) -> pathlib.Path:
+  """Makes a path: of this machine, or with gs:// or s3:// in a bucket, by etils' paths, which have pathlib's methods."""
+  if "://" not in text:
+    return pathlib.Path(text)
+  from etils import epath
+
+  return epath.Path(text)  # type: ignore[return-value]
 
 
 class UserError(Exception):

@@ -10,8 +10,9 @@ import time
 
 import jax
 import pytest
+from etils import epath
 
-from jaxssl import main
+from jaxssl import flags, loop, main, opened
 from jaxssl.run import Run
 from jaxssl.workdir import hold
 from tests.data import made
@@ -41,7 +42,7 @@ with devices.only(1):
 """
 FULL = """
 import resource, sys
-from jaxssl import main
+from jaxssl import flags, loop, main, opened
 from tests import devices
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
 with devices.only(1):
@@ -166,3 +167,18 @@ def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch, capfd):
   assert train(tmp_path) == 2
   said = error(capfd.readouterr().err)
   assert "train.batch_size=32 with train.accumulate=1 does not fit in the memory of 1 devices: lower the one" in said
+
+
+def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
+  """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
+  workdir = epath.Path(tmp_path / "bucket")
+  config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
+  assert loop.train(config, workdir) == 0
+  same(tmp_path / "bucket", whole)
+  (tmp_path / "bucket" / "results.json").unlink()
+  shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")
+  assert loop.train(config, workdir) == 0  # goes on from what is there
+  assert "resumes at step 6" in capfd.readouterr().err
+  names = {path.name for path in (tmp_path / "bucket").iterdir()}
+  assert names >= {"config.json", "results.json", "metrics.jsonl", "train.log", "report.html", "tensorboard", "checkpoints"}
+  assert opened.read_config(workdir, []) == config

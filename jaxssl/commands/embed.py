@@ -20,7 +20,7 @@ from jaxssl.data.base import Source
 from jaxssl.data.every import Readable, name_of, open_every
 from jaxssl.evals.encode import encode, shown_size
 from jaxssl.evals.measure import network_of
-from jaxssl.types import UserError, Variables
+from jaxssl.types import UserError, Variables, path_of
 
 PART = 2048  # pictures
 PATCH_PART = 256  # where their patches are kept as well, which are some hundred times as much
@@ -74,7 +74,7 @@ def embed(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--step", type=int)
   parser.add_argument("--patches", action="store_true")

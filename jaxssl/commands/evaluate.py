@@ -1,6 +1,5 @@
 """`evaluate`: measures what a run has learned again, by other protocols or on other pictures."""
 
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -8,14 +7,14 @@ import jax
 from jaxssl import distributed, flags, opened, results
 from jaxssl import logging as runlog
 from jaxssl.evals.measure import EVALUATIONS
-from jaxssl.types import UserError
+from jaxssl.types import UserError, path_of
 
 
 def evaluate(argv: Sequence[str]) -> int:
   """Runs `evaluate [NAME ...] --workdir DIR [--step N] [--evals.FIELD=VALUE] [--data.FIELD=VALUE]`."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("names", nargs="*")
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--step", type=int)
   known, words = parser.parse_known_args(list(argv))
   config = opened.read_config(known.workdir, words)

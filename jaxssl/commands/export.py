@@ -15,7 +15,7 @@ from jaxssl import logging as runlog
 from jaxssl.config import nearest
 from jaxssl.export import card, onnx_file, own, stablehlo, torch_files
 from jaxssl.export.subject import Subject, open_subject
-from jaxssl.types import UserError
+from jaxssl.types import UserError, path_of
 
 TOLERANCE = 1e-5  # of the largest feature
 SEEN = (1, 3)  # random pictures in the batches of the check: two sizes, because a batch may be of any
@@ -48,7 +48,7 @@ def export(argv: Sequence[str]) -> int:
   Gives 1 where the check fails; then --out is left as it was.
   """
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--format", required=True)
   parser.add_argument("--out", type=pathlib.Path, required=True)
   parser.add_argument("--step", type=int)

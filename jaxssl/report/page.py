@@ -16,7 +16,7 @@ from jaxssl.report import atlas, attention, charts, curves, galleries, head, sha
 from jaxssl.report.record import Record
 from jaxssl.report.seen import Seen, see
 from jaxssl.splits import part
-from jaxssl.types import UserError
+from jaxssl.types import UserError, path_of
 
 MAPPED, LOOKED_AT = 1500, 8  # pictures on the map, and of a vision transformer's attention
 HERE = pathlib.Path(__file__).parent
@@ -26,7 +26,7 @@ Section = tuple[str, str]  # (what stands in the page, what belongs into its hea
 def report(argv: Sequence[str]) -> int:
   """Runs `report --workdir DIR [DIR ...] [--out FILE]`."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, nargs="+", required=True)
+  parser.add_argument("--workdir", type=path_of, nargs="+", required=True)
   parser.add_argument("--out", type=pathlib.Path)
   known = parser.parse_args(list(argv))
   runlog.start(None)
