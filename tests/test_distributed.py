@@ -159,3 +159,14 @@ def test_a_cluster_is_several_processes(monkeypatch):
   ):
     monkeypatch.setenv(name, value)
     assert distributed._cluster() == several
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
+def test_a_signal_is_noted_and_a_second_one_is_not(number, code):
+  before = signal.getsignal(number)
+  with distributed.Preemption() as preemption:
+    assert not preemption.asked(1) and preemption.code == 0
+    os.kill(os.getpid(), number)
+    assert preemption.asked(2) and preemption.code == code
+    assert signal.getsignal(number) is before
+  assert signal.getsignal(number) is before
