@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import jax
+
 from jaxssl import logging as runlog
 from jaxssl.config import HealthConfig
 from jaxssl.types import UserError
@@ -90,6 +92,8 @@ class Health:
     for name in config.stop:
       if name not in VERDICTS:
         raise UserError(f"health.stop={name} is not allowed; allowed: {', '.join(VERDICTS)}")
+      if name == "waiting for data" and jax.process_count() > 1:
+        raise UserError(f"health.stop={name} is not allowed with several processes: each would decide by itself")
     self._config, self._limits, self._path = config, limits, workdir / "health.jsonl"
     self._since: dict[Rule, int] = {}
     self._standing: dict[str, int] = {}  # verdict -> the step at which it was given
