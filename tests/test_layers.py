@@ -16,7 +16,7 @@ TIERS = (
   "checkpoint embeddings logging results",
   "health workdir",
   "opened ledger survey",
-  "report export",
+  "report export planning",
   "loop commands",
   "api",
   "main __init__",
