@@ -13,6 +13,7 @@ HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir
        python -m jaxssl.main export --workdir DIR --format FORMAT --out DIR [--step N] [--heads] [--license NAME]
        python -m jaxssl.main inspect --data FOLDER_OR_ZIP [--out CONFIG.py] [--data.FIELD=VALUE ...]
        python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
+       python -m jaxssl.main plan --config FILE[:RECIPE] --topology NAME[,NAME ...] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
 
@@ -61,6 +62,19 @@ Learns image representations without labels. The same command with the same work
 
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
+  plan                       what a run would take, without its pictures or machines: memory of a chip by what fills it,
+                             operations, traffic, pictures/s that a host must read; whether it fits, and what would make it fit
+  --topology NAME[,NAME ...] TPU slices such as v5e:4x4 (compiled; pip install 'jaxssl[tpu-plan]'), cpu:N (compiled here),
+                             gpu:N (estimated)
+  --batch-size N[,N ...]     a column each (default: the config's)
+  --images N                 how many pictures, e.g. 1e9, or a set's name (default: known from the recipe's, e.g. imagenet)
+  --size N                   their side in pixels, where data.placement=device
+  --utilization SHARE        assumed of the chips' peak (default 0.3); --step-seconds S: instead, from a run
+  --price DOLLARS            of a chip for an hour: adds what the run costs
+  --memory GB, --peak TFLOPS of a chip, where they are not as known (a GPU: 80 and 312)
+  --check                    plans again with the first change that is proposed
+  --out FILE.json            keeps the plans; what is in it already is not compiled again
+
   --help                     this text
 
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
@@ -82,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
   import jax
 
   from jaxssl import cache, distributed, flags, loop  # heavy imports come after --help
-  from jaxssl.commands import embed, evaluate, export, inspect, neighbors, profile
+  from jaxssl.commands import embed, evaluate, export, inspect, neighbors, plan, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -95,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     "export": export.export,
     "inspect": inspect.inspect,
     "profile": profile.profile,
+    "plan": plan.plan,
   }
   try:
     if command not in commands:

@@ -16,7 +16,7 @@ TIERS = (
   "checkpoint embeddings logging results",
   "health workdir distributed",
   "opened ledger survey",
-  "report export",
+  "report export planning",
   "loop commands",
   "api",
   "main __init__",
