@@ -73,7 +73,7 @@ def build(config: Config, pictures: Pictures, mesh: Any) -> Step:
     mesh=mesh,
   )
   shapes = jax.eval_shape(lambda: trainer.init(channels))
-  shardings = parallel.state_shardings(shapes, mesh)
+  shardings = parallel.state_shardings(shapes, mesh, config.train.split)
   state = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
   pixel = jnp.uint8 if config.data.depth == 8 else jnp.uint16
 
