@@ -35,16 +35,18 @@ def resident(source: Source, store_size: int, workers: int = 0, rows: range | No
     return centre(picture, store_size, store_size) if store_size else picture
 
   rows = range(len(source)) if rows is None else rows
-  shape = load(0).shape  # of all, also where other processes read other rows
-  pictures = np.empty((len(rows), *shape), source.dtype)
+  first = load(0)  # whose size all have, also where other processes read other rows
+  pictures = np.empty((len(rows), *first.shape), source.dtype)
   pool = ThreadPoolExecutor(_threads(workers))
   last = time.monotonic()
   try:
     for start in range(0, len(rows), 1024):
       some = rows[start : start + 1024]
-      for place, (index, picture) in enumerate(zip(some, pool.map(load, some), strict=True), start):
-        if picture.shape != shape:
-          sizes = [f"{source.describe(k)} is {s[1]} x {s[0]}" for k, s in ((0, shape), (index, picture.shape))]
+      for place, (index, picture) in enumerate(
+        zip(some, pool.map(lambda k: load(k) if k else first, some), strict=True), start
+      ):
+        if picture.shape != first.shape:
+          sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (index, picture))]
           raise UserError(f"data.store_size=0 needs pictures of one size, but {' and '.join(sizes)}: set data.store_size")
         pictures[place] = picture
       if time.monotonic() - last > 5:
