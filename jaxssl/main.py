@@ -71,7 +71,7 @@ Learns image representations without labels. The same command with the same work
   --size N                   their side in pixels, where data.placement=device
   --utilization SHARE        assumed of the chips' peak (default 0.3); --step-seconds S: instead, from a run
   --price DOLLARS            of a chip for an hour: adds what the run costs
-  --memory GB, --peak TFLOPS of a chip, where they are not as known (a GPU: 80 and 312)
+  --memory GB, --peak TFLOPS of a GPU, or of one CPU device (default for a GPU: 80 and 312)
   --check                    plans again with the first change that is proposed
   --out FILE.json            keeps the plans; what is in it already is not compiled again
 

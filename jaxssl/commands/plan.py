@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from jaxssl import flags
 from jaxssl import logging as runlog
 from jaxssl.config import Config
-from jaxssl.planning import advice, known, table, topology
+from jaxssl.planning import advice, known, parts, table, topology
 from jaxssl.planning.advice import Change
 from jaxssl.planning.kept import Kept
 from jaxssl.planning.parts import Pictures
@@ -25,27 +25,26 @@ def plan(argv: Sequence[str]) -> int:
   pictures = known.pictures(config, asked.config.partition(":")[2], asked.images, asked.size)
   names = asked.topology.split(",")
   topology.prepare([int(name[4:]) for name in names if name.startswith("cpu:") and name[4:].isdecimal()])
-  targets = [topology.parse(name, asked.memory, asked.peak) for name in names]  # raises before anything takes minutes
+  targets = [topology.parse(name, asked.memory, asked.peak) for name in names]
   assumed = Assumed(step_seconds=asked.step_seconds, price=asked.price)
   if asked.utilization:
     assumed = dataclasses.replace(assumed, utilization=asked.utilization)
   runlog.start(None)
+  batches = _batches(asked.batch_size) or [config.train.batch_size]
+  runs = [(advice.changed(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
+  for one, target in runs:
+    parts.build(one, pictures, target.mesh)  # raises before minutes of compiling
   kept, columns, lines = Kept(asked.out), [], []
-  for target in targets:
-    for batch in _batches(asked.batch_size) or [config.train.batch_size]:
-      one = advice.changed(config, {"train.batch_size": batch})
-      found = kept.estimate(one, pictures, target)
-      cost, most, changes = (
-        spent(found, target.peak, assumed),
-        advice.largest_batch(one, found),
-        advice.changes(one, pictures, found, target),
-      )
-      columns.append((found, cost, most))
-      lines += table.advice(found, changes)
-      if asked.check and changes:
-        lines.append(_check(one, pictures, target, changes[0], kept))
-      said = {"spent": dataclasses.asdict(cost), "assumed": dataclasses.asdict(assumed), "peak": target.peak}
-      kept.write(one, pictures, target, {**said, "largest_batch": most, "fits_with": [str(change) for change in changes]})
+  for one, target in runs:
+    found = kept.estimate(one, pictures, target)
+    cost, most = spent(found, target, assumed), advice.largest_batch(one, found)
+    changes = advice.changes(one, pictures, found, target)
+    columns.append((found, cost, most))
+    lines += table.advice(found, changes)
+    if asked.check and changes:
+      lines.append(_check(one, pictures, target, changes[0], kept))
+    said = {"spent": dataclasses.asdict(cost), "assumed": dataclasses.asdict(assumed), "peak": target.peak, "link": target.link}
+    kept.write(one, pictures, target, {**said, "largest_batch": most, "fits_with": [str(change) for change in changes]})
   print(f"{asked.config}: {pictures.count:,} pictures ({pictures.said}), {config.train.epochs} epochs")
   print(*table.table(columns), *lines, *table.sources(columns, targets, assumed), sep="\n")
   return 0

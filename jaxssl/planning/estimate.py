@@ -70,10 +70,10 @@ def estimate(config: Config, pictures: Pictures, target: Target) -> Estimate:
       arguments = found.argument_size_in_bytes
       beside = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
       held |= {"padding": arguments - sum(held.values()), "activations": beside + found.generated_code_size_in_bytes}
-      fits = True if target.kind not in ("cpu", "gpu") else None
+      fits = None if target.kind == "cpu" else True  # a TPU's compiler refuses what does not fit
       traffic = collectives.traffic(compiled.as_text() or "", chips)
       cost: Any = compiled.cost_analysis() or {}
-      counted = cost.get("flops", math.nan) * chips
+      counted = cost["flops"] * chips if "flops" in cost else None
   else:
     held |= {"padding": 0, "activations": live}
     weights = sum(leaf.size for leaf in jax.tree.leaves(step.state.online.params))

@@ -36,8 +36,8 @@ class Kept:
   def estimate(self, config: Config, pictures: Pictures, target: Target) -> Estimate:
     """Gives what the file has, or estimates it."""
     key = _key(config, pictures, target)
-    if key in self.plans:
-      fields = dict(self.plans[key]["estimate"])
+    fields = dict(self.plans.get(key, {}).get("estimate", {}))
+    if fields.keys() == {field.name for field in dataclasses.fields(Estimate)}:
       traffic = fields.pop("traffic")
       return Estimate(**fields, traffic=traffic and {kind: Traffic(**one) for kind, one in traffic.items()})
     what = "compiling" if target.compiles else "tracing"

@@ -3,6 +3,7 @@
 import dataclasses
 
 from jaxssl.planning.estimate import Estimate
+from jaxssl.planning.topology import Target
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,23 +19,26 @@ class Assumed:
 class Spent:
   """What follows from an assumed speed; None where not even that is known."""
 
+  sending_seconds: float | None  # of a step, at the links' full speed
   step_seconds: float | None
   pictures_per_second_and_host: float | None  # that the host must read and cut
   hours: float | None
   dollars: float | None
 
 
-def spent(found: Estimate, peak: float | None, assumed: Assumed) -> Spent:
-  """Gives time and cost. `peak`: bfloat16 operations a second and chip."""
+def spent(found: Estimate, target: Target, assumed: Assumed) -> Spent:
+  """Gives time and cost. A step takes as long as its operations or as what it sends, whichever is longer."""
+  sending = None
+  if found.traffic is not None and target.link:
+    sending = sum(kind.sent for kind in found.traffic.values()) / target.link
   seconds = assumed.step_seconds
-  if seconds is None and peak is not None:
-    seconds = found.flops / (found.chips * peak * assumed.utilization)
-  if seconds is None:
-    return Spent(step_seconds=None, pictures_per_second_and_host=None, hours=None, dollars=None)
-  hours = found.steps * seconds / 3600
+  if seconds is None and target.peak is not None:
+    seconds = max(found.flops / (found.chips * target.peak * assumed.utilization), sending or 0.0)
+  hours = None if seconds is None else found.steps * seconds / 3600
   return Spent(
+    sending_seconds=sending,
     step_seconds=seconds,
-    pictures_per_second_and_host=found.batch_size / seconds / found.hosts,
+    pictures_per_second_and_host=None if seconds is None else found.batch_size / seconds / found.hosts,
     hours=hours,
-    dollars=None if assumed.price is None else hours * found.chips * assumed.price,
+    dollars=None if hours is None or assumed.price is None else hours * found.chips * assumed.price,
   )

@@ -56,6 +56,8 @@ def _rows(found: Sequence[tuple[Estimate, Spent, int | None]]) -> Iterator[tuple
     yield f"  {kind}", [_sent(one, kind) for one in estimates]
   if any(one.step_seconds is not None for one in spent):
     yield "at the assumed speed", []
+    if any(one.sending_seconds for one in spent):
+      yield "  sending alone, ms", [_or(one.sending_seconds and 1e3 * one.sending_seconds) for one in spent]
     yield "  a step, ms", [_or(one.step_seconds and 1e3 * one.step_seconds) for one in spent]
     yield "  pictures/s a host", [_or(one.pictures_per_second_and_host) for one in spent]
     yield "  the run, hours", [_or(one.hours) for one in spent]
@@ -85,8 +87,7 @@ def sources(found: Sequence[tuple[Estimate, Spent, int | None]], targets: Sequen
   if any(not one.compiled for one, _, _ in found):
     lines.append(
       "estimated: activations where nothing was compiled, as the values that live at once; "
-      f"it counts as fitting "
-      f"where {MARGIN:g} times as much does. Sent: the gradients alone, in train.precision."
+      f"it counts as fitting where {MARGIN:g} times as much does. Sent: the gradients alone, in train.precision."
     )
   lines.append(
     "calculated: the largest batch and what makes a run fit, activations being taken to change as the estimated ones do."
@@ -95,7 +96,13 @@ def sources(found: Sequence[tuple[Estimate, Spent, int | None]], targets: Sequen
     lines.append(f"assumed: {assumed.step_seconds:g} s a step, as --step-seconds says.")
   elif peaks := {target.kind: target.peak for target in targets if target.peak}:
     of = ", ".join(f"{kind} {peak / 1e12:g}" for kind, peak in peaks.items())
-    lines.append(f"assumed: a step reaches {assumed.utilization:.0%} (--utilization) of a chip's peak; TFLOP/s (--peak): {of}.")
+    lines.append(
+      f"assumed: a step reaches {assumed.utilization:.0%} (--utilization) of a chip's peak; TFLOP/s (--peak): {of}; "
+      "it is never shorter than sending alone."
+    )
+  if links := {target.kind: target.link for target in targets if target.link}:
+    of = ", ".join(f"{kind} {link / 1e9:g}" for kind, link in links.items())
+    lines.append(f"assumed: all links of a chip are used at full speed in sending; GB/s: {of}.")
   if any(target.kind == "gpu" for target in targets):
     lines.append(f"assumed: a GPU's program can have {GPU_SHARE:.0%} of its memory (--memory, 80 GB), as JAX's allocator does.")
   return lines

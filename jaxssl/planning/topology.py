@@ -20,22 +20,23 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """What one chip of a kind has: bytes that libtpu lets a program use, bfloat16 operations a second, the usual slices."""
+  """What one chip of a kind has, and its usual slices."""
 
-  memory: int
-  peak: float
+  memory: int  # bytes that libtpu lets a program use
+  peak: float  # bfloat16 operations a second
+  link: float | None  # bytes a second that it can send to others
   slices: tuple[str, ...]
 
 
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16", "16x16x16")
 TPUS = {
-  "v4": Chip(int(30.75 * GIB), 275e12, CUBES),
-  "v5e": Chip(int(15.75 * GIB), 197e12, FLAT),
-  "v5p": Chip(int(95.74 * GIB), 459e12, CUBES),
-  "v6e": Chip(int(31.25 * GIB), 918e12, FLAT),
+  "v4": Chip(int(30.75 * GIB), 275e12, 300e9, CUBES),
+  "v5e": Chip(int(15.75 * GIB), 197e12, 200e9, FLAT),
+  "v5p": Chip(int(95.74 * GIB), 459e12, 600e9, CUBES),
+  "v6e": Chip(int(31.25 * GIB), 918e12, 400e9, FLAT),
 }
-GPU = Chip(80 * GIB, 312e12, ())  # an A100 of 80 GB
+GPU = Chip(80 * GIB, 312e12, None, ())  # an A100 of 80 GB; between hosts its link is whatever was bought
 GPUS_A_HOST = 8
 GPU_SHARE = 0.75  # of a GPU's memory: what JAX takes unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise
 
@@ -50,6 +51,7 @@ class Target:
   hosts: int
   memory: int | None  # bytes that a program can have on one chip; None: not known
   peak: float | None  # bfloat16 operations a second and chip; None: not known
+  link: float | None  # bytes a second that a chip can send; None: not known
   mesh: Any  # a Mesh of devices that can be compiled for, or an AbstractMesh
 
   @property
@@ -61,7 +63,7 @@ class Target:
 def parse(name: str, memory: float | None = None, peak: float | None = None) -> Target:
   """Gives the machine that a name stands for.
 
-  `memory`: of a chip in GB (2^30 bytes), `peak`: in TFLOP/s, instead of what is known of it.
+  `memory` in GB (2^30 bytes) and `peak` in TFLOP/s: of a GPU or one CPU device, instead of what is assumed of it.
   Raises UserError for a machine that there is not, and for a TPU where libtpu is missing.
   """
   kind, _, shape = name.partition(":")
@@ -71,7 +73,7 @@ def parse(name: str, memory: float | None = None, peak: float | None = None) -> 
     chip, mesh = GPU, abstract(int(shape))
     hosts = -(-mesh.size // GPUS_A_HOST) if kind == "gpu" else 1
     if kind == "cpu":
-      chip = Chip(0, 0.0, ())
+      chip = Chip(0, 0.0, None, ())
       if len(jax.devices("cpu")) >= mesh.size:
         mesh = parallel.make_mesh(jax.devices("cpu")[: mesh.size])
   else:
@@ -81,14 +83,20 @@ def parse(name: str, memory: float | None = None, peak: float | None = None) -> 
     raise UserError(
       f"--topology {name} is not known; nearest: {_closest(close, shape or kind.partition('-')[2])}; allowed: {slices}"
     )
-  if memory is not None:
-    usable = int(memory * GIB)
-  else:
-    usable = chip.memory
-  if kind == "gpu":
-    usable = int(usable * GPU_SHARE)
-  speed = peak * 1e12 if peak is not None else chip.peak
-  return Target(name=name, kind=kind, chips=mesh.size, hosts=hosts, memory=usable or None, peak=speed or None, mesh=mesh)
+  if kind not in TPUS:
+    share = GPU_SHARE if kind == "gpu" else 1.0
+    given = chip.memory if memory is None else memory * GIB
+    chip = dataclasses.replace(chip, memory=int(given * share), peak=chip.peak if peak is None else peak * 1e12)
+  return Target(
+    name=name,
+    kind=kind,
+    chips=mesh.size,
+    hosts=hosts,
+    memory=chip.memory or None,
+    peak=chip.peak or None,
+    link=chip.link,
+    mesh=mesh,
+  )
 
 
 def larger(target: Target) -> list[tuple[str, int]]:
