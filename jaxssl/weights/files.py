@@ -69,7 +69,7 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
   pickles.refuse_code(path)
   try:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports] (an extra)
   except ImportError as error:
     raise UserError(
       f"model.init_from={path} is torch's: pip install 'jaxssl[torch]', or convert it to safetensors where torch is"
