@@ -1,6 +1,7 @@
 """Files of embeddings, .npz or .parquet: written column by column or row group by row group, so that memory holds a part."""
 
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxssl import documents
 from jaxssl.types import UserError
 
 ENDINGS = (".npz", ".parquet")
@@ -30,7 +32,7 @@ def check_name(file: pathlib.Path) -> None:
   """Raises UserError for a file that is there already, or is of no known kind."""
   if file.suffix not in ENDINGS:
     raise UserError(f"--out {file} is not allowed; it ends in {' or '.join(ENDINGS)}")
-  if file.exists():
+  if os.path.exists(file):
     raise UserError(f"--out {file} exists; remove it, or name another")
 
 
@@ -85,15 +87,19 @@ def load(file: pathlib.Path) -> Embeddings:
   try:
     found, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(file)
     rest = {name: found.get(name) for name in ("split", "label")}
-    return Embeddings(found["features"], found["path"], found["index"], **rest, meta=json.loads(meta))
+    made = Embeddings(found["features"], found["path"], found["index"], **rest, meta=documents.parse(meta))
+    columns = [x for x in made[1:5] if x is not None]
+    if made.features.ndim != 2 or made.features.dtype != np.float32 or any(x.shape != made.features.shape[:1] for x in columns):
+      raise ValueError("columns of other shapes")
+    return made
   except FileNotFoundError as error:
     raise UserError(f"{file} does not exist") from error
-  except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:  # pyarrow's errors are ValueErrors
+  except Exception as error:  # zipfile, numpy and pyarrow raise nearly any type on a damaged file
     raise UserError(f"{file} is no file of embeddings as `jaxssl embed` writes them") from error
 
 
 def _load_npz(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
-  with np.load(file, allow_pickle=False) as found:
+  with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
     return {name: found[name] for name in found.files if name not in (META, "patches")}, str(found[META])
 
 

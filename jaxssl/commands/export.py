@@ -1,6 +1,7 @@
 """`export`: a run's network in a format that others load, checked against the run's own before it appears."""
 
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -86,7 +87,7 @@ def _check_words(name: str, out: pathlib.Path, heads: bool) -> None:
     raise UserError(f"--format {name} is no format; nearest: {nearest(name, list(FORMATS))}; allowed: {allowed}")
   if heads and name != "flax":
     raise UserError(f"--heads is not allowed with --format {name}; only flax holds heads")
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+  if os.path.exists(out) and (not out.is_dir() or any(out.iterdir())):
     raise UserError(f"--out {out} exists and is no empty folder; name another")
   if name == "onnx":
     onnx_file.require()
@@ -111,7 +112,8 @@ def _make(folder: pathlib.Path, subject: Subject, workdir: pathlib.Path, license
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
     found = results.read(workdir / "results.json").get("measurements", [])
     measured = card.of_this(found, subject, opened.read_config(workdir, []).data)
-    (folder / "README.md").write_text(card.card(subject, chosen.file, chosen.usage(subject), license, measured))
+    text = card.card(subject, chosen.file, chosen.usage(subject), license, measured)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return compare(subject, chosen.run(folder, subject))
 
 
