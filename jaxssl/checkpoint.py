@@ -104,10 +104,11 @@ class Checkpoints:
     except Exception as error:  # as above
       raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
     online, teacher = (
-      Variables(params=found[name]["params"], stats=found[name].get("stats") or {}) if name in found else None
+      Variables(params=found[name].get("params") or {}, stats=found[name].get("stats") or {}) if name in found else None
       for name in ("online", "teacher")
     )
-    assert online is not None
+    if online is None:
+      raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: it holds no network")
     return online, teacher, step
 
   def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 
+from jaxssl import documents
 from jaxssl import logging as runlog
 from jaxssl.config import HealthConfig
 from jaxssl.types import UserError
@@ -98,11 +99,11 @@ class Health:
     self._since: dict[Rule, int] = {}
     self._standing: dict[str, int] = {}  # verdict -> the step at which it was given
     runlog.cut(self._path, step)
-    for line in runlog.read(self._path):  # what stood then stands now, or is found to have gone
-      if line["over"]:
-        self._standing.pop(line["verdict"], None)
+    for line in documents.lines(self._path):  # what stood then stands now, or is found to have gone
+      if line.get("over"):
+        self._standing.pop(str(line.get("verdict")), None)
       else:
-        self._standing[line["verdict"]] = line["step"]
+        self._standing[str(line.get("verdict"))] = line["step"]
 
   @property
   def standing(self) -> str:

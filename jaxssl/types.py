@@ -1,7 +1,9 @@
 """The nouns every room shares: a batch, what a network saw in it, and all that a run remembers."""
 
 import dataclasses
+import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, dataclass_transform
 
@@ -15,17 +17,35 @@ Memory = Any  # what one method remembers between steps: a tree of arrays
 Logs = Mapping[str, Array]  # float32 scalars, by name
 
 
+# Line breaks and other control characters, those that turn the direction of text, and halves of characters, which stand for
+# bytes of a file name that are no text
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def one_line(text: str) -> str:
+  """Writes text of any origin, such as a file's name, so that it can be shown: what would break or turn a line is escaped."""
+  return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class UserError(Exception):
+  """A mistake in what the user gave: one line that names the field, the value, and what is allowed or what to do."""
+
+  def __str__(self) -> str:
+    return one_line(super().__str__())
+
+
 def path_of(text: str) -> pathlib.Path:
-  """Makes a path: of this machine, or with gs:// or s3:// in a bucket, by etils' paths, which have pathlib's methods."""
+  """Makes a path: of this machine, or with gs:// or s3:// in a bucket, by etils' paths, which have pathlib's methods.
+
+  Raises UserError for text that no disk can hold as a path.
+  """
+  if "\0" in text or len(os.fsencode(text)) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
+    raise UserError(f"{text[:100]!r} is no path: it has 4000 bytes at most, names in it 255, and none of them is 0")
   if "://" not in text:
     return pathlib.Path(text)
   from etils import epath
 
   return epath.Path(text)  # type: ignore[return-value]
-
-
-class UserError(Exception):
-  """A mistake in what the user gave: one line that names the field, the value, and what is allowed or what to do."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -7,6 +7,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping
 
+from jaxssl import documents
 from jaxssl.config import Config, read
 from jaxssl.types import UserError
 
@@ -21,8 +22,8 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
   path = workdir / CONFIG
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    theirs = json.loads(path.read_text()) if path.exists() else None
-  except (OSError, json.JSONDecodeError) as error:
+    theirs = documents.read(path) if path.exists() else None
+  except (OSError, ValueError) as error:  # ValueError: no path at all
     raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
   if theirs is None:
     return config

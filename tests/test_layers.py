@@ -6,7 +6,7 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxssl"
 TIERS = (
   "types cache",
-  "ops schedules",
+  "documents ops schedules",
   "config parallel",
   "config_files flags",
   "memory optim views models",

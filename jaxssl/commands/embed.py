@@ -6,14 +6,13 @@ import hashlib
 import json
 import pathlib
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import jaxssl
-from jaxssl import embeddings, flags, opened, parallel
+from jaxssl import documents, embeddings, flags, opened, parallel
 from jaxssl import logging as runlog
 from jaxssl.config import Config
 from jaxssl.data.base import Source
@@ -75,7 +74,7 @@ def embed(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
   parser = flags.Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--workdir", type=path_of, required=True)
-  parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument("--out", type=path_of, required=True)
   parser.add_argument("--step", type=int)
   parser.add_argument("--patches", action="store_true")
   return parser
@@ -131,8 +130,8 @@ class Parts:
 
   def _check(self) -> None:
     try:
-      theirs = json.loads((self.folder / "request.json").read_text())
-    except (OSError, json.JSONDecodeError):
+      theirs = documents.read(self.folder / "request.json")
+    except UserError:
       theirs = {}
     wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in self._request.items() if theirs.get(k) != ours]
     if wrong:
@@ -161,11 +160,11 @@ class Parts:
   def read(self, number: int, column: str) -> np.ndarray:
     """Gives one column of a part. Raises UserError where it cannot be read."""
     try:
-      with np.load(self.file(number)) as part:
+      with self.file(number).open("rb") as file, np.load(file, allow_pickle=False) as part:
         if column in part:
           return part[column]
         rows = part["rows"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and numpy raise nearly any type on a damaged file
       raise UserError(f"{self.file(number)} cannot be read; remove it, and the same command makes it again") from error
     if column == "index":
       return rows

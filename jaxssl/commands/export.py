@@ -50,7 +50,7 @@ def export(argv: Sequence[str]) -> int:
   parser = flags.Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--format", required=True)
-  parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument("--out", type=path_of, required=True)
   parser.add_argument("--step", type=int)
   parser.add_argument("--heads", action="store_true")
   parser.add_argument("--license")
@@ -111,7 +111,8 @@ def _make(folder: pathlib.Path, subject: Subject, workdir: pathlib.Path, license
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
     found = results.read(workdir / "results.json").get("measurements", [])
     measured = card.of_this(found, subject, opened.read_config(workdir, []).data)
-    (folder / "README.md").write_text(card.card(subject, chosen.file, chosen.usage(subject), license, measured))
+    text = card.card(subject, chosen.file, chosen.usage(subject), license, measured)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return compare(subject, chosen.run(folder, subject))
 
 

@@ -20,7 +20,7 @@ from jaxssl.embeddings import Embeddings
 from jaxssl.evals import knn
 from jaxssl.evals.encode import encode
 from jaxssl.evals.measure import network_of
-from jaxssl.types import UserError
+from jaxssl.types import UserError, one_line, path_of
 
 SIDE, TEXT, GAP, COLUMNS = 160, 14, 8, 6  # of a contact sheet: pixels a picture, a line and a gap; pictures a row
 
@@ -36,11 +36,11 @@ class Found(NamedTuple):
 def neighbors(argv: Sequence[str]) -> int:
   """Runs `neighbors --embeddings FILE --image IMAGE [--k 10] [--workdir DIR] [--sheet OUT.png]`."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--embeddings", type=pathlib.Path, required=True)
+  parser.add_argument("--embeddings", type=path_of, required=True)
   parser.add_argument("--image", required=True)
   parser.add_argument("--k", type=int, default=10)
-  parser.add_argument("--workdir", type=pathlib.Path)
-  parser.add_argument("--sheet", type=pathlib.Path)
+  parser.add_argument("--workdir", type=path_of)
+  parser.add_argument("--sheet", type=path_of)
   known = parser.parse_args(list(argv))
   if known.sheet is not None and known.sheet.suffix != ".png":
     raise UserError(f"--sheet {known.sheet} is not allowed; it ends in .png")
@@ -125,7 +125,7 @@ def table(file: Embeddings, found: Sequence[Found]) -> str:
   columns = {"rank": [str(f.rank) for f in found], "cosine": [f"{f.cosine:.4f}" for f in found]}
   for name, values in (("class", file.label), ("split", file.split), ("path", file.path)):
     if values is not None:
-      columns[name] = [str(values[f.row]) for f in found]
+      columns[name] = [one_line(str(values[f.row])) for f in found]
   widths = [max(map(len, [name, *values])) for name, values in columns.items()]
   lines = [list(columns), *zip(*columns.values(), strict=True)]
   return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import math
-import pathlib
 from collections.abc import Sequence
 
 from jaxssl import flags
@@ -14,7 +13,7 @@ from jaxssl.planning.advice import Change
 from jaxssl.planning.kept import Kept
 from jaxssl.planning.parts import Pictures
 from jaxssl.planning.spent import Assumed, spent
-from jaxssl.types import UserError
+from jaxssl.types import UserError, path_of
 
 NUMBERS = ("memory", "peak", "price", "utilization", "step_seconds")
 
@@ -58,7 +57,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
   for name in NUMBERS:
     parser.add_argument(f"--{name.replace('_', '-')}", type=float)
   parser.add_argument("--check", action="store_true")
-  parser.add_argument("--out", type=pathlib.Path)
+  parser.add_argument("--out", type=path_of)
   asked, rest = parser.parse_known_args(argv)
   config, _ = flags.parse([f"--config={asked.config}", *rest])
   if not asked.topology:

@@ -34,10 +34,12 @@ def gather(
   lost = [one for one in found if one.split == "train" and one.seen is None]
   odd = sum(one.odd for one in lost)
   unread = len(lost) - odd
+  broken = sum(one.split == "train" and one.seen is not None and not one.listable(train.name) for one in found)
   reasons = {
     "cannot be read": unread,
     "have other channels": odd,
-    "are in the test split too": len(train) - len(kept) - unread - odd,
+    "have a line break in their name": broken,
+    "are in the test split too": len(train) - len(kept) - unread - odd - broken,
   }
   grey = all(one.seen.grey for one in found if one.seen)
   channels = given["channels"] if "channels" in given else 1 if grey else len(seen[0].mean)
