@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from jaxssl import paths
 from jaxssl.types import PyTree, UserError, Variables
 
 LOG = logging.getLogger("jaxssl")
@@ -24,7 +25,7 @@ class Checkpoints:
       logging.getLogger(name).setLevel(logging.CRITICAL)
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
-    folder = folder.absolute() if isinstance(folder, pathlib.Path) else folder  # a bucket's is
+    folder = folder.absolute() if paths.is_local(folder) else folder
     self._manager = ocp.CheckpointManager(folder, options=options)
 
   def latest(self) -> int | None:

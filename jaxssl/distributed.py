@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from jaxssl import logging as runlog
+from jaxssl import paths
 from jaxssl.types import UserError
 
 LOG = logging.getLogger("jaxssl")
@@ -100,7 +101,7 @@ class Notes:
 
   def __init__(self, workdir: pathlib.Path):
     self._workdir = workdir
-    self._remote = not isinstance(workdir, pathlib.Path)
+    self._remote = not paths.is_local(workdir)
     self._temporary = tempfile.TemporaryDirectory(prefix="jaxssl-") if self._remote or not first() else None
     self.folder = pathlib.Path(self._temporary.name) if self._temporary else workdir
     self._published: dict[pathlib.Path, tuple[int, int]] = {}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl import documents
+from jaxssl import documents, paths
 from jaxssl.types import UserError
 
 ENDINGS = (".npz", ".parquet")
@@ -84,7 +84,8 @@ def _write_parquet(file: pathlib.Path, columns: Sequence[str], parts: int, read:
 def load(file: pathlib.Path) -> Embeddings:
   """Reads a file. Raises UserError where it is none that `jaxssl embed` has written."""
   try:
-    found, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(file)
+    with paths.fetched(file) as here:
+      found, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(here)
     rest = {name: found.get(name) for name in ("split", "label")}
     made = Embeddings(found["features"], found["path"], found["index"], **rest, meta=documents.parse(meta))
     columns = [x for x in made[1:5] if x is not None]

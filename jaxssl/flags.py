@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jaxssl.config import Config, read
-from jaxssl.types import UserError, path_of
+from jaxssl.paths import path_of
+from jaxssl.types import UserError
 
 WORDS = {"true": True, "false": False, "none": None}
 

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
 
   import jax
 
-  from jaxssl import cache, distributed, flags, loop  # heavy imports come after --help
+  from jaxssl import cache, distributed, flags, loop, paths  # heavy imports come after --help
   from jaxssl.commands import embed, evaluate, export, inspect, neighbors, plan, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
@@ -130,6 +130,10 @@ def main(argv: list[str] | None = None) -> int:
     return distributed.leave(f"error: {reason}. Another process may be gone; the same command goes on", distributed.AGAIN)
   except distributed.Lost as error:
     return distributed.leave(f"error: {error}; the same command goes on from the last checkpoint", distributed.AGAIN)
+  except Exception as error:
+    if not paths.trouble(error):
+      raise
+    return distributed.leave(f"error: {paths.trouble(error)}", 2 if paths.for_good(error) else distributed.AGAIN)
 
 
 def run() -> NoReturn:

@@ -1,8 +1,6 @@
 """The nouns every room shares: a batch, what a network saw in it, and all that a run remembers."""
 
 import dataclasses
-import os
-import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, dataclass_transform
@@ -32,20 +30,6 @@ class UserError(Exception):
 
   def __str__(self) -> str:
     return one_line(super().__str__())
-
-
-def path_of(text: str) -> pathlib.Path:
-  """Makes a path: of this machine, or with gs:// or s3:// in a bucket, by etils' paths, which have pathlib's methods.
-
-  Raises UserError for text that no disk can hold as a path.
-  """
-  if "\0" in text or len(os.fsencode(text)) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
-    raise UserError(f"{text[:100]!r} is no path: it has 4000 bytes at most, names in it 255, and none of them is 0")
-  if "://" not in text:
-    return pathlib.Path(text)
-  from etils import epath
-
-  return epath.Path(text)  # type: ignore[return-value]
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

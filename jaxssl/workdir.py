@@ -7,7 +7,7 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping
 
-from jaxssl import documents
+from jaxssl import documents, paths
 from jaxssl.config import Config, read
 from jaxssl.types import UserError
 
@@ -47,7 +47,7 @@ def hold(workdir: pathlib.Path) -> Iterator[None]:
 
   The lock is the operating system's, and ends with the process that has it, however that ends.
   """
-  if not isinstance(workdir, pathlib.Path):  # a bucket has no locks
+  if not paths.is_local(workdir):  # a bucket has no locks
     yield
     return
   try:

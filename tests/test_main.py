@@ -27,7 +27,7 @@ UNMEASURED = "--config.evals.end="
 def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
   quick = "--config.evals.report=false"
   argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", quick, *more]
-  one_device = {**os.environ, "XLA_FLAGS": "", "JAX_ENABLE_COMPILATION_CACHE": "true"}
+  one_device = {**os.environ, "XLA_FLAGS": ""}
   return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
 

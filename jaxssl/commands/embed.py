@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 import jaxssl
-from jaxssl import documents, embeddings, flags, opened, parallel
+from jaxssl import cache, documents, embeddings, flags, opened, parallel, paths
 from jaxssl import logging as runlog
 from jaxssl.config import Config
 from jaxssl.data.base import Source
 from jaxssl.data.every import Readable, name_of, open_every
 from jaxssl.evals.encode import encode, shown_size
 from jaxssl.evals.measure import network_of
-from jaxssl.types import UserError, Variables, path_of
+from jaxssl.paths import path_of
+from jaxssl.types import UserError, Variables
 
 PART = 2048  # pictures
 PATCH_PART = 256  # where their patches are kept as well, which are some hundred times as much
@@ -119,7 +120,8 @@ class Parts:
   def __init__(self, out: pathlib.Path, sources: Mapping[str, Source], request: Mapping[str, Any]):
     """Opens the folder of parts. Raises UserError where it holds parts of another request."""
     self._out, self._sources, self._request = out, sources, request
-    self.folder = out.with_name(out.name + ".parts")
+    beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+    self.folder = beside.with_name(beside.name + ".parts")
     self.rows = [  # of each part: split, int [m]
       (split, np.arange(start, min(start + request["part"], len(source))))
       for split, source in sources.items()
@@ -189,7 +191,8 @@ class Parts:
     if self._request["patches"]:
       meta = {**meta, "patches": list(self.read(0, "patches").shape[1:])}
     try:
-      embeddings.write(self._out, columns, len(self.rows), self.read, meta)
+      with paths.brought(self._out) as made:
+        embeddings.write(made, columns, len(self.rows), self.read, meta)
     except OSError as error:
       raise UserError(f"--out {self._out} cannot be written: {error.strerror}; the same command tries again") from error
     shutil.rmtree(self.folder)

@@ -7,7 +7,8 @@ import jax
 from jaxssl import distributed, flags, opened, results
 from jaxssl import logging as runlog
 from jaxssl.evals.measure import EVALUATIONS
-from jaxssl.types import UserError, path_of
+from jaxssl.paths import path_of
+from jaxssl.types import UserError
 
 
 def evaluate(argv: Sequence[str]) -> int:

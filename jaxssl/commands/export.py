@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxssl import flags, opened, results
+from jaxssl import flags, opened, paths, results
 from jaxssl import logging as runlog
 from jaxssl.config import nearest
 from jaxssl.export import card, onnx_file, own, stablehlo, torch_files
 from jaxssl.export.subject import Subject, open_subject
-from jaxssl.types import UserError, path_of
+from jaxssl.paths import path_of
+from jaxssl.types import UserError
 
 TOLERANCE = 1e-5  # of the largest feature
 SEEN = (1, 3)  # random pictures in the batches of the check: two sizes, because a batch may be of any
@@ -68,9 +69,12 @@ def export(argv: Sequence[str]) -> int:
         return 1
       for path in temporary.iterdir():
         path.chmod(0o644)  # safetensors' files are their owner's only
-      if known.out.exists():
-        known.out.rmdir()
-      temporary.rename(known.out)
+      if not paths.is_local(known.out):
+        paths.bring(temporary, known.out)
+      else:
+        if known.out.exists():
+          known.out.rmdir()
+        temporary.rename(known.out)
     except OSError as error:
       raise UserError(f"--out {known.out} cannot be written: {error.strerror or error}") from error
   finally:
@@ -93,6 +97,8 @@ def _check_words(name: str, out: pathlib.Path, heads: bool) -> None:
 
 
 def _folder_beside(out: pathlib.Path) -> pathlib.Path:
+  if not paths.is_local(out):
+    return pathlib.Path(tempfile.mkdtemp(prefix="jaxssl-"))
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl import flags
+from jaxssl import flags, paths
 from jaxssl import logging as runlog
 from jaxssl.config import DataConfig, read
 from jaxssl.data.base import Subset
 from jaxssl.data.folder import open_folder
+from jaxssl.paths import path_of
 from jaxssl.survey import duplicates, machine, suggest, told, written
 from jaxssl.survey.facts import depth_of, gather
 from jaxssl.survey.files import GRID, Found, survey
-from jaxssl.types import UserError, one_line, path_of
+from jaxssl.types import UserError, one_line
 
 
 def inspect(argv: Sequence[str]) -> int:
@@ -50,6 +51,8 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], pathlib.Path | None]:
     raise UserError(f"data.list_path={given['list_path']} is not allowed here: inspect looks at everything under --data")
   if known.out and known.out.suffix != ".py":
     raise UserError(f"--out {known.out} is not allowed; it ends in .py, such as configs/mine.py")
+  if known.out and not paths.is_local(known.out):
+    raise UserError(f"--out {known.out} is not allowed; a config is read from this machine")
   if known.out and known.out.exists():
     raise UserError(f"--out {known.out} is there already: remove it, or name another file")
   return given, known.out

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from jaxssl import flags
 from jaxssl import logging as runlog
 from jaxssl.config import Config
+from jaxssl.paths import path_of
 from jaxssl.planning import advice, known, parts, table, topology
 from jaxssl.planning.advice import Change
 from jaxssl.planning.kept import Kept
 from jaxssl.planning.parts import Pictures
 from jaxssl.planning.spent import Assumed, spent
-from jaxssl.types import UserError, path_of
+from jaxssl.types import UserError
 
 NUMBERS = ("memory", "peak", "price", "utilization", "step_seconds")
 

@@ -2,11 +2,11 @@
 
 import logging
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from jaxssl import paths
 from jaxssl.config import DataConfig
 from jaxssl.data.listing import Listing, list_pictures
 from jaxssl.data.pictures import BadPicture, decode, dtype_of
@@ -56,7 +56,7 @@ class FolderSource:
     Empty lines are skipped; a picture named twice counts once. Raises UserError for a name that no picture has.
     """
     try:
-      lines = pathlib.Path(os.path.expanduser(path)).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+      lines = paths.read(path).decode(errors="surrogateescape").replace("\r\n", "\n").split("\n")
     except (OSError, ValueError) as error:  # ValueError: no path at all
       raise UserError(f"data.list_path={path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     names = [self._listing.names[k] for k in self._positions]

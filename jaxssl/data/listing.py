@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from jaxssl import cache
+from jaxssl import cache, paths
 from jaxssl.data.pictures import ENDINGS
 from jaxssl.types import UserError
 
@@ -41,6 +41,8 @@ class Listing:
 
   def read(self, k: int) -> bytes:
     """Gives the bytes of picture `k`, from any thread. Raises OSError, or ValueError for what is no such file, or damaged."""
+    if self.root.startswith(paths.BUCKET):
+      return paths.read(self.where(k))
     if self.members is None:
       with open(self.where(k), "rb", opener=_without_waiting) as file:
         status = os.fstat(file.fileno())
@@ -90,11 +92,14 @@ def list_pictures(path: str, field: str) -> Listing:
 
   Raises UserError, naming `field`, where `path` is neither, cannot be read, or holds no picture.
   """
-  root = os.path.abspath(os.path.expanduser(path))
-  if not os.path.exists(root):
-    raise UserError(f"{field}={path} does not exist")
+  root = paths.whole(path)
+  remote = root.startswith(paths.BUCKET)
   try:
-    listing = _cached(root) or _fresh(root)
+    if not (paths.path_of(root) if remote else pathlib.Path(root)).exists():
+      raise UserError(f"{field}={path} does not exist")
+    listing = _in_bucket(root) if remote else _cached(root) or _fresh(root)
+  except UserError:
+    raise
   except OSError as error:
     raise UserError(f"{field}={path} cannot be listed: {error}") from error
   except Exception as error:  # zipfile raises nearly any type on a damaged file
@@ -104,6 +109,29 @@ def list_pictures(path: str, field: str) -> Listing:
   if listing.skipped:
     _log.info("%s: skipped %d hidden files, folders and files that are no pictures", path, listing.skipped)
   return listing
+
+
+def _in_bucket(root: str) -> Listing:
+  """Asks a bucket for all its names, at every start: its folders carry no time of change.
+
+  Nothing is asked of a single picture, which would take hours for a million.
+  """
+  top, names, skipped, progress = paths.path_of(root), [], 0, _progress(root)
+  if not top.is_dir():
+    raise ValueError("in a bucket, pictures are read from folders only")
+  todo = [top]
+  while todo:
+    for entry in todo.pop().iterdir():
+      if _hidden(entry.name):
+        skipped += 1
+      elif entry.name.lower().endswith(ENDINGS):
+        names.append(os.fspath(entry)[len(root) + 1 :])
+        progress(len(names))
+      elif entry.is_dir():
+        todo.append(entry)
+      else:
+        skipped += 1
+  return Listing(root, sorted(names), None, skipped)
 
 
 def _fresh(root: str) -> Listing:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxssl import paths
 from jaxssl.config import DataConfig
 from jaxssl.evals.base import BASELINES
 from jaxssl.export.subject import Subject
@@ -73,7 +74,7 @@ def of_this(measured: Sequence[Mapping[str, Any]], subject: Subject, data: DataC
 
 def _without_folders(protocol: str, data: DataConfig) -> str:
   for path in filter(None, (data.path, data.test_path)):
-    whole = os.path.abspath(os.path.expanduser(path))
+    whole = paths.whole(path)
     for written in (whole, str(pathlib.Path(path)), path):
       if os.sep in written:
         protocol = protocol.replace(written, os.path.basename(whole))

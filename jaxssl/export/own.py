@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from jaxssl import documents
+from jaxssl import documents, paths
 from jaxssl.config import ModelConfig, read
 from jaxssl.data.pictures import centre, dtype_of, match
 from jaxssl.export.subject import Subject
@@ -113,10 +113,11 @@ def _features(module: Any, variables: dict[str, PyTree], x: jax.Array) -> jax.Ar
 
 def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
   """Loads what `jaxssl export --format flax` wrote. Raises UserError where the folder does not hold that."""
-  folder = pathlib.Path(folder)
+  folder = paths.path_of(str(folder))
   try:
     config = documents.read(folder / CONFIG)
-    tensors = load_file(folder / FILE)
+    with paths.fetched(folder / FILE) as file:
+      tensors = load_file(file)
   except Exception as error:  # safetensors raises its own, and numpy's
     raise UserError(f"{folder} is no export of the format flax: {error}") from error
   if config.get("format") != "flax":

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxssl import flags
+from jaxssl import flags, paths
 from jaxssl import logging as runlog
 from jaxssl.data.plan import generator
 from jaxssl.evals import attention as attend
 from jaxssl.evals.quality import ROWS
+from jaxssl.paths import path_of
 from jaxssl.report import atlas, attention, charts, curves, galleries, head, shape, tables
 from jaxssl.report.record import Record
 from jaxssl.report.seen import Seen, see
 from jaxssl.report.words import escape
 from jaxssl.splits import part
-from jaxssl.types import UserError, path_of
+from jaxssl.types import UserError
 
 MAPPED, LOOKED_AT = 1500, 8  # pictures on the map, and of a vision transformer's attention
 HERE = pathlib.Path(__file__).parent
@@ -31,13 +32,12 @@ def report(argv: Sequence[str]) -> int:
   known = parser.parse_args(list(argv))
   runlog.start(None)
   out = known.out or known.workdir[0] / "report.html"
-  write([(workdir, None) for workdir in known.workdir], out)
-  runlog.LOG.info("%s, %.1f MB", out, out.stat().st_size / 1e6)
+  runlog.LOG.info("%s, %.1f MB", out, write([(workdir, None) for workdir in known.workdir], out) / 1e6)
   return 0
 
 
-def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> None:
-  """Writes the page of some workdirs; a run that is not given opened is opened here, where that is possible.
+def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> int:
+  """Writes the page of some workdirs, and gives its bytes; a run that is not given opened is opened here, where possible.
 
   Raises UserError where a workdir holds no run, or `out` cannot be written.
   """
@@ -61,12 +61,14 @@ def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -
     f"<title>{escape(title)}</title><style>{(HERE / 'page.css').read_text()}{styles}</style></head>\n"
     f"<body><main>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
   )
-  temporary = out.with_name(out.name + ".tmp")
   try:
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out)
+    with paths.brought(out) as made:
+      temporary = made.with_name(made.name + ".tmp")
+      temporary.write_text(page, encoding="utf-8")
+      temporary.replace(made)
   except OSError as error:
     raise UserError(f"--out {out} cannot be written: {error}") from error
+  return len(page.encode())
 
 
 def compared(records: Sequence[Record]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxssl import paths
 from jaxssl.types import UserError
 from jaxssl.weights import pickles
 
@@ -33,11 +34,16 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """
   path = path / "model.safetensors" if path.is_dir() else path
   try:
-    with path.open("rb") as file:
-      start = file.read(64)
-      size = file.seek(0, 2)
-  except (OSError, ValueError) as error:  # ValueError: no path at all
-    raise UserError(f"model.init_from={path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with paths.fetched(path) as here:
+      return _read(here)
+  except OSError as error:
+    raise UserError(f"model.init_from={path} cannot be read: {error.strerror or error}") from error
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  with path.open("rb") as file:
+    start = file.read(64)
+    size = file.seek(0, 2)
   if start[8:9] == b"{":
     found = _safetensors(path)
   elif start.startswith((b"PK\x03\x04", b"\x80")):

@@ -10,7 +10,8 @@ import safetensors.numpy
 
 from jaxssl.config import ModelConfig
 from jaxssl.models.network import Network
-from jaxssl.types import Variables, path_of
+from jaxssl.paths import path_of
+from jaxssl.types import Variables
 from jaxssl.weights import files
 from jaxssl.weights.encoder import Tensors, find
 from jaxssl.weights.names import from_torch, to_torch
