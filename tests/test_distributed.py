@@ -17,9 +17,11 @@ from jaxssl import distributed, main
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.types import UserError
 from tests import devices
+from tests.launch.scripts import start
 from tests.test_main import losses, measurements
 
 ROOT = pathlib.Path(__file__).parent.parent
+FLAGS = os.environ["XLA_FLAGS"].replace("--xla_cpu_use_fusion_emitters=false", "")  # with it rounding is coarser
 BOUND = 240  # seconds that anything may take
 WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   f"--config.{word}"
@@ -30,23 +32,43 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
 ]  # fmt: skip
 
 
+DIE = """
+import functools, os, signal
+import jax
+from jaxssl import checkpoint
+jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=20)  # of 100
+save = checkpoint.Checkpoints.save
+def save_and_die(self, step, state):
+  save(self, step, state)
+  if step == 4 and RANK == 1:
+    os.kill(os.getpid(), signal.SIGKILL)  # the save goes on in the background
+checkpoint.Checkpoints.save = save_and_die
+"""
+
+
 class Two:
   """Two processes of one run; their output goes to files."""
 
-  def __init__(self, folder: pathlib.Path, *words: str):
+  def __init__(self, folder: pathlib.Path, env: dict[str, str], before: str = ""):
+    """`before`: what both processes do first."""
     with socket.socket() as free:
       free.bind(("127.0.0.1", 0))
       address = f"127.0.0.1:{free.getsockname()[1]}"
     folder.mkdir(exist_ok=True)
     self.workdir, self.logs = folder / "run", [folder / f"{rank}.log" for rank in range(2)]
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=4")
-    argv = [sys.executable, "-m", "jaxssl.main", *WORDS, f"--workdir={self.workdir}", *words]
+    words = [*WORDS, f"--workdir={self.workdir}"]
     self.processes = []
     for rank, log in enumerate(self.logs):
+      code = f"RANK = {rank}\n{before}\nfrom jaxssl import main\nmain.run()"
       told = dict(zip(distributed.TOLD, (address, "2", str(rank)), strict=True))
       with log.open("w") as file:
         process = subprocess.Popen(
-          argv, cwd=ROOT, stdout=file, stderr=file, start_new_session=True, env={**os.environ, "XLA_FLAGS": flags, **told}
+          [sys.executable, "-c", code, *words],
+          cwd=ROOT,
+          stdout=file,
+          stderr=file,
+          start_new_session=True,
+          env={**env, "XLA_FLAGS": FLAGS.replace("=8", "=4"), **told},
         )
       self.processes.append(process)
 
@@ -95,29 +117,29 @@ def near(found, expected):
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-  """One process with eight devices, unbroken."""
-  workdir = tmp_path_factory.mktemp("whole")
-  assert main.main([*WORDS, f"--workdir={workdir}"]) == 0
-  return workdir
-
-
-def test_two_processes_are_one_run(whole, tmp_path):
-  with Two(tmp_path, "--config.evals.report=true") as two:
-    assert two.codes() == [0, 0], two.told(0) + two.told(1)
-    near(two.workdir, whole)
-    assert "8 x cpu of 2 processes" in two.told(0)
-    assert "step" not in two.told(1) and (two.workdir / "report.html").exists()
-
-
-def test_what_happens_to_one_happens_to_all_and_nothing_is_lost(whole, tmp_path):
-  with Two(tmp_path) as two:  # one is killed between saves
+def test_two_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
+  cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_ENABLE_COMPILATION_CACHE": "true"}  # they compile the same
+  env = {**os.environ, **cache, "XLA_FLAGS": FLAGS, "PYTHON": sys.executable}
+  whole, local = tmp_path / "whole", tmp_path / "a run"
+  alone = [sys.executable, "-m", "jaxssl.main", *WORDS, f"--workdir={whole}"]
+  subprocess.run(alone, cwd=ROOT, env=env, check=True, timeout=BOUND)  # one process with eight devices, unbroken
+  words = ["--processes=2", "--devices-per-process=4", *WORDS, f"--workdir={local}", "--config.evals.report=true"]
+  process = start("local.sh", *words, env=env)
+  out, err = process.communicate(timeout=BOUND)
+  assert process.returncode == 0, out + err
+  near(local, whole)
+  assert "8 x cpu of 2 processes" in (local / "train.log").read_text() and (local / "report.html").exists()
+  assert "step" not in (local / "launch/process-1.log").read_text()
+  with Two(tmp_path, env) as two:  # one is killed in the middle of a step
     two.until(3)
     two.processes[1].kill()
     assert two.codes()[0] != 0
     assert max(losses(two.workdir)) < 8
-  with Two(tmp_path) as two:  # the other is asked to leave
+  with Two(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
+    code, killed = two.codes()
+    assert code != 0 and killed == -signal.SIGKILL, two.told(0) + two.told(1)
+    assert "resumes at step 2" in two.told(0)
+  with Two(tmp_path, env) as two:  # one is asked to leave
     two.until(5)
     two.processes[1].send_signal(signal.SIGTERM)
     assert two.codes() == [75, 75], two.told(0) + two.told(1)

@@ -16,6 +16,7 @@ from jaxssl import main as command
 from jaxssl.types import UserError
 from jaxssl.workdir import check_workdir, write_config
 from tests import devices
+from tests.conftest import QUICK_COMPILES
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/nnboot.py"
@@ -27,7 +28,7 @@ UNMEASURED = "--config.evals.end="
 def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
   quick = "--config.evals.report=false"
   argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", quick, *more]
-  one_device = {**os.environ, "XLA_FLAGS": ""}
+  one_device = {**os.environ, "XLA_FLAGS": QUICK_COMPILES, "JAX_ENABLE_COMPILATION_CACHE": "true"}
   return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
 
 

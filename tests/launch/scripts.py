@@ -45,10 +45,10 @@ def calls(folder: pathlib.Path, name: str) -> list[list[str]]:
   return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def start(script: str, *words: str, env: dict[str, str]) -> subprocess.Popen:
+def start(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT) -> subprocess.Popen:
   """Starts a script of launch/ in the folder of jaxssl."""
   pipe = subprocess.PIPE
-  return subprocess.Popen(["bash", f"launch/{script}", *words], cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+  return subprocess.Popen(["bash", f"launch/{script}", *words], cwd=root, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
@@ -57,8 +57,8 @@ def finish(process: subprocess.Popen) -> tuple[int, str, str]:
   return process.returncode, out, err
 
 
-def dry(script: str, *words: str, env: dict[str, str]) -> list[list[str]]:
+def dry(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT) -> list[list[str]]:
   """Gives the words of each line that --dry-run prints."""
-  code, out, err = finish(start(script, "--dry-run", *words, env=env))
+  code, out, err = finish(start(script, "--dry-run", *words, env=env, root=root))
   assert code == 0, err
   return [shlex.split(line, comments=True) for line in out.splitlines()]

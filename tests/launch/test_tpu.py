@@ -1,6 +1,7 @@
 """launch/tpu_vm.sh, tpu_queued.sh and tpu_worker.sh: the commands they print and run."""
 
 import shlex
+import shutil
 import subprocess
 import tarfile
 
@@ -73,12 +74,15 @@ def test_a_command_that_fails_ends_it(env, tmp_path):
 
 
 def test_a_host_trains_as_a_unit_of_systemd(env, tmp_path):
-  install, begin = dry("tpu_worker.sh", "--set=A=b c", *TRAIN, env=env)
+  root = tmp_path / "new"  # where nothing has been installed yet
+  shutil.copytree(ROOT / "launch", root / "launch")
+  (root / "pyproject.toml").touch()
+  install, begin = dry("tpu_worker.sh", "--set=A=b c", *TRAIN, env=env, root=root)
   assert install[-2:] == ["touch", ".venv/installed"] and ".[tpu]" in install
-  settings = ["--setenv=A=b c", f"--setenv=PYTHON={ROOT}/.venv/bin/python"]
+  settings = ["--setenv=A=b c", f"--setenv=PYTHON={root}/.venv/bin/python"]
   assert begin[:3] == ["systemd-run", "--unit=jaxssl", "--collect"]
-  assert begin[-len(settings + TRAIN) - 2 :] == [*settings, str(ROOT / "launch/run.sh"), "--restart-crashes", *TRAIN]
-  assert f"--property=WorkingDirectory={ROOT}" in begin and "--property=KillMode=mixed" in begin
+  assert begin[-len(settings + TRAIN) - 2 :] == [*settings, str(root / "launch/run.sh"), "--restart-crashes", *TRAIN]
+  assert f"--property=WorkingDirectory={root}" in begin and "--property=KillMode=mixed" in begin
 
 
 def test_a_tpu_is_asked_for_with_a_script_that_starts_by_itself(env, tmp_path):
