@@ -1,13 +1,11 @@
 """Strict settings for every test: eight fake CPU devices, no silent rank promotion, warnings are errors."""
 
-import importlib.metadata
 import os
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
-# Tests compile more than they run. XLA ends the process for a flag that it does not know, so the last is for versions tried.
-QUICK_COMPILES = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-if importlib.metadata.version("jaxlib").startswith("0.10."):
-  QUICK_COMPILES += " --xla_cpu_use_fusion_emitters=false"  # less than half the time
+QUICK_COMPILES = (
+  "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # tests compile more than they run
+)
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK_COMPILES}"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # tests share nothing
