@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl import flags, loop, opened, parallel, results
+from jaxssl import flags, loop, opened, parallel, paths, results
 from jaxssl.config import Config, read
 from jaxssl.data.arrays import Given, given
 from jaxssl.data.every import Readable
@@ -45,8 +45,8 @@ def train(
   Raises UserError for whatever does not fit.
   """
   config, arrays = _with(config, source, test, encoder)
-  loop.train(config, pathlib.Path(workdir), arrays, encoder)
-  return results.read(pathlib.Path(workdir) / "results.json")
+  loop.train(config, paths.path_of(str(workdir)), arrays, encoder)
+  return results.read(paths.path_of(str(workdir)) / "results.json")
 
 
 def evaluate(
@@ -62,7 +62,7 @@ def evaluate(
 
   `source`, `test` and `encoder` as for `train`: what the run was trained with, where a program gave it.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = paths.path_of(str(workdir))
   config, arrays = _with(opened.read_config(workdir, []), source, test, encoder)
   online, teacher, at, measure = opened.open_run(workdir, config, step, arrays, encoder)
   wanted: Any = list(names) or list(config.evals.end)
@@ -77,7 +77,7 @@ def embed(workdir: str | pathlib.Path, pictures: Given, *, step: int | None = No
 
   Raises UserError naming the pictures that cannot be read.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = paths.path_of(str(workdir))
   config, _ = _with(opened.read_config(workdir, []), None, None, encoder)
   network, online, teacher, _ = opened.open_network(workdir, config, step, encoder)
   variables = teacher if teacher is not None and network_of(config, True) == "teacher" else online

@@ -1,12 +1,17 @@
 """Checkpoints of the whole train state, through orbax."""
 
+import contextlib
 import logging
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from jaxssl import paths
 from jaxssl.types import PyTree, UserError, Variables
 
 LOG = logging.getLogger("jaxssl")
@@ -16,22 +21,37 @@ class Checkpoints:
   """The checkpoints of one workdir, newest `keep` of them. A save is written in the background and appears when complete."""
 
   def __init__(self, folder: pathlib.Path, keep: int):
+    for name in ("asyncio", "absl"):  # they tell, with tracebacks, of failed writes and reads, which are raised here anyway
+      logging.getLogger(name).setLevel(logging.CRITICAL)
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
-    self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    folder = folder.absolute() if paths.is_local(folder) else folder
+    self._manager = ocp.CheckpointManager(folder, options=options)
 
   def latest(self) -> int | None:
     """Gives the step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves the state after `step` steps; waits for the save before."""
-    if step not in self._manager.all_steps():
-      self._manager.save(step, args=ocp.args.StandardSave(state))
+    """Saves the state after `step` steps; waits for the save before. Raises UserError where the disk does not take it."""
+    with self._written():
+      if step not in self._manager.all_steps():
+        self._manager.save(step, args=ocp.args.StandardSave(state))
 
   def wait(self) -> None:
-    """Waits until all saves are on disk."""
-    self._manager.wait_until_finished()
+    """Waits until all saves are on disk. Raises UserError where one is not."""
+    with self._written():
+      self._manager.wait_until_finished()
+
+  @contextlib.contextmanager
+  def _written(self) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # tensorstore's and the operating system's errors have no common type
+      raise UserError(
+        f"a checkpoint cannot be written to {self._manager.directory}: {_first_line(error)}. Make room there; the same command "
+        f"goes on from step {self.latest() or 0}"
+      ) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, int] | None:
     """Gives the newest readable state and its step, sharded as `like` (shapes with shardings); None if there is none at all.
@@ -40,15 +60,19 @@ class Checkpoints:
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
+      state, why = None, ""
       try:
         state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         jax.block_until_ready(state)
       except Exception as error:  # tensorstore, json and file errors have no common type, and any of them means: not readable
-        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, _first_line(error))
+        why = _first_line(error)
+      if not _everyone(not why):  # all processes take the same one
+        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
         continue
-      for unreadable in (s for s in steps if s > step):  # its step will be saved again
-        folder = pathlib.Path(self._manager.directory) / str(unreadable)
-        folder.rename(folder.with_name(f"{unreadable}.unreadable"))
+      for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
+        folder = self._manager.directory / str(unreadable)
+        folder.rename(self._manager.directory / f"{unreadable}.unreadable")
+      ocp.multihost.sync_global_processes("jaxssl: unreadable checkpoints are set aside")
       self._manager.reload()
       return state, step
     if steps:
@@ -65,12 +89,9 @@ class Checkpoints:
     if not steps or (step is not None and step not in steps):
       raise UserError(f"{self._manager.directory} holds no checkpoint{'' if step is None else f' of step {step}: {steps}'}")
     step = step or steps[-1]
-    folder = pathlib.Path(self._manager.directory) / str(step) / "default"
+    folder = self._manager.directory / str(step) / "default"
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     reader = ocp.PyTreeCheckpointer()
-    quiet = logging.getLogger("absl")  # it warns of a file that a manager's checkpoints never have
-    before = quiet.level
-    quiet.setLevel(logging.ERROR)
     try:
       metadata: Any = reader.metadata(folder).item_metadata
       whole = metadata.tree
@@ -83,19 +104,24 @@ class Checkpoints:
       found = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
     except Exception as error:  # as above
       raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
-    finally:
-      quiet.setLevel(before)
     online, teacher = (
-      Variables(params=found[name]["params"], stats=found[name].get("stats") or {}) if name in found else None
+      Variables(params=found[name].get("params") or {}, stats=found[name].get("stats") or {}) if name in found else None
       for name in ("online", "teacher")
     )
-    assert online is not None
+    if online is None:
+      raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: it holds no network")
     return online, teacher, step
 
   def close(self) -> None:
-    """Waits for saves and closes the folder."""
-    self._manager.close()
+    """Waits for saves and closes the folder. Raises UserError where one is not on disk."""
+    with self._written():
+      self._manager.close()
+
+
+def _everyone(yes: bool) -> bool:
+  """Whether all processes say yes."""
+  return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
 
 
 def _first_line(error: Exception) -> str:
-  return str(error).strip().splitlines()[0][:200]
+  return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

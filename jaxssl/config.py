@@ -154,6 +154,9 @@ class TrainConfig:
   checkpoint_every: int = 1  # epochs between checkpoints
   checkpoint_every_steps: int = 0  # and, inside an epoch, steps between checkpoints; 0: none
   keep: int = 2  # checkpoints kept
+  # what every device has a copy of, weights, optimiser, teacher and queues, is split over the devices instead (FSDP): less
+  # memory, more traffic
+  split: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,6 +249,8 @@ def read(cls: type[T], values: Mapping[str, Any], where: str = "", convert: Mapp
   `where` prefixes field names in messages; `convert` maps a field type to the function that makes it from (value, name).
   Raises UserError for an unknown field (with the nearest name), a missing field, or a value of another type.
   """
+  if not isinstance(values, Mapping):
+    raise UserError(f"{where.removesuffix('.') or 'a config'}={values!r} is not a group of fields")
   hints = typing.get_type_hints(cls)
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
   for name in values:
@@ -293,7 +298,10 @@ def _value(kind: Any, value: Any, where: str, convert: Mapping[type, Callable]) 
       return {str(key): _value(args[1], item, f"{where}.{key}", convert) for key, item in value.items()}
     return read(typing.cast(type, kind), value, where + ".", convert)
   if kind is float and isinstance(value, int) and not isinstance(value, bool):
-    return float(value)
+    try:
+      return float(value)
+    except OverflowError as error:
+      raise UserError(f"{where} is a whole number that no {kind.__name__} can hold") from error
   if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
     raise UserError(f"{where}={value!r} is of type {type(value).__name__}; it takes {kind.__name__}")
   return value

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxssl import documents, paths
 from jaxssl.types import UserError
 
 ENDINGS = (".npz", ".parquet")
@@ -83,17 +84,22 @@ def _write_parquet(file: pathlib.Path, columns: Sequence[str], parts: int, read:
 def load(file: pathlib.Path) -> Embeddings:
   """Reads a file. Raises UserError where it is none that `jaxssl embed` has written."""
   try:
-    found, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(file)
+    with paths.fetched(file) as here:
+      found, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(here)
     rest = {name: found.get(name) for name in ("split", "label")}
-    return Embeddings(found["features"], found["path"], found["index"], **rest, meta=json.loads(meta))
+    made = Embeddings(found["features"], found["path"], found["index"], **rest, meta=documents.parse(meta))
+    columns = [x for x in made[1:5] if x is not None]
+    if made.features.ndim != 2 or made.features.dtype != np.float32 or any(x.shape != made.features.shape[:1] for x in columns):
+      raise ValueError("columns of other shapes")
+    return made
   except FileNotFoundError as error:
     raise UserError(f"{file} does not exist") from error
-  except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:  # pyarrow's errors are ValueErrors
+  except Exception as error:  # zipfile, numpy and pyarrow raise nearly any type on a damaged file
     raise UserError(f"{file} is no file of embeddings as `jaxssl embed` writes them") from error
 
 
 def _load_npz(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
-  with np.load(file, allow_pickle=False) as found:
+  with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
     return {name: found[name] for name in found.files if name not in (META, "patches")}, str(found[META])
 
 

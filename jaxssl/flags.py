@@ -6,11 +6,15 @@ ml_collections' own config flags cannot reach a field whose path holds a Python 
 import argparse
 import ast
 import importlib.util
+import os
 import pathlib
+import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jaxssl.config import Config, read
+from jaxssl.paths import path_of
 from jaxssl.types import UserError
 
 WORDS = {"true": True, "false": False, "none": None}
@@ -28,7 +32,7 @@ def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
   """Gives the config and the workdir that the flags ask for, or raises UserError."""
   parser = Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--config")
-  parser.add_argument("--workdir", type=pathlib.Path)
+  parser.add_argument("--workdir", type=path_of)
   known, rest = parser.parse_known_args(argv)
   if not known.config:
     raise UserError("--config is missing; for example --config configs/nnboot.py")
@@ -42,19 +46,25 @@ def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
 def load(file: str, recipe: str) -> dict[str, Any]:
   """Runs `get_config` of a config file, with the recipe's name where one is given, and gives nested dicts."""
   path = pathlib.Path(file)
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise UserError(f"--config {file} is no file")
-  spec = importlib.util.spec_from_file_location("jaxssl_config", path)
+  spec = importlib.util.spec_from_file_location("jaxssl_config", path) if path.suffix == ".py" else None
   if spec is None or spec.loader is None:
     raise UserError(f"--config {file} is not allowed; it is a Python file such as configs/nnboot.py")
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+      raise UserError(f"--config {file} has no function get_config")
+    return module.get_config(*filter(None, [recipe])).to_dict()
+  except UserError:
+    raise
   except SyntaxError as error:
     raise UserError(f"--config {file}, line {error.lineno}: {error.msg}") from error
-  if not hasattr(module, "get_config"):
-    raise UserError(f"--config {file} has no function get_config")
-  return module.get_config(*filter(None, [recipe])).to_dict()
+  except Exception as error:  # whatever its code raises
+    lines = [step.lineno for step in traceback.extract_tb(error.__traceback__) if step.filename == spec.origin]
+    where = f", line {lines[-1]}" if lines else ""
+    raise UserError(f"--config {file}{where}: {type(error).__name__}: {error}") from error
 
 
 def override(fields: dict[str, Any], words: Sequence[str]) -> None:
@@ -80,7 +90,10 @@ def override(fields: dict[str, Any], words: Sequence[str]) -> None:
 
 def _value(text: str) -> Any:
   """Reads a Python literal; true, false and none in any case; anything else is text."""
+  if text.lower() in WORDS:
+    return WORDS[text.lower()]
   try:
-    return WORDS[text.lower()] if text.lower() in WORDS else ast.literal_eval(text)
-  except (ValueError, SyntaxError):
+    with warnings.catch_warnings(action="ignore"):  # Python's own on text that is nearly code
+      return ast.literal_eval(text)
+  except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: for brackets inside brackets
     return text

@@ -7,6 +7,9 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import jax
+
+from jaxssl import documents
 from jaxssl import logging as runlog
 from jaxssl.config import HealthConfig
 from jaxssl.types import UserError
@@ -90,15 +93,17 @@ class Health:
     for name in config.stop:
       if name not in VERDICTS:
         raise UserError(f"health.stop={name} is not allowed; allowed: {', '.join(VERDICTS)}")
+      if name == "waiting for data" and jax.process_count() > 1:
+        raise UserError(f"health.stop={name} is not allowed with several processes: each would decide by itself")
     self._config, self._limits, self._path = config, limits, workdir / "health.jsonl"
     self._since: dict[Rule, int] = {}
     self._standing: dict[str, int] = {}  # verdict -> the step at which it was given
     runlog.cut(self._path, step)
-    for line in runlog.read(self._path):  # what stood then stands now, or is found to have gone
-      if line["over"]:
-        self._standing.pop(line["verdict"], None)
+    for line in documents.lines(self._path):  # what stood then stands now, or is found to have gone
+      if line.get("over"):
+        self._standing.pop(str(line.get("verdict")), None)
       else:
-        self._standing[line["verdict"]] = line["step"]
+        self._standing[str(line.get("verdict"))] = line["step"]
 
   @property
   def standing(self) -> str:

@@ -14,7 +14,7 @@ from jaxssl import results
 from jaxssl.evals.base import Measurement
 from jaxssl.health import Health
 from jaxssl.run import Run
-from jaxssl.types import Logs
+from jaxssl.types import Logs, UserError
 
 
 class Stopped(Exception):
@@ -56,9 +56,23 @@ class Ledger:
   @contextlib.contextmanager
   def stepping(self) -> Iterator[None]:
     """Surrounds a step's dispatch: the first one compiles it, which may take a while."""
-    with contextlib.nullcontext() if self._compiled else runlog.working("compiling the training step"):
+    with self._enough_memory(), contextlib.nullcontext() if self._compiled else runlog.working("compiling the training step"):
       yield
     self._compiled = True
+
+  @contextlib.contextmanager
+  def _enough_memory(self) -> Iterator[None]:
+    """Says what to lower where the devices have too little memory."""
+    try:
+      yield
+    except jax.errors.JaxRuntimeError as error:
+      if "RESOURCE_EXHAUSTED" not in str(error):
+        raise
+      train = self._run.config.train
+      raise UserError(
+        f"train.batch_size={train.batch_size} with train.accumulate={train.accumulate} does not fit in the memory of "
+        f"{self._run.mesh.size} devices: lower the one, raise the other, or try data.placement=host, a smaller network or views"
+      ) from error
 
   def note(self, step: int, logs: Logs, waited: float) -> None:
     """Takes the figures of a step that was dispatched, and reads those of the one before."""
@@ -72,7 +86,9 @@ class Ledger:
       return
     step, logs = self._pending
     self._pending = None
-    values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
+    waiting = runlog.working(f"waiting for step {step}") if jax.process_count() > 1 else contextlib.nullcontext()
+    with self._enough_memory(), waiting:  # of several processes one may hang
+      values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
     epoch = (step - 1) // self._run.horizon.steps_per_epoch
     if not math.isfinite(values["loss"]):
       raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}: try a lower optim.lr")

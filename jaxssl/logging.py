@@ -15,6 +15,9 @@ from typing import Any
 
 import tqdm
 
+from jaxssl import documents
+from jaxssl.types import one_line
+
 LOG = logging.getLogger("jaxssl")
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -22,6 +25,13 @@ SECONDS_BETWEEN_LINES = 10.0
 def bar_shown() -> bool:
   """Whether there is a terminal to draw a progress bar on."""
   return sys.stderr.isatty()
+
+
+class _Line(logging.Formatter):
+  """Writes names of any files on one line."""
+
+  def formatMessage(self, record: logging.LogRecord) -> str:
+    return one_line(super().formatMessage(record))
 
 
 class _AboveBar(logging.StreamHandler):
@@ -32,19 +42,19 @@ class _AboveBar(logging.StreamHandler):
       tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
 
-def start(workdir: pathlib.Path | None) -> None:
-  """Sends the log to the terminal and, with a workdir, to its train.log."""
-  LOG.setLevel(logging.INFO)
+def start(workdir: pathlib.Path | None, process: int = 0) -> None:
+  """Sends the log to the terminal and, with a workdir, to its train.log; of processes but the first, only warnings."""
+  LOG.setLevel(logging.WARNING if process else logging.INFO)
   LOG.propagate = False
   for handler in list(LOG.handlers):
     LOG.removeHandler(handler)
     handler.close()
   terminal = _AboveBar()
-  terminal.setFormatter(logging.Formatter("%(message)s"))
+  terminal.setFormatter(_Line(f"process {process}: %(message)s" if process else "%(message)s"))
   LOG.addHandler(terminal)
   if workdir is not None:
-    file = logging.FileHandler(workdir / "train.log")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file = logging.FileHandler(workdir / "train.log", encoding="utf-8")
+    file.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(file)
 
 
@@ -114,21 +124,10 @@ class Metrics:
 
 def cut(path: pathlib.Path, last_step: int) -> None:
   """Takes the lines of later steps out of a file of lines such as metrics.jsonl; makes the file where there is none."""
-  kept = [line for line in read(path) if line["step"] <= last_step]
+  kept = [line for line in documents.lines(path) if line["step"] <= last_step]
   temporary = path.with_suffix(".tmp")
   temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
   temporary.replace(path)
-
-
-def read(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads a file of one JSON object a line; none where there is no file. A last line that was cut short is left out."""
-  lines = []
-  for line in path.read_text().splitlines() if path.exists() else []:
-    try:
-      lines.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
-  return lines
 
 
 class Pictures:

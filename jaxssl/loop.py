@@ -1,16 +1,15 @@
 """A run from its first step to its results: epochs, measurements, saves, and a way back after every interruption."""
 
+import contextlib
 import logging
 import pathlib
-import signal
 import time
-from types import FrameType
 from typing import Any
 
 import jax
 
+from jaxssl import distributed, results
 from jaxssl import logging as runlog
-from jaxssl import results
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config
 from jaxssl.data.sources import Arrays
@@ -24,25 +23,31 @@ from jaxssl.report.seen import Seen
 from jaxssl.run import Run
 from jaxssl.types import TrainState
 from jaxssl.weights import start
-from jaxssl.workdir import CONFIG, check_workdir, write_config
+from jaxssl.workdir import CONFIG, check_workdir, hold, write_config
 
 LOG = logging.getLogger("jaxssl")
 
 
 def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, encoder: Any = None) -> int:
-  """Trains in `workdir`, or goes on there. Returns the exit code: 0 done, or saved on a signal; 1 the loss diverged.
+  """Trains in `workdir`, or goes on there.
 
+  Returns the exit code: 0 done; 1 the loss diverged; 75 or 130 saved on a signal, see distributed.Preemption.
   `arrays`: pictures that the calling program gives; `encoder`: its own flax module, for model.name=custom.
   """
-  config = check_workdir(workdir, config)
-  runlog.start(workdir)
   began = time.monotonic()
-  run = Run(config, workdir, arrays, encoder)
-  config = run.config
+  config = check_workdir(workdir, config)
+  with hold(workdir) if distributed.first() else contextlib.nullcontext(), distributed.Notes(workdir) as kept:
+    runlog.start(kept.folder if distributed.first() else None, jax.process_index())
+    run = Run(config, kept.folder, arrays, encoder)
+    return _train(run, workdir, kept, began)
+
+
+def _train(run: Run, workdir: pathlib.Path, kept: distributed.Notes, began: float) -> int:
+  config, notes = run.config, kept.folder
   measure = Measure(config, run.mesh, run.splits, run.trainer.network, run.state_shapes.teacher is not None)
-  write_config(workdir, config)  # not before: a config with a mistake must not take the folder
+  write_config(notes, config)  # not before: a config with a mistake must not take the folder
   if run.imported is not None:
-    start.keep(run.imported, workdir)
+    start.keep(run.imported, notes)
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.keep)
   restored = checkpoints.restore(run.state_shapes)
   state, step = restored or (run.init(), 0)
@@ -50,32 +55,29 @@ def train(config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, e
   if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.online.stats):
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
-  record = Record(workdir, step)
-  health = Health(config.health, Limits(run.dims.features, run.dims.projection), workdir, step)
-  with StopSignal() as stop:
+  record = Record(notes, step)
+  health = Health(config.health, Limits(run.dims.features, run.dims.projection), notes, step)
+  with contextlib.closing(record.metrics), contextlib.closing(checkpoints), distributed.Preemption() as stop:
     try:
       if not record.has_baselines:
         with runlog.working(f"measuring raw pixels and the {measure.before} network"):
           found = measure.baselines(state.online if step == 0 else run.untrained(), config.evals.during)
         record.measured(0, 0, found)
-      state = epochs(run, state, step, checkpoints, record, measure, health, stop)
+      state = epochs(run, state, step, checkpoints, record, measure, health, stop, kept)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
       if config.evals.report:
-        show(workdir, None)
+        show(notes, None)
       return 1
-    finally:
-      checkpoints.close()
-      record.metrics.close()
   done = int(state.step)
   if done < run.horizon.steps:
     LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
   else:
-    compare(run, measure, workdir / "results.json")
-    conclude(run, workdir, seconds=time.monotonic() - began)
+    compare(run, measure, notes / "results.json")
+    conclude(run, workdir, notes, seconds=time.monotonic() - began)
     if config.evals.report:
-      show(workdir, Seen(state.online, state.teacher, done, measure, workdir))
-  return 0
+      show(notes, Seen(state.online, state.teacher, done, measure, notes))
+  return stop.code if done < run.horizon.steps else 0
 
 
 def epochs(
@@ -86,7 +88,8 @@ def epochs(
   record: Record,
   measure: Measure,
   health: Health,
-  stop: "StopSignal",
+  stop: distributed.Preemption,
+  kept: distributed.Notes,
 ) -> TrainState:
   """Trains from `step` to the end of the run, or until asked to stop; what it returns is saved."""
   config, length = run.config.train, run.horizon
@@ -109,9 +112,10 @@ def epochs(
           state, logs = run.step(state, rows)
         step += 1
         ledger.note(step, logs, waited)
-        if stop.asked or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
+        asked = stop.asked(step)
+        if asked or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
           save()
-        if stop.asked:
+        if asked:
           return state
         asked_at = time.monotonic()
       ledger.settle()
@@ -128,36 +132,21 @@ def epochs(
       ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
       if last or (epoch + 1) % config.checkpoint_every == 0:
         save()
+      kept.publish()
       ledger.progress.pause()
   ledger.progress.close()
   return state
 
 
-class StopSignal:
-  """Notes SIGTERM and SIGINT, so that the run saves and leaves; a second one ends it at once."""
-
-  def __enter__(self) -> "StopSignal":
-    self.asked = False
-    self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-    return self
-
-  def _note(self, number: int, frame: FrameType | None) -> None:
-    self.asked = True
-    signal.signal(number, self._before[signal.Signals(number)])
-
-  def __exit__(self, *_: object) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-
-
 def describe(run: Run) -> str:
   """Says in one line what is trained, where and for how long."""
-  c, devices = run.config, jax.devices()
+  c, devices, processes = run.config, jax.devices(), jax.process_count()
   weights = sum(x.size for x in jax.tree.leaves(run.state_shapes.online.params))
   return (
     f"{c.method['name']}, bootstrap {c.bootstrap.policy}: {c.model.name} with heads, {weights / 1e6:.2f} M weights; "
     f"{len(run.train.source)} pictures of {run.train.source.name}, {run.horizon.epochs} epochs of "
     f"{run.horizon.steps_per_epoch} steps of {c.train.batch_size}; {len(devices)} x {devices[0].device_kind}"
+    f"{f' of {processes} processes' if processes > 1 else ''}"
   )
 
 
@@ -170,9 +159,9 @@ def compare(run: Run, measure: Measure, path: pathlib.Path) -> None:
       results.add(path, 0, measure.baselines(run.untrained(), ["linear"]))
 
 
-def conclude(run: Run, workdir: pathlib.Path, seconds: float) -> None:
+def conclude(run: Run, workdir: pathlib.Path, notes: pathlib.Path, seconds: float) -> None:
   """Completes results.json, and tells what training bought."""
-  path, bad = workdir / "results.json", run.splits.bad
+  path, bad = notes / "results.json", run.splits.bad
   results.add(
     path, run.horizon.steps, [], finished=True, step=run.horizon.steps, epochs=run.horizon.epochs, bad_pictures=len(bad),
     seconds_since_start=round(seconds, 1), config=str(workdir / CONFIG),

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
@@ -12,6 +13,7 @@ HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir
        python -m jaxssl.main export --workdir DIR --format FORMAT --out DIR [--step N] [--heads] [--license NAME]
        python -m jaxssl.main inspect --data FOLDER_OR_ZIP [--out CONFIG.py] [--data.FIELD=VALUE ...]
        python -m jaxssl.main profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
+       python -m jaxssl.main plan --config FILE[:RECIPE] --topology NAME[,NAME ...] [--config.FIELD=VALUE ...]
 
 Learns image representations without labels. The same command with the same workdir goes on where it stopped.
 
@@ -22,6 +24,8 @@ Learns image representations without labels. The same command with the same work
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
   --config.model.init_from=FILE  starts the encoder from weights of others: safetensors, or torch's (docs/weights.md)
   --workdir DIR              where everything is written (default: runs/ and the config's name)
+  --distributed MODE         auto (default): joins the processes of Slurm, Open MPI, a TPU pod, Kubernetes, or launch/local.sh,
+                             where there are several; on: must join; off: never
 
   evaluate                   measures a run's network again and adds to its results.json; NAME: knn, linear, lowshot,
                              finetune, clusters, retrieval, neighbors, quality (default: what evals.end names)
@@ -58,11 +62,25 @@ Learns image representations without labels. The same command with the same work
 
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
+  plan                       what a run would take, without its pictures or machines: memory of a chip by what fills it,
+                             operations, traffic, pictures/s that a host must read; whether it fits, and what would make it fit
+  --topology NAME[,NAME ...] TPU slices such as v5e:4x4 (compiled; pip install 'jaxssl[tpu-plan]'), cpu:N (compiled here),
+                             gpu:N (estimated)
+  --batch-size N[,N ...]     a column each (default: the config's)
+  --images N                 how many pictures, e.g. 1e9, or a set's name (default: known from the recipe's, e.g. imagenet)
+  --size N                   their side in pixels, where data.placement=device
+  --utilization SHARE        assumed of the chips' peak (default 0.3); --step-seconds S: instead, from a run
+  --price DOLLARS            of a chip for an hour: adds what the run costs
+  --memory GB, --peak TFLOPS of a GPU, or of one CPU device (default for a GPU: 80 and 312)
+  --check                    plans again with the first change that is proposed
+  --out FILE.json            keeps the plans; what is in it already is not compiled again
+
   --help                     this text
 
 A workdir holds config.json, metrics.jsonl, results.json, train.log,
 report.html, checkpoints/ and tensorboard/.
 """
+SEVERAL = ("train", "evaluate")  # commands that several processes run together
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,8 +93,10 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  from jaxssl import cache, flags, loop  # heavy imports come after --help
-  from jaxssl.commands import embed, evaluate, export, inspect, neighbors, profile
+  import jax
+
+  from jaxssl import cache, distributed, flags, loop, paths  # heavy imports come after --help
+  from jaxssl.commands import embed, evaluate, export, inspect, neighbors, plan, profile
   from jaxssl.report import page
   from jaxssl.types import UserError
 
@@ -89,16 +109,42 @@ def main(argv: list[str] | None = None) -> int:
     "export": export.export,
     "inspect": inspect.inspect,
     "profile": profile.profile,
+    "plan": plan.plan,
   }
   try:
     if command not in commands:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(commands)}")
+    mode, argv = distributed.flag(argv)
+    if command in SEVERAL:
+      distributed.start(mode)
+    elif mode == "on":
+      raise UserError(f"--distributed=on is not allowed with {command}; allowed with {', '.join(SEVERAL)}")
     cache.keep_compiled()
     return commands[command](argv)
   except UserError as error:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+    return distributed.leave(f"error: {error}", 2)
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    reason = str(error).splitlines()[0]
+    return distributed.leave(f"error: {reason}. Another process may be gone; the same command goes on", distributed.AGAIN)
+  except distributed.Lost as error:
+    return distributed.leave(f"error: {error}; the same command goes on from the last checkpoint", distributed.AGAIN)
+  except Exception as error:
+    if not paths.trouble(error):
+      raise
+    return distributed.leave(f"error: {paths.trouble(error)}", 2 if paths.for_good(error) else distributed.AGAIN)
+
+
+def run() -> NoReturn:
+  """Runs one command as a process of its own."""
+  code = main()
+  if code == 2:  # nothing is pending, and libraries' threads would tell of their own troubles
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  sys.exit(code)
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  run()

@@ -1,7 +1,6 @@
 """A run opened again: its config, its weights, its pictures."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl import flags, methods, parallel, splits
+from jaxssl import documents, flags, methods, parallel, splits
 from jaxssl.checkpoint import Checkpoints
 from jaxssl.config import Config, read
 from jaxssl.data import sources
@@ -17,6 +16,7 @@ from jaxssl.evals.measure import Measure
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
 from jaxssl.types import UserError, Variables
+from jaxssl.views import recipes
 from jaxssl.workdir import CONFIG
 
 OTHER_PICTURES = ("source", "path")  # whoever names these means other pictures: nothing of the old ones is kept
@@ -28,10 +28,11 @@ def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
   path = workdir / CONFIG
   if not path.exists():
     raise UserError(f"--workdir {workdir} holds no run: there is no {CONFIG}")
+  fields = documents.read(path)
   try:
-    fields = json.loads(path.read_text())
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from error
+    read(Config, fields)
+  except UserError as error:
+    raise UserError(f"{path} is no config of this version: {error}") from error
   full = ["--config." + word.removeprefix("--").removeprefix("config.") for word in words if word.startswith("--")]
   for word, name in zip(words, full, strict=False):
     if not name.startswith(("--config.evals.", "--config.data.")):
@@ -40,10 +41,12 @@ def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
   flags.override(changed, full)
   for name in OF_THE_NETWORK:
     if name in changed.get("data", {}):
-      raise UserError(f"data.{name} is not allowed here: the network was trained with data.{name}={fields['data'].get(name)}")
+      raise UserError(
+        f"data.{name} is not allowed here: the network was trained with data.{name}={fields.get('data', {}).get(name)}"
+      )
   if any(name in changed.get("data", {}) for name in OTHER_PICTURES):
     kept = ("placement", "store_size", "workers", *OF_THE_NETWORK)
-    fields["data"] = {name: fields["data"][name] for name in kept if name in fields["data"]}
+    fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in kept}
     changed["data"].setdefault("source", "folder")
   return read(Config, merged(fields, changed))
 
@@ -69,9 +72,27 @@ def open_network(
 ) -> tuple[network.Network, Variables, Variables | None, int]:
   """Opens a run's network without its pictures: the modules, the online and the teacher's weights, and their step."""
   online, teacher, step = Checkpoints(workdir / "checkpoints", config.train.keep).weights(step)
-  passes = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes
-  built = network.build(config.model, config.train.precision, config.views[passes.online[0].group].size, encoder)
+  group = methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)).passes.online[0].group
+  recipes.check(config.views, None)
+  if group not in config.views:
+    raise UserError(f"views.{group} is missing; method.name={config.method['name']} sees it")
+  size = config.views[group].size
+  built = network.build(config.model, config.train.precision, size, encoder)
+  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
+  if not all(_fits(shapes, found) for found in (online, teacher) if found is not None):
+    raise UserError(f"checkpoint {step} in {workdir} holds another network than the one in its {CONFIG}")
   return built, online, teacher, step
+
+
+def _fits(shapes: Variables, found: Variables) -> bool:
+  """Whether modules have the shapes that a network gives them; a teacher need not have all modules."""
+  if "encoder" not in found.params:
+    return False
+  for ours, theirs in ((shapes.params, found.params), (shapes.stats, found.stats)):
+    expected = {name: ours.get(name) for name in theirs}
+    if jax.tree.map(lambda x: x.shape, expected) != jax.tree.map(lambda x: x.shape, dict(theirs)):
+      return False
+  return all(name in found.stats for name in shapes.stats if name in found.params)
 
 
 def names_other_pictures(words: Sequence[str]) -> bool:

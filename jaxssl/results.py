@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 import jaxssl
+from jaxssl import documents
 from jaxssl.evals.base import Measurement
 from jaxssl.types import UserError
 
@@ -42,17 +43,30 @@ def cut(path: pathlib.Path, step: int) -> None:
   """Takes out what was measured after `step`: the run goes on from there, and will measure it again."""
   document = read(path)
   if document:
-    all_of_it = document["measurements"]
+    all_of_it = document.get("measurements", [])
     kept = [m for m in all_of_it if m["step"] <= step]
-    _write(path, {**document, "measurements": kept, "finished": document["finished"] and len(kept) == len(all_of_it)})
+    _write(path, {**document, "measurements": kept, "finished": bool(document.get("finished")) and len(kept) == len(all_of_it)})
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
-  """Reads the file; empty where there is none. Raises UserError where it cannot be read."""
-  try:
-    return json.loads(path.read_text()) if path.exists() else {}
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from error
+  """Reads the file; empty where there is none. Raises UserError where it cannot be read, or holds no measurements."""
+  document = documents.read(path) if path.exists() else {}
+  measured = document.get("measurements", [])
+  if not isinstance(measured, list) or not all(map(_is_measurement, measured)):
+    raise UserError(f"{path} cannot be read: its measurements are not as a run writes them; remove it")
+  return document
+
+
+def _is_measurement(m: Any) -> bool:
+  """Whether it has all that was written of a measurement, each of its type."""
+  return (
+    isinstance(m, dict)
+    and documents.count(m.get("step"))
+    and isinstance(m.get("name"), str)
+    and isinstance(m.get("protocol"), str)
+    and "value" in m
+    and all(m.get(field) is None or documents.finite(m[field]) is not None for field in ("value", "deviation"))
+  )
 
 
 def _key(measurement: Mapping[str, Any]) -> tuple:

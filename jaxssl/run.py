@@ -71,12 +71,12 @@ class Run:
   def state_shapes(self) -> TrainState:
     """Shapes, types and shardings of the state."""
     shapes = jax.eval_shape(lambda: self.trainer.init(self.channels))
-    shardings = parallel.state_shardings(shapes, self.mesh)
+    shardings = parallel.state_shardings(shapes, self.mesh, self.config.train.split)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
   @functools.cached_property
   def _shardings(self) -> TrainState:
-    return parallel.state_shardings(self.state_shapes, self.mesh)
+    return jax.tree.map(lambda x: x.sharding, self.state_shapes)
 
   def init(self) -> TrainState:
     """Makes the state before the first step: from the seed, and the encoders from `model.init_from`."""
@@ -93,7 +93,8 @@ class Run:
     if self.imported is None:
       return variables
     # Copied under jit: two networks must not share memory with each other or with numpy, for a step uses up what it is given.
-    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings)(start.put(variables, self.imported))
+    made = start.put(parallel.fetch(self.mesh, variables), self.imported)
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings)(made)
 
   @functools.cached_property
   def _step(self):  # noqa: ANN202
@@ -126,8 +127,10 @@ class Run:
     config, source = self.config, self.train.source
     partners = None
     if state.neighbors is not None:
-      partners = np.asarray(jax.device_get(state.neighbors.partners))[: len(source)]
+      partners = parallel.fetch(self.mesh, state.neighbors.partners)[: len(source)]
     index, partner = plan.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
+    own = parallel.own_rows(self.mesh, config.train.batch_size)
+    index, partner = index[:, own], partner[:, own]
     if self.train.store is not None:
       batches = ((i, p, None) for i, p in zip(index[first:], partner[first:], strict=True))
     else:

@@ -85,10 +85,11 @@ class ScheduleConfig:
     if len(given) > 1:
       raise UserError(f"{' and '.join(given)} are both given: a schedule has one warm-up, keep one of them")
     steps_per_tick = horizon.steps_per_epoch if self.by_epoch else 1
-    warmup = round(sum(given.values()) / steps_per_tick)
+    asked = sum(given.values()) / steps_per_tick
     length = horizon.steps // steps_per_tick
-    if warmup > length:
-      raise UserError(f"{next(iter(given))} covers {warmup} of {length} ticks: a warm-up ends within the run, shorten it")
+    if not -0.5 <= asked < length + 0.5:
+      raise UserError(f"{next(iter(given))} covers {asked:g} of {length} ticks: a warm-up ends within the run, shorten it")
+    warmup = round(asked)
     return Schedule(
       kind=self.kind,
       base=self.base,

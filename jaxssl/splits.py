@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -48,9 +49,15 @@ def load(config: Config, mesh: Mesh, pictures: Sources) -> Splits:
   def split(source: Guard) -> Split:
     if config.data.placement == "host":
       return Split(source, None)
-    stored = pipeline.resident(source, config.data.store_size, config.data.workers)
+    rows = parallel.padded_rows(len(source), mesh)
+    own = parallel.own_rows(mesh, rows)
+    stored = pipeline.resident(source, config.data.store_size, config.data.workers, range(len(source))[own])
     recipes.check(config.views, stored.shape[1:3])
-    return Split(source, parallel.everywhere(mesh, stored))
+    if jax.process_count() == 1:
+      return Split(source, parallel.everywhere(mesh, stored))
+    missing = own.stop - own.start - len(stored)  # of the last process
+    stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
+    return Split(source, parallel.everywhere(mesh, parallel.global_rows(mesh, stored)))
 
   train = split(pictures.train)
   return Splits(
@@ -69,12 +76,15 @@ def part(split: Split, rows: np.ndarray) -> Split:
 def in_order(config: Config, mesh: Mesh, split: Split, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
   """Goes through a split once, for an evaluation at `size` pixels: (pictures or their places in the store, mask bool [b]).
 
-  Pictures: as read, [b, size, size, c], read on the host, where there is no store.
+  Pictures: as read, [b, size, size, c], read on the host, where there is no store. Of several processes, each goes through its
+  own rows of every batch, but the mask is the whole one.
   """
   evals = config.evals
   index, mask = plan.eval_plan(len(split), parallel.padded_rows(evals.batch_size, mesh))
+  own = parallel.own_rows(mesh, index.shape[1])
   if split.store is not None:
-    yield from zip(index, mask, strict=True)
+    yield from zip(index[:, own], mask, strict=True)
     return
-  for _, valid, pictures in pipeline.eval_batches(split.source, index, mask, evals.resize, size, config.data.workers):
+  read = pipeline.eval_batches(split.source, index[:, own], mask[:, own], evals.resize, size, config.data.workers)
+  for valid, (_, _, pictures) in zip(mask, read, strict=True):
     yield pictures, valid

@@ -1,10 +1,13 @@
 """Whose workdir it is: a folder belongs to the config in its config.json."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from jaxssl import documents, paths
 from jaxssl.config import Config, read
 from jaxssl.types import UserError
 
@@ -19,8 +22,8 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
   path = workdir / CONFIG
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    theirs = json.loads(path.read_text()) if path.exists() else None
-  except (OSError, json.JSONDecodeError) as error:
+    theirs = documents.read(path) if path.exists() else None
+  except (OSError, ValueError) as error:  # ValueError: no path at all
     raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
   if theirs is None:
     return config
@@ -36,6 +39,29 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
     listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
     raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
   return config
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other runs out of a workdir while this one uses it. Raises UserError where one is at work there.
+
+  The lock is the operating system's, and ends with the process that has it, however that ends.
+  """
+  if not paths.is_local(workdir):  # a bucket has no locks
+    yield
+    return
+  try:
+    lock = (workdir / "lock").open("a")
+  except OSError as error:
+    raise UserError(f"--workdir {workdir} cannot be written to: {error.strerror}") from error
+  with lock as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(f"--workdir {workdir} is used by another run at this moment; wait for it, or use another") from error
+    except OSError:  # a file system without locks
+      pass
+    yield
 
 
 def write_config(workdir: pathlib.Path, config: Config) -> None:

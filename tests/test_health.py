@@ -2,8 +2,7 @@
 
 import pytest
 
-from jaxssl import health
-from jaxssl import logging as runlog
+from jaxssl import documents, health
 from jaxssl.config import HealthConfig
 from jaxssl.health import Health, Limits
 from jaxssl.types import UserError
@@ -36,7 +35,7 @@ def made(tmp_path, stop=(), step=0) -> Health:
 
 
 def noted(tmp_path) -> list[tuple[int, str, bool]]:
-  return [(line["step"], line["verdict"], line["over"]) for line in runlog.read(tmp_path / "health.jsonl")]
+  return [(line["step"], line["verdict"], line["over"]) for line in documents.lines(tmp_path / "health.jsonl")]
 
 
 @pytest.mark.parametrize("bad, verdict, reason", STEPS)
@@ -49,7 +48,7 @@ def test_a_verdict_comes_after_some_steps_and_goes(bad, verdict, reason, tmp_pat
   for step in range(5, 12):
     watch.step(step, {**FINE, **bad})
   assert noted(tmp_path) == [(8, verdict, False)] and watch.standing == verdict
-  assert reason in runlog.read(tmp_path / "health.jsonl")[0]["reason"]
+  assert reason in documents.lines(tmp_path / "health.jsonl")[0]["reason"]
   watch.step(12, FINE)
   assert noted(tmp_path) == [(8, verdict, False), (12, verdict, True)] and watch.standing == ""
 
@@ -60,7 +59,7 @@ def test_epochs_are_judged_twice(bad, verdict, reason, tmp_path):
   for step in (10, 20, 30):
     watch.epoch(step, {**EPOCH, **bad})
   assert noted(tmp_path) == [(20, verdict, False)]
-  assert reason in runlog.read(tmp_path / "health.jsonl")[0]["reason"]
+  assert reason in documents.lines(tmp_path / "health.jsonl")[0]["reason"]
 
 
 def test_every_verdict_is_tested_above():

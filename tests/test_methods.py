@@ -41,9 +41,11 @@ SMALL = {
   "bootstrap.window": 1,
   "optim.schedule.warmup_epochs": 0,
 }
-EACH = pytest.mark.parametrize("recipe", [pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RECIPES])  # share compiles
 STEPS_PER_EPOCH = 4
-SOME = ("nnboot", "isd", "resa", "simclr", "vicreg")  # losses of every kind
+GROUPED = {r: pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RECIPES}  # share compiles
+EACH = pytest.mark.parametrize("recipe", GROUPED.values())
+SOME = ("nnboot", "isd", "resa", "simclr", "swav", "vicreg")  # losses and memories of every kind
+KINDS = pytest.mark.parametrize("recipe", [param for r, param in GROUPED.items() if r.startswith(SOME)])
 
 
 def test_every_method_has_a_row():
@@ -143,14 +145,14 @@ def test_interrupted_runs_and_permuted_labels_change_no_bit(recipe, tmp_path):
   same_bits(whole, permuted, but="labels")
 
 
-@EACH
+@KINDS
 def test_one_device_and_eight_agree(recipe):
   runs = run_of(recipe), run_of(recipe, devices=8)
   one, eight = (train(run, 5, start(recipe, run))[1] for run in runs)
   np.testing.assert_allclose(one, eight, rtol=2e-3)
 
 
-@pytest.mark.parametrize("recipe", [pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RECIPES if r.startswith(SOME)])
+@KINDS
 def test_bfloat16_is_close(recipe):
   run, half = run_of(recipe), run_of(recipe, precision="bfloat16")
   _, exact = train(run, 1, start(recipe, run))

@@ -6,20 +6,20 @@ import hashlib
 import json
 import pathlib
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 import jaxssl
-from jaxssl import embeddings, flags, opened, parallel
+from jaxssl import cache, documents, embeddings, flags, opened, parallel, paths
 from jaxssl import logging as runlog
 from jaxssl.config import Config
 from jaxssl.data.base import Source
 from jaxssl.data.every import Readable, name_of, open_every
 from jaxssl.evals.encode import encode, shown_size
 from jaxssl.evals.measure import network_of
+from jaxssl.paths import path_of
 from jaxssl.types import UserError, Variables
 
 PART = 2048  # pictures
@@ -74,8 +74,8 @@ def embed(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
-  parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument("--workdir", type=path_of, required=True)
+  parser.add_argument("--out", type=path_of, required=True)
   parser.add_argument("--step", type=int)
   parser.add_argument("--patches", action="store_true")
   return parser
@@ -120,7 +120,8 @@ class Parts:
   def __init__(self, out: pathlib.Path, sources: Mapping[str, Source], request: Mapping[str, Any]):
     """Opens the folder of parts. Raises UserError where it holds parts of another request."""
     self._out, self._sources, self._request = out, sources, request
-    self.folder = out.with_name(out.name + ".parts")
+    beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+    self.folder = beside.with_name(beside.name + ".parts")
     self.rows = [  # of each part: split, int [m]
       (split, np.arange(start, min(start + request["part"], len(source))))
       for split, source in sources.items()
@@ -131,8 +132,8 @@ class Parts:
 
   def _check(self) -> None:
     try:
-      theirs = json.loads((self.folder / "request.json").read_text())
-    except (OSError, json.JSONDecodeError):
+      theirs = documents.read(self.folder / "request.json")
+    except UserError:
       theirs = {}
     wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in self._request.items() if theirs.get(k) != ours]
     if wrong:
@@ -161,11 +162,11 @@ class Parts:
   def read(self, number: int, column: str) -> np.ndarray:
     """Gives one column of a part. Raises UserError where it cannot be read."""
     try:
-      with np.load(self.file(number)) as part:
+      with self.file(number).open("rb") as file, np.load(file, allow_pickle=False) as part:
         if column in part:
           return part[column]
         rows = part["rows"]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and numpy raise nearly any type on a damaged file
       raise UserError(f"{self.file(number)} cannot be read; remove it, and the same command makes it again") from error
     if column == "index":
       return rows
@@ -190,7 +191,8 @@ class Parts:
     if self._request["patches"]:
       meta = {**meta, "patches": list(self.read(0, "patches").shape[1:])}
     try:
-      embeddings.write(self._out, columns, len(self.rows), self.read, meta)
+      with paths.brought(self._out) as made:
+        embeddings.write(made, columns, len(self.rows), self.read, meta)
     except OSError as error:
       raise UserError(f"--out {self._out} cannot be written: {error.strerror}; the same command tries again") from error
     shutil.rmtree(self.folder)

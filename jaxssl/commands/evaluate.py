@@ -1,11 +1,13 @@
 """`evaluate`: measures what a run has learned again, by other protocols or on other pictures."""
 
-import pathlib
 from collections.abc import Sequence
 
-from jaxssl import flags, opened, results
+import jax
+
+from jaxssl import distributed, flags, opened, results
 from jaxssl import logging as runlog
 from jaxssl.evals.measure import EVALUATIONS
+from jaxssl.paths import path_of
 from jaxssl.types import UserError
 
 
@@ -13,7 +15,7 @@ def evaluate(argv: Sequence[str]) -> int:
   """Runs `evaluate [NAME ...] --workdir DIR [--step N] [--evals.FIELD=VALUE] [--data.FIELD=VALUE]`."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("names", nargs="*")
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--step", type=int)
   known, words = parser.parse_known_args(list(argv))
   config = opened.read_config(known.workdir, words)
@@ -21,13 +23,14 @@ def evaluate(argv: Sequence[str]) -> int:
   for name in names:
     if name not in EVALUATIONS:
       raise UserError(f"{name} is no evaluation; allowed: {', '.join(EVALUATIONS)}")
-  runlog.start(None)
+  runlog.start(None, jax.process_index())
   online, teacher, step, measure = opened.open_run(known.workdir, config, known.step)
   measure.require(names)
   for name in names:
     with runlog.working(f"measuring {name}"):
       found = measure.of(online, teacher, [name])
-    results.add(known.workdir / "results.json", step, found)
+    if distributed.first():
+      results.add(known.workdir / "results.json", step, found)
     for m in found:
       runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
   runlog.LOG.info("step %d, %s network; protocols are in %s", step, measure.network, known.workdir / "results.json")

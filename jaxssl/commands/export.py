@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxssl import flags, opened, results
+from jaxssl import flags, opened, paths, results
 from jaxssl import logging as runlog
 from jaxssl.config import nearest
 from jaxssl.export import card, onnx_file, own, stablehlo, torch_files
 from jaxssl.export.subject import Subject, open_subject
+from jaxssl.paths import path_of
 from jaxssl.types import UserError
 
 TOLERANCE = 1e-5  # of the largest feature
@@ -48,9 +49,9 @@ def export(argv: Sequence[str]) -> int:
   Gives 1 where the check fails; then --out is left as it was.
   """
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, required=True)
+  parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--format", required=True)
-  parser.add_argument("--out", type=pathlib.Path, required=True)
+  parser.add_argument("--out", type=path_of, required=True)
   parser.add_argument("--step", type=int)
   parser.add_argument("--heads", action="store_true")
   parser.add_argument("--license")
@@ -68,9 +69,12 @@ def export(argv: Sequence[str]) -> int:
         return 1
       for path in temporary.iterdir():
         path.chmod(0o644)  # safetensors' files are their owner's only
-      if known.out.exists():
-        known.out.rmdir()
-      temporary.rename(known.out)
+      if not paths.is_local(known.out):
+        paths.bring(temporary, known.out)
+      else:
+        if known.out.exists():
+          known.out.rmdir()
+        temporary.rename(known.out)
     except OSError as error:
       raise UserError(f"--out {known.out} cannot be written: {error.strerror or error}") from error
   finally:
@@ -93,6 +97,8 @@ def _check_words(name: str, out: pathlib.Path, heads: bool) -> None:
 
 
 def _folder_beside(out: pathlib.Path) -> pathlib.Path:
+  if not paths.is_local(out):
+    return pathlib.Path(tempfile.mkdtemp(prefix="jaxssl-"))
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
@@ -111,7 +117,8 @@ def _make(folder: pathlib.Path, subject: Subject, workdir: pathlib.Path, license
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
     found = results.read(workdir / "results.json").get("measurements", [])
     measured = card.of_this(found, subject, opened.read_config(workdir, []).data)
-    (folder / "README.md").write_text(card.card(subject, chosen.file, chosen.usage(subject), license, measured))
+    text = card.card(subject, chosen.file, chosen.usage(subject), license, measured)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return compare(subject, chosen.run(folder, subject))
 
 

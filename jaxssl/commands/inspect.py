@@ -2,20 +2,22 @@
 
 import dataclasses
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxssl import flags
+from jaxssl import flags, paths
 from jaxssl import logging as runlog
 from jaxssl.config import DataConfig, read
 from jaxssl.data.base import Subset
 from jaxssl.data.folder import open_folder
+from jaxssl.paths import path_of
 from jaxssl.survey import duplicates, machine, suggest, told, written
 from jaxssl.survey.facts import depth_of, gather
 from jaxssl.survey.files import GRID, Found, survey
-from jaxssl.types import UserError
+from jaxssl.types import UserError, one_line
 
 
 def inspect(argv: Sequence[str]) -> int:
@@ -35,7 +37,7 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], pathlib.Path | None]:
   """Gives the fields of data that were asked for, and the file to write."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--data", required=True)
-  parser.add_argument("--out", type=pathlib.Path)
+  parser.add_argument("--out", type=path_of)
   known, words = parser.parse_known_args(list(argv))
   for word in words:
     if word.startswith("--") and not word.startswith("--data."):
@@ -49,6 +51,8 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], pathlib.Path | None]:
     raise UserError(f"data.list_path={given['list_path']} is not allowed here: inspect looks at everything under --data")
   if known.out and known.out.suffix != ".py":
     raise UserError(f"--out {known.out} is not allowed; it ends in .py, such as configs/mine.py")
+  if known.out and not paths.is_local(known.out):
+    raise UserError(f"--out {known.out} is not allowed; a config is read from this machine")
   if known.out and known.out.exists():
     raise UserError(f"--out {known.out} is there already: remove it, or name another file")
   return given, known.out
@@ -59,15 +63,15 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
   sources = {"train": train} | ({"test": test} if test else {})
   found = survey(sources, given.get("channels", 0), given.get("depth", 0))
   seen = [one.seen for one in found if one.seen]
-  print(train.name, *told.counts(sources, found), sep="\n")
+  _tell(train.name, *told.counts(sources, found))
   if not seen:
     raise UserError(f"data.path={config.path}: none of its {len(found)} pictures can be read, first: {found[0].name}")
-  print(*told.kinds(seen, depth_of(given, seen)), *told.unreadable(found), sep="\n")
+  _tell(*told.kinds(seen, depth_of(given, seen)), *told.unreadable(found))
   exactly, nearly = _duplicates(found)
-  print(*told.twins(found, exactly, "exact duplicates"), *told.twins(found, nearly, "near duplicates"), sep="\n")
+  _tell(*told.twins(found, exactly, "exact duplicates"), *told.twins(found, nearly, "near duplicates"))
   if test:
-    print(*told.overlap(found, [*exactly, *nearly]), sep="\n")
-  kept = _kept(found, [*exactly, *nearly])
+    _tell(*told.overlap(found, [*exactly, *nearly]))
+  kept = _kept(found, [*exactly, *nearly], train.name)
   if len(kept) < suggest.LEAST:
     raise UserError(
       f"data.path={config.path}: {len(kept)} pictures to train on are left; a config takes {suggest.LEAST} at least"
@@ -98,9 +102,14 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
     out.write_text(text, encoding="utf-8")
   except OSError as error:
     raise UserError(f"--out {out} cannot be written: {error}") from error
-  print(f"written: {out}" + "".join(f" and {path.name}" for path, rows in lists.items() if rows))
+  _tell(f"written: {out}" + "".join(f" and {path.name}" for path, rows in lists.items() if rows))
   for version in ("",) if facts.accelerator else ("", ":cpu"):
-    print(f"  python -m jaxssl.main --config {out}{version}")
+    _tell(f"  python -m jaxssl.main --config {shlex.quote(f'{out}{version}')}")
+
+
+def _tell(*lines: str) -> None:
+  """Prints lines, in which files of any names may stand."""
+  print(*map(one_line, lines), sep="\n")
 
 
 def _duplicates(found: Sequence[Found]) -> tuple[list[list[int]], list[list[int]]]:
@@ -113,7 +122,7 @@ def _duplicates(found: Sequence[Found]) -> tuple[list[list[int]], list[list[int]
   return [[places[k] for k in group] for group in exactly], [[places[k] for k in group] for group in nearly]
 
 
-def _kept(found: Sequence[Found], groups: Sequence[Sequence[int]]) -> list[int]:
-  """Places in `found` of training pictures that can be read and are not in the test split too."""
+def _kept(found: Sequence[Found], groups: Sequence[Sequence[int]], root: str) -> list[int]:
+  """Places in `found` of training pictures that can be read, can be listed, and are not in the test split too."""
   spoilt = {k for group in groups if "test" in {found[k].split for k in group} for k in group}
-  return [k for k, one in enumerate(found) if one.split == "train" and one.seen and k not in spoilt]
+  return [k for k, one in enumerate(found) if one.split == "train" and one.seen and one.listable(root) and k not in spoilt]

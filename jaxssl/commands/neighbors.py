@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from jaxssl import embeddings, flags, opened, parallel
+from jaxssl import embeddings, flags, opened, parallel, paths
 from jaxssl import logging as runlog
 from jaxssl.config import DataConfig, read
 from jaxssl.data.arrays import ArraySource
@@ -20,7 +20,8 @@ from jaxssl.embeddings import Embeddings
 from jaxssl.evals import knn
 from jaxssl.evals.encode import encode
 from jaxssl.evals.measure import network_of
-from jaxssl.types import UserError
+from jaxssl.paths import path_of
+from jaxssl.types import UserError, one_line
 
 SIDE, TEXT, GAP, COLUMNS = 160, 14, 8, 6  # of a contact sheet: pixels a picture, a line and a gap; pictures a row
 
@@ -36,11 +37,11 @@ class Found(NamedTuple):
 def neighbors(argv: Sequence[str]) -> int:
   """Runs `neighbors --embeddings FILE --image IMAGE [--k 10] [--workdir DIR] [--sheet OUT.png]`."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--embeddings", type=pathlib.Path, required=True)
+  parser.add_argument("--embeddings", type=path_of, required=True)
   parser.add_argument("--image", required=True)
   parser.add_argument("--k", type=int, default=10)
-  parser.add_argument("--workdir", type=pathlib.Path)
-  parser.add_argument("--sheet", type=pathlib.Path)
+  parser.add_argument("--workdir", type=path_of)
+  parser.add_argument("--sheet", type=path_of)
   known = parser.parse_args(list(argv))
   if known.sheet is not None and known.sheet.suffix != ".png":
     raise UserError(f"--sheet {known.sheet} is not allowed; it ends in .png")
@@ -55,14 +56,15 @@ def neighbors(argv: Sequence[str]) -> int:
   picture = None
   if row is None:
     picture = read_picture(known.image, file)
-    query = embed_picture(picture, file, known.workdir or pathlib.Path(file.meta["workdir"]))
+    query = embed_picture(picture, file, known.workdir or path_of(file.meta["workdir"]))
     found = nearest(file.features, query, known.k)
   else:
     found = [Found(0, row, 1.0), *nearest(file.features, row, known.k)]
   print(table(file, found))
   if known.sheet is not None:
     try:
-      sheet(file, found, picture).save(known.sheet)
+      with paths.brought(known.sheet) as made:
+        sheet(file, found, picture).save(made)
     except OSError as error:
       raise UserError(f"--sheet {known.sheet} cannot be written: {error.strerror}") from error
   return 0
@@ -83,8 +85,8 @@ def row_of(file: Embeddings, image: str) -> int | None:
   Raises UserError where several pictures have that path.
   """
   data = file.meta["data"]
-  roots = [os.path.abspath(os.path.expanduser(data[name])) for name in ("path", "test_path") if data[name]]
-  inside = [os.path.abspath(image).removeprefix(root + os.sep) for root in roots]
+  roots = [paths.whole(data[name]) for name in ("path", "test_path") if data[name]]
+  inside = [paths.whole(image).removeprefix(root + os.sep) for root in roots]
   rows = np.flatnonzero(np.isin(file.path, [image, *inside]))
   if len(rows) > 1:
     raise UserError(f"--image {image} is the path of {len(rows)} pictures in the file; give a picture's full name")
@@ -95,7 +97,7 @@ def read_picture(image: str, file: Embeddings) -> np.ndarray:
   """Reads a picture file as the run read its own: [h, w, c]. Raises UserError where it cannot be read."""
   try:
     data = file.meta["data"]
-    return decode(pathlib.Path(image).read_bytes(), data["channels"], image, dtype_of(data.get("depth", 8)))
+    return decode(paths.read(image), data["channels"], image, dtype_of(data.get("depth", 8)))
   except OSError as error:
     raise UserError(
       f"--image {image} is neither a path in the file nor a picture that can be read: {error.strerror}"
@@ -125,7 +127,7 @@ def table(file: Embeddings, found: Sequence[Found]) -> str:
   columns = {"rank": [str(f.rank) for f in found], "cosine": [f"{f.cosine:.4f}" for f in found]}
   for name, values in (("class", file.label), ("split", file.split), ("path", file.path)):
     if values is not None:
-      columns[name] = [str(values[f.row]) for f in found]
+      columns[name] = [one_line(str(values[f.row])) for f in found]
   widths = [max(map(len, [name, *values])) for name, values in columns.items()]
   lines = [list(columns), *zip(*columns.values(), strict=True)]
   return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)

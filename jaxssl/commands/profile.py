@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxssl import flags
+from jaxssl import flags, paths
 from jaxssl import logging as runlog
 from jaxssl.run import Run
 from jaxssl.types import UserError
@@ -34,6 +34,8 @@ NESTED = ("while", "conditional", "call")  # they last as long as what they hold
 def profile(argv: Sequence[str]) -> int:
   """Runs `profile --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]`."""
   config, workdir = flags.parse(argv)
+  if not paths.is_local(workdir):
+    raise UserError(f"--workdir {workdir} is not allowed; a trace is written to this machine")
   folder = workdir / "trace"
   try:
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,13 @@
 """Files that hold more than a photograph: .npy, TIFF of any number of channels, and 16 bits that PIL would cut to 8."""
 
 import io
+import math
 
 import numpy as np
 
 from jaxssl.data.resample import opencv
 
+_MOST = 2**30  # bytes of a picture: the header of a few bytes may ask for any number
 NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: of more than 4 GB
 
 
@@ -25,6 +27,8 @@ def read_array(data: bytes) -> np.ndarray | None:
   kind = array.dtype.newbyteorder("=")
   if kind not in (np.uint8, np.uint16):
     raise ValueError(f"its values are {array.dtype}; a picture's are uint8 or uint16")
+  if not array.size:
+    raise ValueError(f"an array {list(array.shape)} without a pixel")
   return np.ascontiguousarray(array[..., None] if array.ndim == 2 else array, kind)
 
 
@@ -33,7 +37,11 @@ def _tiff(data: bytes) -> np.ndarray:
   import tifffile
 
   with tifffile.TiffFile(io.BytesIO(data)) as file:
+    if not file.series:
+      raise ValueError("a TIFF without a page")
     series = file.series[0]
+    if math.prod(series.shape) * 2 > _MOST:
+      raise ValueError(f"a TIFF {list(series.shape)}, too large for a picture")
     array, axes = series.asarray(), series.axes
   kept = [i for i, axis in enumerate(axes) if array.shape[i] > 1 or axis in "YX"]
   axes, array = "".join(axes[i] for i in kept), array.reshape([array.shape[i] for i in kept])

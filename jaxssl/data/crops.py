@@ -37,7 +37,7 @@ def random_box(
     if 0 < w <= width and 0 < h <= height:
       return int(down * (height - h + 1)), int(across * (width - w + 1)), h, w
   aspect = min(max(width / height, ratio[0]), ratio[1])
-  h, w = min(height, round(width / aspect)), min(width, round(height * aspect))
+  h, w = (max(1, min(side, round(of))) for side, of in ((height, width / aspect), (width, height * aspect)))
   return (height - h) // 2, (width - w) // 2, h, w
 
 

@@ -2,12 +2,11 @@
 
 import logging
 import os
-import pathlib
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from jaxssl import paths
 from jaxssl.config import DataConfig
 from jaxssl.data.listing import Listing, list_pictures
 from jaxssl.data.pictures import BadPicture, decode, dtype_of
@@ -44,7 +43,7 @@ class FolderSource:
     """The file's bytes. Raises BadPicture naming the file."""
     try:
       return self._listing.read(self._positions[index])
-    except (OSError, ValueError, zlib.error) as error:
+    except (OSError, ValueError, MemoryError) as error:
       raise BadPicture(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:
@@ -57,12 +56,12 @@ class FolderSource:
     Empty lines are skipped; a picture named twice counts once. Raises UserError for a name that no picture has.
     """
     try:
-      lines = pathlib.Path(path).expanduser().read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-    except OSError as error:
-      raise UserError(f"data.list_path={path} cannot be read: {error.strerror}") from error
-    wanted = [line.strip().removeprefix("./") for line in lines if line.strip()]
+      lines = paths.read(path).decode(errors="surrogateescape").replace("\r\n", "\n").split("\n")
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+      raise UserError(f"data.list_path={path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     names = [self._listing.names[k] for k in self._positions]
     place = {name[self._at :]: k for k, name in enumerate(names)} | {name: k for k, name in enumerate(names)}
+    wanted = [line if line in place else line.strip().removeprefix("./") for line in lines if line.strip()]
     unknown = [name for name in wanted if name not in place]
     if unknown:
       count = f"{len(unknown)} of {len(wanted)} lines"

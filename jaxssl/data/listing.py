@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from jaxssl import cache
+from jaxssl import cache, paths
 from jaxssl.data.pictures import ENDINGS
 from jaxssl.types import UserError
 
 _FORMAT = 2  # of the cache files; another number is not read
+_MOST = 2**30  # bytes of a file, unpacked: what has more is no picture but a mistake or a trap
 _TICK = 0.02  # seconds: two changes of a folder closer than this can carry the same modification time
 _log = logging.getLogger("jaxssl")
 
@@ -39,21 +40,51 @@ class Listing:
     return os.path.join(self.root, self.names[k])
 
   def read(self, k: int) -> bytes:
-    """Gives the bytes of picture `k`, from any thread. Raises OSError, or zlib.error or ValueError for a damaged zip."""
+    """Gives the bytes of picture `k`, from any thread. Raises OSError, or ValueError for what is no such file, or damaged."""
+    if self.root.startswith(paths.BUCKET):
+      return paths.read(self.where(k))
     if self.members is None:
-      with open(self.where(k), "rb") as file:
+      with open(self.where(k), "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+          raise ValueError("no file but a folder, a pipe or a device")
+        _check_size(status.st_size)
         return file.read()
     offset, size, method, crc = self.members[k]
+    if offset < 0 or offset + size > os.fstat(self._descriptor).st_size:
+      raise ValueError("the zip's directory says that it lies outside of the zip")
+    _check_size(size)
     # Positioned reads need neither a lock nor a ZipFile a thread, which for a million members takes a gigabyte each.
     header = os.pread(self._descriptor, 30, offset)
     if header[:4] != b"PK\3\4":
       raise ValueError("no zip member where the directory says")
     name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
     data = os.pread(self._descriptor, size, offset + 30 + name + extra)
-    data = zlib.decompress(data, -zlib.MAX_WBITS) if method == zipfile.ZIP_DEFLATED else data
+    data = _inflate(data) if method == zipfile.ZIP_DEFLATED else data
     if zlib.crc32(data) != crc:
       raise ValueError("the checksum in the zip does not fit")
     return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+  """Opens a file; a pipe too, without waiting for whoever writes to it."""
+  return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_size(size: int) -> None:
+  if size > _MOST:
+    raise ValueError(f"more than {_MOST} bytes, which no picture has")
+
+
+def _inflate(data: bytes) -> bytes:
+  """Unpacks deflated data, as far as a picture can go: a few bytes may stand for terabytes."""
+  unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+  try:
+    unpacked = unpacker.decompress(data, _MOST + 1)
+  except zlib.error as error:
+    raise ValueError(str(error)) from error
+  _check_size(len(unpacked))
+  return unpacked
 
 
 def list_pictures(path: str, field: str) -> Listing:
@@ -61,20 +92,46 @@ def list_pictures(path: str, field: str) -> Listing:
 
   Raises UserError, naming `field`, where `path` is neither, cannot be read, or holds no picture.
   """
-  root = os.path.abspath(os.path.expanduser(path))
-  if not os.path.exists(root):
-    raise UserError(f"{field}={path} does not exist")
+  root = paths.whole(path)
+  remote = root.startswith(paths.BUCKET)
   try:
-    listing = _cached(root) or _fresh(root)
-  except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-    raise UserError(f"{field}={path} is neither a folder nor a zip that can be read: {error}") from error
+    if not (paths.path_of(root) if remote else pathlib.Path(root)).exists():
+      raise UserError(f"{field}={path} does not exist")
+    listing = _in_bucket(root) if remote else _cached(root) or _fresh(root)
+  except UserError:
+    raise
   except OSError as error:
     raise UserError(f"{field}={path} cannot be listed: {error}") from error
+  except Exception as error:  # zipfile raises nearly any type on a damaged file
+    raise UserError(f"{field}={path} is neither a folder nor a zip that can be read: {error}") from error
   if not listing.names:
     raise UserError(f"{field}={path} holds no picture; what counts is the ending: {' '.join(ENDINGS)}")
   if listing.skipped:
     _log.info("%s: skipped %d hidden files, folders and files that are no pictures", path, listing.skipped)
   return listing
+
+
+def _in_bucket(root: str) -> Listing:
+  """Asks a bucket for all its names, at every start: its folders carry no time of change.
+
+  Nothing is asked of a single picture, which would take hours for a million.
+  """
+  top, names, skipped, progress = paths.path_of(root), [], 0, _progress(root)
+  if not top.is_dir():
+    raise ValueError("in a bucket, pictures are read from folders only")
+  todo = [top]
+  while todo:
+    for entry in todo.pop().iterdir():
+      if _hidden(entry.name):
+        skipped += 1
+      elif entry.name.lower().endswith(ENDINGS):
+        names.append(os.fspath(entry)[len(root) + 1 :])
+        progress(len(names))
+      elif entry.is_dir():
+        todo.append(entry)
+      else:
+        skipped += 1
+  return Listing(root, sorted(names), None, skipped)
 
 
 def _fresh(root: str) -> Listing:

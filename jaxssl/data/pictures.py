@@ -8,10 +8,10 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from jaxssl.data import arrayfiles
 from jaxssl.data.jpeg import decode_plain, plain_size
-from jaxssl.types import UserError
+from jaxssl.types import UserError, one_line
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which need not be what the ending says
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which need not be what the ending says
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -21,7 +21,10 @@ def dtype_of(depth: int) -> np.dtype:
 
 
 class BadPicture(Exception):
-  """A picture that cannot be read: the message names it and says why."""
+  """A picture that cannot be read: the message names it and says why, in one line."""
+
+  def __str__(self) -> str:
+    return one_line(super().__str__())
 
 
 class WrongChannels(UserError):
@@ -54,7 +57,7 @@ def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8) -> np.n
 
 def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
   """Decodes a photograph, grey or colour; in 16 bits where `dtype` is and the file has them."""
-  image = Image.open(io.BytesIO(data), formats=_FORMATS)
+  image = Image.open(io.BytesIO(data), formats=FORMATS)
   turned = _orientation(image) != 1
   if dtype == np.uint16 and not turned and image.format in ("PNG", "TIFF"):
     deep = arrayfiles.read_sixteen(data)

@@ -23,8 +23,8 @@ _PART = 8  # pictures a worker takes at once: fewer, and the calls themselves ta
 _log = logging.getLogger("jaxssl")
 
 
-def resident(source: Source, store_size: int, workers: int = 0) -> np.ndarray:
-  """Reads every picture once: [n, h, w, c].
+def resident(source: Source, store_size: int, workers: int = 0, rows: range | None = None) -> np.ndarray:
+  """Reads every picture, or those of `rows`, once: [n, h, w, c].
 
   `store_size`: side in pixels; the shorter side is resized to it and the middle kept. 0: as they are, all of one size.
   Raises UserError where sizes differ.
@@ -34,21 +34,24 @@ def resident(source: Source, store_size: int, workers: int = 0) -> np.ndarray:
     picture = source.read(index)
     return centre(picture, store_size, store_size) if store_size else picture
 
-  pictures = np.empty((0,), source.dtype)
+  rows = range(len(source)) if rows is None else rows
+  first = load(0)  # whose size all have, also where other processes read other rows
+  pictures = np.empty((len(rows), *first.shape), source.dtype)
   pool = ThreadPoolExecutor(_threads(workers))
   last = time.monotonic()
   try:
-    for start in range(0, len(source), 1024):
-      for index, picture in enumerate(pool.map(load, range(start, min(start + 1024, len(source)))), start):
-        if index == 0:
-          pictures = np.empty((len(source), *picture.shape), source.dtype)
-        if picture.shape != pictures.shape[1:]:
-          sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, pictures[0]), (index, picture))]
+    for start in range(0, len(rows), 1024):
+      some = rows[start : start + 1024]
+      for place, (index, picture) in enumerate(
+        zip(some, pool.map(lambda k: load(k) if k else first, some), strict=True), start
+      ):
+        if picture.shape != first.shape:
+          sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (index, picture))]
           raise UserError(f"data.store_size=0 needs pictures of one size, but {' and '.join(sizes)}: set data.store_size")
-        pictures[index] = picture
+        pictures[place] = picture
       if time.monotonic() - last > 5:
         last = time.monotonic()
-        _log.info("%s: %d of %d pictures read", source.name, min(start + 1024, len(source)), len(source))
+        _log.info("%s: %d of %d pictures read", source.name, start + len(some), len(rows))
   finally:
     pool.shutdown(cancel_futures=True)
   return pictures

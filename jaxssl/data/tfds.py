@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,8 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
 
   Raises UserError for a name that is not known, and for a set that cannot be prepared or has no pictures.
   """
+  if re.match(r"[^/:]*:[^/]*[^/\d.*]", config.path):  # what is no version; its code would be downloaded and run
+    raise UserError(f"data.path={config.path} names a set of others than tensorflow_datasets; allowed: NAME[/CONFIG][:VERSION]")
   tensorflow()  # tensorflow_datasets would import it too, but not quietly
   import tensorflow_datasets as tfds
 

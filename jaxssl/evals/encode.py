@@ -31,9 +31,10 @@ def encode(
   """
   size = shown_size(config)
   index, mask = plan.eval_plan(len(pictures), parallel.padded_rows(min(config.evals.batch_size, len(pictures)), mesh))
-  read = pipeline.eval_batches(pictures, index, mask, config.evals.resize, size, config.data.workers)
+  own = parallel.own_rows(mesh, index.shape[1])
+  read = pipeline.eval_batches(pictures, index[:, own], mask[:, own], config.evals.resize, size, config.data.workers)
   run = functools.partial(_encode, network, size, config.data.mean, config.data.std, patches, variables)
-  return extract(mesh, run, ((shown, valid) for _, valid, shown in read))
+  return extract(mesh, run, ((shown, valid) for valid, (_, _, shown) in zip(mask, read, strict=True)))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))

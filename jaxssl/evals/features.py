@@ -7,10 +7,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxssl.parallel import everywhere, global_rows
+from jaxssl import parallel
 from jaxssl.types import Array, PyTree
 
-# One evaluation batch: pictures [b, h, w, c] as stored, or their int32 [b] places in a store on the devices; bool [b] mask.
+# One evaluation batch: pictures [b, h, w, c] as stored, or their int32 [b] places in a store on the devices, of both the rows
+# of this process; bool [b] mask of all rows.
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
@@ -25,10 +26,10 @@ def extract(mesh: Mesh, encode: Callable[[Array], PyTree], batches: Batches) -> 
   def fetch() -> None:
     if pending is not None:
       made, mask = pending
-      parts.append(jax.tree.map(lambda x: np.asarray(x)[mask], jax.device_get(everywhere(mesh, made))))
+      parts.append(jax.tree.map(lambda x: x[mask], parallel.fetch(mesh, made)))
 
   for pictures, mask in batches:
-    made = encode(global_rows(mesh, pictures))
+    made = encode(parallel.global_rows(mesh, pictures))
     fetch()
     pending = made, mask
   fetch()

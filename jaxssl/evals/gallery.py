@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxssl.data.plan import generator
 from jaxssl.evals import knn
 from jaxssl.evals.base import Subject
 from jaxssl.memory import Neighbors
+from jaxssl.parallel import fetch
 
 PICTURES, NEAREST, PAIRS = 12, 8, 12
 
@@ -28,7 +28,7 @@ def look(subject: Subject, memory: Neighbors | None) -> dict[str, Any]:
   similarities, ids = (np.take_along_axis(found, others, 1) for found in (similarities, ids))
   pairs = None
   if memory is not None:
-    partners = np.asarray(jax.device_get(memory.partners))[: len(subject.splits.train)]
+    partners = fetch(subject.mesh, memory.partners)[: len(subject.splits.train)]
     moved = np.flatnonzero(partners != np.arange(len(partners)))
     shown = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
     pairs = np.stack([shown, partners[shown]], axis=1).tolist()

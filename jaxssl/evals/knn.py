@@ -11,7 +11,7 @@ from jaxssl import memory
 from jaxssl.config import KnnConfig
 from jaxssl.evals.base import Measurement, Subject, by_group, mean_of
 from jaxssl.ops.similarity import normalize
-from jaxssl.parallel import everywhere, global_rows
+from jaxssl.parallel import everywhere, fetch, global_rows, own_rows
 from jaxssl.types import Array, UserError
 
 QUERIES = 16384  # on the devices at a time
@@ -90,7 +90,8 @@ def neighbors(
   padded = np.zeros((-(-len(bank) // unit) * unit, bank.shape[1]), np.float32)
   padded[: len(bank)] = bank
   prepare = functools.partial(_prepare, centre=bank.mean(0, keepdims=True) if euclidean else None)
-  rows, usable = global_rows(mesh, (padded, np.arange(len(padded)) < len(bank)))
+  own = own_rows(mesh, len(padded))
+  rows, usable = global_rows(mesh, (padded[own], (np.arange(len(padded)) < len(bank))[own]))
   rows = prepare(rows, is_bank=True)
   asked = bank if queries is None else queries
   size = -(-len(asked) // -(-len(asked) // QUERIES))
@@ -100,7 +101,7 @@ def neighbors(
     if len(part) < size:  # the last one, so that it is not compiled for
       part = np.pad(part, ((0, size - len(part)), (0, 0)))
     near = search(mesh, rows, usable, prepare(everywhere(mesh, part), is_bank=False), k + alone)
-    values, ids = (np.asarray(x)[: len(asked) - start] for x in near)
+    values, ids = (x[: len(asked) - start] for x in fetch(mesh, near))
     if alone:  # a picture is no neighbour of its own
       other = ids != np.arange(start, start + len(ids))[:, None]
       order = np.argsort(~other, axis=1, kind="stable")[:, :k]

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxssl.evals.base import Measurement, Subject
 from jaxssl.ops.similarity import inner, normalize
-from jaxssl.parallel import EVERYWHERE, ROWS, everywhere, padded_rows
+from jaxssl.parallel import EVERYWHERE, ROWS, everywhere, fetch, padded_rows
 from jaxssl.types import Array
 
 QUERIES = 512  # at a time; for each, some numbers for every picture of the bank are held
@@ -78,7 +78,7 @@ def accuracy(
     picked = np.minimum(rows, len(queries) - 1)
     own = picked if alone else np.full(size, -1)
     block = everywhere(mesh, (queries[picked], labels[picked], own.astype(np.int32)))
-    found = jax.device_get(everywhere(mesh, rankings(mesh, *on_devices, *block)))
+    found = fetch(mesh, rankings(mesh, *on_devices, *block))
     parts.append([x[rows < len(queries)] for x in found])
   precision, first, total = (np.concatenate(x) for x in zip(*parts, strict=True))
   retrievable = total > 0

@@ -16,7 +16,7 @@ from jaxssl.data.plan import generator
 from jaxssl.evals.base import Show, Subject
 from jaxssl.evals.features import extract
 from jaxssl.models.network import Network
-from jaxssl.parallel import everywhere, global_rows, padded_rows
+from jaxssl.parallel import everywhere, fetch, global_rows, own_rows, padded_rows
 from jaxssl.splits import Split, in_order
 from jaxssl.types import Array, PyTree, UserError, Variables, struct
 from jaxssl.views import recipes
@@ -44,7 +44,7 @@ def two_crops(subject: Subject, rows: np.ndarray) -> tuple[np.ndarray, np.ndarra
   for index, crops in _batches(subject, padded, view, 0, 0):
     on_devices = global_rows(mesh, (index, crops))
     made = _see_crops(subject.network, view, subject.show, subject.variables, *on_devices, split.store)
-    found.append(jax.device_get(everywhere(mesh, made)))
+    found.append(fetch(mesh, made))
   one, other = np.concatenate(found)[: len(rows)].swapaxes(0, 1)
   return one, other
 
@@ -78,8 +78,11 @@ def crops_of(subject: Subject, count: int) -> ViewConfig:
 def _batches(
   subject: Subject, order: np.ndarray, view: ViewConfig, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-  """Goes through rows of the bank, int32 [steps, b]: (rows, crops), the crops None where they are cut on the device."""
+  """Goes through this process's own rows of batches of the bank, int32 [steps, b]: (rows, crops), the crops None where they
+  are cut on the device.
+  """
   split, workers = subject.splits.bank, subject.config.data.workers
+  order = order[:, own_rows(subject.mesh, order.shape[1])]
   if split.store is not None:
     yield from ((index, None) for index in order)
     return

@@ -1,13 +1,17 @@
 """The README.md beside exported weights: what they are, how they were made, what was measured, how they are used."""
 
+import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxssl import paths
 from jaxssl.config import DataConfig
 from jaxssl.evals.base import BASELINES
 from jaxssl.export.subject import Subject
+from jaxssl.types import one_line
 
 
 def card(subject: Subject, file: str, usage: str, license: str | None, measured: Sequence[Mapping[str, Any]]) -> str:
@@ -17,11 +21,11 @@ def card(subject: Subject, file: str, usage: str, license: str | None, measured:
   return f"""---
 library_name: jaxssl
 pipeline_tag: image-feature-extraction
-license: {license or "other"}
+license: {_yaml(license or "other")}
 tags: [self-supervised, {about["method"]}]
 ---
 
-# {of} on {about["data"]}
+# {of} on {_plain(about["data"])}
 
 `{file}` holds the {about["network"]} network{_heads(about)} after {about["step"]} steps.
 It makes features of pictures, and was trained without labels.
@@ -31,7 +35,7 @@ It makes features of pictures, and was trained without labels.
 | what | value |
 |---|---|
 | method | {about["method"]}, neighbour bootstrapping {about["bootstrap"]} |
-| pictures | {about["data"]} |
+| pictures | {_plain(about["data"])} |
 | epochs, batch size | {about["epochs"]}, {about["batch_size"]}; this is step {about["step"]} |
 | encoder | {_encoder(about["model"])} |
 | computed in | {about["trained_in"]} while training; this export in float32 |
@@ -51,6 +55,15 @@ It makes features of pictures, and was trained without labels.
 """
 
 
+def _plain(text: str) -> str:
+  """Writes a name, such as a folder's, so that Markdown shows it as it is, in a cell of a table too."""
+  return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", one_line(text))
+
+
+def _yaml(text: str) -> str:
+  return text if re.fullmatch(r"[A-Za-z][\w.+-]*", text, re.ASCII) else json.dumps(text)
+
+
 def of_this(measured: Sequence[Mapping[str, Any]], subject: Subject, data: DataConfig) -> list[dict[str, Any]]:
   """Keeps the measurements of this network at this step, without the folders of this machine in their protocols."""
   about = subject.about
@@ -61,7 +74,7 @@ def of_this(measured: Sequence[Mapping[str, Any]], subject: Subject, data: DataC
 
 def _without_folders(protocol: str, data: DataConfig) -> str:
   for path in filter(None, (data.path, data.test_path)):
-    whole = os.path.abspath(os.path.expanduser(path))
+    whole = paths.whole(path)
     for written in (whole, str(pathlib.Path(path)), path):
       if os.sep in written:
         protocol = protocol.replace(written, os.path.basename(whole))
@@ -108,5 +121,5 @@ def _measured(measured: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -
   for m in measured:
     value = "none" if m["value"] is None else f"{m['value']:.5g}"
     deviation = f" ± {m['deviation']:.2g}" if m.get("deviation") is not None else ""
-    rows.append(f"| {m['name']} | {value}{deviation} | {m['protocol']} |")
+    rows.append(f"| {_plain(m['name'])} | {value}{deviation} | {_plain(m['protocol'])} |")
   return "\n".join(rows)

@@ -2,26 +2,62 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 from safetensors.numpy import load_file, save_file
 
+from jaxssl import documents, paths
 from jaxssl.config import ModelConfig, read
 from jaxssl.data.pictures import centre, dtype_of, match
 from jaxssl.export.subject import Subject
-from jaxssl.models.network import Network, build
+from jaxssl.models.network import MOST, Network, build
 from jaxssl.types import PyTree, UserError, Variables
 from jaxssl.views.color import normalize
 
 FILE, CONFIG = "model.safetensors", "config.json"
 PART = 256  # pictures embedded at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Preprocessing:
+  """How a picture is prepared, as config.json says it."""
+
+  channels: int
+  depth: Literal[8, 16]
+  store_size: int
+  resize: int
+  size: int
+  interpolation: Literal["bicubic"]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  def check(self) -> None:
+    """Raises UserError for values that make no picture."""
+    for field, least, most in (("channels", 1, MOST), ("size", 1, MOST), ("store_size", 0, MOST), ("resize", 0, MOST)):
+      if not least <= getattr(self, field) <= most:
+        raise UserError(f"preprocessing.{field}={getattr(self, field)} is not allowed; {least} to {most}")
+    if 0 < self.resize < self.size:
+      raise UserError(f"preprocessing.resize={self.resize} is not allowed; 0, or preprocessing.size={self.size} at least")
+    for field in ("mean", "std"):
+      if len(getattr(self, field)) != self.channels:
+        raise UserError(f"preprocessing.{field} is not allowed; one value for each of {self.channels} channels")
+    if min(self.std) <= 0:
+      raise UserError(f"preprocessing.std={self.std} is not allowed; above 0")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Asked:
+  """What config.json says of the network and its pictures."""
+
+  model: ModelConfig
+  precision: Literal["float32", "bfloat16"]
+  image_size: int
+  preprocessing: _Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,22 +113,30 @@ def _features(module: Any, variables: dict[str, PyTree], x: jax.Array) -> jax.Ar
 
 def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
   """Loads what `jaxssl export --format flax` wrote. Raises UserError where the folder does not hold that."""
-  folder = pathlib.Path(folder)
+  folder = paths.path_of(str(folder))
   try:
-    config = json.loads((folder / CONFIG).read_text())
-    tensors = load_file(folder / FILE)
-  except (OSError, ValueError, safetensors.SafetensorError) as error:
+    config = documents.read(folder / CONFIG)
+    with paths.fetched(folder / FILE) as file:
+      tensors = load_file(file)
+  except Exception as error:  # safetensors raises its own, and numpy's
     raise UserError(f"{folder} is no export of the format flax: {error}") from error
   if config.get("format") != "flax":
     raise UserError(f"{folder} is an export of the format {config.get('format')}; load_pretrained reads the format flax")
-  network = build(read(ModelConfig, config["model"], "model."), config["precision"], config["image_size"])
-  side, channels = config["image_size"], config["preprocessing"]["channels"]
+  try:
+    asked = read(
+      _Asked, {field: config[field] for field in ("model", "precision", "image_size", "preprocessing") if field in config}
+    )
+    asked.preprocessing.check()
+    network = build(asked.model, asked.precision, asked.image_size)
+  except UserError as error:
+    raise UserError(f"{folder / CONFIG}: {error}") from error
+  side, channels = asked.image_size, asked.preprocessing.channels
   like = jax.eval_shape(lambda: network.init(jax.random.key(0), (side, side, channels)))
-  expected = {name: leaf.shape for name, leaf in _named(like).items()}
+  expected, there = ({name: f"{x.dtype} {x.shape}" for name, x in of.items()} for of in (_named(like), tensors))
   wrong = [
-    f"{name}: {tensors[name].shape if name in tensors else None} in the file, {expected.get(name)} in the network"
-    for name in sorted({*tensors, *expected})
-    if name not in tensors or tensors[name].shape != expected.get(name)
+    f"{name}: {there.get(name)} in the file, {expected.get(name)} in the network"
+    for name in sorted({*there, *expected})
+    if there.get(name) != expected.get(name)
   ]
   if wrong:
     raise UserError(f"{folder / FILE} does not fit its {CONFIG} in {len(wrong)} tensors: {'; '.join(wrong[:5])}")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import jaxssl
-from jaxssl import opened
+from jaxssl import opened, paths
 from jaxssl.config import Config, HeadConfig, ModelConfig
 from jaxssl.evals.encode import shown_size
 from jaxssl.evals.measure import network_of
@@ -115,7 +115,7 @@ def _about(config: Config, model: ModelConfig, network: Network, which: str, ste
 def data_name(config: Config) -> str:
   """Names the training pictures without the folder of this machine that they lie in."""
   path = config.data.path
-  return os.path.basename(os.path.abspath(path)) if config.data.source == "folder" else path or config.data.source
+  return os.path.basename(paths.whole(path)) if config.data.source == "folder" else path or config.data.source
 
 
 def _each(values: Sequence[float], channels: int) -> list[float]:

@@ -42,7 +42,7 @@ def build(config: Mapping[str, Any], horizon: Horizon) -> Method:
   """Makes the method that `method.name` names from the other fields of the group. Raises UserError."""
   fields = dict(config)
   name = fields.pop("name", None)
-  if name not in METHODS:
+  if not isinstance(name, str) or name not in METHODS:
     allowed = ", ".join(METHODS)
     raise UserError(f"method.name={name!r} is no method; nearest: {nearest(str(name), list(METHODS))}; allowed: {allowed}")
 

@@ -13,6 +13,8 @@ from jaxssl.models import resnet, vit
 from jaxssl.models.heads import DinoHead, Mlp
 from jaxssl.types import Array, Outputs, PyTree, UserError, Variables
 
+DEEPEST, MOST = 1000, 2**16  # blocks or layers; channels, or pixels a side: more is a slip of the hand
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -146,7 +148,7 @@ def build(config: ModelConfig, precision: str, image_size: int, encoder: nn.Modu
 
 def _encoder(config: ModelConfig, dtype: jnp.dtype, image_size: int) -> nn.Module:
   if config.name in resnet.SIZES:
-    _require(64 * config.width >= 1, "model.width", config.width, "at least 1/64, which is one channel")
+    _require(1 <= 64 * config.width <= MOST, "model.width", config.width, "1/64, which is one channel, to 1024")
     _require(config.bn_groups >= 1, "model.bn_groups", config.bn_groups, "at least 1")
     bottleneck, stages = resnet.SIZES[config.name]
     return resnet.ResNet(
@@ -157,11 +159,11 @@ def _encoder(config: ModelConfig, dtype: jnp.dtype, image_size: int) -> nn.Modul
       bn_groups=config.bn_groups,
       dtype=dtype,
     )
-  _require(config.depth >= 0, "model.depth", config.depth, "a number of blocks, or 0 for 12")
+  _require(0 <= config.depth <= DEEPEST, "model.depth", config.depth, f"a number of blocks up to {DEEPEST}, or 0 for 12")
   _require(0 <= config.drop_path < 1, "model.drop_path", config.drop_path, "in 0..1, below 1")
   _require(config.position_offset >= 0, "model.position_offset", config.position_offset, "at least 0")
   _require(config.patch >= 1, "model.patch", config.patch, "at least 1 pixel")
-  fits = image_size > 0 and image_size % config.patch == 0
+  fits = 0 < image_size <= MOST and image_size % config.patch == 0
   _require(fits, "model.patch", config.patch, f"a divisor of the image size {image_size}")
   dim, heads = vit.SIZES[config.name]
   return vit.ViT(
@@ -181,7 +183,8 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
     return None
   for field in ("hidden", "out", "layers", "bottleneck"):
     least = int(config.name == "dino" or field == "layers")
-    _require(getattr(config, field) >= least, f"{where}.{field}", getattr(config, field), f"at least {least}")
+    value, most = getattr(config, field), DEEPEST if field == "layers" else MOST**2
+    _require(least <= value <= most, f"{where}.{field}", value, f"{least} to {most}")
   if config.name == "dino":
     return DinoHead(
       hidden=config.hidden,

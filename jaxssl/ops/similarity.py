@@ -19,9 +19,17 @@ def inner(queries: Array, rows: Array) -> Array:
 
   Half-precision rows are multiplied as stored with float32 sums on an accelerator. A CPU has no fast half-precision product.
   """
-  if rows.dtype == jnp.float32 or jax.default_backend() == "cpu":
+
+  def exact(queries: Array, rows: Array) -> Array:
     return jnp.dot(queries, rows.astype(jnp.float32).T, precision=jax.lax.Precision.HIGHEST)
-  return jnp.dot(queries.astype(rows.dtype), rows.T, preferred_element_type=jnp.float32)
+
+  def as_stored(queries: Array, rows: Array) -> Array:
+    return jnp.dot(queries.astype(rows.dtype), rows.T, preferred_element_type=jnp.float32)
+
+  if rows.dtype == jnp.float32:
+    return exact(queries, rows)
+  # Decided by what is compiled for, which may be another machine than this one.
+  return jax.lax.platform_dependent(queries, rows, cpu=exact, default=as_stored)
 
 
 def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tuple[Array, Array]:

@@ -1,13 +1,12 @@
 """The map: pictures of a split in two dimensions, with a look at each."""
 
-import html
-
 import numpy as np
 
 from jaxssl.evals import atlas
 from jaxssl.report.charts import COLORS
 from jaxssl.report.pictures import Sheet, class_of, thumbnail
 from jaxssl.report.seen import Seen
+from jaxssl.report.words import escape
 from jaxssl.splits import Split
 
 SIDE = 40
@@ -25,7 +24,7 @@ def section(key: str, run: Seen, split: Split, features: np.ndarray) -> tuple[st
   numbers = np.unique(group)
   for number in numbers:
     rows = order[group[order] == number]
-    name = html.escape(f"cluster {number + 1}" if labels is None else class_of(split, int(rows[0])) or "no class")
+    name = escape(f"cluster {number + 1}" if labels is None else class_of(split, int(rows[0])) or "no class")
     color = COLORS[int(number) % len(COLORS)]
     circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.8"/>' for x, y in places[rows] * (388, 288) + 6)
     dots += f'<g fill="{color}" data-name="{name}">{circles}</g>'

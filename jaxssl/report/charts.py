@@ -1,12 +1,13 @@
 """Charts as inline SVG, drawn by matplotlib, which is imported when the first is drawn and keeps its global state."""
 
-import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxssl.report.words import escape
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow, too pale for thin lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#555555", "#B22222")
@@ -79,14 +80,14 @@ def histograms(key: str, title: str, groups: Mapping[str, np.ndarray], colors: M
 
 def figure(title: str, name: str, keys: str, drawn: str, says: str) -> str:
   """Puts a chart below its title and keys, and above what it means."""
-  head = f'<b title="{html.escape(name)}">{html.escape(title)}</b><span class="keys">{keys}</span>'
-  return f"<figure><figcaption>{head}</figcaption>{drawn}<small>{html.escape(says)}</small></figure>"
+  head = f'<b title="{escape(name)}">{escape(title)}</b><span class="keys">{keys}</span>'
+  return f"<figure><figcaption>{head}</figcaption>{drawn}<small>{escape(says)}</small></figure>"
 
 
 def key(color: str, label: str, level: str = "") -> str:
   """Says what a color stands for; `level`: one of LEVELS, which is drawn dashed or dotted."""
   style = {"": "solid", "untrained": "dashed", "imported": "dashed", "raw_pixels": "dotted"}[level]
-  return f'<span><i style="border-top:2px {style} {color}"></i>{html.escape(label)}</span>'
+  return f'<span><i style="border-top:2px {style} {color}"></i>{escape(label)}</span>'
 
 
 def slug(text: str) -> str:
@@ -128,4 +129,4 @@ def inlined(text: str, key: str, title: str) -> str:
   text = re.sub(r"\s*\n\s*", " ", text)
   size = re.search(r'viewBox="[^"]*"', text)
   assert size is not None
-  return f'<svg {size[0]} role="img" aria-label="{html.escape(title)}">' + text[text.index(">") + 1 :]
+  return f'<svg {size[0]} role="img" aria-label="{escape(title)}">' + text[text.index(">") + 1 :]

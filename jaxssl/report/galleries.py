@@ -1,15 +1,16 @@
 """Nearest neighbours of a few pictures, now and over the epochs, and who was bootstrapped to whom."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxssl.documents import count, finite
 from jaxssl.evals import gallery
 from jaxssl.report.pictures import Sheet, as_shown, class_of, says, thumbnail
 from jaxssl.report.record import Record
 from jaxssl.report.seen import Seen
+from jaxssl.report.words import escape
 from jaxssl.splits import Split
 
 SIDE = 64
@@ -45,9 +46,25 @@ def section(key: str, run: Seen, record: Record) -> tuple[str, str]:
 
 
 def _fits(line: Mapping[str, Any], bank: int, train: int) -> bool:
-  """Whether a line can be of these pictures."""
-  rows, pairs = [line["pictures"], *line["neighbors"]], line["partners"] or []
-  return all(row < bank for some in rows for row in some) and all(row < train for pair in pairs for row in pair)
+  """Whether a line is whole, and can be of these pictures."""
+
+  def rows(values: Any, below: int) -> bool:
+    return isinstance(values, list) and all(count(row) and row < below for row in values)
+
+  asked, near, alike, pairs = (line.get(name) for name in ("pictures", "neighbors", "similarities", "partners"))
+  if not (isinstance(near, list) and isinstance(alike, list) and isinstance(pairs, list | None) and "partners" in line):
+    return False
+  return (
+    rows(asked, bank)
+    and bool(asked)
+    and len(asked) == len(near) == len(alike)
+    and all(
+      rows(some, bank) and isinstance(values, list) and len(some) == len(values) and None not in map(finite, values)
+      for some, values in zip(near, alike, strict=True)
+    )
+    and all(rows(pair, train) and len(pair) == 2 for pair in pairs or [])
+    and count(line.get("epoch"))
+  )
 
 
 def _frame(split: Split, row: int, other: int) -> str:
@@ -63,7 +80,7 @@ def _near(sheet: Sheet, bank: Split, row: int, other: int, similarity: float | N
 def _card(sheet: Sheet, bank: Split, line: Mapping[str, Any], i: int) -> str:
   row, others = line["pictures"][i], line["neighbors"][i]
   near = "".join(_near(sheet, bank, row, *pair) for pair in zip(others, line["similarities"][i], strict=True))
-  name = html.escape(class_of(bank, row))
+  name = escape(class_of(bank, row))
   name += f": {sum(_frame(bank, row, other) == 'same' for other in others)} of {len(others)}" if name else ""
   picture = f"<div>{sheet.tile(('bank', row), says(bank, row))}<small>{name}</small></div>"
   return f'<figure class="near">{picture}<div>{near}</div></figure>'
@@ -74,7 +91,7 @@ def _followed(sheet: Sheet, bank: Split, lines: Sequence[Mapping[str, Any]], i: 
   for line in lines:
     near = "".join(_near(sheet, bank, row, other) for other in line["neighbors"][i])
     body += f"<span>{line['epoch'] + 1}</span>{near}"
-  head = f"{sheet.tile(('bank', row), says(bank, row))}<small>{html.escape(class_of(bank, row))}</small>"
+  head = f"{sheet.tile(('bank', row), says(bank, row))}<small>{escape(class_of(bank, row))}</small>"
   return f'<figure class="followed"><figcaption>{head}</figcaption><div>{body}</div></figure>'
 
 

@@ -1,12 +1,11 @@
 """The answer first: what was trained on what, and whether it learned."""
 
-import html
 import pathlib
 from collections.abc import Sequence
 
 from jaxssl.evals.base import BASELINES
 from jaxssl.report.record import Final, Record
-from jaxssl.report.words import meaning, number
+from jaxssl.report.words import escape, meaning, number
 
 MAIN = ("knn", "linear", "effective_rank")
 MAIN_WITHOUT_LABELS = ("effective_rank", "uniformity", "alignment")
@@ -22,7 +21,7 @@ def section(record: Record) -> str:
   tiles = "".join(_tile(final) for final in main if final is not None)
   answer = with_labels(main[0]) if labelled and main[0] is not None else without_labels(finals)
   return (
-    f'<p class="what">{html.escape(what(record))}</p><p class="answer"><b>Did it learn?</b> {html.escape(answer)}</p>'
+    f'<p class="what">{escape(what(record))}</p><p class="answer"><b>Did it learn?</b> {escape(answer)}</p>'
     f'<p class="health">{health(record)}</p><div class="tiles">{tiles}</div>'
   )
 
@@ -31,7 +30,7 @@ def what(record: Record) -> str:
   """Says what was trained on what, and how far."""
   model, method, data, boot, train = (record.config.get(name, {}) for name in ("model", "method", "data", "bootstrap", "train"))
   policy = boot.get("policy", "off")
-  pictures = pathlib.PurePath(data.get("path", "")).name or data.get("source", "unknown pictures")
+  pictures = pathlib.PurePath(str(data.get("path", ""))).name or data.get("source", "unknown pictures")
   how_many = f"{data['limit']} pictures of {pictures}" if data.get("limit") else pictures
   epochs, each = train.get("epochs"), record.steps_per_epoch
   done = f"{record.step / each:.3g} of {epochs} epochs" if each else f"{record.step} steps"
@@ -79,12 +78,12 @@ def health(record: Record) -> str:
     return "Health: nothing was written down (no health.jsonl)."
   if not record.health:
     return '<b class="good">Health: no warnings.</b>'
-  last = {line.get("verdict"): line for line in record.health}
+  last = {str(line.get("verdict")): line for line in record.health}
   now = {name: line for name, line in last.items() if not line.get("over")}
   standing = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in now.items()]
   if standing:
-    return f'<b class="bad">Health:</b> {html.escape("; ".join(standing))}.'
-  return f"Health: there were warnings ({html.escape(', '.join(map(str, last)))}); all went away."
+    return f'<b class="bad">Health:</b> {escape("; ".join(standing))}.'
+  return f"Health: there were warnings ({escape(', '.join(last))}); all went away."
 
 
 def _first(finals: Sequence[Final], begin: str) -> Final | None:
@@ -97,12 +96,12 @@ def _tile(final: Final) -> str:
   percent = means.better == 1
   bars = "".join(_bar(of, value, percent) for of, value in values.items())
   return (
-    f"<div><b>{html.escape(means.title)}</b><strong>{number(final.value)}{'%' if percent else ''}</strong>"
-    f'<div class="bars">{bars}</div><small>{html.escape(means.says)}</small></div>'
+    f"<div><b>{escape(means.title)}</b><strong>{number(final.value)}{'%' if percent else ''}</strong>"
+    f'<div class="bars">{bars}</div><small>{escape(means.says)}</small></div>'
   )
 
 
 def _bar(of: str, value: float | None, percent: bool) -> str:
   share = max(0.0, min(value or 0.0, 100.0)) if percent else 0.0
   bar = f'<i class="bar {of.replace(" ", "-")}"><i style="width:{share:.1f}%"></i></i>' if percent else "<i></i>"
-  return f"<span>{html.escape(of.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"
+  return f"<span>{escape(of.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"

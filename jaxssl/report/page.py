@@ -1,20 +1,21 @@
 """`report`: one web page, by itself, that shows whether a run learned, why not, and what; and compares runs."""
 
-import html
 import pathlib
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxssl import flags
+from jaxssl import flags, paths
 from jaxssl import logging as runlog
 from jaxssl.data.plan import generator
 from jaxssl.evals import attention as attend
 from jaxssl.evals.quality import ROWS
+from jaxssl.paths import path_of
 from jaxssl.report import atlas, attention, charts, curves, galleries, head, shape, tables
 from jaxssl.report.record import Record
 from jaxssl.report.seen import Seen, see
+from jaxssl.report.words import escape
 from jaxssl.splits import part
 from jaxssl.types import UserError
 
@@ -26,18 +27,17 @@ Section = tuple[str, str]  # (what stands in the page, what belongs into its hea
 def report(argv: Sequence[str]) -> int:
   """Runs `report --workdir DIR [DIR ...] [--out FILE]`."""
   parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=pathlib.Path, nargs="+", required=True)
-  parser.add_argument("--out", type=pathlib.Path)
+  parser.add_argument("--workdir", type=path_of, nargs="+", required=True)
+  parser.add_argument("--out", type=path_of)
   known = parser.parse_args(list(argv))
   runlog.start(None)
   out = known.out or known.workdir[0] / "report.html"
-  write([(workdir, None) for workdir in known.workdir], out)
-  runlog.LOG.info("%s, %.1f MB", out, out.stat().st_size / 1e6)
+  runlog.LOG.info("%s, %.1f MB", out, write([(workdir, None) for workdir in known.workdir], out) / 1e6)
   return 0
 
 
-def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> None:
-  """Writes the page of some workdirs; a run that is not given opened is opened here, where that is possible.
+def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> int:
+  """Writes the page of some workdirs, and gives its bytes; a run that is not given opened is opened here, where possible.
 
   Raises UserError where a workdir holds no run, or `out` cannot be written.
   """
@@ -49,29 +49,31 @@ def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -
   body, styles = "", "".join(style for _, style in made)
   if len(records) == 1:
     title = records[0].name
-    body = f"<h1>{html.escape(title)}</h1>{made[0][0]}"
+    body = f"<h1>{escape(title)}</h1>{made[0][0]}"
   else:
     title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
-    body = f"<h1>{html.escape(title)}</h1>{compared(records)}"
+    body = f"<h1>{escape(title)}</h1>{compared(records)}"
     for record, (text, _) in zip(records, made, strict=True):
-      body += f'<details class="run"><summary>{html.escape(record.name)}</summary>{text}</details>'
+      body += f'<details class="run"><summary>{escape(record.name)}</summary>{text}</details>'
   page = (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f"<title>{html.escape(title)}</title><style>{(HERE / 'page.css').read_text()}{styles}</style></head>\n"
+    f"<title>{escape(title)}</title><style>{(HERE / 'page.css').read_text()}{styles}</style></head>\n"
     f"<body><main>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
   )
-  temporary = out.with_name(out.name + ".tmp")
   try:
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out)
+    with paths.brought(out) as made:
+      temporary = made.with_name(made.name + ".tmp")
+      temporary.write_text(page, encoding="utf-8")
+      temporary.replace(made)
   except OSError as error:
     raise UserError(f"--out {out} cannot be written: {error}") from error
+  return len(page.encode())
 
 
 def compared(records: Sequence[Record]) -> str:
   """Makes what several runs share a page for."""
-  what = "".join(f"<li><b>{html.escape(r.name)}</b>: {html.escape(head.what(r))} {head.health(r)}</li>" for r in records)
+  what = "".join(f"<li><b>{escape(r.name)}</b>: {escape(head.what(r))} {head.health(r)}</li>" for r in records)
   return (
     f"<ul>{what}</ul>"
     + _block(
@@ -105,7 +107,7 @@ def looked(key: str, record: Record, run: Seen | None) -> Section:
     missing = (
       "Neighbours, map, attention, similarities and spectrum are missing, since the run's pictures or weights cannot be opened"
     )
-    return _block(key, "Pictures", f'<p class="missing">{missing}: {html.escape(why)}</p>'), ""
+    return _block(key, "Pictures", f'<p class="missing">{missing}: {escape(why)}</p>'), ""
   asked = run.measure.splits.test or run.measure.splits.bank
   drawn = generator(run.measure.config.train.seed, -4).permutation(len(asked))
   some, few = part(asked, np.sort(drawn[:ROWS])), part(asked, np.sort(drawn[:MAPPED]))
@@ -122,11 +124,11 @@ def looked(key: str, record: Record, run: Seen | None) -> Section:
     try:
       made = make()
     except UserError as error:
-      made = f'<p class="missing">Missing: {html.escape(str(error))}</p>'
+      made = f'<p class="missing">Missing: {escape(str(error))}</p>'
     body, more = made if isinstance(made, tuple) else (made, "")
     text, style = text + _block(key, title, body), style + more
   return text, style
 
 
 def _block(key: str, title: str, body: str) -> str:
-  return f'<section id="{charts.slug(f"{key}-{title}".lower())}"><h2>{html.escape(title)}</h2>{body}</section>'
+  return f'<section id="{charts.slug(f"{key}-{title}".lower())}"><h2>{escape(title)}</h2>{body}</section>'

@@ -1,7 +1,6 @@
 """Small pictures of a run, many of which travel in a page as one JPEG."""
 
 import base64
-import html
 import io
 import math
 from collections.abc import Hashable, Mapping
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.data.pictures import centre, viewable
+from jaxssl.report.words import escape
 from jaxssl.splits import Split
 
 
@@ -37,7 +37,7 @@ class Sheet:
     """Shows one picture as wide as what it stands in."""
     y, x = divmod(self._place[which], self.columns)
     across, down = (100 * at / max(count - 1, 1) for at, count in ((x, self.columns), (y, self.rows)))
-    text = html.escape(says)
+    text = escape(says)
     where = f"background-position:{across:.4g}% {down:.4g}%"
     return f'<i class="tile {self.key}" style="{where}" role="img" aria-label="{text}" title="{text}"></i>'
 

@@ -1,7 +1,6 @@
 """What the files of a workdir say of a run. Nothing else is needed: neither its pictures nor its weights."""
 
 import dataclasses
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -9,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl import logging as runlog
-from jaxssl import results
+from jaxssl import documents, results
 from jaxssl.evals.base import BASELINES
 from jaxssl.types import UserError
 
@@ -41,12 +39,12 @@ class Record:
 
   def __init__(self, workdir: pathlib.Path):
     self.workdir, self.name = workdir, workdir.resolve().name
-    self.config: dict[str, Any] = _json(workdir / "config.json")
+    self.config = _config(workdir / "config.json")
     self.results = results.read(workdir / "results.json")
-    self.lines = runlog.read(workdir / "metrics.jsonl")
-    self.neighbors = runlog.read(workdir / "neighbors.jsonl")
+    self.lines = documents.lines(workdir / "metrics.jsonl")
+    self.neighbors = documents.lines(workdir / "neighbors.jsonl")
     health = workdir / "health.jsonl"
-    self.health = runlog.read(health) if health.exists() else None
+    self.health = documents.lines(health) if health.exists() else None
     log = workdir / "train.log"
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
     self.trouble = [line for line in lines if re.match(r"\S+ \S+ (WARNING|ERROR) ", line)]
@@ -64,15 +62,15 @@ class Record:
   @property
   def steps_per_epoch(self) -> float | None:
     """As told by the first line that was written at an epoch's end; None: there is none."""
-    ends = (line["step"] / (line["epoch"] + 1) for line in self.lines if line["step"] and "loss" not in line)
-    return next(ends, None)
+    ends = (line for line in self.lines if line["step"] and documents.count(line.get("epoch")) and "loss" not in line)
+    return next((line["step"] / (line["epoch"] + 1) for line in ends), None)
 
   def series(self) -> dict[str, Series]:
     """Every figure that was written down more than zero steps into the run, by name, over epochs (or steps; see `unit`)."""
     points: dict[str, tuple[list[float], list[float]]] = {}
     for line in self.lines:
       for name, value in line.items():
-        if name not in ("step", "epoch") and isinstance(value, int | float) and line["step"]:
+        if name not in ("step", "epoch") and documents.finite(value) is not None and line["step"]:
           x, y = points.setdefault(name, ([], []))
           x.append(line["step"] / (self.steps_per_epoch or 1))
           y.append(value)
@@ -86,7 +84,7 @@ class Record:
   def levels(self, name: str) -> dict[str, float]:
     """A measurement's values without training: of BASELINES, those that were measured."""
     first = self.lines[0] if self.lines else {}
-    found = {of: first.get(f"{of}/{name}") for of in BASELINES}
+    found = {of: documents.finite(first.get(f"{of}/{name}")) for of in BASELINES}
     return {of: value for of, value in found.items() if value is not None}
 
   def finals(self) -> list[Final]:
@@ -125,10 +123,12 @@ def _split(protocol: str) -> tuple[str, str]:
   return (how, whose) if comma and ("network" in whose or "pixels" in whose) else (protocol, "")
 
 
-def _json(path: pathlib.Path) -> Any:
+def _config(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a config of whatever version."""
   if not path.exists():
     raise UserError(f"--workdir {path.parent} holds no run: there is no {path.name}")
-  try:
-    return json.loads(path.read_text())
-  except (OSError, json.JSONDecodeError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from error
+  config = documents.read(path)
+  for name, group in config.items():
+    if not isinstance(group, dict):
+      raise UserError(f"{path} cannot be read: {name}={group!r} is not a group of fields")
+  return config

@@ -1,11 +1,10 @@
 """Tables: what was measured, in which fields runs differ, warnings, and the config."""
 
-import html
 import json
 from collections.abc import Sequence
 
 from jaxssl.report.record import Final, Record, flat
-from jaxssl.report.words import meaning, number, rank
+from jaxssl.report.words import escape, meaning, number, rank
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log, and differing fields that are not folded away
@@ -60,9 +59,9 @@ def differences(records: Sequence[Record]) -> str:
   """Makes the table of the fields in which the runs differ."""
   body = ""
   for name, values in differing(records).items():
-    settings = (MISSING if v is None else f"<code>{html.escape(v)}</code>" for v in values)
+    settings = (MISSING if v is None else f"<code>{escape(v)}</code>" for v in values)
     cells = "".join(_cell(record, setting) for record, setting in zip(records, settings, strict=True))
-    body += f"<tr><th><code>{html.escape(name)}</code></th>{cells}</tr>"
+    body += f"<tr><th><code>{escape(name)}</code></th>{cells}</tr>"
   if not body:
     return "<p>The configs are the same.</p>"
   table, count = _table("fields many", [record.name for record in records], body), body.count("<tr>")
@@ -73,10 +72,10 @@ def health(record: Record) -> str:
   """Lists the warnings."""
   text = "<p>This run wrote no health.jsonl.</p>" if record.health is None else "" if record.health else "<p>No warnings.</p>"
   for line in record.health or []:
-    step, verdict, reason = (html.escape(str(line.get(name, "?"))) for name in ("step", "verdict", "reason"))
+    step, verdict, reason = (escape(str(line.get(name, "?"))) for name in ("step", "verdict", "reason"))
     text += f"<p><b>Step {step}: {verdict}.</b> {reason}</p>"
   if record.trouble:
-    text += f"<p>The last warnings and errors of train.log:</p><pre>{html.escape(chr(10).join(record.trouble[-LOGGED:]))}</pre>"
+    text += f"<p>The last warnings and errors of train.log:</p><pre>{lines(record.trouble[-LOGGED:])}</pre>"
   return text
 
 
@@ -86,13 +85,18 @@ def config(record: Record) -> str:
   text = json.dumps(record.config, indent=2, ensure_ascii=False)
   made = json.dumps(facts, indent=2, ensure_ascii=False)
   return (
-    f"<details><summary>config.json</summary><pre>{html.escape(text)}</pre></details>"
-    f"<details><summary>Software, hardware and the like</summary><pre>{html.escape(made)}</pre></details>"
+    f"<details><summary>config.json</summary><pre>{lines(text.split(chr(10)))}</pre></details>"
+    f"<details><summary>Software, hardware and the like</summary><pre>{lines(made.split(chr(10)))}</pre></details>"
   )
 
 
+def lines(of: Sequence[str]) -> str:
+  """Shows lines of text."""
+  return "\n".join(map(escape, of))
+
+
 def _table(kind: str, columns: Sequence[str], body: str) -> str:
-  head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+  head = "".join(f"<th>{escape(name)}</th>" for name in columns)
   if not body:
     return "<p>Nothing has been measured yet.</p>"
   return f'<table class="{kind}"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
@@ -100,15 +104,13 @@ def _table(kind: str, columns: Sequence[str], body: str) -> str:
 
 def _rows(name: str, cells: str, columns: int, protocol: str) -> str:
   """A measurement, and in small print its name and protocol."""
-  how = f"<code>{html.escape(name)}</code> {html.escape(protocol)}"
-  return (
-    f'<tr><th>{html.escape(meaning(name).title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
-  )
+  how = f"<code>{escape(name)}</code> {escape(protocol)}"
+  return f'<tr><th>{escape(meaning(name).title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
 
 
 def _cell(record: Record, shown: str) -> str:
   """A cell of a table with a column for each run; a narrow screen shows the run's name beside it."""
-  return f'<td data-run="{html.escape(record.name)}">{shown}</td>'
+  return f'<td data-run="{escape(record.name)}">{shown}</td>'
 
 
 def _measured(final: Final | None, best: float | None) -> str:

@@ -1,7 +1,10 @@
 """What the names of figures mean, in words for someone who has never trained without labels."""
 
+import html
 import re
 from typing import NamedTuple
+
+from jaxssl.types import one_line
 
 
 class Meaning(NamedTuple):
@@ -58,6 +61,11 @@ MEANINGS = (  # pattern of the name, title, whether more is better, sentence; th
   (r"data_wait", "Wait for data", 0, "Share of the time in which training waited for pictures."),
 )  # fmt: skip
 ENDS = {"_large": ", large classes", "_rare": ", rare classes", "_leave_one_out": ""}
+
+
+def escape(text: str) -> str:
+  """Writes text of any origin, such as a file's name, so that a page shows it, in one line, and never obeys it."""
+  return html.escape(one_line(text))
 
 
 def meaning(name: str) -> Meaning:

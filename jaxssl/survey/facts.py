@@ -1,6 +1,5 @@
 """What a config is suggested from, gathered from what was seen."""
 
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl import parallel
+from jaxssl import parallel, paths
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.statistics import of_moments
 from jaxssl.survey import machine
@@ -34,10 +33,12 @@ def gather(
   lost = [one for one in found if one.split == "train" and one.seen is None]
   odd = sum(one.odd for one in lost)
   unread = len(lost) - odd
+  broken = sum(one.split == "train" and one.seen is not None and not one.listable(train.name) for one in found)
   reasons = {
     "cannot be read": unread,
     "have other channels": odd,
-    "are in the test split too": len(train) - len(kept) - unread - odd,
+    "have a line break in their name": broken,
+    "are in the test split too": len(train) - len(kept) - unread - odd - broken,
   }
   grey = all(one.seen.grey for one in found if one.seen)
   channels = given["channels"] if "channels" in given else 1 if grey else len(seen[0].mean)
@@ -47,7 +48,7 @@ def gather(
   memory, of = machine.memory()
   return Facts(
     path=train.name,
-    test_path=os.path.abspath(os.path.expanduser(given["test_path"])) if given.get("test_path") else "",
+    test_path=paths.whole(given["test_path"]) if given.get("test_path") else "",
     list_path=list_path if any(reasons.values()) else "",
     left_out=" and ".join(f"{count} that {why}" for why, count in reasons.items() if count),
     train=len(kept),

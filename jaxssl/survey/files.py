@@ -14,6 +14,7 @@ from jaxssl.data.folder import FolderSource
 from jaxssl.data.pictures import BadPicture, WrongChannels, decode, dtype_of, viewable
 from jaxssl.survey.duplicates import fingerprint
 from jaxssl.survey.header import Header, header
+from jaxssl.types import one_line
 
 GRID = 64  # pixels a side that colours are measured at, evenly spaced
 GREY = 4  # levels that the channels of a grey picture may lie apart, since JPEG rounds
@@ -45,6 +46,10 @@ class Found:
   seen: Seen | None
   why: str = ""
   odd: bool = False  # it can be read, but has another number of channels than most
+
+  def listable(self, root: str) -> bool:
+    """Whether a file of names below `root`, one a line, can hold its name."""
+    return not {"\n", "\r"} & set(self.name.removeprefix(root))
 
 
 def survey(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> list[Found]:
@@ -115,4 +120,4 @@ def _find(source: FolderSource, split: str, index: int, channels: int, depth: in
   try:
     return Found(split, index, name, look(source.encoded(index), name, channels, depth))
   except (BadPicture, WrongChannels) as error:
-    return Found(split, index, name, None, " ".join(str(error).removeprefix(name).removeprefix(": ").split()))
+    return Found(split, index, name, None, " ".join(str(error).removeprefix(one_line(name)).removeprefix(": ").split()))

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from jaxssl.data.pictures import FORMATS
+
 _COLOURS = {"1": "grey", "L": "grey", "LA": "grey with alpha", "P": "palette", "PA": "palette", "RGB": "colour"}
 _COLOURS |= {"YCbCr": "colour", "LAB": "colour", "HSV": "colour", "RGBA": "colour with alpha", "CMYK": "CMYK", "F": "grey"}
 _CHANNELS = {"grey": 1, "palette": 1, "grey with alpha": 2, "colour": 3, "colour with alpha": 4, "CMYK": 4}
@@ -39,7 +41,7 @@ def header(data: bytes) -> Header:
       return _tiff(data)
     if data[:6] == b"\x93NUMPY":
       return _npy(data)
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
       mode, kind = image.mode, image.format or "unknown format"
   except Exception:  # whatever is wrong with it will be told by what decodes it
     return Header()

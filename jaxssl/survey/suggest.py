@@ -64,8 +64,10 @@ class Line(NamedTuple):
 def code(value: Any) -> str:
   """Writes a value as Python that any file can hold: strings in double quotes and in ASCII."""
   if isinstance(value, Mapping):
-    return "{" + ", ".join(f"{json.dumps(name)}: {code(item)}" for name, item in value.items()) + "}"
-  return json.dumps(value) if isinstance(value, str) else repr(value)
+    return "{" + ", ".join(f"{code(name)}: {code(item)}" for name, item in value.items()) + "}"
+  if isinstance(value, str):
+    return json.dumps(value, ensure_ascii=False).encode("ascii", "backslashreplace").decode()
+  return repr(value)
 
 
 def view_size(facts: Facts) -> int:

@@ -9,6 +9,7 @@ from jaxssl.data.folder import FolderSource
 from jaxssl.survey.files import Found, Seen
 from jaxssl.survey.suggest import Facts, batch_size, fits
 
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 FILES, GROUPS, CLASSES = 10, 5, 10  # that are named; the rest is counted
 
 
@@ -104,8 +105,9 @@ def speed(rate: float, views: int, facts: Facts) -> str:
 
 
 def in_full(found: Sequence[Found], exactly: Sequence[Sequence[int]], nearly: Sequence[Sequence[int]]) -> list[str]:
-  """Every unreadable file and every group, one a line: what, then names, separated by tabs."""
-  lines = [f"unreadable\t{one.name}\t{one.why}" for one in found if one.seen is None]
+  """Every unreadable file and every group, one a line: what, then names, separated by tabs; those in a name are escaped."""
+  names = [one.name.translate(_ESCAPES) for one in found]
+  lines = [f"unreadable\t{name}\t{one.why}" for name, one in zip(names, found, strict=True) if one.seen is None]
   for what, groups in (("exact", exactly), ("near", nearly)):
-    lines += ["\t".join([what, *(found[k].name for k in group)]) for group in groups]
+    lines += ["\t".join([what, *(names[k] for k in group)]) for group in groups]
   return lines

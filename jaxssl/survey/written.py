@@ -9,6 +9,7 @@ from typing import Any
 from jaxssl import flags
 from jaxssl.config import Config, read
 from jaxssl.survey.suggest import Facts, Line, batch_size, code, cpu_epochs
+from jaxssl.types import one_line
 
 _HEAD = '''"""{what}. Suggested by `jaxssl inspect`; no network has been trained with it.
 
@@ -42,8 +43,8 @@ WIDTH = 128
 def text(lines: Sequence[Line], facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   """Writes a config file of this name; `given`: fields of data that were asked for, and come last."""
   head = _HEAD.format(
-    what=textwrap.shorten(f"Pictures of {pathlib.PurePath(facts.path).name}".replace("\\", "/").replace('"', "'"), 60),
-    file=file,
+    what=textwrap.shorten(_quoted(f"Pictures of {pathlib.PurePath(facts.path).name}"), 60),
+    file=_quoted(file),
     limit=10_000 if facts.train > 10_000 else 0,
     batch=batch_size(facts),
     epochs=cpu_epochs(facts),
@@ -51,6 +52,11 @@ def text(lines: Sequence[Line], facts: Facts, file: str, given: Mapping[str, Any
   if given:
     lines = [*lines, Line(f"config.data.update({code(given)})", "as asked for")]
   return f"{head}{body(lines)}  return config\n"
+
+
+def _quoted(name: str) -> str:
+  """Writes a file's name so that a docstring can hold it."""
+  return one_line(name).replace("\\", "/").replace('"', "'")
 
 
 def body(lines: Sequence[Line]) -> str:

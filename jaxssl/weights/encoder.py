@@ -21,6 +21,7 @@ OTHERS = re.compile(
   r"(fc|head|heads|head_dist|classifier|projector|projection|projection_head|predictor|prototypes|mlp|last_layer|queue\w*)\b"
 )
 SHOWN = 5  # names in a message
+LARGEST = 64  # pixels a side of a patch that is resized
 PARTIAL = ". Another model.name, or --config.model.allow_partial=true, which leaves them out"
 
 
@@ -67,9 +68,10 @@ def find(
 def choose(tensors: Tensors, wanted: set[str]) -> str:
   """Finds the prefix under which most of the wanted names are; of equals, a teacher's, then the shortest."""
   counts: dict[str, int] = {}
+  deepest = max((name.count(".") + 1 for name in wanted), default=0)
   for name in tensors:
     steps = name.split(".")
-    for i in range(len(steps)):
+    for i in range(max(len(steps) - deepest, 0), len(steps)):
       if ".".join(steps[i:]) in wanted:
         prefix = "".join(f"{step}." for step in steps[:i])
         counts[prefix] = counts.get(prefix, 0) + 1
@@ -86,10 +88,11 @@ def fit(name: str, x: np.ndarray, shape: tuple[int, ...], offset: float) -> np.n
   if first and x.ndim == 4 and shape[1] == 1 and x.shape[1] == 3:
     LOG.info("%s: the kernels of 3 channels are summed up to 1", name)
     x = x.sum(1, keepdims=True)
-  if name == "patch_embed.proj.weight" and x.ndim == 4 and x.shape[2:] != shape[2:]:
+  square = x.ndim == 4 and x.size and x.shape[2] == x.shape[3] <= LARGEST
+  if name == "patch_embed.proj.weight" and square and x.shape[2:] != shape[2:]:
     LOG.info("%s: resized from patches of %d to %d pixels, bicubic", name, x.shape[-1], shape[-1])
     x = resize_patches(x, shape[-1])
-  if name == "pos_embed" and x.ndim == 3 and x.shape[1] != shape[1]:
+  if name == "pos_embed" and x.ndim == 3 and x.shape[::2] == shape[::2] and 1 < x.shape[1] != shape[1]:
     sides = [math.isqrt(count - 1) for count in (x.shape[1], shape[1])]
     if sides[0] ** 2 + 1 == x.shape[1]:
       LOG.info("%s: resized from %d x %d to %d x %d patches, bicubic", name, *(side for side in sides for _ in range(2)))
@@ -116,7 +119,7 @@ def architecture(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]]) -> str
   here = {name: tuple(shape) for name, shape in shapes.items()}
   tries = []
   if len(cls := of("cls_token")) == 3:
-    depth = 1 + max((int(i) for i in re.findall(r"\bblocks\.(\d+)\.", names)), default=-1)
+    depth = 1 + max((int(i) for i in re.findall(r"\bblocks\.(\d{1,4})\.", names)), default=-1)
     size = next((name for name, (dim, _) in vit.SIZES.items() if dim == cls[2]), None)
     if here.get("cls_token") != cls and size:
       tries.append(f"model.name={size}")
@@ -148,9 +151,9 @@ def _torch_names(tensors: Tensors) -> dict[str, np.ndarray]:
   found = {}
   for name, x in tensors.items():
     steps = tuple(step for step in re.split(r"[./]", name) if step not in ("params", "batch_stats", "stats"))
-    if steps[-1] == "kernel":
+    if steps[-1:] == ("kernel",):
       x = np.ascontiguousarray(x.transpose({2: (1, 0), 4: (3, 2, 0, 1)}.get(x.ndim, range(x.ndim))))
-    found[torch_name(steps)] = x
+    found[torch_name(steps) if steps else name] = x
   return found
 
 

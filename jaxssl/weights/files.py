@@ -11,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxssl import paths
 from jaxssl.types import UserError
 from jaxssl.weights import pickles
 
@@ -33,11 +34,16 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """
   path = path / "model.safetensors" if path.is_dir() else path
   try:
-    with path.open("rb") as file:
-      start = file.read(64)
-      size = file.seek(0, 2)
+    with paths.fetched(path) as here:
+      return _read(here)
   except OSError as error:
     raise UserError(f"model.init_from={path} cannot be read: {error.strerror or error}") from error
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  with path.open("rb") as file:
+    start = file.read(64)
+    size = file.seek(0, 2)
   if start[8:9] == b"{":
     found = _safetensors(path)
   elif start.startswith((b"PK\x03\x04", b"\x80")):
@@ -59,11 +65,11 @@ def _what(start: bytes, size: int) -> str:
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     tensors = safetensors.numpy.load_file(path)
-  except safetensors.SafetensorError as error:
+  except Exception as error:  # of damaged files it raises its own, of types that numpy lacks and of odd shapes numpy's
     cut = "incomplete" in str(error) or "invalid header length" in str(error)
     raise UserError(f"model.init_from={path} {'is cut off' if cut else 'is no safetensors file'}: {error}") from error
   # bfloat16 is numpy's by way of ml_dtypes, so its kind is not "f"
-  return {name: x.astype(np.float32) for name, x in tensors.items() if x.dtype.kind not in "biu"}
+  return {name: x.astype(np.float32) for name, x in tensors.items() if x.dtype.kind not in "biuc"}
 
 
 def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -82,13 +88,13 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
       warnings.simplefilter("ignore")
       tree = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = {name: x for name, x in _flat(tree) if isinstance(x, torch.Tensor) and x.is_floating_point()}
+    for name, x in tensors.items():
+      if x.numel() * x.element_size() > x.untyped_storage().nbytes():  # by strides of 0, a few bytes make terabytes
+        raise ValueError(f"{name} is larger than what is stored of it")
+    return {name: x.detach().to(torch.float32).numpy() for name, x in tensors.items()}
   except Exception as error:  # torch raises a dozen types for files that it did not write
     raise UserError(f"model.init_from={path} cannot be read as torch's: {_reason(error)}") from error
-  return {
-    name: x.detach().to(torch.float32).numpy()
-    for name, x in _flat(tree)
-    if isinstance(x, torch.Tensor) and x.is_floating_point()
-  }
 
 
 def _reason(error: Exception) -> str:

@@ -25,7 +25,9 @@ def refuse_code(path: pathlib.Path) -> None:
   """
   try:
     names, whole = _called(path)
-  except (ValueError, EOFError, zipfile.BadZipFile) as error:
+  except UserError:
+    raise
+  except Exception as error:  # pickletools and zipfile raise nearly any type on a damaged file
     raise UserError(f"model.init_from={path} is cut off, or no pickle: {error}") from error
   for name in names:
     if not HARMLESS.fullmatch(name):
@@ -51,6 +53,9 @@ def _called(path: pathlib.Path) -> tuple[list[str], bool]:
   with zipfile.ZipFile(path) as archive:
     if any(name.endswith("/constants.pkl") for name in archive.namelist()):
       raise UserError(f"model.init_from={path} is a TorchScript program; save its state_dict")
+    packed = next((info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
+    if packed:  # a few bytes of it may stand for terabytes
+      raise UserError(f"model.init_from={path} is no weights file but an archive: {packed} in it is compressed")
     trees = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     names = []
     for name in trees:

@@ -1,6 +1,7 @@
 """Where a run's encoder starts: from weights in a file, instead of at random."""
 
 import dataclasses
+import os
 import pathlib
 
 import jax
@@ -9,6 +10,7 @@ import safetensors.numpy
 
 from jaxssl.config import ModelConfig
 from jaxssl.models.network import Network
+from jaxssl.paths import path_of
 from jaxssl.types import Variables
 from jaxssl.weights import files
 from jaxssl.weights.encoder import Tensors, find
@@ -30,7 +32,7 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
   )
   wanted = {name: x.shape for name, x in to_torch(*encoder).items()}
   kept = workdir / KEPT
-  path = kept if kept.exists() else pathlib.Path(config.init_from).expanduser()
+  path = kept if kept.exists() else path_of(os.path.expanduser(config.init_from))
   return find(str(path), files.read(path), wanted, config.position_offset, config.allow_partial)
 
 

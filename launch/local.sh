@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Several training processes on this machine, over loopback.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=launch/common.sh
+source "$here/common.sh"
+
+usage() {
+  cat <<'END'
+usage: launch/local.sh [--processes N] [--dry-run] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
+
+Trains with N processes on this machine. Process 0 is shown; the others write to WORKDIR/launch/. When one fails, the others
+are ended. Exit code: that of the first that failed; else 75 if it was saved to go on later; else 0. Signals are passed on.
+
+  --processes N           how many (default 1); GPUs are split evenly among them
+  --devices-per-process N so many fake CPU devices for each
+  --port PORT             of the coordinator (default: a free one)
+  --grace SECONDS         how long the others may take once one has ended (default 60); then they are killed
+  --env FILE              NAME=VALUE lines for the environment, see launch/env.example
+  --dry-run               prints the commands, one a process
+END
+}
+
+option+=([processes]=1 [devices-per-process]="" [port]="" [grace]=60)
+parse "$@"
+check processes '[1-9][0-9]*' "a whole number from 1"
+check devices-per-process '([1-9][0-9]*)?' "a whole number from 1"
+check port '([1-9][0-9]*)?' "a port number"
+check grace '[0-9]+' "whole seconds"
+check_config
+read_env
+apply_env
+processes=${option[processes]} workdir=${option[workdir]}
+
+gpus=0
+if [[ ! ${option[devices-per-process]} && ${JAX_PLATFORMS:-cuda} =~ cuda|gpu ]]; then
+  if [[ -v CUDA_VISIBLE_DEVICES ]]; then
+    [[ $CUDA_VISIBLE_DEVICES ]] && gpus=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | wc -l)
+  elif command -v nvidia-smi >/dev/null; then
+    gpus=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
+  fi
+fi
+((gpus % processes == 0)) || fail "--processes=$processes is not allowed; allowed: a divisor of this machine's $gpus GPUs"
+
+# Gives a port that nobody listens to, below those that systems hand out for connections.
+free_port() {
+  local port
+  for _ in {1..100}; do
+    port=$((20000 + RANDOM % 12000))
+    (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port" && return; }
+  done
+  fail "no free port was found; name one with --port"
+}
+
+shared=("${assignments[@]}")
+if [[ ${option[devices-per-process]} ]]; then
+  fake=--xla_force_host_platform_device_count=${option[devices-per-process]}
+  shared+=(JAX_PLATFORMS=cpu "XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }$fake")
+fi
+if ((processes > 1)); then
+  shared+=("JAX_COORDINATOR_ADDRESS=127.0.0.1:${option[port]:-$(free_port)}" "JAX_NUM_PROCESSES=$processes")
+  option[distributed]=${option[distributed]:-on}
+fi
+train=("$here/run.sh" --restarts 0 --config "${option[config]}" --workdir "$workdir")
+[[ ! ${option[distributed]} ]] || train+=(--distributed "${option[distributed]}")
+
+# Sets `command` to that of one process.
+command_of() {
+  local rank=$1 each=$((gpus / processes)) own=()
+  ((processes == 1)) || own+=("JAX_PROCESS_ID=$rank")
+  ((processes == 1 || gpus == 0)) || own+=("JAX_LOCAL_DEVICE_IDS=$(seq -s, $((rank * each)) $((rank * each + each - 1)))")
+  command=(env "${shared[@]}" "${own[@]}" "${train[@]}" "${words[@]}")
+}
+
+if [[ ${flag[dry-run]} ]]; then
+  for ((rank = 0; rank < processes; rank++)); do
+    command_of "$rank"
+    quote "${command[@]}"
+    echo
+  done
+  exit 0
+fi
+
+logs=$workdir/launch
+[[ $workdir == *://* ]] && logs=${TMPDIR:-/tmp}/jaxssl-$$
+((processes == 1)) || mkdir -p "$logs" || fail "--workdir $workdir cannot be written to"
+
+set -m # each process gets a group of its own, and SIGINT is not ignored in it
+declare -A running=()
+stopped="" failed="" result=0 deadline=""
+asked=() # signals to pass on; the loop below does it, when all processes are known
+
+# Sends a signal to every process; KILL to what they have started as well.
+pass_on() {
+  local rank group=""
+  [[ $1 != KILL ]] || group=-
+  for rank in "${!running[@]}"; do kill -s "$1" -- "$group${running[$rank]}" 2>/dev/null || true; done
+}
+
+for name in TERM INT USR1 HUP; do # HUP: the terminal was closed
+  # shellcheck disable=SC2064
+  trap "stopped=yes; asked+=(${name/HUP/TERM})" "$name"
+done
+
+for ((rank = 0; rank < processes; rank++)); do
+  command_of "$rank"
+  if ((rank == 0)); then "${command[@]}" & else "${command[@]}" >>"$logs/process-$rank.log" 2>&1 & fi
+  running[$rank]=$!
+done
+
+# Notes how a process ended, and ends the others if it failed.
+ended() {
+  local rank=$1 code=$2
+  if ((code == 0)); then
+    ((rank > 0)) || deadline=${deadline:-$((SECONDS + option[grace]))} # process 0 has the most to do at the end
+    return
+  fi
+  deadline=${deadline:-$((SECONDS + option[grace]))}
+  if ((code == 75 || code == 130)); then # saved; so will the others
+    ((result)) || result=$code
+    return
+  fi
+  [[ $failed ]] && return
+  failed=yes result=$code
+  echo "local.sh: process $rank ended with exit code $code" >&2
+  if ((rank > 0)); then
+    echo "local.sh: the last lines of $logs/process-$rank.log:" >&2
+    tail -n 20 "$logs/process-$rank.log" >&2
+  fi
+  [[ $stopped ]] || pass_on TERM
+}
+
+while ((${#running[@]})); do
+  for name in "${asked[@]}"; do
+    pass_on "$name"
+    asked=("${asked[@]:1}")
+  done
+  for rank in "${!running[@]}"; do
+    kill -0 "${running[$rank]}" 2>/dev/null && continue
+    code=0
+    wait "${running[$rank]}" || code=$?
+    unset "running[$rank]"
+    ended "$rank" "$code"
+  done
+  if [[ $deadline ]] && ((${#running[@]} && SECONDS >= deadline)); then
+    echo "local.sh: killed after ${option[grace]} s of waiting: process ${!running[*]}" >&2
+    pass_on KILL
+    deadline=$((SECONDS + option[grace] + 1))
+  fi
+  sleep 0.1
+done
+exit "$result"

@@ -1,0 +1,30 @@
+"""A bucket that lies on this disk: gs://NAME/... is FOLDER/NAME/..., to etils' paths as they are."""
+
+import os
+import pathlib
+from typing import Any
+
+from etils.epath import backend, gpath
+
+
+class Backend:
+  """Hands what is asked of a bucket to the disk, below a folder."""
+
+  def __init__(self, folder: pathlib.Path):
+    self.folder = folder
+
+  def _here(self, value: Any) -> Any:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return f"{self.folder}/{text[5:]}" if isinstance(text, str) and text.startswith("gs://") else value
+
+  def __getattr__(self, name: str) -> Any:
+    return lambda *args, **more: getattr(backend.os_backend, name)(*map(self._here, args), **more)
+
+  def glob(self, path: str) -> list[str]:
+    return ["gs://" + os.path.relpath(found, self.folder) for found in backend.os_backend.glob(self._here(path))]
+
+
+def lend(folder: pathlib.Path, monkeypatch: Any) -> None:
+  """Makes gs:// lead below `folder`."""
+  monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
+  monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "gs", Backend(folder))

@@ -1,0 +1,64 @@
+"""Runs the scripts of launch/ with a stand-in for python, gcloud or kubectl."""
+
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SCRIPTS = sorted(path for path in (ROOT / "launch").rglob("*") if path.suffix in (".sh", ".sbatch"))
+STARTED = [path for path in SCRIPTS if path.name not in ("common.sh", "tpu.sh")]  # the others are read by these
+CONFIG = "configs/nnboot.py:runlocal"
+
+
+def environment(folder: pathlib.Path, **more: object) -> dict[str, str]:
+  """Gives a plain environment in which commands are looked for in `folder` first."""
+  plain = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder), "TMPDIR": str(folder), "JAX_PLATFORMS": "cpu"}
+  return plain | {name: str(value) for name, value in more.items()}
+
+
+# Says a line and what signal came, and leaves with 75, as training does; in Python, since bash may lose an INT in a loop.
+WAIT = f"""exec {shlex.quote(sys.executable)} -c '
+import signal
+def leave(number, frame):
+  print("got", signal.Signals(number).name, flush=True)
+  raise SystemExit(75)
+for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+  signal.signal(getattr(signal, name), leave)
+print("ready", flush=True)
+while True:
+  signal.pause()
+'"""
+
+
+def stand_in(folder: pathlib.Path, name: str, body: str) -> None:
+  """Writes a command that notes its words, one call a line, in `folder`/NAME.calls and then does what `body` says."""
+  path = folder / name
+  path.write_text(f'#!/usr/bin/env bash\nprintf "%q " "$@" >>{shlex.quote(str(path))}.calls\necho >>"$0.calls"\n{body}\n')
+  path.chmod(0o755)
+
+
+def calls(folder: pathlib.Path, name: str) -> list[list[str]]:
+  """Gives the words of each call of a stand-in."""
+  path = folder / f"{name}.calls"
+  return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def start(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT) -> subprocess.Popen:
+  """Starts a script of launch/ in the folder of jaxssl."""
+  pipe = subprocess.PIPE
+  return subprocess.Popen(["bash", f"launch/{script}", *words], cwd=root, env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: subprocess.Popen) -> tuple[int, str, str]:
+  """Waits; gives exit code, output and errors."""
+  out, err = process.communicate(timeout=60)
+  return process.returncode, out, err
+
+
+def dry(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT) -> list[list[str]]:
+  """Gives the words of each line that --dry-run prints."""
+  code, out, err = finish(start(script, "--dry-run", *words, env=env, root=root))
+  assert code == 0, err
+  return [shlex.split(line, comments=True) for line in out.splitlines()]

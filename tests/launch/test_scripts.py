@@ -1,0 +1,121 @@
+"""All scripts of launch/: shellcheck, --help, one-line errors, and nothing touched by --dry-run."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.launch.scripts import CONFIG, ROOT, SCRIPTS, STARTED, dry, environment, finish, start
+
+NAMES = [str(path.relative_to(ROOT / "launch")) for path in STARTED]
+ENOUGH = {  # words that --dry-run needs
+  "run.sh": [],
+  "tpu_worker.sh": [],
+  "local.sh": ["--processes=2"],
+  "slurm.sbatch": [],
+  "tpu_vm.sh": ["--accelerator-type=v5litepod-16"],
+  "tpu_queued.sh": ["--accelerator-type=v5litepod-16", "--watch"],
+  "gke/apply.sh": ["--topology=v5e:4x4", "--image=i"],
+}
+WORDS = ["--config", CONFIG, "--workdir", "gs://bucket/run"]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(path):
+  found = shutil.which("shellcheck", path=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+  assert found, "install what development needs: pip install --editable '.[dev]'"
+  for command in (["bash", "-n", path], [found, "--external-sources", f"--source-path={ROOT}", "--severity=style", path]):
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_script_is_tested_and_can_be_started():
+  assert set(NAMES) == set(ENOUGH)
+  for path in STARTED:
+    assert path.suffix == ".sbatch" or os.access(path, os.X_OK), path
+    assert "set -euo pipefail" in path.read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_names_every_option(name, tmp_path):
+  code, out, _ = finish(start(name, "--help", env=environment(tmp_path)))
+  assert code == 0 and out.startswith("usage: ") and f"launch/{name}" in out
+  assert max(len(line) for line in out.splitlines()) <= 128
+  if name in ("run.sh", "tpu_worker.sh"):
+    return  # they pass on what they do not know
+  _, _, err = finish(start(name, "--no-such-option", env=environment(tmp_path)))
+  assert err.count("\n") == 1 and err.startswith("error: --no-such-option is not understood; allowed: ")
+  options = {word.rstrip(",") for word in err.split("allowed: ")[1].split()}
+  assert {option for option in options if option.partition("=")[0] not in out} == {"--distributed"}  # the command's own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dry_run_touches_nothing(name, tmp_path):
+  (tmp_path / "bin").mkdir()
+  for command in ("gcloud", "kubectl", "srun", "scontrol", "sbatch", "systemd-run", "tar", "python", "python3"):
+    (tmp_path / "bin" / command).write_text(f"#!/bin/sh\ntouch {tmp_path}/touched\n")
+    (tmp_path / "bin" / command).chmod(0o755)
+  env = environment(tmp_path / "bin", TMPDIR=tmp_path)
+  if name == "gke/apply.sh":
+    assert finish(start(name, "--dry-run", *ENOUGH[name], *WORDS, env=env))[0] == 0
+  else:
+    assert dry(name, *ENOUGH[name], *WORDS, env=env)
+  assert [path.name for path in tmp_path.iterdir()] == ["bin"]
+
+
+TPU = ["--accelerator-type=v5litepod-16"]
+GKE = ["--image=i", "--topology=v5e:4x4"]
+
+
+@pytest.mark.parametrize(
+  "name, words, message",
+  [
+    ("local.sh", [], "--config is missing; for example --config configs/nnboot.py"),
+    ("local.sh", ["--config=none.py"], "--config none.py is no file"),
+    ("local.sh", ["--processes"], "--processes has no value: write --processes VALUE"),
+    ("local.sh", ["--processes=two"], "--processes=two is not allowed; allowed: a whole number from 1"),
+    ("local.sh", ["--dry-run=1"], "--dry-run=1 is not allowed; --dry-run takes no value"),
+    ("local.sh", ["--config", CONFIG, "--env=none"], "--env=none is no file"),
+    ("local.sh", ["knn"], "knn is not understood"),
+    ("run.sh", ["--restarts=-1"], "--restarts=-1 is not allowed; allowed: a whole number"),
+    ("run.sh", [], "PYTHON=no-python is no command; allowed: a Python that has jaxssl"),
+    ("slurm.sbatch", WORDS, "this is no Slurm job; submit it: sbatch"),
+    ("tpu_vm.sh", WORDS, "--accelerator-type= is not allowed; allowed: a type such as v5litepod-16"),
+    ("tpu_vm.sh", [*TPU, "--config", CONFIG], "--workdir=runs/nnboot-runlocal is not allowed; allowed: gs://BUCKET/FOLDER"),
+    ("tpu_vm.sh", ["--accelerator-type=v9-8", *WORDS], "--version is missing; the software of v9-8 is not known here"),
+    ("tpu_vm.sh", [*TPU, f"--config={ROOT}/configs/nnboot.py"], "allowed: a path from the folder of jaxssl"),
+    ("tpu_queued.sh", [*TPU, *WORDS, "--workdir=/nfs/run"], "--workdir=/nfs/run is not allowed; allowed: gs://BUCKET/FOLDER"),
+    ("tpu_queued.sh", [*TPU, *WORDS, "--name=My TPU"], "--name=My TPU is not allowed; allowed: small letters, digits and -"),
+    ("gke/apply.sh", ["--image=i", *WORDS], "--topology and --gpus are both missing"),
+    ("gke/apply.sh", [*GKE, "--gpus=a:1", *WORDS], "--topology and --gpus are both given"),
+    ("gke/apply.sh", [*GKE, *WORDS, "--topology=v5p:4x4"], "--topology=v5p:4x4 is not allowed; allowed: v5e or v6e and AxB"),
+    (
+      "gke/apply.sh",
+      [*GKE, *WORDS, "--chips-per-host=3"],
+      "--chips-per-host=3 is not allowed; allowed: a divisor of the 16 chips",
+    ),
+    ("gke/apply.sh", ["--topology=v5e:4x4", *WORDS], "--image is missing"),
+    ("gke/apply.sh", [*GKE, *WORDS, "--config.a=x\ny"], "is not allowed; allowed: words on one line"),
+  ],
+)
+def test_errors_are_one_line(name, words, message, tmp_path):
+  code, out, err = finish(start(name, *words, env=environment(tmp_path, PYTHON="no-python")))
+  assert (code, out) == (2, "")
+  assert err.startswith("error: ") and err.count("\n") == 1 and message in err
+
+
+def test_every_option_of_a_type_is_checked_before_the_shell_reads_it(tmp_path):
+  finish(start("local.sh", f"--$(touch {tmp_path}/touched)=1", f"--a[$(touch {tmp_path}/touched)]", env=environment(tmp_path)))
+  assert not (tmp_path / "touched").exists()
+
+
+def test_the_example_of_an_environment_is_read_and_sets_nothing(tmp_path):
+  command = ["env", "PYTHONUNBUFFERED=1", "python", "-m", "jaxssl.main"]
+  assert dry("run.sh", "--env=launch/env.example", env=environment(tmp_path)) == [command]
+  lines = (ROOT / "launch" / "env.example").read_text().splitlines()
+  (tmp_path / "on").write_text("\n".join(line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in lines))
+  found = dry("run.sh", f"--env={tmp_path}/on", env=environment(tmp_path))[0]
+  assert "PYTHON=.venv/bin/python" in found and len(found) > 8

@@ -1,0 +1,109 @@
+"""Config files are the only code that runs: nothing in the package reads anything else as code, or unpacks archives."""
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+MODULES = {  # never imported, whatever of them is used
+  *("pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml", "runpy", "code", "codeop"),
+  *("tarfile", "ctypes", "cffi", "imp", "builtins", "xmlrpc", "pty"),
+}
+NAMES = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}  # builtins
+ATTRIBUTES = {  # of anything at all
+  *("exec_module", "load_module", "import_module", "__import__", "__builtins__", "extractall", "extract", "unpack_archive"),
+  *("mktemp", "system", "popen", "Unpickler", "find_class", "__globals__", "__subclasses__", "getoutput"),
+  *(
+    "getstatusoutput",
+    "execv",
+    "execve",
+    "execvp",
+    "spawnv",
+    "spawnl",
+    "posix_spawn",
+    "full_load",
+    "unsafe_load",
+    "literal_eval",
+  ),
+}
+ALLOWED = {  # the config file; a flag's value, which is no code; the package's own api, when it is first asked for
+  *(("jaxssl/flags.py", name) for name in ("exec_module", "literal_eval")),
+  ("jaxssl/__init__.py", "import_module"),
+}
+PROCESSES = {"jaxssl/results.py"}  # asks git which commit this is
+
+
+def wrong(text: str, file: str) -> Iterator[str]:
+  """Names what a file must not do."""
+  tree = ast.parse(text)
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import | ast.ImportFrom):
+      names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+      yield from (f"import {name}" for name in names if name.split(".")[0] in MODULES)
+      yield from (f"import {name}" for name in names if name.split(".")[0] == "subprocess" and file not in PROCESSES)
+      if isinstance(node, ast.ImportFrom):
+        yield from (alias.name for alias in node.names if alias.name in (ATTRIBUTES | NAMES) - {"compile", "extract"})
+    elif isinstance(node, ast.Name) and node.id in NAMES:
+      yield node.id
+    elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES and (file, node.attr) not in ALLOWED:
+      yield node.attr
+    elif isinstance(node, ast.Constant) and node.value in (ATTRIBUTES | NAMES) - {"input", "compile", "extract", "system"}:
+      yield f"{node.value!r} in quotes"  # for getattr
+    elif isinstance(node, ast.Call):
+      given = {keyword.arg: keyword.value for keyword in node.keywords}
+      called = ast.unparse(node.func)
+      for name, only in (("allow_pickle", False), ("shell", False), ("weights_only", True), ("trust_remote_code", False)):
+        if name in given and not (isinstance(given[name], ast.Constant) and given[name].value is only):  # type: ignore[attr-defined]
+          yield f"{name}={ast.unparse(given[name])}"
+      if called.endswith("torch.load") and "weights_only" not in given or called.endswith("hub.load"):
+        yield called
+      if None in given and called.split(".")[-1] in ("load", "run", "Popen"):
+        yield f"{called}(**...)"
+
+
+@pytest.mark.parametrize("path", sorted([*ROOT.glob("jaxssl/**/*.py"), *ROOT.glob("configs/*.py")]), ids=lambda path: path.stem)
+def test_only_configs_run(path):
+  assert not list(wrong(path.read_text(), path.relative_to(ROOT).as_posix()))
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    "import pickle as p",
+    "from pickle import loads",
+    "eval(x)",
+    "f = eval",
+    "builtin = exec; builtin(x)",
+    "compile(x, '', 'exec')",
+    "import builtins",
+    "getattr(x, 'eval')",
+    "import yaml",
+    "np.load(f, allow_pickle=True)",
+    "np.load(f, allow_pickle=x)",
+    "np.load(f, **options)",
+    "torch.load(f)",
+    "torch.load(f, weights_only=False)",
+    "import subprocess",
+    "run(x, shell=True)",
+    "os.system(x)",
+    "from os import system",
+    "archive.extractall()",
+    "ZipFile(f).extract(m)",
+    "import tarfile",
+    "shutil.unpack_archive(f)",
+    "tempfile.mktemp()",
+    "importlib.import_module(x)",
+    "spec.loader.exec_module(m)",
+    "ast.literal_eval(x)",
+  ],
+)
+def test_the_check_sees(text):
+  assert list(wrong(text, "jaxssl/other.py"))
+
+
+def test_configs_run_in_one_place():
+  assert (ROOT / "jaxssl/flags.py").read_text().count("exec_module") == 1
+  others = [path for path in ROOT.glob("jaxssl/**/*.py") if "spec_from_file_location" in path.read_text()]
+  assert others == [ROOT / "jaxssl/flags.py"]

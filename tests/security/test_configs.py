@@ -1,0 +1,254 @@
+"""Command lines, config files, and the JSON of a workdir, of any content."""
+
+import functools
+import html.parser
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxssl import documents, flags, methods, opened, optim, results, workdir
+from jaxssl import logging as runlog
+from jaxssl import main as command
+from jaxssl.config import Config, read
+from jaxssl.health import Health, Limits
+from jaxssl.models import network
+from jaxssl.report import galleries, page
+from jaxssl.report.record import flat
+from jaxssl.schedules import Horizon
+from jaxssl.types import UserError
+from jaxssl.views import recipes
+from tests.security.damage import GARBAGE, other, text_of
+from tests.security.guarded import answer, examples
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIG = f"--config={ROOT}/configs/nnboot.py:runlocal"
+
+
+@functools.cache
+def whole() -> dict:
+  """A config as its workdir has it."""
+  return workdir.as_json(flags.parse([CONFIG])[0])
+
+
+def checked(config: Config) -> None:
+  """Makes of a config what a run makes of it before it opens pictures."""
+  horizon = Horizon(steps_per_epoch=4, epochs=config.train.epochs)
+  recipes.check(config.views, None)
+  method = methods.build(config.method, horizon)
+  optim.build(config.optim, horizon, config.train.batch_size)
+  size = next(iter(config.views.values())).size if config.views else 8
+  built = network.build(config.model, config.train.precision, size)
+  assert built and method.passes
+
+
+def fields() -> st.SearchStrategy[str]:
+  """Names of fields, of groups, and of none."""
+  names = sorted(flat(whole()))
+  groups = sorted({name.rpartition(".")[0] for name in names})
+  made = st.sampled_from(
+    ["", ".", "..", "a.b", "data", "views.global.size.x", "method.name.x", "views..size", "__class__", "data.__init__"]
+  )
+  return st.one_of(st.sampled_from(names), st.sampled_from(names), st.sampled_from(groups), made, st.text(max_size=5))
+
+
+ODD = [
+  "(" * 300,
+  "[" * 3000,
+  "-" * 5000 + "1",
+  "{[]: 1}",
+  "1if 2else 3",
+  '"\\d"',
+  "1e999",
+  "9" * 5000,
+  "1_0",
+  "b'a'",
+  "{1}",
+  "1j",
+]
+CODE = ["__import__('os').system('true')", "open('ran', 'w')", "(lambda: 1)()", "f'{1}'", "[x for x in (1,)]", "..."]
+VALUES = st.one_of(GARBAGE.map(repr), GARBAGE.map(str), st.text(max_size=10), st.sampled_from(ODD), st.sampled_from(CODE))
+
+
+@examples(150)
+@given(st.lists(st.tuples(fields(), VALUES, st.booleans()), min_size=1, max_size=3))
+def test_words_of_any_kind(words):
+  argv = [
+    word for name, value, joined in words for word in ([f"--config.{name}={value}"] if joined else [f"--config.{name}", value])
+  ]
+  config = answer(lambda: flags.parse([CONFIG, *argv])[0])
+  if config is not None:
+    answer(lambda: checked(config))
+
+
+WORDS = [
+  "--workdir",
+  "--config",
+  "--step",
+  "--out",
+  "--k",
+  "--data",
+  "--embeddings",
+  "--image",
+  "x" * 300,
+  "--evals.a=1",
+  "\0",
+  "=",
+  "-",
+]
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "embed", "neighbors", "export", "inspect", "report", "profile"])
+@examples(40)
+@given(words=st.lists(st.one_of(st.text(max_size=6), st.sampled_from(WORDS)), max_size=5))
+def test_command_lines_of_any_words(name, words, tmp_path, capfd, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert command.main([name, *words]) in (0, 2) or "-h" in words or "--help" in words
+  told = capfd.readouterr().err
+  assert "Traceback" not in told and told.count("\n") <= 1
+  assert not list(tmp_path.iterdir())
+
+
+@examples(150)
+@given(other(json.loads(json.dumps(whole()))))
+def test_configs_of_any_values(fields):
+  config = answer(lambda: read(Config, fields))
+  if config is not None:
+    answer(lambda: checked(config))
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    b"def get_config(:",
+    b"\xff\xfe\0",
+    b"a\0b",
+    b"import nothing_of_this_name",
+    b"def get_config():\n  return 3",
+    b"def get_config(a, b):\n  return 3",
+    b"def get_config():\n  return {}['a']",
+    b"get_config = 1",
+    b"raise ValueError('a\\nb')",
+    b"def get_config():\n  return get_config()",
+    b"(" * 10_000,
+    b"x = " + b"-" * 100_000 + b"1",
+    b"",
+  ],
+)
+def test_config_files_of_any_content(content, tmp_path):
+  (tmp_path / "c.py").write_bytes(content)
+  assert answer(lambda: flags.load(str(tmp_path / "c.py"), ""), tmp_path) is None
+
+
+def test_only_python_files_are_configs(tmp_path):
+  flag = tmp_path / "ran"
+  for name in ("c.txt", "c.pyc", "c.so", "c", "c.py.txt"):
+    (tmp_path / name).write_text(f"open({str(flag)!r}, 'w')")
+    with pytest.raises(UserError, match="is a Python file"):
+      flags.load(str(tmp_path / name), "")
+  for name in ("x" * 300, "a\0b", str(tmp_path), ""):
+    with pytest.raises(UserError, match="is no file"):
+      flags.load(name, "")
+  assert not flag.exists()
+
+
+def test_an_error_in_a_config_file_names_its_line(tmp_path):
+  (tmp_path / "c.py").write_text("import json\n\n\ndef get_config():\n  return json.loads('{')\n")
+  with pytest.raises(UserError, match=r"c\.py, line 5: JSONDecodeError: Expecting"):
+    flags.load(str(tmp_path / "c.py"), "")
+
+
+RECORDS = {
+  "results.json": {
+    "measurements": [
+      {"step": step, "name": name, "value": 3.5, "deviation": None, "protocol": "20 pictures, teacher network", "commit": "a"}
+      for step, name in ((0, "untrained/knn20_cosine"), (4, "knn20_cosine"), (4, "effective_rank"))
+    ],
+    "finished": True,
+  },
+  "metrics.jsonl": {"step": 4, "epoch": 1, "loss": 3.25, "knn20_cosine": 10.0},
+  "health.jsonl": {"step": 4, "verdict": "collapsing", "reason": "it collapses", "over": False},
+  "neighbors.jsonl": {
+    "step": 4, "epoch": 1, "pictures": [0, 1], "neighbors": [[1, 2], [0, 2]], "similarities": [[0.5, 0.25], [0.5, 0.1]],
+    "partners": [[0, 1]],
+  },
+}  # fmt: skip
+LINE = {"step": 2, "epoch": 0, "loss": 4.0, "knn20_cosine": 8.0}
+
+
+class Quiet(html.parser.HTMLParser):
+  """A page in which nothing runs but its own script."""
+
+  scripts = 0
+
+  def handle_starttag(self, tag, attributes):
+    self.scripts += tag == "script"
+    assert tag not in ("img", "iframe", "object", "embed", "link", "base", "form"), tag
+    assert not [name for name, value in attributes if name.startswith("on") or "javascript:" in (value or "")]
+
+
+def quiet(path: pathlib.Path) -> str:
+  text = path.read_bytes().decode("utf-8")
+  parser = Quiet()
+  parser.feed(text)
+  parser.close()
+  assert parser.scripts == 1
+  assert not set("\u202e\u2066\u200f\0\x1b") & set(text)
+  return text
+
+
+@pytest.fixture
+def unlooked(monkeypatch):
+  """Leaves out the report's pictures, which such a workdir does not have anyway."""
+
+  def none(path: pathlib.Path):
+    raise UserError(f"{path} has none")
+
+  results.commit()  # which asks git, once
+  monkeypatch.setattr(page, "see", none)
+  monkeypatch.setattr(page.charts, "svg", lambda key, title, draw: "<svg></svg>")
+
+
+def files(folder: pathlib.Path, name: str, content: bytes) -> None:
+  """A workdir, of whose files one is another."""
+  shutil.rmtree(folder, ignore_errors=True)
+  folder.mkdir()
+  (folder / "config.json").write_text(json.dumps(whole()))
+  for file, document in RECORDS.items():
+    (folder / file).write_text(json.dumps(document) + "\n")
+  (folder / "metrics.jsonl").write_text("".join(json.dumps({**LINE, "step": step}) + "\n" for step in (1, 2, 3, 4)))
+  (folder / name).write_bytes(content)
+
+
+@pytest.mark.usefixtures("unlooked")
+@pytest.mark.parametrize("name", ["config.json", *RECORDS])
+@examples(60)
+@given(st.data())
+def test_workdirs_of_any_content(name, tmp_path, data):
+  content = data.draw(text_of(whole() if name == "config.json" else RECORDS[name]))
+  folder = tmp_path / "run"
+  files(folder, name, content + b"\n")
+  config = answer(lambda: opened.read_config(folder, []), folder)
+  answer(lambda: opened.read_config(folder, ["--evals.size=8", "--data.path=/none"]), folder)
+  if config is not None:
+    answer(lambda: checked(config), folder)
+  answer(lambda: workdir.check_workdir(folder, read(Config, whole())), folder)
+  if (
+    answer(lambda: page.write([(folder, None)], tmp_path / "page.html"), tmp_path) is None and (tmp_path / "page.html").exists()
+  ):
+    quiet(tmp_path / "page.html")
+  for line in documents.lines(folder / "neighbors.jsonl"):
+    if answer(lambda line=line: galleries._fits(line, 3, 3)):
+      assert (
+        np.array(line["partners"] or [[0, 0]]).shape[1:] == (2,)
+        and max(map(max, filter(None, line["neighbors"])), default=0) < 3
+      )
+  answer(lambda: results.add(folder / "results.json", 9, []), folder)
+  answer(lambda: Health(read(Config, whole()).health, Limits(8, 8), folder, 2), folder)
+  for file in ("metrics.jsonl", "neighbors.jsonl"):
+    answer(lambda file=file: runlog.cut(folder / file, 3), folder)
+  answer(lambda: results.cut(folder / "results.json", 3), folder)

@@ -1,0 +1,117 @@
+"""Names of files and folders that are markup, quotes, line breaks, turned text or no text: shown, written, never obeyed."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+
+import pytest
+import yaml
+
+from jaxssl import flags
+from jaxssl import main as command
+from jaxssl.config import Config, read
+from jaxssl.data.sources import open_sources
+from jaxssl.report import page
+from tests import devices, tiny_run
+from tests.data import made
+from tests.security.test_configs import quiet
+
+MARKUP = "<img src=x onerror=alert(1)>"
+NASTY = (
+  MARKUP,
+  "\"a' onload='b()",
+  "line\nbreak",
+  "turned\u202egnp",
+  os.fsdecode(b"no text \xff"),
+  "| `a` | [b](c) \U0001f600",
+)
+FOLDER = 'q"u\'o"""te \\ back\\slash\nline \u202e \U0001f600 ' + os.fsdecode(b"\xff") + " {x} %s <b>"
+
+
+def pictures(root: pathlib.Path, each: int, size: int = 28, classes: tuple[str, ...] = NASTY) -> pathlib.Path:
+  """Class folders of these names, with pictures of such names; one of them is no picture."""
+  for k, name in enumerate(classes):
+    for i in range(each):
+      path = root / name / f"{root.name[0]}{i}{NASTY[(i + k) % len(NASTY)].replace('/', '')}.png"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(made.coded(made.photo(100 * k + i, 40, 40)[:size, :size], "PNG"))
+  return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> pathlib.Path:
+  """An untrained run on such pictures, in a workdir of such a name."""
+  root = tmp_path_factory.mktemp("shown")
+  workdir = tiny_run.make(root / f"run {MARKUP} {NASTY[1]}", steps=(3,))
+  config = json.loads((workdir / "config.json").read_text())
+  config["data"] |= {"source": "folder", "path": str(pictures(root / FOLDER, 5)), "limit": 0}
+  config["data"] |= {"test_path": str(pictures(root / "test", 3))}
+  (workdir / "config.json").write_text(json.dumps(config))
+  protocol = f"k 20, bank: 9 pictures of {root / FOLDER}, teacher network"
+  measurement = {"step": 3, "name": "knn20|<b>", "value": 50.0, "protocol": protocol}
+  (workdir / "results.json").write_text(json.dumps({"measurements": [measurement]}))
+  (workdir / "health.jsonl").write_text(json.dumps({"step": 3, "verdict": MARKUP, "reason": NASTY[3], "over": False}) + "\n")
+  (workdir / "train.log").write_text(f"2026-01-01 00:00:00 WARNING cannot read {MARKUP}\x1b[2J: {NASTY[3]}\n")
+  return workdir
+
+
+def test_the_report_escapes(run, capfd, monkeypatch):
+  with devices.only(1):
+    assert command.main(["report", f"--workdir={run}"]) == 0
+  text = quiet(run / "report.html")
+  assert "<h2>Nearest neighbours</h2>" in text and 'class="missing"' not in text
+  assert MARKUP not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
+  assert r"turned\u202egnp" in text and r"line\nbreak" in text and r"no text \udcff" in text and "\U0001f600" in text
+  monkeypatch.setattr(page, "see", lambda folder: shutil.rmtree(folder / "none"))
+  assert command.main(["report", "--workdir", str(run), str(run), f"--out={run}/two.html"]) == 0
+  assert "No such file" in quiet(run / "two.html")
+  told = capfd.readouterr().err
+  assert "\x1b" not in told and "\u202e" not in told
+
+
+def test_the_card_escapes(run, tmp_path, capfd):
+  words = ["export", f"--workdir={run}", f"--out={tmp_path / 'out'}", "--format=flax", '--license=mit\ntags: [evil] # "x"']
+  assert command.main(words) == 0, capfd.readouterr().err
+  text = (tmp_path / "out/README.md").read_bytes().decode("utf-8")
+  _, head, body = text.split("---\n", 2)
+  assert yaml.safe_load(head) == {
+    "library_name": "jaxssl", "pipeline_tag": "image-feature-extraction",
+    "license": 'mit\ntags: [evil] # "x"', "tags": ["self-supervised", "dino"],
+  }  # fmt: skip
+  assert "<" not in re.sub(r"\\.", "", body.replace("```python", "")) and "\u202e" not in body and "\U0001f600" in body
+  for line in body.splitlines():
+    if line.startswith("|"):
+      assert len(re.findall(r"(?<!\\)\|", re.sub(r"\\\\", "", line))) in (3, 4)
+  assert "/tmp" not in body and str(run.parent) not in body
+
+
+def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
+  classes = tuple(name for name in NASTY if "\n" not in name)
+  folder = pictures(tmp_path / FOLDER, 8, 40, classes)
+  (folder / NASTY[0] / "bad.png").write_bytes(b"no picture")
+  for name in ('c"""x\\.py', "a\\\"; raise SystemExit # \n'.py", "plain.py", os.fsdecode(b"\xff.py")):
+    out = tmp_path / "written" / name
+    assert command.main(["inspect", f"--data={folder}", f"--out={out}"]) == 0, capfd.readouterr().err
+    told = capfd.readouterr()
+    assert "\u202e" not in told.out + told.err and "have a line break in their name" in out.read_text()
+    config = read(Config, flags.load(str(out), ""))
+    assert config.data.path == str(folder)
+    train = open_sources(config.data, 0).train
+    assert train.classes == tuple(sorted(classes)) and not any(
+      "\n" in train.describe(k)[len(str(folder)) :] for k in range(len(train))
+    )
+    assert 30 < len(train) < 40
+    found = out.with_suffix(".found.txt").read_text(errors="surrogateescape").splitlines()
+    assert [line.partition("\t")[0] for line in found].count("unreadable") == 1
+
+
+def test_embeddings_keep_names_and_tables_show_them(run, tmp_path, capfd):
+  assert command.main(["embed", f"--workdir={run}", f"--out={tmp_path / 'e.npz'}"]) == 0, capfd.readouterr().err
+  with devices.only(1):
+    image = sorted((pathlib.Path(json.loads((run / "config.json").read_text())["data"]["path"]) / MARKUP).iterdir())[0]
+    words = ["neighbors", f"--embeddings={tmp_path / 'e.npz'}", f"--image={image}", "--k=35", f"--sheet={tmp_path / 's.png'}"]
+    assert command.main(words) == 0, capfd.readouterr().err
+  table = capfd.readouterr().out.rstrip("\n")
+  assert table.count("\n") == 36 and table.replace("\n", "").isprintable()

@@ -1,0 +1,161 @@
+"""What jaxssl itself wrote, and someone has had since: checkpoints, exports, embeddings."""
+
+import gc
+import json
+import pathlib
+import shutil
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxssl import embeddings
+from jaxssl.checkpoint import Checkpoints
+from jaxssl.config import ModelConfig
+from jaxssl.export import own
+from jaxssl.models import network
+from jaxssl.types import Variables
+from tests.security.damage import damaged, text_of
+from tests.security.guarded import answer, examples
+
+
+def state(value: float) -> dict:
+  one = Variables(params={"encoder": {"w": jnp.full((8, 5), value)}}, stats={})
+  return {"online": one, "teacher": one}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> pathlib.Path:
+  folder = tmp_path_factory.mktemp("saved") / "checkpoints"
+  checkpoints = Checkpoints(folder, keep=5)
+  for step in (3, 5):
+    checkpoints.save(step, state(float(step)))
+  checkpoints.close()
+  return folder
+
+
+@pytest.fixture
+def given_up(monkeypatch):
+  """Orbax leaves reads that fail to the garbage collector, where they fail again."""
+  monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
+  yield
+  gc.collect()
+
+
+@pytest.mark.usefixtures("given_up")
+@examples(30)
+@given(st.data())
+def test_damaged_checkpoints(saved, tmp_path, data):
+  """The newest is damaged: it is read as it was, or the one before is, or a line says why not."""
+  folder = tmp_path / "checkpoints"
+  shutil.rmtree(folder, ignore_errors=True)
+  shutil.copytree(saved, folder)
+  inside = sorted(path for path in (folder / "5").rglob("*") if path.is_file())
+  for path in data.draw(st.lists(st.sampled_from(inside), min_size=1, max_size=2, unique=True)):
+    if data.draw(st.booleans()):
+      path.write_bytes(data.draw(damaged(path.read_bytes())))
+    else:
+      path.unlink()
+  found = answer(lambda: Checkpoints(folder, keep=5).weights(), tmp_path)
+  assert found is None or float(found[0].params["encoder"]["w"][0, 0]) == found[2]
+  like = jax.eval_shape(lambda: state(0.0))
+  found = answer(lambda: Checkpoints(folder, keep=5).restore(like), tmp_path)
+  assert found is not None and found[1] in (3, 5)
+  np.testing.assert_array_equal(found[0]["online"].params["encoder"]["w"], float(found[1]))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> pathlib.Path:
+  folder = tmp_path_factory.mktemp("exported")
+  model = ModelConfig(name="vit_ti", depth=1, patch=8)
+  built = network.build(model, "float32", 16)
+  made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
+  own.save_file({name: np.ascontiguousarray(x) for name, x in own._named(made).items()}, folder / own.FILE)
+  how = {"channels": 3, "depth": 8, "store_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
+  about = {
+    "format": "flax",
+    "precision": "float32",
+    "image_size": 16,
+    "preprocessing": {**how, "mean": [0.5] * 3, "std": [0.5] * 3},
+  }
+  about["model"] = {"name": "vit_ti", "depth": 1, "patch": 8, "projector": {"name": "none"}, "predictor": {"name": "none"}}
+  (folder / own.CONFIG).write_text(json.dumps(about))
+  return folder
+
+
+def embedded(folder: pathlib.Path) -> None:
+  loaded = answer(lambda: own.load_pretrained(folder))
+  if loaded is not None:
+    picture = np.zeros((1, 9, 7, loaded.config["preprocessing"]["channels"]), np.uint8)
+    features = answer(lambda: loaded.embed(picture)) if loaded.config["preprocessing"]["size"] <= 64 else np.zeros(1)
+    assert features is None or features.dtype == np.float32
+
+
+@examples(60)
+@given(st.data())
+def test_exports_of_any_config(exported, tmp_path, data):
+  shutil.copy(exported / own.FILE, tmp_path)
+  (tmp_path / own.CONFIG).write_bytes(data.draw(text_of(json.loads((exported / own.CONFIG).read_text()))))
+  embedded(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "field, value",
+  [
+    ("model.depth", 10**9),
+    ("model.patch", 0),
+    ("image_size", 2**40),
+    ("model.projector", {"name": "mlp", "layers": 10**9}),
+    ("model.name", "resnet18"),
+    ("model.width", "wide"),
+    ("model", {"name": "resnet10", "width": float("inf")}),
+    ("model.name", "custom"),
+    ("preprocessing.size", 0),
+    ("preprocessing.std", [0, 0, 0]),
+    ("preprocessing.mean", []),
+    ("preprocessing.resize", 8),
+    ("precision", "float64"),
+  ],
+)
+def test_exports_of_absurd_config(field, value, exported, tmp_path):
+  shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
+  about = json.loads((exported / own.CONFIG).read_text())
+  *path, last = field.split(".")
+  (about[path[0]] if path else about)[last] = value
+  (tmp_path / own.CONFIG).write_text(json.dumps(about))
+  assert answer(lambda: own.load_pretrained(tmp_path)) is None
+
+
+@examples(30)
+@given(st.data())
+def test_damaged_exports(exported, tmp_path, data):
+  shutil.copy(exported / own.CONFIG, tmp_path)
+  (tmp_path / own.FILE).write_bytes(data.draw(damaged((exported / own.FILE).read_bytes())))
+  embedded(tmp_path)
+
+
+@pytest.fixture(scope="module", params=[".npz", ".parquet"])
+def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
+  file = tmp_path_factory.mktemp("embeddings") / f"e{request.param}"
+  columns = {
+    "path": np.array(["a.png", "b.png"]),
+    "index": np.arange(2),
+    "label": np.array(["x", "y"]),
+    "features": np.eye(2, 3, dtype=np.float32),
+  }
+  embeddings.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
+  return file
+
+
+@examples(100)
+@given(st.data())
+def test_damaged_embeddings(embeddings_file, tmp_path, data):
+  path = tmp_path / embeddings_file.name
+  path.write_bytes(data.draw(damaged(embeddings_file.read_bytes())))
+  found = answer(lambda: embeddings.load(path))
+  if found is not None:
+    assert found.features.ndim == 2 and len(found.features) == len(found.path) == len(found.index)

@@ -1,0 +1,199 @@
+"""Files of others that are said to hold weights."""
+
+import functools
+import io
+import json
+import os
+import pathlib
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save
+
+from jaxssl import embeddings
+from jaxssl.weights import files
+from jaxssl.weights.encoder import find
+from tests.security.damage import damaged, other
+from tests.security.guarded import answer, bounded, examples
+from tests.security.test_pictures import npy
+
+SHAPES = {"conv1.weight": (4, 3, 3, 3), "patch_embed.proj.weight": (4, 3, 4, 4), "pos_embed": (1, 5, 4), "norm.bias": (4,)}
+TENSORS = {"teacher." + name: np.ones(shape, np.float32) for name, shape in SHAPES.items()} | {
+  "fc.bias": np.ones(3, np.float16)
+}
+
+
+@pytest.fixture(autouse=True)
+def memory(request):
+  with bounded():
+    yield
+
+
+def read(path: pathlib.Path) -> None:
+  """Reads weights as a run does that starts from them; what comes is what was asked for."""
+  tensors = answer(lambda: files.read(path))
+  if tensors is None:
+    return
+  assert all(x.dtype == np.float32 for x in tensors.values())
+  for partial in (False, True):
+    found = answer(lambda partial=partial: find("w", tensors, SHAPES, 0.1, partial))
+    assert found is None or all(x.shape == SHAPES[name] for name, x in found.items())
+
+
+def safe(header: object, data: bytes = bytes(64)) -> bytes:
+  text = header if isinstance(header, bytes) else json.dumps(header).encode()
+  return struct.pack("<Q", len(text)) + text + data
+
+
+@examples(150)
+@given(st.data())
+def test_damaged_safetensors(tmp_path, data):
+  (tmp_path / "w").write_bytes(data.draw(damaged(save(TENSORS))))
+  read(tmp_path / "w")
+
+
+@examples(100)
+@given(st.data())
+def test_safetensors_of_any_header(tmp_path, data):
+  tensor = {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]}
+  header = data.draw(other({"a.weight": tensor, "__metadata__": {"format": "pt"}}))
+  (tmp_path / "w").write_bytes(safe(header))
+  read(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+  "content",
+  [
+    struct.pack("<Q", 2**63) + b"{}",
+    struct.pack("<Q", 2**40) + b'{"a":1}',
+    safe({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 64]}}),
+    safe({"a": {"dtype": "F32", "shape": [0, 2**62], "data_offsets": [0, 0]}}, b""),
+    safe({"a": {"dtype": "F32", "shape": [0, 2**63 - 1], "data_offsets": [0, 0]}}, b""),
+    safe({"a": {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}),
+    safe({"a": {"dtype": "C64", "shape": [8], "data_offsets": [0, 64]}}),
+    safe({"x\n\u202e" * 9: {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}),
+    safe({"a." * 300_000 + "b": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}),
+    safe({"blocks." + "9" * 5000 + ".cls_token": {"dtype": "F32", "shape": [1, 1, 16], "data_offsets": [0, 64]}}),
+    safe(b"{" * 100_000),
+  ],
+)
+def test_made_safetensors(content, tmp_path):
+  (tmp_path / "w").write_bytes(content)
+  read(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+  "tensors",
+  [
+    {"params": np.ones(3), "a.kernel": np.ones((3, 3))},
+    {"kernel": np.ones(3), "": np.ones(2)},
+    {"patch_embed.proj.weight": np.ones((4, 3, 200, 200))},
+    {"patch_embed.proj.weight": np.ones((4, 3, 3, 5))},
+    {"patch_embed.proj.weight": np.ones((4, 3, 0, 0))},
+    {"patch_embed.proj.weight": np.ones((4, 0, 2, 2))},
+    {"conv1.weight": np.ones((0, 3, 3, 3))},
+    {"pos_embed": np.ones((1, 0, 4))},
+    {"pos_embed": np.ones((1, 1, 4))},
+    {"pos_embed": np.ones((2, 17, 4))},
+    {"pos_embed": np.ones((1, 17, 5))},
+    {"cls_token": np.ones((1, 1, 0)), "pos_embed": np.ones((1, 17, 4))},
+  ],
+)
+def test_tensors_of_odd_shapes(tensors, tmp_path):
+  (tmp_path / "w").write_bytes(save({name: x.astype(np.float32) for name, x in tensors.items()}))
+  read(tmp_path / "w")
+
+
+class Touch:
+  """Unpickled, it makes a file."""
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+
+  def __reduce__(self):
+    return os.mkdir, (str(self.path),)
+
+
+@functools.cache
+def whole_torch_file(new: bool) -> bytes:
+  """Written once, since old files hold addresses."""
+  torch = pytest.importorskip("torch")
+  tree = {name: torch.ones(shape) for name, shape in SHAPES.items()} | {"half": {"a": torch.ones(2).half()}}
+  return torch_file({"state_dict": tree, "epoch": 3}, new)
+
+
+def torch_file(tree: object, new: bool = True) -> bytes:
+  torch = pytest.importorskip("torch")
+  file = io.BytesIO()
+  torch.save(tree, file, _use_new_zipfile_serialization=new)
+  return file.getvalue()
+
+
+@pytest.mark.parametrize("new", [True, False])
+@examples(100)
+@given(st.data())
+def test_damaged_torch_files(new, tmp_path, data):
+  (tmp_path / "w").write_bytes(data.draw(damaged(whole_torch_file(new))))
+  read(tmp_path / "w")
+
+
+@examples(100)
+@given(st.data())
+def test_damaged_pickles(tmp_path, data):
+  """Inside a torch file that is whole."""
+  with zipfile.ZipFile(io.BytesIO(whole_torch_file(True))) as whole:
+    members = {name: whole.read(name) for name in whole.namelist()}
+  tree = next(name for name in members if name.endswith("data.pkl"))
+  with zipfile.ZipFile(tmp_path / "w", "w") as archive:
+    for name, content in members.items():
+      archive.writestr(name, data.draw(damaged(content)) if name == tree else content)
+  read(tmp_path / "w")
+
+
+def test_terabytes_of_four_bytes(tmp_path):
+  torch = pytest.importorskip("torch")
+  for x in (torch.ones(1), torch.ones(1).half()):
+    (tmp_path / "w").write_bytes(torch_file({"a": x.expand(2**20, 2**20)}))
+    assert answer(lambda: files.read(tmp_path / "w")) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize")  # torch's, of making one
+@pytest.mark.parametrize("kind", ["sparse", "quantized", "meta", "complex", "float8"])
+def test_tensors_of_odd_kinds(kind, tmp_path):
+  torch = pytest.importorskip("torch")
+  made = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "meta": lambda: torch.ones(3, device="meta"),
+    "complex": lambda: torch.ones(3, dtype=torch.complex64),
+    "float8": lambda: torch.ones(3).to(torch.float8_e4m3fn),
+  }[kind]
+  (tmp_path / "w").write_bytes(torch_file({"a": made(), "b": torch.ones(2)}))
+  read(tmp_path / "w")
+
+
+def test_a_packed_archive(tmp_path):
+  """A gigabyte of opcodes in a megabyte."""
+  with zipfile.ZipFile(tmp_path / "w", "w", zipfile.ZIP_DEFLATED) as archive:
+    archive.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * 2**24 + b"N.")
+  assert answer(lambda: files.read(tmp_path / "w")) is None
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.npz", "w.parquet", "w.safetensors"])
+def test_pickles_are_never_run(name, tmp_path):
+  flag, path = tmp_path / "ran", tmp_path / name
+  hidden = np.empty(1, object)
+  hidden[0] = Touch(flag)
+  contents = [pickle.dumps(Touch(flag), protocol) for protocol in (0, 2, 5)]
+  file = io.BytesIO()
+  np.savez(file, features=hidden, path=hidden, index=hidden, jaxssl=hidden)
+  for content in (*contents, file.getvalue(), npy(hidden)):
+    path.write_bytes(content)
+    assert answer(lambda: files.read(path)) is None and answer(lambda: embeddings.load(path)) is None
+  pickle.loads(contents[0])
+  assert flag.exists()  # else nothing was tried
