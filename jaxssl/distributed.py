@@ -122,9 +122,7 @@ class Notes:
     for path in self.folder.rglob("*"):
       state = path.stat()
       if path.is_file() and self._published.get(path) != (state.st_mtime_ns, state.st_size):
-        goal = self._workdir / str(path.relative_to(self.folder))
-        goal.parent.mkdir(parents=True, exist_ok=True)
-        goal.write_bytes(path.read_bytes())
+        paths.bring(path, self._workdir / str(path.relative_to(self.folder)))
         self._published[path] = state.st_mtime_ns, state.st_size
 
   def __exit__(self, *_: object) -> None:

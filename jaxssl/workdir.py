@@ -23,7 +23,7 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     theirs = documents.read(path) if path.exists() else None
-  except (OSError, ValueError) as error:  # ValueError: no path at all
+  except OSError as error:
     raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
   if theirs is None:
     return config
