@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,19 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl import methods, optim, parallel, splits
-from jaxssl.bootstrap import Bootstrap
+from jaxssl import assembly, parallel, splits
 from jaxssl.config import Config
 from jaxssl.data import pipeline, plan, sources, statistics
-from jaxssl.methods.base import Dims, Method
-from jaxssl.models import network
-from jaxssl.schedules import Horizon
-from jaxssl.step import Rows, Trainer
-from jaxssl.types import Array, Logs, TrainState, UserError, Variables
-from jaxssl.views import recipes
+from jaxssl.methods.base import Dims
+from jaxssl.step import Rows
+from jaxssl.types import Array, Logs, TrainState, Variables
 from jaxssl.weights import start
-
-LOG = logging.getLogger("jaxssl")
 
 
 class Run:
@@ -35,30 +28,14 @@ class Run:
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: sources.Arrays | None = None, encoder: Any = None):
     self.mesh, self.channels = parallel.make_mesh(), config.data.channels
     pictures = sources.open_sources(config.data, config.train.seed, arrays, workdir)
-    num_images, batch_size = len(pictures.train), config.train.batch_size
-    plan.epoch_plan(0, 0, num_images, batch_size)  # raises where not even one batch can be filled
-    if batch_size % self.mesh.size:
-      raise UserError(
-        f"train.batch_size={batch_size} is not allowed; it is a multiple of the number of devices, {self.mesh.size}"
-      )
-    if config.train.accumulate < 1 or batch_size % (config.train.accumulate * self.mesh.size):
-      raise UserError(
-        f"train.accumulate={config.train.accumulate} is not allowed; "
-        f"train.batch_size={batch_size} is a multiple of it times the number of devices, {self.mesh.size}"
-      )
-    self.horizon = Horizon(steps_per_epoch=num_images // batch_size, epochs=config.train.epochs)
-    method = methods.build(config.method, self.horizon)
-    check_views(config, method)
-    size = config.views[method.passes.online[0].group].size
-    built = network.build(config.model, config.train.precision, size, encoder)
-    bootstrap = Bootstrap(config=config.bootstrap, mesh=self.mesh, num_images=num_images)
-    optimizer = optim.build(config.optim, self.horizon, batch_size)
-    self.imported = start.load(config.model, built, (size, size, self.channels), workdir)
+    num_images = len(pictures.train)
+    trainer = assembly.assemble(config, self.mesh, num_images, encoder)
+    self.horizon = assembly.horizon(config, num_images)
+    size = config.views[trainer.method.passes.online[0].group].size
+    self.imported = start.load(config.model, trainer.network, (size, size, self.channels), workdir)
     # from here on it may take minutes, and a mistake must have shown before
     self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, pictures.train))
-    self.trainer = Trainer(
-      config=config, network=built, method=method, bootstrap=bootstrap, optimizer=optimizer, mesh=self.mesh
-    )
+    self.trainer = dataclasses.replace(trainer, config=config)
     self.splits = splits.load(config, self.mesh, pictures)
     self.train = self.splits.train
 
@@ -70,9 +47,7 @@ class Run:
   @functools.cached_property
   def state_shapes(self) -> TrainState:
     """Shapes, types and shardings of the state."""
-    shapes = jax.eval_shape(lambda: self.trainer.init(self.channels))
-    shardings = parallel.state_shardings(shapes, self.mesh, self.config.train.split)
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+    return assembly.state_of(self.trainer, self.channels)
 
   @functools.cached_property
   def _shardings(self) -> TrainState:
@@ -98,7 +73,7 @@ class Run:
 
   @functools.cached_property
   def _step(self):  # noqa: ANN202
-    return jax.jit(self.trainer.step, donate_argnums=0, out_shardings=(self._shardings, None))
+    return assembly.step_of(self.trainer, self.state_shapes)
 
   def step(self, state: TrainState, rows: Rows) -> tuple[TrainState, Logs]:
     """Trains on one batch; the state given is used up."""
@@ -142,38 +117,3 @@ class Run:
       label = np.full(len(i), -1, np.int32) if labels is None else labels[i]
       rows: Any = {"index": i, "partner": p, "label": label, "crops": crops}
       yield Rows(**parallel.global_rows(self.mesh, rows))
-
-
-def check_views(config: Config, method: Method) -> None:
-  """Raises UserError unless the config makes the views that the method's networks see, and no other; logs what they lack.
-
-  With bootstrapping, the image's own view must be the one that is remembered, and another one the partner's.
-  """
-  passes, name = method.passes, config.method["name"]
-  recipes.check(config.views, None)
-  left_out = recipes.of_colours(config.views)
-  if left_out and config.data.channels != 3:
-    why = "they are about red, green and blue; all other changes stay"
-    LOG.info("data.channels=%d: the views are made without %s, since %s", config.data.channels, ", ".join(left_out), why)
-  seen = (*passes.online, *passes.teacher)
-  for views in seen:
-    if views.group not in config.views:
-      wanted = ", ".join(sorted({v.group for v in seen}))
-      raise UserError(f"views.{views.group} is missing; method.name={name} sees {wanted}")
-  for group, views in config.views.items():
-    stops = [v.stop for v in (*seen, *passes.optional) if v.group == group]
-    if not stops:
-      raise UserError(f"views.{group} is given, but method.name={name} takes no such views")
-    most = max(stop or 0 for stop in stops)
-    if views.count < most or (None not in stops and views.count > most):
-      raise UserError(f"views.{group}.count={views.count} is not allowed; method.name={name} sees {most} of them")
-  if config.bootstrap.policy == "off":
-    return
-  own = (passes.teacher or passes.online)[0]
-  partner = {group: recipes.each(views.partner, views) for group, views in config.views.items()}
-  if config.bootstrap.features != "second" and partner[own.group][own.start]:
-    raise UserError(f"views.{own.group}.partner=True for view {own.start}, whose features stand for the image: set it to False")
-  if not any(any(flags) for flags in partner.values()):
-    raise UserError(
-      f"bootstrap.policy={config.bootstrap.policy}, but no view is cut from the partner: set views.GROUP.partner for one"
-    )

@@ -12,6 +12,7 @@ TIERS = (
   "memory optim views models",
   "bootstrap data methods weights",
   "step splits",
+  "assembly",
   "run evals",
   "checkpoint embeddings logging results",
   "health workdir distributed",

@@ -12,6 +12,13 @@ def generator(seed: int, epoch: int, *counter: int) -> np.random.Generator:
   return np.random.Generator(np.random.Philox(key=np.array(words[:2], np.uint64), counter=np.array(words[2:], np.uint64)))
 
 
+def steps(num_images: int, batch_size: int) -> int:
+  """Batches of an epoch. Raises UserError where not even one can be filled."""
+  if not 0 < batch_size <= num_images:
+    raise UserError(f"train.batch_size={batch_size} must lie between 1 and the number of training pictures, {num_images}")
+  return num_images // batch_size
+
+
 def epoch_plan(
   seed: int, epoch: int, num_images: int, batch_size: int, partners: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -20,11 +27,9 @@ def epoch_plan(
   `partners`: int [num_images], the picture whose crop is the other view of each; None: itself.
   Returns index and partner, int32 [steps, batch_size]. Raises UserError where not even one batch can be filled.
   """
-  if not 0 < batch_size <= num_images:
-    raise UserError(f"train.batch_size={batch_size} must lie between 1 and the number of training pictures, {num_images}")
-  steps = num_images // batch_size
-  order = generator(seed, epoch).permutation(num_images)[: steps * batch_size]
-  index = order.reshape(steps, batch_size).astype(np.int32)
+  count = steps(num_images, batch_size)
+  order = generator(seed, epoch).permutation(num_images)[: count * batch_size]
+  index = order.reshape(count, batch_size).astype(np.int32)
   return index, index if partners is None else np.asarray(partners)[index].astype(np.int32)
 
 

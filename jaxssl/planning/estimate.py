@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxssl import assembly
 from jaxssl.config import Config
 from jaxssl.planning import collectives, parts, traced
 from jaxssl.planning.collectives import Traffic
@@ -99,7 +100,7 @@ def estimate(config: Config, pictures: Pictures, target: Target) -> Estimate:
     flops=flops,
     flops_compiled=counted,
     traffic=traffic,
-    steps=parts.horizon(config, pictures.count).steps,
+    steps=assembly.horizon(config, pictures.count).steps,
   )
 
 

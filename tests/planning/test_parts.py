@@ -80,9 +80,12 @@ def test_mean_and_deviation_that_would_be_measured_change_nothing():
 @pytest.mark.parametrize(
   "words, message",
   [
-    (["--config.train.batch_size=36"], "train.batch_size=36 is not allowed on 8 chips; it is a multiple"),
+    (["--config.train.batch_size=36"], "train.batch_size=36 is not allowed; it is a multiple of the number of devices, 8"),
     (["--config.train.batch_size=512"], "train.batch_size=512 must lie between 1 and the number of training pictures, 256"),
-    (["--config.train.accumulate=3"], "train.accumulate=3 is not allowed; train.batch_size=32 is a multiple of it times 8"),
+    (
+      ["--config.train.accumulate=3"],
+      "train.accumulate=3 is not allowed; train.batch_size=32 is a multiple",
+    ),
     (["--config.bootstrap.k=0"], "bootstrap.k=0 is not allowed"),
     (["--config.method.name=dinno"], "method.name='dinno' is no method; nearest: dino"),
   ],
