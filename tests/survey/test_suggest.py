@@ -2,11 +2,10 @@
 
 import dataclasses
 
+import jax
 import pytest
 
-from jaxssl import methods
-from jaxssl.run import check_views
-from jaxssl.schedules import Horizon
+from jaxssl import assembly, parallel
 from jaxssl.survey import suggest, written
 from jaxssl.survey.suggest import Facts
 from jaxssl.views import recipes
@@ -24,7 +23,7 @@ def made(**changes):
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
 def test_every_suggestion_is_a_config_that_fits_itself(train, side, channels, depth):
   config = made(train=train, side=side, channels=channels, depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
-  check_views(config, methods.build(config.method, Horizon(steps_per_epoch=1, epochs=config.train.epochs)))
+  assembly.assemble(config, parallel.make_mesh(jax.devices()[:1]), train)
   assert config.data.path == SET.path and (config.data.channels, config.data.depth) == (channels, depth)
   assert bool(recipes.of_colours(config.views)) == (channels == 3)
   assert config.train.batch_size <= min(train, 256) and 100 <= config.train.epochs <= 1000
