@@ -85,8 +85,8 @@ def runlocal(config: Fields) -> Fields:
     group.count = min(group.count, 2 if name == "local" else group.count)
   model = config.model
   model.update({"width": 1 / 8, "patch": 7, "depth": 2, "stem": "cifar" if "resnet" in model.name else model.stem})
-  if "vit" in model.name:
-    model.name = "vit_ti"
+  if model.name != "custom":
+    model.name = "vit_ti" if "vit" in model.name else "resnet10"
   for head in (model.projector, model.predictor):
     head.update({"hidden": min(head.hidden, 64), "out": min(head.out, 64), "bottleneck": 32})
   config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 2})

@@ -93,6 +93,7 @@ def commit() -> str:
     return "unknown"
 
 
+@functools.cache
 def software() -> dict[str, str]:
   """Versions of what computed the numbers."""
   versions = {name: importlib.metadata.version(name) for name in LIBRARIES}

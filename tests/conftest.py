@@ -12,6 +12,7 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # tests share nothing
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax.experimental.compilation_cache import compilation_cache  # noqa: E402
 
 from tests import devices  # noqa: E402
 
@@ -44,3 +45,20 @@ def cache(tmp_path_factory, monkeypatch):
   folder = tmp_path_factory.mktemp("cache")
   monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
   return folder
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+  """For modules of runs that are alike: what one of them compiled the others take, in this process and in those it starts."""
+  folder = str(tmp_path_factory.mktemp("compiled"))
+  kept = {"enable_compilation_cache": True, "compilation_cache_dir": folder, "persistent_cache_min_compile_time_secs": 0.1}
+  before = {name: jax.config.values[f"jax_{name}"] for name in kept}
+  with pytest.MonkeyPatch.context() as patch:
+    for name, value in kept.items():
+      jax.config.update(f"jax_{name}", value)
+      patch.setenv(f"JAX_{name.upper()}", str(value))
+    compilation_cache.reset_cache()
+    yield
+  for name, value in before.items():
+    jax.config.update(f"jax_{name}", value)
+  compilation_cache.reset_cache()

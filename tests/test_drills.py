@@ -15,11 +15,12 @@ from etils import epath
 from jaxssl import flags, loop, main, opened
 from jaxssl.run import Run
 from jaxssl.workdir import hold
+from tests import devices
 from tests.data import made
 from tests.test_main import CONFIG, ROOT, losses, measurements
 from tests.tiny_run import make
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("drills")]
 WORDS = [f"{CONFIG}:runlocal"] + [
   f"--config.{word}"
   for word in (
@@ -67,10 +68,8 @@ def error(told: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, compiled_once):
   """An unbroken run of eight steps, with the checkpoints of 2, 4, 6 and 8."""
-  from tests import devices
-
   workdir = tmp_path_factory.mktemp("drills") / "whole"
   with devices.only(1):
     assert train(workdir) == 0

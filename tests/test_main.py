@@ -15,7 +15,6 @@ from jaxssl import flags
 from jaxssl import main as command
 from jaxssl.types import UserError
 from jaxssl.workdir import check_workdir, write_config
-from tests import devices
 from tests.conftest import QUICK_COMPILES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -97,19 +96,6 @@ def test_policies(policy, tmp_path):
     == 0
   )
   assert ("share_bootstrapped" in lines(tmp_path)[-1]) == (policy != "off")
-
-
-def test_one_device_and_eight_give_the_same_losses_whether_weights_are_split_or_not(tmp_path):
-  found = []
-  for count, split in ((1, False), (8, False), (8, True)):
-    workdir = tmp_path / f"{count}{split}"
-    short = ["data.limit=320", "train.epochs=1", "evals.baselines=false", "evals.during=", "evals.end=", "evals.report=false"]
-    short = [f"--config.{word}" for word in short]
-    with devices.only(count):
-      assert command.main([f"{CONFIG}:runlocal", f"--workdir={workdir}", f"--config.train.split={split}", *short]) == 0
-    found.append([losses(workdir)[step] for step in range(1, 11)])
-  np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
-  np.testing.assert_allclose(found[0], found[2], rtol=1e-3)
 
 
 @pytest.mark.usefixtures("one_device")

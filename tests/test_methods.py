@@ -18,7 +18,7 @@ from jaxssl.types import Batch, Outputs, TrainState
 from tests.test_step import Encoder
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-ROWS = {  # method: the recipes that try it, flags after a space
+ROWS = {  # method: the recipes that try it
   "barlow": ["barlow.py"],
   "byol": ["byol.py"],
   "dino": ["dino.py", "nnboot.py:cifar10"],
@@ -61,12 +61,11 @@ def with_partner(config):
 
 
 @functools.cache
-def run_of(recipe: str, devices: int = 1, policy: str = "adaptive", precision: str = "float32") -> Run:
+def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: bool = False) -> Run:
   """The recipe on 64 digits."""
-  fields = {**SMALL, "bootstrap.policy": policy, "train.precision": precision}
-  recipe, *more = recipe.split()
+  fields = {**SMALL, "bootstrap.policy": "adaptive", "train.precision": precision, "train.split": split}
   file, _, name = recipe.partition(":")
-  words = [f"--config={CONFIGS / file}:{name},runlocal", *more, *(f"--config.{k}={v}" for k, v in fields.items())]
+  words = [f"--config={CONFIGS / file}:{name},runlocal", *(f"--config.{k}={v}" for k, v in fields.items())]
   config, workdir = flags.parse(words)
   make_mesh = parallel.make_mesh
   with pytest.MonkeyPatch.context() as patch:
@@ -146,10 +145,29 @@ def test_interrupted_runs_and_permuted_labels_change_no_bit(recipe, tmp_path):
 
 
 @KINDS
-def test_one_device_and_eight_agree(recipe):
-  runs = run_of(recipe), run_of(recipe, devices=8)
-  one, eight = (train(run, 5, start(recipe, run))[1] for run in runs)
-  np.testing.assert_allclose(one, eight, rtol=2e-3)
+def test_one_device_and_eight_agree_and_go_on_from_each_other(recipe, tmp_path):
+  one, eight = run_of(recipe), run_of(recipe, devices=8)
+  _, expected = train(one, 5, start(recipe, one))
+  for before, after in ((one, eight), (eight, one)):
+    half, losses = train(before, 3, start(recipe, before))
+    checkpoints = Checkpoints(tmp_path / str(before.mesh.size), keep=1)
+    checkpoints.save(3, half)
+    restored = checkpoints.restore(after.state_shapes)
+    checkpoints.close()
+    assert restored is not None
+    _, rest = train(after, 5, restored[0])
+    np.testing.assert_allclose(losses + rest, expected, rtol=2e-3)
+
+
+@pytest.mark.parametrize("recipe", [GROUPED["nnboot.py:cifar10"], GROUPED["isd.py"]])  # weights; a queue, too
+def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
+  monkeypatch.setattr(parallel, "LARGE", 1000)  # some of these small networks' leaves
+  one, split = run_of(recipe), run_of(recipe, devices=8, split=True)
+  leaves = jax.tree_util.tree_flatten_with_path(split.state_shapes)[0]
+  spread = {jax.tree_util.keystr(path[:1], simple=True) for path, leaf in leaves if "data" in leaf.sharding.spec}
+  assert {"online", "teacher", "opt_state"} <= spread and ("memory" in spread) == (recipe == "isd.py")
+  (_, expected), (_, losses) = (train(run, 5, start(recipe, run)) for run in (one, split))
+  np.testing.assert_allclose(losses, expected, rtol=2e-3)
 
 
 @KINDS

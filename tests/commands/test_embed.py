@@ -15,14 +15,16 @@ from jaxssl.commands import embed
 from tests import tiny_run
 from tests.data.made import coded, flat, folder, photo, zipped
 
+pytestmark = [pytest.mark.usefixtures("compiled_once"), pytest.mark.xdist_group("embed")]
+
 
 @pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
+def resnet(tmp_path_factory, compiled_once):
   return tiny_run.make(tmp_path_factory.mktemp("runs") / "resnet")
 
 
 @pytest.fixture(scope="module")
-def vit(tmp_path_factory):
+def vit(tmp_path_factory, compiled_once):
   return tiny_run.make(tmp_path_factory.mktemp("runs") / "vit", "imagenet,runlocal", steps=(5,))
 
 

@@ -19,6 +19,7 @@ from jaxssl.export import onnx_file, own, stablehlo, torch_files
 from jaxssl.types import UserError
 from tests.export import made
 
+pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("export")]
 SLIM = 1 / 16
 HEAD = HeadConfig(name="mlp", hidden=8, out=4, layers=2)
 MODELS = {
@@ -42,7 +43,7 @@ class Runs(dict):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, compiled_once):
   return Runs(tmp_path_factory.mktemp("runs"))
 
 

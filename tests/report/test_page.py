@@ -19,8 +19,6 @@ from jaxssl.report.seen import see
 from tests.report.made import NASTY
 
 pytestmark = pytest.mark.xdist_group("report")  # one worker makes the runs that they share
-
-pytestmark = pytest.mark.xdist_group("report")  # the runs are made once
 VOID = {"meta", "br", "input", "img"}
 
 
