@@ -12,6 +12,7 @@ import jaxssl
 from jaxssl.data.arrays import ItemSource, given
 from jaxssl.data.pictures import BadPicture
 from jaxssl.types import UserError
+from tests.test_main import measurements
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "python.md"
@@ -27,6 +28,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
   for part in parts:
     exec(compile(part, "python.md", "exec"), names)
   assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first", "arrays", "patches", "small"}
+  assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "arrays")}
   assert names["results"]["finished"] is True and names["features"].shape[0] == 5
   first, measured, shape, small = capsys.readouterr().out.splitlines()
   assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"

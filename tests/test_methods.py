@@ -18,7 +18,7 @@ from jaxssl.types import Batch, Outputs, TrainState
 from tests.test_step import Encoder
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-ROWS = {  # method: the recipes that try it
+ROWS = {  # method: the recipes that try it, flags after a space
   "barlow": ["barlow.py"],
   "byol": ["byol.py"],
   "dino": ["dino.py", "nnboot.py:cifar10"],
@@ -64,8 +64,9 @@ def with_partner(config):
 def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: bool = False) -> Run:
   """The recipe on 64 digits."""
   fields = {**SMALL, "bootstrap.policy": "adaptive", "train.precision": precision, "train.split": split}
+  recipe, *more = recipe.split()
   file, _, name = recipe.partition(":")
-  words = [f"--config={CONFIGS / file}:{name},runlocal", *(f"--config.{k}={v}" for k, v in fields.items())]
+  words = [f"--config={CONFIGS / file}:{name},runlocal", *more, *(f"--config.{k}={v}" for k, v in fields.items())]
   config, workdir = flags.parse(words)
   make_mesh = parallel.make_mesh
   with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl import flags, parallel
+from jaxssl import assembly, flags, parallel
 from jaxssl.run import Run
 from jaxssl.step import Rows
 from jaxssl.types import UserError
@@ -29,15 +29,10 @@ def test_there_is_a_config_file_for_every_method():
   assert len(CONFIGS) >= 12 and len(EVERY) > len(CONFIGS)
 
 
-@pytest.mark.parametrize("smaller", ["runlocal", "cpu"])
 @pytest.mark.parametrize("recipe", EVERY)
-def test_the_step_traces(recipe, smaller, tmp_path, monkeypatch):
-  make_mesh = parallel.make_mesh
-  monkeypatch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
-  data = ["source=mnist5k", "path=", "placement=device", "imbalance.kind=none"] if smaller == "cpu" else ["placement=device"]
-  limit = [] if smaller == "runlocal" else ["limit=1000"]
-  flag = [f"--config={CONFIGS[0].parent / recipe},{smaller}", *(f"--config.data.{word}" for word in [*data, *limit])]
-  config, workdir = flags.parse([*flag, f"--workdir={tmp_path}"])
+def test_the_step_traces(recipe, tmp_path, one_device):
+  flag = [f"--config={CONFIGS[0].parent / recipe},runlocal", "--config.data.placement=device", f"--workdir={tmp_path}"]
+  config, workdir = flags.parse(flag)
   run = Run(config, workdir)
   size = config.train.batch_size
   index: Any = jax.ShapeDtypeStruct((size,), np.int32)
@@ -46,3 +41,12 @@ def test_the_step_traces(recipe, smaller, tmp_path, monkeypatch):
   assert logs["loss"].shape == ()
   same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, run.state_shapes)
   assert jax.tree.all(same), "a state that changes its form cannot go on"
+
+
+@pytest.mark.parametrize("size", ["", ",cpu"])
+@pytest.mark.parametrize("recipe", EVERY)
+def test_views_heads_and_memory_fit_together(recipe, size):
+  config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}{size}"])
+  trainer = assembly.assemble(config, parallel.make_mesh(jax.devices()[:1]), num_images=10**6)
+  shapes = assembly.state_of(trainer, config.data.channels)
+  assert shapes.online.params["encoder"] and shapes.opt_state is not None

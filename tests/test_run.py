@@ -43,13 +43,6 @@ def test_a_flat_folder_without_labels_and_with_a_broken_picture(placement, tmp_p
   assert not any("knn" in name or "label" in name for name in names)
 
 
-def test_arrays_from_python(tmp_path):
-  config, workdir = flags.parse([*SHORT, "--config.data.source=array", f"--workdir={tmp_path}"])
-  arrays = {"train": (digits(64), np.arange(64) % 3), "test": (digits(32, seed=1), np.arange(32) % 3)}
-  assert loop.train(config, workdir, arrays) == 0
-  assert "knn20_cosine" in {m["name"] for m in measurements(workdir)}
-
-
 @pytest.mark.parametrize("restored", [False, True])
 def test_a_step_is_compiled_once(restored, tmp_path):
   config, _ = flags.parse([f"{CONFIG}:runlocal", "--config.data.limit=64", "--config.bootstrap.window=1"])

@@ -17,7 +17,7 @@ def pictures(channels, most, rows=4):
   return np.random.default_rng(0).integers(0, most + 1, (rows, 2, 24, 24, channels))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("channels", [1, 3, 5])
 def test_sixteen_bits_look_as_eight(channels):
   key, few = jax.random.key(0), pictures(channels, 255)
   made = {}
