@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxssl import flags
-from jaxssl.config import Config, read
+from jaxssl.config import Config
+from jaxssl.fields import read
 from jaxssl.run import Run
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from jaxssl import flags, loop, opened, parallel, paths, results
-from jaxssl.config import Config, read
+from jaxssl.config import Config
 from jaxssl.data.arrays import Given, given
 from jaxssl.data.every import Readable
 from jaxssl.data.pictures import dtype_of
 from jaxssl.evals.encode import encode
 from jaxssl.evals.measure import network_of
+from jaxssl.fields import read
 from jaxssl.types import UserError
 
 

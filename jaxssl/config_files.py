@@ -7,7 +7,8 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from jaxssl.config import Config, ViewConfig, nearest
+from jaxssl.config import Config, ViewConfig
+from jaxssl.fields import nearest
 from jaxssl.types import UserError
 
 Fields = Any  # a ConfigDict: its fields are attributes that no type checker knows

@@ -8,16 +8,19 @@ import ast
 import importlib.util
 import os
 import pathlib
+import re
 import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from jaxssl.config import Config, read
+from jaxssl.config import Config
+from jaxssl.fields import read
 from jaxssl.paths import path_of
 from jaxssl.types import UserError
 
 WORDS = {"true": True, "false": False, "none": None}
+_FIELD = re.compile(r"--(config|evals|data)\.[^=]+")
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,19 +31,30 @@ class Parser(argparse.ArgumentParser):
     raise UserError(f"{message}; see --help")
 
 
+def known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+  """Gives what the parser knows, and the words it does not: fields, as --evals.knn.k=3, also where that was two words."""
+  words: list[str] = []
+  for word in argv:
+    if words and _FIELD.fullmatch(words[-1]) and not word.startswith("--"):
+      words[-1] += f"={word}"
+    else:
+      words.append(word)
+  return parser.parse_known_args(words)
+
+
 def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
   """Gives the config and the workdir that the flags ask for, or raises UserError."""
   parser = Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--config")
   parser.add_argument("--workdir", type=path_of)
-  known, rest = parser.parse_known_args(argv)
-  if not known.config:
+  asked, rest = known(parser, argv)
+  if not asked.config:
     raise UserError("--config is missing; for example --config configs/nnboot.py")
-  file, _, recipe = known.config.partition(":")
+  file, _, recipe = asked.config.partition(":")
   fields = load(file, recipe)
   override(fields, rest)
   name = "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
-  return read(Config, fields), known.workdir or pathlib.Path("runs") / name
+  return read(Config, fields), asked.workdir or pathlib.Path("runs") / name
 
 
 def load(file: str, recipe: str) -> dict[str, Any]:
@@ -68,17 +82,13 @@ def load(file: str, recipe: str) -> dict[str, Any]:
 
 
 def override(fields: dict[str, Any], words: Sequence[str]) -> None:
-  """Sets fields from words such as --config.optim.lr=0.1 (or --config.optim.lr 0.1); `read` checks names and types."""
-  rest = list(words)
-  while rest:
-    word = rest.pop(0)
+  """Sets fields from words such as --config.optim.lr=0.1; `read` checks names and types."""
+  for word in words:
     name, equals, value = word.partition("=")
     if not name.startswith("--config."):
       raise UserError(f"{word} is not understood; see --help")
     if not equals:
-      if not rest or rest[0].startswith("--"):
-        raise UserError(f"{name} has no value: write {name}=VALUE")
-      value = rest.pop(0)
+      raise UserError(f"{name} has no value: write {name}=VALUE")
     *groups, last = name.removeprefix("--config.").split(".")
     group = fields
     for i, key in enumerate(groups):

@@ -23,7 +23,8 @@ Learns image representations without labels. The same command with the same work
                              and configs/nnboot.py:cifar10,runlocal (a minute)
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
   --config.model.init_from=FILE  starts the encoder from weights of others: safetensors, or torch's (docs/weights.md)
-  --workdir DIR              where everything is written (default: runs/ and the config's name)
+  --workdir DIR              where everything is written (default: runs/ and the config's name); gs://BUCKET/NAME is
+                             allowed here, and for pictures, weights and what commands write
   --distributed MODE         auto (default): joins the processes of Slurm, Open MPI, a TPU pod, Kubernetes, or launch/local.sh,
                              where there are several; on: must join; off: never
 

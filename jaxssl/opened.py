@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxssl import documents, flags, methods, parallel, splits
 from jaxssl.checkpoint import Checkpoints
-from jaxssl.config import Config, read
+from jaxssl.config import Config
 from jaxssl.data import sources
 from jaxssl.evals.measure import Measure
+from jaxssl.fields import read
 from jaxssl.models import network
 from jaxssl.schedules import Horizon
 from jaxssl.types import UserError, Variables
@@ -33,12 +34,11 @@ def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
     read(Config, fields)
   except UserError as error:
     raise UserError(f"{path} is no config of this version: {error}") from error
-  full = ["--config." + word.removeprefix("--").removeprefix("config.") for word in words if word.startswith("--")]
-  for word, name in zip(words, full, strict=False):
-    if not name.startswith(("--config.evals.", "--config.data.")):
+  for word in words:
+    if not word.startswith(("--evals.", "--data.", "--config.evals.", "--config.data.")):
       raise UserError(f"{word} is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE, --data.FIELD=VALUE")
   changed: dict[str, Any] = {}
-  flags.override(changed, full)
+  flags.override(changed, ["--config." + word.removeprefix("--").removeprefix("config.") for word in words])
   for name in OF_THE_NETWORK:
     if name in changed.get("data", {}):
       raise UserError(

@@ -8,7 +8,8 @@ import pathlib
 from collections.abc import Iterator, Mapping
 
 from jaxssl import documents, paths
-from jaxssl.config import Config, read
+from jaxssl.config import Config
+from jaxssl.fields import read
 from jaxssl.types import UserError
 
 CONFIG = "config.json"

@@ -3,8 +3,9 @@ import dataclasses
 import pytest
 
 from jaxssl import methods
-from jaxssl.config import Config, OptimConfig, ViewConfig, read
+from jaxssl.config import Config, OptimConfig, ViewConfig
 from jaxssl.config_files import defaults
+from jaxssl.fields import read
 from jaxssl.methods.dino import Dino
 from jaxssl.schedules import Horizon
 from jaxssl.types import UserError

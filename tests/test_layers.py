@@ -6,7 +6,7 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxssl"
 TIERS = (
   "types cache",
-  "documents ops paths schedules",
+  "documents fields ops paths schedules",
   "config parallel",
   "config_files flags",
   "memory optim views models",

@@ -28,11 +28,8 @@ PATCH_PART = 256  # where their patches are kept as well, which are some hundred
 
 def embed(argv: Sequence[str]) -> int:
   """Runs `embed --workdir DIR --out FILE [--step N] [--patches] [--evals.FIELD=VALUE] [--data.FIELD=VALUE]`."""
-  known, words = _parser().parse_known_args(list(argv))
+  known, words = flags.known(_parser(), argv)
   config = opened.read_config(known.workdir, words)
-  for word in words:
-    if not word.startswith("--"):
-      raise UserError(f"{word} is not understood; see --help")
   embeddings.check_name(known.out)
   runlog.start(None)
   whole = opened.names_other_pictures(words)

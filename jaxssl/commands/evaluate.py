@@ -17,7 +17,7 @@ def evaluate(argv: Sequence[str]) -> int:
   parser.add_argument("names", nargs="*")
   parser.add_argument("--workdir", type=path_of, required=True)
   parser.add_argument("--step", type=int)
-  known, words = parser.parse_known_args(list(argv))
+  known, words = flags.known(parser, argv)
   config = opened.read_config(known.workdir, words)
   names = known.names or list(config.evals.end)
   for name in names:

@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxssl import flags, opened, paths, results
 from jaxssl import logging as runlog
-from jaxssl.config import nearest
 from jaxssl.export import card, onnx_file, own, stablehlo, torch_files
 from jaxssl.export.subject import Subject, open_subject
+from jaxssl.fields import nearest
 from jaxssl.paths import path_of
 from jaxssl.types import UserError
 
@@ -55,7 +55,7 @@ def export(argv: Sequence[str]) -> int:
   parser.add_argument("--step", type=int)
   parser.add_argument("--heads", action="store_true")
   parser.add_argument("--license")
-  known, words = parser.parse_known_args(list(argv))
+  known, words = flags.known(parser, argv)
   _check_words(known.format, known.out, known.heads)
   runlog.start(None)
   subject = open_subject(known.workdir, words, known.step, known.heads)

@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxssl import flags, paths
 from jaxssl import logging as runlog
-from jaxssl.config import DataConfig, read
+from jaxssl.config import DataConfig
 from jaxssl.data.base import Subset
 from jaxssl.data.folder import open_folder
+from jaxssl.fields import read
 from jaxssl.paths import path_of
 from jaxssl.survey import duplicates, machine, suggest, told, written
 from jaxssl.survey.facts import depth_of, gather
@@ -38,12 +39,12 @@ def _parse(argv: Sequence[str]) -> tuple[dict[str, Any], pathlib.Path | None]:
   parser = flags.Parser(add_help=False, allow_abbrev=False)
   parser.add_argument("--data", required=True)
   parser.add_argument("--out", type=path_of)
-  known, words = parser.parse_known_args(list(argv))
+  known, words = flags.known(parser, argv)
   for word in words:
-    if word.startswith("--") and not word.startswith("--data."):
+    if not word.startswith("--data."):
       raise UserError(f"{word} is not allowed here; allowed: --data, --out, --data.FIELD=VALUE")
   fields: dict[str, Any] = {}
-  flags.override(fields, [f"--config.{word[2:]}" if word.startswith("--") else word for word in words])
+  flags.override(fields, [f"--config.{word.removeprefix('--')}" for word in words])
   given = {"source": "folder", **fields.get("data", {}), "path": known.data}
   if given["source"] != "folder":
     raise UserError(f"data.source={given['source']} is not allowed here: inspect looks at a folder or a zip")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from jaxssl import embeddings, flags, opened, parallel, paths
 from jaxssl import logging as runlog
-from jaxssl.config import DataConfig, read
+from jaxssl.config import DataConfig
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.base import Source
 from jaxssl.data.every import Readable, name_of, open_every
@@ -20,6 +20,7 @@ from jaxssl.embeddings import Embeddings
 from jaxssl.evals import knn
 from jaxssl.evals.encode import encode
 from jaxssl.evals.measure import network_of
+from jaxssl.fields import read
 from jaxssl.paths import path_of
 from jaxssl.types import UserError, one_line
 

@@ -59,7 +59,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
     parser.add_argument(f"--{name.replace('_', '-')}", type=float)
   parser.add_argument("--check", action="store_true")
   parser.add_argument("--out", type=path_of)
-  asked, rest = parser.parse_known_args(argv)
+  asked, rest = flags.known(parser, argv)
   config, _ = flags.parse([f"--config={asked.config}", *rest])
   if not asked.topology:
     raise UserError("--topology is missing; for example --topology v5e:4x4,gpu:8")

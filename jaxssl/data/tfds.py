@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.config import DataConfig, nearest
+from jaxssl.config import DataConfig
 from jaxssl.data.pictures import BadPicture, decode, dtype_of
 from jaxssl.data.tf import tensorflow
+from jaxssl.fields import nearest
 from jaxssl.types import UserError
 
 _log = logging.getLogger("jaxssl")

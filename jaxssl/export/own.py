@@ -12,9 +12,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from jaxssl import documents, paths
-from jaxssl.config import ModelConfig, read
+from jaxssl.config import ModelConfig
 from jaxssl.data.pictures import centre, dtype_of, match
 from jaxssl.export.subject import Subject
+from jaxssl.fields import read
 from jaxssl.models.network import MOST, Network, build
 from jaxssl.types import PyTree, UserError, Variables
 from jaxssl.views.color import normalize

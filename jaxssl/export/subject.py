@@ -64,7 +64,7 @@ def open_subject(workdir: pathlib.Path, words: Sequence[str], step: int | None, 
   """
   for word in words:
     name = word.partition("=")[0].removeprefix("--").removeprefix("config.")
-    if word.startswith("-") and name not in [f"evals.{field}" for field in ALLOWED]:
+    if name not in [f"evals.{field}" for field in ALLOWED]:
       raise UserError(f"{word} is not allowed here; allowed: {', '.join(f'--evals.{field}' for field in ALLOWED)}; see --help")
   config = opened.read_config(workdir, words)
   trained_in = config.train.precision

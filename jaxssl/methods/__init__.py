@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jaxssl.config import nearest, read
+from jaxssl.fields import nearest, read
 from jaxssl.methods.barlow import Barlow
 from jaxssl.methods.base import Method
 from jaxssl.methods.byol import Byol

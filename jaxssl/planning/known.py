@@ -1,6 +1,7 @@
 """How many pictures a run would have, though none is there."""
 
-from jaxssl.config import Config, nearest
+from jaxssl.config import Config
+from jaxssl.fields import nearest
 from jaxssl.planning.parts import Pictures
 from jaxssl.types import UserError
 

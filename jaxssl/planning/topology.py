@@ -12,7 +12,7 @@ import jax
 from jax.experimental import topologies
 
 from jaxssl import parallel
-from jaxssl.config import nearest
+from jaxssl.fields import nearest
 from jaxssl.types import UserError
 
 GIB = 2**30

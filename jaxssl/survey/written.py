@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxssl import flags
-from jaxssl.config import Config, read
+from jaxssl.config import Config
+from jaxssl.fields import read
 from jaxssl.survey.suggest import Facts, Line, batch_size, code, cpu_epochs
 from jaxssl.types import one_line
 

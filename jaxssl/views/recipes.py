@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxssl.config import ViewConfig, nearest
+from jaxssl.config import ViewConfig
+from jaxssl.fields import nearest
 from jaxssl.types import Array, UserError
 from jaxssl.views import color, image
 from jaxssl.views.boxes import sample_boxes

@@ -175,7 +175,7 @@ def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
     (["--data.source=array"], "name other pictures with --data.path"),
     (["--evals.size=30", "--evals.resize=20"], "evals.resize=20 is smaller than evals.size=30"),
     (["--workdir=nowhere"], "--workdir nowhere holds no run"),
-    (["pictures"], "pictures is not understood"),
+    (["pictures"], "pictures is not allowed here; allowed: --workdir, --step"),
     (["--train.epochs=3"], "--train.epochs=3 is not allowed here"),
   ],
 )

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from jaxssl import main, opened, results
-from jaxssl.config import Config, read
+from jaxssl.config import Config
 from jaxssl.evals.measure import EVALUATIONS
+from jaxssl.fields import read
 from tests import devices
 from tests.data.made import coded, folder
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
-QUICK = ["--evals.linear.epochs=2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
+QUICK = ["--evals.linear.epochs", "2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
 
 pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("evaluate")]
 
@@ -92,6 +93,7 @@ def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
   [
     (["knm"], "knm is no evaluation; allowed: knn, linear, lowshot"),
     (["--step=3"], "holds no checkpoint of step 3: [4, 8]"),
+    (["--evals.knn.k"], "--config.evals.knn.k has no value: write --config.evals.knn.k=VALUE"),
     (["--evals.knm.k=3"], "evals.knm is no config field; nearest: evals.knn"),
     (["--train.epochs=3"], "--train.epochs=3 is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE"),
     (["--evals.during=knn,knm"], "evals.during[1]='knm' is not allowed; allowed: knn, linear"),

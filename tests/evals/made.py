@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxssl import parallel
-from jaxssl.config import Config, read
+from jaxssl.config import Config
 from jaxssl.evals.base import Features
+from jaxssl.fields import read
 
 
 def subject(

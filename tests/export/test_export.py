@@ -234,6 +234,7 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch, capfd):
     ("vit", ["--format=flax", "--step=3"], "holds no checkpoint of step 3: [7]"),
     ("vit", ["--format=flax", "--evals.k=3"], "--evals.k=3 is not allowed here; allowed: --evals.network, --evals.size"),
     ("vit", ["--format=flax", "--data.path=x"], "--data.path=x is not allowed here"),
+    ("vit", ["--format=flax", "twice"], "twice is not allowed here"),
     ("vit", ["--format=flax", "--workdir=nowhere"], "--workdir nowhere holds no run"),
     ("vit", ["--out=x"], "the following arguments are required: --format"),
   ],

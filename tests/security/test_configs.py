@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from jaxssl import documents, flags, methods, opened, optim, results, workdir
 from jaxssl import logging as runlog
 from jaxssl import main as command
-from jaxssl.config import Config, read
+from jaxssl.config import Config
+from jaxssl.fields import read
 from jaxssl.health import Health, Limits
 from jaxssl.models import network
 from jaxssl.report import galleries, page

@@ -11,8 +11,9 @@ import yaml
 
 from jaxssl import flags
 from jaxssl import main as command
-from jaxssl.config import Config, read
+from jaxssl.config import Config
 from jaxssl.data.sources import open_sources
+from jaxssl.fields import read
 from jaxssl.report import page
 from tests import devices, tiny_run
 from tests.data import made

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxssl import config
+from jaxssl import fields
 from jaxssl.config import ViewConfig
 from jaxssl.types import UserError
 from jaxssl.views import color, presets, recipes
@@ -33,7 +33,7 @@ PRESETS = {
 
 
 def read(preset):
-  return {name: config.read(ViewConfig, fields) for name, fields in preset.items()}
+  return {name: fields.read(ViewConfig, group) for name, group in preset.items()}
 
 
 def pictures(rows, side=20, channels=3, seed=0):
