@@ -66,7 +66,3 @@ def test_a_slow_disk(tmp_path, monkeypatch):
   small = ["data.limit=64", "train.batch_size=16", "train.epochs=4"]
   _, found = verdicts("byol.py", tmp_path, "data.placement=host", "data.workers=1", *small)
   assert "of the time: raise data.workers" in found["waiting for data"]
-
-
-def test_no_false_alarm(tmp_path):
-  assert verdicts("isd.py", tmp_path) == (0, {})

@@ -21,10 +21,12 @@ def pictures(channels, most, rows=4):
 def test_sixteen_bits_look_as_eight(channels):
   key, few = jax.random.key(0), pictures(channels, 255)
   made = {}
+  crop = jax.jit(lambda x: recipes.crop(key, x, {"global": STRONG}))
+  finish = jax.jit(lambda crops: recipes.finish(key, crops, {"global": STRONG}, (0.0,), (1.0,)))
   for kind, scale in ((np.uint8, 1), (np.uint16, 257)):
-    crops = recipes.crop(key, jnp.asarray((few * scale).astype(kind)), {"global": STRONG})
+    crops = crop(jnp.asarray((few * scale).astype(kind)))
     assert crops["global"].dtype == kind and crops["global"].shape == (4, 2, 16, 16, channels)
-    made[kind] = np.asarray(recipes.finish(key, crops, {"global": STRONG}, (0.0,), (1.0,))["global"])
+    made[kind] = np.asarray(finish(crops)["global"])
   levels = np.abs(made[np.uint8] - made[np.uint16]) * 255
   # What is rounded, turned or inverted at a threshold may differ; most of it does by a level or two.
   assert np.quantile(levels, 0.8) < 4 and made[np.uint16].min() >= 0 and made[np.uint16].max() <= 1
