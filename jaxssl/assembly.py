@@ -40,7 +40,7 @@ def assemble(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -
   size = config.views[method.passes.online[0].group].size
   return Trainer(
     config=config,
-    network=network.build(config.model, config.train.precision, size, encoder),
+    network=network.build(config.model, parallel.compute_precision(mesh, config.train.precision), size, encoder),
     method=method,
     bootstrap=Bootstrap(config=config.bootstrap, mesh=mesh, num_images=num_images),
     optimizer=optim.build(config.optim, length, batch_size),

@@ -77,7 +77,8 @@ def open_network(
   if group not in config.views:
     raise UserError(f"views.{group} is missing; method.name={config.method['name']} sees it")
   size = config.views[group].size
-  built = network.build(config.model, config.train.precision, size, encoder)
+  precision = parallel.compute_precision(parallel.make_mesh(), config.train.precision)
+  built = network.build(config.model, precision, size, encoder)
   shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
   if not all(_fits(shapes, found) for found in (online, teacher) if found is not None):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than the one in its {CONFIG}")

@@ -30,6 +30,20 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   return Mesh(np.array(by_process), (AXIS,), axis_types=(AxisType.Auto,))
 
 
+def abstract_mesh(size: int) -> jax.sharding.AbstractMesh:
+  """Makes a mesh of so many devices that exist nowhere: shapes and shardings follow from it, but nothing can be compiled."""
+  return jax.sharding.AbstractMesh((size,), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def compute_precision(mesh: Any, precision: str) -> str:
+  """Returns the precision in which networks compute on a mesh: `precision`, but float32 on CPUs.
+
+  A CPU has no fast bfloat16, and jaxlib 0.12.0.1 miscompiles bfloat16 networks there: its YNN fusions give NaN from finite
+  weights. An abstract mesh, whose devices are unknown, counts as an accelerator.
+  """
+  return "float32" if isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu" else precision
+
+
 def state_shardings(state: PyTree, mesh: Mesh, split: bool = False) -> PyTree:
   """Gives every leaf of a state (arrays or shapes) its sharding, by its path; with `split`, large leaves by their size, too."""
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from jaxssl.step import Rows
 from jaxssl.types import Array, Logs, TrainState, Variables
 from jaxssl.weights import start
 
+LOG = logging.getLogger("jaxssl")
+
 
 class Run:
   """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained.
@@ -30,6 +33,8 @@ class Run:
     pictures = sources.open_sources(config.data, config.train.seed, arrays, workdir)
     num_images = len(pictures.train)
     trainer = assembly.assemble(config, self.mesh, num_images, encoder)
+    if parallel.compute_precision(self.mesh, config.train.precision) != config.train.precision:
+      LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
     self.horizon = assembly.horizon(config, num_images)
     size = config.views[trainer.method.passes.online[0].group].size
     self.imported = start.load(config.model, trainer.network, (size, size, self.channels), workdir)

@@ -14,7 +14,9 @@ from jaxssl.checkpoint import Checkpoints
 from jaxssl.methods import METHODS
 from jaxssl.models import network
 from jaxssl.run import Run
+from jaxssl.step import Trainer
 from jaxssl.types import Batch, Outputs, TrainState
+from tests import half_precision
 from tests.test_step import Encoder
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -72,6 +74,7 @@ def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: boo
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:devices]))
     patch.setattr(network, "_encoder", lambda config, dtype, size: Encoder(8, dtype))  # compiles in a tenth of a ResNet's time
+    patch.setattr(parallel, "compute_precision", lambda mesh, precision: precision)  # as on an accelerator
     return Run(with_partner(config), workdir)
 
 
@@ -176,9 +179,26 @@ def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
 )
 def test_bfloat16_is_close(recipe):
   run, half = run_of(recipe), run_of(recipe, precision="bfloat16")
+  assert half.trainer.network.encoder.dtype == jnp.bfloat16
   _, exact = train(run, 1, start(recipe, run))
-  _, losses = train(half, 1, start(recipe, half))
-  np.testing.assert_allclose(losses, exact, rtol=0.05, atol=0.01)
+  state = half.open_epoch(start(recipe, half), 0)
+  step = jax.jit(half.trainer.step, compiler_options=half_precision.COMPILER_OPTIONS)
+  _, logs = step(state, next(iter(half.rows(state, 0, 0))), half.train.store)
+  np.testing.assert_allclose(logs["loss"], exact[0], rtol=0.05, atol=0.01)
+
+
+@pytest.mark.parametrize("recipe", [GROUPED["simclr.py"]])
+def test_every_step_draws_its_own_views(recipe, monkeypatch):
+  run = run_of(recipe)
+  state = run.open_epoch(start(recipe, run), 0)
+  rows = next(iter(run.rows(state, 0, 0)))
+  monkeypatch.setattr(Trainer, "train", lambda self, state, batch, key: (batch.views["global"], jax.random.key_data(key)))
+  draw = jax.jit(lambda step: run.trainer.step(dataclasses.replace(state, step=step), rows, run.train.store))
+  (views, key), (again, same_key), (others, other_key) = (jax.device_get(draw(step)) for step in (3, 3, 4))
+  np.testing.assert_array_equal(views, again)
+  np.testing.assert_array_equal(key, same_key)
+  assert np.any(key != other_key)
+  assert np.all(np.any(views != others, axis=(2, 3, 4)))  # each view of each image
 
 
 @EACH

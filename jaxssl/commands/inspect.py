@@ -86,9 +86,12 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
   asked = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
   text = written.text(lines, facts, str(out or "CONFIG.py"), asked)
   views = written.config_of(text).views
-  with runlog.working("timing how fast pictures are read and cut"):
-    rate = machine.speed(Subset(train, np.array([found[k].index for k in kept])), views)
-  print(told.speed(rate, sum(view.count for view in views.values()), facts))
+  try:
+    with runlog.working("timing how fast pictures are read and cut"):
+      rate = machine.speed(Subset(train, np.array([found[k].index for k in kept])), views)
+    print(told.speed(rate, sum(view.count for view in views.values()), facts))
+  except UserError as error:  # without TensorFlow there is no host pipeline to time
+    print(f"reading: not timed: {error}")
   print("\nsuggested:", written.body(lines), sep="\n")
   if out is None:
     print("--out CONFIG.py writes it as a config to train with, and every file that is counted above to CONFIG.found.txt")

@@ -4,6 +4,7 @@ import collections
 import itertools
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -107,7 +108,10 @@ def seconds_of_parts(trace: Any, parts: Mapping[str, str]) -> dict[str, float]:
   """Sums the time of a trace's operations by the part of a step that they belong to."""
   busy = dict.fromkeys(PARTS, 0.0)
   for event in operations(trace):
-    stats = dict(event.stats)
+    with warnings.catch_warnings():
+      # From Python 3.12 on, jaxlib's event_stats type warns of a missing __module__; turned into an error, that aborts Python.
+      warnings.simplefilter("ignore", DeprecationWarning)
+      stats = dict(event.stats)
     name = str(stats.get("hlo_op", event.name)).split(" = ")[0].lstrip("%")
     if name in parts and not name.startswith(NESTED):
       busy[parts[name]] += event.duration_ns / 1e9

@@ -38,7 +38,7 @@ It makes features of pictures, and was trained without labels.
 | pictures | {_plain(about["data"])} |
 | epochs, batch size | {about["epochs"]}, {about["batch_size"]}; this is step {about["step"]} |
 | encoder | {_encoder(about["model"])} |
-| computed in | {about["trained_in"]} while training; this export in float32 |
+| computed in | {_precision(about["trained_in"])} while training; this export in float32 |
 | with | jaxssl {about["jaxssl"]} |
 
 ## How a picture is prepared
@@ -79,6 +79,10 @@ def _without_folders(protocol: str, data: DataConfig) -> str:
       if os.sep in written:
         protocol = protocol.replace(written, os.path.basename(whole))
   return protocol
+
+
+def _precision(configured: str) -> str:
+  return configured if configured == "float32" else f"{configured} (float32 if on a CPU)"
 
 
 def _heads(about: Mapping[str, Any]) -> str:

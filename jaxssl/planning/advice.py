@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 
+from jaxssl import parallel
 from jaxssl.config import Config
 from jaxssl.planning import estimate, parts, topology
 from jaxssl.planning.estimate import MARGIN, Estimate
@@ -95,7 +96,7 @@ def _total(config: Config, pictures: Pictures, chips: int, found: Estimate) -> f
   Activations change as those of the traced step do; padding, as what is remembered of every picture.
   """
   try:
-    step = parts.build(config, pictures, topology.abstract(chips))
+    step = parts.build(config, pictures, parallel.abstract_mesh(chips))
   except UserError:
     return math.inf
   held, before = estimate.memory_of(step), found.memory

@@ -70,7 +70,7 @@ def parse(name: str, memory: float | None = None, peak: float | None = None) -> 
   if kind in TPUS:
     chip, mesh, hosts = TPUS[kind], *_tpu(name, kind, shape)
   elif kind in ("gpu", "cpu") and shape.isdecimal() and int(shape):
-    chip, mesh = GPU, abstract(int(shape))
+    chip, mesh = GPU, parallel.abstract_mesh(int(shape))
     hosts = -(-mesh.size // GPUS_A_HOST) if kind == "gpu" else 1
     if kind == "cpu":
       chip = Chip(0, 0.0, None, ())
@@ -118,11 +118,6 @@ def prepare(cpus: Sequence[int]) -> None:
   except RuntimeError:  # JAX is running
     return
   jax.config.update("jax_platforms", "cpu")
-
-
-def abstract(chips: int) -> Any:
-  """A mesh of so many chips that nothing can be compiled for."""
-  return jax.sharding.AbstractMesh((chips,), (parallel.AXIS,), axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def _tpu(name: str, kind: str, shape: str) -> tuple[Any, int]:

@@ -17,6 +17,7 @@ from jaxssl.models.resnet import ResNet
 from jaxssl.models.vit import ViT
 from jaxssl.parallel import ROWS, make_mesh
 from jaxssl.types import UserError, Variables
+from tests import half_precision
 
 MLP = HeadConfig(name="mlp", hidden=12, out=6, layers=2)
 DINO = HeadConfig(name="dino", hidden=12, out=10, layers=2, bottleneck=4, bn=False)
@@ -60,7 +61,10 @@ def start(network: Network, channels: int) -> Variables:
 
 @functools.cache
 def compiled(network: Network, joint: bool):
-  return jax.jit(lambda variables, groups, key: network.apply(variables, groups, joint=joint, key=key))
+  options = half_precision.COMPILER_OPTIONS if getattr(network.encoder, "dtype", None) == jnp.bfloat16 else None
+  return jax.jit(
+    lambda variables, groups, key: network.apply(variables, groups, joint=joint, key=key), compiler_options=options
+  )
 
 
 def run(network, groups, joint, key=None, variables=None):

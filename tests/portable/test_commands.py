@@ -1,0 +1,44 @@
+"""Evaluation, export and training on two devices, of networks that were never trained."""
+
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl import flags, main, parallel
+from jaxssl.run import Run
+from tests import devices, tiny_run
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+  return tiny_run.make(tmp_path_factory.mktemp("run") / "tiny", steps=(3,))
+
+
+def test_an_untrained_network_is_evaluated(workdir, one_device):
+  assert main.main(["evaluate", "knn", "linear", "clusters", "quality", f"--workdir={workdir}"]) == 0
+  found = {m["name"]: m["value"] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
+  assert {"knn20_cosine", "linear_lbfgs", "effective_rank"} <= set(found)
+  assert all(math.isfinite(value) for value in found.values())
+
+
+@pytest.mark.parametrize("name", ["flax", "onnx", "stablehlo"])
+def test_a_network_is_exported(name, workdir, tmp_path, one_device):
+  assert main.main(["export", f"--workdir={workdir}", f"--format={name}", f"--out={tmp_path / 'out'}"]) == 0
+
+
+def test_two_devices_train_as_one(tmp_path):
+  losses = []
+  for count in (1, 2):
+    words = [f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", f"--workdir={tmp_path / str(count)}"]
+    with devices.only(count):
+      run = Run(*flags.parse(words))
+    state = run.init()
+    for rows, _ in zip(run.rows(state, 0, 0), range(2), strict=False):
+      state, logs = run.step(state, rows)
+    losses.append(float(logs["loss"]))
+    assert len(jax.tree.leaves(state.neighbors.bank)[0].sharding.device_set) == count
+  np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+  assert parallel.make_mesh().size == 8

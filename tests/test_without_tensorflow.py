@@ -1,0 +1,51 @@
+"""Where TensorFlow is not installed, as with Python 3.14: what runs without it, and what stops with one line."""
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from jaxssl import main
+from jaxssl.data import tf
+
+CONFIG = pathlib.Path(__file__).parent.parent / "configs/nnboot.py"
+REASON = "error: data.placement=host and data.source=tfds need TensorFlow, which is not installed"
+
+
+@pytest.fixture(autouse=True)
+def without_tensorflow(monkeypatch):
+  for name in ("tensorflow", "tensorflow_datasets", "clu"):
+    monkeypatch.setitem(sys.modules, name, None)
+  tf.tensorflow.cache_clear()
+  yield
+  tf.tensorflow.cache_clear()
+
+
+def run(tmp_path, *words: str) -> int:
+  short = ["--config.train.epochs=1", "--config.data.limit=64", "--config.evals.report=false", "--config.evals.baselines=false"]
+  return main.main([f"--config={CONFIG}:runlocal", f"--workdir={tmp_path / 'run'}", *short, *words])
+
+
+def test_a_run_with_images_on_the_device(tmp_path, capfd, one_device):
+  assert run(tmp_path) == 0
+  assert "no TensorBoard events: clu or tensorflow is not installed" in capfd.readouterr().err
+  assert (tmp_path / "run/results.json").exists() and not (tmp_path / "run/tensorboard").exists()
+
+
+def test_the_host_pipeline_is_one_line(tmp_path, capfd, one_device):
+  assert run(tmp_path, "--config.data.placement=host") == 2
+  assert REASON in capfd.readouterr().err
+
+
+def test_tfds_is_one_line(tmp_path, capfd, one_device):
+  assert run(tmp_path, "--config.data.source=tfds", "--config.data.path=cifar10") == 2
+  said = capfd.readouterr().err
+  assert REASON in said and "Traceback" not in said
+
+
+def test_an_inspection(tmp_path, capfd, one_device):
+  for k in range(20):
+    np.save(tmp_path / f"{k}.npy", np.random.default_rng(k).integers(0, 256, (32, 32, 3), np.uint8))
+  assert main.main(["inspect", f"--data={tmp_path}"]) == 0
+  assert "reading: not timed: data.placement=host" in capfd.readouterr().out
