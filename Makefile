@@ -19,7 +19,7 @@ test: $(VENV)/installed-dev
 
 # What may differ from one Python or jax to another: every recipe's step, evaluation, exports, two devices, traces.
 test-portable: $(VENV)/installed-dev
-	$(PYTEST) tests/portable tests/commands/test_profile.py tests/models/test_precision.py
+	$(PYTEST) tests/portable tests/cli/test_profile.py tests/models/test_precision.py
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "jaxssl needs Python 3.11 to 3.14: make PYTHON=...")'

@@ -6,26 +6,26 @@ from typing import Any
 import numpy as np
 
 from benchmarks.table import Row, main, seconds
-from jaxssl import parallel
-from jaxssl.evals import clusters, quality, retrieval
+from jaxssl.evals import clustering, feature_stats, retrieval
+from jaxssl.parallel.mesh import make_mesh
 
-PICTURES, FEATURES, CLASSES, LIMIT = 50_000, 512, 10, 60.0
+IMAGES, FEATURES, CLASSES, LIMIT = 50_000, 512, 10, 60.0
 QUERIES = 10_000
 
 
 def rows() -> Iterator[Row]:
   """Times each on features without structure, the slowest for k-means, and on features that tell the classes."""
   rng = np.random.default_rng(0)
-  labels = rng.integers(0, CLASSES, PICTURES).astype(np.int32)
-  noise = rng.normal(size=(PICTURES, FEATURES)).astype(np.float32)
+  labels = rng.integers(0, CLASSES, IMAGES).astype(np.int32)
+  noise = rng.normal(size=(IMAGES, FEATURES)).astype(np.float32)
   classes = noise + rng.normal(size=(CLASSES, FEATURES)).astype(np.float32)[labels]
-  size = f"{PICTURES:,} x {FEATURES}"
-  yield row(f"all figures of clusters, {size}, noise", lambda: clusters.figures(noise, labels, seed=0))
-  yield row("the same, features that tell the classes", lambda: clusters.figures(classes, labels, seed=0))
-  yield row("of which separation", lambda: clusters.separation(classes, labels, clusters.ROWS, 0))
-  yield row("of which k-means, noise", lambda: clusters.kmeans(noise, CLASSES, 0))
-  yield row(f"all figures without labels, {size}", lambda: quality.figures(noise))
-  some, theirs, mesh = noise[:QUERIES], labels[:QUERIES], parallel.make_mesh()
+  size = f"{IMAGES:,} x {FEATURES}"
+  yield row(f"all figures of clusters, {size}, noise", lambda: clustering.figures(noise, labels, seed=0))
+  yield row("the same, features that tell the classes", lambda: clustering.figures(classes, labels, seed=0))
+  yield row("of which separation", lambda: clustering.separation(classes, labels, clustering.ROWS, 0))
+  yield row("of which k-means, noise", lambda: clustering.kmeans(noise, CLASSES, 0))
+  yield row(f"all figures without labels, {size}", lambda: feature_stats.figures(noise))
+  some, theirs, mesh = noise[:QUERIES], labels[:QUERIES], make_mesh()
   name = f"retrieval, {QUERIES:,} among themselves"
   yield row(name, lambda: retrieval.accuracy(mesh, some, theirs, None, None, (1, 5)))
 

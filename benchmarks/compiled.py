@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
     simclr: dict[str, float] = {}
     for method, recipe in METHODS.items():
       fields = [f"model.name={name}", f"model.width={width}", f"model.stem={'cifar' if side <= 64 else 'imagenet'}"]
-      run = made(recipe, *fields, f"train.batch_size={BATCH}", "train.precision=float32", side=side, pictures=2 * BATCH)
+      run = made(recipe, *fields, f"train.batch_size={BATCH}", "train.precision=float32", side=side, num_images=2 * BATCH)
       batch = next(iter(run.rows(run.init(), 0, 0)))
       compiled, label = run.compiled(batch), f"{method}, {title}"
       found = kernels(compiled.as_text() or "")
@@ -34,7 +34,7 @@ def rows() -> Iterator[Row]:
       crossing = sum(found[opcode] for opcode in CROSSING)
       assert crossing == 0, f"{label}: the step waits for the host {crossing} times"
       flops = cost["flops"] / BATCH / 1e9, model_flops(run) / BATCH / 1e9
-      yield Row(name=label, value=flops[0], unit="GFLOP a picture", peer="the networks' passes", peer_value=flops[1])
+      yield Row(name=label, value=flops[0], unit="GFLOP an image", peer="the networks' passes", peer_value=flops[1])
       for what, unit, value in (("moved", "GB", cost["bytes accessed"] / 1e9), ("run", "kernels", found.total())):
         yield Row(name=f"{label}: {what}", value=value, unit=unit, peer="SimCLR", peer_value=simclr.setdefault(what, value))
       views = BATCH * sum(group.count * 3 * group.size**2 for group in run.config.views.values())

@@ -1,6 +1,6 @@
-"""Two 224-pixel views a picture from JPEGs, read and cut on the host: python -m benchmarks.input [--pictures FOLDER_OR_ZIP].
+"""Two 224-pixel views an image from JPEGs, read and cut on the host: python -m benchmarks.input [--images FOLDER_OR_ZIP].
 
-Without --pictures: drawn JPEGs of 500 x 375. One worker each, so that figures are pictures/s a core. The limit is TensorFlow's
+Without --images: drawn JPEGs of 500 x 375. One worker each, so that figures are images/s a core. The limit is TensorFlow's
 `decode_and_crop_jpeg` on the same crops, one call a view, with neither a resize nor a batch.
 """
 
@@ -16,14 +16,13 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.table import Row, main
-from benchmarks.views import pil_view, smooth_picture
-from jaxssl.config import DataConfig, ViewConfig
-from jaxssl.data.crops import random_box
-from jaxssl.data.pipeline import host_batches
-from jaxssl.data.plan import epoch_plan
-from jaxssl.data.sources import open_sources
-from jaxssl.data.tf import tensorflow
-from jaxssl.views import presets
+from benchmarks.views import pil_view, smooth_image
+from jaxssl.augment import presets
+from jaxssl.augment.geometry import random_box
+from jaxssl.config.schema import DataConfig, ViewConfig
+from jaxssl.data.datasets import open_sources
+from jaxssl.data.input_pipeline import host_batches, tensorflow
+from jaxssl.data.sampler import epoch_plan
 
 BATCH, STEPS, ROUNDS = 32, 16, 5
 VIEW = ViewConfig(**presets.adasim(224)["global"])
@@ -33,8 +32,8 @@ def drawn(count: int = 128) -> str:
   """Makes a folder of JPEGs."""
   where, rng = pathlib.Path(tempfile.mkdtemp()), np.random.default_rng(0)
   for i in range(count):
-    picture = np.asarray(smooth_picture(rng, 500)[:375]).astype(int) + rng.integers(-20, 20, (375, 500, 3))
-    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(where / f"{i}.jpg", quality=90)
+    image = np.asarray(smooth_image(rng, 500)[:375]).astype(int) + rng.integers(-20, 20, (375, 500, 3))
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(where / f"{i}.jpg", quality=90)
   return str(where)
 
 
@@ -55,9 +54,9 @@ def rows(path: str) -> Iterator[Row]:
 
   def reference() -> None:
     for number in index.flat:
-      picture = np.asarray(Image.open(io.BytesIO(encoded(number))).convert("RGB"))
+      image = np.asarray(Image.open(io.BytesIO(encoded(number))).convert("RGB"))
       for v in range(2):
-        pil_view(picture, VIEW, v)
+        pil_view(image, VIEW, v)
 
   def decoding() -> None:
     for number in index.flat:
@@ -75,9 +74,9 @@ def rows(path: str) -> Iterator[Row]:
         run()
   mine, theirs, limit = (float(np.median(found)) for found in speeds.values())
   yield Row(
-    name=f"{len(source)} JPEGs, two views each", value=mine, unit="pictures/s", peer="PIL, all transforms", peer_value=theirs
+    name=f"{len(source)} JPEGs, two views each", value=mine, unit="images/s", peer="PIL, all transforms", peer_value=theirs
   )
-  yield Row(name="the same", value=mine, unit="pictures/s", peer="decode_and_crop_jpeg alone", peer_value=limit)
+  yield Row(name="the same", value=mine, unit="images/s", peer="decode_and_crop_jpeg alone", peer_value=limit)
 
 
 def taken(run: Callable[[], None]) -> float:
@@ -89,6 +88,6 @@ def taken(run: Callable[[], None]) -> float:
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser()
-  parser.add_argument("--pictures", default="")
+  parser.add_argument("--images", default="")
   known, sys.argv[1:] = parser.parse_known_args()
-  main(lambda: rows(known.pictures or drawn()))
+  main(lambda: rows(known.images or drawn()))

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.runs import made
 from benchmarks.table import Row, main, seconds
-from jaxssl.methods.base import Views
-from jaxssl.run import Run
-from jaxssl.types import Batch, Memory, Outputs, Variables
+from jaxssl.core.types import Memory, Outputs, Variables, ViewBatch
+from jaxssl.methods.base import ViewSlice
+from jaxssl.train.setup import Experiment
 
 BATCH = 256
 LAYERS = {  # ResNet-18 on 32 x 32, batch 256
@@ -25,29 +25,29 @@ COMPILES = (
 )
 
 
-def layer(run: Run) -> float:
+def layer(run: Experiment) -> float:
   """Seconds of the loss, its gradient in the outputs, and the memory's update."""
-  method, passes = run.trainer.method, run.trainer.method.passes
+  method, forward_spec = run.train_step.method, run.train_step.method.forward_spec
   state = run.init()
 
-  def shapes(variables: Variables, seen: Sequence[Views]) -> Outputs:
+  def shapes(variables: Variables, seen: Sequence[ViewSlice]) -> Outputs:
     groups: Any = [np.zeros((BATCH, (v.stop or 1) - v.start, 32, 32, 3), np.float32) for v in seen]
-    return jax.eval_shape(lambda v: run.trainer.network.apply(v, groups, joint=passes.joint, key=None)[0], variables)
+    return jax.eval_shape(lambda v: run.train_step.network.apply(v, groups, joint=forward_spec.joint, key=None)[0], variables)
 
   def draw(tree: Outputs) -> Outputs:
     return jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), tree)
 
-  online = draw(shapes(state.online, passes.online))
-  teacher = None if state.teacher is None else draw(shapes(state.teacher, passes.teacher))
+  student = draw(shapes(state.student, forward_spec.student))
+  teacher = None if state.teacher is None else draw(shapes(state.teacher, forward_spec.teacher))
   rows = next(iter(run.rows(state, 0, 0)))
-  batch = Batch(index=rows.index, views={}, label=rows.label, mask=jax.numpy.ones(BATCH, bool))
+  batch = ViewBatch(index=rows.index, views={}, label=rows.label, mask=jax.numpy.ones(BATCH, bool))
 
   @jax.jit
-  def both(online: Outputs, memory: Memory) -> tuple:
-    loss = jax.value_and_grad(lambda o: method.loss(o, teacher, memory, state.step)[0])(online)
-    return loss, method.remember(memory, online, teacher, batch)
+  def both(student: Outputs, memory: Memory) -> tuple:
+    loss = jax.value_and_grad(lambda o: method.loss(o, teacher, memory, state.step)[0])(student)
+    return loss, method.remember(memory, student, teacher, batch)
 
-  return seconds(lambda: both(online, state.memory), rounds=5)
+  return seconds(lambda: both(student, state.memory), rounds=5)
 
 
 def rows() -> Iterator[Row]:

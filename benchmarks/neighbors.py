@@ -14,10 +14,11 @@ import numpy as np
 from benchmarks.runs import made
 from benchmarks.step import step_seconds
 from benchmarks.table import Row, main, seconds
-from jaxssl import memory, parallel
-from jaxssl.bootstrap import Bootstrap
-from jaxssl.config import BootstrapConfig
-from jaxssl.ops.similarity import inner, normalize
+from jaxssl.bootstrap import bank
+from jaxssl.bootstrap.policy import NeighborBootstrap
+from jaxssl.config.schema import BootstrapConfig
+from jaxssl.ops.nearest import dot, normalize
+from jaxssl.parallel.mesh import make_mesh
 
 ACCELERATOR = jax.default_backend() != "cpu"
 IMAGES = 1_281_167 if ACCELERATOR else 1_281_167 // 8
@@ -26,8 +27,8 @@ FEATURES, BATCH = 384, 1024 if ACCELERATOR else 256
 
 def rows() -> Iterator[Row]:
   """Everything on all devices there are."""
-  config, mesh = BootstrapConfig(policy="adaptive"), parallel.make_mesh()
-  bootstrap = Bootstrap(config=config, mesh=mesh, num_images=IMAGES)
+  config, mesh = BootstrapConfig(policy="adaptive"), make_mesh()
+  bootstrap = NeighborBootstrap(config=config, mesh=mesh, num_images=IMAGES)
   state = jax.jit(lambda: full(bootstrap))()
   index = jnp.asarray(np.random.default_rng(0).permutation(IMAGES)[:BATCH].astype(np.int32))
   features = jax.random.normal(jax.random.key(1), (1, BATCH, FEATURES))
@@ -40,14 +41,14 @@ def rows() -> Iterator[Row]:
     assert state is not None
     return state.similarities[:1, 0, 0]
 
-  product = jax.jit(lambda bank, queries: inner(queries, bank[: config.chunk]).max())
-  chunks = IMAGES / config.chunk
+  product = jax.jit(lambda bank, queries: dot(queries, bank[: config.search_chunk]).max())
+  chunks = IMAGES / config.search_chunk
   taken = seconds(visit, rounds=5)
   alone = chunks * seconds(lambda: product(state.bank, normalize(features[0])), rounds=5)
   label = f"a batch of {BATCH} among {IMAGES} x {FEATURES}, k {config.k}"
   yield Row(name=label, value=1e3 * taken, unit="ms", peer="its matrix product alone", peer_value=1e3 * alone)
   if ACCELERATOR:
-    run = made("nnboot.py:imagenet", f"train.batch_size={BATCH}", "bootstrap.policy=off", side=224, pictures=BATCH)
+    run = made("nnboot.py:imagenet", f"train.batch_size={BATCH}", "bootstrap.policy=off", side=224, num_images=BATCH)
     step = step_seconds(run)[0]
     yield Row(name=f"{label}: 3% of a step", value=1e3 * taken, unit="ms", peer="3% of a ViT-S/16 step", peer_value=30 * step)
   draw = jax.jit(lambda state: bootstrap.partners(state, jax.random.key(0), jnp.int32(60)).partners)
@@ -59,7 +60,7 @@ def rows() -> Iterator[Row]:
   yield Row(name="bytes an image", value=held, unit="bytes", peer="2 features + 6 window k + 4", peer_value=bound)
 
 
-def full(bootstrap: Bootstrap) -> memory.Neighbors:
+def full(bootstrap: NeighborBootstrap) -> bank.NeighborBank:
   """A memory in its middle age: every row visited, every list of the window filled."""
   empty = bootstrap.init(FEATURES)
   assert empty is not None

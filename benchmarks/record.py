@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from benchmarks.table import Row, main
-from jaxssl import results
+from jaxssl.workdir import results
 
 TARGET, PUBLIC = 90.0, 99 * 60.0  # percent; seconds of the public record, on one A100
 FIGURE = "knn10_cosine"

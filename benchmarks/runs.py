@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl import flags
-from jaxssl.config import Config
-from jaxssl.fields import read
-from jaxssl.run import Run
+from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
+from jaxssl.train.setup import Experiment
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 
 
-def made(recipe: str, *words: str, side: int = 32, pictures: int = 1024) -> Run:
+def made(recipe: str, *words: str, side: int = 32, num_images: int = 1024) -> Experiment:
   """Puts a recipe (FILE[:RECIPE]) together: fields changed by words such as train.batch_size=64, all views of `side` pixels."""
   file, _, name = recipe.partition(":")
   fields = flags.load(str(CONFIGS / file), name)
@@ -24,26 +24,28 @@ def made(recipe: str, *words: str, side: int = 32, pictures: int = 1024) -> Run:
   for group in fields["views"].values():
     group["size"] = side
   flags.override(fields, [f"--config.{word}" for word in words])
-  images = np.random.default_rng(0).integers(0, 256, (pictures, side, side, 3), np.uint8)
-  return Run(read(Config, fields), pathlib.Path(tempfile.mkdtemp()), {"train": (images, None)})
+  images = np.random.default_rng(0).integers(0, 256, (num_images, side, side, 3), np.uint8)
+  return Experiment(read(Config, fields), pathlib.Path(tempfile.mkdtemp()), {"train": (images, None)})
 
 
-def model_flops(run: Run) -> float:
-  """Counts a step's floating-point operations by the usual rule: three times the online network's pass, once the teacher's.
+def model_flops(run: Experiment) -> float:
+  """Counts a step's floating-point operations by the usual rule: three times the student network's pass, once the teacher's.
 
-  Products and sums of matrix products and convolutions only; neither the loss nor the optimiser.
+  Products and sums of matrix products and convolutions only; neither the loss nor the optimizer.
   """
-  passes, batch = run.trainer.method.passes, run.config.train.batch_size
+  forward_spec, batch = run.train_step.method.forward_spec, run.config.train.batch_size
   state = run.state_shapes
 
   def of(variables: Any, seen: Any) -> float:
     shapes = [((v.stop or run.config.views[v.group].count) - v.start, run.config.views[v.group].size) for v in seen]
     groups = [jax.ShapeDtypeStruct((batch, views, size, size, run.channels), jnp.float32) for views, size in shapes]
-    forward = jax.make_jaxpr(lambda v, g: run.trainer.network.apply(v, g, joint=passes.joint, key=None)[0])(variables, groups)
+    forward = jax.make_jaxpr(lambda v, g: run.train_step.network.apply(v, g, joint=forward_spec.joint, key=None)[0])(
+      variables, groups
+    )
     return count(forward.jaxpr)
 
-  online = (*passes.online, *(v for v in passes.optional if v.group in run.config.views))
-  return 3 * of(state.online, online) + (0 if state.teacher is None else of(state.teacher, passes.teacher))
+  student = (*forward_spec.student, *(v for v in forward_spec.optional if v.group in run.config.views))
+  return 3 * of(state.student, student) + (0 if state.teacher is None else of(state.teacher, forward_spec.teacher))
 
 
 def count(jaxpr: Any) -> float:

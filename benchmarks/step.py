@@ -1,6 +1,6 @@
-"""Whole training steps, pictures in device memory to updated weights: python -m benchmarks.step [--json FILE].
+"""Whole training steps, images in device memory to updated weights: python -m benchmarks.step [--json FILE].
 
-Pictures a second beside the same network and loss in PyTorch where torch is installed (its step gets ready views: ours cuts its
+Images a second beside the same network and loss in PyTorch where torch is installed (its step gets ready views: ours cuts its
 own), and the share of the machine's peak. Without an accelerator: a narrow ResNet-18 in float32.
 """
 
@@ -44,7 +44,9 @@ def rows() -> Iterator[Row]:
       top, whence = peak(precision)
       for method, recipe in METHODS.items():
         fields = [f"model.name={name}", f"model.width={width}", f"model.stem={'cifar' if side <= 64 else 'imagenet'}"]
-        run = made(recipe, *fields, f"train.batch_size={batch}", f"train.precision={precision}", side=side, pictures=2 * batch)
+        run = made(
+          recipe, *fields, f"train.batch_size={batch}", f"train.precision={precision}", side=side, num_images=2 * batch
+        )
         taken, memory = step_seconds(run)
         label = f"{method}, {title}, {precision}"
         yield Row(name=label, value=model_flops(run) / taken / 1e12, unit="TFLOP/s", peer=whence, peer_value=top / 1e12)
@@ -54,7 +56,7 @@ def rows() -> Iterator[Row]:
           from benchmarks.torch_step import stepper
 
           theirs = seconds(stepper(name, side, batch, width, precision == "bfloat16"), rounds=5)
-          unit, peer = "pictures/s", "PyTorch, channels-last" + (", compiled" if accelerator else "")
+          unit, peer = "images/s", "PyTorch, channels-last" + (", compiled" if accelerator else "")
           yield Row(name=label, value=batch / taken, unit=unit, peer=peer, peer_value=batch / theirs)
 
 

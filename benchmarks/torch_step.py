@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn  # type: ignore[import-not-found]
 
 from benchmarks.views import pil_view
-from jaxssl.config import ViewConfig
+from jaxssl.config.schema import ViewConfig
 
 STAGES = {"resnet18": (False, (2, 2, 2, 2)), "resnet50": (True, (3, 4, 6, 3))}
 
@@ -120,7 +120,7 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
 
 
 class Views(torch.utils.data.Dataset):
-  """Two views of each picture, float32 [3, size, size], decoded and augmented by PIL: how the released references do it."""
+  """Two views of each image, float32 [3, size, size], decoded and augmented by PIL: how the released references do it."""
 
   def __init__(self, files: Sequence[pathlib.Path], view: ViewConfig):
     self.files, self.view = files, view
@@ -129,8 +129,8 @@ class Views(torch.utils.data.Dataset):
     return len(self.files)
 
   def __getitem__(self, index: int) -> list[np.ndarray]:  # noqa: D105
-    picture = np.asarray(Image.open(self.files[index]).convert("RGB"))
-    return [np.ascontiguousarray(pil_view(picture, self.view, v).transpose(2, 0, 1)) for v in range(2)]
+    image = np.asarray(Image.open(self.files[index]).convert("RGB"))
+    return [np.ascontiguousarray(pil_view(image, self.view, v).transpose(2, 0, 1)) for v in range(2)]
 
 
 def loader(files: Sequence[pathlib.Path], view: ViewConfig, batch: int) -> torch.utils.data.DataLoader:

@@ -1,4 +1,4 @@
-"""Two configs on the same unbalanced pictures, draw by draw, and the table of their 1-NN; by default ISD and MoCo v2.
+"""Two configs on the same unbalanced images, draw by draw, and the table of their 1-NN; by default ISD and MoCo v2.
 
 Every run has its own folder, so the same command goes on where it stopped. All other flags, --config.FIELD=VALUE, go to every
 run: --config.data.source=folder --config.data.path=TRAIN.zip --config.data.test_path=TEST.zip
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.table import machine
 from jaxssl import main as command
-from jaxssl import results
+from jaxssl.workdir import results
 
 FIGURE = "knn1_cosine"
 ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")

@@ -11,8 +11,8 @@ import PIL
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from benchmarks import table
-from jaxssl.config import ViewConfig
-from jaxssl.views import presets, recipes
+from jaxssl.augment import pipeline, presets
+from jaxssl.config.schema import ViewConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -26,17 +26,17 @@ def rows() -> Iterator[table.Row]:
 def measure(size: int, side: int, batch: int) -> table.Row:
   view = ViewConfig(**presets.adasim(size)["global"])
   rng = np.random.default_rng(0)
-  pictures = np.stack([smooth_picture(rng, side) for _ in range(2 * batch)]).reshape(batch, 2, side, side, 3)
-  on_device, key = jnp.asarray(pictures), jax.random.key(0)
+  images = np.stack([smooth_image(rng, side) for _ in range(2 * batch)]).reshape(batch, 2, side, side, 3)
+  on_device, key = jnp.asarray(images), jax.random.key(0)
 
   @jax.jit
-  def ours(key: jax.Array, pictures: jax.Array) -> dict[str, jax.Array]:
+  def ours(key: jax.Array, images: jax.Array) -> dict[str, jax.Array]:
     crop_key, finish_key = jax.random.split(key)
-    crops = recipes.crop(crop_key, pictures, {"global": view})
-    return recipes.finish(finish_key, crops, {"global": view}, MEAN, STD)
+    crops = pipeline.crop(crop_key, images, {"global": view})
+    return pipeline.finish(finish_key, crops, {"global": view}, MEAN, STD)
 
   def peer() -> list[np.ndarray]:
-    return [pil_view(picture, view, v) for row in pictures for v, picture in enumerate(row)]
+    return [pil_view(image, view, v) for row in images for v, image in enumerate(row)]
 
   views = 2 * batch
   return table.Row(
@@ -48,28 +48,28 @@ def measure(size: int, side: int, batch: int) -> table.Row:
   )
 
 
-def smooth_picture(rng: np.random.Generator, side: int) -> np.ndarray:
+def smooth_image(rng: np.random.Generator, side: int) -> np.ndarray:
   coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
   return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def pil_view(picture: np.ndarray, view: ViewConfig, v: int) -> np.ndarray:
-  """View number `v` of one picture, by PIL and numpy: uint8 [h, w, 3] -> float32 [size, size, 3]."""
-  top, left, height, width = pil_box(picture.shape[0], picture.shape[1], view)
-  image = Image.fromarray(picture).crop((left, top, left + width, top + height))
-  image = image.resize((view.size, view.size), Image.Resampling.BICUBIC)
+def pil_view(image: np.ndarray, view: ViewConfig, v: int) -> np.ndarray:
+  """View number `v` of one image, by PIL and numpy: uint8 [h, w, 3] -> float32 [size, size, 3]."""
+  top, left, height, width = pil_box(image.shape[0], image.shape[1], view)
+  pil_image = Image.fromarray(image).crop((left, top, left + width, top + height))
+  pil_image = pil_image.resize((view.size, view.size), Image.Resampling.BICUBIC)
   if random.random() < view.flip:
-    image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pil_image = pil_image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
   if random.random() < view.jitter_p:
     for op in random.sample((pil_brightness, pil_contrast, pil_saturation, pil_hue), 4):
-      image = op(image, view.jitter)
-  if random.random() < view.gray:
-    image = image.convert("L").convert("RGB")
-  if random.random() < view.blur[v % len(view.blur)]:
-    image = image.filter(ImageFilter.GaussianBlur(random.uniform(*view.blur_sigma)))
-  if random.random() < view.solarize[v % len(view.solarize)]:
-    image = ImageOps.solarize(image)
-  scaled = np.asarray(image).astype(np.float32) / 255
+      pil_image = op(pil_image, view.jitter)
+  if random.random() < view.gray_p:
+    pil_image = pil_image.convert("L").convert("RGB")
+  if random.random() < view.blur_p[v % len(view.blur_p)]:
+    pil_image = pil_image.filter(ImageFilter.GaussianBlur(random.uniform(*view.blur_sigma)))
+  if random.random() < view.solarize_p[v % len(view.solarize_p)]:
+    pil_image = ImageOps.solarize(pil_image)
+  scaled = np.asarray(pil_image).astype(np.float32) / 255
   return (scaled - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
 
 

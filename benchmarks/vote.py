@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.table import Row, main, seconds
-from jaxssl import memory, parallel
-from jaxssl.bootstrap import Bootstrap
-from jaxssl.config import BootstrapConfig
+from jaxssl.bootstrap import bank
+from jaxssl.bootstrap.policy import NeighborBootstrap
+from jaxssl.config.schema import BootstrapConfig
+from jaxssl.parallel.mesh import make_mesh
 
 IMAGES, FEATURES, SAMPLE = 50_000, 512, 300
-POOL = 100  # images among which an image's neighbours change: nine of ten do each epoch, as in real short runs
+POOL = 100  # images among which an image's neighbors change: nine of ten do each epoch, as in real short runs
 
 
 def epoch_by_epoch(ids: np.ndarray, similarities: np.ndarray) -> dict[int, float]:
-  """Sums [w, k] as the released reference does: a dictionary an epoch, and every neighbour looked up in each."""
+  """Sums [w, k] as the released reference does: a dictionary an epoch, and every neighbor looked up in each."""
   epochs = [dict(zip(*pair, strict=True)) for pair in zip(ids.tolist(), similarities.tolist(), strict=True)]
   return {neighbor: sum(epoch.get(neighbor, 0.0) for epoch in epochs) for neighbor in set().union(*epochs)}
 
@@ -45,16 +46,16 @@ def draw_from(sums: dict[int, float], i: int, window: int, k: int, temperature: 
 def rows() -> list[Row]:
   """Times both on the same window of 50 epochs, k 10, and counts the bytes an image takes."""
   config = BootstrapConfig(policy="adaptive")
-  bootstrap = Bootstrap(config=config, mesh=parallel.make_mesh(), num_images=IMAGES)
+  bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(), num_images=IMAGES)
   rng = np.random.default_rng(0)
   near = np.concatenate([np.arange(IMAGES)[:, None], rng.integers(0, IMAGES, (IMAGES, POOL - 1))], axis=1).astype(np.int32)
   picks = rng.integers(0, POOL, (IMAGES, config.window, config.k))
   ids = np.take_along_axis(near[:, None, :], picks, axis=2)
   similarities = rng.random(ids.shape).astype(np.float16)
   state = bootstrap.init(FEATURES)
-  assert isinstance(state, memory.Neighbors)
+  assert isinstance(state, bank.NeighborBank)
   per_image = (state.bank.nbytes + state.ids.nbytes + state.similarities.nbytes) / IMAGES
-  state = memory.Neighbors(**{**vars(state), "ids": jnp.asarray(ids), "similarities": jnp.asarray(similarities)})
+  state = bank.NeighborBank(**{**vars(state), "ids": jnp.asarray(ids), "similarities": jnp.asarray(similarities)})
   draw = jax.jit(functools.partial(bootstrap.partners, key=jax.random.key(0), epoch=jnp.int32(60)))
   ours = seconds(lambda: jax.block_until_ready(draw(state).partners), rounds=3) / IMAGES
 

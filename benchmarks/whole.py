@@ -17,17 +17,17 @@ from benchmarks.runs import made
 from benchmarks.table import Row, main
 
 SIDE, ROUNDS = 224, 3
-NETWORKS = {"ResNet-50": ("resnet50", 256, 1.0, 5120), "ViT-S/16": ("vit_s", 256, 1.0, 5120)}  # name, batch, width, pictures
+NETWORKS = {"ResNet-50": ("resnet50", 256, 1.0, 5120), "ViT-S/16": ("vit_s", 256, 1.0, 5120)}  # name, batch, width, images
 NARROW = {"ResNet-18 of a quarter's width": ("resnet18", 32, 0.25, 256)}
 
 
 def rows() -> Iterator[Row]:
-  """Pictures a second of whole epochs, the first of each not counted."""
+  """Images a second of whole epochs, the first of each not counted."""
   from benchmarks.torch_step import loader, stepper
 
   accelerator = jax.default_backend() != "cpu"
-  for title, (name, batch, width, pictures) in (NETWORKS if accelerator else NARROW).items():
-    folder = drawn(pictures)
+  for title, (name, batch, width, images) in (NETWORKS if accelerator else NARROW).items():
+    folder = drawn(images)
     half = "bfloat16" if accelerator else "float32"
     fields = [f"model.name={name}", f"model.width={width}", "model.stem=imagenet", f"train.batch_size={batch}"]
     fields += [f"train.precision={half}", "data.source=folder", f"data.path={folder}", "data.placement=host"]
@@ -51,9 +51,9 @@ def rows() -> Iterator[Row]:
       for epoch, found in speeds.items():
         then = time.perf_counter()
         epoch()
-        found.append(pictures // batch * batch / (time.perf_counter() - then))
+        found.append(images // batch * batch / (time.perf_counter() - then))
     mine, peer = (float(np.median(found[1:])) for found in speeds.values())
-    yield Row(name=f"SimCLR, {title}, {half}", value=mine, unit="pictures/s", peer="PyTorch, DataLoader", peer_value=peer)
+    yield Row(name=f"SimCLR, {title}, {half}", value=mine, unit="images/s", peer="PyTorch, DataLoader", peer_value=peer)
 
 
 if __name__ == "__main__":

@@ -7,22 +7,22 @@ Measured here, at the small budget: docs/results.md.
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  return config_files.choose(recipe, {"": cifar10})
+  return recipes.choose(recipe, {"": cifar10})
 
 
 def cifar10() -> Fields:
   """CIFAR-10 at 32 pixels, the paper's heads."""
-  config = config_files.cifar()
-  config.views = config_files.views(presets.asymmetric(32))
-  config.method = {"name": "byol", "momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}}
-  config_files.mlp(config.model.projector, 4096, 256)
-  config_files.mlp(config.model.predictor, 4096, 256)
-  config_files.sgd(config, lr=0.06, weight_decay=5e-4)
+  config = recipes.cifar()
+  config.views = recipes.views(presets.asymmetric(32))
+  config.method = {"name": "byol", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}}
+  recipes.mlp(config.model.projector, 4096, 256)
+  recipes.mlp(config.model.predictor, 4096, 256)
+  recipes.sgd(config, lr=0.06, weight_decay=5e-4)
   return config

@@ -10,21 +10,21 @@ Measured here, at the small budget: docs/results.md.
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  return config_files.choose(recipe, {"": cifar10, "imagenet": imagenet})
+  return recipes.choose(recipe, {"": cifar10, "imagenet": imagenet})
 
 
 def dino(config: Fields, momentum: float, prototypes: int) -> None:
   """What both recipes share."""
   config.method = {
     "name": "dino",
-    "momentum": {"kind": "cosine", "base": momentum, "final": 1.0},
+    "teacher_momentum": {"kind": "cosine", "base": momentum, "final": 1.0},
     "teacher_temperature": {"start": 0.04, "base": 0.07, "warmup_epochs": 30, "by_epoch": True},
     "center_momentum": 0.9,
   }
@@ -36,16 +36,16 @@ def dino(config: Fields, momentum: float, prototypes: int) -> None:
 
 def cifar10() -> Fields:
   """CIFAR-10: large crops of 32 pixels and small ones of 16."""
-  config = config_files.cifar()
-  config.views = config_files.views(presets.dino(32, local_size=16, locals=4, blur=False))
+  config = recipes.cifar()
+  config.views = recipes.views(presets.dino(32, local_size=16, locals=4, blur=False))
   dino(config, momentum=0.996, prototypes=4096)
   return config
 
 
 def imagenet() -> Fields:
   """ViT-S/16."""
-  config = config_files.imagenet("vit_s")
-  config.views = config_files.views(presets.dino(224))
+  config = recipes.imagenet("vit_s")
+  config.views = recipes.views(presets.dino(224))
   config.model.drop_path = 0.1
   dino(config, momentum=0.996, prototypes=65_536)
   config.train.update({"batch_size": 1024, "epochs": 100})

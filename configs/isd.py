@@ -12,9 +12,9 @@ Measured here, at the small budget: docs/results.md.
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 PAIRS = [(teacher, student) for teacher in ("weak", "strong") for student in ("weak", "strong")]
 
@@ -22,54 +22,54 @@ PAIRS = [(teacher, student) for teacher in ("weak", "strong") for student in ("w
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
   pairs = {f"{teacher}_{student}": lambda t=teacher, s=student: cifar10(t, s) for teacher, student in PAIRS}
-  recipes = {"": cifar10, "plus": lambda: plus(cifar10("weak")), "imagenet": imagenet, "imagenet_plus": imagenet_plus}
-  return config_files.choose(recipe, recipes | pairs)
+  named = {"": cifar10, "plus": lambda: plus(cifar10("weak")), "imagenet": imagenet, "imagenet_plus": imagenet_plus}
+  return recipes.choose(recipe, named | pairs)
 
 
 def isd(config: Fields, teacher: str, student: str, size: int, queue: int) -> None:
   """ISD: no projector, a predictor of the features' width, one temperature."""
-  config.views = config_files.views(presets.pair(student, teacher, size))
+  config.views = recipes.views(presets.pair(student, teacher, size))
   config.method = {
     "name": "isd",
-    "momentum": 0.999,
+    "teacher_momentum": 0.999,
     "queue": queue,
     "student_temperature": 0.02,
     "teacher_temperature": 0.02,
     "student_view": student,
     "teacher_view": teacher,
   }
-  config_files.mlp(config.model.predictor, 0, 0)
-  config.evals.knn.majority = (1, 20)  # their protocol
+  recipes.mlp(config.model.predictor, 0, 0)
+  config.evals.knn.unweighted_k = (1, 20)  # their protocol
 
 
 def plus(config: Fields, width: int = 512) -> Fields:
   """ISD+: a sharper teacher that moves faster, and a projector from `width` features to a quarter of them."""
-  config.method.update({"student_temperature": 0.1, "teacher_temperature": 0.01, "momentum": 0.99})
-  config_files.mlp(config.model.projector, 2 * width, width // 4)
-  config_files.mlp(config.model.predictor, 2 * width, width // 4)
-  config_files.sgd(config, lr=0.05, weight_decay=1e-4, warmup_epochs=0)
+  config.method.update({"student_temperature": 0.1, "teacher_temperature": 0.01, "teacher_momentum": 0.99})
+  recipes.mlp(config.model.projector, 2 * width, width // 4)
+  recipes.mlp(config.model.predictor, 2 * width, width // 4)
+  recipes.sgd(config, lr=0.05, weight_decay=1e-4, warmup_epochs=0)
   return config
 
 
 def cifar10(teacher: str = "strong", student: str = "strong") -> Fields:
   """CIFAR-10 at 32 pixels, a smaller queue."""
-  config = config_files.cifar()
+  config = recipes.cifar()
   isd(config, teacher, student, size=32, queue=16_384)
-  config_files.sgd(config, lr=0.05, weight_decay=1e-4)
+  recipes.sgd(config, lr=0.05, weight_decay=1e-4)
   return config
 
 
 def imagenet() -> Fields:
   """The published recipe of ISD for ResNet-18."""
-  config = config_files.imagenet("resnet18")
+  config = recipes.imagenet("resnet18")
   isd(config, "strong", "strong", size=224, queue=128_000)
-  config_files.sgd(config, lr=0.01, weight_decay=1e-4, warmup_epochs=0)
+  recipes.sgd(config, lr=0.01, weight_decay=1e-4, warmup_epochs=0)
   config.optim.schedule.update({"kind": "step", "milestones": (140, 180), "rate": 0.2})
   return config
 
 
 def imagenet_plus() -> Fields:
   """The published recipe of ISD+ for ResNet-50."""
-  config = config_files.imagenet("resnet50")
+  config = recipes.imagenet("resnet50")
   isd(config, "weak", "strong", size=224, queue=128_000)
   return plus(config, width=2048)

@@ -11,60 +11,60 @@ Measured here, at the small budget: docs/results.md.
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  return config_files.choose(recipe, {"": cifar10, "v3": cifar10_v3, "imagenet": imagenet, "v3_vit": v3_vit})
+  return recipes.choose(recipe, {"": cifar10, "v3": cifar10_v3, "imagenet": imagenet, "v3_vit": v3_vit})
 
 
 def v2(config: Fields, size: int, queue: int) -> None:
   """Two strong views, a head of two layers without BatchNorm."""
-  config.views = config_files.views(presets.pair("strong", "strong", size))
-  config.method = {"name": "moco", "momentum": 0.999, "queue": queue, "temperature": 0.2}
-  config_files.mlp(config.model.projector, 2048, 128)
+  config.views = recipes.views(presets.pair("strong", "strong", size))
+  config.method = {"name": "mocov2", "teacher_momentum": 0.999, "queue": queue, "temperature": 0.2}
+  recipes.mlp(config.model.projector, 2048, 128)
   config.model.projector.bn = False
 
 
 def v3(config: Fields, size: int, hidden: int) -> None:
   """Asymmetric views, a predictor, no queue."""
-  config.views = config_files.views(presets.asymmetric(size))
-  config.method = {"name": "moco3", "momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.2}
-  config_files.mlp(config.model.projector, hidden, 256, layers=3, last_bn="plain")
-  config_files.mlp(config.model.predictor, hidden, 256, last_bn="plain")
+  config.views = recipes.views(presets.asymmetric(size))
+  config.method = {"name": "mocov3", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.2}
+  recipes.mlp(config.model.projector, hidden, 256, layers=3, last_bn="plain")
+  recipes.mlp(config.model.predictor, hidden, 256, last_bn="plain")
 
 
 def cifar10() -> Fields:
   """MoCo v2 on CIFAR-10, with a smaller queue and a faster teacher."""
-  config = config_files.cifar()
+  config = recipes.cifar()
   v2(config, 32, queue=16_384)
-  config.method.momentum = 0.99
-  config_files.sgd(config, lr=0.06, weight_decay=5e-4)
+  config.method.teacher_momentum = 0.99
+  recipes.sgd(config, lr=0.06, weight_decay=5e-4)
   return config
 
 
 def cifar10_v3() -> Fields:
   """MoCo v3 on CIFAR-10."""
-  config = config_files.cifar()
+  config = recipes.cifar()
   v3(config, 32, hidden=4096)
-  config_files.sgd(config, lr=0.06, weight_decay=5e-4)
+  recipes.sgd(config, lr=0.06, weight_decay=5e-4)
   return config
 
 
 def imagenet() -> Fields:
   """The published recipe of MoCo v2 for ResNet-50; batch statistics are those of the whole batch, which is not shuffled."""
-  config = config_files.imagenet("resnet50")
+  config = recipes.imagenet("resnet50")
   v2(config, 224, queue=65_536)
-  config_files.sgd(config, lr=0.03, weight_decay=1e-4, warmup_epochs=0)
+  recipes.sgd(config, lr=0.03, weight_decay=1e-4, warmup_epochs=0)
   return config
 
 
 def v3_vit() -> Fields:
   """MoCo v3 for ViT-S/16: random, fixed patch embedding."""
-  config = config_files.imagenet("vit_s")
+  config = recipes.imagenet("vit_s")
   v3(config, 224, hidden=4096)
   config.optim.update({"name": "adamw", "lr": 1.5e-4, "freeze": ("patch_embed",)})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 40})

@@ -1,4 +1,4 @@
-"""Neighbour bootstrapping: DINO's self-distillation with AdaSim's adaptive partners (arXiv 2303.13606).
+"""Neighbor bootstrapping: DINO's self-distillation with AdaSim's adaptive partners (arXiv 2303.13606).
 
 configs/nnboot.py           5,000 embedded digits, a narrow ResNet-10; two CPU cores, 150 s
   python -m jaxssl.main --config configs/nnboot.py
@@ -16,21 +16,21 @@ Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same
 --config.bootstrap.policy=off|naive|adaptive compares what bootstrapping does.
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  return config_files.choose(recipe, {"": digits, "cifar10": cifar10, "imagenet": imagenet})
+  return recipes.choose(recipe, {"": digits, "cifar10": cifar10, "imagenet": imagenet})
 
 
 def dino(momentum: float, teacher_temperature: float, start: float, warmup_epochs: int) -> dict:
   """DINO's fields: the teacher's momentum and temperature change over the run."""
   return {
     "name": "dino",
-    "momentum": {"kind": "cosine", "base": momentum, "final": 1.0},
+    "teacher_momentum": {"kind": "cosine", "base": momentum, "final": 1.0},
     "teacher_temperature": {"start": start, "base": teacher_temperature, "warmup_epochs": warmup_epochs, "by_epoch": True},
     "student_temperature": 0.1,
     "center_momentum": 0.9,
@@ -39,41 +39,41 @@ def dino(momentum: float, teacher_temperature: float, start: float, warmup_epoch
 
 def digits() -> Fields:
   """5,000 handwritten digits on two CPU cores."""
-  config = config_files.defaults()
+  config = recipes.defaults()
   config.data.update({"source": "mnist5k", "channels": 1, "mean": (0.13,), "std": (0.31,)})
-  config.views = config_files.views(presets.digits(20))
+  config.views = recipes.views(presets.digits(20))
   config.model.update({"name": "resnet10", "width": 0.25, "stem": "small"})
   config.model.projector.update({"name": "dino", "hidden": 512, "bottleneck": 64, "out": 1024, "bn": True})
   config.method = dino(momentum=0.996, teacher_temperature=0.02, start=0.02, warmup_epochs=0) | {"centering": "sinkhorn"}
   config.bootstrap.update({"policy": "adaptive", "k": 10, "window": 5, "temperature": 0.05})
-  config.optim.update({"name": "adamw", "lr": 2e-3, "reference_batch": 0, "clip": 3.0, "clip_by": "global"})
+  config.optim.update({"name": "adamw", "lr": 2e-3, "lr_base_batch_size": 0, "clip": 3.0, "clip_by": "global"})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 2, "final": 0.005})
-  config.train.update({"batch_size": 64, "epochs": 30, "log_every": 10, "checkpoint_every": 5})
+  config.train.update({"batch_size": 64, "epochs": 30, "log_every": 10, "checkpoint_every_epochs": 5})
   config.evals.update({"every": 10, "batch_size": 500})
   return config
 
 
 def cifar10() -> Fields:
   """CIFAR-10 at 32 pixels."""
-  config = config_files.cifar()
-  config.views = config_files.views(presets.adasim(32))
+  config = recipes.cifar()
+  config.views = recipes.views(presets.adasim(32))
   config.model.projector.update({"name": "dino", "hidden": 2048, "bottleneck": 256, "out": 4096, "bn": True})
   config.method = dino(momentum=0.996, teacher_temperature=0.02, start=0.02, warmup_epochs=0) | {"centering": "sinkhorn"}
   config.bootstrap.update({"policy": "adaptive", "k": 10, "window": 20, "temperature": 0.001})
-  config.optim.update({"name": "adamw", "lr": 2e-3, "reference_batch": 0, "clip": 3.0, "clip_by": "global"})
+  config.optim.update({"name": "adamw", "lr": 2e-3, "lr_base_batch_size": 0, "clip": 3.0, "clip_by": "global"})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 10, "final": 0.001})
   return config
 
 
 def imagenet() -> Fields:
   """AdaSim's ImageNet recipe at a total batch of 1,024."""
-  config = config_files.imagenet("vit_s")
-  config.views = config_files.views(presets.adasim(224))
+  config = recipes.imagenet("vit_s")
+  config.views = recipes.views(presets.adasim(224))
   config.model.update({"patch": 16, "drop_path": 0.1})
   config.model.projector.update({"name": "dino", "hidden": 2048, "bottleneck": 256, "out": 65536, "bn": False})
   config.method = dino(momentum=0.996, teacher_temperature=0.04, start=0.04, warmup_epochs=0)
   config.bootstrap.update({"policy": "adaptive", "k": 10, "window": 50, "temperature": 0.001, "features": "first"})
-  config.optim.update({"name": "adamw", "lr": 5e-4, "reference_batch": 256, "clip": 3.0, "freeze_last_layer_epochs": 1})
+  config.optim.update({"name": "adamw", "lr": 5e-4, "lr_base_batch_size": 256, "clip": 3.0, "freeze_last_layer_epochs": 1})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 10, "final": 1e-6 / (5e-4 * 1024 / 256)})
   config.optim.weight_decay.update({"kind": "cosine", "base": 0.04, "final": 0.4})
   config.train.update({"batch_size": 1024, "epochs": 100})

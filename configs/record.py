@@ -7,24 +7,24 @@ configs/record.py   ReSA, ResNet-18, 200 epochs at batch 512, bfloat16; nothing 
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  return config_files.choose(recipe, {"": record})
+  return recipes.choose(recipe, {"": record})
 
 
 def record() -> Fields:
-  """ReSA, with a teacher that follows faster than in its 1000 epochs, and no border around the pictures."""
-  config = config_files.cifar()
-  config.views = config_files.views(presets.resa(32))
-  config.method = {"name": "resa", "momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.4}
-  config_files.mlp(config.model.projector, 2048, 512, layers=3, last_bn="plain")
-  config_files.sgd(config, lr=0.3, weight_decay=1e-4, warmup_epochs=2, floor=0.0)
-  config.train.update({"batch_size": 512, "checkpoint_every": 50})
-  config.evals.update({"every": 1000, "end": ("knn",), "baselines": False, "report": False})
+  """ReSA, with a teacher that follows faster than in its 1000 epochs, and no border around the images."""
+  config = recipes.cifar()
+  config.views = recipes.views(presets.resa(32))
+  config.method = {"name": "resa", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.4}
+  recipes.mlp(config.model.projector, 2048, 512, layers=3, last_bn="plain")
+  recipes.sgd(config, lr=0.3, weight_decay=1e-4, warmup_epochs=2, floor=0.0)
+  config.train.update({"batch_size": 512, "checkpoint_every_epochs": 50})
+  config.evals.update({"every": 1000, "final": ("knn",), "baselines": False, "report": False})
   config.evals.knn.k = (10,)
   return config

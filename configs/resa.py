@@ -5,37 +5,37 @@ configs/resa.py              CIFAR-10, ResNet-18, 1000 epochs. The paper, second
 configs/resa.py:cifar100     CIFAR-100. The paper, second-hand: linear 72.21, 5-NN 66.83
 configs/resa.py:imagenet     ResNet-50 with a predictor, 100 epochs at batch 256. The authors: linear 71.9, k-NN 64.6
   python -m jaxssl.main --config configs/resa.py:imagenet --config.data.path=/path/to/imagenet
-configs/resa.py:imagenet_vit ViT-S/16, 300 epochs. The authors: linear 72.7, k-NN 68.3; its optimiser is not published
+configs/resa.py:imagenet_vit ViT-S/16, 300 epochs. The authors: linear 72.7, k-NN 68.3; its optimizer is not published
                              with the rest: AdamW as for other ViT recipes here, untried
 --config.views.strong.count=2 adds strong views. Measured here, at the small budget: docs/results.md.
 
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  recipes = {"": cifar, "cifar10": cifar, "cifar100": lambda: cifar("cifar100"), "imagenet": imagenet, "imagenet_vit": vit}
-  return config_files.choose(recipe, recipes)
+  named = {"": cifar, "cifar10": cifar, "cifar100": lambda: cifar("cifar100"), "imagenet": imagenet, "imagenet_vit": vit}
+  return recipes.choose(recipe, named)
 
 
 def resa(config: Fields, size: int) -> None:
   """What all recipes share."""
-  config.views = config_files.views(presets.resa(size))
-  config.method = {"name": "resa", "momentum": {"kind": "cosine", "base": 0.996, "final": 1.0}, "temperature": 0.4}
-  config_files.mlp(config.model.projector, 2048, 512, layers=3, last_bn="plain")
+  config.views = recipes.views(presets.resa(size))
+  config.method = {"name": "resa", "teacher_momentum": {"kind": "cosine", "base": 0.996, "final": 1.0}, "temperature": 0.4}
+  recipes.mlp(config.model.projector, 2048, 512, layers=3, last_bn="plain")
 
 
 def cifar(name: str = "cifar10") -> Fields:
-  """CIFAR at 32 pixels; the authors' network pads pictures to 34."""
-  config = config_files.cifar(name)
+  """CIFAR at 32 pixels; the authors' network pads images to 34."""
+  config = recipes.cifar(name)
   resa(config, 32)
   config.model.stem = "cifar_pad"
-  config_files.sgd(config, lr=0.3, weight_decay=1e-4, warmup_epochs=2, floor=0.1)
+  recipes.sgd(config, lr=0.3, weight_decay=1e-4, warmup_epochs=2, floor=0.1)
   config.evals.knn.euclidean = (5,)  # their protocol
   config.train.epochs = 1000
   return config
@@ -43,19 +43,19 @@ def cifar(name: str = "cifar10") -> Fields:
 
 def imagenet() -> Fields:
   """The published recipe for ResNet-50."""
-  config = config_files.imagenet("resnet50")
+  config = recipes.imagenet("resnet50")
   resa(config, 224)
-  config_files.mlp(config.model.predictor, 2048, 512)
-  config_files.sgd(config, lr=0.5, weight_decay=1e-5, warmup_epochs=2, floor=0.1)
+  recipes.mlp(config.model.predictor, 2048, 512)
+  recipes.sgd(config, lr=0.5, weight_decay=1e-5, warmup_epochs=2, floor=0.1)
   config.train.epochs = 100
   return config
 
 
 def vit() -> Fields:
   """ViT-S/16 with the published views, heads and loss."""
-  config = config_files.imagenet("vit_s")
+  config = recipes.imagenet("vit_s")
   resa(config, 224)
-  config_files.mlp(config.model.predictor, 2048, 512)
+  recipes.mlp(config.model.predictor, 2048, 512)
   config.optim.update({"name": "adamw", "lr": 5e-4, "clip": 3.0})
   config.optim.weight_decay.base = 0.1
   config.train.update({"batch_size": 1024, "epochs": 300})

@@ -7,20 +7,20 @@ Measured here, at the small budget: docs/results.md.
 Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
 """
 
-from jaxssl import config_files
-from jaxssl.config_files import Fields
-from jaxssl.views import presets
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
 
 
 def get_config(recipe: str = "") -> Fields:
   """Makes the config of a recipe."""
-  return config_files.choose(recipe, {"": cifar10})
+  return recipes.choose(recipe, {"": cifar10})
 
 
 def cifar10() -> Fields:
   """CIFAR-10 at 32 pixels; the queue helps from epoch 15 on, the prototypes move from the second epoch on."""
-  config = config_files.cifar()
-  config.views = config_files.views(presets.symmetric(32))
+  config = recipes.cifar()
+  config.views = recipes.views(presets.symmetric(32))
   config.method = {
     "name": "swav",
     "temperature": 0.1,
@@ -29,6 +29,6 @@ def cifar10() -> Fields:
     "queue_use": {"base": 1.0, "warmup_epochs": 15},
   }
   config.model.projector.update({"name": "dino", "layers": 2, "hidden": 2048, "bottleneck": 128, "out": 3000, "bn": True})
-  config_files.sgd(config, lr=0.06, weight_decay=1e-6)
+  recipes.sgd(config, lr=0.06, weight_decay=1e-6)
   config.optim.freeze_last_layer_epochs = 1
   return config

@@ -1,4 +1,4 @@
-"""jaxssl from Python: the commands as functions, with pictures and an encoder of the calling program's own."""
+"""jaxssl from Python: the commands as functions, with images and an encoder of the calling program's own."""
 
 import dataclasses
 import pathlib
@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl import flags, loop, opened, parallel, paths, results
-from jaxssl.config import Config
-from jaxssl.data.arrays import Given, given
-from jaxssl.data.every import Readable
-from jaxssl.data.pictures import dtype_of
-from jaxssl.evals.encode import encode
-from jaxssl.evals.measure import network_of
-from jaxssl.fields import read
-from jaxssl.types import UserError
+from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
+from jaxssl.core import paths
+from jaxssl.core.errors import UserError
+from jaxssl.data.arrays import DataInput, as_source
+from jaxssl.data.image_io import dtype_of
+from jaxssl.data.unreadable import SkipUnreadable
+from jaxssl.evals import load_run
+from jaxssl.evals.evaluator import network_of
+from jaxssl.evals.features import encode
+from jaxssl.parallel.mesh import make_mesh, replicate
+from jaxssl.report import page
+from jaxssl.train import loop
+from jaxssl.workdir import results
 
 
 def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
@@ -35,18 +41,23 @@ def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
 
 
 def train(
-  config: Config, workdir: str | pathlib.Path, *, source: Given | None = None, test: Given | None = None, encoder: Any = None
+  config: Config,
+  workdir: str | pathlib.Path,
+  *,
+  source: DataInput | None = None,
+  test: DataInput | None = None,
+  encoder: Any = None,
 ) -> dict[str, Any]:
   """Trains in `workdir`, or goes on there, and gives what results.json holds; "finished" is False where it was stopped.
 
-  `source`, `test`: pictures in the place of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c], an object
-  whose items are such pictures, either of them in a pair with labels int [n] (which only measure), or a whole
-  jaxssl.data.base.Source.
+  `source`, `test`: images in the place of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c], an object
+  whose items are such images, either of them in a pair with labels int [n] (which only measure), or a whole
+  jaxssl.data.source.Source.
   `encoder`: a flax module in the place of the config's, called as encoder(images [b, h, w, c], train=bool) for [b, f].
   Raises UserError for whatever does not fit.
   """
   config, arrays = _with(config, source, test, encoder)
-  loop.train(config, paths.path_of(str(workdir)), arrays, encoder)
+  loop.train(config, paths.path_of(str(workdir)), arrays, encoder, page.write_report)
   return results.read(paths.path_of(str(workdir)) / "results.json")
 
 
@@ -55,45 +66,47 @@ def evaluate(
   names: Sequence[str] = (),
   *,
   step: int | None = None,
-  source: Given | None = None,
-  test: Given | None = None,
+  source: DataInput | None = None,
+  test: DataInput | None = None,
   encoder: Any = None,
 ) -> dict[str, float]:
-  """Measures a run again by evaluations such as "knn" (default: those of evals.end): value by name; results.json keeps them.
+  """Measures a run again by evaluations such as "knn" (default: those of evals.final): value by name; results.json keeps them.
 
   `source`, `test` and `encoder` as for `train`: what the run was trained with, where a program gave it.
   """
   workdir = paths.path_of(str(workdir))
-  config, arrays = _with(opened.read_config(workdir, []), source, test, encoder)
-  online, teacher, at, measure = opened.open_run(workdir, config, step, arrays, encoder)
-  wanted: Any = list(names) or list(config.evals.end)
+  config, arrays = _with(load_run.read_config(workdir, []), source, test, encoder)
+  student, teacher, at, measure = load_run.open_run(workdir, config, step, arrays, encoder)
+  wanted: Any = list(names) or list(config.evals.final)
   measure.require(wanted)
-  found = measure.of(online, teacher, wanted)
+  found = measure.of(student, teacher, wanted)
   results.add(workdir / "results.json", at, found)
   return {m.name: m.value for m in found}
 
 
-def embed(workdir: str | pathlib.Path, pictures: Given, *, step: int | None = None, encoder: Any = None) -> np.ndarray:
-  """Gives the features of pictures, float32 [n, f], by a run's network as evaluations see them; `pictures` as for `train`.
+def embed(workdir: str | pathlib.Path, images: DataInput, *, step: int | None = None, encoder: Any = None) -> np.ndarray:
+  """Gives the features of images, float32 [n, f], by a run's network as evaluations see them; `images` as for `train`.
 
-  Raises UserError naming the pictures that cannot be read.
+  Raises UserError naming the images that cannot be read.
   """
   workdir = paths.path_of(str(workdir))
-  config, _ = _with(opened.read_config(workdir, []), None, None, encoder)
-  network, online, teacher, _ = opened.open_network(workdir, config, step, encoder)
-  variables = teacher if teacher is not None and network_of(config, True) == "teacher" else online
-  mesh, source = parallel.make_mesh(), given(pictures, "pictures", config.data.channels, dtype_of(config.data.depth))
-  store_size = config.data.store_size if config.data.placement == "device" else 0
-  shown = Readable(source, np.arange(len(source)), store_size)
-  features, _ = encode(config, mesh, network, parallel.everywhere(mesh, variables), shown)
+  config, _ = _with(load_run.read_config(workdir, []), None, None, encoder)
+  network, student, teacher, _ = load_run.open_network(workdir, config, step, encoder)
+  variables = teacher if teacher is not None and network_of(config, True) == "teacher" else student
+  mesh, source = make_mesh(), as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
+  resident_size = config.data.resident_size if config.data.placement == "device" else 0
+  shown = SkipUnreadable(source, np.arange(len(source)), resident_size)
+  features, _ = encode(config, mesh, network, replicate(mesh, variables), shown)
   if shown.bad:
     bad = ", ".join(source.describe(k) for k in sorted(shown.bad)[:3])
-    raise UserError(f"{len(shown.bad)} of {len(source)} pictures cannot be read, first: {bad}")
+    raise UserError(f"{len(shown.bad)} of {len(source)} images cannot be read, first: {bad}")
   return features
 
 
-def _with(config: Config, source: Given | None, test: Given | None, encoder: Any) -> tuple[Config, dict[str, Given] | None]:
-  """Gives the config with what the program gives in the place of its own, and the pictures."""
+def _with(
+  config: Config, source: DataInput | None, test: DataInput | None, encoder: Any
+) -> tuple[Config, dict[str, DataInput] | None]:
+  """Gives the config with what the program gives in the place of its own, and the images."""
   if encoder is not None:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, name="custom"))
   if source is None and test is None:

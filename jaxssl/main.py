@@ -8,7 +8,7 @@ from typing import NoReturn
 HELP = """usage: python -m jaxssl.main [train] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
        python -m jaxssl.main evaluate [NAME ...] --workdir DIR [--evals.FIELD=VALUE ...] [--data.FIELD=VALUE ...]
        python -m jaxssl.main report --workdir DIR [DIR ...] [--out FILE]
-       python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=PICTURES] [--patches]
+       python -m jaxssl.main embed --workdir DIR --out FILE [--data.path=IMAGES] [--patches]
        python -m jaxssl.main neighbors --embeddings FILE --image IMAGE [--k 10] [--sheet OUT.png]
        python -m jaxssl.main export --workdir DIR --format FORMAT --out DIR [--step N] [--heads] [--license NAME]
        python -m jaxssl.main inspect --data FOLDER_OR_ZIP [--out CONFIG.py] [--data.FIELD=VALUE ...]
@@ -24,27 +24,27 @@ Learns image representations without labels. The same command with the same work
   --config.FIELD=VALUE       changes a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off
   --config.model.init_from=FILE  starts the encoder from weights of others: safetensors, or torch's (docs/weights.md)
   --workdir DIR              where everything is written (default: runs/ and the config's name); gs://BUCKET/NAME is
-                             allowed here, and for pictures, weights and what commands write
+                             allowed here, and for images, weights and what commands write
   --distributed MODE         auto (default): joins the processes of Slurm, Open MPI, a TPU pod, Kubernetes, or launch/local.sh,
                              where there are several; on: must join; off: never
 
   evaluate                   measures a run's network again and adds to its results.json; NAME: knn, linear, lowshot,
-                             finetune, clusters, retrieval, neighbors, quality (default: what evals.end names)
-  --evals.FIELD=VALUE        changes a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=online
-  --data.FIELD=VALUE         measures on other pictures, e.g. --data.path=FOLDER
+                             finetune, clusters, retrieval, neighbors, quality (default: what evals.final names)
+  --evals.FIELD=VALUE        changes a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=student
+  --data.FIELD=VALUE         measures on other images, e.g. --data.path=FOLDER
   --step N                   the checkpoint (default: the newest)
 
   report                     shows in one web page whether a run learned, why not, and what; several runs are compared
   --out FILE                 where (default: report.html in the first workdir)
 
-  embed                      writes features, path, class and split of every picture to a file, FILE.npz or FILE.parquet;
+  embed                      writes features, path, class and split of every image to a file, FILE.npz or FILE.parquet;
                              the same command goes on where it was killed
-  --data.path=FOLDER_OR_ZIP  these pictures (default: the run's own to train and to test on)
+  --data.path=FOLDER_OR_ZIP  these images (default: the run's own to train and to test on)
   --patches                  a ViT's patch tokens as well
   --step, --evals.FIELD      as above; evals.network, evals.size, evals.resize
 
-  neighbors                  lists the pictures of such a file that are nearest to IMAGE by cosine
-  --image IMAGE              a path in the file, or any picture file: then the run that made the file embeds it
+  neighbors                  lists the images of such a file that are nearest to IMAGE by cosine
+  --image IMAGE              a path in the file, or any image file: then the run that made the file embeds it
   --k K                      how many (default 10)
   --sheet OUT.png            draws them as well
   --workdir DIR              the run, where it is no longer where it was
@@ -56,19 +56,19 @@ Learns image representations without labels. The same command with the same work
   --license NAME             what its card says, e.g. --license=mit
   --step, --evals.FIELD      as above; evals.network, evals.size, evals.resize
 
-  inspect                    looks at a folder or a zip of pictures before a run: counts, sizes, unreadable files, duplicates,
-                             colours, speed, memory; suggests a config, with a reason for each value
+  inspect                    looks at a folder or a zip of images before a run: counts, sizes, unreadable files, duplicates,
+                             colors, speed, memory; suggests a config, with a reason for each value
   --out CONFIG.py            writes it, to be trained with --config CONFIG.py; beside it CONFIG.found.txt names what is wrong
   --data.FIELD=VALUE         goes into the config as it is, e.g. --data.test_path=FOLDER
 
   profile                    takes a dozen training steps, writes a trace of ten to the workdir, prints where their time goes
 
-  plan                       what a run would take, without its pictures or machines: memory of a chip by what fills it,
-                             operations, traffic, pictures/s that a host must read; whether it fits, and what would make it fit
+  plan                       what a run would take, without its images or machines: memory of a chip by what fills it,
+                             operations, traffic, images/s that a host must read; whether it fits, and what would make it fit
   --topology NAME[,NAME ...] TPU slices such as v5e:4x4 (compiled; pip install 'jaxssl[tpu-plan]'), cpu:N (compiled here),
                              gpu:N (estimated)
   --batch-size N[,N ...]     a column each (default: the config's)
-  --images N                 how many pictures, e.g. 1e9, or a set's name (default: known from the recipe's, e.g. imagenet)
+  --images N                 how many images, e.g. 1e9, or a set's name (default: known from the recipe's, e.g. imagenet)
   --size N                   their side in pixels, where data.placement=device
   --utilization SHARE        assumed of the chips' peak (default 0.3); --step-seconds S: instead, from a run
   --price DOLLARS            of a chip for an hour: adds what the run costs
@@ -94,17 +94,17 @@ def main(argv: list[str] | None = None) -> int:
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # or tensorflow announces at every start that it uses them
 
-  import jax
+  import jax  # heavy imports come after --help
 
-  from jaxssl import cache, distributed, flags, loop, paths  # heavy imports come after --help
-  from jaxssl.commands import embed, evaluate, export, inspect, neighbors, plan, profile
-  from jaxssl.report import page
-  from jaxssl.types import UserError
+  from jaxssl.cli import embed, evaluate, export, inspect, neighbors, plan, profile, report, train
+  from jaxssl.core import cache, paths
+  from jaxssl.core.errors import UserError
+  from jaxssl.parallel import preemption, processes
 
   commands: dict[str, Callable[[list[str]], int]] = {
-    "train": lambda argv: loop.train(*flags.parse(argv)),
+    "train": train.train,
     "evaluate": evaluate.evaluate,
-    "report": page.report,
+    "report": report.report,
     "embed": embed.embed,
     "neighbors": neighbors.neighbors,
     "export": export.export,
@@ -115,26 +115,26 @@ def main(argv: list[str] | None = None) -> int:
   try:
     if command not in commands:
       raise UserError(f"{command!r} is no command; allowed: {', '.join(commands)}")
-    mode, argv = distributed.flag(argv)
+    mode, argv = processes.flag(argv)
     if command in SEVERAL:
-      distributed.start(mode)
+      processes.start(mode)
     elif mode == "on":
       raise UserError(f"--distributed=on is not allowed with {command}; allowed with {', '.join(SEVERAL)}")
     cache.keep_compiled()
     return commands[command](argv)
   except UserError as error:
-    return distributed.leave(f"error: {error}", 2)
+    return processes.exit_with(f"error: {error}", 2)
   except jax.errors.JaxRuntimeError as error:
     if jax.process_count() == 1:
       raise
     reason = str(error).splitlines()[0]
-    return distributed.leave(f"error: {reason}. Another process may be gone; the same command goes on", distributed.AGAIN)
-  except distributed.Lost as error:
-    return distributed.leave(f"error: {error}; the same command goes on from the last checkpoint", distributed.AGAIN)
+    return processes.exit_with(f"error: {reason}. Another process may be gone; the same command goes on", preemption.AGAIN)
+  except processes.Lost as error:
+    return processes.exit_with(f"error: {error}; the same command goes on from the last checkpoint", preemption.AGAIN)
   except Exception as error:
-    if not paths.trouble(error):
+    if not paths.gcs_error(error):
       raise
-    return distributed.leave(f"error: {paths.trouble(error)}", 2 if paths.for_good(error) else distributed.AGAIN)
+    return processes.exit_with(f"error: {paths.gcs_error(error)}", 2 if paths.is_permanent(error) else preemption.AGAIN)
 
 
 def run() -> NoReturn:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jaxssl
-from jaxssl.data.arrays import ItemSource, given
-from jaxssl.data.pictures import BadPicture
-from jaxssl.types import UserError
+from jaxssl.core.errors import UserError
+from jaxssl.data.arrays import ItemSource, as_source
+from jaxssl.data.image_io import DecodeError
 from tests.test_main import measurements
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -47,8 +47,8 @@ def test_importing_is_cheap():
 def test_mistakes():
   with pytest.raises(UserError, match="optim.rate is no config field; nearest: optim.name|nearest"):
     jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
-  with pytest.raises(UserError, match="pictures: a int is no source"):
-    given(3, "pictures", 3, np.dtype(np.uint8))  # type: ignore[arg-type]
+  with pytest.raises(UserError, match="images: a int is no source"):
+    as_source(3, "images", 3, np.dtype(np.uint8))  # type: ignore[arg-type]
   config = jaxssl.load_config(str(ROOT / "configs/nnboot.py:runlocal"))
   with pytest.raises(UserError, match="test= is given without source="):
     jaxssl.train(config, "nowhere", test=np.zeros((4, 8, 8), np.uint8))
@@ -61,17 +61,17 @@ def test_items():
     np.zeros((2, 2), np.float32),
     np.zeros((2, 2, 4), np.uint8),
   ]
-  source = given((items, np.array([0, 1, 1, 0])), "mine", 3, np.dtype(np.uint8))
+  source = as_source((items, np.array([0, 1, 1, 0])), "mine", 3, np.dtype(np.uint8))
   assert isinstance(source, ItemSource) and len(source) == 4 and source.classes == ("0", "1")
   assert source.read(0).shape == (4, 5, 3) and source.read(1).shape == (2, 3, 3) and source.encoded(0) is None
-  with pytest.raises(BadPicture, match=r"mine picture 2: float32 \[2, 2\]"):
+  with pytest.raises(DecodeError, match=r"mine image 2: float32 \[2, 2\]"):
     source.read(2)
-  with pytest.raises(BadPicture, match="mine picture 4: IndexError"):
+  with pytest.raises(DecodeError, match="mine image 4: IndexError"):
     source.read(4)
-  with pytest.raises(UserError, match="mine picture 3 has 4 channels, but data.channels=3"):
+  with pytest.raises(UserError, match="mine image 3 has 4 channels, but data.channels=3"):
     source.read(3)
   with pytest.raises(UserError, match="one value for each of 4"):
-    given((items, np.array([0])), "mine", 3, np.dtype(np.uint8))
-  assert given(source, "other", 3, np.dtype(np.uint8)) is source
+    as_source((items, np.array([0])), "mine", 3, np.dtype(np.uint8))
+  assert as_source(source, "other", 3, np.dtype(np.uint8)) is source
   with pytest.raises(UserError, match="other: a source of 3 channels of uint8, but the config has data.channels=1"):
-    given(source, "other", 1, np.dtype(np.uint8))
+    as_source(source, "other", 1, np.dtype(np.uint8))

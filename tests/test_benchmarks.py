@@ -17,9 +17,9 @@ def test_operations_are_counted():
 
 
 def test_a_step_counts_three_passes_for_each_view_and_one_for_each_of_the_teacher():
-  run = runs.made("moco.py:runlocal", "train.batch_size=8", "data.limit=0", pictures=16)  # one view each, no predictor
-  jaxpr = jax.make_jaxpr(lambda v, x: run.trainer.network.apply(v, [x], joint=False, key=None)[0])
-  one_pass = runs.count(jaxpr(run.state_shapes.online, jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)).jaxpr)
+  run = runs.made("moco.py:runlocal", "train.batch_size=8", "data.limit=0", num_images=16)  # one view each, no predictor
+  jaxpr = jax.make_jaxpr(lambda v, x: run.train_step.network.apply(v, [x], joint=False, key=None)[0])
+  one_pass = runs.count(jaxpr(run.state_shapes.student, jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)).jaxpr)
   assert one_pass > 0 and runs.model_flops(run) == 4 * one_pass
 
 
@@ -34,4 +34,4 @@ def test_kernels_are_counted():
 
 def test_a_ratio_above_one_is_better():
   assert Row(name="", value=2.0, unit="s", peer="", peer_value=3.0).ratio == 1.5
-  assert Row(name="", value=3.0, unit="pictures/s", peer="", peer_value=2.0).ratio == 1.5
+  assert Row(name="", value=3.0, unit="images/s", peer="", peer_value=2.0).ratio == 1.5

@@ -1,75 +1,99 @@
-"""Imports only go down, and each library stays in its room."""
+"""Imports only go down, packages of one layer stay apart, and each library stays in its packages."""
 
 import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxssl"
-TIERS = (
-  "types cache",
-  "documents fields ops paths schedules",
+# Each layer may import those before it; within one, only what BESIDE lists.
+LAYERS = (
+  "core",
   "config parallel",
-  "config_files flags",
-  "memory optim views models",
-  "bootstrap data methods weights",
-  "step splits",
-  "assembly",
-  "run evals",
-  "checkpoint embeddings logging results",
-  "health workdir distributed",
-  "opened ledger survey",
-  "report export planning",
-  "loop commands",
-  "api",
+  "ops augment workdir",
+  "data models losses bootstrap",
+  "methods pretrained",
+  "evals inspect",
+  "train",
+  "report export plan",
+  "cli api",
   "main __init__",
 )
-ROOM_OF = {  # library: the only places that may import it
+BESIDE = {("methods", "pretrained"): False, ("cli", "api"): True, ("main", "__init__"): False}
+LIBRARIES = {  # library: the packages, or modules, that may import it
   "flax": {"models"},
   "tensorflow": {"data"},
   "tensorflow_datasets": {"data"},
   "cv2": {"data"},
   "tifffile": {"data"},
-  "safetensors": {"weights", "export"},
+  "safetensors": {"pretrained", "export"},
+  "torch": {"pretrained"},
   "onnx": {"export"},
   "onnxruntime": {"export"},
   "simplejpeg": {"data"},
-  "orbax": {"checkpoint", "distributed"},
-  "ml_collections": {"config_files"},
-  "clu": {"logging"},
-  "sklearn": {"evals"},
+  "orbax": {"workdir.checkpoint", "parallel"},
+  "ml_collections": {"config.recipes"},
+  "clu": {"train.metrics"},
+  "sklearn": {"evals", "report"},
   "scipy": {"evals"},
   "matplotlib": {"report"},
-  "pyarrow": {"embeddings"},
+  "pyarrow": {"evals.embedding_file"},
 }
-TIER = {room: tier for tier, rooms in enumerate(TIERS) for room in rooms.split()}
+LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}
 
 
 def imports() -> list[tuple[str, str, str]]:
-  """(file, its room, dotted name it imports) for every import statement of the package."""
+  """(module, its package, dotted name it imports) for every import statement of jaxssl, nested ones included."""
   found = []
-  for path in sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py"}):
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+  for path in sorted(PACKAGE.rglob("*.py")):
+    module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
     for node in ast.walk(ast.parse(path.read_text())):
       if isinstance(node, ast.Import):
-        found += [(str(path), room, alias.name) for alias in node.names]
+        found += [(module, module.split(".")[0], alias.name) for alias in node.names]
       elif isinstance(node, ast.ImportFrom):
         assert node.level == 0, f"{path}: relative import"
-        found += [(str(path), room, f"{node.module}.{alias.name}") for alias in node.names]
+        found += [(module, module.split(".")[0], f"{node.module}.{alias.name}") for alias in node.names]
   return found
 
 
-def test_every_room_has_a_tier():
-  rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
-  assert rooms == set(TIER)
+def test_jaxssl_holds_packages():
+  modules = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py"}
+  assert modules == {"__init__.py", "api.py", "main.py"}
+  packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+  assert packages | {"api", "main", "__init__"} == set(LAYER)
 
 
 def test_imports_go_down():
-  for path, room, name in imports():
-    parts = name.split(".")
-    if parts[0] == "jaxssl" and len(parts) > 1 and parts[1] in TIER and parts[1] != room:
-      assert TIER[parts[1]] < TIER[room], f"{path} imports {name}: tier {TIER[parts[1]]} from tier {TIER[room]}"
+  seen = 0
+  for module, package, name in imports():
+    target = name.split(".")[1] if name.startswith("jaxssl.") else "__init__" if name == "jaxssl" else package
+    if target in LAYER and target != package:
+      seen += 1
+      allowed = LAYER[target] < LAYER[package] or BESIDE.get((package, target), False)
+      assert allowed, f"jaxssl.{module} imports {name}: {target} is not below {package}"
+  assert seen > 300
 
 
-def test_libraries_stay_in_their_rooms():
-  for path, room, name in imports():
-    allowed = ROOM_OF.get(name.split(".")[0])
-    assert allowed is None or room in allowed, f"{path} imports {name}; allowed in {sorted(allowed or [])}"
+def test_no_import_cycles():
+  modules = {module for module, _, _ in imports()}
+  edges: dict[str, set[str]] = {module: set() for module in modules}
+  for module, _, name in imports():
+    dotted = name.removeprefix("jaxssl.")
+    target = dotted if dotted in modules else dotted.rpartition(".")[0]
+    if name.startswith("jaxssl.") and target in modules and target != module:
+      edges[module].add(target)
+  done: set[str] = set()
+
+  def visit(module: str, path: tuple[str, ...]) -> None:
+    assert module not in path, f"import cycle: {' -> '.join([*path[path.index(module) :], module])}"
+    if module not in done:
+      for target in sorted(edges[module]):
+        visit(target, (*path, module))
+      done.add(module)
+
+  for module in sorted(modules):
+    visit(module, ())
+
+
+def test_libraries_stay_in_their_packages():
+  for module, package, name in imports():
+    allowed = LIBRARIES.get(name.split(".")[0])
+    assert allowed is None or {module, package} & allowed, f"jaxssl.{module} imports {name}; allowed in {sorted(allowed or [])}"

@@ -10,10 +10,11 @@ import time
 
 import pytest
 
-from jaxssl import documents, flags
 from jaxssl import main as command
-from jaxssl.types import UserError
-from jaxssl.workdir import check_workdir, write_config
+from jaxssl.config import flags
+from jaxssl.core import json_io
+from jaxssl.core.errors import UserError
+from jaxssl.workdir.workdir import check_workdir, write_config
 from tests.conftest import QUICK_COMPILES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -58,7 +59,7 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   every = ["--config.train.checkpoint_every_steps=3", "--config.health.patience=8"]
   whole, broken = tmp_path / "whole", tmp_path / "broken"
   finish(start(whole, *every))
-  assert not documents.lines(whole / "health.jsonl")  # no false alarm
+  assert not json_io.lines(whole / "health.jsonl")  # no false alarm
   assert sorted(losses(whole)) == list(range(1, 25)) and any("share_bootstrapped" in line for line in lines(whole))
   for step, number in ((5, signal.SIGKILL), (13, signal.SIGTERM)):
     process = start(broken, *every)
@@ -102,7 +103,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     (["--config.method.name=dyno"], "method.name='dyno' is no method; nearest: dino"),
     (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),
-    (["--config.bootstrap.k=300"], "bootstrap.k=300 is not allowed; the data set has 256 pictures"),
+    (["--config.bootstrap.k=300"], "bootstrap.k=300 is not allowed; the data set has 256 images"),
     (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale=(0.5, 2.0) is not allowed"),
     (["--config.views.globul.size=28"], "views.globul is no view group; nearest: global"),
     (["--nonsense=1"], "--nonsense=1 is not understood; see --help"),

@@ -9,15 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl import flags, parallel
-from jaxssl.checkpoint import Checkpoints
+from jaxssl.config import flags
+from jaxssl.core.types import Outputs, TrainState, ViewBatch
 from jaxssl.methods import METHODS
 from jaxssl.models import network
-from jaxssl.run import Run
-from jaxssl.step import Trainer
-from jaxssl.types import Batch, Outputs, TrainState
+from jaxssl.parallel import mesh
+from jaxssl.train import setup
+from jaxssl.train.setup import Experiment
+from jaxssl.train.step import TrainStep
+from jaxssl.workdir.checkpoint import Checkpoints
 from tests import half_precision
-from tests.test_step import Encoder
+from tests.train.test_step import Encoder
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 ROWS = {  # method: the recipes that try it, flags after a space
@@ -25,8 +27,8 @@ ROWS = {  # method: the recipes that try it, flags after a space
   "byol": ["byol.py"],
   "dino": ["dino.py", "nnboot.py:cifar10"],
   "isd": ["isd.py", "isd.py:plus"],
-  "moco": ["moco.py"],
-  "moco3": ["moco.py:v3"],
+  "mocov2": ["moco.py"],
+  "mocov3": ["moco.py:v3"],
   "msf": ["msf.py"],
   "nnclr": ["nnclr.py"],
   "resa": ["resa.py", "resa.py:imagenet"],
@@ -63,19 +65,18 @@ def with_partner(config):
 
 
 @functools.cache
-def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: bool = False) -> Run:
+def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: bool = False) -> Experiment:
   """The recipe on 64 digits."""
-  fields = {**SMALL, "bootstrap.policy": "adaptive", "train.precision": precision, "train.split": split}
+  fields = {**SMALL, "bootstrap.policy": "adaptive", "train.precision": precision, "train.fsdp": split}
   recipe, *more = recipe.split()
   file, _, name = recipe.partition(":")
   words = [f"--config={CONFIGS / file}:{name},runlocal", *more, *(f"--config.{k}={v}" for k, v in fields.items())]
   config, workdir = flags.parse(words)
-  make_mesh = parallel.make_mesh
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:devices]))
+    patch.setattr(mesh, "default_devices", lambda: jax.devices()[:devices])
     patch.setattr(network, "_encoder", lambda config, dtype, size: Encoder(8, dtype))  # compiles in a tenth of a ResNet's time
-    patch.setattr(parallel, "compute_precision", lambda mesh, precision: precision)  # as on an accelerator
-    return Run(with_partner(config), workdir)
+    patch.setattr(setup, "compute_precision", lambda mesh, precision: precision)  # as on an accelerator
+    return Experiment(with_partner(config), workdir)
 
 
 @functools.cache
@@ -84,12 +85,12 @@ def first_state(recipe: str) -> TrainState:
   return jax.device_get(run_of(recipe).init())
 
 
-def start(recipe: str, run: Run) -> TrainState:
+def start(recipe: str, run: Experiment) -> TrainState:
   """The first state, as this run lays it out."""
   return jax.device_put(first_state(recipe), jax.tree.map(lambda x: x.sharding, run.state_shapes))
 
 
-def train(run: Run, steps: int, state: TrainState, labels=None) -> tuple[TrainState, list[float]]:
+def train(run: Experiment, steps: int, state: TrainState, labels=None) -> tuple[TrainState, list[float]]:
   """Trains on from `state`, which is used up, to so many steps in all; gives the state and the losses."""
   done, losses = int(state.step), []
   while done < steps:
@@ -121,7 +122,7 @@ def test_the_gradient_lowers_the_loss(recipe):
   state, losses = run.open_epoch(start(recipe, run), 0), []
   rows = next(iter(run.rows(state, 0, 0)))
   given = jax.device_get(state)
-  for _ in range(6):  # the same pictures and draws, teacher and memory: only the online network moves
+  for _ in range(6):  # the same images and draws, teacher and memory: only the student network moves
     state, logs = run.step(state, rows)
     losses.append(float(logs["loss"]))
     kept = jax.device_put((given.teacher, given.memory, given.neighbors, given.step))
@@ -165,11 +166,11 @@ def test_one_device_and_eight_agree_and_go_on_from_each_other(recipe, tmp_path):
 
 @pytest.mark.parametrize("recipe", [GROUPED["nnboot.py:cifar10"], GROUPED["isd.py"]])  # weights; a queue, too
 def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
-  monkeypatch.setattr(parallel, "LARGE", 1000)  # some of these small networks' leaves
+  monkeypatch.setattr(mesh, "LARGE", 1000)  # some of these small networks' leaves
   one, split = run_of(recipe), run_of(recipe, devices=8, split=True)
   leaves = jax.tree_util.tree_flatten_with_path(split.state_shapes)[0]
   spread = {jax.tree_util.keystr(path[:1], simple=True) for path, leaf in leaves if "data" in leaf.sharding.spec}
-  assert {"online", "teacher", "opt_state"} <= spread and ("memory" in spread) == (recipe == "isd.py")
+  assert {"student", "teacher", "opt_state"} <= spread and ("memory" in spread) == (recipe == "isd.py")
   (_, expected), (_, losses) = (train(run, 5, start(recipe, run)) for run in (one, split))
   np.testing.assert_allclose(losses, expected, rtol=2e-3)
 
@@ -179,10 +180,10 @@ def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
 )
 def test_bfloat16_is_close(recipe):
   run, half = run_of(recipe), run_of(recipe, precision="bfloat16")
-  assert half.trainer.network.encoder.dtype == jnp.bfloat16
+  assert half.train_step.network.encoder.dtype == jnp.bfloat16
   _, exact = train(run, 1, start(recipe, run))
   state = half.open_epoch(start(recipe, half), 0)
-  step = jax.jit(half.trainer.step, compiler_options=half_precision.COMPILER_OPTIONS)
+  step = jax.jit(half.train_step.step, compiler_options=half_precision.COMPILER_OPTIONS)
   _, logs = step(state, next(iter(half.rows(state, 0, 0))), half.train.store)
   np.testing.assert_allclose(logs["loss"], exact[0], rtol=0.05, atol=0.01)
 
@@ -192,8 +193,8 @@ def test_every_step_draws_its_own_views(recipe, monkeypatch):
   run = run_of(recipe)
   state = run.open_epoch(start(recipe, run), 0)
   rows = next(iter(run.rows(state, 0, 0)))
-  monkeypatch.setattr(Trainer, "train", lambda self, state, batch, key: (batch.views["global"], jax.random.key_data(key)))
-  draw = jax.jit(lambda step: run.trainer.step(dataclasses.replace(state, step=step), rows, run.train.store))
+  monkeypatch.setattr(TrainStep, "train", lambda self, state, batch, key: (batch.views["global"], jax.random.key_data(key)))
+  draw = jax.jit(lambda step: run.train_step.step(dataclasses.replace(state, step=step), rows, run.train.store))
   (views, key), (again, same_key), (others, other_key) = (jax.device_get(draw(step)) for step in (3, 3, 4))
   np.testing.assert_array_equal(views, again)
   np.testing.assert_array_equal(key, same_key)
@@ -205,11 +206,11 @@ def test_every_step_draws_its_own_views(recipe, monkeypatch):
 def test_the_teacher_is_an_average(recipe):
   run, before = run_of(recipe), first_state(recipe)
   after, _ = train(run, 1, start(recipe, run))
-  method = run.trainer.method
-  assert (after.teacher is None) == (method.momentum is None)
-  if method.momentum is not None:
-    keep = float(method.momentum(0))
-    newest = before.online if method.passes.average_first else after.online
+  method = run.train_step.method
+  assert (after.teacher is None) == (method.teacher_momentum is None)
+  if method.teacher_momentum is not None:
+    keep = float(method.teacher_momentum(0))
+    newest = before.student if method.forward_spec.ema_before_forward else after.student
     for name, tree in after.teacher.params.items():
       expected = jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, before.teacher.params[name], newest.params[name])
       jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), tree, expected)
@@ -218,8 +219,8 @@ def test_the_teacher_is_an_average(recipe):
 @EACH
 def test_jit_changes_nothing(recipe):
   run = run_of(recipe)
-  method, memory = run.trainer.method, first_state(recipe).memory
-  width = next((leaf.shape[-1] for leaf in jax.tree.leaves(memory)), 8)  # a queue's rows, or a centre
+  method, memory = run.train_step.method, first_state(recipe).memory
+  width = next((leaf.shape[-1] for leaf in jax.tree.leaves(memory)), 8)  # a queue's rows, or a center
 
   def outputs(seen) -> Outputs:
     views = sum((v.stop or run.config.views[v.group].count) - v.start for v in seen)
@@ -227,16 +228,16 @@ def test_jit_changes_nothing(recipe):
     h, z, p = (jax.random.normal(key, (views, 16, width)) for key in keys)
     return Outputs(features=h, projection=z, prediction=p)
 
-  online = outputs(method.passes.online)
-  teacher = outputs(method.passes.teacher) if method.passes.teacher else None
-  batch = Batch(index=jnp.arange(16), views={}, label=jnp.arange(16) % 3, mask=jnp.ones(16, bool))
-  arguments = (online, teacher, memory)
+  student = outputs(method.forward_spec.student)
+  teacher = outputs(method.forward_spec.teacher) if method.forward_spec.teacher else None
+  batch = ViewBatch(index=jnp.arange(16), views={}, label=jnp.arange(16) % 3, mask=jnp.ones(16, bool))
+  arguments = (student, teacher, memory)
   eager, _ = method.loss(*arguments, jnp.int32(3))
   jitted, _ = jax.jit(method.loss)(*arguments, jnp.int32(3))
   np.testing.assert_allclose(eager, jitted, rtol=1e-5)
   for a, b in zip(
-    jax.tree.leaves(method.remember(memory, online, teacher, batch)),
-    jax.tree.leaves(jax.jit(method.remember)(memory, online, teacher, batch)),
+    jax.tree.leaves(method.remember(memory, student, teacher, batch)),
+    jax.tree.leaves(jax.jit(method.remember)(memory, student, teacher, batch)),
     strict=True,
   ):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

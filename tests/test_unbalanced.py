@@ -9,10 +9,10 @@ import jax
 import pytest
 
 from benchmarks import unbalanced
-from jaxssl import flags
 from jaxssl import main as command
+from jaxssl.config import flags
 from tests import devices
-from tests.data.made import coded, noise, zipped
+from tests.data.fixtures import coded, noise, zipped
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
 RUNLOCAL = [f"{CONFIG}:{name},runlocal" for name in ("isd", "moco")]
@@ -34,7 +34,7 @@ def test_both_methods_have_the_same_budget(prefix, ending):
 
 @pytest.fixture
 def quick_to_compile(compiled_once):
-  """One device and code that is not optimised."""
+  """One device and code that is not optimized."""
   jax.config.update("jax_disable_most_optimizations", True)
   with devices.only(1):
     yield
@@ -43,9 +43,9 @@ def quick_to_compile(compiled_once):
 
 def test_the_table_over_two_draws(tmp_path, capsys, quick_to_compile):
   names = [f"{split}/{c}/{k}.png" for split, count in (("train", 24), ("test", 4)) for c in "abcdef" for k in range(count)]
-  pictures = zipped(tmp_path / "set.zip", {name: coded(noise(k, 28, 28), "PNG") for k, name in enumerate(names)})
+  images = zipped(tmp_path / "set.zip", {name: coded(noise(k, 28, 28), "PNG") for k, name in enumerate(names)})
   outputs = [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'table.json'}"]
-  source = ["--config.data.source=folder", f"--config.data.path={pictures}"]
+  source = ["--config.data.source=folder", f"--config.data.path={images}"]
   assert unbalanced.main(["--draws=2", *outputs, "--configs", *RUNLOCAL, *QUICK, *source]) == 0
   table = capsys.readouterr().out
   runs = json.loads((tmp_path / "table.json").read_text())["runs"]

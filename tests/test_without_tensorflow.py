@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxssl import main
-from jaxssl.data import tf
+from jaxssl.data import input_pipeline
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/nnboot.py"
 REASON = "error: data.placement=host and data.source=tfds need TensorFlow, which is not installed"
@@ -17,9 +17,9 @@ REASON = "error: data.placement=host and data.source=tfds need TensorFlow, which
 def without_tensorflow(monkeypatch):
   for name in ("tensorflow", "tensorflow_datasets", "clu"):
     monkeypatch.setitem(sys.modules, name, None)
-  tf.tensorflow.cache_clear()
+  input_pipeline.tensorflow.cache_clear()
   yield
-  tf.tensorflow.cache_clear()
+  input_pipeline.tensorflow.cache_clear()
 
 
 def run(tmp_path, *words: str) -> int:

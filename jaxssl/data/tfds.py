@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.config import DataConfig
-from jaxssl.data.pictures import BadPicture, decode, dtype_of
-from jaxssl.data.tf import tensorflow
-from jaxssl.fields import nearest
-from jaxssl.types import UserError
+from jaxssl.config.schema import DataConfig
+from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.data.image_io import DecodeError, decode, dtype_of
+from jaxssl.data.input_pipeline import tensorflow
 
 _log = logging.getLogger("jaxssl")
 
@@ -21,7 +20,7 @@ class TfdsSource:
 
   def __init__(self, data: Any, name: str, config: DataConfig, classes: tuple[str, ...]):
     self.name, self.classes, self._data = name, classes, data
-    self.channels, self.dtype = config.channels, dtype_of(config.depth)
+    self.channels, self.dtype = config.channels, dtype_of(config.bit_depth)
 
   @property
   def labels(self) -> np.ndarray | None:
@@ -37,25 +36,25 @@ class TfdsSource:
     return len(self._data)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`. Raises BadPicture."""
+    """Gives [h, w, channels] of `dtype`. Raises BadImage."""
     return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
-    """The picture's file as stored. Raises BadPicture."""
+    """The image's file as stored. Raises BadImage."""
     try:
       return self._data[index]["image"]
     except (OSError, RuntimeError, ValueError, IndexError) as error:
-      raise BadPicture(f"{self.describe(index)}: {error}") from error
+      raise DecodeError(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:
-    """Names the picture in a message."""
-    return f"{self.name} picture {index}"
+    """Names the image in a message."""
+    return f"{self.name} image {index}"
 
 
 def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
   """Opens the set named `data.path`, downloading it at first use: train, and test or else validation (None without them).
 
-  Raises UserError for a name that is not known, and for a set that cannot be prepared or has no pictures.
+  Raises UserError for a name that is not known, and for a set that cannot be prepared or has no images.
   """
   if re.match(r"[^/:]*:[^/]*[^/\d.*]", config.path):  # what is no version; its code would be downloaded and run
     raise UserError(f"data.path={config.path} names a set of others than tensorflow_datasets; allowed: NAME[/CONFIG][:VERSION]")
@@ -73,9 +72,9 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
   try:
     data = load("train")
   except tfds.core.DatasetNotFoundError as error:
-    close = nearest(config.path, tfds.list_builders(with_community_datasets=False))
+    close = nearest_name(config.path, tfds.list_builders(with_community_datasets=False))
     raise UserError(f"data.path={config.path} is no data set that tensorflow_datasets knows; nearest: {close}") from error
-  except Exception as error:  # downloads, licences, disks: whatever stops it is for the user to mend
+  except Exception as error:  # downloads, licenses, disks: whatever stops it is for the user to mend
     raise UserError(f"data.path={config.path} cannot be prepared: {' '.join(str(error).split())}") from error
   features = data.dataset_info.features
   if "image" not in features:

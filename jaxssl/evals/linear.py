@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxssl.evals.base import Measurement, Subject, by_group, labelled_test, mean_of
-from jaxssl.evals.tuning import Tuning
-from jaxssl.types import Array
+from jaxssl.core.types import Array
+from jaxssl.evals.features import FeatureExtractor, by_group, labeled_test, mean_of
+from jaxssl.evals.finetune import Tuning
+from jaxssl.workdir.results import Measurement
 
-LOGISTIC = "logistic regression by L-BFGS on standardised features, penalty"
+LOGISTIC = "logistic regression by L-BFGS on standardized features, penalty"
 ADAM = "linear by Adam (ReSA on CIFAR), raw features, 500 epochs of batches of 1000, learning rate 1e-2 to 1e-6, decay 5e-6"
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each starts where the one before ended
-MIDDLE = 1e-2  # where a class has one picture, so that none can be held out
-HELD_OUT = 5  # one picture of so many chooses the penalty or the learning rate
+MIDDLE = 1e-2  # where a class has one image, so that none can be held out
+HELD_OUT = 5  # one image of so many chooses the penalty or the learning rate
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 STEPS = 200  # of L-BFGS at most
 TOLERANCE = 1e-5  # of the objective, in nats: it stops once a step gains less
@@ -31,9 +32,9 @@ class Linear(NamedTuple):
   bias: Array  # [c]
 
 
-def measure(subject: Subject) -> list[Measurement]:
+def measure(subject: FeatureExtractor) -> list[Measurement]:
   """Top-1 accuracy in percent on the test split of a classifier that the bank has taught, by each of `evals.linear.solvers`."""
-  config, bank, queries = subject.config.evals.linear, subject.bank, labelled_test(subject, "linear")
+  config, bank, queries = subject.config.evals.linear, subject.bank, labeled_test(subject, "linear")
   num_classes, seed, groups = subject.num_classes, subject.config.train.seed, subject.splits.groups
   found = []
   for solver in config.solvers:
@@ -47,7 +48,7 @@ def measure(subject: Subject) -> list[Measurement]:
         how = f"{LOGISTIC} {penalty:g} chosen on a held-out fifth"
       elif solver == "sgd":
         weights, rate = descend(bank.x, bank.labels, num_classes, seed, config.epochs, config.batch_size)
-        how = f"linear by SGD on standardised features, momentum 0.9, cosine, {config.epochs} epochs of batches of "
+        how = f"linear by SGD on standardized features, momentum 0.9, cosine, {config.epochs} epochs of batches of "
         how += f"{config.batch_size}, learning rate {rate:g} chosen on a held-out fifth"
       else:
         weights, how = adam(bank.x, bank.labels, num_classes, seed), ADAM
@@ -58,7 +59,7 @@ def measure(subject: Subject) -> list[Measurement]:
   return found
 
 
-def augmented(subject: Subject) -> tuple[np.ndarray, str]:
+def augmented(subject: FeatureExtractor) -> tuple[np.ndarray, str]:
   """Trains classifiers on the frozen network with fresh crops in each epoch: (classes of the test split int [m], protocol).
 
   One for each of RATES side by side; the best on a held-out fifth of the bank counts.
@@ -82,8 +83,8 @@ def classify(weights: Linear, x: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _logits(weights: Linear, x: Array) -> Array:
-  standardised = (x - weights.mean[None]) / weights.scale[None]
-  return jnp.dot(standardised, weights.kernel, precision=jax.lax.Precision.HIGHEST) + weights.bias[None]
+  standardized = (x - weights.mean[None]) / weights.scale[None]
+  return jnp.dot(standardized, weights.kernel, precision=jax.lax.Precision.HIGHEST) + weights.bias[None]
 
 
 def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +94,7 @@ def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
-  """Draws bool [n], True for one picture in five of each class, but never for all of one."""
+  """Draws bool [n], True for one image in five of each class, but never for all of one."""
   order = np.random.default_rng(seed).permutation(len(labels))
   out = np.zeros(len(labels), bool)
   for c in np.unique(labels):
@@ -109,9 +110,9 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
   fitted again on all. Returns the classifier and the penalty.
   """
   mean, scale = standard(x)
-  standardised = jnp.asarray((x - mean) / scale)
-  rotation = jnp.linalg.eigh(jnp.dot(standardised.T, standardised, precision=jax.lax.Precision.HIGHEST))[1]
-  z = jnp.dot(standardised, rotation, precision=jax.lax.Precision.HIGHEST)  # the penalty is the same in either basis
+  standardized = jnp.asarray((x - mean) / scale)
+  rotation = jnp.linalg.eigh(jnp.dot(standardized.T, standardized, precision=jax.lax.Precision.HIGHEST))[1]
+  z = jnp.dot(standardized, rotation, precision=jax.lax.Precision.HIGHEST)  # the penalty is the same in either basis
   y, out = jnp.asarray(labels), held_out(labels, seed)
   penalty, kernel = MIDDLE, jnp.zeros((x.shape[1] + 1, num_classes))
   if out.any():
@@ -133,7 +134,7 @@ def _product(z: Array, kernel: Array) -> Array:
 
 @jax.jit
 def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Array:
-  """Minimises the mean over rows by their share [n], from `start` [f + 1, c]; the last row is the bias, which is not penalised.
+  """Minimizes the mean over rows by their share [n], from `start` [f + 1, c]; the last row is the bias, which is not penalised.
 
   `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
   1992): scaled by that bound, L-BFGS needs tens of steps where it would need hundreds.

@@ -1,17 +1,18 @@
-"""Low-shot: how well a few labelled pictures teach a classifier, over several draws of them."""
+"""Low-shot: how well a few labeled images teach a classifier, over several draws of them."""
 
 import statistics
 
 import numpy as np
 
+from jaxssl.core.errors import UserError
 from jaxssl.evals import finetune, linear
-from jaxssl.evals.base import Features, Measurement, Subject, labelled_test
-from jaxssl.types import UserError
+from jaxssl.evals.features import FeatureExtractor, Features, labeled_test
+from jaxssl.workdir.results import Measurement
 
 
-def measure(subject: Subject) -> list[Measurement]:
+def measure(subject: FeatureExtractor) -> list[Measurement]:
   """Mean top-1 accuracy in percent, and its deviation over draws, of every entry of `evals.lowshot.shots`."""
-  config, bank, queries = subject.config.evals.lowshot, subject.bank, labelled_test(subject, "lowshot")
+  config, bank, queries = subject.config.evals.lowshot, subject.bank, labeled_test(subject, "lowshot")
   if config.draws < 1:
     raise UserError(f"evals.lowshot.draws={config.draws} is not allowed; at least 1")
   tuning = finetune.make(subject) if config.finetune else None
@@ -43,13 +44,13 @@ def measure(subject: Subject) -> list[Measurement]:
 
 
 def draw(bank: Features, shots: float, seed: int) -> np.ndarray:
-  """Draws rows of the bank: a share of each class where shots < 1 (at least one picture), else so many of each.
+  """Draws rows of the bank: a share of each class where shots < 1 (at least one image), else so many of each.
 
   Raises UserError where a class has fewer.
   """
   smallest = min(np.unique(bank.labels, return_counts=True)[1])
   if not 0 < shots <= max(smallest, 1):
-    raise UserError(f"evals.lowshot.shots={shots:g} is not allowed; the smallest class has {smallest} pictures")
+    raise UserError(f"evals.lowshot.shots={shots:g} is not allowed; the smallest class has {smallest} images")
   order, rows = np.random.default_rng(seed).permutation(len(bank.labels)), []
   for c in np.unique(bank.labels):
     of_class = order[bank.labels[order] == c]

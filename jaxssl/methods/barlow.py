@@ -2,19 +2,19 @@
 
 import dataclasses
 
-from jaxssl.methods.base import Dims, Passes, Views, remember_nothing, require_negatives, require_positive
-from jaxssl.ops.redundancy import cross_correlation, redundancy
-from jaxssl.types import Array, Logs, Outputs
+from jaxssl.core.types import Array, Logs, Outputs
+from jaxssl.losses.redundancy import cross_correlation, redundancy
+from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, remember_nothing, require_negatives, require_positive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Barlow:
+class BarlowTwins:
   """Views agree, dimensions do not repeat each other."""
 
   off_diagonal: float = 0.005
   scale: float = 1.0  # of the whole loss
-  momentum: None = dataclasses.field(default=None, init=False)
-  passes: Passes = dataclasses.field(default=Passes(online=(Views("global", 0, 2),)), init=False)
+  teacher_momentum: None = dataclasses.field(default=None, init=False)
+  forward_spec: ForwardSpec = dataclasses.field(default=ForwardSpec(student=(ViewSlice("global", 0, 2),)), init=False)
   remember = staticmethod(remember_nothing)
 
   def __post_init__(self) -> None:
@@ -24,6 +24,7 @@ class Barlow:
     """Remembers nothing."""
     require_negatives(dims.batch)
 
-  def loss(self, online: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
+  def loss(self, student: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
     """Squared difference of the correlation and the identity (Barlow Twins, eq. 1)."""
-    return self.scale * redundancy(cross_correlation(*online.prediction), self.off_diagonal), {}
+    a, b = student.prediction
+    return self.scale * redundancy(cross_correlation(a, b), self.off_diagonal), {}

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Literal, NamedTuple, Protocol
 
-from jaxssl.schedules import Schedule
-from jaxssl.types import Array, Batch, Logs, Memory, Outputs, UserError
+from jaxssl.config.schedules import Schedule
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Array, Logs, Memory, Outputs, ViewBatch
 
 
-class Views(NamedTuple):
+class ViewSlice(NamedTuple):
   """Some views of a group: from number `start` to before `stop`; None: all that the config makes."""
 
   group: str
@@ -16,14 +17,14 @@ class Views(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Passes:
-  """Which views each network sees, and how. The teacher's first view, or else the online network's, is the image's own."""
+class ForwardSpec:
+  """Which views each network sees, and how. The teacher's first view, or else the student network's, is the image's own."""
 
-  online: tuple[Views, ...]
-  teacher: tuple[Views, ...] = ()  # empty: there is no teacher
-  optional: tuple[Views, ...] = ()  # groups that the online network sees too where the config makes them
+  student: tuple[ViewSlice, ...]
+  teacher: tuple[ViewSlice, ...] = ()  # empty: there is no teacher
+  optional: tuple[ViewSlice, ...] = ()  # groups that the student network sees too where the config makes them
   joint: bool = False  # views of one size share one pass, and so batch statistics; otherwise one pass a view
-  average_first: bool = False  # the teacher's average is taken before its pass (ReSA, ISD), not after the update (DINO)
+  ema_before_forward: bool = False  # the teacher's average is taken before its pass (ReSA, ISD), not after the update (DINO)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,12 @@ class Method(Protocol):
   """A frozen dataclass of hyper-parameters. It never sees a network, a gradient, a mesh or a loop."""
 
   @property
-  def passes(self) -> Passes:
+  def forward_spec(self) -> ForwardSpec:
     """Which views the networks see."""
     ...
 
   @property
-  def momentum(self) -> Schedule | None:
+  def teacher_momentum(self) -> Schedule | None:
     """The teacher's share that stays at each step; None where there is no teacher."""
     ...
 
@@ -53,11 +54,11 @@ class Method(Protocol):
     """Makes the memory before the first step."""
     ...
 
-  def loss(self, online: Outputs, teacher: Outputs | None, memory: Memory, step: Array) -> tuple[Array, Logs]:
-    """Gives the loss (float32 scalar) and figures to log. Differentiable in `online` only."""
+  def loss(self, student: Outputs, teacher: Outputs | None, memory: Memory, step: Array) -> tuple[Array, Logs]:
+    """Gives the loss (float32 scalar) and figures to log. Differentiable in `student` only."""
     ...
 
-  def remember(self, memory: Memory, online: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[Memory, Logs]:
+  def remember(self, memory: Memory, student: Outputs, teacher: Outputs | None, batch: ViewBatch) -> tuple[Memory, Logs]:
     """Gives the memory after the step, and figures to log that may look at labels."""
     ...
 
@@ -65,12 +66,12 @@ class Method(Protocol):
 Strength = Literal["weak", "strong"]
 
 
-def pair(student: Strength, teacher: Strength, average_first: bool = False) -> Passes:
-  """One view for the online network and another for the teacher, each weakly or strongly augmented."""
-  return Passes(
-    online=(Views(student, int(student == teacher), 1 + int(student == teacher)),),
-    teacher=(Views(teacher, 0, 1),),
-    average_first=average_first,
+def pair(student: Strength, teacher: Strength, ema_before_forward: bool = False) -> ForwardSpec:
+  """One view for the student network and another for the teacher, each weakly or strongly augmented."""
+  return ForwardSpec(
+    student=(ViewSlice(student, int(student == teacher), 1 + int(student == teacher)),),
+    teacher=(ViewSlice(teacher, 0, 1),),
+    ema_before_forward=ema_before_forward,
   )
 
 
@@ -78,7 +79,7 @@ def no_memory(key: Array, dims: Dims) -> None:
   """The `init_memory` of a method without memory."""
 
 
-def remember_nothing(memory: None, online: Outputs, teacher: Outputs | None, batch: Batch) -> tuple[None, Logs]:
+def remember_nothing(memory: None, student: Outputs, teacher: Outputs | None, batch: ViewBatch) -> tuple[None, Logs]:
   """The `remember` of a method without memory."""
   return None, {}
 

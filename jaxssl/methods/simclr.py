@@ -2,19 +2,19 @@
 
 import dataclasses
 
-from jaxssl.methods.base import Dims, Passes, Views, remember_nothing, require_negatives, require_positive
-from jaxssl.ops.contrastive import nt_xent
-from jaxssl.ops.similarity import normalize
-from jaxssl.types import Array, Logs, Outputs
+from jaxssl.core.types import Array, Logs, Outputs
+from jaxssl.losses.contrastive import nt_xent
+from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, remember_nothing, require_negatives, require_positive
+from jaxssl.ops.nearest import normalize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simclr:
+class SimCLR:
   """Contrast within the batch, which should be large."""
 
   temperature: float = 0.2
-  momentum: None = dataclasses.field(default=None, init=False)
-  passes: Passes = dataclasses.field(default=Passes(online=(Views("global", 0, 2),)), init=False)
+  teacher_momentum: None = dataclasses.field(default=None, init=False)
+  forward_spec: ForwardSpec = dataclasses.field(default=ForwardSpec(student=(ViewSlice("global", 0, 2),)), init=False)
   remember = staticmethod(remember_nothing)
 
   def __post_init__(self) -> None:
@@ -24,6 +24,6 @@ class Simclr:
     """Remembers nothing."""
     require_negatives(dims.batch)
 
-  def loss(self, online: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
+  def loss(self, student: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
     """NT-Xent (SimCLR, eq. 1)."""
-    return nt_xent(normalize(online.prediction), self.temperature), {}
+    return nt_xent(normalize(student.prediction), self.temperature), {}

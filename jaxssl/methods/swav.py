@@ -5,17 +5,17 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxssl import memory as memories
-from jaxssl.memory import Queue
-from jaxssl.methods.base import Dims, Passes, Views, require_multiple, require_negatives, require_positive
-from jaxssl.ops.distillation import cross_view_entropy, entropy
-from jaxssl.ops.sinkhorn import assign
-from jaxssl.schedules import Schedule
-from jaxssl.types import Array, Batch, Logs, Outputs, UserError
+from jaxssl.config.schedules import Schedule
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
+from jaxssl.losses.distillation import cross_view_entropy, entropy
+from jaxssl.losses.sinkhorn import assign
+from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, require_multiple, require_negatives, require_positive
+from jaxssl.methods.queue import Queue, enqueue, random_queue
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Swav:
+class SwAV:
   """The codes of the first two views are the targets of all other views. `model.projector` is a `dino` head: its prototypes.
 
   With a queue, past images take part in the assignment where `queue_use` has reached 1. The paper's queue holds embeddings and
@@ -27,9 +27,9 @@ class Swav:
   sinkhorn_temperature: float = 0.05
   sinkhorn_iterations: int = 3
   queue: int = 0  # past images, for each view; 0: none
-  momentum: None = dataclasses.field(default=None, init=False)
-  passes: Passes = dataclasses.field(
-    default=Passes(online=(Views("global", 0, 2),), optional=(Views("local"),), joint=True), init=False
+  teacher_momentum: None = dataclasses.field(default=None, init=False)
+  forward_spec: ForwardSpec = dataclasses.field(
+    default=ForwardSpec(student=(ViewSlice("global", 0, 2),), optional=(ViewSlice("local"),), joint=True), init=False
   )
 
   def __post_init__(self) -> None:
@@ -43,11 +43,11 @@ class Swav:
     if not self.queue:
       return ()
     require_multiple(self.queue, dims.batch)
-    return tuple(memories.random_queue(k, self.queue, dims.projection) for k in jax.random.split(key))
+    return tuple(random_queue(k, self.queue, dims.projection) for k in jax.random.split(key))
 
-  def loss(self, online: Outputs, teacher: Outputs | None, memory: tuple[Queue, ...], step: Array) -> tuple[Array, Logs]:
+  def loss(self, student: Outputs, teacher: Outputs | None, memory: tuple[Queue, ...], step: Array) -> tuple[Array, Logs]:
     """Cross-entropy of each view with the codes of every other (SwAV, eq. 1-2)."""
-    scores = online.prediction
+    scores = student.prediction
     codes = jnp.stack([self.codes(view, memory[i : i + 1], step) for i, view in enumerate(scores[:2])])
     logs = {"teacher_entropy": entropy(codes), "prototypes_used": jnp.exp(entropy(codes.mean((0, 1))))}
     return cross_view_entropy(codes, scores / self.temperature), logs
@@ -65,8 +65,8 @@ class Swav:
     return jax.lax.cond(self.queue_use(step) >= 1, together, alone) if queue else alone()
 
   def remember(
-    self, memory: tuple[Queue, ...], online: Outputs, teacher: Outputs | None, batch: Batch
+    self, memory: tuple[Queue, ...], student: Outputs, teacher: Outputs | None, batch: ViewBatch
   ) -> tuple[tuple[Queue, ...], Logs]:
     """Puts the first two views' scores into their queues."""
-    both = zip(memory, online.prediction, strict=False)
-    return tuple(memories.enqueue(queue, scores, batch.label) for queue, scores in both), {}
+    both = zip(memory, student.prediction, strict=False)
+    return tuple(enqueue(queue, scores, batch.label) for queue, scores in both), {}

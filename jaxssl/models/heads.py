@@ -6,13 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxssl.core.types import Array
 from jaxssl.models.init import dino_normal, torch_uniform
 from jaxssl.models.norm import BatchNorm
-from jaxssl.ops.similarity import normalize
-from jaxssl.types import Array
+from jaxssl.ops.nearest import normalize
 
 
-class Mlp(nn.Module):
+class MLP(nn.Module):
   """Hidden layers of Linear, BatchNorm (if `bn`), ReLU; an output Linear, with a BatchNorm after it unless `last_bn` is none.
 
   Expresses ReSA's projector and predictor, and ISD's. Modules are named `linear_{i}` and `bn_{i}`.
@@ -48,7 +48,7 @@ class Mlp(nn.Module):
     return nn.Dense(features, bias, kernel_init=init, bias_init=init, dtype=self.dtype, name=name)(x)
 
 
-class DinoHead(nn.Module):
+class DINOHead(nn.Module):
   """DINO's head (arXiv 2104.14294): Linears with exact GELU, down to a bottleneck of length one, then the prototypes.
 
   The logits are the products with the prototypes: cosines where `fixed_norm`.

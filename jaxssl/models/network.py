@@ -8,10 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxssl.config import HeadConfig, ModelConfig
+from jaxssl.config.schema import HeadConfig, ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Array, Outputs, PyTree, Variables
 from jaxssl.models import resnet, vit
-from jaxssl.models.heads import DinoHead, Mlp
-from jaxssl.types import Array, Outputs, PyTree, UserError, Variables
+from jaxssl.models.heads import MLP, DINOHead
 
 DEEPEST, MOST = 1000, 2**16  # blocks or layers; channels, or pixels a side: more is a slip of the hand
 
@@ -55,8 +56,8 @@ class Network:
     A module without variables, such as a teacher's predictor, is left out.
 
     joint=False: one pass a view, through which statistics are threaded, so that views never share batch statistics.
-    joint=True: the encoder takes each group in one pass, the heads take all views in one (DINO's multi-crop); a picture's
-    views are neighbours among a pass's rows. `key` drives drop-path, each pass with its own; None: no drop-path.
+    joint=True: the encoder takes each group in one pass, the heads take all views in one (DINO's multi-crop); an image's
+    views are neighbors among a pass's rows. `key` drives drop-path, each pass with its own; None: no drop-path.
     """
     batch = groups[0].shape[0]
     stats = dict(variables.stats)
@@ -75,18 +76,18 @@ class Network:
         outputs.append(y.astype(jnp.float32))
       return outputs
 
-    def by_picture(passes: list[Array]) -> Array:
+    def by_image(passes: list[Array]) -> Array:
       return jnp.concatenate([y.reshape(batch, -1, y.shape[-1]) for y in passes], axis=1)
 
-    # Merged with pictures outermost, every row stays on its device; with views outermost, images would travel between them.
+    # Merged with images outermost, every row stays on its device; with views outermost, images would travel between them.
     if joint:
       features = run("encoder", [group.reshape(-1, *group.shape[2:]) for group in groups])
-      features = [by_picture(features).reshape(-1, features[0].shape[-1])]
+      features = [by_image(features).reshape(-1, features[0].shape[-1])]
     else:
       features = run("encoder", [group[:, view] for group in groups for view in range(group.shape[1])])
     projection = run("projector", features)
     prediction = run("predictor", projection)
-    features, projection, prediction = (jnp.moveaxis(by_picture(y), 1, 0) for y in (features, projection, prediction))
+    features, projection, prediction = (jnp.moveaxis(by_image(y), 1, 0) for y in (features, projection, prediction))
     return Outputs(features=features, projection=projection, prediction=prediction), stats
 
   def encode(self, variables: Variables, images: Array) -> Array:
@@ -186,7 +187,7 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
     value, most = getattr(config, field), DEEPEST if field == "layers" else MOST**2
     _require(least <= value <= most, f"{where}.{field}", value, f"{least} to {most}")
   if config.name == "dino":
-    return DinoHead(
+    return DINOHead(
       hidden=config.hidden,
       bottleneck=config.bottleneck,
       out=config.out,
@@ -195,7 +196,7 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
       fixed_norm=config.fixed_norm,
       dtype=dtype,
     )
-  return Mlp(
+  return MLP(
     hidden=config.hidden,
     out=config.out,
     layers=config.layers,

@@ -1,21 +1,22 @@
-"""Batch normalisation as torch does it."""
+"""Batch normalization as torch does it."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxssl.types import Array, UserError
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Array
 
 EPSILON = 1e-5
 NEWEST = 0.1  # weight of the newest batch in the running statistics
 
 
 class BatchNorm(nn.Module):
-  """Normalises over all axes but the last, with torch's semantics; statistics in float32.
+  """Normalizes over all axes but the last, with torch's semantics; statistics in float32.
 
-  The batch is normalised by its biased variance, but the unbiased one enters the running variance, so that networks move
+  The batch is normalized by its biased variance, but the unbiased one enters the running variance, so that networks move
   between torch and here without a change of their outputs (flax keeps the biased one). Under jit a batch split over devices
-  is one batch. With `groups` > 1 each run of rows/groups neighbouring rows has its own statistics, and the running ones take
+  is one batch. With `groups` > 1 each run of rows/groups neighboring rows has its own statistics, and the running ones take
   the mean over the groups. Raises UserError when `groups` does not divide the rows, or leaves one value a channel.
   """
 
@@ -25,7 +26,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """Normalises x [b, ..., c] by its own statistics when training, else by the running ones."""
+    """Normalizes x [b, ..., c] by its own statistics when training, else by the running ones."""
     rows, channels = x.shape[0], x.shape[-1]
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
     running_var = self.variable("batch_stats", "var", jnp.ones, channels)

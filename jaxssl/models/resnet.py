@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxssl.core.types import Array
 from jaxssl.models.norm import BatchNorm
-from jaxssl.types import Array
 
 # name -> (whether its blocks are bottlenecks, blocks in each of the four stages)
 SIZES = {
@@ -48,7 +48,7 @@ class ResNet(nn.Module):
   """A residual network without classifier; modules are named as torchvision names them (`layer1.0` is `layer1_0`).
 
   Stems: `imagenet` 7x7 stride 2 and max-pool; `cifar` 3x3 without pool; `cifar_pad` the same after a border of zeros, one
-  pixel wide: ReSA's CIFAR network, which sees 34 x 34 where the picture has 32 x 32; `small` 3x3 stride 2 without pool.
+  pixel wide: ReSA's CIFAR network, which sees 34 x 34 where the image has 32 x 32; `small` 3x3 stride 2 without pool.
   """
 
   bottleneck: bool

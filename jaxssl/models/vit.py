@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Array
 from jaxssl.models.init import dino_normal, torch_uniform
-from jaxssl.types import Array, UserError
 
 # name -> (width, heads); all have 12 blocks
 SIZES = {"vit_ti": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.report.words import escape
+from jaxssl.report.descriptions import escape
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow, too pale for thin lines on white
+# Okabe and Ito's colors, which color-blind readers tell apart, without the yellow, too pale for thin lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#555555", "#B22222")
 LEVELS = {"untrained": "#555555", "imported": "#555555", "raw_pixels": "#A0522D"}
 SIZE = (4.0, 2.2)  # inches: text of 9 points is readable where the chart is as wide as a phone
@@ -34,7 +34,7 @@ STYLE: Any = {
 }
 
 
-class Line(NamedTuple):
+class Curve(NamedTuple):
   """A curve."""
 
   label: str
@@ -43,7 +43,7 @@ class Line(NamedTuple):
   color: str
 
 
-def curves(key: str, title: str, lines: Sequence[Line], unit: str, levels: Mapping[str, float], scale: str = "free") -> str:
+def curves(key: str, title: str, lines: Sequence[Curve], unit: str, levels: Mapping[str, float], scale: str = "free") -> str:
   """Draws lines, and levels (of LEVELS) dashed. `key` is the chart's own among all of the page; scale: free, zero or log."""
 
   def draw(axes: Any) -> None:
@@ -96,7 +96,7 @@ def slug(text: str) -> str:
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Averages neighbouring points where there are more than POINTS."""
+  """Averages neighboring points where there are more than POINTS."""
   if len(x) <= POINTS:
     return x, y
   starts = np.linspace(0, len(x), POINTS, endpoint=False).astype(int)

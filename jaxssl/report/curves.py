@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxssl.report import charts
-from jaxssl.report.charts import COLORS, LEVELS, Line
-from jaxssl.report.record import Record, Series
-from jaxssl.report.words import GROUPS, SHARED, group, meaning, rank
+from jaxssl.report.charts import COLORS, LEVELS, Curve
+from jaxssl.report.descriptions import GROUPS, SHARED, group, meaning, rank
+from jaxssl.workdir.records import RunRecord, Series
 
 
-def section(key: str, records: Sequence[Record]) -> str:
+def section(key: str, records: Sequence[RunRecord]) -> str:
   """Makes all charts; of several runs, each has its color."""
   series = [record.series() for record in records]
   names = sorted(dict.fromkeys(name for of in series for name in of), key=rank)
@@ -26,10 +26,12 @@ def section(key: str, records: Sequence[Record]) -> str:
   return text or "<p>metrics.jsonl holds no figures yet.</p>"
 
 
-def _chart(key: str, names: Sequence[str], records: Sequence[Record], series: Sequence[Mapping[str, Series]]) -> str:
+def _chart(key: str, names: Sequence[str], records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> str:
   """Draws some figures of one run, or one figure of several runs."""
   drawn = [(name, i) for name in names for i, of in enumerate(series) if name in of]
-  lines = [Line(name, series[i][name].x, series[i][name].y, COLORS[(i + names.index(name)) % len(COLORS)]) for name, i in drawn]
+  lines = [
+    Curve(name, series[i][name].x, series[i][name].y, COLORS[(i + names.index(name)) % len(COLORS)]) for name, i in drawn
+  ]
   keys = ""
   if len(names) > 1 or len(records) > 1:
     told = [meaning(name).title if len(names) > 1 else records[i].name for name, i in drawn]
@@ -43,12 +45,12 @@ def _chart(key: str, names: Sequence[str], records: Sequence[Record], series: Se
   return charts.figure(title, ", ".join(names), keys, chart, " ".join(dict.fromkeys(meaning(name).says for name in names)))
 
 
-def _drawable(name: str, records: Sequence[Record], series: Sequence[Mapping[str, Series]]) -> bool:
+def _drawable(name: str, records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> bool:
   """Whether there is more to see than single points, which the tables show."""
   return any(len(of[name].x) > 1 for of in series if name in of) or bool(_levels(name, records))
 
 
-def _levels(name: str, records: Sequence[Record]) -> dict[str, float]:
+def _levels(name: str, records: Sequence[RunRecord]) -> dict[str, float]:
   """The values without training, as far as all runs agree on them."""
   found = [record.levels(name) for record in records]
   return {of: value for of, value in found[0].items() if all(np.isclose(other.get(of, np.nan), value) for other in found)}

@@ -1,4 +1,4 @@
-// The maps: the picture of the nearest dot, and one class at a time.
+// The maps: the image of the nearest dot, and one class at a time.
 for (const map of document.querySelectorAll(".map")) {
   const svg = map.querySelector("svg"), peek = map.querySelector(".peek"), tile = peek.firstElementChild;
   const dots = [...svg.querySelectorAll("circle")];

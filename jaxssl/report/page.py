@@ -6,42 +6,40 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxssl import flags, paths
-from jaxssl import logging as runlog
-from jaxssl.data.plan import generator
-from jaxssl.evals import attention as attend
-from jaxssl.evals.quality import ROWS
-from jaxssl.paths import path_of
-from jaxssl.report import atlas, attention, charts, curves, galleries, head, shape, tables
-from jaxssl.report.record import Record
-from jaxssl.report.seen import Seen, see
-from jaxssl.report.words import escape
-from jaxssl.splits import part
-from jaxssl.types import UserError
+from jaxssl.core import log as runlog
+from jaxssl.core import paths
+from jaxssl.core.errors import UserError
+from jaxssl.core.rng import generator
+from jaxssl.data.datasets import part
+from jaxssl.evals.feature_stats import ROWS
+from jaxssl.evals.load_run import LoadedRun, load
+from jaxssl.report import attention, charts, curves, neighbors, spectrum, summary, tables, tsne
+from jaxssl.report import attention as attend
+from jaxssl.report.descriptions import escape
+from jaxssl.workdir.records import RunRecord
 
-MAPPED, LOOKED_AT = 1500, 8  # pictures on the map, and of a vision transformer's attention
+MAPPED, LOOKED_AT = 1500, 8  # images on the map, and of a vision transformer's attention
+REPORT = "report.html"
 HERE = pathlib.Path(__file__).parent
 Section = tuple[str, str]  # (what stands in the page, what belongs into its head)
 
 
-def report(argv: Sequence[str]) -> int:
-  """Runs `report --workdir DIR [DIR ...] [--out FILE]`."""
-  parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=path_of, nargs="+", required=True)
-  parser.add_argument("--out", type=path_of)
-  known = parser.parse_args(list(argv))
-  runlog.start(None)
-  out = known.out or known.workdir[0] / "report.html"
-  runlog.LOG.info("%s, %.1f MB", out, write([(workdir, None) for workdir in known.workdir], out) / 1e6)
-  return 0
+def write_report(workdir: pathlib.Path, run: LoadedRun | None) -> None:
+  """Writes report.html after training, of the newest checkpoint if `run` is None; logs a warning if that fails."""
+  try:
+    write([(workdir, run)], workdir / REPORT)
+  except Exception as error:  # whatever it is, what was trained and measured stands
+    runlog.LOG.warning("no report.html: %s: %s", type(error).__name__, " ".join(str(error).split()))
+  else:
+    runlog.LOG.info("what it learned, to be looked at: %s", workdir / REPORT)
 
 
-def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -> int:
+def write(runs: Sequence[tuple[pathlib.Path, LoadedRun | None]], out: pathlib.Path) -> int:
   """Writes the page of some workdirs, and gives its bytes; a run that is not given opened is opened here, where possible.
 
   Raises UserError where a workdir holds no run, or `out` cannot be written.
   """
-  records = [Record(workdir) for workdir, _ in runs]
+  records = [RunRecord(workdir) for workdir, _ in runs]
   if len({record.name for record in records}) < len(records):
     for record in records:
       record.name = str(record.workdir)
@@ -62,7 +60,7 @@ def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -
     f"<body><main>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
   )
   try:
-    with paths.brought(out) as made:
+    with paths.uploaded(out) as made:
       temporary = made.with_name(made.name + ".tmp")
       temporary.write_text(page, encoding="utf-8")
       temporary.replace(made)
@@ -71,9 +69,9 @@ def write(runs: Sequence[tuple[pathlib.Path, Seen | None]], out: pathlib.Path) -
   return len(page.encode())
 
 
-def compared(records: Sequence[Record]) -> str:
+def compared(records: Sequence[RunRecord]) -> str:
   """Makes what several runs share a page for."""
-  what = "".join(f"<li><b>{escape(r.name)}</b>: {escape(head.what(r))} {head.health(r)}</li>" for r in records)
+  what = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.what(r))} {summary.health(r)}</li>" for r in records)
   return (
     f"<ul>{what}</ul>"
     + _block(
@@ -86,7 +84,7 @@ def compared(records: Sequence[Record]) -> str:
   )
 
 
-def one(key: str, record: Record, run: Seen | None) -> Section:
+def one(key: str, record: RunRecord, run: LoadedRun | None) -> Section:
   """Makes everything about one run."""
   seen, style = looked(key, record, run)
   text = _block(key, "Evaluations", tables.evaluations(record))
@@ -95,30 +93,30 @@ def one(key: str, record: Record, run: Seen | None) -> Section:
   text += _block(key, "Health", tables.health(record))
   text += _block(key, "Config", tables.config(record))
   ways = "".join(f'<a href="#{id}">{title}</a>' for id, title in re.findall(r'<section id="([^"]*)"><h2>([^<]*)', text))
-  return f"{head.section(record)}<nav>{ways}</nav>{text}", style
+  return f"{summary.section(record)}<nav>{ways}</nav>{text}", style
 
 
-def looked(key: str, record: Record, run: Seen | None) -> Section:
-  """Makes the sections that need pictures and weights; or says why they are missing."""
+def looked(key: str, record: RunRecord, run: LoadedRun | None) -> Section:
+  """Makes the sections that need images and weights; or says why they are missing."""
   try:
-    run = run or see(record.workdir)
+    run = run or load(record.workdir)
   except (UserError, OSError) as error:
     why = " ".join(str(error).split())
     missing = (
-      "Neighbours, map, attention, similarities and spectrum are missing, since the run's pictures or weights cannot be opened"
+      "Neighbors, map, attention, similarities and spectrum are missing, since the run's images or weights cannot be opened"
     )
-    return _block(key, "Pictures", f'<p class="missing">{missing}: {escape(why)}</p>'), ""
+    return _block(key, "Images", f'<p class="missing">{missing}: {escape(why)}</p>'), ""
   asked = run.measure.splits.test or run.measure.splits.bank
   drawn = generator(run.measure.config.train.seed, -4).permutation(len(asked))
   some, few = part(asked, np.sort(drawn[:ROWS])), part(asked, np.sort(drawn[:MAPPED]))
   eight = part(asked, drawn[:LOOKED_AT])
   text, style = "", ""
-  maps = attend.maps(run.subject, eight)
+  maps = attend.attention_maps(run.subject, eight)
   sections: dict[str, Callable[[], Section | str]] = {
-    "Nearest neighbours": lambda: galleries.section(key, run, record),
-    "Map": lambda: atlas.section(key, run, few, run.subject.features(few)),
+    "Nearest neighbors": lambda: neighbors.section(key, run, record),
+    "Map": lambda: tsne.section(key, run, few, run.subject.features(few)),
     **({"Attention": lambda: attention.section(key, *maps)} if maps else {}),
-    "Similarity and spectrum": lambda: shape.section(key, run, some),
+    "Similarity and spectrum": lambda: spectrum.section(key, run, some),
   }
   for title, make in sections.items():
     try:

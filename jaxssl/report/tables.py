@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from jaxssl.report.record import Final, Record, flat
-from jaxssl.report.words import escape, meaning, number, rank
+from jaxssl.report.descriptions import escape, meaning, number, rank
+from jaxssl.workdir.records import Final, RunRecord, flat
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log, and differing fields that are not folded away
@@ -18,7 +18,7 @@ def value(of: float | None, deviation: float | None = None) -> str:
   return f'<data value="{of!r}">{number(of)}</data>{spread}'
 
 
-def evaluations(record: Record) -> str:
+def evaluations(record: RunRecord) -> str:
   """Makes the table of one run's last values."""
   body, finals = "", record.finals()
   before = "imported" if any("imported" in final.beside for final in finals) else "untrained"
@@ -30,7 +30,7 @@ def evaluations(record: Record) -> str:
   return _table("values", ["this run", before, "raw pixels"], body)
 
 
-def side_by_side(records: Sequence[Record]) -> str:
+def side_by_side(records: Sequence[RunRecord]) -> str:
   """Makes the table of several runs' last values: those measured by the same protocol share a row, the best is bold."""
   finals = [{(final.name, final.how): final for final in record.finals()} for record in records]
   body = ""
@@ -47,7 +47,7 @@ def side_by_side(records: Sequence[Record]) -> str:
   return _table("values many", [record.name for record in records], body)
 
 
-def differing(records: Sequence[Record]) -> dict[str, list[str | None]]:
+def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
   """Gives the fields in which configs differ: name -> each run's value as JSON; None where a run has no such field."""
   fields = [flat(record.config) for record in records]
   names = list(dict.fromkeys(name for of in fields for name in of))
@@ -55,7 +55,7 @@ def differing(records: Sequence[Record]) -> dict[str, list[str | None]]:
   return {name: values for name, values in shown.items() if len(set(values)) > 1}
 
 
-def differences(records: Sequence[Record]) -> str:
+def differences(records: Sequence[RunRecord]) -> str:
   """Makes the table of the fields in which the runs differ."""
   body = ""
   for name, values in differing(records).items():
@@ -68,7 +68,7 @@ def differences(records: Sequence[Record]) -> str:
   return table if count <= SHOWN else f"<details><summary>{count} fields</summary>{table}</details>"
 
 
-def health(record: Record) -> str:
+def health(record: RunRecord) -> str:
   """Lists the warnings."""
   text = "<p>This run wrote no health.jsonl.</p>" if record.health is None else "" if record.health else "<p>No warnings.</p>"
   for line in record.health or []:
@@ -79,7 +79,7 @@ def health(record: Record) -> str:
   return text
 
 
-def config(record: Record) -> str:
+def config(record: RunRecord) -> str:
   """Shows every field, and what the run was made with."""
   facts = {name: of for name, of in record.results.items() if name != "measurements"}
   text = json.dumps(record.config, indent=2, ensure_ascii=False)
@@ -108,7 +108,7 @@ def _rows(name: str, cells: str, columns: int, protocol: str) -> str:
   return f'<tr><th>{escape(meaning(name).title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
 
 
-def _cell(record: Record, shown: str) -> str:
+def _cell(record: RunRecord, shown: str) -> str:
   """A cell of a table with a column for each run; a narrow screen shows the run's name beside it."""
   return f'<td data-run="{escape(record.name)}">{shown}</td>'
 

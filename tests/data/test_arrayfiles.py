@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from jaxssl.config import DataConfig, ViewConfig
+from jaxssl.config.schema import DataConfig, ViewConfig
+from jaxssl.core.errors import UserError
 from jaxssl.data import statistics
-from jaxssl.data.pictures import BadPicture, WrongChannels, centre, decode, match, viewable
-from jaxssl.data.pipeline import eval_batches, host_batches, resident
-from jaxssl.data.plan import eval_plan
-from jaxssl.data.sources import open_sources
-from jaxssl.types import UserError
-from tests.data.made import coded, folder, quarters
+from jaxssl.data.datasets import open_sources
+from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, match, viewable
+from jaxssl.data.input_pipeline import eval_batches, host_batches, resident
+from jaxssl.data.sampler import eval_plan
+from tests.data.fixtures import coded, folder, quarters
 
 
 def deep(channels, height=12, width=16, seed=0, dtype=np.uint16):
@@ -37,31 +37,31 @@ def tiff(array, **options):
 @pytest.mark.parametrize("channels", [2, 4, 5, 13])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_every_layout_gives_the_same(channels, dtype):
-  picture = deep(channels, dtype=dtype)
-  pages = picture.transpose(2, 0, 1)
-  files = [npy(picture), npy(picture.astype(picture.dtype.newbyteorder(">"))), tiff(pages), tiff(pages, byteorder=">")]
-  files += [tiff(pages, planarconfig="separate"), tiff(picture, planarconfig="contig"), tiff(pages, compression="zlib")]
+  image = deep(channels, dtype=dtype)
+  pages = image.transpose(2, 0, 1)
+  files = [npy(image), npy(image.astype(image.dtype.newbyteorder(">"))), tiff(pages), tiff(pages, byteorder=">")]
+  files += [tiff(pages, planarconfig="separate"), tiff(image, planarconfig="contig"), tiff(pages, compression="zlib")]
   for data in files:
     read = decode(data, channels, "", dtype)
-    assert read.dtype == dtype and (read == picture).all()
+    assert read.dtype == dtype and (read == image).all()
 
 
-def test_sixteen_bits_of_grey_and_colour():
-  grey, colour = deep(1), deep(3)
-  for data, picture in ((coded(grey[..., 0], "PNG"), grey), (tiff(grey[..., 0]), grey), (npy(grey[..., 0]), grey)):
-    assert (decode(data, 1, "", np.uint16) == picture).all()
-    assert (decode(data, 3, "", np.uint16) == np.repeat(picture, 3, -1)).all()
-    assert (decode(data, 1, "") == np.rint(picture / 257)).all()
+def test_sixteen_bits_of_grey_and_color():
+  gray, color = deep(1), deep(3)
+  for data, image in ((coded(gray[..., 0], "PNG"), gray), (tiff(gray[..., 0]), gray), (npy(gray[..., 0]), gray)):
+    assert (decode(data, 1, "", np.uint16) == image).all()
+    assert (decode(data, 3, "", np.uint16) == np.repeat(image, 3, -1)).all()
+    assert (decode(data, 1, "") == np.rint(image / 257)).all()
   file = io.BytesIO()
-  tifffile.imwrite(file, colour, photometric="rgb")
-  assert (decode(file.getvalue(), 3, "", np.uint16) == colour).all()
+  tifffile.imwrite(file, color, photometric="rgb")
+  assert (decode(file.getvalue(), 3, "", np.uint16) == color).all()
   assert (decode(coded(quarters(), "PNG"), 3, "", np.uint16) == quarters() * np.uint16(257)).all()
 
 
-def test_no_pictures():
+def test_no_images():
   pickled = npy(np.array([{}], dtype=object))
   for data in (npy(np.zeros((4, 4, 2))), npy(np.zeros(4, np.uint8)), tiff(np.zeros((2, 3, 8, 8), np.uint8)), pickled):
-    with pytest.raises(BadPicture, match="a.npy: "):
+    with pytest.raises(DecodeError, match="a.npy: "):
       decode(data, 2, "a.npy")
   with pytest.raises(WrongChannels, match="a.png has 3 channels, but data.channels=5"):
     decode(coded(quarters(), "PNG"), 5, "a.png")
@@ -72,13 +72,13 @@ def test_no_pictures():
 @pytest.mark.parametrize("channels,dtype", [(5, np.uint16), (5, np.uint8), (3, np.uint16), (2, np.uint8)])
 def test_sizes_and_screens(channels, dtype):
   flat = np.full((20, 30, channels), np.arange(1, channels + 1) * 50, dtype)
-  assert (centre(flat, 10, 10) == flat[:10, :10]).all() and centre(flat, 0, 10).dtype == dtype
+  assert (center(flat, 10, 10) == flat[:10, :10]).all() and center(flat, 0, 10).dtype == dtype
   shown = viewable(deep(channels, dtype=dtype))
   assert shown.shape == (12, 16, 3) and shown.dtype == np.uint8 and shown.max() == 255 or channels == 2
 
 
 def config(where, channels=5, **fields):
-  kind = {"channels": channels, "depth": 16, "mean": (), "std": (), **fields}
+  kind = {"channels": channels, "bit_depth": 16, "mean": (), "std": (), **fields}
   return DataConfig(source="folder", path=where, **kind)
 
 
@@ -95,17 +95,17 @@ def test_batches_keep_the_type(where):
   views = {"weak": ViewConfig(count=1, size=12, crop_scale=(0.3, 1.0))}
   for _, _, crops in host_batches(source, index, index, views, 0, 0):
     assert crops["weak"].shape == (8, 1, 12, 12, 5) and crops["weak"].dtype == np.uint16 and crops["weak"].max() > 255
-  for _, _, pictures in eval_batches(source, *eval_plan(24, 8), 0, 8):
-    assert pictures.shape == (8, 8, 8, 5) and pictures.dtype == np.uint16
+  for _, _, images in eval_batches(source, *eval_plan(24, 8), 0, 8):
+    assert images.shape == (8, 8, 8, 5) and images.dtype == np.uint16
 
 
 def test_mean_and_deviation_are_measured(where, caplog):
-  pictures = np.stack([deep(5, seed=k) for k in range(24)]) / 65535
+  images = np.stack([deep(5, seed=k) for k in range(24)]) / 65535
   with caplog.at_level(logging.INFO, "jaxssl"):
     found = statistics.settled(config(where), open_sources(config(where), 0).train)
-  np.testing.assert_allclose(found.mean, pictures.mean((0, 1, 2)), rtol=1e-4)
-  np.testing.assert_allclose(found.std, pictures.std((0, 1, 2)), rtol=1e-4)
-  assert "measured on 24 of 24 training pictures: --config.data.mean=" in caplog.text
+  np.testing.assert_allclose(found.mean, images.mean((0, 1, 2)), rtol=1e-4)
+  np.testing.assert_allclose(found.std, images.std((0, 1, 2)), rtol=1e-4)
+  assert "measured on 24 of 24 training images: --config.data.mean=" in caplog.text
   assert statistics.settled(found, open_sources(found, 0).train) is found
   half = statistics.settled(config(where, std=(0.5,)), open_sources(config(where), 0).train)
   assert half.std == (0.5,) and half.mean == found.mean
@@ -127,8 +127,8 @@ def test_mixed_channels_name_both_files(where, placed):
     list(host_batches(source, index, index, {"weak": ViewConfig(count=1, size=8)}, 0, 0))
 
 
-def test_no_picture_has_so_many_channels(where):
-  with pytest.raises(UserError, match="00.npy has 5 channels, but data.channels=4, which none of the first pictures has"):
+def test_no_image_has_so_many_channels(where):
+  with pytest.raises(UserError, match="00.npy has 5 channels, but data.channels=4, which none of the first images has"):
     resident(open_sources(config(where, 4), 0).train, 0)
 
 

@@ -1,4 +1,4 @@
-"""Random boxes as torchvision draws them, and crops that are the right part of the right picture."""
+"""Random boxes as torchvision draws them, and crops that are the right part of the right image."""
 
 import zlib
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl.config import ViewConfig
-from jaxssl.data.crops import cut_rows, random_box
-from jaxssl.data.guard import Guard
-from jaxssl.data.jpeg import decode_plain, plain_size
-from jaxssl.data.pictures import decode
-from jaxssl.data.plan import generator
-from tests.data.made import Pictures, coded, flat, noise, photo
+from jaxssl.augment.geometry import random_box
+from jaxssl.config.schema import ViewConfig
+from jaxssl.core.rng import generator
+from jaxssl.data.image_io import decode, decode_plain, plain_size
+from jaxssl.data.input_pipeline import cut_rows
+from jaxssl.data.unreadable import SubstituteUnreadable
+from tests.data.fixtures import Images, coded, flat, noise, photo
 from tests.golden_files import cases
 
 
@@ -52,7 +52,7 @@ def test_every_place_is_as_likely():
   assert len(counts) == 9 and abs(counts - 400).max() < 5 * np.sqrt(3600 / 9 * 8 / 9)
 
 
-def test_the_whole_picture():
+def test_the_whole_image():
   assert random_box(generator(0, 0), 7, 9, (0, 0), (1, 1)) == (0, 0, 7, 9)
 
 
@@ -63,7 +63,7 @@ def row(source, index=0, partner=0, seed=0, epoch=0, **views):
 
 
 def expected(pixels, seed, epoch, index, name, v, group):
-  """The same crop, from the whole picture and step by step."""
+  """The same crop, from the whole image and step by step."""
   rng = generator(seed, epoch, index, zlib.crc32(name.encode()), v)
   top, left, height, width = random_box(rng, *pixels.shape[:2], group.crop_scale, group.crop_ratio)
   image = Image.fromarray(pixels).crop((left, top, left + width, top + height))
@@ -74,7 +74,7 @@ def expected(pixels, seed, epoch, index, name, v, group):
 @pytest.mark.parametrize("how", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_crops_are_the_boxes_resized(kind, how):
-  source = Pictures([coded(photo(k), kind) for k in range(3)])
+  source = Images([coded(photo(k), kind) for k in range(3)])
   assert kind != "JPEG" or plain_size(source.files[0]) == (300, 400)
   groups = {
     "global": ViewConfig(size=96, count=2, interpolation=how),
@@ -90,18 +90,18 @@ def test_crops_are_the_boxes_resized(kind, how):
 
 
 @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
-def test_a_picture_that_the_decoder_shrank_shows_the_same_part(shrink, monkeypatch):
+def test_a_image_that_the_decoder_shrank_shows_the_same_part(shrink, monkeypatch):
   ramp = np.zeros((400, 480, 3), np.uint8)
   ramp[..., 0] = np.linspace(0, 255, 400)[:, None]
   ramp[..., 1] = np.linspace(0, 255, 480)
-  source = Pictures([coded(ramp, subsampling=0)])
+  source = Images([coded(ramp, subsampling=0)])
   sizes = []
 
   def shrunk(data, channels, size, spare):
     sizes.append(decode_plain(data, channels, size, shrink).shape)
     return decode_plain(data, channels, size, shrink)
 
-  monkeypatch.setattr("jaxssl.data.crops.decode_plain", shrunk)
+  monkeypatch.setattr("jaxssl.data.input_pipeline.decode_plain", shrunk)
   group = ViewConfig(size=40, count=1, crop_scale=(0.3, 0.5), partner=(False,))
   for epoch in range(20):
     (view,) = row(source, epoch=epoch, g=group)
@@ -111,21 +111,21 @@ def test_a_picture_that_the_decoder_shrank_shows_the_same_part(shrink, monkeypat
     rows = (top + (np.arange(40) + 0.5) * height / 40 - 0.5) * 255 / 399
     columns = (left + (np.arange(40) + 0.5) * width / 40 - 0.5) * 255 / 479
     inner = slice(2, -2)  # at the border the filter has less to go by
-    most = 2.2 + shrink / 2 * 255 / 400  # the box lies on whole pixels of the shrunk picture
+    most = 2.2 + shrink / 2 * 255 / 400  # the box lies on whole pixels of the shrunk image
     assert abs(view[0, ..., 0] - rows[:, None])[inner, inner].max() < most
     assert abs(view[0, ..., 1] - columns)[inner, inner].max() < most
   assert set(sizes) == {(-(-400 // shrink), 480 // shrink, 3)}
 
 
-def test_a_large_picture_is_shrunk_by_the_decoder():
-  source = Pictures([coded(photo(0, 1200, 1600))])
+def test_a_large_image_is_shrunk_by_the_decoder():
+  source = Images([coded(photo(0, 1200, 1600))])
   (view,) = row(source, g=ViewConfig(size=32, count=1, crop_scale=(0, 0)))
   whole = Image.fromarray(decode(source.files[0], 3, "")).resize((32, 32), Image.Resampling.BICUBIC)
   assert abs(view[0].astype(int) - np.asarray(whole)).mean() < 4
 
 
 def test_views_of_the_partner_show_the_partner():
-  source = Pictures([flat(k, (20, 30)) for k in (10, 20, 30)])
+  source = Images([flat(k, (20, 30)) for k in (10, 20, 30)])
   one, two, three = row(
     source,
     1,
@@ -136,18 +136,18 @@ def test_views_of_the_partner_show_the_partner():
   )
   assert [view.mean() for view in one] == [20, 30]
   assert [view.mean() for view in two] == [30, 30, 30] and three.mean() == 20
-  assert source.reads == 2  # one for each picture
+  assert source.reads == 2  # one for each image
   source.reads = 0
   assert row(source, 1, 1, a=ViewConfig(size=8))[0].mean() == 20 and source.reads == 1
 
 
 def test_crops_follow_from_the_key_alone():
-  source = Pictures([coded(photo(k), "PNG") for k in range(2)])
+  source = Images([coded(photo(k), "PNG") for k in range(2)])
   group = ViewConfig(size=24, count=2)
   base = row(source, g=group)[0]
-  same_pictures = Pictures([source.files[0]] * 3)
-  assert (row(same_pictures, 0, 2, g=group)[0] == base).all()  # not from whose picture is cut
-  assert (row(same_pictures, 2, 0, g=group)[0] != base).any()
+  same_images = Images([source.files[0]] * 3)
+  assert (row(same_images, 0, 2, g=group)[0] == base).all()  # not from whose image is cut
+  assert (row(same_images, 2, 0, g=group)[0] != base).any()
   assert (row(source, g=group, other=ViewConfig(size=8))[0] == base).all()  # further groups change nothing
   assert (row(source, other=ViewConfig(size=8), g=group)[1] == base).all()
   assert (base[0] != base[1]).any()
@@ -156,7 +156,7 @@ def test_crops_follow_from_the_key_alone():
   assert (row(source, h=group)[0] != base).any()
 
 
-def test_grey_and_small_and_turned_pictures():
+def test_grey_and_small_and_turned_images():
   exif = Image.Exif()
   exif[0x0112] = 6
   turned = coded(photo(), exif=exif)
@@ -169,7 +169,7 @@ def test_grey_and_small_and_turned_pictures():
     coded(Image.fromarray(photo()).convert("CMYK")),
   ):
     for channels in (1, 3):
-      (view,) = row(Pictures([file], channels), g=whole)
+      (view,) = row(Images([file], channels), g=whole)
       pixels = decode(file, channels, "")
       image = Image.fromarray(pixels if channels == 3 else pixels[..., 0]).resize((64, 64), Image.Resampling.BICUBIC)
       assert abs(view[0].astype(int) - np.asarray(image).reshape(64, 64, channels)).mean() <= 2
@@ -181,8 +181,8 @@ def test_a_truncated_jpeg_is_never_shown(length):
   files = [coded(noise(0)), coded(noise(1)), coded(noise(2))]
   top = {"g": ViewConfig(size=16, count=2, crop_scale=(0.08, 0.1))}
   for index in range(8):
-    guard = Guard(Pictures([files[0], files[1][:length], files[2]] * 40 + files[:1] * 280))
+    guard = SubstituteUnreadable(Images([files[0], files[1][:length], files[2]] * 40 + files[:1] * 280))
     (cut,) = row(guard, 1, 1, epoch=index, **top)
     (again,) = row(guard, 1, 1, epoch=index, **top)
-    (stand_in,) = row(Pictures([b"", files[2]]), 1, 1, epoch=index, **top)
+    (stand_in,) = row(Images([b"", files[2]]), 1, 1, epoch=index, **top)
     assert len(guard.bad) == 1 and (cut == again).all() and (cut == stand_in).all()

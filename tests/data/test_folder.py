@@ -5,16 +5,16 @@ import logging
 import numpy as np
 import pytest
 
-from jaxssl.config import DataConfig
+from jaxssl.config.schema import DataConfig
+from jaxssl.core.errors import UserError
 from jaxssl.data.folder import open_folder
-from jaxssl.data.pictures import BadPicture
-from jaxssl.types import UserError
-from tests.data.made import coded, flat, folder, quarters, zipped
+from jaxssl.data.image_io import DecodeError
+from tests.data.fixtures import coded, flat, folder, quarters, zipped
 
 
 @pytest.fixture(params=["folder", "zip"])
 def make(request, tmp_path):
-  """Makes a folder or a zip of flat pictures of those names, and gives its path."""
+  """Makes a folder or a zip of flat images of those names, and gives its path."""
 
   def make(*names, where="set"):
     files = {name: flat(k) for k, name in enumerate(names)}
@@ -44,9 +44,9 @@ def test_class_folders_are_labels(make):
 @pytest.mark.parametrize(
   "files,why",
   [
-    (["1.png", "2.png"], "not every picture lies exactly one folder deep"),
-    (["a/1.png", "b/2.png", "3.png"], "not every picture lies exactly one folder deep (3.png)"),
-    (["a/x/1.png", "b/x/2.png"], "not every picture lies exactly one folder deep (a/x/1.png)"),
+    (["1.png", "2.png"], "not every image lies exactly one folder deep"),
+    (["a/1.png", "b/2.png", "3.png"], "not every image lies exactly one folder deep (3.png)"),
+    (["a/x/1.png", "b/x/2.png"], "not every image lies exactly one folder deep (a/x/1.png)"),
     (["train/a/1.png", "train/a/2.png", "test/a/3.png"], "not at least two class folders"),
   ],
 )
@@ -80,14 +80,14 @@ def test_the_first_test_folder_counts_and_no_other_is_trained_on(make, caplog):
   path = make("a/1.png", "b/2.png", "val/a/3.png", "test/b/4.png")
   train, test = opened(path)
   assert names(train, path) == ["a/1.png", "b/2.png"] and names(test, path) == ["test/b/4.png"]
-  assert "1 pictures in neither split are left out" in caplog.text
+  assert "1 images in neither split are left out" in caplog.text
 
 
 def test_what_lies_beside_train_and_test_is_left_out(make, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
   path = make("train/a/1.png", "train/b/2.png", "test/a/3.png", "unlabeled/4.png", "cover.png")
   train, test = opened(path)
-  assert len(train) == 2 and len(test) == 1 and "2 pictures in neither split are left out" in caplog.text
+  assert len(train) == 2 and len(test) == 1 and "2 images in neither split are left out" in caplog.text
   train, test = opened(make("train/a/1.png", "train/b/2.png", "cover.png", where="covered"))
   assert train.labels.tolist() == [0, 1] and test is None
 
@@ -124,7 +124,7 @@ def test_a_test_path(make):
 def test_unknown_test_classes_and_no_training(make):
   with pytest.raises(UserError, match=r"data.path=.* has classes that training lacks: c; rename or remove"):
     opened(make("train/a/1.png", "train/b/2.png", "test/c/3.png"))
-  with pytest.raises(UserError, match=r"data.path=.* holds pictures to test on only: name it in data.test_path"):
+  with pytest.raises(UserError, match=r"data.path=.* holds images to test on only: name it in data.test_path"):
     opened(make("test/a/1.png", "val/a/2.png", where="tests"))
 
 
@@ -136,12 +136,12 @@ def test_channels_and_files(tmp_path):
     assert train.encoded(0) == coded(quarters())
 
 
-def test_a_bad_picture_is_named(tmp_path):
+def test_a_bad_image_is_named(tmp_path):
   path = folder(tmp_path / "set", {"a.jpg": b"nothing", "b.png": flat(7)})
   train, _ = opened(path)
-  with pytest.raises(BadPicture, match=r"set/a.jpg: not a picture"):
+  with pytest.raises(DecodeError, match=r"set/a.jpg: not an image"):
     train.read(0)
   (tmp_path / "set/b.png").unlink()
   for read in (train.read, train.encoded):
-    with pytest.raises(BadPicture, match=r"set/b.png: .*No such file"):
+    with pytest.raises(DecodeError, match=r"set/b.png: .*No such file"):
       read(1)

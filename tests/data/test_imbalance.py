@@ -1,15 +1,15 @@
-"""Unbalanced training pictures, balanced ones to measure with, and lists of pictures."""
+"""Unbalanced training images, balanced ones to measure with, and lists of images."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from jaxssl.config import DataConfig, ImbalanceConfig
+from jaxssl.config.schema import DataConfig, ImbalanceConfig
+from jaxssl.core.errors import UserError
+from jaxssl.data.datasets import open_sources
 from jaxssl.data.imbalance import draw
-from jaxssl.data.sources import open_sources
-from jaxssl.types import UserError
-from tests.data.made import flat, folder, zipped
+from tests.data.fixtures import flat, folder, zipped
 
 COUNTS = np.array([40, 25, 30, 0, 50, 27])  # of each class
 NAMES = ("ant", "bee", "cow", "dog", "eel", "fox")
@@ -58,7 +58,7 @@ def test_a_draw_follows_from_its_seed(design):
   assert len({tuple(one.large) for one in draws}) > 2 and len({tuple(one.rare) for one in draws}) > 2
 
 
-def test_the_longest_tail_ends_in_one_picture():
+def test_the_longest_tail_ends_in_one_image():
   found = drawn(kind="long_tail", ratio=25)
   assert sorted(counts(LABELS[found.train])) == [0, 1, 2, 5, 11, 25]
   same = drawn(kind="long_tail", ratio=1)
@@ -87,20 +87,20 @@ def test_a_list_is_drawn_from_or_is_the_set_itself():
 @pytest.mark.parametrize(
   "fields,match",
   [
-    ({**LARGE, "labels": None}, "data.imbalance.kind=few_large goes by labels, but the training pictures have none"),
+    ({**LARGE, "labels": None}, "data.imbalance.kind=few_large goes by labels, but the training images have none"),
     ({**LARGE, "large": 5}, r"data.imbalance.large=5 must lie between 1 and 4, one less than the classes used"),
     ({**LARGE, "large": 3, "classes": 3}, r"data.imbalance.large=3 must lie between 1 and 2, one less than the classes used"),
     ({**LARGE, "large": 0}, r"data.imbalance.large=0 must lie between 1 and 4"),
-    ({**LARGE, "small_images": 26}, "data.imbalance.small_images=26 must lie between 1 and 25, the pictures of class bee"),
+    ({**LARGE, "small_images": 26}, "data.imbalance.small_images=26 must lie between 1 and 25, the images of class bee"),
     ({**LARGE, "small_images": 0}, "data.imbalance.small_images=0 must lie between 1 and 25"),
-    ({**LARGE, "classes": 6}, "data.imbalance.classes=6 must lie between 2 and 5, the classes with pictures; 0: all"),
+    ({**LARGE, "classes": 6}, "data.imbalance.classes=6 must lie between 2 and 5, the classes with images; 0: all"),
     ({**TAIL, "classes": 1}, "data.imbalance.classes=1 must lie between 2 and 5"),
-    ({**TAIL, "ratio": 26.0}, "data.imbalance.ratio=26.0 must lie between 1 and 25, the pictures of class bee, so that no"),
+    ({**TAIL, "ratio": 26.0}, "data.imbalance.ratio=26.0 must lie between 1 and 25, the images of class bee, so that no"),
     ({**TAIL, "ratio": 0.5}, "data.imbalance.ratio=0.5 must lie between 1 and 25"),
     ({"kind": "listed"}, "data.imbalance.kind=listed needs data.list_path"),
   ],
 )
-def test_what_the_pictures_do_not_allow(fields, match):
+def test_what_the_images_do_not_allow(fields, match):
   with pytest.raises(UserError, match=match) as caught:
     drawn(**fields)
   assert "\n" not in str(caught.value)
@@ -134,12 +134,12 @@ def test_a_limit_cuts_the_unbalanced_set_only():
   whole, cut = opened(imbalance=ImbalanceConfig(**LARGE)), opened(imbalance=ImbalanceConfig(**LARGE), limit=20)
   assert len(cut.train) == 20 and set(read(cut.train)) < set(read(whole.train))
   assert read(cut.bank) == read(whole.bank) and read(cut.test) == read(whole.test)
-  with pytest.raises(UserError, match=f"number of training pictures, {len(whole.train)}"):
+  with pytest.raises(UserError, match=f"number of training images, {len(whole.train)}"):
     opened(imbalance=ImbalanceConfig(**LARGE), limit=len(whole.train) + 1)
 
 
 def test_every_class_used_is_tested():
-  with pytest.raises(UserError, match="data.imbalance: class 2 has no picture to test on"):
+  with pytest.raises(UserError, match="data.imbalance: class 2 has no image to test on"):
     opened(test=TEST[TEST != 2], imbalance=ImbalanceConfig(**LARGE))
 
 
@@ -162,7 +162,7 @@ def listing(tmp_path, where, lines, kind="none"):
   return found, names
 
 
-def test_a_list_names_the_training_pictures(where, tmp_path):
+def test_a_list_names_the_training_images(where, tmp_path):
   lines = ["train/bee/1.png", "", "  ", "cow/0.png\r", "./train/bee/0.png", "bee/5.png", "train/bee/1.png"]
   found, names = listing(tmp_path, where, lines)
   assert names == ["train/bee/0.png", "train/bee/1.png", "train/bee/5.png", "train/cow/0.png"]
@@ -183,12 +183,12 @@ def test_a_list_as_an_unbalanced_set(where, tmp_path):
 @pytest.mark.parametrize(
   "lines,match",
   [
-    (["bee/0.png", "bee/9.png", "x"], r"list.txt: 2 of 3 lines name no training picture of .*set.*, first: bee/9.png"),
-    (["test/bee/0.png"], "1 of 1 lines name no training picture of .*, first: test/bee/0.png"),
-    (["", " "], "list.txt names no picture; write one path a line"),
+    (["bee/0.png", "bee/9.png", "x"], r"list.txt: 2 of 3 lines name no training image of .*set.*, first: bee/9.png"),
+    (["test/bee/0.png"], "1 of 1 lines name no training image of .*, first: test/bee/0.png"),
+    (["", " "], "list.txt names no image; write one path a line"),
   ],
 )
-def test_every_line_names_a_picture(where, tmp_path, lines, match):
+def test_every_line_names_a_image(where, tmp_path, lines, match):
   with pytest.raises(UserError, match=f"data.list_path=.*{match}"):
     listing(tmp_path, where, lines)
   with pytest.raises(UserError, match=r"data.list_path=.*gone cannot be read: No such file"):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl.data.jpeg import decode_plain, plain_size
-from tests.data.made import coded, noise, photo
+from jaxssl.data.image_io import decode_plain, plain_size
+from tests.data.fixtures import coded, noise, photo
 
 
 def exif(orientation):
@@ -22,16 +22,16 @@ def test_the_same_pixels_as_pil(subsampling, progressive, tmp_path):
   assert plain_size(file) == (300, 400)
   for channels, mode in ((3, "RGB"), (1, "L")):
     image = Image.open(tmp_path / "x.jpg")
-    image.draft(mode, image.size)  # grey: the luma as stored, not one computed from colours
+    image.draft(mode, image.size)  # gray: the luma as stored, not one computed from colors
     theirs = np.asarray(image.convert(mode)).reshape(300, 400, channels)
     found = decode_plain(file, channels, (300, 400))
     assert found.dtype == np.uint8 and (found == theirs).all()
 
 
-def test_grey_gives_colour_and_upright_exif_is_plain():
-  grey = coded(photo()[..., 0])
-  assert plain_size(grey) == (300, 400)
-  found = decode_plain(grey, 3, (300, 400))
+def test_grey_gives_color_and_upright_exif_is_plain():
+  gray = coded(photo()[..., 0])
+  assert plain_size(gray) == (300, 400)
+  found = decode_plain(gray, 3, (300, 400))
   assert found.shape == (300, 400, 3) and (found == found[..., :1]).all()
   assert plain_size(coded(photo(), exif=exif(1))) == (300, 400)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from jaxssl.config import DataConfig, ViewConfig
+from jaxssl.config.schema import DataConfig, ViewConfig
+from jaxssl.core.errors import UserError
 from jaxssl.data import tfds as room
-from jaxssl.data.pipeline import host_batches, resident
-from jaxssl.data.plan import epoch_plan
-from jaxssl.data.sources import open_sources
-from jaxssl.types import UserError
+from jaxssl.data.datasets import open_sources
+from jaxssl.data.input_pipeline import host_batches, resident
+from jaxssl.data.sampler import epoch_plan
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,10 @@ def test_a_named_set(mocked, name, size, classes, channels):
   assert train.name == f"{name} train" and test.name == f"{name} test" and len(train) == len(test) == 9
   assert len(train.classes) == classes and train.labels.shape == (9,) and train.labels.dtype == np.int32
   assert resident(train, 0).shape == (9, size, size, channels)
-  assert train.encoded(2)[:4] == b"\x89PNG" and train.describe(2) == f"{name} train picture 2"
+  assert train.encoded(2)[:4] == b"\x89PNG" and train.describe(2) == f"{name} train image 2"
 
 
-def test_its_pictures_are_those_of_the_set(mocked):
+def test_its_images_are_those_of_the_set(mocked):
   train, _ = opened("cifar10")
   plain = mocked.data_source("cifar10", split="train", decoders={"image": mocked.decode.SkipDecoding()})
   for k in range(9):

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxssl.evals import clusters, quality
+from jaxssl.evals import clustering, feature_stats
 from tests.golden_files import cases
 
 GOLDEN = cases("clustering_metrics")
@@ -18,23 +18,25 @@ PAIRS = [(case, name) for case in GOLDEN for name in GOLDEN[case] if not re.full
 
 def computed(name: str, case: dict[str, np.ndarray]):
   if name in ("ari", "nmi", "purity", "hungarian_accuracy"):
-    return clusters.agreement(case["labels"], case["assignment"])[name]
+    return clustering.agreement(case["labels"], case["assignment"])[name]
   if name == "contingency":
-    return clusters.contingency(case["labels"], case["assignment"])
+    return clustering.contingency(case["labels"], case["assignment"])
   x = case["features"]
   if name == "silhouette_samples_labels":
-    found = clusters.separation(x, case["labels"], rows=len(x), seed=0)
+    found = clustering.separation(x, case["labels"], rows=len(x), seed=0)
     return [found["silhouette"], found["silhouette_deviation"]]
   if parts := re.fullmatch(r"(silhouette|davies_bouldin)(_normalized)?_(labels|assignment)", name):
     figure, normalized, partition = parts.groups()
-    return clusters.separation(quality.unit(x) if normalized else x, case[partition], rows=len(x), seed=0)[figure]
+    return clustering.separation(feature_stats.unit(x) if normalized else x, case[partition], rows=len(x), seed=0)[figure]
   if parts := re.fullmatch(r"align(\d+)", name):
-    return quality.alignment(x, case["features2"], int(parts[1]))
+    return feature_stats.alignment(x, case["features2"], int(parts[1]))
   if parts := re.fullmatch(r"uniform(\d+)", name):
-    return quality.uniformity(x, int(parts[1]))
+    return feature_stats.uniformity(x, int(parts[1]))
   x64 = x.astype(np.float64)
-  values = quality.singular_values({"rankme_normalized": quality.unit(x), "rankme_centered": x64 - x64.mean(0)}.get(name, x))
-  rank = {"singular_values": lambda s: s, "effective_rank": quality.effective_rank}.get(name, quality.rankme)
+  values = feature_stats.singular_values(
+    {"rankme_normalized": feature_stats.unit(x), "rankme_centered": x64 - x64.mean(0)}.get(name, x)
+  )
+  rank = {"singular_values": lambda s: s, "effective_rank": feature_stats.effective_rank}.get(name, feature_stats.rankme)
   assert name.startswith(("rankme", "effective_rank", "singular_values")), f"no test reads {name}"
   return rank(values)
 

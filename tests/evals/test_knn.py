@@ -3,17 +3,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl import parallel
+from jaxssl.core.errors import UserError
 from jaxssl.evals import knn
-from jaxssl.types import UserError
-from tests.evals.made import subject
+from jaxssl.parallel.mesh import make_mesh
+from tests.evals.fixtures import subject
 from tests.golden_files import cases, split
 
 (CASES,) = split("knn", r"c\d+")
 GOLDEN = cases("knn")
 PROTOCOLS = {  # name -> (accuracies in percent, predictions), as the golden file names them
   "cosine": ("top1", 1, "pred_weighted"),
-  "majority": ("isd_acc", 1, "pred_majority"),
+  "unweighted": ("isd_acc", 1, "pred_majority"),
   "euclidean": ("euclid_acc", 100, "pred_euclid"),
 }
 
@@ -25,8 +25,8 @@ def test_every_protocol_as_published(name, devices, monkeypatch):
   monkeypatch.setattr(knn, "QUERIES", 33)
   monkeypatch.setattr(knn, "CHUNK", 17)
   ks = tuple(int(k) for k in case["ks"])
-  config = {"temperature": float(case["temperature"]), "k": ks, "majority": ks, "euclidean": ks}
-  mesh = parallel.make_mesh(jax.devices()[:devices])
+  config = {"temperature": float(case["temperature"]), "k": ks, "unweighted_k": ks, "euclidean": ks}
+  mesh = make_mesh(jax.devices()[:devices])
   found = knn.measure(subject(case["train"], case["train_labels"], case["test"], case["test_labels"], mesh=mesh, knn=config))
   assert [m.name for m in found] == [f"knn{k}_{protocol}" for protocol in PROTOCOLS for k in ks]
   expected = np.concatenate([case[accuracy] * factor for accuracy, factor, _ in PROTOCOLS.values()])
@@ -36,11 +36,11 @@ def test_every_protocol_as_published(name, devices, monkeypatch):
 @pytest.mark.parametrize("name", CASES)
 def test_neighbors_scores_and_predictions(name):
   case = GOLDEN[name]
-  mesh = parallel.make_mesh(jax.devices()[:1])
+  mesh = make_mesh(jax.devices()[:1])
   similarities, ids = knn.neighbors(mesh, case["train"], case["test"], case["nn20"].shape[1])
   np.testing.assert_array_equal(ids, case["nn20"])
   np.testing.assert_allclose(similarities, case["sim20"], atol=1e-5)
-  near = {protocol: (similarities, ids) for protocol in ("cosine", "majority")}
+  near = {protocol: (similarities, ids) for protocol in ("cosine", "unweighted")}
   near["euclidean"] = knn.neighbors(mesh, case["train"], case["test"], case["nn20"].shape[1], euclidean=True)
   classes, checked = int(case["num_classes"]), 0
   for i, k in enumerate(int(k) for k in case["ks"]):
@@ -60,29 +60,29 @@ def test_neighbors_scores_and_predictions(name):
 @pytest.mark.parametrize("euclidean", [False, True])
 def test_leave_one_out_is_the_plain_search_without_oneself(euclidean):
   features = np.random.default_rng(0).normal(3, 1, size=(60, 5)).astype(np.float32)
-  features[7] = features[3]  # a twin is a neighbour; oneself is not
+  features[7] = features[3]  # a twin is a neighbor; oneself is not
   unit = features / np.linalg.norm(features, axis=1, keepdims=True)
   far = ((features[:, None] - features[None]) ** 2).sum(2) if euclidean else -unit @ unit.T
   np.fill_diagonal(far, np.inf)
-  _, ids = knn.neighbors(parallel.make_mesh(), features, None, 4, euclidean)
+  _, ids = knn.neighbors(make_mesh(), features, None, 4, euclidean)
   np.testing.assert_array_equal(ids, np.argsort(far, axis=1, kind="stable")[:, :4])
 
 
-def test_without_a_test_split_each_picture_is_asked_about_by_the_others():
+def test_without_a_test_split_each_image_is_asked_about_by_the_others():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 3, 60)
   features = (np.eye(3)[labels] + 0.1 * rng.normal(size=(60, 3))).astype(np.float32)
   labels[0] = (labels[0] + 1) % 3  # it lies among another class
   (found,) = knn.measure(subject(features, labels, knn={"k": (4,)}))
   assert found.name == "knn4_cosine_leave_one_out" and found.value == pytest.approx(100 * 59 / 60)
-  assert "queries: every picture of the bank by the others" in found.protocol
+  assert "queries: every image of the bank by the others" in found.protocol
 
 
-@pytest.mark.parametrize("field", ["k", "majority", "euclidean"])
+@pytest.mark.parametrize("field", ["k", "unweighted_k", "euclidean"])
 @pytest.mark.parametrize("k", [0, 8])
 def test_k_that_does_not_fit_the_bank(field, k):
   features = np.eye(8, dtype=np.float32)
-  with pytest.raises(UserError, match=rf"evals\.knn: k={k} is not allowed; 1 to 7, the pictures of the bank"):
+  with pytest.raises(UserError, match=rf"evals\.knn: k={k} is not allowed; 1 to 7, the images of the bank"):
     knn.measure(subject(features, np.arange(8), knn={"k": (), field: (k,)}))
 
 
@@ -108,7 +108,7 @@ def test_groups_average_the_accuracies_of_their_classes(alone):
 
 
 def test_more_queries_than_fit_at_a_time_and_not_a_multiple_of_them(monkeypatch):
-  features, mesh = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32), parallel.make_mesh()
+  features, mesh = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32), make_mesh()
   whole = knn.neighbors(mesh, features, None, 4), knn.neighbors(mesh, features, features[:47], 4)
   monkeypatch.setattr(knn, "QUERIES", 17)
   for ours, theirs in zip(

@@ -3,17 +3,17 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from jaxssl.core.errors import UserError
 from jaxssl.evals import linear
-from jaxssl.types import UserError
-from tests.evals.made import subject
+from tests.evals.fixtures import subject
 
 
 def mixture(count: int, seed: int, classes: int = 4, width: int = 6, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
   """Overlapping classes with features of very different scales."""
   labels = np.arange(count) % classes
-  centres = np.random.default_rng(99).normal(size=(classes, width))
+  centers = np.random.default_rng(99).normal(size=(classes, width))
   noise = np.random.default_rng(seed).normal(size=(count, width))
-  return ((centres[labels] + spread * noise) * 10.0 ** np.linspace(-1, 1, width) + 5).astype(np.float32), labels.astype(
+  return ((centers[labels] + spread * noise) * 10.0 ** np.linspace(-1, 1, width) + 5).astype(np.float32), labels.astype(
     np.int32
   )
 
@@ -60,15 +60,15 @@ def test_a_fifth_is_held_out_and_never_a_whole_class(sizes):
   assert (out == linear.held_out(labels, 0)).all() and (out != linear.held_out(labels, 1)).any()
 
 
-def test_one_picture_a_class_is_enough():
+def test_one_image_a_class_is_enough():
   x = np.eye(3, dtype=np.float32)
   weights, penalty = linear.logistic(x, np.arange(3, dtype=np.int32), 3, 0)
   assert penalty == linear.MIDDLE and (linear.classify(weights, x) == np.arange(3)).all()
 
 
-def test_a_class_without_a_training_picture_is_an_error():
+def test_a_class_without_a_training_image_is_an_error():
   x = np.eye(4, dtype=np.float32)
-  with pytest.raises(UserError, match="1 classes of the test split have no picture in the training split, such as class 3"):
+  with pytest.raises(UserError, match="1 classes of the test split have no image in the training split, such as class 3"):
     linear.measure(subject(x, [0, 1, 2, 2], x, [0, 1, 2, 3]))
 
 

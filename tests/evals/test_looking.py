@@ -3,29 +3,29 @@
 import numpy as np
 import pytest
 
-from jaxssl.evals import atlas
-from jaxssl.evals.similarities import probability_above
+from jaxssl.report import tsne
+from jaxssl.report.spectrum import probability_above
 
 RANDOM = np.random.default_rng(0)
 
 
 def test_a_map_keeps_groups_together():
-  centres = RANDOM.normal(size=(3, 16)) * 5
+  centers = RANDOM.normal(size=(3, 16)) * 5
   group = np.repeat(np.arange(3), 20)
-  features = (centres[group] + RANDOM.normal(size=(60, 16))).astype(np.float32)
-  places = atlas.positions(features, seed=0)
+  features = (centers[group] + RANDOM.normal(size=(60, 16))).astype(np.float32)
+  places = tsne.project(features, seed=0)
   assert places.min() == 0 and places.max() == pytest.approx(1)
   distances = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(60)
   assert (group[distances.argmin(1)] == group).all()
-  np.testing.assert_array_equal(places, atlas.positions(4 * features, seed=0))  # only directions count
+  np.testing.assert_array_equal(places, tsne.project(4 * features, seed=0))  # only directions count
 
 
 @pytest.mark.parametrize("n, spread", [(1, 1.0), (3, 1.0), (7, 1.0), (40, 0.0)])
 def test_a_map_of_few_or_of_collapsed_features(n, spread):
   features = (1 + spread * RANDOM.normal(size=(n, 4))).astype(np.float32)
-  places = atlas.positions(features, seed=0)
+  places = tsne.project(features, seed=0)
   assert places.shape == (n, 2) and np.isfinite(places).all()
-  assert len(atlas.groups(features, seed=0)) == n
+  assert len(tsne.cluster(features, seed=0)) == n
 
 
 def test_probability_above_is_that_of_pairs():

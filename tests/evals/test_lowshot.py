@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from jaxssl.core.errors import UserError
 from jaxssl.evals import lowshot
-from jaxssl.evals.base import Features
-from jaxssl.types import UserError
-from tests.evals.made import subject
+from jaxssl.evals.features import Features
+from tests.evals.fixtures import subject
 
 LABELS = np.repeat(np.arange(3), [200, 100, 30]).astype(np.int32)
 BANK = Features(np.random.default_rng(0).normal(size=(330, 4)).astype(np.float32) + LABELS[:, None], LABELS, "the bank")
@@ -20,7 +20,7 @@ def test_a_draw_is_balanced_or_in_proportion(shots, sizes):
 
 @pytest.mark.parametrize("shots", [31, 0, -1])
 def test_more_than_the_smallest_class_is_an_error(shots):
-  with pytest.raises(UserError, match=rf"evals\.lowshot\.shots={shots} is not allowed; the smallest class has 30 pictures"):
+  with pytest.raises(UserError, match=rf"evals\.lowshot\.shots={shots} is not allowed; the smallest class has 30 images"):
     lowshot.draw(BANK, shots, 0)
 
 

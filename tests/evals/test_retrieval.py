@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl import parallel
 from jaxssl.evals import retrieval
+from jaxssl.parallel.mesh import make_mesh
 
 KS = (1, 3, 200)
 
@@ -26,9 +26,9 @@ def plain(bank, bank_labels, queries, labels):
   return found | {f"map{suffix}": 100 * np.mean(precisions), "share_retrievable": len(precisions) / len(queries)}
 
 
-def pictures(kind: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def images(kind: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
   rng = np.random.default_rng(seed)
-  labels = np.append(rng.integers(0, 5, n - 1), 10 + seed)  # the last class has one picture, and is in no other set
+  labels = np.append(rng.integers(0, 5, n - 1), 10 + seed)  # the last class has one image, and is in no other set
   if kind == "ties":
     return rng.choice([-0.5, 0.5], (n, 4)).astype(np.float32), labels  # cosines are multiples of a half
   return (rng.normal(size=(n, 8)) + np.eye(16, 8)[labels]).astype(np.float32), labels
@@ -39,29 +39,29 @@ def pictures(kind: str, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("kind", ["random", "ties"])
 def test_every_query_by_itself(kind, alone, devices, monkeypatch):
   monkeypatch.setattr(retrieval, "QUERIES", 33)
-  bank, (queries, labels) = pictures(kind, 150, 0), (None, None) if alone else pictures(kind, 70, 1)
-  found = retrieval.accuracy(parallel.make_mesh(jax.devices()[:devices]), *bank, queries, labels, KS)
+  bank, (queries, labels) = images(kind, 150, 0), (None, None) if alone else images(kind, 70, 1)
+  found = retrieval.accuracy(make_mesh(jax.devices()[:devices]), *bank, queries, labels, KS)
   expected = plain(*bank, queries, labels)
   assert list(found) == list(expected) and found == pytest.approx(expected, rel=1e-5)
   assert found["share_retrievable"] == pytest.approx(149 / 150 if alone else 69 / 70)
 
 
 def test_one_device_or_eight():
-  bank = pictures("random", 150, 0)
-  one, eight = (retrieval.accuracy(parallel.make_mesh(jax.devices()[:n]), *bank, None, None, KS) for n in (1, 8))
+  bank = images("random", 150, 0)
+  one, eight = (retrieval.accuracy(make_mesh(jax.devices()[:n]), *bank, None, None, KS) for n in (1, 8))
   assert one == pytest.approx(eight, rel=1e-6)
 
 
 def test_order_of_the_bank_does_not_count():
-  features, labels = pictures("ties", 150, 0)
+  features, labels = images("ties", 150, 0)
   order = np.random.default_rng(2).permutation(150)
-  mesh = parallel.make_mesh()
+  mesh = make_mesh()
   one, two = (retrieval.accuracy(mesh, features[o], labels[o], None, None, KS) for o in (np.arange(150), order))
   assert one == pytest.approx(two, rel=1e-6)
 
 
 def test_perfect_and_collapsed():
-  mesh, labels = parallel.make_mesh(), np.arange(40) % 4
+  mesh, labels = make_mesh(), np.arange(40) % 4
   perfect = retrieval.accuracy(mesh, np.eye(4, dtype=np.float32)[labels], labels, None, None, (1,))
   assert list(perfect.values()) == [100, 100, 1]
   collapsed = retrieval.accuracy(mesh, np.ones((40, 4), np.float32), labels, None, None, (1, 30))
@@ -70,4 +70,4 @@ def test_perfect_and_collapsed():
 
 def test_no_class_in_common():
   bank, labels = np.eye(4, dtype=np.float32), np.arange(4)
-  assert retrieval.accuracy(parallel.make_mesh(), bank, labels, None, None, (1,)) == {"share_retrievable": 0}
+  assert retrieval.accuracy(make_mesh(), bank, labels, None, None, (1,)) == {"share_retrievable": 0}

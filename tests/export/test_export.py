@@ -10,14 +10,16 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import jaxssl
-from jaxssl import main, opened, parallel
-from jaxssl.commands import export as command
-from jaxssl.config import HeadConfig, ModelConfig
+from jaxssl import main
+from jaxssl.cli import export as command
+from jaxssl.config.schema import HeadConfig, ModelConfig
+from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import ArraySource
-from jaxssl.evals.encode import encode
-from jaxssl.export import onnx_file, own, stablehlo, torch_files
-from jaxssl.types import UserError
-from tests.export import made
+from jaxssl.evals import load_run
+from jaxssl.evals.features import encode
+from jaxssl.export import flax_format, onnx_format, stablehlo, torch_formats
+from jaxssl.parallel.mesh import make_mesh, replicate
+from tests.export import fixtures
 
 pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("export")]
 SLIM = 1 / 16
@@ -27,7 +29,7 @@ MODELS = {
   "bottlenecks": ModelConfig(name="resnet50", width=SLIM),
   "vit": ModelConfig(name="vit_ti", depth=2, patch=8, projector=HEAD, predictor=HEAD),
 }
-PICTURES = np.random.default_rng(1).integers(0, 256, (5, 40, 48, 3), np.uint8)
+IMAGES = np.random.default_rng(1).integers(0, 256, (5, 40, 48, 3), np.uint8)
 
 
 class Runs(dict):
@@ -38,7 +40,7 @@ class Runs(dict):
     self.folder = folder
 
   def __missing__(self, name):
-    self[name] = made.run(self.folder / name, MODELS[name])
+    self[name] = fixtures.run(self.folder / name, MODELS[name])
     return self[name]
 
 
@@ -51,16 +53,16 @@ def export(workdir, out, kind, *words):
   return main.main(["export", f"--workdir={workdir}", f"--out={out}", f"--format={kind}", *words])
 
 
-def measured(workdir, pictures, *words):
+def measured(workdir, images, *words):
   """Features as evaluations see them."""
-  config, mesh = opened.read_config(workdir, words), parallel.make_mesh()
-  network, online, teacher, _ = opened.open_network(workdir, config)
-  variables = parallel.everywhere(mesh, online if config.evals.network == "online" else teacher)
-  return encode(config, mesh, network, variables, ArraySource(pictures, name="made"))[0]
+  config, mesh = load_run.read_config(workdir, words), make_mesh()
+  network, student, teacher, _ = load_run.open_network(workdir, config)
+  variables = replicate(mesh, student if config.evals.network == "student" else teacher)
+  return encode(config, mesh, network, variables, ArraySource(images, name="made"))[0]
 
 
 def load(folder, kind):
-  """What a stranger loads: a function of normalised float32 [b, h, w, c]."""
+  """What a stranger loads: a function of normalized float32 [b, h, w, c]."""
   if kind == "onnx":
     onnxruntime = pytest.importorskip("onnxruntime")
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
@@ -84,7 +86,7 @@ def test_features_are_those_of_the_run(name, kind, runs, tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
   assert export(runs[name], tmp_path / "out", kind) == 0
-  run, small = load(tmp_path / "out", kind), PICTURES[:, :32, :32]
+  run, small = load(tmp_path / "out", kind), IMAGES[:, :32, :32]
   expected, x = measured(runs[name], small), ((small / 255 - 0.4) / 0.2).astype(np.float32)
   close(run(x), expected)
   close(run(x[:2]), expected[:2])  # a batch of any size
@@ -93,21 +95,21 @@ def test_features_are_those_of_the_run(name, kind, runs, tmp_path):
   assert about["format"] == kind and about["network"] == "teacher" and about["step"] == 7
 
 
-@pytest.mark.parametrize("words", [(), ("--evals.network=online", "--evals.size=24", "--evals.resize=28")])
+@pytest.mark.parametrize("words", [(), ("--evals.network=student", "--evals.size=24", "--evals.resize=28")])
 @pytest.mark.parametrize("name", ["cifar_stem", "vit"])
-def test_an_own_export_embeds_pictures_as_evaluations_do(name, words, runs, tmp_path):
+def test_an_own_export_embeds_images_as_evaluations_do(name, words, runs, tmp_path):
   assert export(runs[name], tmp_path, "flax", *words) == 0
-  model, expected = jaxssl.load_pretrained(str(tmp_path)), measured(runs[name], PICTURES, *words)
-  close(model.embed(PICTURES), expected)
-  close(model.embed(PICTURES[3]), expected[3])
-  assert list(model.weights.params) == ["encoder"] and model.config["network"] == ("online" if words else "teacher")
+  model, expected = jaxssl.load_pretrained(str(tmp_path)), measured(runs[name], IMAGES, *words)
+  close(model.embed(IMAGES), expected)
+  close(model.embed(IMAGES[3]), expected[3])
+  assert list(model.weights.params) == ["encoder"] and model.config["network"] == ("student" if words else "teacher")
 
 
-def test_pictures_that_do_not_fit_are_refused(runs, tmp_path):
+def test_images_that_do_not_fit_are_refused(runs, tmp_path):
   assert export(runs["cifar_stem"], tmp_path, "flax") == 0
   model = jaxssl.load_pretrained(tmp_path)
-  close(model.embed(PICTURES[..., :1]), model.embed(np.repeat(PICTURES[..., :1], 3, -1)))
-  for wrong in (PICTURES / 255, PICTURES[0, 0], np.zeros((9, 9, 4), np.uint8)):
+  close(model.embed(IMAGES[..., :1]), model.embed(np.repeat(IMAGES[..., :1], 3, -1)))
+  for wrong in (IMAGES / 255, IMAGES[0, 0], np.zeros((9, 9, 4), np.uint8)):
     with pytest.raises(UserError, match=r"allowed: uint8 or uint16, \[h, w, c\] or \[b, h, w, c\]"):
       model.embed(wrong)
 
@@ -115,25 +117,25 @@ def test_pictures_that_do_not_fit_are_refused(runs, tmp_path):
 @pytest.mark.parametrize("name", ["cifar_stem", "bottlenecks", "vit"])
 def test_another_run_can_start_from_an_own_export(name, runs, tmp_path):
   assert export(runs[name], tmp_path / "out", "flax") == 0
-  made.run(tmp_path / "next", dataclasses.replace(MODELS[name], init_from=str(tmp_path / "out")))
-  (before, after) = (opened.open_network(run, opened.read_config(run, []))[2] for run in (runs[name], tmp_path / "next"))
+  fixtures.run(tmp_path / "next", dataclasses.replace(MODELS[name], init_from=str(tmp_path / "out")))
+  (before, after) = (load_run.open_network(run, load_run.read_config(run, []))[2] for run in (runs[name], tmp_path / "next"))
   jax.tree.map(np.testing.assert_array_equal, before.params["encoder"], after.params["encoder"])
   jax.tree.map(np.testing.assert_array_equal, before.stats.get("encoder"), after.stats.get("encoder"))
 
 
-@pytest.mark.parametrize("network", ["teacher", "online"])
+@pytest.mark.parametrize("network", ["teacher", "student"])
 def test_heads(network, runs, tmp_path):
   assert export(runs["vit"], tmp_path, "flax", "--heads", f"--evals.network={network}") == 0
   model = jaxssl.load_pretrained(tmp_path)
-  _, online, teacher, _ = opened.open_network(runs["vit"], opened.read_config(runs["vit"], []))
-  expected = online if network == "online" else teacher
+  _, student, teacher, _ = load_run.open_network(runs["vit"], load_run.read_config(runs["vit"], []))
+  expected = student if network == "student" else teacher
   jax.tree.map(np.testing.assert_array_equal, model.weights, expected)
-  assert list(expected.params) == ["encoder", "predictor", "projector"][:: 1 if network == "online" else 2]
+  assert list(expected.params) == ["encoder", "predictor", "projector"][:: 1 if network == "student" else 2]
   assert (model.network.predictor is None) == (network == "teacher")
 
 
 @pytest.mark.parametrize("kind", ["timm", "onnx", "stablehlo"])
-def test_positions_are_fitted_to_the_pictures_shown(kind, runs, tmp_path):
+def test_positions_are_fitted_to_the_images_shown(kind, runs, tmp_path):
   if kind == "onnx":
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -145,38 +147,38 @@ def test_positions_are_fitted_to_the_pictures_shown(kind, runs, tmp_path):
       "options": {"img_size": 48, "patch_size": 8, "depth": 2},
     }
   else:
-    pictures = PICTURES[:, :8, :8].repeat(6, 1).repeat(6, 2)
-    x = ((pictures / 255 - 0.4) / 0.2).astype(np.float32)
-    close(load(tmp_path, kind)(x), measured(runs["vit"], pictures, "--evals.size=48"))
+    images = IMAGES[:, :8, :8].repeat(6, 1).repeat(6, 2)
+    x = ((images / 255 - 0.4) / 0.2).astype(np.float32)
+    close(load(tmp_path, kind)(x), measured(runs["vit"], images, "--evals.size=48"))
 
 
 def test_a_run_in_bfloat16_is_exported_in_float32(tmp_path):
   model = MODELS["vit"]
-  full, half = (made.run(tmp_path / precision, model, precision=precision) for precision in ("float32", "bfloat16"))
+  full, half = (fixtures.run(tmp_path / precision, model, precision=precision) for precision in ("float32", "bfloat16"))
   assert export(half, tmp_path / "out", "flax") == 0
-  close(jaxssl.load_pretrained(tmp_path / "out").embed(PICTURES), measured(full, PICTURES))
+  close(jaxssl.load_pretrained(tmp_path / "out").embed(IMAGES), measured(full, IMAGES))
 
 
 def test_the_card(runs, tmp_path):
-  workdir = made.run(tmp_path / "run", MODELS["small_stem"], channels=1)
-  made.results(workdir)
+  workdir = fixtures.run(tmp_path / "run", MODELS["small_stem"], channels=1)
+  fixtures.results(workdir)
   assert export(workdir, tmp_path / "out", "stablehlo", "--license=mit") == 0
   text = (tmp_path / "out" / "README.md").read_text()
-  assert text.startswith("---\nlibrary_name: jaxssl\n") and "\nlicense: mit\n" in text and "No licence" not in text
-  assert "| knn20_cosine | 61.25 | k 20, bank: 9 training pictures of birds/train, teacher network |" in text
+  assert text.startswith("---\nlibrary_name: jaxssl\n") and "\nlicense: mit\n" in text and "No license" not in text
+  assert "| knn20_cosine | 61.25 | k 20, bank: 9 training images of birds/train, teacher network |" in text
   assert "| lowshot | 40 ± 1.5 | mean of 3 draws, teacher network |" in text
-  assert "| pictures | birds |" in text and "somebody" not in text and str(tmp_path) not in text
-  assert "online_knn" not in text and "early_knn" not in text and "untrained" not in text
-  assert "1 channel; bicubic with antialiasing: the whole picture is resized to 32 x 32" in text
+  assert "| images | birds |" in text and "somebody" not in text and str(tmp_path) not in text
+  assert "student_knn" not in text and "early_knn" not in text and "untrained" not in text
+  assert "1 channel; bicubic with antialiasing: the whole image is resized to 32 x 32" in text
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
   assert export(runs["vit"], tmp_path / "other", "flax") == 0
   text = (tmp_path / "other" / "README.md").read_text()
-  assert "\nlicense: other\n" in text and "No licence was named" in text and "Nothing was measured" in text
+  assert "\nlicense: other\n" in text and "No license was named" in text and "Nothing was measured" in text
 
 
 @pytest.mark.parametrize(
   "kind, module",
-  [("flax", own), ("timm", torch_files), ("onnx", onnx_file), ("stablehlo", stablehlo)],
+  [("flax", flax_format), ("timm", torch_formats), ("onnx", onnx_format), ("stablehlo", stablehlo)],
   ids=lambda x: str(x)[:9],
 )
 def test_a_file_that_gives_other_features_is_not_kept(kind, module, runs, tmp_path, monkeypatch, capfd):
@@ -186,8 +188,8 @@ def test_a_file_that_gives_other_features_is_not_kept(kind, module, runs, tmp_pa
   if kind == "stablehlo":
     monkeypatch.setattr(stablehlo.jax.export, "export", _slightly_off(jax.export.export))
   elif kind == "onnx":
-    exact = onnx_file.to_torch
-    monkeypatch.setattr(onnx_file, "to_torch", lambda *trees: _corrupt(exact(*trees), "norm.bias"))
+    exact = onnx_format.to_torch
+    monkeypatch.setattr(onnx_format, "to_torch", lambda *trees: _corrupt(exact(*trees), "norm.bias"))
   else:
     name = "params.encoder.norm.bias" if kind == "flax" else "norm.bias"
     monkeypatch.setattr(module, "save_file", lambda tensors, *rest: save_file(_corrupt(tensors, name), *rest))
@@ -216,8 +218,8 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch, capfd):
     )
     return subject
 
-  monkeypatch.setattr(command, "open_subject", broken)
-  workdir = made.run(tmp_path / "run", MODELS["small_stem"])
+  monkeypatch.setattr(command, "open_bundle", broken)
+  workdir = fixtures.run(tmp_path / "run", MODELS["small_stem"])
   assert export(workdir, tmp_path / "out", "flax") == 1
   assert "other features: by nan" in capfd.readouterr().err and not (tmp_path / "out").exists()
 

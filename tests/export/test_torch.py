@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from jaxssl import main
-from jaxssl.config import ModelConfig
-from tests.export import made
+from jaxssl.config.schema import ModelConfig
+from tests.export import fixtures
 from tests.export.test_export import close, measured
 
 torch = pytest.importorskip("torch")
-SIZE = 64  # pixels: the same weights as for larger pictures, the positions apart
-PICTURES = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
-X = np.ascontiguousarray(((PICTURES / 255 - 0.4) / 0.2).astype(np.float32).transpose(0, 3, 1, 2))
+SIZE = 64  # pixels: the same weights as for larger images, the positions apart
+IMAGES = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+X = np.ascontiguousarray(((IMAGES / 255 - 0.4) / 0.2).astype(np.float32).transpose(0, 3, 1, 2))
 NAMES = {"vit_s": "vit_small_patch16_224", "resnet18": "resnet18", "resnet50": "resnet50"}
 
 
@@ -35,7 +35,7 @@ def learned(model):
 def started(tmp_path, model, name):
   """A run that started from a torch network's file."""
   torch.save({"model": {f"module.{key}": x for key, x in model.state_dict().items()}}, tmp_path / "theirs.pth")
-  return made.run(tmp_path / "run", ModelConfig(name=name, init_from=str(tmp_path / "theirs.pth")), SIZE)
+  return fixtures.run(tmp_path / "run", ModelConfig(name=name, init_from=str(tmp_path / "theirs.pth")), SIZE)
 
 
 def same(again, model, workdir):
@@ -47,7 +47,7 @@ def same(again, model, workdir):
     features = model(torch.from_numpy(X)).numpy()
     assert features.std() > 1e-3  # or nothing would be compared
     np.testing.assert_array_equal(again(torch.from_numpy(X)).numpy(), features)
-  close(features, measured(workdir, PICTURES))
+  close(features, measured(workdir, IMAGES))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -75,6 +75,6 @@ def test_torchvision(name, tmp_path, torchvision):
 
 
 def test_torchvision_has_no_such_vit(tmp_path, capfd):
-  workdir = made.run(tmp_path / "run", ModelConfig(name="vit_ti", depth=1), SIZE)
+  workdir = fixtures.run(tmp_path / "run", ModelConfig(name="vit_ti", depth=1), SIZE)
   assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 2
   assert "--format torchvision cannot express model.name=vit_ti; timm, flax, onnx and stablehlo can" in capfd.readouterr().err

@@ -5,19 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.methods.barlow import Barlow
-from jaxssl.methods.byol import Byol
-from jaxssl.methods.moco import Moco
-from jaxssl.methods.msf import Msf
-from jaxssl.methods.nnclr import Nnclr
-from jaxssl.methods.simclr import Simclr
-from jaxssl.methods.simsiam import Simsiam
-from jaxssl.methods.swav import Swav
-from jaxssl.methods.vicreg import Vicreg
-from jaxssl.ops.distillation import assigned_entropy, divergence
-from jaxssl.ops.similarity import inner, normalize
+from jaxssl.losses.distillation import cross_entropy, kl_divergence
+from jaxssl.methods.barlow import BarlowTwins
+from jaxssl.methods.byol import BYOL
+from jaxssl.methods.mocov2 import MoCoV2
+from jaxssl.methods.msf import MSF
+from jaxssl.methods.nnclr import NNCLR
+from jaxssl.methods.simclr import SimCLR
+from jaxssl.methods.simsiam import SimSiam
+from jaxssl.methods.swav import SwAV
+from jaxssl.methods.vicreg import VICReg
+from jaxssl.ops.nearest import dot, normalize
 from tests.golden_files import cases, split
-from tests.methods.made import CONSTANT, NO_STEP, batch, loss_and_gradient, near, outputs, queue
+from tests.methods.fixtures import CONSTANT, NO_STEP, batch, loss_and_gradient, near, outputs, queue
 
 KINDS = ("simclr", "moco", "nnclr", "byol", "simsiam", "barlow", "vicreg", "swav", "ressl", "msf")
 GROUPS = dict(zip(KINDS, split("losses_baselines", *(rf"{kind}\d*" for kind in KINDS)), strict=True))
@@ -34,14 +34,16 @@ def close(loss, expected) -> None:
 
 @of("simclr")
 def test_simclr(case):
-  loss, gradient = loss_and_gradient(Simclr(temperature=float(case["temperature"])), outputs(case["z"]))
+  loss, gradient = loss_and_gradient(SimCLR(temperature=float(case["temperature"])), outputs(case["z"]))
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_z"], 2e-5)
 
 
 @of("moco")
 def test_moco(case):
-  method = Moco(momentum=CONSTANT, queue=case["queue_init"].shape[1], temperature=float(case["temperature"]), symmetric=True)
+  method = MoCoV2(
+    teacher_momentum=CONSTANT, queue=case["queue_init"].shape[1], temperature=float(case["temperature"]), symmetric=True
+  )
   memory = tuple(map(queue, case["queue_init"]))
   for i, (q, k) in enumerate(zip(case["q"], case["k"], strict=True)):
     loss, gradient = loss_and_gradient(method, outputs(q), outputs(k), memory)
@@ -54,24 +56,24 @@ def test_moco(case):
 
 @of("nnclr")
 def test_nnclr(case):
-  method = Nnclr(temperature=float(case["temperature"]), queue=len(case["queue_init"]))
+  method = NNCLR(temperature=float(case["temperature"]), queue=len(case["queue_init"]))
   memory = queue(case["queue_init"])
   for i, (z, p) in enumerate(zip(case["z"], case["p"], strict=True)):
-    online = outputs(p, projection=z)
-    found = jnp.argmax(inner(normalize(online.projection), memory.rows), axis=-1)
+    student = outputs(p, projection=z)
+    found = jnp.argmax(dot(normalize(student.projection), memory.rows), axis=-1)
     np.testing.assert_array_equal(found, case["nn_index"][i])
-    loss, gradient = loss_and_gradient(method, online, memory=memory)
+    loss, gradient = loss_and_gradient(method, student, memory=memory)
     close(loss, case["loss"][i])
     near(gradient.prediction, case["grad_p"][i], 2e-5)
-    np.testing.assert_array_equal(gradient.projection, jnp.zeros_like(online.projection))
-    memory, _ = method.remember(memory, online, None, batch(z.shape[1]))
+    np.testing.assert_array_equal(gradient.projection, jnp.zeros_like(student.projection))
+    memory, _ = method.remember(memory, student, None, batch(z.shape[1]))
     near(memory.rows, case["queue_after"][i], 1e-6)
     assert int(memory.cursor) == case["ptr_after"][i]
 
 
 @of("byol")
 def test_byol(case):
-  loss, gradient = loss_and_gradient(Byol(momentum=CONSTANT), outputs(case["p"]), outputs(case["z"]))
+  loss, gradient = loss_and_gradient(BYOL(teacher_momentum=CONSTANT), outputs(case["p"]), outputs(case["z"]))
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_p"], 2e-5)
   near(gradient.prediction[0], case["grad_p_one"], 2e-5)  # each direction has a gradient of its own
@@ -79,7 +81,7 @@ def test_byol(case):
 
 @of("simsiam")
 def test_simsiam(case):
-  loss, gradient = loss_and_gradient(Simsiam(), outputs(case["p"], projection=case["z"]))
+  loss, gradient = loss_and_gradient(SimSiam(), outputs(case["p"], projection=case["z"]))
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_p"], 2e-5)
   near(2 * gradient.prediction[0], case["grad_p_one"], 2e-5)
@@ -89,7 +91,7 @@ def test_simsiam(case):
 @of("barlow")
 def test_barlow(case):
   for scale, suffix in ((1.0, "_lightly"), (float(case["scale_loss"]), "")):
-    method = Barlow(off_diagonal=float(case["lamb"]), scale=scale)
+    method = BarlowTwins(off_diagonal=float(case["lamb"]), scale=scale)
     loss, gradient = loss_and_gradient(method, outputs(case["z"]))
     close(loss, case["loss" + suffix])
     near(gradient.prediction, case["grad_z" + suffix], 2e-5)
@@ -99,7 +101,7 @@ def test_barlow(case):
 def test_vicreg(case):
   invariance, variance, covariance = map(float, case["weights"])
   for factor, suffix in ((1.0, "_lightly"), (2.0, "")):  # one library averages the variance over the views, one sums it
-    method = Vicreg(invariance=invariance, variance=factor * variance, covariance=covariance)
+    method = VICReg(invariance=invariance, variance=factor * variance, covariance=covariance)
     loss, gradient = loss_and_gradient(method, outputs(case["z"]))
     close(loss, case["loss" + suffix])
     near(gradient.prediction, case["grad_z" + suffix], 2e-5)
@@ -110,16 +112,16 @@ def test_vicreg(case):
 
 @of("swav")
 def test_swav(case):
-  method = Swav(
+  method = SwAV(
     queue_use=CONSTANT,
     temperature=float(case["temperature"]),
     sinkhorn_temperature=float(case["epsilon"]),
     sinkhorn_iterations=int(case["iterations"]),
   )
-  online = outputs(case["preds"])
-  codes = jnp.stack([method.codes(view, (), NO_STEP) for view in online.prediction[: len(case["codes"])]])
+  student = outputs(case["preds"])
+  codes = jnp.stack([method.codes(view, (), NO_STEP) for view in student.prediction[: len(case["codes"])]])
   near(codes, case["codes"])
-  loss, gradient = loss_and_gradient(method, online, memory=())
+  loss, gradient = loss_and_gradient(method, student, memory=())
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_preds"], 2e-5)
 
@@ -128,34 +130,34 @@ def test_swav(case):
 def test_divergence_is_the_cross_entropy_without_the_targets_entropy(case):
   q, k = normalize(jnp.asarray(case["z"]))
   rows = jnp.asarray(case["queue"], jnp.float32)
-  target = inner(k, rows) / float(case["temperature_k"])
+  target = dot(k, rows) / float(case["temperature_k"])
 
   def cross(z):
-    return assigned_entropy(jax.nn.softmax(target), inner(normalize(z), rows) / float(case["temperature_q"]))
+    return cross_entropy(jax.nn.softmax(target), dot(normalize(z), rows) / float(case["temperature_q"]))
 
   loss, gradient = jax.value_and_grad(cross)(jnp.asarray(case["z"][0]))
   close(loss, case["loss"])
   near(gradient, case["grad_q"], 2e-5)
-  same = jax.grad(lambda z: divergence(target, inner(normalize(z), rows) / float(case["temperature_q"])))(
+  same = jax.grad(lambda z: kl_divergence(target, dot(normalize(z), rows) / float(case["temperature_q"])))(
     jnp.asarray(case["z"][0])
   )
   near(same, case["grad_q"], 2e-5)
-  logits = inner(q, rows) / float(case["temperature_q"])
-  close(divergence(target, logits) + assigned_entropy(jax.nn.softmax(target), target), loss)
+  logits = dot(q, rows) / float(case["temperature_q"])
+  close(kl_divergence(target, logits) + cross_entropy(jax.nn.softmax(target), target), loss)
 
 
 @of("msf")
 def test_msf(case):
-  method = Msf(momentum=CONSTANT, queue=len(case["queue_init"]), k=int(case["topk"]))
+  method = MSF(teacher_momentum=CONSTANT, queue=len(case["queue_init"]), k=int(case["topk"]))
   memory = queue(case["queue_init"])
   for i, (q, t) in enumerate(zip(case["query"], case["target"], strict=True)):
-    online, teacher = outputs(q[None]), outputs(t[None])
+    student, teacher = outputs(q[None]), outputs(t[None])
     _, rows = method.nearest(teacher, memory, jnp.asarray(case["labels"][i]))
-    np.testing.assert_array_equal(jnp.sort(rows), np.sort(case["neighbours"][i]))
-    loss, gradient = loss_and_gradient(method, online, teacher, memory)
+    np.testing.assert_array_equal(jnp.sort(rows), np.sort(case["neighbors"][i]))
+    loss, gradient = loss_and_gradient(method, student, teacher, memory)
     close(loss, case["loss"][i])
     near(gradient.prediction[0], case["grad_query"][i], 2e-5)
-    memory, logs = method.remember(memory, online, teacher, batch(len(q), case["labels"][i]))
+    memory, logs = method.remember(memory, student, teacher, batch(len(q), case["labels"][i]))
     np.testing.assert_allclose(logs["purity"], case["purity"][i], atol=1e-6)
     near(memory.rows, case["queue_after"][i], 1e-6)
     assert int(memory.cursor) == case["ptr_after"][i]

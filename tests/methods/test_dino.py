@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.methods.dino import Dino, Memory
-from jaxssl.schedules import Horizon, ScheduleConfig
-from jaxssl.types import Batch, Outputs
+from jaxssl.config.schedules import ScheduleConfig, TrainingLength
+from jaxssl.core.types import Outputs, ViewBatch
+from jaxssl.methods.dino import DINO, Memory
 from tests.golden_files import cases, split
 
 (LOSSES,) = split("dino_loss", r"(adasim|dino)\d+")
@@ -20,25 +20,25 @@ def outputs(logits) -> Outputs:
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_gradient_and_center(name):
   case = GOLDEN[name]
-  horizon = Horizon(steps_per_epoch=1, epochs=int(case["epochs"]))
+  training_length = TrainingLength(steps_per_epoch=1, epochs=int(case["epochs"]))
   temperature = ScheduleConfig(
     start=float(case["warmup_teacher_temp"]),
     base=float(case["final_teacher_temp"]),
     warmup_epochs=int(case["warmup_teacher_temp_epochs"]),
     by_epoch=True,
-  ).resolve(horizon)
-  method = Dino(
-    momentum=ScheduleConfig().resolve(horizon),
+  ).resolve(training_length)
+  method = DINO(
+    teacher_momentum=ScheduleConfig().resolve(training_length),
     teacher_temperature=temperature,
     student_temperature=float(case["student_temp"]),
     center_momentum=float(case["center_momentum"]),
   )
-  np.testing.assert_allclose(temperature(np.arange(horizon.epochs)), case["teacher_temp_schedule"], rtol=1e-12)
+  np.testing.assert_allclose(temperature(np.arange(training_length.epochs)), case["teacher_temp_schedule"], rtol=1e-12)
   memory = Memory(center=jnp.asarray(case["center_before"][0], jnp.float32))
   value_and_gradient = jax.jit(
     jax.value_and_grad(lambda s, t, memory, step: method.loss(outputs(s), outputs(t), memory, step)[0])
   )
-  batch = Batch(index=jnp.arange(1), views={}, label=jnp.arange(1), mask=jnp.ones(1, bool))
+  batch = ViewBatch(index=jnp.arange(1), views={}, label=jnp.arange(1), mask=jnp.ones(1, bool))
   assert len(case["loss"]) > 0
   for i, (student, teacher) in enumerate(zip(case["student"], case["teacher"], strict=True)):
     loss, gradient = value_and_gradient(jnp.asarray(student), jnp.asarray(teacher), memory, jnp.int32(case["epoch"][i]))

@@ -5,18 +5,20 @@ import pathlib
 import jax
 import pytest
 
-from jaxssl import flags, methods, parallel
+from jaxssl import methods
+from jaxssl.config import flags
+from jaxssl.core.errors import UserError
 from jaxssl.methods.base import Dims
-from jaxssl.run import Run
-from jaxssl.types import UserError
-from tests.methods.made import HORIZON
+from jaxssl.parallel import mesh
+from jaxssl.train.setup import Experiment
+from tests.methods.fixtures import TRAINING_LENGTH
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 DIMS = {"features": 8, "projection": 8, "images": 64}
 WITH_QUEUE = [
-  {"name": "isd", "momentum": 0.9},
-  {"name": "msf", "momentum": 0.9},
-  {"name": "moco", "momentum": 0.9},
+  {"name": "isd", "teacher_momentum": 0.9},
+  {"name": "msf", "teacher_momentum": 0.9},
+  {"name": "mocov2", "teacher_momentum": 0.9},
   {"name": "nnclr"},
   {"name": "swav", "queue_use": 1.0},
 ]
@@ -25,22 +27,22 @@ WITH_QUEUE = [
 @pytest.mark.parametrize("config", WITH_QUEUE, ids=[c["name"] for c in WITH_QUEUE])
 @pytest.mark.parametrize("queue, nearest", [(100, "96 or 128"), (20, "32")])
 def test_a_queue_is_a_multiple_of_the_batch(config, queue, nearest):
-  method = methods.build({**config, "queue": queue}, HORIZON)
+  method = methods.build({**config, "queue": queue}, TRAINING_LENGTH)
   message = f"method.queue={queue} is not a multiple of train.batch_size=32; nearest: {nearest}$"
   with pytest.raises(UserError, match=message.replace(".", r"\.")):
     method.init_memory(jax.random.key(0), Dims(batch=32, **DIMS))
 
 
 def test_msf_finds_no_more_neighbors_than_its_queue_holds():
-  method = methods.build({"name": "msf", "momentum": 0.9, "queue": 4, "k": 5}, HORIZON)
+  method = methods.build({"name": "msf", "teacher_momentum": 0.9, "queue": 4, "k": 5}, TRAINING_LENGTH)
   with pytest.raises(UserError, match=r"method\.k=5 is not allowed; it is at most method\.queue=4"):
     method.init_memory(jax.random.key(0), Dims(batch=2, **DIMS))
 
 
-@pytest.mark.parametrize("name", ["simclr", "nnclr", "barlow", "vicreg", "moco3", "resa"])
+@pytest.mark.parametrize("name", ["simclr", "nnclr", "barlow", "vicreg", "mocov3", "resa"])
 def test_negatives_need_another_image(name):
-  momentum = {"momentum": 0.9} if name in ("moco3", "resa") else {}
-  method = methods.build({"name": name, **momentum}, HORIZON)
+  momentum = {"teacher_momentum": 0.9} if name in ("mocov3", "resa") else {}
+  method = methods.build({"name": name, **momentum}, TRAINING_LENGTH)
   with pytest.raises(UserError, match=r"train\.batch_size=1 is not allowed; negatives come from the other images of a batch"):
     method.init_memory(jax.random.key(0), Dims(batch=1, **DIMS))
 
@@ -66,9 +68,8 @@ def test_negatives_need_another_image(name):
   ],
 )
 def test_views_and_heads_fit_the_method(recipe, words, message, tmp_path, monkeypatch):
-  make_mesh = parallel.make_mesh
-  monkeypatch.setattr(parallel, "make_mesh", lambda: make_mesh(jax.devices()[:1]))
+  monkeypatch.setattr(mesh, "default_devices", lambda: jax.devices()[:1])
   flag = [f"--config={CONFIGS / recipe}:runlocal", *(f"--config.{word}" for word in words)]
   config, _ = flags.parse([*flag, f"--workdir={tmp_path}"])
   with pytest.raises(UserError, match=message):
-    _ = Run(config, tmp_path).state_shapes
+    _ = Experiment(config, tmp_path).state_shapes

@@ -3,35 +3,35 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.methods.isd import Isd, purity
-from jaxssl.ops.similarity import inner, normalize
+from jaxssl.methods.isd import ISD, purity
+from jaxssl.ops.nearest import dot, normalize
 from tests.golden_files import cases, split
-from tests.methods.made import CONSTANT, batch, loss_and_gradient, near, outputs, queue
+from tests.methods.fixtures import CONSTANT, batch, loss_and_gradient, near, outputs, queue
 
-ISD, PLUS = split("isd", r"isd\d+", r"plus\d+")
+ISD_CASES, PLUS = split("isd", r"isd\d+", r"plus\d+")
 GOLDEN = cases("isd")
 
 
-@pytest.mark.parametrize("name", ISD + PLUS)
+@pytest.mark.parametrize("name", ISD_CASES + PLUS)
 def test_matches_the_reference_over_several_steps(name):
   case = GOLDEN[name]
   students, teachers = float(case["temp_s"]), float(case["temp_t"])
   size = len(case["queue_init"])
-  method = Isd(momentum=CONSTANT, queue=size, student_temperature=students, teacher_temperature=teachers)
+  method = ISD(teacher_momentum=CONSTANT, queue=size, student_temperature=students, teacher_temperature=teachers)
   memory = queue(case["queue_init"])
   remember = jax.jit(method.remember)
   assert len(case["loss"]) > 0
   for i, (q, k) in enumerate(zip(case["q"], case["k"], strict=True)):
-    online, teacher = outputs(q[None]), outputs(k[None])
-    near(inner(normalize(online.prediction[0]), memory.rows) / students, case["sim_q"][i])
-    near(inner(normalize(teacher.projection[0]), memory.rows) / teachers, case["sim_k"][i])
-    loss, gradient = loss_and_gradient(method, online, teacher, memory)
+    student, teacher = outputs(q[None]), outputs(k[None])
+    near(dot(normalize(student.prediction[0]), memory.rows) / students, case["sim_q"][i])
+    near(dot(normalize(teacher.projection[0]), memory.rows) / teachers, case["sim_k"][i])
+    loss, gradient = loss_and_gradient(method, student, teacher, memory)
     np.testing.assert_allclose(loss, case["loss"][i], rtol=1e-5)
     near(gradient.prediction[0], case["grad_q"][i], 2e-5)
     if "top5_queue_index" in case:
-      _, nearest = jax.lax.top_k(inner(normalize(teacher.projection[0]), memory.rows), case["top5_queue_index"].shape[-1])
+      _, nearest = jax.lax.top_k(dot(normalize(teacher.projection[0]), memory.rows), case["top5_queue_index"].shape[-1])
       np.testing.assert_array_equal(nearest, case["top5_queue_index"][i])
-    memory, logs = remember(memory, online, teacher, batch(len(q), case["labels"][i] if "labels" in case else None))
+    memory, logs = remember(memory, student, teacher, batch(len(q), case["labels"][i] if "labels" in case else None))
     near(memory.rows, case["queue_after"][i], 1e-6)
     assert int(memory.cursor) == case["ptr_after"][i]
     if "purity" in case:
@@ -49,7 +49,7 @@ def test_purity_leaves_out_images_without_a_label():
 @pytest.mark.parametrize("student", ["weak", "strong"])
 @pytest.mark.parametrize("teacher", ["weak", "strong"])
 def test_the_two_networks_never_see_the_same_view(student, teacher):
-  passes = Isd(momentum=CONSTANT, student_view=student, teacher_view=teacher).passes
-  (online,), (target,) = passes.online, passes.teacher
-  assert (online.group, target.group) == (student, teacher) and online != target
-  assert online.stop == online.start + 1 and (target.start, target.stop) == (0, 1)
+  forward_spec = ISD(teacher_momentum=CONSTANT, student_view=student, teacher_view=teacher).forward_spec
+  (student,), (target,) = forward_spec.student, forward_spec.teacher
+  assert (student.group, target.group) == (student, teacher) and student != target
+  assert student.stop == student.start + 1 and (target.start, target.stop) == (0, 1)

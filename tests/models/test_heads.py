@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.models.heads import DinoHead, Mlp
-from jaxssl.types import Variables
+from jaxssl.core.types import Variables
+from jaxssl.models.heads import MLP, DINOHead
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near
 from tests.torch_weights import to_state, to_variables
 
 HEADS = cases("heads")
-DINO, MLP = split("heads", r"dino\d+", r"(resaproj|resapred|isd|isdpred)\d+")
+DINO_CASES, MLP_CASES = split("heads", r"dino\d+", r"(resaproj|resapred|isd|isdpred)\d+")
 
 
 def head_of(case: dict, weights: dict):
@@ -21,7 +21,7 @@ def head_of(case: dict, weights: dict):
   hidden = sizes[0][0]
   if "nlayers" in case:
     prototypes, bottleneck = weights["last_layer.weight_v"].shape
-    return DinoHead(
+    return DINOHead(
       hidden=hidden,
       bottleneck=bottleneck,
       out=prototypes,
@@ -31,10 +31,10 @@ def head_of(case: dict, weights: dict):
     )
   last = max(int(name.split(".")[0]) for name in weights)
   plain = f"{last}.running_mean" in weights and f"{last}.weight" not in weights
-  return Mlp(hidden=hidden, out=sizes[-1][0], layers=len(sizes), last_bn="plain" if plain else "none", bias="0.bias" in weights)
+  return MLP(hidden=hidden, out=sizes[-1][0], layers=len(sizes), last_bn="plain" if plain else "none", bias="0.bias" in weights)
 
 
-@pytest.mark.parametrize("name", DINO + MLP)
+@pytest.mark.parametrize("name", DINO_CASES + MLP_CASES)
 def test_golden(name):
   case = HEADS[name]
   weights = tensors(case, "w")
@@ -78,7 +78,7 @@ def init(head, width: int) -> Variables:
 
 
 def test_mlp_starts_as_torch():
-  params = init(Mlp(hidden=400, out=30, layers=2), 100).params
+  params = init(MLP(hidden=400, out=30, layers=2), 100).params
   for layer, fan_in in (("linear_0", 100), ("linear_1", 400)):
     for value in params[layer].values():
       bound = fan_in**-0.5
@@ -87,7 +87,7 @@ def test_mlp_starts_as_torch():
 
 
 def test_dino_head_starts_as_the_reference():
-  params = init(DinoHead(hidden=300, bottleneck=64, out=500, layers=3), 200).params
+  params = init(DINOHead(hidden=300, bottleneck=64, out=500, layers=3), 200).params
   for i in range(3):
     assert np.std(params[f"linear_{i}"]["kernel"]) == pytest.approx(0.02, rel=0.03)
     np.testing.assert_array_equal(params[f"linear_{i}"]["bias"], 0)
@@ -95,12 +95,12 @@ def test_dino_head_starts_as_the_reference():
   assert list(params["last_layer"]) == ["direction"]
   assert np.abs(direction).max() <= 64**-0.5
   assert np.std(direction) == pytest.approx(64**-0.5 / 3**0.5, rel=0.03)
-  loose = init(DinoHead(hidden=8, bottleneck=4, out=5, layers=1, fixed_norm=False), 6).params
+  loose = init(DINOHead(hidden=8, bottleneck=4, out=5, layers=1, fixed_norm=False), 6).params
   np.testing.assert_array_equal(loose["last_layer"]["norm"], np.ones((1, 5)))
 
 
 def test_dino_logits_are_cosines():
-  head = DinoHead(hidden=16, bottleneck=8, out=40, layers=2, dtype=jnp.bfloat16)
+  head = DINOHead(hidden=16, bottleneck=8, out=40, layers=2, dtype=jnp.bfloat16)
   params = init(head, 12).params
   params["last_layer"]["direction"] *= 7.0  # lengths do not matter
   x = 100 * np.random.default_rng(0).standard_normal((20, 12), np.float32)
@@ -115,7 +115,7 @@ def test_dino_logits_are_cosines():
 
 @pytest.mark.parametrize("last_bn", ["none", "plain", "affine"])
 def test_last_norm(last_bn):
-  head = Mlp(hidden=8, out=6, layers=2, last_bn=last_bn)
+  head = MLP(hidden=8, out=6, layers=2, last_bn=last_bn)
   made = init(head, 5)
   assert (("bn_1" in made.stats), ("bn_1" in made.params)) == (last_bn != "none", last_bn == "affine")
   x = np.random.default_rng(0).standard_normal((64, 5), np.float32)

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from jaxssl.config import HeadConfig, ModelConfig
-from jaxssl.models.heads import DinoHead, Mlp
+from jaxssl.config.schema import HeadConfig, ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Variables
+from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network, build
 from jaxssl.models.norm import BatchNorm
 from jaxssl.models.resnet import ResNet
 from jaxssl.models.vit import ViT
-from jaxssl.parallel import ROWS, make_mesh
-from jaxssl.types import UserError, Variables
+from jaxssl.parallel.mesh import ROWS, make_mesh
 from tests import half_precision
 
-MLP = HeadConfig(name="mlp", hidden=12, out=6, layers=2)
-DINO = HeadConfig(name="dino", hidden=12, out=10, layers=2, bottleneck=4, bn=False)
+MLP_HEAD = HeadConfig(name="mlp", hidden=12, out=6, layers=2)
+DINO_HEAD = HeadConfig(name="dino", hidden=12, out=10, layers=2, bottleneck=4, bn=False)
 
 
 def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
@@ -28,9 +29,9 @@ def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
   kind = jnp.dtype(dtype)
   if name == "resnet":
     encoder = ResNet(bottleneck=False, stages=(1,), channels=4, stem="cifar", dtype=kind)
-    return Network(encoder, Mlp(6, 5, 2, bias=False, dtype=kind), Mlp(6, 5, 2, bias=False, dtype=kind))
+    return Network(encoder, MLP(6, 5, 2, bias=False, dtype=kind), MLP(6, 5, 2, bias=False, dtype=kind))
   encoder = ViT(dim=12, depth=2 if drop_path else 1, heads=2, patch=8, image_size=16, drop_path=drop_path, dtype=kind)
-  return Network(encoder, DinoHead(hidden=12, bottleneck=4, out=10, layers=2, dtype=kind))
+  return Network(encoder, DINOHead(hidden=12, bottleneck=4, out=10, layers=2, dtype=kind))
 
 
 class Plain(nn.Module):
@@ -77,7 +78,7 @@ def run(network, groups, joint, key=None, variables=None):
 def test_outputs_come_in_group_order(joint):
   """Every view's output is that of the view alone; an encoder from elsewhere plugs in, its half precision stays inside."""
   groups = groups_of((4, 2, 8, 8, 3), (4, 3, 6, 6, 3))
-  network = Network(Plain(), Mlp(7, 6, 2, bn=False), Mlp(7, 3, 1))
+  network = Network(Plain(), MLP(7, 6, 2, bn=False), MLP(7, 3, 1))
   variables, outputs, stats = run(network, groups, joint)
   assert stats == variables.stats == {}
   assert {o.dtype for o in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
@@ -95,7 +96,7 @@ def test_missing_heads_pass_on_what_they_get():
   groups = groups_of((4, 2, 8, 8, 3))
   _, outputs, _ = run(Network(Plain()), groups, False)
   np.testing.assert_array_equal(outputs.prediction, outputs.features)
-  variables, outputs, _ = run(Network(Plain(), projector=Mlp(7, 6, 1)), groups, False)
+  variables, outputs, _ = run(Network(Plain(), projector=MLP(7, 6, 1)), groups, False)
   assert set(variables.params) == {"encoder", "projector"}
   np.testing.assert_array_equal(outputs.prediction, outputs.projection)
 
@@ -121,7 +122,7 @@ def test_joint_passes_share_statistics():
   for group in (outputs.features[:2], outputs.features[2:]):
     np.testing.assert_allclose(group.mean((0, 1)), 0, atol=1e-4)
     assert np.abs(group.mean(1)).max() > 0.01
-  _, outputs, _ = run(Network(Plain(), Mlp(4, 4, 1, last_bn="plain")), groups, joint=True)
+  _, outputs, _ = run(Network(Plain(), MLP(4, 4, 1, last_bn="plain")), groups, joint=True)
   np.testing.assert_allclose(outputs.projection.mean((0, 1)), 0, atol=1e-4)
   assert np.abs(outputs.projection[:2].mean((0, 1))).max() > 0.1
 
@@ -192,12 +193,12 @@ def test_config_reaches_the_modules():
   assert network.encoder.bottleneck and network.encoder.dtype == jnp.bfloat16
   head = HeadConfig(name="mlp", hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
   network = build(ModelConfig(projector=head), "float32", 32)
-  assert network.projector == Mlp(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
+  assert network.projector == MLP(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
   assert network.predictor is None
   head = HeadConfig(name="dino", hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
   config = ModelConfig(name="vit_b", patch=4, drop_path=0.1, position_offset=0.1, projector=head)
   network = build(config, "float32", 32)
-  assert network.projector == DinoHead(hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
+  assert network.projector == DINOHead(hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
   vit = network.encoder
   assert (vit.dim, vit.heads, vit.depth, vit.patch, vit.image_size) == (768, 12, 12, 4, 32)
   assert (vit.drop_path, vit.position_offset) == (0.1, 0.1)
@@ -213,7 +214,7 @@ def test_config_reaches_the_modules():
     ("model.depth=-1", ModelConfig(name="vit_s", depth=-1)),
     ("model.drop_path=1.0", ModelConfig(name="vit_s", drop_path=1.0)),
     ("model.position_offset=-0.1", ModelConfig(name="vit_s", position_offset=-0.1)),
-    ("model.predictor.name=dino", ModelConfig(predictor=DINO)),
+    ("model.predictor.name=dino", ModelConfig(predictor=DINO_HEAD)),
     ("model.projector.layers=0", ModelConfig(projector=HeadConfig(name="mlp", layers=0))),
     ("model.predictor.out=-1", ModelConfig(predictor=HeadConfig(name="mlp", out=-1))),
   ],

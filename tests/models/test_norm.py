@@ -1,4 +1,4 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
+from jaxssl.core.errors import UserError
 from jaxssl.models.norm import BatchNorm
-from jaxssl.parallel import ROWS, make_mesh
-from jaxssl.types import UserError
+from jaxssl.parallel.mesh import ROWS, make_mesh
 
 X = jnp.asarray(3 + 2 * np.random.default_rng(0).standard_normal((16, 3, 5, 4), np.float32))
 

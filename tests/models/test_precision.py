@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.config import HeadConfig, ModelConfig
+from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.models import resnet, vit
 from jaxssl.models.network import build
-from jaxssl.parallel import abstract_mesh, compute_precision, make_mesh
+from jaxssl.parallel.mesh import abstract_mesh, compute_precision, make_mesh
 
 SIZE = 32
 HEAD = HeadConfig(name="mlp", hidden=32, out=16, layers=2)

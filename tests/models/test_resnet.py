@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxssl.core.types import Variables
 from jaxssl.models.resnet import SIZES, ResNet
-from jaxssl.types import Variables
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near
 from tests.torch_weights import to_state, to_variables

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxssl.core.errors import UserError
 from jaxssl.models.network import Network
 from jaxssl.models.vit import Block, ViT, positions
-from jaxssl.types import UserError
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near
 from tests.torch_weights import join, to_variables

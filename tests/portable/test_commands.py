@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl import flags, main, parallel
-from jaxssl.run import Run
+from jaxssl import main
+from jaxssl.config import flags
+from jaxssl.parallel.mesh import make_mesh
+from jaxssl.train.setup import Experiment
 from tests import devices, tiny_run
 
 
@@ -34,11 +36,11 @@ def test_two_devices_train_as_one(tmp_path):
   for count in (1, 2):
     words = [f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", f"--workdir={tmp_path / str(count)}"]
     with devices.only(count):
-      run = Run(*flags.parse(words))
+      run = Experiment(*flags.parse(words))
     state = run.init()
     for rows, _ in zip(run.rows(state, 0, 0), range(2), strict=False):
       state, logs = run.step(state, rows)
     losses.append(float(logs["loss"]))
     assert len(jax.tree.leaves(state.neighbors.bank)[0].sharding.device_set) == count
   np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
-  assert parallel.make_mesh().size == 8
+  assert make_mesh().size == 8

@@ -4,31 +4,31 @@ import pathlib
 
 import pytest
 
-from jaxssl import loop
 from jaxssl import main as command
+from jaxssl.report import page
 from tests import devices
-from tests.data.made import folder
-from tests.report.made import pictures, train
+from tests.data.fixtures import folder
+from tests.report.fixtures import images, train
 
 
 @pytest.fixture(scope="session")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """A run with labels, a test split and bootstrapping, which made its report itself."""
-  root = tmp_path_factory.mktemp("labelled")
-  files = {f"{split}/{name}": data for split, n in (("train", 72), ("test", 30)) for name, data in pictures(n, n).items()}
+  root = tmp_path_factory.mktemp("labeled")
+  files = {f"{split}/{name}": data for split, n in (("train", 72), ("test", 30)) for name, data in images(n, n).items()}
   naive = ["--config.bootstrap.policy=naive", "--config.bootstrap.window=1", "--config.bootstrap.k=3"]
   with devices.only(1):
-    return train(root / "run <1>", folder(root / "pictures", files), *naive)
+    return train(root / "run <1>", folder(root / "images", files), *naive)
 
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """A vision transformer's run without labels, test split, bootstrapping and baselines, on the host; its report asked for."""
   root = tmp_path_factory.mktemp("plain")
-  where = folder(root / "pictures", {name.rpartition("/")[2]: data for name, data in pictures(66, 2).items()})
+  where = folder(root / "images", {name.rpartition("/")[2]: data for name, data in images(66, 2).items()})
   vit = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=4", "--config.evals.baselines=false"]
   with pytest.MonkeyPatch.context() as patch, devices.only(1):
-    patch.setattr(loop, "show", lambda *_: None)
+    patch.setattr(page, "write_report", lambda *_: None)
     train(root / "plain", where, *vit, "--config.data.placement=host", "--config.bootstrap.policy=off")
   assert command.main(["report", f"--workdir={root / 'plain'}"]) == 0
   return root / "plain"

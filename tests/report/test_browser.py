@@ -38,8 +38,8 @@ FRAME = """<iframe src="page.html" style="border: 0" width="{width}" height="900
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium, google-chrome or headless_shell is installed")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser(width, labelled, tmp_path):
-  text = (labelled / "report.html").read_text()
+def test_in_a_browser(width, labeled, tmp_path):
+  text = (labeled / "report.html").read_text()
   (tmp_path / "page.html").write_text(text.replace("<head>", "<head>" + WATCH, 1).replace("</body>", ASK + "</body>", 1))
   flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}"]
   (tmp_path / "frame.html").write_text(FRAME.format(width=width))

@@ -9,14 +9,14 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxssl import logging as runlog
-from jaxssl import loop
 from jaxssl import main as command
-from jaxssl.evals.quality import figures, unit
+from jaxssl.core import log as runlog
+from jaxssl.evals.feature_stats import figures, unit
+from jaxssl.evals.load_run import load
 from jaxssl.report import page, tables
-from jaxssl.report.record import Record
-from jaxssl.report.seen import see
-from tests.report.made import NASTY
+from jaxssl.train import loop
+from jaxssl.workdir.records import RunRecord
+from tests.report.fixtures import NASTY
 
 pytestmark = pytest.mark.xdist_group("report")  # one worker makes the runs that they share
 VOID = {"meta", "br", "input", "img"}
@@ -69,8 +69,8 @@ def measured(workdir: pathlib.Path) -> list[dict]:
   return json.loads((workdir / "results.json").read_text())["measurements"]
 
 
-def test_a_run_with_labels(labelled):
-  found, measurements = parsed(labelled / "report.html"), measured(labelled)
+def test_a_run_with_labels(labeled):
+  found, measurements = parsed(labeled / "report.html"), measured(labeled)
   last = max(m["step"] for m in measurements)
   expected = [m["value"] for m in measurements if m["step"] in (0, last)]
   deviations = [m["deviation"] for m in measurements if "deviation" in m]
@@ -78,9 +78,9 @@ def test_a_run_with_labels(labelled):
   assert all(
     m["name"].rpartition("/")[2] in found.text and m["protocol"].rpartition(", ")[0] in found.text for m in measurements
   )
-  for title in ("Did it learn?", "Nearest neighbours", "How they changed", "Who was bootstrapped to whom", "Map", "Similarity"):
+  for title in ("Did it learn?", "Nearest neighbors", "How they changed", "Who was bootstrapped to whom", "Map", "Similarity"):
     assert title in found.text
-  text = (labelled / "report.html").read_text()
+  text = (labeled / "report.html").read_text()
   assert text.count("<circle") == 30 and 'class="same"' in text and "Attention" not in text
   assert NASTY not in text and NASTY in found.text and "run <1>" not in text and "run <1>" in found.text
 
@@ -90,11 +90,11 @@ def test_a_run_without_labels(plain):
   assert "It did not collapse" in found.text or "collapsed" in found.text
   assert "Attention" in found.text and "head 1" in found.text and "bootstrapped to whom" not in found.text
   assert text.count("<circle") == 66 and "cluster 1" in found.text and 'class="same"' not in text
-  assert "two pictures" in found.text and "different class" not in found.text
+  assert "two images" in found.text and "different class" not in found.text
 
 
-def test_what_is_left_of_a_run(labelled, tmp_path):
-  shutil.copytree(labelled, tmp_path / "run")
+def test_what_is_left_of_a_run(labeled, tmp_path):
+  shutil.copytree(labeled, tmp_path / "run")
   config = json.loads((tmp_path / "run/config.json").read_text())
   config["data"]["path"] = "/nowhere/at/all"
   (tmp_path / "run/config.json").write_text(json.dumps(config))
@@ -102,7 +102,7 @@ def test_what_is_left_of_a_run(labelled, tmp_path):
   assert command.main(["report", f"--workdir={tmp_path / 'run'}"]) == 0
   gone = parsed(tmp_path / "run/report.html")
   assert "missing" in gone.text and "/nowhere/at/all" in gone.text and "no warnings" in gone.text
-  assert sorted(gone.values) == sorted(parsed(labelled / "report.html").values)
+  assert sorted(gone.values) == sorted(parsed(labeled / "report.html").values)
 
   (tmp_path / "run/results.json").unlink()
   shutil.rmtree(tmp_path / "run/checkpoints")
@@ -120,23 +120,23 @@ def test_what_is_left_of_a_run(labelled, tmp_path):
   assert "metrics.jsonl holds no figures yet" in parsed(tmp_path / "bare.html").text
 
 
-def test_comparison(labelled, tmp_path):
+def test_comparison(labeled, tmp_path):
   for name, lr, shift in (("one", 0.1, 0.0), ("two", 0.2, 5.0), ("three", 0.1, 0.0)):
     (tmp_path / name).mkdir()
-    config = json.loads((labelled / "config.json").read_text())
+    config = json.loads((labeled / "config.json").read_text())
     config["optim"]["lr"] = lr
     config["data"]["path"] = "/nowhere"
     config["method"] |= {"only": 1} if name == "two" else {}
     (tmp_path / name / "config.json").write_text(json.dumps(config))
-    results = json.loads((labelled / "results.json").read_text())
+    results = json.loads((labeled / "results.json").read_text())
     for m in results["measurements"]:
       m["value"] += shift
     (tmp_path / name / "results.json").write_text(json.dumps(results))
-    shutil.copy(labelled / "metrics.jsonl", tmp_path / name)
-  records = [Record(tmp_path / name) for name in ("one", "two", "three")]
+    shutil.copy(labeled / "metrics.jsonl", tmp_path / name)
+  records = [RunRecord(tmp_path / name) for name in ("one", "two", "three")]
   assert tables.differing(records) == {"optim.lr": ["0.1", "0.2", "0.1"], "method.only": [None, "1", None]}
   table = tables.side_by_side(records)
-  best = {m["value"] + 5 for m in measured(labelled) if m["name"].startswith(("knn", "linear"))}
+  best = {m["value"] + 5 for m in measured(labeled) if m["name"].startswith(("knn", "linear"))}
   assert {float(x) for x in re.findall(r'class="best"><data value="([^"]+)"', table)} <= best
 
   out = tmp_path / "compared.html"
@@ -146,20 +146,20 @@ def test_comparison(labelled, tmp_path):
   assert out.read_text().count('<details class="run">') == 3
 
 
-def test_neighbors_are_the_nearest(labelled):
-  lines = [json.loads(line) for line in (labelled / "neighbors.jsonl").read_text().splitlines()]
-  assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["pictures"] == lines[1]["pictures"]
-  run, last = see(labelled), lines[-1]
+def test_neighbors_are_the_nearest(labeled):
+  lines = [json.loads(line) for line in (labeled / "neighbors.jsonl").read_text().splitlines()]
+  assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["images"] == lines[1]["images"]
+  run, last = load(labeled), lines[-1]
   x = unit(run.subject.features(run.measure.splits.bank))
   cosines = x @ x.T
   np.fill_diagonal(cosines, -2)
-  for row, near, similar in zip(last["pictures"], last["neighbors"], last["similarities"], strict=True):
+  for row, near, similar in zip(last["images"], last["neighbors"], last["similarities"], strict=True):
     np.testing.assert_allclose(similar, np.sort(cosines[row])[::-1][:8], atol=1e-3)
     np.testing.assert_allclose(cosines[row][near], similar, atol=1e-3)
   pairs = np.array(last["partners"])
   assert len(pairs) and (pairs[:, 0] != pairs[:, 1]).all()
   # the untrained network is made again as it was
-  first = {m["name"]: m["value"] for m in measured(labelled)}
+  first = {m["name"]: m["value"] for m in measured(labeled)}
   assert run.measure.splits.test is not None
   again = figures(run.before.features(run.measure.splits.test))
   assert again["effective_rank"] == pytest.approx(first["untrained/effective_rank"], rel=1e-4)
@@ -168,7 +168,7 @@ def test_neighbors_are_the_nearest(labelled):
 def test_a_failure_is_one_line_and_no_more(tmp_path, monkeypatch, capfd):
   runlog.start(None)
   monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
-  loop.show(tmp_path, None)
+  loop.write_report(tmp_path, None)
   assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"
 
 

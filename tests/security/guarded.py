@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 
-from jaxssl.data.pictures import BadPicture
-from jaxssl.types import UserError
+from jaxssl.core.errors import UserError
+from jaxssl.data.image_io import DecodeError
 
 T = TypeVar("T")
 SECONDS, BYTES = 30, 3 * 2**30
@@ -63,7 +63,7 @@ def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
   try:
     with soon():
       return call()
-  except (UserError, BadPicture) as error:
+  except (UserError, DecodeError) as error:
     assert str(error).strip() and len(str(error).splitlines()) == 1, repr(str(error))
     str(error).encode()
     return None

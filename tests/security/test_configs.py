@@ -11,18 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssl import documents, flags, methods, opened, optim, results, workdir
-from jaxssl import logging as runlog
 from jaxssl import main as command
-from jaxssl.config import Config
-from jaxssl.fields import read
-from jaxssl.health import Health, Limits
+from jaxssl import methods
+from jaxssl.augment import pipeline
+from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schedules import TrainingLength
+from jaxssl.config.schema import Config
+from jaxssl.core import json_io
+from jaxssl.core.errors import UserError
+from jaxssl.evals import load_run
 from jaxssl.models import network
-from jaxssl.report import galleries, page
-from jaxssl.report.record import flat
-from jaxssl.schedules import Horizon
-from jaxssl.types import UserError
-from jaxssl.views import recipes
+from jaxssl.report import neighbors, page
+from jaxssl.train.diagnostics import Diagnostics, MetricRange
+from jaxssl.train.optimizer import build_optimizer
+from jaxssl.workdir import results, workdir
+from jaxssl.workdir.records import flat
 from tests.security.damage import GARBAGE, other, text_of
 from tests.security.guarded import answer, examples
 
@@ -37,11 +41,11 @@ def whole() -> dict:
 
 
 def checked(config: Config) -> None:
-  """Makes of a config what a run makes of it before it opens pictures."""
-  horizon = Horizon(steps_per_epoch=4, epochs=config.train.epochs)
-  recipes.check(config.views, None)
-  method = methods.build(config.method, horizon)
-  optim.build(config.optim, horizon, config.train.batch_size)
+  """Makes of a config what a run makes of it before it opens images."""
+  training_length = TrainingLength(steps_per_epoch=4, epochs=config.train.epochs)
+  pipeline.check(config.views, None)
+  method = methods.build(config.method, training_length)
+  build_optimizer(config.optim, training_length, config.train.batch_size)
   size = next(iter(config.views.values())).size if config.views else 8
   built = network.build(config.model, config.train.precision, size)
   assert built and method.passes
@@ -166,7 +170,7 @@ def test_an_error_in_a_config_file_names_its_line(tmp_path):
 RECORDS = {
   "results.json": {
     "measurements": [
-      {"step": step, "name": name, "value": 3.5, "deviation": None, "protocol": "20 pictures, teacher network", "commit": "a"}
+      {"step": step, "name": name, "value": 3.5, "deviation": None, "protocol": "20 images, teacher network", "commit": "a"}
       for step, name in ((0, "untrained/knn20_cosine"), (4, "knn20_cosine"), (4, "effective_rank"))
     ],
     "finished": True,
@@ -174,7 +178,7 @@ RECORDS = {
   "metrics.jsonl": {"step": 4, "epoch": 1, "loss": 3.25, "knn20_cosine": 10.0},
   "health.jsonl": {"step": 4, "verdict": "collapsing", "reason": "it collapses", "over": False},
   "neighbors.jsonl": {
-    "step": 4, "epoch": 1, "pictures": [0, 1], "neighbors": [[1, 2], [0, 2]], "similarities": [[0.5, 0.25], [0.5, 0.1]],
+    "step": 4, "epoch": 1, "images": [0, 1], "neighbors": [[1, 2], [0, 2]], "similarities": [[0.5, 0.25], [0.5, 0.1]],
     "partners": [[0, 1]],
   },
 }  # fmt: skip
@@ -204,7 +208,7 @@ def quiet(path: pathlib.Path) -> str:
 
 @pytest.fixture
 def unlooked(monkeypatch):
-  """Leaves out the report's pictures, which such a workdir does not have anyway."""
+  """Leaves out the report's images, which such a workdir does not have anyway."""
 
   def none(path: pathlib.Path):
     raise UserError(f"{path} has none")
@@ -233,8 +237,8 @@ def test_workdirs_of_any_content(name, tmp_path, data):
   content = data.draw(text_of(whole() if name == "config.json" else RECORDS[name]))
   folder = tmp_path / "run"
   files(folder, name, content + b"\n")
-  config = answer(lambda: opened.read_config(folder, []), folder)
-  answer(lambda: opened.read_config(folder, ["--evals.size=8", "--data.path=/none"]), folder)
+  config = answer(lambda: load_run.read_config(folder, []), folder)
+  answer(lambda: load_run.read_config(folder, ["--evals.size=8", "--data.path=/none"]), folder)
   if config is not None:
     answer(lambda: checked(config), folder)
   answer(lambda: workdir.check_workdir(folder, read(Config, whole())), folder)
@@ -242,14 +246,14 @@ def test_workdirs_of_any_content(name, tmp_path, data):
     answer(lambda: page.write([(folder, None)], tmp_path / "page.html"), tmp_path) is None and (tmp_path / "page.html").exists()
   ):
     quiet(tmp_path / "page.html")
-  for line in documents.lines(folder / "neighbors.jsonl"):
-    if answer(lambda line=line: galleries._fits(line, 3, 3)):
+  for line in json_io.lines(folder / "neighbors.jsonl"):
+    if answer(lambda line=line: neighbors._fits(line, 3, 3)):
       assert (
         np.array(line["partners"] or [[0, 0]]).shape[1:] == (2,)
         and max(map(max, filter(None, line["neighbors"])), default=0) < 3
       )
   answer(lambda: results.add(folder / "results.json", 9, []), folder)
-  answer(lambda: Health(read(Config, whole()).health, Limits(8, 8), folder, 2), folder)
+  answer(lambda: Diagnostics(read(Config, whole()).health, MetricRange(8, 8), folder, 2), folder)
   for file in ("metrics.jsonl", "neighbors.jsonl"):
-    answer(lambda file=file: runlog.cut(folder / file, 3), folder)
+    answer(lambda file=file: json_io.truncate_lines(folder / file, 3), folder)
   answer(lambda: results.cut(folder / "results.json", 3), folder)

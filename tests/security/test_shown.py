@@ -9,14 +9,14 @@ import shutil
 import pytest
 import yaml
 
-from jaxssl import flags
 from jaxssl import main as command
-from jaxssl.config import Config
-from jaxssl.data.sources import open_sources
-from jaxssl.fields import read
+from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
+from jaxssl.data.datasets import open_sources
 from jaxssl.report import page
 from tests import devices, tiny_run
-from tests.data import made
+from tests.data import fixtures
 from tests.security.test_configs import quiet
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -31,26 +31,26 @@ NASTY = (
 FOLDER = 'q"u\'o"""te \\ back\\slash\nline \u202e \U0001f600 ' + os.fsdecode(b"\xff") + " {x} %s <b>"
 
 
-def pictures(root: pathlib.Path, each: int, size: int = 28, classes: tuple[str, ...] = NASTY) -> pathlib.Path:
-  """Class folders of these names, with pictures of such names; one of them is no picture."""
+def images(root: pathlib.Path, each: int, size: int = 28, classes: tuple[str, ...] = NASTY) -> pathlib.Path:
+  """Class folders of these names, with images of such names; one of them is no image."""
   for k, name in enumerate(classes):
     for i in range(each):
       path = root / name / f"{root.name[0]}{i}{NASTY[(i + k) % len(NASTY)].replace('/', '')}.png"
       path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(made.coded(made.photo(100 * k + i, 40, 40)[:size, :size], "PNG"))
+      path.write_bytes(fixtures.coded(fixtures.photo(100 * k + i, 40, 40)[:size, :size], "PNG"))
   return root
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> pathlib.Path:
-  """An untrained run on such pictures, in a workdir of such a name."""
+  """An untrained run on such images, in a workdir of such a name."""
   root = tmp_path_factory.mktemp("shown")
   workdir = tiny_run.make(root / f"run {MARKUP} {NASTY[1]}", steps=(3,))
   config = json.loads((workdir / "config.json").read_text())
-  config["data"] |= {"source": "folder", "path": str(pictures(root / FOLDER, 5)), "limit": 0}
-  config["data"] |= {"test_path": str(pictures(root / "test", 3))}
+  config["data"] |= {"source": "folder", "path": str(images(root / FOLDER, 5)), "limit": 0}
+  config["data"] |= {"test_path": str(images(root / "test", 3))}
   (workdir / "config.json").write_text(json.dumps(config))
-  protocol = f"k 20, bank: 9 pictures of {root / FOLDER}, teacher network"
+  protocol = f"k 20, bank: 9 images of {root / FOLDER}, teacher network"
   measurement = {"step": 3, "name": "knn20|<b>", "value": 50.0, "protocol": protocol}
   (workdir / "results.json").write_text(json.dumps({"measurements": [measurement]}))
   (workdir / "health.jsonl").write_text(json.dumps({"step": 3, "verdict": MARKUP, "reason": NASTY[3], "over": False}) + "\n")
@@ -62,7 +62,7 @@ def test_the_report_escapes(run, capfd, monkeypatch):
   with devices.only(1):
     assert command.main(["report", f"--workdir={run}"]) == 0
   text = quiet(run / "report.html")
-  assert "<h2>Nearest neighbours</h2>" in text and 'class="missing"' not in text
+  assert "<h2>Nearest neighbors</h2>" in text and 'class="missing"' not in text
   assert MARKUP not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
   assert r"turned\u202egnp" in text and r"line\nbreak" in text and r"no text \udcff" in text and "\U0001f600" in text
   monkeypatch.setattr(page, "see", lambda folder: shutil.rmtree(folder / "none"))
@@ -90,8 +90,8 @@ def test_the_card_escapes(run, tmp_path, capfd):
 
 def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
   classes = tuple(name for name in NASTY if "\n" not in name)
-  folder = pictures(tmp_path / FOLDER, 8, 40, classes)
-  (folder / NASTY[0] / "bad.png").write_bytes(b"no picture")
+  folder = images(tmp_path / FOLDER, 8, 40, classes)
+  (folder / NASTY[0] / "bad.png").write_bytes(b"no image")
   for name in ('c"""x\\.py', "a\\\"; raise SystemExit # \n'.py", "plain.py", os.fsdecode(b"\xff.py")):
     out = tmp_path / "written" / name
     assert command.main(["inspect", f"--data={folder}", f"--out={out}"]) == 0, capfd.readouterr().err

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssl import embeddings
-from jaxssl.checkpoint import Checkpoints
-from jaxssl.config import ModelConfig
-from jaxssl.export import own
+from jaxssl.config.schema import ModelConfig
+from jaxssl.core.types import Variables
+from jaxssl.evals import embedding_file
+from jaxssl.export import flax_format
 from jaxssl.models import network
-from jaxssl.types import Variables
+from jaxssl.workdir.checkpoint import Checkpoints
 from tests.security.damage import damaged, text_of
 from tests.security.guarded import answer, examples
 
 
 def state(value: float) -> dict:
   one = Variables(params={"encoder": {"w": jnp.full((8, 5), value)}}, stats={})
-  return {"online": one, "teacher": one}
+  return {"student": one, "teacher": one}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_damaged_checkpoints(saved, tmp_path, data):
   like = jax.eval_shape(lambda: state(0.0))
   found = answer(lambda: Checkpoints(folder, keep=5).restore(like), tmp_path)
   assert found is not None and found[1] in (3, 5)
-  np.testing.assert_array_equal(found[0]["online"].params["encoder"]["w"], float(found[1]))
+  np.testing.assert_array_equal(found[0]["student"].params["encoder"]["w"], float(found[1]))
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,10 @@ def exported(tmp_path_factory) -> pathlib.Path:
   model = ModelConfig(name="vit_ti", depth=1, patch=8)
   built = network.build(model, "float32", 16)
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
-  own.save_file({name: np.ascontiguousarray(x) for name, x in own._named(made).items()}, folder / own.FILE)
-  how = {"channels": 3, "depth": 8, "store_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
+  flax_format.save_file(
+    {name: np.ascontiguousarray(x) for name, x in flax_format._named(made).items()}, folder / flax_format.FILE
+  )
+  how = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
   about = {
     "format": "flax",
     "precision": "float32",
@@ -83,23 +85,23 @@ def exported(tmp_path_factory) -> pathlib.Path:
     "preprocessing": {**how, "mean": [0.5] * 3, "std": [0.5] * 3},
   }
   about["model"] = {"name": "vit_ti", "depth": 1, "patch": 8, "projector": {"name": "none"}, "predictor": {"name": "none"}}
-  (folder / own.CONFIG).write_text(json.dumps(about))
+  (folder / flax_format.CONFIG).write_text(json.dumps(about))
   return folder
 
 
 def embedded(folder: pathlib.Path) -> None:
-  loaded = answer(lambda: own.load_pretrained(folder))
+  loaded = answer(lambda: flax_format.load_pretrained(folder))
   if loaded is not None:
-    picture = np.zeros((1, 9, 7, loaded.config["preprocessing"]["channels"]), np.uint8)
-    features = answer(lambda: loaded.embed(picture)) if loaded.config["preprocessing"]["size"] <= 64 else np.zeros(1)
+    image = np.zeros((1, 9, 7, loaded.config["preprocessing"]["channels"]), np.uint8)
+    features = answer(lambda: loaded.embed(image)) if loaded.config["preprocessing"]["size"] <= 64 else np.zeros(1)
     assert features is None or features.dtype == np.float32
 
 
 @examples(60)
 @given(st.data())
 def test_exports_of_any_config(exported, tmp_path, data):
-  shutil.copy(exported / own.FILE, tmp_path)
-  (tmp_path / own.CONFIG).write_bytes(data.draw(text_of(json.loads((exported / own.CONFIG).read_text()))))
+  shutil.copy(exported / flax_format.FILE, tmp_path)
+  (tmp_path / flax_format.CONFIG).write_bytes(data.draw(text_of(json.loads((exported / flax_format.CONFIG).read_text()))))
   embedded(tmp_path)
 
 
@@ -123,18 +125,18 @@ def test_exports_of_any_config(exported, tmp_path, data):
 )
 def test_exports_of_absurd_config(field, value, exported, tmp_path):
   shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
-  about = json.loads((exported / own.CONFIG).read_text())
+  about = json.loads((exported / flax_format.CONFIG).read_text())
   *path, last = field.split(".")
   (about[path[0]] if path else about)[last] = value
-  (tmp_path / own.CONFIG).write_text(json.dumps(about))
-  assert answer(lambda: own.load_pretrained(tmp_path)) is None
+  (tmp_path / flax_format.CONFIG).write_text(json.dumps(about))
+  assert answer(lambda: flax_format.load_pretrained(tmp_path)) is None
 
 
 @examples(30)
 @given(st.data())
 def test_damaged_exports(exported, tmp_path, data):
-  shutil.copy(exported / own.CONFIG, tmp_path)
-  (tmp_path / own.FILE).write_bytes(data.draw(damaged((exported / own.FILE).read_bytes())))
+  shutil.copy(exported / flax_format.CONFIG, tmp_path)
+  (tmp_path / flax_format.FILE).write_bytes(data.draw(damaged((exported / flax_format.FILE).read_bytes())))
   embedded(tmp_path)
 
 
@@ -147,7 +149,7 @@ def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
     "label": np.array(["x", "y"]),
     "features": np.eye(2, 3, dtype=np.float32),
   }
-  embeddings.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
+  embedding_file.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
   return file
 
 
@@ -156,6 +158,6 @@ def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
 def test_damaged_embeddings(embeddings_file, tmp_path, data):
   path = tmp_path / embeddings_file.name
   path.write_bytes(data.draw(damaged(embeddings_file.read_bytes())))
-  found = answer(lambda: embeddings.load(path))
+  found = answer(lambda: embedding_file.load(path))
   if found is not None:
     assert found.features.ndim == 2 and len(found.features) == len(found.path) == len(found.index)

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
+from tests.security.test_images import npy
 
-from jaxssl import embeddings
-from jaxssl.weights import files
-from jaxssl.weights.encoder import find
+from jaxssl.evals import embedding_file
+from jaxssl.pretrained.match import find
+from jaxssl.pretrained.read import read_tensors
 from tests.security.damage import damaged, other
 from tests.security.guarded import answer, bounded, examples
-from tests.security.test_pictures import npy
 
 SHAPES = {"conv1.weight": (4, 3, 3, 3), "patch_embed.proj.weight": (4, 3, 4, 4), "pos_embed": (1, 5, 4), "norm.bias": (4,)}
 TENSORS = {"teacher." + name: np.ones(shape, np.float32) for name, shape in SHAPES.items()} | {
@@ -34,9 +34,9 @@ def memory(request):
     yield
 
 
-def read(path: pathlib.Path) -> None:
+def read_weights(path: pathlib.Path) -> None:
   """Reads weights as a run does that starts from them; what comes is what was asked for."""
-  tensors = answer(lambda: files.read(path))
+  tensors = answer(lambda: read_tensors(path))
   if tensors is None:
     return
   assert all(x.dtype == np.float32 for x in tensors.values())
@@ -54,7 +54,7 @@ def safe(header: object, data: bytes = bytes(64)) -> bytes:
 @given(st.data())
 def test_damaged_safetensors(tmp_path, data):
   (tmp_path / "w").write_bytes(data.draw(damaged(save(TENSORS))))
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 @examples(100)
@@ -63,7 +63,7 @@ def test_safetensors_of_any_header(tmp_path, data):
   tensor = {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]}
   header = data.draw(other({"a.weight": tensor, "__metadata__": {"format": "pt"}}))
   (tmp_path / "w").write_bytes(safe(header))
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_safetensors_of_any_header(tmp_path, data):
 )
 def test_made_safetensors(content, tmp_path):
   (tmp_path / "w").write_bytes(content)
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_made_safetensors(content, tmp_path):
 )
 def test_tensors_of_odd_shapes(tensors, tmp_path):
   (tmp_path / "w").write_bytes(save({name: x.astype(np.float32) for name, x in tensors.items()}))
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 class Touch:
@@ -139,7 +139,7 @@ def torch_file(tree: object, new: bool = True) -> bytes:
 @given(st.data())
 def test_damaged_torch_files(new, tmp_path, data):
   (tmp_path / "w").write_bytes(data.draw(damaged(whole_torch_file(new))))
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 @examples(100)
@@ -152,14 +152,14 @@ def test_damaged_pickles(tmp_path, data):
   with zipfile.ZipFile(tmp_path / "w", "w") as archive:
     for name, content in members.items():
       archive.writestr(name, data.draw(damaged(content)) if name == tree else content)
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 def test_terabytes_of_four_bytes(tmp_path):
   torch = pytest.importorskip("torch")
   for x in (torch.ones(1), torch.ones(1).half()):
     (tmp_path / "w").write_bytes(torch_file({"a": x.expand(2**20, 2**20)}))
-    assert answer(lambda: files.read(tmp_path / "w")) is None
+    assert answer(lambda: read_tensors(tmp_path / "w")) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*quantize")  # torch's, of making one
@@ -174,14 +174,14 @@ def test_tensors_of_odd_kinds(kind, tmp_path):
     "float8": lambda: torch.ones(3).to(torch.float8_e4m3fn),
   }[kind]
   (tmp_path / "w").write_bytes(torch_file({"a": made(), "b": torch.ones(2)}))
-  read(tmp_path / "w")
+  read_weights(tmp_path / "w")
 
 
 def test_a_packed_archive(tmp_path):
   """A gigabyte of opcodes in a megabyte."""
   with zipfile.ZipFile(tmp_path / "w", "w", zipfile.ZIP_DEFLATED) as archive:
     archive.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * 2**24 + b"N.")
-  assert answer(lambda: files.read(tmp_path / "w")) is None
+  assert answer(lambda: read_tensors(tmp_path / "w")) is None
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.npz", "w.parquet", "w.safetensors"])
@@ -194,6 +194,6 @@ def test_pickles_are_never_run(name, tmp_path):
   np.savez(file, features=hidden, path=hidden, index=hidden, jaxssl=hidden)
   for content in (*contents, file.getvalue(), npy(hidden)):
     path.write_bytes(content)
-    assert answer(lambda: files.read(path)) is None and answer(lambda: embeddings.load(path)) is None
+    assert answer(lambda: read_tensors(path)) is None and answer(lambda: embedding_file.load(path)) is None
   pickle.loads(contents[0])
   assert flag.exists()  # else nothing was tried

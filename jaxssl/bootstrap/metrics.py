@@ -1,0 +1,42 @@
+"""Metrics of the neighbor bank at the end of an epoch (AdaSim, arXiv 2303.13606)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxssl.bootstrap.bank import NeighborBank
+from jaxssl.core.types import Array
+
+
+@functools.partial(jax.jit, static_argnames="num_images")
+def figures(neighbors: NeighborBank, labels: Array, num_images: int) -> dict[str, Array]:
+  """Shares in 0..1, over the images visited in this epoch (`share_trusted`: over all images).
+
+  labels: int32 [n], -1 unknown. `share_trusted`: images allowed to bootstrap in this epoch; `share_bootstrapped`: those whose
+  partner is another image; `share_self_neighbor`: the image is its own nearest neighbor; `neighbor_churn`: neighbors
+  that were none in the epoch before; `neighbor_top1_label`, `neighbor_top2_label`: the first and second neighbor carry the
+  image's label, over images with a known one (NaN where there is none).
+  """
+  rows, window, k = neighbors.ids.shape
+  ids = neighbors.ids[:, neighbors.slot]
+  before = neighbors.ids[:, (neighbors.slot - 1) % window]
+  own = jnp.arange(rows)
+  seen = (ids[:, 0] >= 0) & (own < num_images)
+  stayed = (ids[:, :, None] == before[:, None, :]).any(-1).mean(-1)
+
+  def share(hits: Array, among: Array) -> Array:
+    return jnp.sum(hits & among) / jnp.sum(among)
+
+  logs = {
+    "share_trusted": neighbors.trusted,
+    "share_bootstrapped": share(neighbors.partners != own, seen),
+    "share_self_neighbor": share(ids[:, 0] == own, seen),
+  }
+  if window > 1:
+    both = seen & (before[:, 0] >= 0)
+    logs["neighbor_churn"] = 1.0 - jnp.sum(stayed * both) / jnp.sum(both)
+  for place in range(min(2, k)):
+    known = seen & (labels >= 0)
+    logs[f"neighbor_top{place + 1}_label"] = share(labels[ids[:, place]] == labels, known)
+  return logs

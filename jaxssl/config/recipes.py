@@ -1,0 +1,144 @@
+"""What config files are made from: all fields at their defaults, view groups, recipes by name, and smaller versions of them."""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import config_dict
+
+from jaxssl.config.schema import Config, ViewConfig
+from jaxssl.core.errors import UserError, nearest_name
+
+Fields = Any  # a ConfigDict: its fields are attributes that no type checker knows
+
+
+def defaults() -> Fields:
+  """Gives every field at its default, so that a flag may override any of them."""
+  return config_dict.ConfigDict(_open(Config()))
+
+
+def cifar(name: str = "cifar10") -> Fields:
+  """CIFAR at 32 pixels with its ResNet-18: what recipes for it start from."""
+  config = defaults()
+  config.data.update({"source": "tfds", "path": name, "mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)})
+  config.model.update({"name": "resnet18", "stem": "cifar"})
+  config.train.update({"batch_size": 256, "epochs": 200, "precision": "bfloat16", "log_every": 50})
+  config.evals.update({"every": 10, "batch_size": 1000})
+  return config
+
+
+def imagenet(name: str) -> Fields:
+  """ImageNet at 224 pixels, read from a folder with train/ and val/: what recipes for it start from."""
+  config = defaults()
+  config.data.update({"source": "folder", "placement": "host"})
+  config.model.name = name
+  config.train.update({"batch_size": 256, "epochs": 200, "precision": "bfloat16", "log_every": 50})
+  config.evals.update({"every": 10, "batch_size": 1024, "resize": 256, "size": 224})
+  return config
+
+
+def mlp(head: Fields, hidden: int, out: int, layers: int = 2, last_bn: str = "none") -> None:
+  """Makes a head an MLP: Linear, BatchNorm and ReLU, `layers` Linear in all."""
+  head.update({"name": "mlp", "hidden": hidden, "out": out, "layers": layers, "last_bn": last_bn})
+
+
+def sgd(config: Fields, lr: float, weight_decay: float, warmup_epochs: int = 10, floor: float = 0.0) -> None:
+  """Trains by SGD with momentum 0.9, decaying every parameter; the rate falls by a cosine to `floor` of its peak."""
+  config.optim.update({"name": "sgd", "lr": lr, "decay_mask": "all"})
+  config.optim.schedule.update({"kind": "cosine", "warmup_epochs": warmup_epochs, "final": floor})
+  config.optim.weight_decay.base = weight_decay
+
+
+def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Completes view groups (jaxssl.augment.presets) with the fields they leave at their defaults."""
+  return {name: _open(ViewConfig(**fields)) for name, fields in groups.items()}
+
+
+def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields:
+  """Makes the recipe that follows the colon of --config FILE:RECIPE; "" is the file's own. Any of `SMALLER` may follow.
+
+  Raises UserError for a name that the file does not have.
+  """
+  words = [word for word in argument.split(",") if word]
+  names = [word for word in words if word not in SMALLER]
+  for name in names:
+    if name not in recipes:
+      allowed = [*filter(None, recipes), *SMALLER]
+      raise UserError(
+        f"--config FILE:{name} is no recipe; nearest: {nearest_name(name, allowed)}; allowed: {', '.join(allowed)}"
+      )
+  if len(names) > 1:
+    raise UserError(f"--config FILE:{argument} names {len(names)} recipes; give one, and {' or '.join(SMALLER)} after a comma")
+  config = recipes[names[0] if names else ""]()
+  for word in words:
+    if word in SMALLER:
+      config = SMALLER[word](config)
+  return config
+
+
+def runlocal(config: Fields) -> Fields:
+  """Shrinks a recipe to under a minute on a CPU: 256 embedded digits, a tiny network of the same kind, three epochs."""
+  config.data.update({"source": "mnist5k", "path": "", "test_path": "", "list_path": "", "limit": 256, "resident_size": 0})
+  if config.data.channels not in (1, 3):
+    config.data.update({"channels": 1, "mean": (), "std": ()})
+  for name, group in config.views.items():
+    group.size = 14 if name == "local" else 28
+    group.count = min(group.count, 2 if name == "local" else group.count)
+  model = config.model
+  model.update({"width": 1 / 8, "patch": 7, "depth": 2, "stem": "cifar" if "resnet" in model.name else model.stem})
+  if model.name != "custom":
+    model.name = "vit_ti" if "vit" in model.name else "resnet10"
+  for head in (model.projector, model.predictor):
+    head.update({"hidden": min(head.hidden, 64), "out": min(head.out, 64), "bottleneck": 32})
+  config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 2})
+  config.train.update({"batch_size": 32, "epochs": 3, "log_every": 1})
+  config.evals.update({"every": 2, "resize": 0, "size": 0})
+  _shorten(config, 1, 64)
+  return config
+
+
+def cpu(config: Fields) -> Fields:
+  """Cuts a recipe to minutes on two CPU cores, the same budget for every method, so that they can be compared.
+
+  10,000 images, 15 epochs at batch 128, a ResNet-10 of a quarter of the width with heads of 512.
+  """
+  config.data.limit = 10_000
+  config.model.update({"name": "resnet10", "width": 0.25, "stem": "small", "depth": 0})
+  for head in (config.model.projector, config.model.predictor):
+    head.update({"hidden": min(head.hidden, 512), "out": min(head.out, 1024), "bottleneck": 64})
+  config.optim.freeze = ()  # names of the network that was replaced
+  config.bootstrap.update({"window": 3, "temperature": 0.05})
+  config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32"})
+  config.health.patience = 50
+  config.evals.update({"every": 5, "batch_size": 1000})
+  _shorten(config, 2, 4096)
+  return config
+
+
+SMALLER: dict[str, Callable[[Fields], Fields]] = {"runlocal": runlocal, "cpu": cpu}
+
+
+def _shorten(config: Fields, warmup_epochs: int, queue: int) -> None:
+  """Cuts every warm-up and every queue in the config to so much."""
+  for name, value in config.items():
+    if isinstance(value, config_dict.ConfigDict):
+      _shorten(value, warmup_epochs, queue)
+    elif name == "warmup_epochs" and value is not None:
+      config[name] = min(value, warmup_epochs)
+    elif name == "queue" and value is not None:
+      config[name] = min(value, queue)
+
+
+def _open(value: Any) -> dict[str, Any]:
+  """Turns a dataclass into nested dicts; a field that is None becomes a placeholder of its type."""
+  hints = typing.get_type_hints(type(value))
+
+  def one(name: str, item: Any) -> Any:
+    if dataclasses.is_dataclass(item):
+      return _open(item)
+    if item is None:
+      return config_dict.placeholder(next(a for a in typing.get_args(hints[name]) if a is not type(None)))
+    return item
+
+  return {field.name: one(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -1,0 +1,73 @@
+"""JSON that a run writes, read back by whoever has it now: what is damaged in it, or is no such thing, is said or left out."""
+
+import json
+import pathlib
+from typing import Any
+
+from jaxssl.core.errors import UserError
+
+DEEPEST = 32  # lists and objects inside each other
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a file of one object. Raises UserError where it cannot be read, or holds anything else."""
+  try:
+    return parse(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def parse(text: str) -> dict[str, Any]:
+  """Gives the object in `text`. Raises ValueError where there is anything else."""
+  try:
+    found = json.loads(text)
+  except RecursionError as error:
+    raise ValueError("its objects lie too deep inside each other") from error
+  if not isinstance(found, dict):
+    raise ValueError("it holds no JSON object")
+  level: list[Any] = [found]
+  for _ in range(DEEPEST):
+    level = [item for of in level if isinstance(of, dict | list) for item in (of.values() if isinstance(of, dict) else of)]
+  if level:
+    raise ValueError("its objects lie too deep inside each other")
+  return found
+
+
+def lines(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Reads a file of one object with its `step` a line; none where there is no file. A line that is damaged is left out.
+
+  Raises UserError where it cannot be read at all.
+  """
+  try:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+  except OSError as error:
+    raise UserError(f"{path} cannot be read: {error}") from error
+  found = []
+  for line in filter(None, text.split("\n")):
+    try:
+      one = parse(line)
+    except ValueError:
+      continue
+    if count(one.get("step")):
+      found.append(one)
+  return found
+
+
+def finite(value: object) -> float | None:
+  """Gives a number that is finite and that float32 can hold, as all of a run's figures are; None for anything else."""
+  if not isinstance(value, int | float) or isinstance(value, bool):
+    return None
+  return float(value) if abs(value) < 3.5e38 else None  # which NaN is not
+
+
+def count(value: object) -> bool:
+  """Whether a value counts something: a whole number from 0 on, of 63 bits."""
+  return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def truncate_lines(path: pathlib.Path, last_step: int) -> None:
+  """Takes the lines of later steps out of a file of lines such as metrics.jsonl; makes the file where there is none."""
+  kept = [line for line in lines(path) if line["step"] <= last_step]
+  temporary = path.with_suffix(".tmp")
+  temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+  temporary.replace(path)

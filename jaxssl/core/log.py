@@ -1,0 +1,70 @@
+"""What a run tells: metrics.jsonl and TensorBoard events, a progress bar or plain lines, and train.log."""
+
+import contextlib
+import logging
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import tqdm
+
+from jaxssl.core.errors import one_line
+
+LOG = logging.getLogger("jaxssl")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class _Line(logging.Formatter):
+  """Writes names of any files on one line."""
+
+  def formatMessage(self, record: logging.LogRecord) -> str:
+    return one_line(super().formatMessage(record))
+
+
+class _AboveBar(logging.StreamHandler):
+  """Prints log lines above the progress bar instead of through it; a line that says what the bar shows is left out."""
+
+  def emit(self, record: logging.LogRecord) -> None:
+    if not (bar_shown() and hasattr(record, "bar")):
+      tqdm.tqdm.write(self.format(record), file=sys.stderr)
+
+
+def start(workdir: pathlib.Path | None, process: int = 0) -> None:
+  """Sends the log to the terminal and, with a workdir, to its train.log; of processes but the first, only warnings."""
+  LOG.setLevel(logging.WARNING if process else logging.INFO)
+  LOG.propagate = False
+  for handler in list(LOG.handlers):
+    LOG.removeHandler(handler)
+    handler.close()
+  terminal = _AboveBar()
+  terminal.setFormatter(_Line(f"process {process}: %(message)s" if process else "%(message)s"))
+  LOG.addHandler(terminal)
+  if workdir is not None:
+    file = logging.FileHandler(workdir / "train.log", encoding="utf-8")
+    file.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
+    LOG.addHandler(file)
+
+
+@contextlib.contextmanager
+def heartbeat(what: str) -> Iterator[None]:
+  """Says now and then that something still goes on inside the block, and for how long; nothing where it is soon over."""
+  began, over = time.monotonic(), threading.Event()
+
+  def tell() -> None:
+    while not over.wait(SECONDS_BETWEEN_LINES):
+      LOG.info("%s: %.0f s so far", what, time.monotonic() - began)
+
+  thread = threading.Thread(target=tell, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    over.set()
+    thread.join()
+
+
+def bar_shown() -> bool:
+  """Whether there is a terminal to draw a progress bar on."""
+  return sys.stderr.isatty()

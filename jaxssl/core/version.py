@@ -1,0 +1,3 @@
+"""The version of jaxssl."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,181 @@
+"""The format `flax`: our own names in a safetensors file, and a config that rebuilds the network; written and loaded here."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from jaxssl.augment.color import normalize
+from jaxssl.config.parse import read
+from jaxssl.config.schema import ModelConfig
+from jaxssl.core import json_io, paths
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import PyTree, Variables
+from jaxssl.data.image_io import center, dtype_of, match
+from jaxssl.export.bundle import ExportBundle
+from jaxssl.models.network import MOST, Network, build
+
+FILE, CONFIG = "model.safetensors", "config.json"
+PART = 256  # images embedded at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Preprocessing:
+  """How an image is prepared, as config.json says it."""
+
+  channels: int
+  bit_depth: Literal[8, 16]
+  resident_size: int
+  resize: int
+  size: int
+  interpolation: Literal["bicubic"]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+
+  def check(self) -> None:
+    """Raises UserError for values that make no image."""
+    for field, least, most in (("channels", 1, MOST), ("size", 1, MOST), ("resident_size", 0, MOST), ("resize", 0, MOST)):
+      if not least <= getattr(self, field) <= most:
+        raise UserError(f"preprocessing.{field}={getattr(self, field)} is not allowed; {least} to {most}")
+    if 0 < self.resize < self.size:
+      raise UserError(f"preprocessing.resize={self.resize} is not allowed; 0, or preprocessing.size={self.size} at least")
+    for field in ("mean", "std"):
+      if len(getattr(self, field)) != self.channels:
+        raise UserError(f"preprocessing.{field} is not allowed; one value for each of {self.channels} channels")
+    if min(self.std) <= 0:
+      raise UserError(f"preprocessing.std={self.std} is not allowed; above 0")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Asked:
+  """What config.json says of the network and its images."""
+
+  model: ModelConfig
+  precision: Literal["float32", "bfloat16"]
+  image_size: int
+  preprocessing: _Preprocessing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretrained:
+  """A network loaded from an export. `config`: its config.json. With heads, `network` and `weights` hold them too."""
+
+  network: Network
+  weights: Variables
+  config: Mapping[str, Any]
+
+  @property
+  def module(self):
+    """The encoder, a flax module: module.apply(variables, x, train=False) maps normalized [b, h, w, c] to float32 [b, f]."""
+    return self.network.encoder
+
+  @property
+  def variables(self) -> dict[str, PyTree]:
+    """The encoder's `params` and `batch_stats`."""
+    return {"params": self.weights.params["encoder"], "batch_stats": self.weights.stats.get("encoder", {})}
+
+  def embed(self, images: np.ndarray) -> np.ndarray:
+    """Maps [h, w, c] or [b, h, w, c], uint8 or uint16, of any size to float32 [f] or [b, f], prepared as in evaluations.
+
+    Raises UserError for arrays of another type or number of channels.
+    """
+    shape, channels = np.shape(images), self.config["preprocessing"]["channels"]
+    fits = {channels, *((1, 3) if channels in (1, 3) else ())}
+    if np.asarray(images).dtype not in (np.uint8, np.uint16) or len(shape) not in (3, 4) or shape[-1] not in fits:
+      says = f"{np.asarray(images).dtype} {list(shape)}"
+      raise UserError(f"images are {says}; allowed: uint8 or uint16, [h, w, c] or [b, h, w, c], c one of {sorted(fits)}")
+    if len(shape) == 3:
+      return self.embed(images[None])[0]
+    parts = [images[start : start + PART] for start in range(0, max(len(images), 1), PART)]
+    return np.concatenate([np.asarray(_features(self.module, self.variables, self.prepare(part))) for part in parts])
+
+  def prepare(self, images: np.ndarray) -> np.ndarray:
+    """Makes float32 [b, size, size, c], normalized, of [b, h, w, c], uint8 or uint16."""
+    how = self.config["preprocessing"]
+    kind = dtype_of(how["bit_depth"])
+    shown = np.zeros((len(images), how["size"], how["size"], how["channels"]), kind)
+    for place, image in enumerate(images):
+      image = match(image, how["channels"], kind, f"image {place}")
+      image = center(image, how["resident_size"], how["resident_size"]) if how["resident_size"] else image
+      shown[place] = center(image, how["resize"], how["size"])
+    most = np.iinfo(kind).max
+    return np.asarray(jax.vmap(lambda x: normalize(x, how["mean"], how["std"], most))(jnp.asarray(shown, jnp.float32)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _features(module: Any, variables: dict[str, PyTree], x: jax.Array) -> jax.Array:
+  return jnp.asarray(module.apply(variables, x, train=False))
+
+
+def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
+  """Loads what `jaxssl export --format flax` wrote. Raises UserError where the folder does not hold that."""
+  folder = paths.path_of(str(folder))
+  try:
+    config = json_io.read(folder / CONFIG)
+    with paths.local_copy(folder / FILE) as file:
+      tensors = load_file(file)
+  except Exception as error:  # safetensors raises its own, and numpy's
+    raise UserError(f"{folder} is no export of the format flax: {error}") from error
+  if config.get("format") != "flax":
+    raise UserError(f"{folder} is an export of the format {config.get('format')}; load_pretrained reads the format flax")
+  try:
+    asked = read(
+      _Asked, {field: config[field] for field in ("model", "precision", "image_size", "preprocessing") if field in config}
+    )
+    asked.preprocessing.check()
+    network = build(asked.model, asked.precision, asked.image_size)
+  except UserError as error:
+    raise UserError(f"{folder / CONFIG}: {error}") from error
+  side, channels = asked.image_size, asked.preprocessing.channels
+  like = jax.eval_shape(lambda: network.init(jax.random.key(0), (side, side, channels)))
+  expected, there = ({name: f"{x.dtype} {x.shape}" for name, x in of.items()} for of in (_named(like), tensors))
+  wrong = [
+    f"{name}: {there.get(name)} in the file, {expected.get(name)} in the network"
+    for name in sorted({*there, *expected})
+    if there.get(name) != expected.get(name)
+  ]
+  if wrong:
+    raise UserError(f"{folder / FILE} does not fit its {CONFIG} in {len(wrong)} tensors: {'; '.join(wrong[:5])}")
+  filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in _named(like)])
+  return Pretrained(network=network, weights=filled, config=config)
+
+
+def write(folder: pathlib.Path, subject: ExportBundle) -> None:
+  """Writes the weights."""
+  tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named(subject.variables).items()}
+  save_file(tensors, folder / FILE, {"format": "np"})
+
+
+def run(folder: pathlib.Path, subject: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
+  """Loads the export: maps float32 [b, size, size, c] to features."""
+  loaded = load_pretrained(folder)
+  return lambda x: np.asarray(_features(loaded.module, loaded.variables, x))
+
+
+def usage(subject: ExportBundle) -> str:
+  """Says how it is used."""
+  return """```python
+import jaxssl, numpy as np
+from PIL import Image
+
+model = jaxssl.load_pretrained("FOLDER")  # this folder
+image = np.asarray(Image.open("image.jpg").convert("RGB"))
+features = model.embed(image)  # float32 [f]
+```
+
+`model.module` is a flax module: `model.module.apply(model.variables, x, train=False)` takes normalized float32 [b, h, w, c]."""
+
+
+def _named(variables: Variables) -> dict[str, Any]:
+  """Names every leaf by its path: params.encoder.conv1.kernel, batch_stats.encoder.bn1.mean; in the order of the tree."""
+  found = {}
+  for kind, tree in (("params", variables.params), ("batch_stats", variables.stats)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+      found[".".join([kind, *(key.key for key in path)])] = leaf
+  return found

@@ -1,0 +1,92 @@
+"""Cosine similarity and exact nearest neighbors, in chunks."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxssl.core.types import Array
+from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row
+
+
+def normalize(x: Array, epsilon: float = 1e-12) -> Array:
+  """Scales the last axis to length one: x / max(|x|, epsilon), float32; a row of zeros stays, with a gradient of zeros."""
+  x = x.astype(jnp.float32)
+  return x / jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
+
+
+def dot(queries: Array, rows: Array) -> Array:
+  """Inner products [b, n] in float32 of queries [b, d] and rows [n, d].
+
+  Half-precision rows are multiplied as stored with float32 sums on an accelerator. A CPU has no fast half-precision product.
+  """
+
+  def exact(queries: Array, rows: Array) -> Array:
+    return jnp.dot(queries, rows.astype(jnp.float32).T, precision=jax.lax.Precision.HIGHEST)
+
+  def as_stored(queries: Array, rows: Array) -> Array:
+    return jnp.dot(queries.astype(rows.dtype), rows.T, preferred_element_type=jnp.float32)
+
+  if rows.dtype == jnp.float32:
+    return exact(queries, rows)
+  # Decided by what is compiled for, which may be another machine than this one.
+  return jax.lax.platform_dependent(queries, rows, cpu=exact, default=as_stored)
+
+
+def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tuple[Array, Array]:
+  """Finds the k usable rows with the largest inner product, exactly; ties go to the smaller row number.
+
+  queries: float32 [b, d]; rows: [n, d], any float dtype; usable: bool [n]. At most [b, chunk] products are held at a time.
+  Returns (similarities float32 [b, k], row numbers int32 [b, k]), best first; (-inf, -1) where fewer than k rows are usable.
+  """
+  num_rows = rows.shape[0]
+  chunk = min(chunk, num_rows)
+
+  def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
+    block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
+    values, places = blockwise_top_k(jnp.where(use[None, :], dot(queries, block), -jnp.inf), min(k, size))
+    both = jnp.concatenate([best[0], values], axis=1), jnp.concatenate([best[1], start + places], axis=1)
+    values, places = jax.lax.top_k(both[0], k)
+    return values, jnp.take_along_axis(both[1], places, axis=1)
+
+  shape = (queries.shape[0], k)
+  best = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))
+  whole = num_rows // chunk
+  best = jax.lax.fori_loop(0, whole, lambda i, best: merge(best, i * chunk, chunk), best)
+  if num_rows % chunk:
+    best = merge(best, whole * chunk, num_rows % chunk)
+  values, numbers = best
+  return values, jnp.where(jnp.isneginf(values), -1, numbers)
+
+
+def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
+  """Does what lax.top_k does for long rows [b, n], in less time: the k largest lie in the k blocks of the largest maxima.
+
+  Ties go to the smaller column here too: of blocks of equal maxima the first are kept, and kept blocks stay in order.
+  """
+  block = math.gcd(x.shape[1], 64)
+  if x.shape[1] // block <= 2 * k or block < 8:
+    return jax.lax.top_k(x, k)
+  blocks = x.reshape(len(x), -1, block)
+  _, kept = jax.lax.top_k(blocks.max(axis=2), k)
+  kept = jnp.sort(kept, axis=1)
+  values, places = jax.lax.top_k(jnp.take_along_axis(blocks, kept[:, :, None], axis=1).reshape(len(x), -1), k)
+  return values, jnp.take_along_axis(kept, places // block, axis=1) * block + places % block
+
+
+def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk: int) -> tuple[Array, Array]:
+  """Finds the k nearest usable (bool [n]) rows of a sharded bank [n, f] for queries float32 [b, f]; see ops.similarity.top_k.
+
+  Each device searches its own rows; the best of all devices' answers are kept.
+  """
+
+  def local(rows: Array, usable: Array, queries: Array) -> tuple[Array, Array]:
+    values, numbers = top_k(queries, rows, usable, k, chunk)
+    return values[None], jnp.where(numbers < 0, -1, numbers + first_row(rows))[None]
+
+  find = jax.shard_map(local, mesh=mesh, in_specs=(ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
+  found = find(bank, usable, queries)
+  values, numbers = (jnp.moveaxis(x, 0, 1).reshape(queries.shape[0], -1) for x in found)
+  values, places = jax.lax.top_k(values, k)
+  return values, jnp.take_along_axis(numbers, places, axis=1)

@@ -1,0 +1,128 @@
+"""Checkpoints of the whole train state, through orbax."""
+
+import contextlib
+import logging
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from jaxssl.core import paths
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import PyTree, Variables
+
+LOG = logging.getLogger("jaxssl")
+
+
+class Checkpoints:
+  """The checkpoints of one workdir, newest `keep` of them. A save is written in the background and appears when complete."""
+
+  def __init__(self, folder: pathlib.Path, keep: int):
+    for name in ("asyncio", "absl"):  # they tell, with tracebacks, of failed writes and reads, which are raised here anyway
+      logging.getLogger(name).setLevel(logging.CRITICAL)
+    policy = ocp.checkpoint_managers.LatestN(keep)
+    options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
+    folder = folder.absolute() if paths.is_local(folder) else folder
+    self._manager = ocp.CheckpointManager(folder, options=options)
+
+  def latest(self) -> int | None:
+    """Gives the step of the newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: PyTree) -> None:
+    """Saves the state after `step` steps; waits for the save before. Raises UserError where the disk does not take it."""
+    with self._written():
+      if step not in self._manager.all_steps():
+        self._manager.save(step, args=ocp.args.StandardSave(state))
+
+  def wait(self) -> None:
+    """Waits until all saves are on disk. Raises UserError where one is not."""
+    with self._written():
+      self._manager.wait_until_finished()
+
+  @contextlib.contextmanager
+  def _written(self) -> Iterator[None]:
+    try:
+      yield
+    except Exception as error:  # tensorstore's and the operating system's errors have no common type
+      raise UserError(
+        f"a checkpoint cannot be written to {self._manager.directory}: {_first_line(error)}. Make room there; the same command "
+        f"goes on from step {self.latest() or 0}"
+      ) from error
+
+  def restore(self, like: PyTree) -> tuple[PyTree, int] | None:
+    """Gives the newest readable state and its step, sharded as `like` (shapes with shardings); None if there is none at all.
+
+    An unreadable checkpoint is named in the log and set aside, and the one before it is used. Raises UserError if none is left.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for step in steps:
+      state, why = None, ""
+      try:
+        state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        jax.block_until_ready(state)
+      except Exception as error:  # tensorstore, json and file errors have no common type, and any of them means: not readable
+        why = _first_line(error)
+      if not _everyone(not why):  # all processes take the same one
+        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
+        continue
+      for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
+        folder = self._manager.directory / str(unreadable)
+        folder.rename(self._manager.directory / f"{unreadable}.unreadable")
+      ocp.multihost.sync_global_processes("jaxssl: unreadable checkpoints are set aside")
+      self._manager.reload()
+      return state, step
+    if steps:
+      raise UserError(f"none of the checkpoints {steps} in {self._manager.directory} can be read; use another --workdir")
+    return None
+
+  def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
+    """Gives the student network's weights, the teacher's where there is one, and their step: the newest, or that of `step`.
+
+    What else the checkpoint holds is not read, so the images that it was trained on are not needed. Raises UserError where
+    there is no such checkpoint, or it cannot be read.
+    """
+    steps = sorted(self._manager.all_steps())
+    if not steps or (step is not None and step not in steps):
+      raise UserError(f"{self._manager.directory} holds no checkpoint{'' if step is None else f' of step {step}: {steps}'}")
+    step = step or steps[-1]
+    folder = self._manager.directory / str(step) / "default"
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    reader = ocp.PyTreeCheckpointer()
+    try:
+      metadata: Any = reader.metadata(folder).item_metadata
+      whole = metadata.tree
+      like = {
+        name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), dict(whole[name]))
+        for name in ("student", "teacher")
+        if whole.get(name)
+      }
+      placed = ocp.checkpoint_utils.construct_restore_args(like)
+      found = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
+    except Exception as error:  # as above
+      raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
+    student, teacher = (
+      Variables(params=found[name].get("params") or {}, stats=found[name].get("stats") or {}) if name in found else None
+      for name in ("student", "teacher")
+    )
+    if student is None:
+      raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: it holds no network")
+    return student, teacher, step
+
+  def close(self) -> None:
+    """Waits for saves and closes the folder. Raises UserError where one is not on disk."""
+    with self._written():
+      self._manager.close()
+
+
+def _everyone(yes: bool) -> bool:
+  """Whether all processes say yes."""
+  return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

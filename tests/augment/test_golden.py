@@ -1,0 +1,154 @@
+"""Every op and chain against what PIL and torchvision make of the same images (tests/golden/augment.npz)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.augment import color, geometry
+from jaxssl.augment.geometry import sample_boxes
+from tests.golden_files import cases, split
+
+IMAGES, BOXES = split("augment", r"img\d+", r"rrc\d+")
+CASES = cases("augment")
+OPS = ("brightness", "contrast", "saturation", "hue")
+TURNED = [1, 0, 3, 2]  # a box of the transposed image
+
+
+@pytest.fixture(params=IMAGES)
+def case(request):
+  return CASES[request.param]
+
+
+def each(op, image, *values):
+  """The op on one image, for each of several values."""
+  return np.asarray(jax.jit(jax.vmap(op, (None, *(0 for _ in values))))(jnp.asarray(image, jnp.float32), *values))
+
+
+def float32(values):
+  return jnp.asarray(values, jnp.float32)
+
+
+def pillow13_turns(box, size):
+  """Pillow 13 resizes the height first where it shrinks by more than twice what the width does."""
+  return box[2] > size and box[2] - size > 2 * (box[3] - size)
+
+
+def crop(image, box, size, how, as_pillow13=False):
+  if as_pillow13 and pillow13_turns(box, size):
+    return crop(image.swapaxes(0, 1), box[TURNED], size, how).swapaxes(0, 1)
+  return geometry.crop_resize(float32(image), box, (size, size), how)
+
+
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+def test_crops(case, how):
+  size, boxes, expected = int(case["out_size"]), case["boxes"], case[f"crop_{how}"].astype(float)
+  width_first = each(lambda image, box: crop(image, box, size, how), case["image"], boxes)
+  as_pillow13 = np.stack([crop(case["image"], box, size, how, as_pillow13=True) for box in boxes])
+  for ours in (width_first, as_pillow13):
+    assert np.quantile(np.abs(ours - expected), 0.999) <= 1  # two where both passes rounded the other way
+  assert np.mean(as_pillow13 != expected) < 0.03  # values halfway between two whole numbers
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_color_ops(case, op):
+  np.testing.assert_array_equal(each(getattr(color, op), case["image"], float32(case[f"{op}_factors"])), case[op])
+
+
+def test_gray_flip_solarize(case):
+  np.testing.assert_array_equal(color.gray(float32(case["image"])), case["gray"])
+  np.testing.assert_array_equal(geometry.flip(case["image"]), case["hflip"])
+  np.testing.assert_array_equal(each(color.solarize, case["image"], case["solarize_thresholds"]), case["solarize"])
+
+
+def test_jitter(case):
+  places = np.argsort(case["jitter_order"], axis=1)
+  ours = each(lambda image, at, factors: color.jitter(image, at, list(factors)), case["image"], places, jitter_factors(case))
+  np.testing.assert_array_equal(ours, case["jitter"])
+
+
+def jitter_factors(case):
+  return float32(case["jitter_factors"])
+
+
+def test_blur(case):
+  largest = float(case["blur_sigmas"].max())
+  ours = each(lambda image, sigma: geometry.blur(image, sigma, largest), case["image"], float32(case["blur_sigmas"]))
+  assert np.abs(ours - case["blur"]).max() <= 1
+  assert np.mean(ours != case["blur"]) < 1e-3
+
+
+def test_normalize(case):
+  ours = color.normalize(float32(case["image"]), case["mean"].tolist(), case["std"].tolist())
+  np.testing.assert_allclose(ours.transpose(2, 0, 1), case["normalize"], atol=2e-6)
+
+
+def test_chains(case):
+  size, box, sigmas = int(case["out_size"]), case["chain_box"], float32(case["chain_sigmas"])
+  places, factors = jnp.argsort(case["jitter_order"][0]), jitter_factors(case)[0]
+  jitter = jax.jit(lambda image: color.jitter(image, places, list(factors)))
+  cubic, linear = (crop(case["image"], box, size, how, as_pillow13=True) for how in ("bicubic", "bilinear"))
+  chains = {
+    "chain_dino": color.solarize(geometry.blur(jitter(geometry.flip(cubic)), sigmas[0], 2.0)),
+    "chain_resa": geometry.flip(color.solarize(jitter(cubic))),
+    "chain_isd": geometry.flip(geometry.blur(color.gray(jitter(linear)), sigmas[1], 2.0)),
+    "chain_weak": linear,
+  }
+  assert set(chains) == {name for name in case if name.startswith("chain_")} - {"chain_box", "chain_sigmas"}
+  for name, ours in chains.items():
+    ours = color.normalize(ours, case["mean"].tolist(), case["std"].tolist()).transpose(2, 0, 1)
+    levels = np.abs(np.asarray(ours) - case[name]) * 255 * case["std"][:, None, None]
+    # One level, but where jitter magnifies a value of the crop that lay halfway.
+    assert np.quantile(levels, 0.97) < 1.01 and levels.max() < 10, name
+
+
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+def test_evaluation_view(how):
+  found = [case for case in map(CASES.get, IMAGES) if f"eval_{how}" in case]
+  assert found
+  for case in found:
+    height, width = case["image"].shape[:2]
+    shape = (36 * height // min(height, width), 36 * width // min(height, width))
+    ours = geometry.center_crop(geometry.resize(float32(case["image"]), shape, how), 32)
+    assert np.abs(ours - case[f"eval_{how}"].astype(float)).max() <= 1
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_are_drawn_as_torchvision_draws_them(name):
+  case = CASES[name]
+  expected = case["params"].astype(float)
+  height, width = case["hw"].tolist()
+  draw = jax.jit(lambda key: sample_boxes(key, 100_000, height, width, tuple(case["scale"]), tuple(case["ratio"])))
+  ours = np.asarray(draw(jax.random.key(0)), float)
+  rng = np.random.default_rng(0)
+  for figure in (area, log_ratio, lambda b: position(b, 0, height), lambda b: position(b, 1, width)):
+    # Whole numbers tie: the same small noise on both sides makes the distribution continuous.
+    a, b = (figure(boxes) + rng.uniform(-0.01, 0.01, len(boxes)) for boxes in (ours, expected))
+    assert kolmogorov_smirnov(a, b) < 2 * np.sqrt(1 / len(a) + 1 / len(b))  # more has a chance of 2 exp(-2 x 2^2) = 0.0007
+
+
+def area(boxes):
+  return boxes[:, 2] * boxes[:, 3]
+
+
+def log_ratio(boxes):
+  return np.log(boxes[:, 3] / boxes[:, 2])
+
+
+def position(boxes, axis, side):
+  """Where the box lies between the two edges, 0..1."""
+  return (boxes[:, axis] + 0.5) / (side - boxes[:, 2 + axis] + 1)
+
+
+def kolmogorov_smirnov(a, b):
+  """The largest difference between the two empirical distribution functions."""
+  at = np.concatenate([a, b])
+  return np.abs(np.searchsorted(np.sort(a), at, "right") / len(a) - np.searchsorted(np.sort(b), at, "right") / len(b)).max()
+
+
+def test_every_array_is_read():
+  read = {"image", "boxes", "out_size", "crop_bicubic", "crop_bilinear", "hflip", "gray", "blur", "blur_sigmas", "solarize"}
+  read |= {"solarize_thresholds", "jitter", "jitter_order", "jitter_factors", "normalize", "mean", "std"}
+  read |= {"chain_box", "chain_sigmas", "chain_dino", "chain_resa", "chain_isd", "chain_weak", "eval_bicubic", "eval_bilinear"}
+  read |= {name for op in OPS for name in (op, f"{op}_factors")} | {"hw", "scale", "ratio", "params"}
+  assert {name for case in CASES.values() for name in case} <= read

@@ -1,0 +1,122 @@
+"""What the golden images do not show: all colors, affine maps, edges, one channel."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import pytest
+
+from jaxssl.augment import color, geometry
+
+crop_resize = jax.jit(geometry.crop_resize, static_argnums=(2, 3))
+resize = jax.jit(geometry.resize, static_argnums=(1, 2))
+jitter = jax.jit(color.jitter)
+
+
+@pytest.fixture
+def image():
+  """Smooth enough to be interpolated, uneven enough to show a pixel that went astray."""
+  y, x = np.mgrid[:24, :30]
+  return np.stack([127 + 120 * np.sin(x / 3 + y / 5), 8 * x, 10 * y], axis=-1).astype(np.uint8).astype(np.float32)
+
+
+@pytest.mark.parametrize("turn", [0.0, -0.5, -0.1, 0.07, 0.5])
+def test_hue_of_every_fifth_color(turn):
+  level = np.arange(0, 256, 5, dtype=np.uint8)
+  colors = np.stack(np.meshgrid(level, level, level), axis=-1).reshape(len(level), -1, 3)
+  hue, saturation, value = PIL.Image.fromarray(colors).convert("HSV").split()
+  turned = PIL.Image.fromarray(np.asarray(hue) + np.uint8(int(turn * 255) % 256))
+  expected = PIL.Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+  np.testing.assert_array_equal(jax.jit(color.hue)(colors.astype(np.float32), turn), expected)
+
+
+@pytest.mark.parametrize(
+  "rotate, shear, zoom, shift", [(0.0, 0.0, 1.0, (0.0, 0.0)), (0.3, 0.0, 1.0, (0.0, 0.0)), (-0.2, 0.25, 0.7, (2.5, -1.5))]
+)
+def test_affine_is_pils(image, rotate, shear, zoom, shift):
+  height, width, _ = image.shape
+  center = np.array([width / 2, height / 2])
+  turn = np.array([[np.cos(rotate), -np.sin(rotate)], [np.sin(rotate), np.cos(rotate)]])
+  back = np.linalg.inv(zoom * turn @ np.array([[1, -np.tan(shear)], [0, 1]]))  # PIL asks where an output pixel comes from
+  rows = np.column_stack([back, center - back @ (center + shift)])
+  source = PIL.Image.fromarray(image.astype(np.uint8))
+  expected = source.transform((width, height), PIL.Image.Transform.AFFINE, rows.ravel().tolist(), PIL.Image.Resampling.BILINEAR)
+  ours = jax.jit(geometry.affine)(image, rotate, shear, zoom, jnp.array(shift))
+  assert np.abs(np.asarray(ours) - np.asarray(expected, float)).max() <= 1
+
+
+def test_affine_shows_black_where_nothing_was():
+  ours = jax.jit(geometry.affine)(jnp.full((8, 8, 1), 200.0), *(jnp.float32(v) for v in (0, 0, 1)), jnp.array([3.0, 0.0]))
+  np.testing.assert_array_equal(ours[:, :3], 0)
+  np.testing.assert_array_equal(ours[:, 3:], 200)
+
+
+def test_a_crop_sees_nothing_outside_of_its_box(image):
+  box, inside = (5, 6, 11, 9), image[5:16, 6:15]
+  outside = np.zeros_like(image)
+  outside[5:16, 6:15] = inside
+  for how in ("bilinear", "bicubic"):
+    ours = crop_resize(image, box, (16, 16), how)
+    np.testing.assert_array_equal(ours, crop_resize(outside, box, (16, 16), how))
+    np.testing.assert_array_equal(ours, resize(inside, (16, 16), how))
+
+
+def test_resize_is_pils(image):
+  for how, mode in (("bilinear", PIL.Image.Resampling.BILINEAR), ("bicubic", PIL.Image.Resampling.BICUBIC)):
+    for height, width in ((24, 30), (10, 50)):
+      expected = PIL.Image.fromarray(image.astype(np.uint8)).resize((width, height), mode)
+      ours = resize(image, (height, width), how)
+      assert ours.shape == (height, width, 3)
+      assert np.abs(np.asarray(ours) - np.asarray(expected, float)).max() <= 1
+
+
+def test_what_changes_nothing(image):
+  factors = [1.0, 1.0, 1.0, None]
+  np.testing.assert_array_equal(jitter(image, jnp.arange(4), factors), image)
+  np.testing.assert_array_equal(jitter(image, jnp.arange(4), [None] * 4), image)
+  np.testing.assert_array_equal(jitter(image, jnp.arange(4), [0.5, 0.5, 0.5, 0.5], False), image)
+  np.testing.assert_array_equal(geometry.blur(image, 0.0, 2.0), image)
+  np.testing.assert_array_equal(color.solarize(image, 256), image)
+  np.testing.assert_array_equal(geometry.flip(geometry.flip(image)), image)
+
+
+@pytest.mark.parametrize("left_out", range(4))
+def test_jitter_without_one_op_is_the_others_in_turn(image, left_out):
+  values = [0.7, 1.3, 0.6, 0.1]
+  ops = [color.brightness, color.contrast, color.saturation, color.hue]
+  places = jnp.array([0.9, 0.2, 0.4, 0.3])
+  expected = image
+  for i in (1, 3, 2, 0):
+    expected = expected if i == left_out else ops[i](expected, values[i])
+  factors = [None if i == left_out else value for i, value in enumerate(values)]
+  np.testing.assert_array_equal(jitter(jnp.asarray(image), places, factors), expected)
+
+
+def test_one_channel(image):
+  gray = image[:, :, :1]
+  for op in (lambda x: color.hue(x, 0.2), lambda x: color.saturation(x, 0.3), color.gray):
+    np.testing.assert_array_equal(op(gray), gray)
+  # Brightness and contrast of a gray image are those of the same image in three equal channels.
+  places, factors = jnp.arange(4), [0.7, 1.4, 0.5, 0.1]
+  colored = jitter(jnp.tile(gray, 3), places, [*factors[:2], None, None])
+  np.testing.assert_array_equal(jitter(jnp.asarray(gray), places, factors), colored[:, :, :1])
+
+
+def test_thicken_moves_towards_the_neighborhood():
+  image = np.zeros((5, 5, 1), np.float32)
+  image[2, 2] = 200
+  thick, thin = (
+    geometry.thicken(jnp.asarray(image), jnp.float32(0.5)),
+    geometry.thicken(jnp.asarray(image), jnp.float32(-0.5)),
+  )
+  np.testing.assert_array_equal(thick[1:4, 1:4, 0], np.where(image[1:4, 1:4, 0] > 0, 200, 100))
+  np.testing.assert_array_equal(thin[..., 0], image[..., 0] / 2)
+  assert float(thick.sum()) == 200 + 8 * 100
+
+
+def test_a_bend_displaces_what_it_says():
+  image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (12, 12, 1)), jnp.float32)
+  none = (jnp.float32(0), jnp.float32(0), jnp.float32(1), jnp.zeros(2))
+  bend = jnp.zeros((4, 4, 2)).at[..., 0].set(2.0)
+  np.testing.assert_allclose(geometry.affine(image, *none, bend)[:, :10], image[:, 2:], atol=1)
+  np.testing.assert_array_equal(geometry.affine(image, *none), image)

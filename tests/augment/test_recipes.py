@@ -1,0 +1,221 @@
+"""Random view sets: where their randomness comes from, what probabilities do, and what is refused."""
+
+import ast
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxssl.augment import color, pipeline, presets
+from jaxssl.config import parse
+from jaxssl.config.schema import ViewConfig
+from jaxssl.core.errors import UserError
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+PLAIN = ViewConfig(count=2, size=16, crop_scale=(0.0, 0.0), flip=0.0)
+PRESETS = {
+  "adasim": presets.adasim(16),
+  "dino": presets.dino(16, 8, 3),
+  "weak and strong": {**presets.weak(16), **presets.strong(16)},
+  "strong, large": presets.strong(65),
+  "digits": presets.digits(16),
+  "symmetric": presets.symmetric(16),
+  "asymmetric, large": presets.asymmetric(65),
+  "weak teacher, strong student": presets.pair("strong", "weak", 16),
+  "both weak": presets.pair("weak", "weak", 16),
+  "resa": presets.resa(16, 2),
+}
+
+
+def read(preset):
+  return {name: parse.read(ViewConfig, group) for name, group in preset.items()}
+
+
+def images(rows, side=20, channels=3, seed=0):
+  return np.random.default_rng(seed).integers(0, 256, (rows, 2, side, side, channels), dtype=np.uint8)
+
+
+def make(key, given, views, channels=3):
+  crop_key, finish_key = jax.random.split(key)
+  return pipeline.finish(finish_key, pipeline.crop(crop_key, given, views), views, MEAN[:channels], STD[:channels])
+
+
+@functools.cache
+def maker(name, group=None, channels=3):
+  """A compiled `make` of a preset, or of one of its groups."""
+  views = {key: view for key, view in read(PRESETS[name]).items() if group in (None, key)}
+  return jax.jit(lambda key, given: make(jax.random.key(key), given, views, channels))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes(name, channels):
+  views = read(PRESETS[name])
+  pipeline.check(views, (20, 20))
+  ours = jax.eval_shape(lambda given: make(jax.random.key(0), given, views, channels), images(4, channels=channels))
+  assert {group: (x.shape, x.dtype) for group, x in ours.items()} == {
+    group: ((4, view.count, view.size, view.size, channels), jnp.float32) for group, view in views.items()
+  }
+
+
+@pytest.mark.parametrize("name, channels", [("adasim", 1), ("digits", 1), ("weak and strong", 3)])
+def test_views_differ(name, channels):
+  for views in maker(name, channels=channels)(0, images(4, channels=channels)).values():
+    assert np.isfinite(views).all()
+    views = np.asarray(views).reshape(-1, *views.shape[2:])
+    assert len(np.unique(views, axis=0)) == len(views)
+
+
+def test_crops_are_bytes():
+  crops = jax.eval_shape(lambda given: pipeline.crop(jax.random.key(0), given, read(PRESETS["dino"])), images(2))
+  assert {x.dtype for x in crops.values()} == {jnp.dtype(jnp.uint8)}
+
+
+def test_the_key_decides():
+  first, again, other = (maker("weak and strong")(key, images(4))["strong"] for key in (0, 0, 1))
+  np.testing.assert_array_equal(first, again)
+  assert np.all(np.any(first != other, axis=(2, 3, 4)))
+
+
+def test_rows_do_not_depend_on_each_other():
+  given = images(4)
+  changed = np.concatenate([given[:2], images(2, seed=1)])
+  a, b, few = (maker("weak and strong")(0, x)["strong"] for x in (given, changed, given[:2]))
+  np.testing.assert_array_equal(a[:2], b[:2])
+  np.testing.assert_array_equal(a[:2], few)
+  assert np.all(np.any(a[2:] != b[2:], axis=(1, 2, 3, 4)))
+
+
+def test_every_row_has_its_own_crop():
+  view = dataclasses.replace(PLAIN, crop_scale=(0.2, 1.0), partner=(False,))
+  crops = jax.jit(lambda given: pipeline.crop(jax.random.key(0), given, {"weak": view}))(np.tile(images(1), (4, 1, 1, 1, 1)))
+  assert len(np.unique(crops["weak"].reshape(8, -1), axis=0)) == 8
+
+
+def test_groups_do_not_depend_on_each_other():
+  together, alone = (maker("weak and strong", group)(0, images(4)) for group in (None, "strong"))
+  np.testing.assert_array_equal(together["strong"], alone["strong"])
+
+
+def test_eight_devices_make_the_views_of_one():
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+  spread = NamedSharding(mesh, PartitionSpec("data"))
+  given = images(8)
+  expected = maker("adasim")(0, given)["global"]
+  ours = jax.jit(maker("adasim"), out_shardings=spread)(0, jax.device_put(given, spread))["global"]
+  assert {shard.data.shape[0] for shard in ours.addressable_shards} == {1}
+  np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_partner_picks_the_image():
+  given = np.stack([np.full((3, 20, 20, 3), 10, np.uint8), np.full((3, 20, 20, 3), 200, np.uint8)], axis=1)
+  for partner in [(False, True, True), (True,)]:
+    for scale in [(0.3, 1.0), (0.0, 0.0)]:
+      view = dataclasses.replace(PLAIN, count=3, partner=partner, crop_scale=scale)
+      crops = jax.jit(lambda given, view=view: pipeline.crop(jax.random.key(0), given, {"weak": view}))(given)["weak"]
+      for v in range(3):
+        assert set(np.unique(crops[:, v])) == {200 if partner[v % len(partner)] else 10}
+
+
+def finished(given, **fields):
+  """Views of crops [b, v, s, s, 3], in 0..255 again."""
+  view = dataclasses.replace(PLAIN, count=given.shape[1], size=given.shape[2], **fields)
+  finish = jax.jit(
+    lambda given: pipeline.finish(jax.random.key(0), {"weak": given}, {"weak": view}, (0.0,) * 3, (1 / 255,) * 3)
+  )
+  return np.asarray(finish(given)["weak"]).round(3)
+
+
+def test_probability_0_and_1():
+  given = images(3)
+  np.testing.assert_array_equal(finished(given), given)
+  np.testing.assert_array_equal(finished(given, flip=1.0), given[:, :, :, ::-1])
+  np.testing.assert_array_equal(finished(given, solarize_p=(1.0,)), np.where(given >= 128, 255 - given, given))
+  np.testing.assert_array_equal(finished(given, gray_p=1.0), np.stack([[color.gray(x * 1.0) for x in row] for row in given]))
+  partly = finished(given, blur_p=(0.0, 1.0), solarize_p=(1.0, 0.0))
+  np.testing.assert_array_equal(partly[:, 0], np.where(given >= 128, 255 - given, given)[:, 0])
+  assert np.std(partly[:, 1]) < 0.8 * np.std(given[:, 1])
+
+
+def test_probability_0_and_strength_0_are_not_computed():
+  crops = {"weak": images(2)}
+
+  def loops(**fields):
+    view = dataclasses.replace(PLAIN, size=20, **fields)
+    program = jax.make_jaxpr(lambda key: pipeline.finish(key, crops, {"weak": view}, MEAN, STD))(jax.random.key(0))
+    return str(program).count(" scan[")
+
+  base = loops()  # those of the random numbers
+  assert loops(jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.0) == loops(jitter=(0.0, 0.0, 0.0, 0.0), jitter_p=1.0) == base
+  assert loops(jitter=(0.4, 0.0, 0.0, 0.0)) == base + 1
+  assert loops(blur_p=(0.5, 0.0)) == loops(blur_p=(0.5,)) == base + 2  # rows and columns
+
+
+def test_chances_and_ranges():
+  given = np.full((600, 1, 4, 4, 3), 100, np.uint8)
+  given[:, :, :, 2:] = 0
+  flipped = finished(given, flip=0.3)[:, 0, 0, 0, 0] == 0
+  assert abs(flipped.mean() - 0.3) < 0.07  # three and a half standard deviations
+  bright = finished(given, jitter=(0.4, 0.0, 0.0, 0.0), jitter_p=0.8)[:, 0, 0, 0, 0]
+  assert abs(np.mean(bright == 100) - 0.2) < 0.07
+  assert 60 <= bright.min() < 65 and 135 < bright.max() <= 140
+  dark = finished(given, jitter=(2.0, 0.0, 0.0, 0.0), jitter_p=1.0)[:, 0, 0, 0, 0]
+  assert np.mean(dark == 0) < 0.05 and dark.max() > 250  # factors of 0..3: none is negative
+  sharp = np.all(finished(given, blur_p=(0.3,), blur_sigma=(1.0, 2.0)) == given, axis=(1, 2, 3, 4))
+  assert abs(sharp.mean() - 0.7) < 0.07
+  shifted = finished(given, affine=1.0, shift=1.5)
+  assert 0.5 < np.mean(np.any(shifted != given, axis=(1, 2, 3, 4))) <= 1
+  np.testing.assert_array_equal(finished(given, affine=1.0), given)
+
+
+def test_show():
+  given = images(2, side=28)[:, 0]
+  show = jax.jit(pipeline.show, static_argnums=(1, 2, 3, 4))
+  blank = (0.0,) * 3, (1 / 255,) * 3
+  np.testing.assert_allclose(show(given, 28, 0, *blank), given, atol=1e-3)
+  assert show(given[:, :20], 12, 0, MEAN, STD).shape == (2, 12, 12, 3)
+  # 20 x 28 and 28 x 20: the shorter side is right already, so the middle is cut out and nothing resized.
+  np.testing.assert_allclose(show(given[:, 4:24], 16, 20, *blank), given[:, 6:22, 6:22], atol=1e-3)
+  np.testing.assert_allclose(show(given[:, :, 4:24], 16, 20, *blank), given[:, 6:22, 6:22], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  "fields, message",
+  [
+    ({"count": 0}, "views.weak.count=0 "),
+    ({"size": 0}, "views.weak.size=0 "),
+    ({"partner": (True, False, True)}, "views.weak.partner=(True, False, True) is not allowed: it takes 1 value, or 2"),
+    ({"blur_p": (0.1,) * 3}, "views.weak.blur_p=(0.1, 0.1, 0.1) "),
+    ({"flip": 1.5}, "views.weak.flip=1.5 is not allowed: probabilities lie in 0..1"),
+    ({"solarize_p": (0.0, -0.1)}, "views.weak.solarize_p=(0.0, -0.1) "),
+    ({"crop_scale": (0.5, 0.2)}, "views.weak.crop_scale=(0.5, 0.2) "),
+    ({"crop_scale": (0.0, 0.5)}, "views.weak.crop_scale=(0.0, 0.5) "),
+    ({"crop_scale": (0.5, 1.5)}, "views.weak.crop_scale=(0.5, 1.5) "),
+    ({"crop_scale": (0.9, 1.0), "crop_ratio": (3.0, 4.0)}, "views.weak.crop_scale=(0.9, 1.0) is not allowed: no such share of"),
+    ({"crop_ratio": (0.0, 1.0)}, "views.weak.crop_ratio=(0.0, 1.0) "),
+    ({"jitter": (0.4, 0.4, 0.4, 0.6)}, "views.weak.jitter=(0.4, 0.4, 0.4, 0.6) "),
+    ({"blur_sigma": (2.0, 0.1)}, "views.weak.blur_sigma=(2.0, 0.1) "),
+    ({"zoom": (0.0, 1.0)}, "views.weak.zoom=(0.0, 1.0) "),
+    ({"shear": 1.6}, "views.weak.shear=1.6 is not allowed: it lies in 0..1.57"),
+    ({"shift": -1.0}, "views.weak.shift=-1.0 "),
+  ],
+)
+def test_check_names_field_and_value(fields, message):
+  with pytest.raises(UserError) as error:
+    pipeline.check({"weak": dataclasses.replace(ViewConfig(), **fields)}, (28, 28))
+  assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_check_names_the_groups():
+  with pytest.raises(UserError, match="^views.globl is no view group; nearest: global; allowed: global, local, weak, strong$"):
+    pipeline.check({"globl": ViewConfig()}, None)
+
+
+def test_presets_import_nothing():
+  tree = ast.parse(pathlib.Path(presets.__file__).read_text())
+  assert not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]

@@ -1,0 +1,168 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.bootstrap import bank
+from jaxssl.bootstrap.policy import NeighborBootstrap
+from jaxssl.config.schema import BootstrapConfig
+from jaxssl.core.errors import UserError
+from jaxssl.ops import nearest
+from jaxssl.parallel.mesh import make_mesh
+from tests.golden_files import cases, split
+
+(STATE_MACHINES,) = split("adasim_bank", r"c\d+")
+GOLDEN = cases("adasim_bank")
+EPOCH = jax.jit(NeighborBootstrap.partners, static_argnums=0)
+CANDIDATES = jax.jit(NeighborBootstrap.candidates, static_argnums=0)
+COUNT = jax.jit(bank.vote, static_argnums=0)
+VISIT = jax.jit(NeighborBootstrap.remember, static_argnums=0)
+
+
+def machine(case, devices: int, **changes) -> NeighborBootstrap:
+  config = BootstrapConfig(
+    policy="adaptive",
+    k=int(case["topk"]),
+    window=int(case["vote_nn_nb"]),
+    features=("first", "second", "mean")[int(case["rep_type"])],
+    dtype="float32",
+    search_chunk=7,
+  )
+  mesh = make_mesh(jax.devices()[:devices])
+  return NeighborBootstrap(config=dataclasses.replace(config, **changes), mesh=mesh, num_images=len(case["init_bank"]))
+
+
+def play(case, bootstrap: NeighborBootstrap):
+  """Runs all epochs of a case; yields (epoch, memory at its start, memory at its end)."""
+  count = bootstrap.num_images
+  state = bootstrap.init(case["init_bank"].shape[1])
+  assert state is not None
+  state = dataclasses.replace(state, bank=state.bank.at[:count].set(case["init_bank"]))
+  for epoch in range(len(case["bank"])):
+    before = state
+    state = EPOCH(bootstrap, state, jax.random.key(0), jnp.int32(epoch))
+    for index, features in zip(case["batch_indices"][epoch], case["feats"][epoch], strict=True):
+      state = VISIT(bootstrap, state, jnp.asarray(index), jnp.asarray(features))
+    yield epoch, before, state
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("name", STATE_MACHINES)
+def test_state_machine(name, devices):
+  case = GOLDEN[name]
+  count, window = len(case["init_bank"]), int(case["vote_nn_nb"])
+  bootstrap = machine(case, devices, as_released=True)
+  votes_seen = 0
+  for epoch, before, after in play(case, bootstrap):
+    clear = case["nn_ambiguous"][epoch] == 0
+    slot = epoch % window
+    np.testing.assert_allclose(after.bank[:count], case["bank"][epoch], atol=2e-6)
+    np.testing.assert_array_equal(np.where(clear, after.ids[:count, slot], 0), np.where(clear, case["nn_tensor"][epoch], 0))
+    np.testing.assert_allclose(after.similarities[:count, slot], case["sim_tensor"][epoch], atol=2e-6)
+    if epoch < window:
+      np.testing.assert_array_equal(after.partners, np.arange(len(after.partners)))
+      continue
+    vote = epoch - window
+    votes_seen += 1
+    clear = case["vote_ambiguous"][vote] == 0
+    assert clear.any()
+    for t, temperature in enumerate(case["sampling_temps"]):
+      ids, probabilities, trusted = CANDIDATES(machine(case, devices, temperature=float(temperature)), before)
+      ids, probabilities, trusted = (np.asarray(x)[:count][clear] for x in (ids, probabilities, trusted))
+      np.testing.assert_array_equal(ids, case["top_keys"][vote][clear])
+      np.testing.assert_array_equal(trusted, case["bootstrap"][vote][clear] == 1)
+      np.testing.assert_allclose(probabilities, case["dist"][vote][t][clear], atol=1e-4)
+    _, sums = COUNT(bootstrap.mesh, before)
+    np.testing.assert_allclose(np.asarray(sums)[:count][clear], case["top_sums"][vote][clear], atol=2e-6)
+    partners, own = np.asarray(after.partners)[:count], np.arange(count)
+    np.testing.assert_array_equal(partners[clear & (case["bootstrap"][vote] == 0)], own[clear & (case["bootstrap"][vote] == 0)])
+    assert all(partners[i] in case["top_keys"][vote][i] for i in own[clear & (case["bootstrap"][vote] == 1)])
+  assert votes_seen == len(case["top_keys"])
+
+
+def clustered(count: int, features: int, seed: int = 0) -> np.ndarray:
+  """Unit features around a few centers, so that images have near neighbors."""
+  rng = np.random.default_rng(seed)
+  x = rng.normal(size=(8, features))[rng.integers(0, 8, count)] + 0.3 * rng.normal(size=(count, features))
+  return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def run(policy: str, epochs: int, devices: int = 1, count: int = 44, batch: int = 8, **changes):
+  """Plays epochs with drifting features; yields the memory at the start of each epoch."""
+  config = BootstrapConfig(policy=policy, **{"k": 4, "window": 2, "temperature": 0.5, "search_chunk": 10, **changes})
+  bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(jax.devices()[:devices]), num_images=count)
+  state = bootstrap.init(6)
+  for epoch in range(epochs):
+    state = EPOCH(bootstrap, state, jax.random.key(3), jnp.int32(epoch))
+    yield state
+    features = clustered(count, 6) + 0.01 * clustered(count, 6, seed=epoch + 1)
+    order = np.random.default_rng(epoch).permutation(count)[: count // batch * batch].reshape(-1, batch)
+    for index in order:
+      state = VISIT(bootstrap, state, jnp.asarray(index, jnp.int32), jnp.asarray(features[index][None]))
+
+
+def test_off_remembers_nothing():
+  bootstrap = NeighborBootstrap(config=BootstrapConfig(), mesh=make_mesh(), num_images=4)
+  assert bootstrap.init(6) is None
+  assert bootstrap.remember(None, jnp.zeros(2, jnp.int32), jnp.ones((1, 2, 6))) is None
+
+
+@pytest.mark.parametrize("policy", ["naive", "adaptive"])
+def test_policies(policy):
+  epochs = list(run(policy, 5, count=48))
+  for epoch, state in enumerate(epochs):
+    partners = np.asarray(state.partners)[:48]
+    share = (partners != np.arange(48)).mean()
+    if epoch < 2:
+      assert share == 0
+      assert float(state.trusted) == 0
+    else:
+      assert share > 0.2
+      assert partners.max() < 48
+      assert policy == "adaptive" or float(state.trusted) == 1
+
+
+@pytest.mark.parametrize("count", [44, 48])
+def test_eight_devices_draw_the_same_partners(count):
+  for one, eight in zip(run("adaptive", 4, 1, count), run("adaptive", 4, 8, count), strict=True):
+    np.testing.assert_array_equal(one.partners, eight.partners)
+    np.testing.assert_array_equal(one.ids, eight.ids)
+
+
+def test_images_skipped_in_an_epoch_cast_no_vote_and_rows_never_visited_do_not_compete():
+  for state in run("adaptive", 4, count=44, batch=16):  # 12 of 44 images are left out of each epoch
+    slot_before = (int(state.slot) - 1) % 2
+    visited = np.asarray((state.bank != 0).any(-1))
+    ids = np.asarray(state.ids[:, slot_before])
+    assert not np.isin(ids, np.flatnonzero(~visited)).any()
+    np.testing.assert_array_equal(np.asarray(state.ids[:, int(state.slot)]), -1)
+  assert (ids[:44] == -1).all(1).sum() == 12
+
+
+def test_memory_per_image():
+  config = BootstrapConfig(policy="adaptive")
+  bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(jax.devices()[:1]), num_images=800)
+  state = bootstrap.init(384)
+  assert state is not None
+  used = (state.bank.nbytes + state.ids.nbytes + state.similarities.nbytes) / 800
+  assert used <= 2 * 384 + 6 * config.window * config.k
+
+
+@pytest.mark.parametrize("field, value", [("k", 0), ("k", 11), ("window", 0), ("temperature", 0.0)])
+def test_errors_name_the_field(field, value):
+  with pytest.raises(UserError, match=rf"bootstrap\.{field}={value} is not allowed"):
+    NeighborBootstrap(
+      config=dataclasses.replace(BootstrapConfig(policy="naive"), **{field: value}), mesh=make_mesh(), num_images=10
+    )
+
+
+def test_a_search_holds_products_with_a_chunk_only():
+  rows, batch, chunk = 65_536, 64, 2048
+  mesh = make_mesh(jax.devices()[:1])
+  shapes = [((rows, 4), "float16"), ((rows,), "bool"), ((batch, 4), "float32")]
+  bank, usable, queries = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
+  search = jax.jit(lambda *arrays: nearest.search(mesh, *arrays, k=5, chunk=chunk))
+  held = search.lower(bank, usable, queries).compile().memory_analysis().temp_size_in_bytes
+  assert held < 4 * batch * rows / 2  # the whole matrix of products takes 4 x batch x rows bytes

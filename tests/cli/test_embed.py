@@ -1,0 +1,215 @@
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jaxssl import main as command
+from jaxssl.cli import embed
+from jaxssl.evals import embedding_file, load_run
+from tests import tiny_run
+from tests.data.fixtures import coded, flat, folder, photo, zipped
+
+pytestmark = [pytest.mark.usefixtures("compiled_once"), pytest.mark.xdist_group("embed")]
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory, compiled_once):
+  return tiny_run.make(tmp_path_factory.mktemp("runs") / "resnet")
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory, compiled_once):
+  return tiny_run.make(tmp_path_factory.mktemp("runs") / "vit", "imagenet,runlocal", steps=(5,))
+
+
+def run(workdir, out, *more):
+  return command.main(["embed", f"--workdir={workdir}", f"--out={out}", *more])
+
+
+def measured(workdir, *words, step=None):
+  """Features as evaluations see them, by split, and their images."""
+  student, teacher, _, measure = load_run.open_run(workdir, load_run.read_config(workdir, words), step)
+  subject = measure.subject(teacher if measure.network == "teacher" else student, "network")
+  splits = {"train": measure.splits.train, "test": measure.splits.test}
+  return {name: (subject.features(split), split.source) for name, split in splits.items() if split}
+
+
+@pytest.mark.parametrize("words", [(), ("--evals.network=student", "--step=3")], ids=["teacher", "student"])
+def test_features_of_the_runs_own_images_are_those_that_are_measured(words, resnet, tmp_path):
+  assert run(resnet, tmp_path / "a.npz", *words) == 0
+  assert run(resnet, tmp_path / "b.parquet", *words) == 0
+  found = embedding_file.load(tmp_path / "a.npz")
+  expected = measured(resnet, *words[:1], step=3 if words else None)
+  assert found.split.tolist() == ["train"] * 256 + ["test"] * 1000
+  for split, (features, source) in expected.items():
+    rows = found.split == split
+    np.testing.assert_allclose(found.features[rows], features, rtol=1e-5, atol=1e-5)
+    assert found.index[rows].tolist() == list(range(len(source)))
+    assert found.path[rows].tolist() == [source.describe(k) for k in range(len(source))]
+    assert found.label[rows].tolist() == [source.classes[label] for label in source.labels]
+  assert found.features.dtype == np.float32 and found.index.dtype == np.int64
+  said = {"step": 3 if words else 5, "network": "student" if words else "teacher", "size": 28, "resize": 0}
+  assert said.items() <= found.meta.items() and found.meta["workdir"] == str(resnet)
+  other = embedding_file.load(tmp_path / "b.parquet")
+  for name in ("features", "path", "index", "split", "label"):
+    np.testing.assert_array_equal(getattr(found, name), getattr(other, name))
+  assert found.meta == other.meta
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet"])
+def test_a_killed_command_goes_on(ending, resnet, tmp_path, monkeypatch):
+  monkeypatch.setattr(embed, "PART", 300)
+  whole, broken = tmp_path / f"whole{ending}", tmp_path / f"broken{ending}"
+  assert run(resnet, whole) == 0
+  write, encode, written, encoded = embed.Parts.write, embed.encode, [], []
+
+  def killed(self, number, *rest):
+    if len(written) == 3:
+      raise KeyboardInterrupt
+    written.append(number)
+    write(self, number, *rest)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(embed.Parts, "write", killed)
+    assert run(resnet, broken) == 130
+  assert not broken.exists() and written == [0, 1, 2]
+  monkeypatch.setattr(embed, "encode", lambda *args: encoded.append(len(args[4])) or encode(*args))
+  assert run(resnet, broken) == 0
+  assert encoded == [300, 100]  # of 256 + 1,000 images in five parts, the last two
+  assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, broken.name])
+  if ending == ".npz":
+    assert whole.read_bytes() == broken.read_bytes()
+  else:
+    assert pq.read_table(whole).equals(pq.read_table(broken), check_metadata=True)
+
+
+def test_parts_of_another_request_are_refused(resnet, tmp_path, monkeypatch, capfd):
+  images = folder(tmp_path / "images", {f"{k}.png": flat(k) for k in range(40)})
+  out, given = tmp_path / "out.npz", ["--step=3", f"--data.path={images}"]
+  monkeypatch.setattr(embed, "PART", 16)
+  with monkeypatch.context() as patched:
+    patched.setattr(embed.Parts, "join", lambda *_: sys.exit(9))
+    with pytest.raises(SystemExit):
+      run(resnet, out, *given)
+
+  def refusal(*words):
+    assert run(resnet, out, *words) == 2
+    return capfd.readouterr().err.splitlines()[-1]
+
+  message = refusal(f"--data.path={images}")
+  assert "out.npz.parts holds parts of another request: step: 3 there, 5 here; weights: " in message
+  assert "Remove it to start over" in message
+  assert "size: 28 there, 32 here" in refusal(*given, "--evals.size=32")
+  assert "network: teacher there, student here" in refusal(*given, "--evals.network=student")
+  twin = folder(tmp_path / "twin", {f"{k}.png": flat(2 * k) for k in range(40)})
+  assert f"data.path: ['{images}'] there, ['{twin}'] here" in refusal("--step=3", f"--data.path={twin}")
+  os.rename(f"{images}/7.png", f"{images}/seven.png")
+  assert "listing: " in refusal(*given)
+  os.rename(f"{images}/seven.png", f"{images}/7.png")
+  assert run(resnet, out, *given) == 0
+  assert len(embedding_file.load(out).features) == 40
+  assert run(resnet, out, *given) == 2 and "out.npz exists" in capfd.readouterr().err
+
+
+def test_images_of_any_size_and_what_cannot_be_read(resnet, tmp_path, capfd):
+  files = {f"photos/train/{'cat' if k % 2 else 'dog'}/{k}.jpg": coded(photo(k, 40 + 20 * k, 60)) for k in range(6)}
+  files |= {"photos/test/owl/é.png": flat(9, (5, 90)), "photos/val/cat/v.png": flat(90), "photos/train/dog/bad.png": b"no"}
+  source = zipped(tmp_path / "all.zip", files)
+  assert run(resnet, tmp_path / "a.npz", f"--data.path={source}") == 0
+  log = capfd.readouterr().err
+  assert log.count("bad.png") == 1 and "8 images, step 5, teacher network" in log and "1 could not be read" in log
+  found = embedding_file.load(tmp_path / "a.npz")
+  names = [f"photos/train/{name}.jpg" for name in ("cat/1", "cat/3", "cat/5", "dog/0", "dog/2", "dog/4")]
+  assert found.path.tolist() == [*names, "photos/test/owl/é.png", "photos/val/cat/v.png"]
+  assert found.split.tolist() == ["train"] * 6 + ["test", "val"]
+  assert found.label.tolist() == ["cat"] * 3 + ["dog"] * 3 + ["owl", "cat"]
+  assert found.index.tolist() == [0, 1, 2, 3, 4, 5, 0, 0]  # bad.png would be the seventh
+  one = folder(tmp_path / "one", {"1.jpg": files["photos/train/cat/1.jpg"]})
+  assert run(resnet, tmp_path / "one.npz", f"--data.path={one}") == 0
+  alone = embedding_file.load(tmp_path / "one.npz")
+  assert alone.split is None and alone.label is None and alone.path.tolist() == ["1.jpg"]
+  np.testing.assert_allclose(alone.features[0], found.features[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [["--data.placement=device", "--data.resident_size=28"], ["--data.placement=host"]])
+def test_other_images_as_they_are_measured(how, resnet, tmp_path):
+  files = {f"{'ab'[k % 2]}/{k}.png": coded(photo(k, 40 + 20 * (k % 3), 60), "PNG") for k in range(12)}
+  words = [f"--data.path={folder(tmp_path / 'images', files)}", *how]
+  assert run(resnet, tmp_path / "a.npz", *words) == 0
+  features, _ = measured(resnet, *words)["train"]
+  np.testing.assert_allclose(embedding_file.load(tmp_path / "a.npz").features, features, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet"])
+def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
+  monkeypatch.setattr(embed, "PATCH_PART", 3)
+  images = folder(tmp_path / "images", {f"{k}.jpg": coded(photo(k)) for k in range(5)})
+  out = tmp_path / f"a{ending}"
+  assert run(vit, out, f"--data.path={images}", "--patches") == 0
+  found = embedding_file.load(out)
+  shape = found.meta["patches"]
+  assert shape == [16, found.features.shape[1]]  # 28 pixels, patches of 7
+  if ending == ".npz":
+    patches = np.load(out)["patches"]
+  else:
+    patches = np.stack(pq.read_table(out).column("patches").to_numpy()).reshape(-1, *shape)
+  assert patches.shape == (5, *shape) and patches.dtype == np.float32
+  np.testing.assert_allclose(patches.std(-1), 1, atol=0.01)  # they passed the last norm
+  features, _ = measured(vit, f"--data.path={images}", "--data.placement=host")["train"]
+  np.testing.assert_allclose(found.features, features, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["--out=x.csv"], "--out x.csv is not allowed; it ends in .npz or .parquet"),
+    (["--patches"], "a ResNet has no patch tokens, only a ViT has"),
+    (["--step=4"], "holds no checkpoint of step 4: [3, 5]"),
+    (["--data.path=/nowhere"], "data.path=/nowhere does not exist"),
+    (["--data.source=array"], "name other images with --data.path"),
+    (["--evals.size=30", "--evals.resize=20"], "evals.resize=20 is smaller than evals.size=30"),
+    (["--workdir=nowhere"], "--workdir nowhere holds no run"),
+    (["images"], "images is not allowed here; allowed: --workdir, --step"),
+    (["--train.epochs=3"], "--train.epochs=3 is not allowed here"),
+  ],
+)
+def test_errors_are_one_line(words, message, resnet, tmp_path, capfd):
+  assert run(resnet, tmp_path / "a.npz", *words) == 2
+  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert len(errors) == 1 and message in errors[0]
+  assert not list(tmp_path.iterdir())  # the corrected command may use the name
+
+
+def test_nothing_to_embed(resnet, tmp_path, capfd):
+  empty, bad = folder(tmp_path / "empty", {"a.txt": b""}), folder(tmp_path / "bad", {"a.png": b"", "b.png": b"x"})
+  for path, message in ((empty, "holds no image"), (bad, "none of the 2 images can be read")):
+    assert run(resnet, tmp_path / "a.npz", f"--data.path={path}") == 2
+    assert message in capfd.readouterr().err
+  assert not (tmp_path / "a.npz").exists()
+
+
+def test_features_that_are_not_finite(resnet, tmp_path, capfd):
+  images = folder(tmp_path / "images", {"a.png": flat(3), "b.png": flat(4)})
+  broken = pathlib.Path(shutil.copytree(resnet, tmp_path / "broken"))
+  fields = json.loads((broken / "config.json").read_text())
+  fields["data"]["std"] = [1e-60]  # zero as a float32
+  (broken / "config.json").write_text(json.dumps(fields))
+  assert run(broken, tmp_path / "a.npz", f"--data.path={images}") == 2
+  assert "features are not finite: 2 of 2 images, first: " in capfd.readouterr().err
+
+
+def test_tensorflow_is_not_imported(resnet, tmp_path):
+  images = folder(tmp_path / "images", {f"{k}.jpg": coded(photo(k)) for k in range(3)})
+  words = [
+    ["embed", f"--workdir={resnet}", f"--data.path={images}", "--out=a.parquet"],
+    ["neighbors", "--embeddings=a.parquet", "--image=1.jpg", "--k=2", "--sheet=a.png"],
+  ]
+  code = f"import sys; from jaxssl.main import main; assert not any(map(main, {json.dumps(words)}))"
+  code += "; assert 'tensorflow' not in sys.modules"
+  subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tiny_run.ROOT)})

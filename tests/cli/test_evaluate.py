@@ -1,0 +1,114 @@
+"""Evaluations of a run from the command line."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from jaxssl import main
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
+from jaxssl.evals import load_run
+from jaxssl.evals.evaluator import EVALUATIONS
+from jaxssl.workdir import results
+from tests import devices
+from tests.data.fixtures import coded, folder
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
+QUICK = ["--evals.linear.epochs", "2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
+
+pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("evaluate")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, compiled_once) -> pathlib.Path:
+  """A run of two epochs."""
+  workdir = tmp_path_factory.mktemp("run")
+  words = [
+    "train.epochs=2",
+    "evals.baselines=false",
+    "evals.every=1",
+    "evals.report=false",
+    "data.limit=128",
+    "evals.final=knn,quality",
+    "train.checkpoint_every_epochs=1",
+  ]
+  with devices.only(1):
+    assert main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *(f"--config.{word}" for word in words)]) == 0
+  return workdir
+
+
+def measured(workdir: pathlib.Path) -> list[dict]:
+  return results.read(workdir / "results.json")["measurements"]
+
+
+def test_every_evaluation_is_added_to_the_results(run, capfd):
+  before = measured(run)
+  solvers = ["--evals.linear.solvers=lbfgs,sgd,adam,augmented", "--evals.lowshot.finetune=true"]
+  assert main.main(["evaluate", *EVALUATIONS, f"--workdir={run}", *QUICK, *solvers]) == 0
+  after = measured(run)
+  names = {m["name"] for m in after}
+  assert {
+    "knn20_cosine", "linear_lbfgs", "linear_sgd", "linear_adam", "linear_augmented", "lowshot_2_linear", "lowshot_2_finetune",
+    "finetune", "encoder_silhouette", "hidden_1_kmeans_ari", "embedding_davies_bouldin", "recall1_cosine_leave_one_out",
+    "map_cosine_leave_one_out", "neighbors_purity10", "effective_rank", "alignment",
+  } <= names  # fmt: skip
+  knn = [m for m in after if m["name"] == "knn20_cosine" and m["step"] == 8]
+  assert len(knn) == 1 and knn[0] in before  # measured again to the same end, and kept once
+  assert all(np.isfinite(m["value"]) for m in after)
+  shown = capfd.readouterr().err
+  assert all(name in shown for name in names - {m["name"] for m in before})
+  assert results.read(run / "results.json")["finished"] is True
+
+
+def test_another_network_checkpoint_and_source(run, tmp_path):
+  rng = np.random.default_rng(0)
+  files = {f"{split}/{c}/{i}.png": coded(rng.integers(0, 256, (28, 28), dtype=np.uint8), "PNG")
+           for split, count in (("train", 40), ("test", 8)) for c in "ab" for i in range(count)}  # fmt: skip
+  where = folder(tmp_path / "other", files)
+  words = [f"--workdir={run}", "--step=4", "--evals.network=student", f"--data.path={where}", "--evals.knn.k=3"]
+  assert main.main(["evaluate", "knn", *words]) == 0
+  (found,) = [m for m in measured(run) if m["name"] == "knn3_cosine"]
+  assert found["step"] == 4 and "student network" in found["protocol"] and "bank: 80 training images" in found["protocol"]
+
+
+def test_weights_are_those_that_the_run_ended_with(run):
+  config = load_run.read_config(run, [])
+  student, teacher, step, measure = load_run.open_run(run, config)
+  (value,) = {m.value for m in measure.of(student, teacher, ["knn"])}
+  assert step == 8 and value == next(m["value"] for m in measured(run) if m["name"] == "knn20_cosine" and m["step"] == 8)
+  assert config == read(Config, json.loads((run / "config.json").read_text()))
+
+
+def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
+  images = {f"{i}.png": coded(np.full((28, 28), i, np.uint8), "PNG") for i in range(40)}
+  where = f"--data.path={folder(tmp_path / 'flat', images)}"
+  assert main.main(["evaluate", "knn", f"--workdir={run}", where]) == 2
+  assert "knn needs labels, and " in (said := capfd.readouterr().err) and "possible: neighbors, quality" in said
+  assert main.main(["evaluate", "neighbors", "quality", f"--workdir={run}", where]) == 0
+  assert not any("40 training images" in m["protocol"] and "label" in m["name"] for m in measured(run))
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["knm"], "knm is no evaluation; allowed: knn, linear, lowshot"),
+    (["--step=3"], "holds no checkpoint of step 3: [4, 8]"),
+    (["--evals.knn.k"], "--config.evals.knn.k has no value: write --config.evals.knn.k=VALUE"),
+    (["--evals.knm.k=3"], "evals.knm is no config field; nearest: evals.knn"),
+    (["--train.epochs=3"], "--train.epochs=3 is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE"),
+    (["--evals.periodic=knn,knm"], "evals.periodic[1]='knm' is not allowed; allowed: knn, linear"),
+    (["--data.mean=0.5"], "data.mean is not allowed here: the network was trained with data.mean=[0.13]"),
+    (["linear", "--data.path=/nowhere"], "data.path=/nowhere"),
+  ],
+)
+def test_mistakes_are_one_line(run, words, message, capfd):
+  assert main.main(["evaluate", f"--workdir={run}", *words]) == 2
+  said = capfd.readouterr().err.splitlines()[-1]
+  assert said.startswith("error: ") and message in said
+
+
+def test_a_folder_that_holds_no_run(tmp_path, capfd):
+  assert main.main(["evaluate", f"--workdir={tmp_path / 'none'}"]) == 2
+  assert "holds no run: there is no config.json" in capfd.readouterr().err and not (tmp_path / "none").exists()

@@ -1,0 +1,161 @@
+import json
+import pathlib
+
+import pytest
+
+from jaxssl import main as command
+from jaxssl.plan import cache, estimate
+
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+TINY = f"--config={CONFIGS}/nnboot.py:runlocal"
+LEAN = [
+  f"--config.views.global.{field}=0" for field in ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")
+]  # quick to trace
+
+
+def run(*words, config=TINY):
+  return command.main(["plan", config, *LEAN, *words])
+
+
+def cells(text, label):
+  return next(line for line in text.splitlines() if line.strip().startswith(label)).split()[len(label.split()) :]
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+  """A plan for eight CPU devices and for eight GPUs: (its file, what is in it)."""
+  out = tmp_path_factory.mktemp("plan") / "deep" / "plan.json"
+  assert run("--topology=cpu:8,gpu:8", "--batch-size=32", f"--out={out}") == 0
+  return out, json.loads(out.read_text())["plans"]
+
+
+def test_what_is_compiled_and_what_is_not(planned):
+  cpu, gpu = (plan["estimate"] for plan in planned[1])
+  assert cpu["compiled"] and not gpu["compiled"]
+  assert cpu["flops"] == gpu["flops"] > 0
+  state = ("parameters", "optimizer", "teacher", "memory", "bank", "votes", "images", "batch")
+  assert [cpu["memory"][part] for part in state] == [gpu["memory"][part] for part in state]
+  for plan in (cpu, gpu):
+    assert plan["total"] == sum(plan["memory"].values()) and plan["memory"]["activations"] > 0
+  gradients = gpu["traffic"]["all-reduce"]["payload"]
+  assert gradients <= cpu["traffic"]["all-reduce"]["payload"] < 1.5 * gradients  # batch statistics and neighbors besides
+  assert cpu["fits"] is None and gpu["fits"] is True
+  assert gpu["steps"] == 256 // 32 * 3
+
+
+def test_what_is_in_the_file_is_not_compiled_again(planned, monkeypatch, capsys):
+  monkeypatch.setattr(cache, "estimate", lambda *_: pytest.fail("estimated again"))
+  out, plans = planned
+  words = ("--topology=cpu:8,gpu:8", "--batch-size=32", f"--out={out}", "--step-seconds=0.5", "--price=2")
+  assert run(*words) == 0
+  text = capsys.readouterr().out
+  assert cells(text, "batch size") == ["32", "32"] and cells(text, "memory is") == ["compiled", "estimated"]
+  assert cells(text, "images/s a host") == ["64", "64"]
+  steps = plans[0]["estimate"]["steps"]
+  hours = steps * 0.5 / 3600
+  for plan in json.loads(out.read_text())["plans"]:
+    assert plan["spent"]["hours"] == pytest.approx(hours)
+    assert plan["spent"]["dollars"] == pytest.approx(hours * 8 * 2)
+  assert "assumed: 0.5 s a step, as --step-seconds says." in text
+  with pytest.raises(pytest.fail.Exception):
+    run(*words, "--config.optim.lr=0.1")  # another config is another plan
+
+
+def test_time_follows_from_the_assumed_utilization(capsys):
+  assert run("--topology=gpu:8,gpu:16", "--utilization=0.5", "--peak=100", "--images=3200") == 0
+  text = capsys.readouterr().out
+  assert cells(text, "hosts") == ["1", "2"]
+  flops, seconds = (float(x) for x in (cells(text, "a step, TFLOP")[0], cells(text, "a step, ms")[0]))
+  assert flops / (8 * 100 * 0.5) == pytest.approx(seconds / 1e3, rel=0.01)
+  assert "a step reaches 50% (--utilization) of a chip's peak; TFLOP/s (--peak): gpu 100;" in text
+
+
+@pytest.mark.parametrize(
+  "words, kinds",
+  [
+    (
+      ("--images=2e6", "--memory=6.6", "--batch-size=512", "--config.data.placement=device", "--config.bootstrap.window=20"),
+      {"data.placement", "bootstrap.window"},
+    ),
+    (
+      ("--images=1e5", "--memory=0.1", "--batch-size=4096", "--config.data.placement=host", "--config.bootstrap.policy=off"),
+      {"train.accumulate", "train.batch_size", "topology"},
+    ),
+  ],
+)
+def test_every_change_that_is_proposed_makes_it_fit(words, kinds, tmp_path, capsys):
+  words, recipe = ("--topology=gpu:8", *words), f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"
+  words += ("--config.data.source=mnist5k", "--size=28")
+  assert run(*words, f"--out={tmp_path / 'plan.json'}", "--check", config=recipe) == 0
+  text = capsys.readouterr().out
+  assert cells(text, "fits") == ["NO"] and "any of these makes it fit:" in text and "GiB and fits" in text
+  plan = json.loads((tmp_path / "plan.json").read_text())["plans"][0]
+  proposed = {
+    change.removeprefix("--config.").removeprefix("--").replace(" ", "=").split("=")[0]: change for change in plan["fits_with"]
+  }
+  assert proposed.keys() >= kinds
+  for kind in kinds - {"data.placement", "train.accumulate"}:  # of which --check has planned one
+    assert (
+      run(*words, *proposed[kind].split(" "), *(["--batch-size="] if kind == "train.batch_size" else []), config=recipe) == 0
+    )
+    assert cells(capsys.readouterr().out, "fits") == ["yes"], kind
+
+
+def test_nothing_helps_where_one_network_is_too_large(capsys):
+  assert run("--topology=gpu:8", "--config.data.placement=host", "--memory=0.0001") == 0
+  assert "No single change makes it fit; the most is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    ([], "--topology is missing; for example --topology v5e:4x4,gpu:8"),
+    (
+      ["--topology=gpu:8", "--batch-size=36"],
+      "train.batch_size=36 is not allowed; it is a multiple of the number of devices, 8",
+    ),
+    (["--topology=gpu:8", "--batch-size=many"], "--batch-size many is not allowed; numbers of images"),
+    (["--topology=gpu:8", "--price=-1"], "--price -1 is not allowed; above 0"),
+    (["--topology=gpu:8", "--utilization=2"], "--utilization 2 is not allowed; above 0, at most 1"),
+    (["--topology=gpu:8", "--images=imagnet"], "--images imagnet is not known; nearest: imagenet; allowed: a number, imagenet"),
+    (["--topology=gpu:8", "--images=1.5"], "--images 1.5 is not allowed; a whole number from 1"),
+    (["--topology=gpu:8", "--images=1e10"], "--images 1e10 is not allowed; a whole number from 1 to 2147483640"),
+    (["--topology=tpu:8"], "--topology tpu:8 is not known; nearest: gpu:8"),
+    (["--topology=gpu:8", "--config.trian.epochs=1"], "trian is no config field; nearest: train"),
+    (["--topology=gpu:8", "--fast"], "--fast is not understood"),
+  ],
+)
+def test_errors_are_one_line(words, message, capfd):
+  assert run(*words) == 2
+  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert len(errors) == 1 and message in errors[0]
+
+
+def test_errors_of_files(tmp_path, capfd):
+  assert run("--topology=gpu:8", config="--config=") == 2
+  (tmp_path / "plan.json").write_text('{"loss": 1}')
+  assert run("--topology=gpu:8", f"--out={tmp_path / 'plan.json'}") == 2
+  assert "plan.json is there and holds no plans: remove it" in capfd.readouterr().err
+
+
+def test_a_tpu_is_compiled_for(tmp_path, capsys):
+  pytest.importorskip("libtpu")
+  out = tmp_path / "plan.json"
+  recipe = f"--config={CONFIGS}/simclr.py:runlocal"
+  assert command.main(["plan", recipe, "--topology=v5e:2x2", f"--out={out}"]) == 0
+  (plan,) = json.loads(out.read_text())["plans"]
+  found = plan["estimate"]
+  assert found["compiled"] and found["fits"] and found["total"] == sum(found["memory"].values())
+  assert found["memory"]["padding"] >= 0 and found["traffic"]["all-reduce"]["sent"] > 0
+  assert cells(capsys.readouterr().out, "memory is") == ["compiled"]
+
+
+def test_the_compilers_refusal_is_read():
+  words = "the total memory required for HLO temporaries (28.20G) exceeds available HBM (15.75G)."
+  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory on HBM, {words}") == (int(28.2 * 2**30), int(15.75 * 2**30))
+  words = "Used 901.5M of 15.75G hbm. Exceeded hbm capacity by 4.5G."
+  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. {words}") == (
+    int(901.5 * 2**20),
+    int(15.75 * 2**30),
+  )
+  assert estimate.refusal("INTERNAL: 3 of 4") is None

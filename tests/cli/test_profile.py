@@ -1,0 +1,46 @@
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxssl import main
+from jaxssl.cli import profile
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
+
+
+def test_where_a_steps_time_goes(tmp_path, capfd):
+  assert main.main(["profile", f"--config={CONFIG}:runlocal", f"--workdir={tmp_path}"]) == 0
+  said = capfd.readouterr().out
+  assert "10 steps of 32: " in said and "the host waited for data" in said
+  for part in ("views", "teacher", "student", "gradient", "update", "neighbors"):
+    assert profile.PARTS[part] in said
+  assert list(tmp_path.glob("trace/plugins/profile/*/*.xplane.pb"))
+  assert not (tmp_path / "config.json").exists()  # the workdir is still anybody's
+
+
+@pytest.mark.parametrize(
+  "name, part",
+  [
+    ("jit(step)/views/vmap(while)/body/mul", "views"),
+    ("jit(step)/jvp(student)/dot_general", "student"),
+    ("jit(step)/transpose(jvp(student))/dot_general", "gradient"),
+    ("jit(step)/transpose(teacher)/add", "teacher"),
+    ("jit(step)/neighbors/shard_map/top_k", "neighbors"),
+    ("jit(step)/preview/student_mean", "other"),
+  ],
+)
+def test_an_operation_belongs_to_a_part(name, part):
+  assert profile.part_of(name) == part
+
+
+def test_a_compiled_step_is_read():
+  def step(x):
+    with jax.named_scope("views"):
+      x = jnp.sin(x) * 2
+    with jax.named_scope("update"):
+      return x @ x
+
+  parts = profile.parts_of(jax.jit(step).lower(jnp.ones((64, 64))).compile().as_text() or "")
+  assert {"views", "update"} <= set(parts.values())

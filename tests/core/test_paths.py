@@ -1,0 +1,150 @@
+"""gs:// wherever a path is taken: here it leads to a folder of this disk (tests/bucket.py)."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import jaxssl
+from jaxssl import main as command
+from jaxssl.config import flags
+from jaxssl.core import paths
+from jaxssl.core.errors import UserError
+from jaxssl.data.datasets import DataConfig, open_sources
+from jaxssl.data.image_io import DecodeError
+from jaxssl.evals import embedding_file, load_run
+from jaxssl.workdir.checkpoint import Checkpoints
+from tests import bucket, tiny_run
+from tests.data import fixtures
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> pathlib.Path:
+  """The folder behind gs://store."""
+  bucket.lend(tmp_path / "buckets", monkeypatch)
+  (tmp_path / "buckets/store").mkdir(parents=True)
+  return tmp_path / "buckets/store"
+
+
+@pytest.fixture
+def run(store, monkeypatch) -> str:
+  """A run in the bucket; orbax, which reads gs:// by itself, is told where it lies."""
+  tiny_run.make(store / "run", steps=(5,))
+  monkeypatch.setattr(load_run, "Checkpoints", lambda folder, keep: Checkpoints(store / "run/checkpoints", keep))
+  return "gs://store/run"
+
+
+def test_a_path_is_checked_at_the_door():
+  assert paths.path_of("a/b") == pathlib.Path("a/b") and str(paths.path_of("gs://a/b")) == "gs://a/b"
+  assert paths.is_local(paths.path_of("a")) and not paths.is_local(paths.path_of("gs://a"))
+  assert paths.absolute("gs://a/b/") == "gs://a/b" and paths.absolute("~/x") == str(pathlib.Path.home() / "x")
+  for text in ("a\0b", "x" * 256, "a/" * 2500, "s3://a/b"):
+    with pytest.raises(UserError, match="is no path|is not allowed"):
+      paths.path_of(text)
+
+
+def test_images_are_those_of_a_folder(store, tmp_path):
+  read = {f"{split}/{name}/{i}.png": fixtures.flat(40 * i) for split in ("train", "test") for name in "ab" for i in range(3)}
+  here = fixtures.folder(store / "set", {**read, ".hidden/x.png": fixtures.flat(1), "train/notes.txt": b"no image"})
+  (store / "few.txt").write_text("a/1.png\nb/2.png\n")
+  for path, names in (("gs://store/set", "gs://store/few.txt"), ("gs://store/set/", "")):
+    theirs = open_sources(DataConfig(source="folder", path=path, list_path=names), 0)
+    ours = open_sources(DataConfig(source="folder", path=here, list_path=names and str(store / "few.txt")), 0)
+    assert len(theirs.train) == len(ours.train) == (2 if names else 6) and theirs.test is not None and ours.test is not None
+    for a, b in ((theirs.train, ours.train), (theirs.test, ours.test)):
+      assert a.classes == b.classes and a.labels is not None
+      np.testing.assert_array_equal(a.labels, b.labels)
+      for k in range(len(a)):
+        np.testing.assert_array_equal(a.read(k), b.read(k))
+        assert a.describe(k).replace("gs://store/set", here) == b.describe(k)
+
+
+def test_images_that_are_not_there(store, monkeypatch):
+  path = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
+  fixtures.zipped(store / "set.zip", {"a.png": fixtures.flat(1)})
+  for name, says in (("gs://store/none", "does not exist"), ("gs://store/set.zip", "from folders only")):
+    with pytest.raises(UserError, match=f"data.path={name} .*{says}"):
+      open_sources(DataConfig(source="folder", path=name), 0)
+  source = open_sources(DataConfig(source="folder", path="gs://store/set"), 0).train.source
+  gone = pathlib.Path(source.describe(1)).name
+  pathlib.Path(path, gone).unlink()
+  with pytest.raises(DecodeError, match=f"gs://store/set/{gone}"):
+    source.read(1)
+
+
+def test_commands_read_and_write_there(run, store, capfd):
+  images = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(40 * i, (28, 28)) for i in range(6)})
+  data = "--data.path=gs://store/set"
+
+  def call(*words: str) -> None:
+    assert command.main(list(words)) == 0, capfd.readouterr().err
+
+  call("embed", "--workdir", run, "--out=gs://store/new/e.parquet", data)
+  found = embedding_file.load(paths.path_of("gs://store/new/e.parquet"))
+  call("embed", f"--workdir={store}/run", f"--out={store}/here.parquet", f"--data.path={images}")
+  np.testing.assert_array_equal(found.features, embedding_file.load(store / "here.parquet").features)
+  assert len(found.path) == 6 and not list(store.rglob("*.parts")) and not list(store.rglob("*.tmp"))
+  asked = ["neighbors", "--embeddings=gs://store/new/e.parquet", "--image=gs://store/set/1.png", "--k=3"]
+  call(*asked, "--sheet=gs://store/sheet.png")
+  (store / "other.png").write_bytes(fixtures.flat(99, (28, 28)))
+  call("neighbors", asked[1], "--image=gs://store/other.png", "--k=3")
+  call("export", "--workdir", run, "--format=flax", "--out=gs://store/exported/net")
+  shown = np.zeros((1, 28, 28, 1), np.uint8)
+  features = [jaxssl.load_pretrained(folder).embed(shown) for folder in ("gs://store/exported/net", store / "exported/net")]
+  np.testing.assert_array_equal(*features)
+  call("report", "--workdir", run)
+  assert (store / "run/report.html").stat().st_size > 1000 and (store / "sheet.png").stat().st_size > 1000
+  assert "gs://store/run/report.html" in capfd.readouterr().err
+
+
+def test_evaluate_adds_to_what_is_there(run, store, capfd):
+  assert command.main(["evaluate", "quality", "--workdir", run]) == 0, capfd.readouterr().err
+  assert json.loads((store / "run/results.json").read_text())["measurements"]
+
+
+def test_weights_come_from_there(run, store, tmp_path):
+  assert command.main(["export", "--workdir", run, "--format=flax", "--out=gs://store/net"]) == 0
+  words = [f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--config.model.init_from=gs://store/net"]
+  from jaxssl.pretrained.read import read_tensors
+
+  config, _ = flags.parse(words)
+  found = read_tensors(paths.path_of(config.model.init_from))
+  ours = read_tensors(store / "net")
+  assert found.keys() == ours.keys() and all(np.array_equal(found[name], ours[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+  "kind, code", [(tf.errors.PermissionDeniedError, 2), (tf.errors.NotFoundError, 2), (tf.errors.UnavailableError, 75)]
+)
+def test_a_bucket_that_answers_otherwise_is_told_in_one_line(kind, code, run, monkeypatch, capfd):
+  def no(self, *_):
+    raise kind(None, None, "the bucket says\n\tno to gs://store/run")
+
+  monkeypatch.setattr(bucket.Backend, "exists", no, raising=False)
+  assert command.main(["report", "--workdir", run]) == code
+  assert capfd.readouterr().err == "error: the bucket says no to gs://store/run\n"
+
+
+@pytest.mark.parametrize(
+  "words",
+  [
+    ["inspect", "--data=gs://store/set", "--out=gs://store/c.py"],
+    ["profile", f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--workdir=gs://store/run"],
+  ],
+)
+def test_what_is_for_this_machine_only(words, store, capfd):
+  fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
+  assert command.main(words) == 2
+  assert "this machine" in capfd.readouterr().err
+
+
+def test_nothing_half_written_is_brought(store):
+  (store / "x.png").write_bytes(b"old")
+  with pytest.raises(RuntimeError), paths.uploaded(paths.path_of("gs://store/x.png")) as file:
+    file.write_bytes(b"half")
+    raise RuntimeError
+  assert (store / "x.png").read_bytes() == b"old"
+  shutil.rmtree(store)

@@ -1,0 +1,88 @@
+"""Tiny images, folders, zips and sources made on the fly."""
+
+import io
+import pathlib
+import zipfile
+
+import numpy as np
+from PIL import Image
+
+from jaxssl.data.image_io import DecodeError
+
+
+def quarters(height=24, width=32):
+  """Four flat quarters, uint8 [h, w, 3]: survives lossy coding, and shows when it is turned."""
+  image = np.zeros((height, width, 3), np.uint8)
+  for k, color in enumerate(((200, 30, 40), (20, 180, 60), (30, 60, 210), (240, 220, 120))):
+    y, x = divmod(k, 2)
+    image[y * height // 2 : (y + 1) * height // 2, x * width // 2 : (x + 1) * width // 2] = color
+  return image
+
+
+def coded(image, kind="JPEG", **options):
+  """The file of an image: an array, or a PIL pil_image."""
+  pil_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+  file = io.BytesIO()
+  pil_image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}) | options)
+  return file.getvalue()
+
+
+def flat(gray, size=(8, 8), kind="PNG"):
+  """The file of an image of one color."""
+  return coded(np.full((*size, 3), gray, np.uint8), kind)
+
+
+def photo(seed=0, height=300, width=400):
+  """A smooth image with some detail, large enough for the partial decoder: uint8 [h, w, 3]."""
+  small = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), dtype=np.uint8)
+  return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def noise(seed=0, height=300, width=400):
+  """An image that codes badly, so that its file is large: uint8 [h, w, 3]."""
+  return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def folder(root, files):
+  """Writes {relative name: bytes}."""
+  for name, data in files.items():
+    path = pathlib.Path(root) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+  return str(root)
+
+
+def zipped(path, files, method=zipfile.ZIP_STORED):
+  """Writes {member name: bytes}."""
+  with zipfile.ZipFile(path, "w", method) as archive:
+    for name, data in files.items():
+      archive.writestr(name, data)
+  return str(path)
+
+
+class Images:
+  """A source of given files; None stands for one that has vanished."""
+
+  classes = ()
+  labels = None
+
+  def __init__(self, files, channels=3):
+    self.files, self.channels, self.dtype, self.name = list(files), channels, np.dtype(np.uint8), "made"
+    self.reads = 0
+
+  def __len__(self):
+    return len(self.files)
+
+  def describe(self, index):
+    return f"made {index}"
+
+  def encoded(self, index):
+    self.reads += 1
+    if self.files[index] is None:
+      raise DecodeError(f"{self.describe(index)}: vanished")
+    return self.files[index]
+
+  def read(self, index):
+    from jaxssl.data.image_io import decode
+
+    return decode(self.encoded(index), self.channels, self.describe(index))

@@ -1,0 +1,193 @@
+"""What is listed in a folder or a zip, and when the remembered listing is used."""
+
+import json
+import logging
+import os
+import pathlib
+import zipfile
+import zlib
+
+import pytest
+
+from jaxssl.core.errors import UserError
+from jaxssl.data import file_index
+from jaxssl.data.file_index import list_images
+from tests.data.fixtures import flat, folder, zipped
+
+FILES = {
+  "b.PNG": flat(1),
+  "a/z.jpg": flat(2, kind="JPEG"),
+  "a/y.Jpeg": flat(3, kind="JPEG"),
+  "a-b/x.webp": flat(4, kind="WEBP"),
+  "a/deep/er/w.tif": flat(5, kind="TIFF"),
+  "v.tiff": flat(6, kind="TIFF"),
+  "10.bmp": flat(7, kind="BMP"),
+  "9.bmp": flat(8, kind="BMP"),
+}
+OTHERS = {".hidden.png": b"", "a/.DS_Store": b"", "__MACOSX/._a.png": b"", "notes.txt": b"", "a/x.gif": b"", ".git/x.png": b""}
+
+
+@pytest.fixture(params=["folder", "stored", "deflated"])
+def path(request, tmp_path):
+  files = FILES | OTHERS
+  if request.param == "folder":
+    return folder(tmp_path / "set", files)
+  return zipped(tmp_path / "set.zip", files, zipfile.ZIP_STORED if request.param == "stored" else zipfile.ZIP_DEFLATED)
+
+
+def forbid_scans(monkeypatch):
+  def scan(root):
+    raise AssertionError(f"{root} was listed again")
+
+  monkeypatch.setattr(file_index, "_scan_folder", scan)
+  monkeypatch.setattr(file_index, "_scan_zip", scan)
+
+
+def test_images_sorted_and_the_rest_counted(path, caplog):
+  caplog.set_level(logging.INFO, "jaxssl")
+  found = list_images(path, "data.path")
+  assert found.names == sorted(FILES)
+  assert [found.read(k) for k in range(len(found.names))] == [FILES[name] for name in sorted(FILES)]
+  assert found.where(0) == os.path.join(path, sorted(FILES)[0])
+  assert f"skipped {len(OTHERS)} hidden" in caplog.text
+
+
+def test_a_listing_is_remembered(path, monkeypatch):
+  first = list_images(path, "data.path")
+  forbid_scans(monkeypatch)
+  again = list_images(path, "data.path")
+  assert again.names == first.names and again.skipped == first.skipped
+  assert again.read(2) == first.read(2)
+
+
+def test_a_changed_folder_is_listed_again(tmp_path):
+  path = folder(tmp_path / "set", FILES)
+  names = sorted(FILES)
+  for change in ("a/deep/er/new.png", "new.png", "new folder/new.png"):
+    assert list_images(path, "data.path").names == sorted(names)
+    folder(path, {change: flat(9)})
+    names.append(change)
+    assert list_images(path, "data.path").names == sorted(names)
+  os.remove(os.path.join(path, "a/z.jpg"))
+  names.remove("a/z.jpg")
+  assert list_images(path, "data.path").names == sorted(names)
+
+
+def test_a_change_within_a_tick_of_the_clock_is_seen(tmp_path, monkeypatch):
+  path = folder(tmp_path / "set", {"a.png": flat(1)})
+  scan = file_index._scan_folder
+
+  def scan_and_change(root):
+    result = scan(root)
+    if not os.path.exists(os.path.join(path, "b.png")):
+      time = os.stat(path).st_mtime_ns
+      folder(path, {"b.png": flat(2)})
+      os.utime(path, ns=(time, time))
+    return result
+
+  monkeypatch.setattr(file_index, "_scan_folder", scan_and_change)
+  assert list_images(path, "data.path").names == ["a.png", "b.png"]
+
+
+def test_a_changed_zip_is_listed_again(tmp_path):
+  path = zipped(tmp_path / "set.zip", {"a.png": flat(1)})
+  assert list_images(path, "data.path").names == ["a.png"]
+  zipped(path, {"b.png": flat(1)})
+  os.utime(path, ns=(1, 1))
+  assert list_images(path, "data.path").names == ["b.png"]
+  zipped(path, {"b.png": flat(1), "c.png": flat(2)})
+  os.utime(path, ns=(1, 1))  # another size is enough
+  assert list_images(path, "data.path").names == ["b.png", "c.png"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"format": 1}', '{"format": 0}'])
+def test_a_broken_cache_is_ignored(path, cache, content):
+  list_images(path, "data.path")
+  (file,) = (cache / "jaxssl" / "listings").iterdir()
+  file.write_text(content)
+  assert list_images(path, "data.path").names == sorted(FILES)
+  assert json.loads(file.read_text())["names"] == sorted(FILES)
+
+
+def test_a_cache_that_cannot_be_written_is_ignored(path, tmp_path, monkeypatch):
+  (tmp_path / "file").touch()
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  assert list_images(path, "data.path").names == sorted(FILES)
+  monkeypatch.delenv("XDG_CACHE_HOME")
+
+  def no_home():
+    raise RuntimeError("no home")
+
+  monkeypatch.setattr(pathlib.Path, "home", no_home)
+  assert list_images(path, "data.path").names == sorted(FILES)
+
+
+def test_the_cache_lies_in_the_home_by_default(tmp_path, monkeypatch):
+  monkeypatch.delenv("XDG_CACHE_HOME")
+  monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
+  list_images(folder(tmp_path / "set", FILES), "data.path")
+  assert len(list((tmp_path / "home/.cache/jaxssl/listings").iterdir())) == 1
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+  path = folder(tmp_path / "set", {"a/x.png": flat(1)})
+  os.symlink(folder(tmp_path / "other", {"y.png": flat(2)}), os.path.join(path, "b"))
+  os.symlink(path, os.path.join(path, "a", "around"))
+  assert list_images(path, "data.path").names == ["a/x.png", "b/y.png"]
+
+
+def test_odd_names_in_a_zip(tmp_path):
+  path = zipped(tmp_path / "set.zip", {"a\\x.png": flat(1), "../y.png": flat(2), "/b/z.png": flat(3), "./w.png": flat(4)})
+  found = list_images(path, "data.path")
+  assert found.names == ["a/x.png", "b/z.png", "w.png", "y.png"]
+  assert found.read(3) == flat(2)
+
+
+def test_odd_names_in_a_folder(tmp_path):
+  path = folder(tmp_path / "set", {"ü ñ.png": flat(1)})
+  with open(os.path.join(os.fsencode(path), b"\xff.png"), "wb") as file:
+    file.write(flat(2))
+  for _ in range(2):
+    found = list_images(path, "data.path")
+    assert {found.read(k) for k in range(2)} == {flat(1), flat(2)}
+
+
+def test_damage_inside_a_zip_is_noticed(tmp_path):
+  path = zipped(tmp_path / "set.zip", {"a.png": flat(1)}, zipfile.ZIP_DEFLATED)
+  found = list_images(path, "data.path")
+  offset, size, *_ = found.members[0]
+  with open(path, "r+b") as file:
+    file.seek(offset + 30 + len("a.png") + size // 2)
+    file.write(b"\0\0\0\0\0\0")
+  with pytest.raises((ValueError, zlib.error)):
+    found.read(0)
+  with open(path, "r+b") as file:
+    file.write(b"\0\0\0\0")
+  with pytest.raises(ValueError, match="no zip member"):
+    found.read(0)
+
+
+def test_what_cannot_be_listed(tmp_path):
+  with pytest.raises(UserError, match=r"data.test_path=.*/none does not exist"):
+    list_images(str(tmp_path / "none"), "data.test_path")
+  with pytest.raises(UserError, match=r"data.path=.* holds no image; .*\.jpg .*\.webp"):
+    list_images(folder(tmp_path / "empty", {"x.txt": b""}), "data.path")
+  with pytest.raises(UserError, match="data.path=.* holds no image"):
+    list_images(zipped(tmp_path / "empty.zip", {}), "data.path")
+  folder(tmp_path, {"x.png": flat(1), "cut.zip": b""})
+  with pytest.raises(UserError, match=r"data.path=.*x.png is neither a folder nor a zip"):
+    list_images(str(tmp_path / "x.png"), "data.path")
+  whole = pathlib.Path(zipped(tmp_path / "set.zip", {"a.png": flat(1)})).read_bytes()
+  for damaged in (whole[: len(whole) // 2], whole[:-30], whole.replace(b"PK\1\2", b"PK\1\3")):
+    (tmp_path / "cut.zip").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"data.path=.*cut.zip is neither a folder nor a zip that can be read"):
+      list_images(str(tmp_path / "cut.zip"), "data.path")
+  zipped(tmp_path / "cut.zip", {"a.png": flat(1)}, zipfile.ZIP_BZIP2)
+  with pytest.raises(UserError, match="a.png is encrypted or neither stored nor deflated"):
+    list_images(str(tmp_path / "cut.zip"), "data.path")
+
+
+def test_the_home_is_found(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  folder(tmp_path / "set", {"a.png": flat(1)})
+  assert list_images("~/set", "data.path").names == ["a.png"]

@@ -1,0 +1,177 @@
+"""Every format and mode becomes the same uint8 image; what is not whole is refused by name."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssl.data.image_io import DecodeError, center, decode, match, resize
+from tests.data.fixtures import coded, quarters
+from tests.golden_files import cases
+
+
+def luma(image):
+  return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+
+
+@pytest.mark.parametrize("kind,most", [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 12), ("WEBP", 40)])
+def test_formats(kind, most):
+  image = quarters()
+  read = decode(coded(image, kind), 3, "x").astype(int)
+  assert read.shape == image.shape and np.median(abs(read - image)) <= 3 and abs(read - image).mean() <= most
+  gray = decode(coded(image, kind), 1, "x").astype(int)
+  assert gray.shape == (24, 32, 1) and abs(gray - luma(image)).mean() <= most
+
+
+def test_lossless_webp():
+  assert (decode(coded(quarters(), "WEBP", lossless=True), 3, "x") == quarters()).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled(kind):
+  values = np.array([[0, 257, 128 * 257, 65535, 1000]], np.uint16)
+  for channels in (1, 3):
+    read = decode(coded(values, kind), channels, "x")
+    assert read.shape == (1, 5, channels)
+    assert (read == np.array([0, 1, 128, 255, 4])[None, :, None]).all()
+
+
+def test_values_that_are_no_image():
+  with pytest.raises(DecodeError, match="x.tif: values beyond 16 bits"):
+    decode(coded(np.full((2, 2), 70000, np.int32), "TIFF"), 1, "x.tif")
+  with pytest.raises(DecodeError, match="x.tif: floating-point"):
+    decode(coded(np.ones((2, 2), np.float32), "TIFF"), 1, "x.tif")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk(kind):
+  read = decode(coded(Image.fromarray(quarters()).convert("CMYK"), kind), 3, "x").astype(int)
+  assert np.median(abs(read - quarters())) <= 3
+
+
+def test_one_bit_and_palette():
+  bits = np.array([[True, False], [False, True]])
+  assert (decode(coded(Image.fromarray(bits), "PNG"), 1, "x")[..., 0] == bits * 255).all()
+  palette = Image.fromarray(quarters()).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+  assert (decode(coded(palette, "PNG"), 3, "x") == np.asarray(palette.convert("RGB"))).all()
+
+
+def test_transparency_lies_on_white():
+  image = quarters()
+  alpha = np.zeros((24, 32, 1), np.uint8)
+  alpha[:, :16] = 255
+  alpha[0, 0] = 51  # a fifth
+  expected = np.where(alpha == 255, image, 255)
+  expected[0, 0] = np.round(0.2 * image[0, 0] + 0.8 * 255)
+  for kind in ("PNG", "TIFF"):
+    read = decode(coded(np.concatenate([image, alpha], -1), kind), 3, "x").astype(int)
+    assert abs(read - expected).max() <= 1
+  gray = np.concatenate([luma(image), alpha], -1)
+  read = decode(coded(Image.fromarray(gray), "PNG"), 1, "x")
+  assert (read[1:, :16] == luma(image)[1:, :16]).all() and (read[:, 16:] == 255).all()
+
+
+def test_one_transparent_color():
+  image = quarters()
+  read = decode(coded(image, "PNG", transparency=(200, 30, 40)), 3, "x")
+  assert (read[:12, :16] == 255).all() and (read[12:] == image[12:]).all()
+  palette = Image.fromarray(image).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
+  read = decode(coded(palette, "PNG", transparency=palette.getpixel((0, 0))), 3, "x")
+  assert (read[:12, :16] == 255).all() and (read[12:] == np.asarray(palette.convert("RGB"))[12:]).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_exif_orientation(kind, turn):
+  image = quarters()
+  exif = Image.Exif()
+  exif[0x0112] = turn
+  stored = coded(image, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+  upright = {
+    1: image,
+    2: image[:, ::-1],
+    3: image[::-1, ::-1],
+    4: image[::-1],
+    5: image.transpose(1, 0, 2),
+    6: np.rot90(image, -1),
+    7: image[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(image, 1),
+  }[turn]
+  read = decode(stored, 3, "x").astype(int)
+  assert read.shape == upright.shape and np.median(abs(read - upright)) <= 3
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_does_not_matter():
+  data = coded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+  assert decode(data, 3, "x").shape == (24, 32, 3)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
+def test_first_frame(kind):
+  first, second = Image.fromarray(quarters()), Image.fromarray(255 - quarters())
+  options = {"lossless": True} if kind == "WEBP" else {}
+  data = coded(first, kind, save_all=True, append_images=[second], **options)
+  assert (decode(data, 3, "x") == quarters()).all()
+
+
+def test_what_is_not_whole_is_refused():
+  for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"):
+    whole = coded(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8), kind)
+    for length in (0, 10, len(whole) // 2, len(whole) * 9 // 10):
+      with pytest.raises(DecodeError, match="a/b.xyz: "):
+        decode(whole[:length], 3, "a/b.xyz")
+  with pytest.raises(DecodeError, match="a/b.jpg: not an image of a known format"):
+    decode(b"This is no image." * 100, 3, "a/b.jpg")
+
+
+def test_match():
+  gray = luma(quarters())
+  assert match(gray, 1, np.uint8, "") is gray
+  assert (match(gray, 3, np.uint8, "") == np.repeat(gray, 3, -1)).all()
+  assert (match(quarters(), 1, np.uint8, "") == gray).all()
+
+
+def test_resize_gives_the_golden_crops():
+  found = [case for case in cases("augment").values() if "crop_bicubic" in case]
+  assert found
+  for case in found:
+    side = int(case["out_size"])
+    for how in ("bicubic", "bilinear"):
+      for (top, left, height, width), expected in zip(case["boxes"], case[f"crop_{how}"], strict=True):
+        cut = resize(case["image"][top : top + height, left : left + width], side, side, how)
+        assert abs(cut.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("height,width", [(40, 40), (37, 91), (90, 33), (16, 300), (5, 9)])
+@pytest.mark.parametrize("shorter,size", [(20, 20), (24, 20), (20, 13)])
+def test_center_is_the_middle_of_the_whole_resized(height, width, shorter, size):
+  image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+  scale = shorter / min(height, width)
+  tall, wide = (shorter, int(width * scale + 1e-9)) if height <= width else (int(height * scale + 1e-9), shorter)
+  whole = np.asarray(Image.fromarray(image).resize((wide, tall), Image.Resampling.BICUBIC)).astype(int)
+  top, left = round((tall - size) / 2), round((wide - size) / 2)
+  cut = center(image, shorter, size)
+  assert cut.shape == (size, size, 3)
+  assert abs(cut - whole[top : top + size, left : left + size]).max() <= 1
+
+
+def test_center_of_nothing_is_the_whole_image_squeezed():
+  image = quarters(20, 50)[..., :1]
+  expected = np.asarray(Image.fromarray(image[..., 0]).resize((16, 16), Image.Resampling.BICUBIC))
+  assert (center(image, 0, 16)[..., 0] == expected).all()
+
+
+def test_any_bytes_are_a_image_or_refused():
+  rng = np.random.default_rng(0)
+  whole = {kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP")}
+  for kind, data in whole.items():
+    for _ in range(40):
+      damaged = bytearray(data)
+      for at in rng.integers(0, len(damaged), 8):
+        damaged[at] = rng.integers(0, 256)
+      try:
+        read = decode(bytes(damaged), 3, kind)
+      except DecodeError as error:
+        assert str(error).startswith(f"{kind}: ")
+      else:
+        assert read.dtype == np.uint8 and read.ndim == 3 and read.shape[-1] == 3

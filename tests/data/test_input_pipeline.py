@@ -1,0 +1,190 @@
+"""Batches on the host follow the plan to the bit; what the device keeps is every image once."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from jaxssl.config.schema import ViewConfig
+from jaxssl.core.errors import UserError
+from jaxssl.data.arrays import ArraySource
+from jaxssl.data.image_io import center, decode
+from jaxssl.data.input_pipeline import eval_batches, host_batches, resident
+from jaxssl.data.sampler import epoch_plan, eval_plan
+from jaxssl.data.unreadable import SubstituteUnreadable
+from tests.data.fixtures import Images, coded, flat, photo
+
+VIEWS = {
+  "global": ViewConfig(size=8, count=2),
+  "local": ViewConfig(size=4, count=3, partner=(True, False, True), crop_scale=(0.1, 0.4)),
+}
+
+
+def batches(source, index, partner, **options):
+  return list(host_batches(source, index, partner, VIEWS, options.pop("seed", 0), options.pop("epoch", 0), **options))
+
+
+def same(a, b):
+  assert len(a) == len(b) > 0
+  for (i, p, views), (j, q, others) in zip(a, b, strict=True):
+    assert (i == j).all() and (p == q).all() and views.keys() == others.keys()
+    assert all((views[name] == others[name]).all() for name in views)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_follow_the_plan(workers):
+  source = Images([flat(k, (6 + k % 3, 9)) for k in range(50)])
+  partners = np.random.default_rng(0).permutation(50)
+  index, partner = epoch_plan(0, 1, 50, 8, partners)
+  found = batches(source, index, partner, workers=workers)
+  assert len(found) == 6
+  for step, (i, p, views) in enumerate(found):
+    assert (i == index[step]).all() and (p == partner[step]).all()
+    assert views["global"].shape == (8, 2, 8, 8, 3) and views["global"].dtype == np.uint8
+    assert views["local"].shape == (8, 3, 4, 4, 3)
+    for view, shown in zip(views["global"].transpose(1, 0, 2, 3, 4), (i, p), strict=True):
+      assert (view == shown[:, None, None, None]).all()
+    for view, shown in zip(views["local"].transpose(1, 0, 2, 3, 4), (p, i, p), strict=True):
+      assert (view == shown[:, None, None, None]).all()
+
+
+def test_the_same_again_and_after_a_restart():
+  source = Images([coded(photo(k, 120, 160)) for k in range(20)])
+  index, partner = epoch_plan(0, 0, 20, 4, np.roll(np.arange(20), 1))
+  whole = batches(source, index, partner, workers=3)
+  same(batches(source, index, partner, workers=1), whole)
+  for first_step in (1, 3):
+    same(batches(source, index, partner, first_step=first_step, workers=2), whole[first_step:])
+  assert batches(source, index, partner, first_step=5) == []
+  other = batches(source, index, partner, epoch=1)
+  assert any((a[2]["global"] != b[2]["global"]).any() for a, b in zip(other, whole, strict=True))
+
+
+def test_a_slow_image_does_not_lose_its_place():
+  class Slow(Images):
+    def encoded(self, index):
+      time.sleep(0.02 * (index % 3 == 0))
+      return super().encoded(index)
+
+  files = [flat(k) for k in range(24)]
+  index, partner = epoch_plan(0, 0, 24, 6)
+  same(batches(Slow(files), index, partner, workers=6), batches(Images(files), index, partner))
+
+
+def test_arrays_are_cut_too():
+  images = np.random.default_rng(0).integers(0, 256, (12, 10, 10), dtype=np.uint8)
+  index, partner = epoch_plan(0, 0, 12, 4)
+  for channels in (1, 3):
+    found = batches(ArraySource(images, channels=channels), index, partner)
+    assert found[0][2]["global"].shape == (4, 2, 8, 8, channels)
+  whole = {"g": ViewConfig(size=10, count=1, crop_scale=(0, 0), partner=(False,))}
+  for i, _, views in host_batches(ArraySource(images), index, partner, whole, 0, 0):
+    assert (views["g"][:, 0, :, :, 0] == images[i]).all()
+
+
+def test_a_slice_of_the_rows_for_one_of_several_processes():
+  source = Images([flat(k) for k in range(16)])
+  index, partner = epoch_plan(0, 0, 16, 8)
+  whole = batches(source, index, partner)
+  for rows in (slice(0, 4), slice(4, 8)):
+    mine = batches(source, index[:, rows], partner[:, rows])
+    same(mine, [(i[rows], p[rows], {name: views[name][rows] for name in views}) for i, p, views in whole])
+
+
+def test_bad_images_in_mid_epoch_keep_its_length(tmp_path):
+  files = [coded(photo(k, 120, 160)) for k in range(20)] * 10
+  files[30], files[77] = b"", files[77][:3000]
+  index, partner = epoch_plan(0, 0, 200, 8)
+  first = batches(SubstituteUnreadable(Images(files), tmp_path), index, partner, workers=2)
+  assert len(first) == 25
+  assert sorted((tmp_path / "bad_files.txt").read_text().split("\n")) == ["", "made 30", "made 77"]
+  same(batches(SubstituteUnreadable(Images(files), tmp_path), index, partner, first_step=10, workers=3), first[10:])
+  mended = Images([*files[:30], files[31], *files[31:77], files[78], *files[78:]])
+  same(batches(mended, index, partner), first)
+
+
+def test_too_many_bad_images_stop_the_batches():
+  guard = SubstituteUnreadable(Images([b""] * 4 + [flat(k) for k in range(196)]))
+  index, partner = epoch_plan(0, 0, 200, 8)
+  with pytest.raises(UserError, match="made: 3 of 200 images cannot be read"):
+    batches(guard, index, partner)
+
+
+def test_leaving_early():
+  index, partner = epoch_plan(0, 0, 40, 4)
+  stream = host_batches(Images([flat(k) for k in range(40)]), index, partner, VIEWS, 0, 0)
+  next(stream)
+  stream.close()
+  assert list(stream) == []
+
+
+def test_python_can_end_in_mid_epoch():
+  program = """
+import time
+import numpy as np
+from jaxssl.config.schema import ViewConfig
+from jaxssl.data.arrays import ArraySource
+from jaxssl.data.input_pipeline import host_batches
+from jaxssl.data.sampler import epoch_plan
+class Slow(ArraySource):
+  def read(self, index):
+    time.sleep(0.003)
+    return super().read(index)
+source = Slow(np.zeros((512, 32, 32, 3), np.uint8))
+stream = host_batches(source, *epoch_plan(0, 0, 512, 16), {"g": ViewConfig(size=32)}, 0, 0)
+next(stream)
+"""
+  ended = subprocess.run([sys.executable, "-c", program], check=True, timeout=300, capture_output=True, text=True)
+  assert "Exception" not in ended.stderr
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resident_as_they_are(channels):
+  source = Images([flat(k % 256) for k in range(1500)], channels)
+  images = resident(source, 0, workers=2)
+  assert images.shape == (1500, 8, 8, channels) and images.dtype == np.uint8
+  assert (images == (np.arange(1500) % 256)[:, None, None, None]).all() and source.reads == 1500
+
+
+def test_resident_at_one_size():
+  source = Images([coded(photo(k, 100 + 20 * k, 160), "PNG") for k in range(4)])
+  images = resident(source, 32)
+  assert images.shape == (4, 32, 32, 3)
+  for k in range(4):
+    assert (images[k] == center(source.read(k), 32, 32)).all()
+
+
+def test_resident_of_several_sizes_is_an_error():
+  source = Images([flat(1), flat(2), flat(3, (8, 10)), flat(4, (9, 9))])
+  expected = "data.resident_size=0 needs images of one size, but made 0 is 8 x 8 and made 2 is 10 x 8: set data.resident_size"
+  with pytest.raises(UserError, match=expected):
+    resident(source, 0)
+
+
+def test_resident_of_bad_images(tmp_path):
+  files = [flat(k) for k in range(200)]
+  files[5] = b""
+  guard = SubstituteUnreadable(Images(files), tmp_path)
+  assert (resident(guard, 0)[5] == 6).all() and len(guard.bad) == 1
+  with pytest.raises(UserError, match="more than 1%"):
+    resident(SubstituteUnreadable(Images([b""] * 3 + files)), 0)
+
+
+@pytest.mark.parametrize("resize,size", [(0, 16), (20, 16), (16, 16)])
+def test_evaluation_images(resize, size):
+  source = Images([coded(photo(k, 60, 80 + 10 * k)) for k in range(7)])
+  index, mask = eval_plan(7, 3)
+  found = list(eval_batches(source, index, mask, resize, size, workers=2))
+  assert [len(images) for _, _, images in found] == [3, 3, 3] and source.reads == 7
+  assert (np.array([valid for _, valid, _ in found]) == mask).all()
+  for numbers, valid, images in found:
+    assert images.shape == (3, size, size, 3) and images.dtype == np.uint8 and not images[~valid].any()
+    for number, image in zip(numbers[valid], images[valid], strict=True):
+      assert (image == center(decode(source.files[number], 3, ""), resize, size)).all()
+
+
+def test_an_evaluation_cannot_show_more_than_there_is():
+  with pytest.raises(UserError, match=r"evals.resize=16 is smaller than evals.size=20: set 0 .* or at least 20"):
+    next(eval_batches(Images([flat(1)]), np.zeros((1, 1), np.int32), np.ones((1, 1), bool), 16, 20))

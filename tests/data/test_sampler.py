@@ -1,0 +1,62 @@
+"""The order of reading: a permutation that follows from seed and epoch alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from jaxssl.core.errors import UserError
+from jaxssl.core.rng import generator
+from jaxssl.data.sampler import epoch_plan, eval_plan
+
+
+@pytest.mark.parametrize("n,b", [(100, 10), (103, 10), (10, 10), (7, 1)])
+def test_each_image_at_most_once(n, b):
+  index, partner = epoch_plan(3, 5, n, b)
+  assert index.shape == partner.shape == (n // b, b) and index.dtype == partner.dtype == np.int32
+  assert len(set(index.flat)) == index.size and index.min() >= 0 and index.max() < n
+  assert (index == partner).all()
+
+
+def test_every_epoch_and_seed_has_its_own_order():
+  orders = [epoch_plan(seed, epoch, 50, 10)[0] for seed in (0, 1, -1) for epoch in range(4)]
+  again = [epoch_plan(seed, epoch, 50, 10)[0] for seed in (0, 1, -1) for epoch in range(4)]
+  assert all((a == b).all() for a, b in zip(orders, again, strict=True))
+  assert all((a != b).any() for a, b in itertools.combinations(orders, 2))
+
+
+def test_the_dropped_images_change():
+  left = [set(range(11)) - set(epoch_plan(0, epoch, 11, 10)[0].flat) for epoch in range(200)]
+  assert set().union(*left) == set(range(11))
+
+
+def test_shuffling_is_uniform():
+  first = np.array([epoch_plan(0, epoch, 5, 5)[0][0] for epoch in range(2000)])
+  counts = np.array([np.bincount(first[:, place], minlength=5) for place in range(5)])
+  assert abs(counts - 400).max() < 5 * np.sqrt(2000 * 0.2 * 0.8)
+
+
+def test_partners_come_along():
+  partners = np.random.default_rng(0).integers(0, 40, 40)
+  index, partner = epoch_plan(1, 2, 40, 8, partners)
+  assert (index == epoch_plan(1, 2, 40, 8)[0]).all()
+  assert (partner == partners[index]).all() and partner.dtype == np.int32
+
+
+@pytest.mark.parametrize("b", [0, 41])
+def test_a_batch_that_cannot_be_filled(b):
+  with pytest.raises(UserError, match=f"train.batch_size={b} must lie between 1 and the number of training images, 40"):
+    epoch_plan(0, 0, 40, b)
+
+
+@pytest.mark.parametrize("n,b,steps", [(10, 5, 2), (11, 5, 3), (3, 5, 1)])
+def test_eval_plan_shows_every_image_once(n, b, steps):
+  index, mask = eval_plan(n, b)
+  assert index.shape == mask.shape == (steps, b) and index.dtype == np.int32 and mask.dtype == bool
+  assert index[mask].tolist() == list(range(n)) and not index[~mask].any()
+
+
+def test_generators_differ_in_every_number():
+  keys = [(0, 0), (1, 0), (0, 1), (0, -1), (0, 0, 1), (0, 0, 0, 1), (0, 0, 0, 0, 1), (0, 0, 2**40), (0, 0, 1, 1)]
+  draws = [tuple(generator(*key).random(300)) for key in keys]
+  assert len(set().union(*map(set, draws))) == 300 * len(keys)

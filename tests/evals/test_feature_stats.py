@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from jaxssl.evals import feature_stats
+
+
+def gaussian(n: int, f: int, seed: int = 0) -> np.ndarray:
+  return np.random.default_rng(seed).normal(size=(n, f)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(50, 8), (8, 50), (20, 20)])
+def test_singular_values(shape):
+  x = gaussian(*shape)
+  np.testing.assert_allclose(feature_stats.singular_values(x), np.linalg.svd(x.astype(np.float64), compute_uv=False), rtol=1e-9)
+
+
+def test_directions_that_are_not_used_are_zero():
+  x = gaussian(100, 3).astype(np.float64) @ gaussian(3, 40)
+  assert (feature_stats.singular_values(x)[3:] == 0).all()
+  assert feature_stats.effective_rank(feature_stats.singular_values(x)) <= 3
+
+
+def test_ranks_are_between_one_and_all_dimensions():
+  values = feature_stats.singular_values(gaussian(3000, 8))
+  assert 7.5 < feature_stats.effective_rank(values) <= 8 + 1e-9
+  assert feature_stats.rankme(values) == pytest.approx(feature_stats.effective_rank(values), rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.3])
+def test_collapsed_features(value):
+  found = feature_stats.figures(np.full((50, 8), value, np.float32))
+  assert found == pytest.approx({"effective_rank": 1, "rankme": 1, "uniformity": 0, "deviation": 0}, abs=1e-4)
+
+
+def test_features_spread_evenly():
+  found = feature_stats.figures(gaussian(2000, 256))
+  assert found["deviation"] == pytest.approx(1, rel=0.01) and found["uniformity"] == pytest.approx(-4, rel=0.02)
+
+
+def test_uniformity_of_every_pair():
+  x = feature_stats.unit(gaussian(9, 4))
+  pairs = [np.exp(-3 * ((x[i] - x[j]) ** 2).sum()) for i in range(9) for j in range(i)]
+  assert feature_stats.uniformity(x, t=3) == pytest.approx(np.log(np.mean(pairs)))
+
+
+def test_alignment():
+  x = gaussian(30, 5)
+  assert feature_stats.alignment(x, 7 * x) == pytest.approx(0, abs=1e-12)
+  assert feature_stats.alignment(x, -x) == pytest.approx(4)
+  assert feature_stats.alignment(x, -x, power=1) == pytest.approx(2)
+
+
+def test_scale_does_not_count():
+  x = gaussian(60, 7)
+  assert feature_stats.figures(3.7 * x) == pytest.approx(feature_stats.figures(x), rel=1e-5)
+
+
+def test_a_sample_is_drawn_from_everywhere():
+  x = gaussian(3000, 6)
+  x[:1000, 1:] = 0  # the first images alone would seem collapsed
+  assert feature_stats.figures(x, rows=1000) == pytest.approx(feature_stats.figures(x, rows=3000), rel=0.1)

@@ -1,0 +1,60 @@
+"""Runs to export: networks that have never been trained, every weight and statistic drawn."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from jaxssl.config.schema import Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig, ViewConfig
+from jaxssl.models import network
+from jaxssl.pretrained import init_from
+from jaxssl.workdir.checkpoint import Checkpoints
+from jaxssl.workdir.workdir import write_config
+
+
+def run(
+  workdir: pathlib.Path, model: ModelConfig, size: int = 32, channels: int = 3, precision="float32", **evals
+) -> pathlib.Path:
+  """Writes a config of MoCo v2, which has a teacher, and one checkpoint, of step 7; the encoder from `model.init_from`."""
+  config = Config(
+    data=DataConfig(
+      source="folder", path="/home/somebody/birds", channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels
+    ),
+    views={"strong": ViewConfig(size=size)},
+    model=model,
+    method={"name": "mocov2", "teacher_momentum": {"base": 0.99}},
+    train=TrainConfig(precision=precision),
+    evals=EvalsConfig(**evals),
+  )
+  workdir.mkdir(parents=True)
+  write_config(workdir, config)
+  built = network.build(model, "float32", size)
+  like = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
+  rng = np.random.default_rng(0)
+
+  def draw(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
+    if path[-1].key in ("scale", "var"):
+      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
+    return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
+
+  student, teacher = (jax.tree_util.tree_map_with_path(draw, like) for _ in range(2))
+  if imported := init_from.load(model, built, (size, size, channels), workdir):
+    student, teacher = init_from.put(student, imported), init_from.put(teacher, imported)
+  checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
+  checkpoints.save(7, {"student": student, "teacher": built.teacher(teacher)})
+  checkpoints.close()
+  return workdir
+
+
+def results(workdir: pathlib.Path) -> None:
+  """Writes measurements: of the exported network, and others that are not its."""
+  rows = [
+    (7, "knn20_cosine", 61.25, None, "k 20, bank: 9 training images of /home/somebody/birds/train, teacher network"),
+    (7, "lowshot", 40.0, 1.5, "mean of 3 draws, teacher network"),
+    (7, "student_knn", 11.0, None, "k 20, student network"),
+    (5, "early_knn", 12.0, None, "k 20, teacher network"),
+    (0, "untrained/knn", 13.0, None, "k 20, untrained network"),
+  ]
+  names = ("step", "name", "value", "deviation", "protocol")
+  (workdir / "results.json").write_text(json.dumps({"measurements": [dict(zip(names, row, strict=True)) for row in rows]}))

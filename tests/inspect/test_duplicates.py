@@ -1,0 +1,61 @@
+"""Twins are found, whatever was done to them, and nothing else is."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssl.inspect import duplicates
+from tests.data import fixtures
+
+PHOTOS = 500
+
+
+@pytest.fixture(scope="module")
+def prints():
+  return np.stack([duplicates.fingerprint(fixtures.photo(k, 120, 160)) for k in range(PHOTOS)])
+
+
+def changed(image, how):
+  pil_image = Image.fromarray(image)
+  if how == "recoded":
+    return np.asarray(Image.open(io.BytesIO(fixtures.coded(image, quality=40))))
+  if how == "halved":
+    return np.asarray(pil_image.resize((pil_image.width // 2, pil_image.height // 2)))
+  if how == "gray":
+    return np.asarray(pil_image.convert("L").convert("RGB"))
+  return np.clip(image.astype(int) + 25, 0, 255).astype(np.uint8)
+
+
+def test_different_photos_are_no_twins(prints):
+  assert duplicates.near(prints) == []
+
+
+@pytest.mark.parametrize("how", ["recoded", "halved", "gray", "brighter"])
+def test_changed_copies_are_found(prints, how):
+  copies = [duplicates.fingerprint(changed(fixtures.photo(k, 120, 160), how)) for k in range(20)]
+  assert duplicates.near(np.stack([*prints, *copies])) == [[k, PHOTOS + k] for k in range(20)]
+
+
+def test_groups_are_the_same_in_blocks_of_any_size(prints, monkeypatch):
+  many = np.concatenate([prints[:50], prints[10:20], prints[15:30]])
+  whole = duplicates.near(many)
+  assert sorted(map(len, whole)) == [2] * 15 + [3] * 5
+  monkeypatch.setattr(duplicates, "_ROWS", 7)
+  monkeypatch.setattr(duplicates, "_COLUMNS", 11)
+  assert duplicates.near(many) == whole
+
+
+def test_flat_images_are_like_none():
+  flat = [duplicates.fingerprint(np.full((30, 30, 3), gray, np.uint8)) for gray in (0, 7, 200)]
+  assert duplicates.near(np.stack(flat)) == []
+  assert duplicates.near(np.empty((0, 64), np.float32)) == []
+
+
+def test_equal_images_are_exact_and_stand_once_among_near_ones(prints):
+  exactly = duplicates.exact(["a", "b", "a", "c", "a"])
+  assert exactly == [[0, 2, 4]]
+  five = prints[[0, 1, 0, 0, 0]]
+  assert duplicates.joined(exactly, five) == [[0, 2, 3, 4]]
+  assert duplicates.joined(exactly, prints[[0, 1, 0, 2, 0]]) == []

@@ -1,0 +1,207 @@
+"""The command: what it tells of folders made for it, and that what it suggests trains."""
+
+import io
+import pathlib
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from jaxssl import main as command
+from jaxssl.config import flags
+from jaxssl.inspect import throughput
+from jaxssl.train.setup import Experiment
+from tests.data import fixtures
+
+QUICK = [
+  f"--config.{word}"
+  for word in ("data.limit=64", "train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.final=")
+]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+  """Times the host on fewer images."""
+  monkeypatch.setattr(throughput, "MOST", 64)
+
+
+def images(count, kind="JPEG", size=40, first=0):
+  return [fixtures.coded(fixtures.photo(first + k, size, size), kind) for k in range(count)]
+
+
+def told(capfd, *words):
+  """The command's lines."""
+  assert command.main(["inspect", *map(str, words)]) == 0, capfd.readouterr().err
+  return capfd.readouterr().out.splitlines()
+
+
+def starting(lines, start):
+  """The one line that starts so."""
+  [line] = [line for line in lines if line.startswith(start)]
+  return line
+
+
+def classed(tmp_path, **more):
+  """Twenty images of two classes to train on, four to test on."""
+  files = {f"train/{'ab'[k % 2]}/{k:02}.jpg": data for k, data in enumerate(images(20))}
+  files |= {f"test/{'ab'[k % 2]}/{k:02}.png": data for k, data in enumerate(images(4, "PNG", first=20))}
+  return fixtures.folder(tmp_path / "images", files | more)
+
+
+def train(file, *words):
+  """Takes three steps of a config file's run; returns its config."""
+  config, _ = flags.parse([f"--config={file}", *words])
+  run = Experiment(config, pathlib.Path(str(file).partition(":")[0]).parent / "run")
+  state, logs = run.open_epoch(run.init(), 0), {}
+  for number, rows in enumerate(run.rows(state, 0, 0)):
+    state, logs = run.step(state, rows)
+    if number == 2:
+      break
+  assert np.isfinite(float(logs["loss"]))
+  return config
+
+
+def test_counts_formats_sizes(tmp_path, capfd):
+  found = told(capfd, f"--data={classed(tmp_path)}")
+  assert "train: 20 images" in found and "test: 4 images" in found
+  assert found.count("  2 class folders (for measuring only): a 10, b 10") == 1
+  assert starting(found, "formats") == "formats: JPEG 20, PNG 4"
+  assert starting(found, "channels") == "channels: color 24"
+  assert starting(found, "bits") == "bits a channel: 8 24"
+  assert starting(found, "sizes").endswith("largest 40 x 40 pixels; 1 different")
+  assert starting(found, "shapes") == "shapes: square 24"
+  for nothing in ("unreadable", "exact duplicates", "near duplicates", "test images that are in train too"):
+    assert starting(found, nothing) == f"{nothing}: none"
+  assert any(line.startswith("  config.evals.knn.k = (20,)") for line in found)
+
+
+def test_the_measured_mean_and_deviation_are_those_of_the_pixels(tmp_path, capfd):
+  flat = {f"{k:02}.png": fixtures.flat(51 + 102 * (k % 2), size=(16, 24)) for k in range(20)}
+  found = starting(told(capfd, f"--data={fixtures.folder(tmp_path, flat)}", "--data.channels=3"), "mean")
+  assert found.startswith("mean (0.4, 0.4, 0.4), deviation (0.2, 0.2, 0.2)")
+
+
+@pytest.mark.usefixtures("one_device")
+def test_the_config_trains_without_what_is_broken_or_in_the_test_split_too(tmp_path, capfd):
+  broken = {"train/a/broken.jpg": images(1)[0][:300], "train/b/empty.png": b""}
+  twins = {"train/a/twin.png": fixtures.coded(fixtures.photo(20, 40, 40), "PNG"), "train/b/near.jpg": images(1, first=21)[0]}
+  out = tmp_path / "new" / "mine.py"
+  found = told(capfd, f"--data={classed(tmp_path, **broken, **twins)}", f"--out={out}")
+  assert "train: 24 images, 2 of them unreadable" in found
+  assert starting(found, "unreadable") == "unreadable: 2"
+  assert sum("train/a/broken.jpg: " in line for line in found) == 1
+  assert starting(found, "exact duplicates") == "exact duplicates: 1 groups, 2 images"
+  assert starting(found, "near duplicates") == "near duplicates: 1 groups, 2 images"
+  assert starting(found, "test images") == "test images that are in train too: 2, which spoils what is measured"
+  listed = out.with_suffix(".train.txt").read_text().split()
+  assert len(listed) == 20 and not any(word in name for name in listed for word in ("broken", "empty", "twin", "near"))
+  every = out.with_suffix(".found.txt").read_text().splitlines()
+  assert [line.split("\t")[0] for line in every] == ["unreadable", "unreadable", "exact", "near"]
+  config = train(out, "--config.model.width=0.125", "--config.model.name=resnet10")
+  assert config.method["name"] == "simclr" and config.train.epochs == 1000 and config.data.placement == "device"
+  smaller, _ = flags.parse([f"--config={out}:cpu"])
+  assert (smaller.train.epochs, smaller.data.limit, smaller.train.batch_size) == (150, 0, 4)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_grey_images_of_many_sizes_from_a_zip(tmp_path, capfd):
+  gray = [Image.fromarray(fixtures.photo(k, 60 + k, 80)).convert("L") for k in range(30)]
+  files = {f"{k:02}.jpg": fixtures.coded(one if k % 2 else one.convert("RGB")) for k, one in enumerate(gray)}
+  out = tmp_path / "gray.py"
+  found = told(capfd, f"--data={fixtures.zipped(tmp_path / 'gray.zip', files)}", f"--out={out}")
+  assert starting(found, "channels") == "channels: color 15, gray 15; 15 of them are stored in color and are gray"
+  config, _ = flags.parse([f"--config={out}"])
+  assert config.data.channels == 1 and len(config.data.mean) == 1
+  assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray == 0
+  assert config.evals.final == ("quality",) and not config.data.list_path
+  assert command.main([f"--config={out}:runlocal", f"--workdir={tmp_path / 'run'}", *QUICK]) == 0
+
+
+def test_a_test_split_that_would_stop_a_run_is_named(tmp_path, capfd):
+  broken = {"test/a/1.jpg": b"x", "test/b/2.jpg": b"x"}
+  found = told(capfd, f"--data={classed(tmp_path, **broken)}")
+  assert "test: 6 images, 2 of them unreadable" in found
+  assert any(line.startswith("  more than 1% unreadable to test on") for line in found)
+
+
+def test_a_test_split_without_the_classes_of_the_training_split_is_named(tmp_path, capfd):
+  files = {f"train/{'ab'[k % 2]}/{k}.jpg": data for k, data in enumerate(images(20))}
+  found = told(capfd, f"--data={fixtures.folder(tmp_path, files | {'test/1.jpg': images(1, first=30)[0]})}")
+  assert "  no class folders, but train has some: a run would stop there, so sort them too" in found
+
+
+def tiff(pixels, **how):
+  file = io.BytesIO()
+  tifffile.imwrite(file, pixels, **how)
+  return file.getvalue()
+
+
+def test_what_the_header_says_of_deep_and_many_channelled_files(tmp_path, capfd):
+  deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
+  alpha = Image.fromarray(fixtures.photo(0, 40, 40)).convert("RGBA")
+  odd = {"deep.png": fixtures.coded(Image.fromarray(deep), "PNG"), "alpha.png": fixtures.coded(alpha, "PNG")}
+  odd |= {"cmyk.jpg": fixtures.coded(Image.fromarray(fixtures.photo(1, 40, 40)).convert("CMYK"))}
+  odd["many.tif"] = tiff(np.zeros((5, 20, 30), np.uint16), photometric="minisblack", planarconfig="separate")
+  odd["float.npy"] = npy(np.zeros((20, 30, 5)))
+  odd["pages.tif"] = tiff(np.zeros((4, 20, 30), np.uint8), photometric="minisblack")
+  found = told(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
+  for word in ("color 20", "gray 2", "color with alpha 1", "CMYK 1"):
+    assert word in starting(found, "channels")
+  assert "16 1" in starting(found, "bits") and starting(found, "bits").endswith("; read as 8")
+  assert sum("many.tif: 5 channels, where most images have 3" in line for line in found) == 1
+  assert sum("float.npy: " in line and "(NPY, 5 channels, 64 bit)" in line for line in found) == 1
+  assert (
+    starting(found, "pages") == "pages: 1 files have 4, of which the first is taken; --data.channels=4 takes them as channels"
+  )
+
+
+def npy(pixels):
+  file = io.BytesIO()
+  np.save(file, pixels)
+  return file.getvalue()
+
+
+@pytest.mark.usefixtures("one_device")
+def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
+  rng = np.random.default_rng(0)
+  low = rng.integers(0, 256, (24, 40, 40, 5)).astype(np.uint16) * np.arange(1, 6, dtype=np.uint16)
+  files = {f"{k:02}.npy": npy(one) for k, one in enumerate(low[:12])}
+  files |= {f"{k:02}.tif": tiff(np.moveaxis(one, -1, 0), photometric="minisblack") for k, one in enumerate(low[12:], 12)}
+  files |= {"photo.jpg": images(1)[0]}
+  words = [f"--data={fixtures.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
+  found = told(capfd, *words, "--data.channels=5")
+  assert starting(found, "bits") == "bits a channel: 16 24; read as 16"
+  assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in found) == 1
+  config = train(tmp_path / "cells.py", "--config.model.width=0.125", "--config.model.name=resnet10")
+  assert (config.data.channels, config.data.bit_depth) == (5, 16)
+  expected = low.reshape(-1, 5) / 65535
+  np.testing.assert_allclose(config.data.mean, expected.mean(0), rtol=1e-4)
+  np.testing.assert_allclose(config.data.std, expected.std(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  "files, words, message",
+  [
+    ({}, [], "holds no image"),
+    ({"notes.txt": b"hello"}, [], "holds no image"),
+    ({"a.jpg": b"hello"}, [], "none of its 1 images can be read, first: "),
+    ({"a.png": fixtures.flat(3)}, [], "1 images to train on are left; a config takes 16 at least"),
+    ({"a.png": fixtures.flat(3)}, ["--data.sorce=folder"], "data.sorce is no config field; nearest: data.source"),
+    ({"a.png": fixtures.flat(3)}, ["--data.source=tfds"], "data.source=tfds is not allowed here"),
+    ({"a.png": fixtures.flat(3)}, ["--data.list_path=x"], "data.list_path=x is not allowed here"),
+    ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3 is not allowed here"),
+    ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out mine.txt is not allowed; it ends in .py"),
+    ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], "is there already"),
+    ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "data.path=/nowhere/at/all does not exist"),
+  ],
+)
+def test_errors_are_one_line(files, words, message, tmp_path, capfd):
+  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}", *words]) == 2
+  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert len(errors) == 1 and message in errors[0]
+
+
+def test_the_folder_must_be_named(capfd):
+  assert command.main(["inspect"]) == 2
+  assert "--data" in capfd.readouterr().err

@@ -1,0 +1,65 @@
+"""What is suggested for all sorts of sets: valid, and as the documentation says."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from jaxssl.augment import pipeline
+from jaxssl.inspect import config_file, suggest
+from jaxssl.inspect.suggest import Facts
+from jaxssl.parallel.mesh import make_mesh
+from jaxssl.train import setup
+
+SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), memory=10**11)
+
+
+def made(**changes):
+  facts = dataclasses.replace(SET, **changes)
+  return config_file.config_of(config_file.text(suggest.suggest(facts), facts, "x.py", {}))
+
+
+@pytest.mark.parametrize("train", [16, 300, 4999, 5000, 60_000, 1_300_000])
+@pytest.mark.parametrize("side", [9, 28, 32, 64, 100, 250, 3000])
+@pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
+def test_every_suggestion_is_a_config_that_fits_itself(train, side, channels, depth):
+  config = made(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
+  setup.assemble(config, make_mesh(jax.devices()[:1]), train)
+  assert config.data.path == SET.path and (config.data.channels, config.data.bit_depth) == (channels, depth)
+  assert bool(pipeline.of_colors(config.views)) == (channels == 3)
+  assert config.train.batch_size <= min(train, 256) and 100 <= config.train.epochs <= 1000
+  assert config.views["global"].size <= side
+  assert config.data.placement == "host" or config.views["global"].size <= (config.data.resident_size or side) <= side
+  assert (config.bootstrap.policy == "adaptive") == (train >= suggest.FEW)
+
+
+@pytest.mark.parametrize("devices", [1, 4, 8, 6])
+def test_batches_are_split_evenly_over_devices(devices):
+  assert made(devices=devices).train.batch_size % devices == 0
+  assert made(devices=devices, train=16).train.batch_size % devices == 0
+
+
+def test_what_does_not_fit_in_memory_stays_with_the_host():
+  small, large = made(train=100_000, memory=10**12), made(train=100_000, memory=10**10)
+  assert (small.data.placement, large.data.placement) == ("device", "host")
+  assert (small.data.resident_size, large.data.resident_size, large.evals.resize) == (280, 0, 256)
+
+
+def test_images_of_one_small_size_are_stored_as_they_are():
+  assert made(side=32, one_size=True).data.resident_size == 0
+  assert made(side=32, one_size=False).data.resident_size == 32
+
+
+def test_smaller_sets_get_more_epochs():
+  assert [made(train=n).train.epochs for n in (1000, 20_000, 50_000, 10**6)] == [1000, 500, 200, 100]
+
+
+def test_what_is_evaluated_follows_from_labels_and_a_test_split():
+  assert made(classes=3, test=100).evals.final == ("knn", "quality", "linear")
+  assert made(classes=3).evals.final == made(test=100).evals.final == ("quality",)
+
+
+def test_fields_that_were_asked_for_come_last():
+  text = config_file.text(suggest.suggest(SET), SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
+  config = config_file.config_of(text)
+  assert (config.data.resident_size, config.data.mean) == (99, (0.1,))

@@ -1,0 +1,50 @@
+import pathlib
+
+import pytest
+
+from jaxssl.config import flags
+from jaxssl.core.errors import UserError
+from jaxssl.plan import dataset_sizes
+
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+
+
+def spec(recipe, *words, images="", size=""):
+  file, _, name = recipe.partition(":")
+  return dataset_sizes.dataset_spec(flags.parse([f"--config={CONFIGS}/{recipe}", *words])[0], name, images, size)
+
+
+@pytest.mark.parametrize(
+  "recipe, words, count, size",
+  [
+    ("nnboot.py", (), 4000, (28, 28)),
+    ("nnboot.py:cifar10", (), 50_000, (32, 32)),
+    ("resa.py:cifar100", ("--config.data.source=folder", "--config.data.path=IMAGES"), 50_000, (32, 32)),
+    ("nnboot.py:imagenet", (), 1_281_167, None),
+    ("isd.py:imagenet_plus", (), 1_281_167, None),
+    ("nnboot.py:imagenet", ("--config.data.limit=1000",), 1000, None),
+    ("nnboot.py:cifar10", ("--config.data.limit=60000",), 50_000, (32, 32)),
+  ],
+)
+def test_what_the_config_says(recipe, words, count, size):
+  found = spec(recipe, *words)
+  assert (found.count, found.size) == (count, size)
+
+
+def test_flags_come_first():
+  assert spec("nnboot.py:imagenet", images="1e9").count == 10**9
+  assert spec("nnboot.py", images="imagenet", size="256").size == (256, 256)
+  assert spec("nnboot.py", images="5000").size == (28, 28)
+
+
+def test_images_that_nothing_is_known_of(tmp_path):
+  (tmp_path / "mine.py").write_text((CONFIGS / "nnboot.py").read_text())
+  config = flags.parse([f"--config={tmp_path}/mine.py", "--config.data.source=folder", "--config.data.path=IMAGES"])[0]
+  with pytest.raises(UserError, match="--images is missing: how many images to train on; a number, or one of imagenet"):
+    dataset_sizes.dataset_spec(config, "", "", "")
+
+
+@pytest.mark.parametrize("text", ["1.5", "0", "1e10", "4x4"])
+def test_numbers_that_are_none(text):
+  with pytest.raises(UserError, match=f"--images {text} is not allowed; a whole number from 1 to 2147483640"):
+    spec("nnboot.py", images=text)

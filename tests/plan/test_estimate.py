@@ -1,0 +1,104 @@
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl.config import flags
+from jaxssl.core.errors import UserError
+from jaxssl.parallel.mesh import make_mesh
+from jaxssl.plan import abstract_step, estimate
+from jaxssl.plan.abstract_step import DatasetSpec
+from jaxssl.train.setup import Experiment
+
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+RECIPES = {
+  "nnboot.py:runlocal": (),
+  "isd.py:runlocal": ("--config.data.placement=host",),
+  "resa.py:imagenet_vit,runlocal": ("--config.train.accumulate=2",),
+}
+
+
+def config_of(recipe, *words):
+  return flags.parse([f"--config={CONFIGS}/{recipe}", *words])[0]
+
+
+def planned(config, mesh=None):
+  return abstract_step.build(config, DatasetSpec(count=256, size=(28, 28)), mesh or make_mesh())
+
+
+def on_first_device(tree):
+  return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def pair(request, tmp_path_factory):
+  """A run whose images are there, and the step planned from its config alone."""
+  config = config_of(request.param, *RECIPES[request.param])
+  return Experiment(config, tmp_path_factory.mktemp("run")), planned(config)
+
+
+def test_the_step_is_the_very_one_that_trains(pair):
+  run, step = pair
+  assert step.state == run.state_shapes
+  state = run.init()
+  rows = next(iter(run.rows(state, 0, 0)))
+  assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), (rows, run.train.store)) == jax.tree.map(
+    lambda x: (x.shape, x.dtype, x.sharding), (step.rows, step.store)
+  )
+  assert step.trace().lower().as_text() == run._step.lower(run.state_shapes, rows, run.train.store).as_text()
+
+
+def test_the_parts_are_what_the_arrays_take(pair):
+  run, step = pair
+  state, held = run.init(), estimate.memory_of(step)
+  rows = next(iter(run.rows(state, 0, 0)))
+  assert held["teacher"] == on_first_device(state.teacher) > 0
+  assert held["optimizer"] == on_first_device(state.opt_state) > 0
+  assert held["memory"] == on_first_device(state.memory)
+  assert held["parameters"] == on_first_device((state.student, state.step)) > 0
+  assert held["images"] == on_first_device(run.train.store)
+  assert held["batch"] == on_first_device(rows) > 0
+  assert held["bank"] == (0 if state.neighbors is None else on_first_device(state.neighbors.bank))
+  assert sum(held.values()) == on_first_device((state, rows, run.train.store))
+
+
+def test_rows_are_shared_out_and_the_rest_is_not():
+  config = config_of("nnboot.py:runlocal")
+  one, eight = (estimate.memory_of(planned(config, make_mesh(jax.devices()[:n]))) for n in (1, 8))
+  assert one["bank"] == 8 * eight["bank"] and one["batch"] == 8 * eight["batch"]
+  for part in ("parameters", "optimizer", "teacher", "memory", "images"):
+    assert one[part] == eight[part] > 0, part
+
+
+def test_mean_and_deviation_that_would_be_measured_change_nothing():
+  config = config_of("nnboot.py:runlocal")
+  unmeasured = dataclasses.replace(config, data=dataclasses.replace(config.data, mean=(), std=()))
+  assert planned(unmeasured).state == planned(config).state
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["--config.train.batch_size=36"], "train.batch_size=36 is not allowed; it is a multiple of the number of devices, 8"),
+    (["--config.train.batch_size=512"], "train.batch_size=512 must lie between 1 and the number of training images, 256"),
+    (
+      ["--config.train.accumulate=3"],
+      "train.accumulate=3 is not allowed; train.batch_size=32 is a multiple",
+    ),
+    (["--config.bootstrap.k=0"], "bootstrap.k=0 is not allowed"),
+    (["--config.method.name=dinno"], "method.name='dinno' is no method; nearest: dino"),
+  ],
+)
+def test_errors(words, message):
+  with pytest.raises(UserError, match=message):
+    planned(config_of("nnboot.py:runlocal", *words))
+
+
+def test_stored_images_need_a_size():
+  with pytest.raises(UserError, match="--size is missing"):
+    abstract_step.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
+  host = config_of("nnboot.py:runlocal", "--config.data.placement=host")
+  step = abstract_step.build(host, DatasetSpec(count=256), make_mesh())
+  assert step.store is None and np.prod(step.rows.crops["global"].shape) == 32 * 2 * 28 * 28

@@ -1,0 +1,69 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType
+
+from jaxssl.parallel.mesh import AXIS, REPLICATED, ROWS
+from jaxssl.plan import jaxpr_memory
+
+B, D = 32, 64
+
+
+def jaxpr(function, *shapes):
+  return jax.make_jaxpr(function)(*(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)).jaxpr
+
+
+def product(x, w):
+  return jnp.tanh(x @ w) @ w
+
+
+def convolution(x, kernel, stride):
+  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def test_operations_of_products():
+  once = 2 * B * D * D
+  assert jaxpr_memory.flops(jaxpr(product, (B, D), (D, D)), 8) == 2 * once
+  gradient = jax.value_and_grad(lambda x, w: product(x, w).sum(), argnums=(0, 1))
+  assert jaxpr_memory.flops(jaxpr(gradient, (B, D), (D, D)), 8) == 6 * once
+  repeated = jaxpr(lambda x, w: jax.lax.fori_loop(0, 5, lambda _, x: x @ w, x), (B, D), (D, D))
+  assert jaxpr_memory.flops(repeated, 8) == 5 * once
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_operations_of_convolutions(stride):
+  shapes = (2, 8, 8, 3), (3, 3, 3, 16)
+  once = 2 * (2 * (8 // stride) ** 2 * 16) * 3 * 3 * 3
+  assert jaxpr_memory.flops(jaxpr(lambda x, k: convolution(x, k, stride), *shapes), 1) == once
+  gradient = jax.grad(lambda x, k: jnp.square(convolution(x, k, stride)).sum(), argnums=(0, 1))
+  assert jaxpr_memory.flops(jaxpr(gradient, *shapes), 1) == 3 * once
+
+
+def test_every_chip_runs_what_a_shard_map_holds():
+  mesh = jax.sharding.AbstractMesh((4,), (AXIS,), axis_types=(AxisType.Auto,))
+  split = jax.shard_map(lambda x, w: x @ w, mesh=mesh, in_specs=(ROWS, REPLICATED), out_specs=ROWS)
+  assert jaxpr_memory.flops(jaxpr(split, (B, D), (D, D)), 4) == 2 * B * D * D
+
+
+def test_bytes_that_live_at_once():
+  def function(x, w):
+    first = x @ w
+    second = jnp.sin(first) + 1  # made where it is used
+    third = second @ w
+    return (first @ w) + third  # two products and the first live until here
+
+  def live(chips, kept=0):
+    return jaxpr_memory.live(jaxpr(function, (B, D), (D, D)), jaxpr(function, (2 * B, D), (D, D)), chips, kept)
+
+  each = B * D * 4
+  assert live(1) == 3 * each and live(8) == 3 * each // 8
+  assert live(1, kept=1) == 3 * each  # the result, which then takes an argument's place, is not the most
+
+
+def test_what_does_not_grow_with_the_batch_is_on_every_chip():
+  def gradient(x, w):
+    return x.T @ (x @ w)
+
+  shapes = jaxpr(gradient, (B, D), (D, D)), jaxpr(gradient, (2 * B, D), (D, D))
+  assert jaxpr_memory.live(*shapes, 8, 0) >= D * D * 4
+  assert jaxpr_memory.live(*shapes, 8, 1) < D * D * 4

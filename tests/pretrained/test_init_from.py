@@ -1,0 +1,107 @@
+"""A run that starts from a file."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl import main as command
+from jaxssl.config import flags
+from jaxssl.evals.load_run import load
+from jaxssl.models import network
+from jaxssl.pretrained.init_from import KEPT
+from jaxssl.pretrained.read import read_tensors
+from jaxssl.pretrained.torch_names import to_torch
+from jaxssl.train import loop
+from jaxssl.train.setup import Experiment
+from tests.pretrained.fixtures import family, written
+from tests.test_main import CONFIG
+
+pytestmark = pytest.mark.usefixtures("one_device")
+SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=32", "--config.train.epochs=1"]
+SHORT += [
+  "--config.evals.periodic=",
+  "--config.evals.final=",
+  "--config.evals.report=false",
+  "--config.optim.schedule.warmup_epochs=0",
+]
+
+
+@pytest.fixture
+def weights(tmp_path):
+  """A file, and the encoder's tensors in it."""
+  config, _ = flags.parse(SHORT)
+  shape = (28, 28, config.data.channels)
+  made = jax.jit(lambda: network.build(config.model, "float32", 28).init(jax.random.key(99), shape))()
+  tensors = to_torch(made.params["encoder"], made.stats["encoder"])
+  return written(tmp_path / "weights", family("mocov3", tensors)), tensors
+
+
+def encoder(variables):
+  return to_torch(variables.params["encoder"], variables.stats["encoder"])
+
+
+def same(found, tensors):
+  assert found.keys() == tensors.keys()
+  for name in tensors:
+    np.testing.assert_array_equal(found[name], tensors[name])
+
+
+def test_both_networks_start_from_it_and_the_heads_at_random(weights, tmp_path):
+  path, tensors = weights
+  frozen = "--config.optim.freeze_encoder_epochs=1"
+  config, _ = flags.parse([*SHORT, f"--config.model.init_from={path}", frozen])
+  run = Experiment(config, tmp_path)
+  state = run.init()
+  same(encoder(state.student), tensors)
+  same(encoder(state.teacher), tensors)
+  same(encoder(run.untrained()), tensors)
+  scratch = Experiment(flags.parse(SHORT)[0], tmp_path).init()
+  jax.tree.map(np.testing.assert_array_equal, state.student.params["projector"], scratch.student.params["projector"])
+  assert any((a != tensors[n]).any() for n, a in encoder(scratch.student).items())
+
+  heads = jax.device_get(state.student.params["projector"])
+  (rows,) = run.rows(state, 0, 0)
+  state = run.step(run.open_epoch(state, 0), rows)[0]  # the first epoch's: the encoder is left alone, the heads learn
+  after = {"student": jax.device_get(state.student.params), "teacher": jax.device_get(state.teacher.params)}
+  for name, x in to_torch(after["student"]["encoder"], {}).items():
+    np.testing.assert_array_equal(x, tensors[name])
+  for name, x in to_torch(after["teacher"]["encoder"], {}).items():
+    np.testing.assert_allclose(x, tensors[name], rtol=1e-6, atol=1e-7)  # an average of equals rounds
+  assert any(
+    (a != b).any() for a, b in zip(jax.tree.leaves(heads), jax.tree.leaves(after["student"]["projector"]), strict=True)
+  )
+  state = run.step(state, rows)[0]  # one step an epoch: the second epoch's
+  assert any((x != tensors[n]).any() for n, x in to_torch(state.student.params["encoder"], {}).items())
+
+
+def test_a_run_keeps_what_it_read(weights, tmp_path, capfd):
+  path, tensors = weights
+  words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", "--config.evals.periodic=quality"]
+  config, workdir = flags.parse([*words, "--config.evals.final=quality"])
+  assert loop.train(config, workdir) == 0
+  count = len(tensors)
+  log = capfd.readouterr().err.splitlines()
+  assert f"{count} of {count} tensors of {path} (state_dict.module.momentum_encoder.)" in log
+  same(read_tensors(workdir / KEPT), tensors)
+  path.unlink()
+  assert loop.train(config, workdir) == 0  # goes on without the file
+  names = {m["name"].partition("/")[0] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
+  assert "imported" in names and "untrained" not in names
+  before = load(workdir).before
+  assert before.says == "imported network"
+  same(encoder(before.variables), tensors)
+
+
+def test_mistakes_are_one_line_and_take_no_folder(weights, tmp_path, capfd):
+  path, _ = weights
+  for more, said in (
+    (["--config.model.stem=imagenet"], "model.stem=cifar"),
+    (["--config.model.init_from=none"], "none cannot be read"),
+  ):
+    words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", *more]
+    assert command.main(words) == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and said in errors[0]
+    assert not (tmp_path / "run" / "config.json").exists() and not (tmp_path / "run" / KEPT).exists()

@@ -1,0 +1,172 @@
+"""An encoder is found in every family's file, and computes what it computed in torch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.config.schema import ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.models import network
+from jaxssl.models.vit import ViT
+from jaxssl.pretrained.match import find, resize_patches
+from jaxssl.pretrained.torch_names import to_torch
+from tests.golden_files import cases, split, tensors
+from tests.models.compare import near
+from tests.models.test_resnet import STEMS, formula_weights, module_of
+from tests.pretrained.fixtures import FAMILIES, back, family, shapes_of, written
+
+RESNETS, VITS = cases("backbones_resnet"), cases("backbones_vit")
+(VIT,), INPUTS, _ = split("backbones_vit", r"vit", r"vit_in\d+", r"multicrop\d*")
+
+
+def nhwc(x):
+  return jnp.asarray(x.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_resnets(name, tmp_path):
+  case = RESNETS[name]
+  if "salt" not in case:
+    case = {**RESNETS[name.removesuffix("_nopad")], **case}
+  weights = formula_weights(case) if "salt" in case else tensors(case, "w")
+  module, x = module_of(weights, STEMS[name]), nhwc(case["x"])
+  run = jax.jit(lambda v, x: module.apply(v, x, train=False))
+  first = None
+  for kind in FAMILIES:
+    given = back(written(tmp_path / kind, family(kind, weights)), module, x.shape)
+    first = first or given
+    jax.tree.map(np.testing.assert_array_equal, given, first)
+  near(run(first, x), case["out_eval"], 1e-5)
+
+
+def test_vits(tmp_path):
+  case, weights = VITS[VIT], tensors(VITS[VIT], "w")
+  module = ViT(
+    dim=int(case["embed_dim"]), depth=int(case["depth"]), heads=int(case["num_heads"]), patch=int(case["patch_size"]),
+    image_size=int(case["img_size"]), position_offset=0.1,
+  )  # fmt: skip
+  side = int(case["img_size"])
+  first = None
+  for kind in FAMILIES:
+    given = back(written(tmp_path / kind, family(kind, weights)), module, (1, side, side, 3))
+    first = first or given
+    jax.tree.map(np.testing.assert_array_equal, given, first)
+  for name in INPUTS:
+    out = jax.jit(lambda v, x: module.apply(v, x, train=False))(first, nhwc(VITS[name]["x"]))
+    near(out, VITS[name]["cls"], 1e-5)
+
+
+def of(name: str, size: int = 32, channels: int = 3, **fields):
+  """(a config's random weights under torch's names, their shapes)."""
+  built = network.build(ModelConfig(**{"name": name, **fields}), "float32", size)
+  made = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
+  shapes = shapes_of(made.params["encoder"], made.stats.get("encoder", {}))
+  rng = np.random.default_rng(0)
+  return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}, shapes
+
+
+SLIM = {"width": 1 / 16}
+SMALL = {"depth": 2, "patch": 8}
+
+
+def refused(tensors, shapes, *words):
+  with pytest.raises(UserError) as error:
+    find("FILE", tensors, shapes, 0.0, False)
+  told = str(error.value)
+  assert told.startswith("model.init_from=FILE") and "\n" not in told
+  for word in words:
+    assert word in told, told
+
+
+def test_what_is_told(caplog):
+  weights, shapes = of("resnet10", **SLIM)
+  caplog.set_level("INFO")
+  found = find("FILE", family("dino", weights), shapes, 0.0, False)
+  assert found.keys() == weights.keys()
+  assert f"{len(weights)} of {len(weights)} tensors of FILE (teacher.backbone.)" in caplog.messages
+  assert any("left out" in m and "teacher.head" in m and "student.module" in m for m in caplog.messages)
+
+
+def test_missing_and_beyond():
+  weights, shapes = of("resnet10", **SLIM)
+  some = dict(list(weights.items())[:-7])
+  refused(some, shapes, f"7 of {len(shapes)} tensors are missing", *list(weights)[-7:-2], "and 2 more", "allow_partial")
+  assert find("FILE", some, shapes, 0.0, True).keys() == some.keys()
+  more = weights | {"layer4.0.se.weight": np.ones(3, np.float32), "fc.weight": np.ones(3, np.float32)}
+  refused(more, shapes, "1 tensors have no place in this network: layer4.0.se.weight.")
+  assert find("FILE", more, shapes, 0.0, True).keys() == weights.keys()
+
+
+@pytest.mark.parametrize(
+  "there, here, said",
+  [
+    ({"name": "resnet18", **SLIM}, {"name": "resnet10", **SLIM}, "--config.model.name=resnet18"),
+    ({"name": "resnet10", **SLIM}, {"name": "resnet18", **SLIM}, "--config.model.name=resnet10"),
+    ({"name": "resnet50", **SLIM}, {"name": "resnet34", **SLIM}, "--config.model.name=resnet50"),
+    ({"name": "resnet10", "width": 0.5}, {"name": "resnet10", "width": 0.25}, "--config.model.width=0.5"),
+    ({"name": "resnet10", **SLIM}, {"name": "resnet10", **SLIM, "stem": "cifar"}, "--config.model.stem=imagenet"),
+    ({"name": "vit_s", **SMALL}, {"name": "vit_ti", **SMALL}, "--config.model.name=vit_s"),
+    ({"name": "vit_ti", "depth": 3, "patch": 8}, {"name": "vit_ti", **SMALL}, "--config.model.depth=3"),
+    ({"name": "vit_ti", **SMALL}, {"name": "resnet10", **SLIM}, "--config.model.name=vit_ti"),
+    ({"name": "resnet10", **SLIM}, {"name": "vit_ti", **SMALL}, "--config.model.name=resnet10"),
+  ],
+)
+def test_another_network(there, here, said):
+  weights, _ = of(**there)
+  _, shapes = of(**here)
+  refused(family("mocov3", weights), shapes, said)
+
+
+def test_shapes_are_shown():
+  weights, _ = of("vit_s", **SMALL)
+  _, shapes = of("vit_ti", **SMALL)
+  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 there, 768 x 192 here; ", " and 25 more. ")
+
+
+def test_another_grid_and_another_patch(caplog):
+  caplog.set_level("INFO")
+  weights, _ = of("vit_ti", size=32, **SMALL)
+  _, shapes = of("vit_ti", size=48, depth=2, patch=12)
+  found = find("FILE", weights, shapes, 0.0, False)
+  np.testing.assert_array_equal(found["pos_embed"], weights["pos_embed"])  # 4 x 4 patches both
+  assert found["patch_embed.proj.weight"].shape[2:] == (12, 12)
+  assert any("from patches of 8 to 12 pixels" in m for m in caplog.messages)
+  _, shapes = of("vit_ti", size=64, **SMALL)
+  found = find("FILE", weights, shapes, 0.0, False)
+  assert found["pos_embed"].shape == (1, 65, 192)
+  np.testing.assert_array_equal(found["pos_embed"][:, 0], weights["pos_embed"][:, 0])
+  assert any("from 4 x 4 to 8 x 8 patches" in m for m in caplog.messages)
+
+
+def test_a_resized_patch_gives_what_the_patch_gave():
+  rng = np.random.default_rng(0)
+  patches, kernel = rng.normal(size=(9, 6, 6, 2)), rng.normal(size=(4, 2, 6, 6)).astype(np.float32)
+  larger = jax.image.resize(jnp.asarray(patches), (9, 10, 10, 2), "bicubic", antialias=False)
+  before = np.einsum("bhwc,ochw->bo", patches, kernel)
+  np.testing.assert_allclose(np.einsum("bhwc,ochw->bo", larger, resize_patches(kernel, 10)), before, atol=1e-4)
+  np.testing.assert_allclose(resize_patches(kernel, 6), kernel, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, fields", [("resnet10", SLIM), ("vit_ti", SMALL)])
+def test_channels(name, fields):
+  weights, _ = of(name, **fields)
+  first = "conv1.weight" if "conv1.weight" in weights else "patch_embed.proj.weight"
+  found = find("FILE", weights, of(name, channels=1, **fields)[1], 0.0, False)
+  np.testing.assert_array_equal(found[first], weights[first].sum(1, keepdims=True))
+  refused(weights, of(name, channels=4, **fields)[1], f"1 of {len(weights)} tensors have another shape: {first}")
+  assert first not in find("FILE", weights, of(name, channels=4, **fields)[1], 0.0, True)
+
+
+def test_flax_names():
+  """Trees of flax, joined by slashes, are understood too."""
+  built = network.build(ModelConfig(name="resnet10", **SLIM), "float32", 32)
+  variables = built.init(jax.random.key(0), (32, 32, 3))
+  params, stats = variables.params["encoder"], variables.stats["encoder"]
+  flat = {
+    f"{kind}/encoder/" + "/".join(key.key for key in path): np.asarray(x)
+    for kind, tree in (("params", params), ("batch_stats", stats))
+    for path, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
+  found = find("FILE", flat, shapes_of(params, stats), 0.0, False)
+  jax.tree.map(np.testing.assert_array_equal, found, to_torch(params, stats))

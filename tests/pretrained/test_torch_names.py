@@ -1,0 +1,61 @@
+"""Every weight of every encoder has torch's name and layout, and comes back as it was."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl.config.schema import ModelConfig
+from jaxssl.models import network
+from jaxssl.pretrained.torch_names import from_torch, to_torch
+from tests.golden_files import cases
+
+MODELS = {
+  "cifar_slim": ModelConfig(name="resnet18", width=1 / 16, stem="cifar"),
+  "imagenet_slim": ModelConfig(name="resnet18", width=1 / 16, stem="imagenet"),
+  "resnet50": ModelConfig(name="resnet50", width=1 / 16),
+  "vit": ModelConfig(name="vit_ti", depth=2, patch=8),
+}
+
+
+def drawn(model):
+  variables = network.build(model, "float32", 32).init(jax.random.key(0), (32, 32, 3))
+  rng = np.random.default_rng(0)
+  params, stats = (
+    jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), tree.get("encoder", {}))
+    for tree in (variables.params, variables.stats)
+  )
+  return params, stats
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_there_and_back(model):
+  params, stats = drawn(model)
+  tensors = to_torch(params, stats)
+  assert len(tensors) == len(jax.tree.leaves((params, stats)))
+  for tree in (params, stats):
+    jax.tree.map(np.testing.assert_array_equal, from_torch(tensors, tree), tree)
+
+
+def names_of(file):
+  """(case, its torch names without the counters that torch keeps for itself)."""
+  found = [(name, [str(n) for n in case["names"]]) for name, case in cases(file).items() if "names" in case]
+  assert found
+  return [(name, {n for n in names if not n.endswith("num_batches_tracked")}) for name, names in found]
+
+
+def test_a_resnets_names_are_torchvisions():
+  for _, names in names_of("backbones_resnet"):
+    assert set(to_torch(*drawn(MODELS["imagenet_slim"]))) == {n for n in names if not n.startswith("fc.")}
+
+
+def test_a_vits_names_are_dinos():
+  for _, names in names_of("backbones_vit"):
+    depth = 1 + max(int(n.split(".")[1]) for n in names if n.startswith("blocks."))
+    assert set(to_torch(*drawn(ModelConfig(name="vit_ti", depth=depth, patch=8)))) == names
+
+
+def test_layouts():
+  tensors = to_torch(*drawn(MODELS["resnet50"]))
+  assert tensors["conv1.weight"].shape == (4, 3, 7, 7) and tensors["layer1.0.downsample.0.weight"].shape == (16, 4, 1, 1)
+  tensors = to_torch(*drawn(MODELS["vit"]))
+  assert tensors["blocks.0.attn.qkv.weight"].shape == (576, 192) and tensors["patch_embed.proj.weight"].shape == (192, 3, 8, 8)

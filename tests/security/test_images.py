@@ -1,0 +1,205 @@
+"""Bytes that are said to be images, and zips that are said to hold some."""
+
+import io
+import os
+import pathlib
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxssl.core.errors import UserError
+from jaxssl.data.datasets import DataConfig, open_sources
+from jaxssl.data.file_index import list_images
+from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
+from jaxssl.inspect.header import header
+from jaxssl.inspect.scan import look
+from tests.data.fixtures import coded, flat, folder, quarters, zipped
+from tests.security.damage import damaged
+from tests.security.guarded import answer, bounded, examples
+
+DEEP = quarters()[..., 0].astype(np.uint16) * 257
+
+
+def npy(array: np.ndarray) -> bytes:
+  file = io.BytesIO()
+  np.save(file, array)
+  return file.getvalue()
+
+
+def tiff(array: np.ndarray, **options) -> bytes:
+  file = io.BytesIO()
+  tifffile.imwrite(file, array, **options)
+  return file.getvalue()
+
+
+WHOLE = {
+  **{kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")},
+  "exif": coded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"),
+  "palette": coded(Image.fromarray(quarters()).convert("P"), "PNG", transparency=3),
+  "deep png": coded(DEEP, "PNG"),
+  "deep tiff": coded(DEEP, "TIFF"),
+  "packed tiff": tiff(quarters(), compression="zlib"),
+  "many": tiff(np.zeros((5, 16, 16), np.uint8)),
+  "npy": npy(quarters()),
+  "deep npy": npy(DEEP),
+}
+
+
+@pytest.fixture(autouse=True)
+def memory():
+  with bounded():
+    yield
+
+
+def read(data: bytes, channels: int, depth: int) -> None:
+  """Decodes, and looks as `inspect` does; what comes is an image."""
+  dtype = np.dtype(f"uint{depth}")
+  image = answer(lambda: decode(data, channels, "a.png", dtype))
+  if image is not None:
+    assert image.dtype == dtype and image.ndim == 3 and image.shape[2] == channels and image.size
+    if image.nbytes < 2**24:
+      center(image, 4, 4)
+  header(data)
+  answer(lambda: look(data, "a.png"))
+
+
+@pytest.mark.filterwarnings("ignore")  # PIL's and numpy's, of damaged files
+@examples(400)
+@given(st.data())
+def test_damaged_images(data):
+  kind = data.draw(st.sampled_from(sorted(WHOLE)))
+  read(data.draw(damaged(WHOLE[kind])), data.draw(st.sampled_from([1, 3, 5])), data.draw(st.sampled_from([8, 16])))
+
+
+@pytest.mark.filterwarnings("ignore")
+@examples(100)
+@given(
+  st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a"]), st.binary()
+)
+def test_any_bytes(start, rest):
+  for channels in (3, 5):
+    read(start + rest, channels, 8)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+  return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def huge_png(side: int, depth: int, color: int, data: bytes = bytes(2**16)) -> bytes:
+  start = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, depth, color, 0, 0, 0))
+  return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def huge_npy(shape: tuple, kind: str = "|u1") -> bytes:
+  text = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode()
+  return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + bytes(100)
+
+
+def huge_tiff(side: int, samples: int) -> bytes:
+  return tiff(np.zeros((16, 16, samples), np.uint8), planarconfig="contig", photometric="minisblack").replace(
+    struct.pack("<HHII", 256, 3, 1, 16), struct.pack("<HHII", 256, 4, 1, side)
+  ).replace(struct.pack("<HHII", 257, 3, 1, 16), struct.pack("<HHII", 257, 4, 1, side))  # fmt: skip
+
+
+PNGS = [(side, *kind) for side in (10_000, 60_000, 2**31 - 1) for kind in ((8, 2), (16, 0), (16, 2))]
+SHAPES = [(2**20, 2**20), (2**62, 2), (10**30, 1), (0, 4), (4, 0, 3), (-1, 5), (30_000, 40_000), (4, 4, 0)]
+BOMBS = {
+  **{f"png {kind}": huge_png(*kind) for kind in PNGS},
+  "bmp": b"BM" + struct.pack("<IHHI", 2**31 - 1, 0, 0, 54) + struct.pack("<IiiHHI", 40, 50_000, 50_000, 1, 24, 0) + bytes(36),
+  "jpeg": WHOLE["JPEG"].replace(struct.pack(">HH", 24, 32), struct.pack(">HH", 65500, 65500)),
+  "webp": b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\xff\x3f\0" * 2,
+  **{f"tiff {side} {samples}": huge_tiff(side, samples) for side, samples in ((60_000, 3), (60_000, 5), (9_000, 5))},
+  **{f"npy {shape}": huge_npy(shape) for shape in SHAPES},
+  "npy of objects": huge_npy((4, 4), "|O"),
+  "npy of nothing": huge_npy((2**40, 2**20), "|V0"),
+  "text": WHOLE["PNG"][:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**26))) + WHOLE["PNG"][33:],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs(name):
+  for channels, depth in ((1, 8), (3, 8), (3, 16), (5, 8)):
+    read(BOMBS[name], channels, depth)
+
+
+@examples(150)
+@given(st.data())
+def test_damaged_zips(tmp_path, data):
+  method = data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+  name = data.draw(
+    st.sampled_from(["a.png", "../../evil.png", "/etc/evil.png", "c:\\evil.png", "a/../../evil.png", "a\nb.png", "\x1b[2J.png"])
+  )
+  path = pathlib.Path(zipped(tmp_path / "set.zip", {name: flat(1), "b/c.png": flat(2)}, method))
+  whole = path.read_bytes()
+  end = whole.rindex(b"PK\1\2")  # the directory is read first
+  path.write_bytes(
+    data.draw(st.one_of(damaged(whole), damaged(whole[end:]).map(lambda rest: whole[:end] + rest), st.just(whole)))
+  )
+  listing = answer(lambda: list_images(str(path), "data.path"))
+  for k in range(len(listing.names) if listing else 0):
+    assert not {"..", "", "."} & set(listing.names[k].split("/"))
+    try:
+      answer(lambda k=k: listing.read(k))
+    except (OSError, ValueError):  # what FolderSource.read makes a BadImage of
+      pass
+  assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
+
+
+def test_a_bomb_in_a_zip(tmp_path):
+  """Two gigabytes in two megabytes, and a directory that promises 2^63 bytes."""
+  packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+  once = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)  # after which the same bytes come again
+  packed = once * 2**7 + packer.flush()
+  name = b"a.png"
+  local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(packed), 2**31, len(name), 0) + name + packed
+  for size in (len(packed), 2**32 - 2):
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, 0, size, 2**31, len(name), 0, 0, 0, 0, 0, 0) + name
+    tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
+    (tmp_path / "set.zip").write_bytes(local + entry + tail)
+    sources = open_sources(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0)
+    with pytest.raises(DecodeError, match="more than|outside of the zip"):
+      sources.train.source.read(0)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+  path = folder(tmp_path / "set", {"a.png": flat(1)})
+  os.mkfifo(tmp_path / "set/b.png")
+  (tmp_path / "set/c.png").symlink_to("/dev/zero")
+  (tmp_path / "set/d.png").symlink_to(tmp_path / "gone")
+  with (tmp_path / "set/e.png").open("wb") as file:
+    file.truncate(2**40)
+  source = open_sources(DataConfig(source="folder", path=path), 0).train.source
+  assert len(source) == 5
+  for k in range(1, 5):
+    assert answer(lambda k=k: source.read(k)) is None
+  assert answer(lambda: source.read(0)) is not None
+
+
+def test_a_link_in_a_zip_is_no_door(tmp_path):
+  (tmp_path / "secret.png").write_bytes(flat(3))
+  with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = 0o120777 << 16
+    archive.writestr(link, "secret.png")
+  source = open_sources(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0).train.source
+  with pytest.raises(DecodeError, match="not an image"):
+    source.read(0)
+
+
+@pytest.mark.parametrize("name", ["huggingface:mnist", "kaggle:a", "a:b/c:1.0.0", "my_code:mnist"])
+def test_no_code_of_others_is_fetched(name):
+  with pytest.raises(UserError, match="a set of others"):
+    open_sources(DataConfig(source="tfds", path=name), 0)
+
+
+def test_messages_are_one_line():
+  for kind in (DecodeError("a\nb\x1b[2J\u202e\ud800"), UserError("a\nb\x1b[2J\u202e\ud800"), WrongChannels("a\nb", 1, 2)):
+    assert str(kind).isprintable()

@@ -1,0 +1,71 @@
+"""A batch run in parts: the same loss and gradient, less memory."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from jaxssl.config import flags
+from jaxssl.core.errors import UserError
+from jaxssl.models import network
+from jaxssl.train.setup import Experiment
+from tests.devices import only
+from tests.test_methods import CONFIGS
+
+
+class Plain(nn.Module):
+  """Convolutions without batch statistics."""
+
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, *, train: bool):
+    for i in range(4):
+      x = nn.tanh(nn.Conv(16, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
+    return x.mean((1, 2))
+
+
+def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Experiment:
+  with monkeypatch.context() as patch, only(devices):
+    patch.setattr(network, "_encoder", lambda config, dtype, size: Plain(dtype))
+    config, workdir = flags.parse(
+      [
+        f"--config={CONFIGS / recipe}:runlocal",
+        f"--config.train.accumulate={parts}",
+        "--config.train.batch_size=64",
+        "--config.data.limit=128",
+        "--config.model.projector.bn=False",
+        "--config.model.predictor.bn=False",
+        "--config.optim.name=sgd",
+        "--config.train.precision=float32",
+        "--config.optim.schedule.warmup_epochs=0",
+      ]
+    )
+    return Experiment(config, workdir)
+
+
+@pytest.mark.parametrize("recipe, devices", [("simclr.py", 8), ("moco.py", 1)])
+def test_parts_give_the_loss_and_the_gradient_of_the_whole(recipe, devices, monkeypatch):
+  ends, peaks = [], []
+  for parts in (1, 4):
+    run = run_in(parts, recipe, devices, monkeypatch)
+    state = run.init()
+    before = jax.device_get(state.student.params)
+    rows = next(iter(run.rows(state, 0, 0)))
+    step: Any = run.compiled(rows)
+    peaks.append(step.memory_analysis().temp_size_in_bytes)
+    state, logs = step(state, rows, run.train.store)
+    change = jax.tree.map(np.subtract, jax.device_get(state.student.params), before)
+    ends.append((float(logs["loss"]), float(logs["gradient_norm"]), change))
+  np.testing.assert_allclose(ends[0][:2], ends[1][:2], rtol=1e-5)
+  largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(ends[0][2]))
+  assert largest > 0
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * largest), ends[0][2], ends[1][2])
+  assert peaks[1] < 0.6 * peaks[0]
+
+
+def test_parts_divide_the_batch(monkeypatch):
+  with pytest.raises(UserError, match=r"train\.accumulate=5 is not allowed; train\.batch_size=64 is a multiple"):
+    run_in(5, "simclr.py", 1, monkeypatch)

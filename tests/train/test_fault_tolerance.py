@@ -1,0 +1,186 @@
+"""Failure drills: what is broken on purpose, what the user is told, and that nothing trained before it is lost."""
+
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+from etils import epath
+
+from jaxssl import main
+from jaxssl.config import flags
+from jaxssl.evals import load_run
+from jaxssl.train import loop
+from jaxssl.train.setup import Experiment
+from jaxssl.workdir.workdir import hold
+from tests import devices
+from tests.data import fixtures
+from tests.test_main import CONFIG, ROOT, losses, measurements
+from tests.tiny_run import make
+
+pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("drills")]
+WORDS = [f"{CONFIG}:runlocal"] + [
+  f"--config.{word}"
+  for word in (
+    "data.limit=64", "train.epochs=4", "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false",
+    "evals.periodic=", "evals.final=quality", "evals.report=false",
+  )
+]  # fmt: skip
+DIE = """
+import os, signal, sys
+from jaxssl import checkpoint, main
+from tests import devices
+save = checkpoint.Checkpoints.save
+def save_and_die(self, step, state):
+  save(self, step, state)
+  if step == 6:
+    os.kill(os.getpid(), signal.SIGKILL)  # the save goes on in the background
+checkpoint.Checkpoints.save = save_and_die
+with devices.only(1):
+  main.main(sys.argv[1:])
+"""
+FULL = """
+import resource, sys
+from jaxssl import flags, loop, main, opened
+from tests import devices
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
+with devices.only(1):
+  main.run()
+"""
+
+
+def train(workdir: pathlib.Path, *words: str) -> int:
+  return main.main([*WORDS, f"--workdir={workdir}", *words])
+
+
+def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
+  """Trains in a process of its own."""
+  argv = [sys.executable, "-c", script, *WORDS, f"--workdir={workdir}"]
+  return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def error(told: str) -> str:
+  *before, line = told.strip().splitlines()
+  assert line.startswith("error: ") and not any(other.startswith("error: ") for other in before)
+  return line
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, compiled_once):
+  """An unbroken run of eight steps, with the checkpoints of 2, 4, 6 and 8."""
+  workdir = tmp_path_factory.mktemp("drills") / "whole"
+  with devices.only(1):
+    assert train(workdir) == 0
+  return workdir
+
+
+def same(workdir: pathlib.Path, whole: pathlib.Path) -> None:
+  assert losses(workdir) == losses(whole) and len(losses(whole)) == 8
+  assert measurements(workdir) == measurements(whole)
+
+
+def test_killed_in_the_middle_of_a_save(whole, tmp_path):
+  assert run(DIE, tmp_path).returncode == -signal.SIGKILL
+  assert train(tmp_path) == 0
+  same(tmp_path, whole)
+
+
+def test_the_newest_checkpoints_are_cut_off_lack_a_file_or_are_of_another_network(whole, tmp_path, capfd):
+  workdir, other = tmp_path / "run", make(tmp_path / "other")
+  shutil.copytree(whole, workdir)
+  folder = workdir / "checkpoints"
+  for path in (folder / "8").rglob("*"):
+    if path.is_file():
+      path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  (folder / "6" / "default" / "_METADATA").unlink()
+  shutil.rmtree(folder / "4")
+  shutil.copytree(other / "checkpoints" / "5", folder / "4")
+  assert train(workdir) == 0
+  told = capfd.readouterr().err
+  for step in (8, 6, 4):
+    assert f"checkpoint {step} cannot be read" in told
+  assert "resumes at step 2" in told
+  same(workdir, whole)
+
+
+def test_the_disk_is_full(whole, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  shutil.rmtree(workdir / "checkpoints" / "8")
+  ended = run(FULL, workdir)
+  assert ended.returncode == 2, ended.stderr
+  said = error(ended.stderr)
+  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "goes on from step 6" in said
+  assert train(workdir) == 0
+  same(workdir, whole)
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path, capfd, monkeypatch):
+  assert train(pathlib.Path("/proc/jaxssl")) == 2
+  assert "--workdir /proc/jaxssl cannot be used" in error(capfd.readouterr().err)
+  load_run = pathlib.Path.open
+
+  def read_only(path, mode="r", *more, **words):
+    if path.parent == tmp_path and mode != "r":
+      raise OSError(30, "Read-only file system", str(path))
+    return load_run(path, mode, *more, **words)
+
+  monkeypatch.setattr(pathlib.Path, "open", read_only)
+  assert train(tmp_path) == 2
+  assert f"--workdir {tmp_path} cannot be written to: Read-only file system" in error(capfd.readouterr().err)
+
+
+def test_two_runs_on_one_workdir(tmp_path, capfd):
+  with hold(tmp_path):
+    assert train(tmp_path) == 2
+  assert "is used by another run at this moment" in error(capfd.readouterr().err)
+  assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_files_vanish_and_the_clock_jumps(tmp_path, monkeypatch, capfd):
+  files = {f"{k:03}.png": fixtures.flat(k, size=(32, 32)) for k in range(128)}
+  images = pathlib.Path(fixtures.folder(tmp_path / "images", files))
+  init, now = Experiment.init, iter(range(10**6))
+
+  def lose(run):
+    (images / "017.png").unlink()
+    return init(run)
+
+  monkeypatch.setattr(Experiment, "init", lose)
+  monkeypatch.setattr(time, "time", lambda: 1.7e9 - 3600 * next(now))  # an hour back at every look
+  words = ("source=folder", f"path={images}", "placement=host", "limit=0")
+  assert train(tmp_path / "run", *(f"--config.data.{word}" for word in words), "--config.train.epochs=1") == 0
+  told = capfd.readouterr().err
+  assert "cannot read" in told and "017.png" in told
+  assert (tmp_path / "run" / "bad_files.txt").read_text().split() == [str(images / "017.png")]
+  assert json.loads((tmp_path / "run" / "results.json").read_text())["bad_images"] == 1
+
+
+def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch, capfd):
+  def step(run, state, rows):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes.")
+
+  monkeypatch.setattr(Experiment, "step", step)
+  assert train(tmp_path) == 2
+  said = error(capfd.readouterr().err)
+  assert "train.batch_size=32 with train.accumulate=1 does not fit in the memory of 1 devices: lower the one" in said
+
+
+def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
+  """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
+  workdir = epath.Path(tmp_path / "bucket")
+  config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
+  assert loop.train(config, workdir) == 0
+  same(tmp_path / "bucket", whole)
+  (tmp_path / "bucket" / "results.json").unlink()
+  shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")
+  assert loop.train(config, workdir) == 0  # goes on from what is there
+  assert "resumes at step 6" in capfd.readouterr().err
+  names = {path.name for path in (tmp_path / "bucket").iterdir()}
+  assert names >= {"config.json", "results.json", "metrics.jsonl", "train.log", "report.html", "tensorboard", "checkpoints"}
+  assert load_run.read_config(workdir, []) == config

@@ -1,0 +1,198 @@
+"""Whole steps against the references' own loops."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxssl.bootstrap.policy import NeighborBootstrap
+from jaxssl.config.schedules import ScheduleConfig, TrainingLength
+from jaxssl.config.schema import BootstrapConfig, Config, OptimConfig
+from jaxssl.core.types import TrainState, ViewBatch
+from jaxssl.methods.base import ForwardSpec, ViewSlice
+from jaxssl.methods.dino import DINO
+from jaxssl.models.heads import MLP, DINOHead
+from jaxssl.models.network import Network
+from jaxssl.models.norm import BatchNorm
+from jaxssl.models.vit import ViT
+from jaxssl.parallel.mesh import make_mesh
+from jaxssl.train import optimizer
+from jaxssl.train.optimizer import build_optimizer
+from jaxssl.train.step import TrainStep
+from tests.golden_files import cases, split, tensors
+from tests.torch_weights import join, to_state, to_variables
+
+MESH = make_mesh(jax.devices()[:1])
+(AVERAGES,) = split("ema", r"\w+")
+VIEWS = (ViewSlice("global"),)
+ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
+
+
+class Encoder(nn.Module):
+  """The tiny encoder of the golden runs."""
+
+  width: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x, *, train: bool):
+    x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv1")(x)
+    x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
+    x = nn.Conv(2 * self.width, (3, 3), strides=2, padding=1, use_bias=False, dtype=self.dtype, name="conv2")(x)
+    return nn.relu(BatchNorm(dtype=self.dtype, name="bn2")(x, train=train)).mean((1, 2))
+
+
+def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+  """The entries of one module, without its name."""
+  return {name.removeprefix(prefix + "."): value for name, value in state.items() if name.startswith(prefix + ".")}
+
+
+def batch(x: np.ndarray, index: np.ndarray | None = None) -> ViewBatch:
+  """Views [v, b, c, h, w] as the step takes them."""
+  views = jnp.asarray(x.transpose(1, 0, 3, 4, 2))
+  index = np.arange(len(views)) if index is None else index
+  return ViewBatch(index=jnp.asarray(index, jnp.int32), views={"global": views}, label=-jnp.ones(len(views)), mask=jnp.ones(1))
+
+
+def start(train_step: TrainStep, variables) -> TrainState:
+  dims = {"features": 0, "batch": 0, "images": 0, "projection": getattr(train_step.network.projector, "out", 0)}
+  return TrainState(
+    step=jnp.int32(0),
+    student=variables,
+    teacher=jax.tree.map(jnp.copy, variables),
+    memory=train_step.method.init_memory(jax.random.key(0), type("Dims", (), dims)),
+    neighbors=None,
+    opt_state=train_step.optimizer.init(variables.params),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossError:
+  """Squared error between each view and the teacher's other view, and a record of both networks' outputs."""
+
+  teacher_momentum: Any
+  forward_spec: ForwardSpec
+
+  def init_memory(self, key, dims):
+    return None
+
+  def loss(self, student, teacher, memory, step):
+    loss = sum(jnp.mean((student.prediction[v] - teacher.prediction[1 - v]) ** 2) for v in (0, 1))
+    return loss, {"student": student.prediction, "teacher": teacher.prediction}
+
+  def remember(self, memory, student, teacher, batch):
+    return memory, {}
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_teacher(name):
+  case = cases("ema")[name]
+  state = tensors(case, "init")
+  after = {"student": tensors(case, "student_after"), "teacher": tensors(case, "teacher_after")}
+  hidden, out = state["projector.0.weight"].shape[0], state["projector.3.weight"].shape[0]
+  momentum = jnp.asarray(case["momentum"], jnp.float32)
+  first = bool(case["update_before_forward"])
+  train_step = TrainStep(
+    config=Config(),
+    network=Network(Encoder(state["encoder.conv1.weight"].shape[0]), MLP(hidden=hidden, out=out, layers=2, last_bn="plain")),
+    method=CrossError(lambda step: momentum[step], ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
+    bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
+    optimizer=optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
+    mesh=MESH,
+  )
+  variables = join(encoder=to_variables(part(state, "encoder")), projector=to_variables(part(state, "projector")))
+  train_state = start(train_step, variables)
+  step = jax.jit(train_step.train)
+  assert len(case["loss"]) > 0
+  for i, x in enumerate(case["x"]):
+    train_state, logs = step(train_state, batch(x), jax.random.key(0))
+    np.testing.assert_allclose(logs["loss"], case["loss"][i], rtol=1e-4)
+    for net, key in (("student", "student_out"), ("teacher", "teacher_out")):
+      np.testing.assert_allclose(logs[net], case[key][i], atol=1e-4 * np.abs(case[key][i]).max())
+    for net in ("student", "teacher"):
+      got = getattr(train_state, net)
+      compared = 0
+      for module in ("encoder", "projector"):
+        ours = dataclasses.replace(got, params=got.params[module], stats=got.stats[module])
+        for leaf, value in to_state(ours, part(state, module)).items():
+          want = after[net][f"{module}.{leaf}"][i]
+          np.testing.assert_allclose(value, want, atol=2e-4 * np.abs(want).max() + 1e-6, err_msg=f"{net} {leaf} step {i}")
+          compared += 1
+      assert compared == sum("num_batches" not in n for n in state)
+
+
+@pytest.mark.parametrize("name", ADASIM)
+def test_adasim_loop(name, monkeypatch):
+  case = cases("train_steps")[name]
+  state = tensors(case, "init")
+  num_epochs, per_epoch = case["loss"].shape
+  rates = {key: jnp.asarray(case[key], jnp.float32) for key in ("lr", "weight_decay", "momentum", "teacher_temp_schedule")}
+  monkeypatch.setattr(optimizer, "learning_rate", lambda *_: lambda step: rates["lr"][step])
+  monkeypatch.setattr(ScheduleConfig, "resolve", lambda *_: lambda step: rates["weight_decay"][step])
+  vit = ViT(
+    dim=int(case["embed_dim"]),
+    depth=int(case["depth"]),
+    heads=int(case["num_heads"]),
+    patch=int(case["patch_size"]),
+    image_size=int(case["img_size"]),
+    position_offset=0.1,
+  )
+  head = part(state, "head")
+  prototypes, bottleneck = head["last_layer.weight_v"].shape
+  k, images = case["sim_after"].shape[-1], case["bank_after"].shape[1]
+  bootstrapping = BootstrapConfig(policy="adaptive", k=k, window=num_epochs + 1, dtype="float32", as_released=True)
+  train_step = TrainStep(
+    config=Config(),
+    network=Network(
+      vit,
+      DINOHead(
+        hidden=head["mlp.0.bias"].size,
+        bottleneck=bottleneck,
+        out=prototypes,
+        layers=int(case["nlayers"]),
+        fixed_norm=bool(case["norm_last_layer"]),
+      ),
+    ),
+    method=DINO(
+      teacher_momentum=lambda step: rates["momentum"][step],  # type: ignore[arg-type]
+      teacher_temperature=lambda step: rates["teacher_temp_schedule"][step // per_epoch],  # type: ignore[arg-type]
+    ),
+    bootstrap=NeighborBootstrap(config=bootstrapping, mesh=MESH, num_images=images),
+    optimizer=build_optimizer(
+      OptimConfig(name="adamw", clip=float(case["clip"]), freeze_last_layer_epochs=int(case["freeze_last_layer"])),
+      TrainingLength(steps_per_epoch=per_epoch, epochs=num_epochs),
+      batch_size=1,
+    ),
+    mesh=MESH,
+  )
+  variables = join(encoder=to_variables(part(state, "backbone")), projector=to_variables(head))
+  variables = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), variables)
+  if int(case["norm_last_layer"]):
+    variables.params["projector"]["last_layer"].pop("norm", None)
+  train_state = dataclasses.replace(start(train_step, variables), neighbors=train_step.bootstrap.init(vit.dim))
+  step = jax.jit(train_step.train)
+  for epoch in range(num_epochs):
+    opened = train_step.bootstrap.partners(train_state.neighbors, jax.random.key(0), jnp.int32(epoch))
+    train_state = dataclasses.replace(train_state, neighbors=opened)
+    for i in range(per_epoch):
+      views = batch(case["x"][epoch, i], case["batch_indices"][epoch, i])
+      train_state, logs = step(train_state, views, jax.random.key(0))
+      np.testing.assert_allclose(logs["loss"], case["loss"][epoch, i], rtol=2e-4, err_msg=f"epoch {epoch} step {i}")
+      center = case["center_after"][epoch, i]
+      np.testing.assert_allclose(train_state.memory.center, center, atol=1e-4 * np.abs(center).max())
+    neighbors = train_state.neighbors
+    np.testing.assert_allclose(neighbors.bank[:images], case["bank_after"][epoch], atol=1e-4)
+    np.testing.assert_allclose(neighbors.similarities[:images, neighbors.slot], case["sim_after"][epoch], atol=1e-4)
+    for net, family in (("student", "student_after"), ("teacher", "teacher_after")):
+      after = tensors(case, family)
+      for module, prefix in (("encoder", "backbone"), ("projector", "head")):
+        got = getattr(train_state, net)
+        ours = dataclasses.replace(got, params=got.params[module], stats={})
+        for leaf, value in to_state(ours, part(state, prefix)).items():
+          want = after[f"{prefix}.{leaf}"][epoch]
+          np.testing.assert_allclose(value, want, atol=6e-3 * np.abs(want).max() + 1e-6, err_msg=f"{net} {leaf} {epoch}")

@@ -1,0 +1,67 @@
+import logging
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Variables
+from jaxssl.workdir.checkpoint import Checkpoints
+
+
+def state(value: float) -> Variables:
+  return Variables(params={"w": jnp.full((40, 50), value), "none": None}, stats={})
+
+
+LIKE = jax.eval_shape(lambda: state(0.0))
+
+
+def truncate(folder: pathlib.Path) -> None:
+  """Cuts every file of a checkpoint in half."""
+  for file in folder.rglob("*"):
+    if file.is_file():
+      file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def saved(folder: pathlib.Path, *steps: int) -> None:
+  checkpoints = Checkpoints(folder, keep=5)
+  for step in steps:
+    checkpoints.save(step, state(float(step)))
+  checkpoints.close()
+
+
+def test_round_trip_and_keep(tmp_path):
+  checkpoints = Checkpoints(tmp_path, keep=2)
+  assert checkpoints.restore(LIKE) is None
+  for step in (3, 5, 9):
+    checkpoints.save(step, state(float(step)))
+  checkpoints.close()
+  assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [5, 9]
+  restored, step = Checkpoints(tmp_path, keep=2).restore(LIKE)
+  assert step == 9
+  np.testing.assert_array_equal(restored.params["w"], np.full((40, 50), 9.0, np.float32))
+
+
+def test_a_truncated_newest_checkpoint_is_set_aside(tmp_path, caplog):
+  saved(tmp_path, 4, 8)
+  truncate(tmp_path / "8")
+  checkpoints = Checkpoints(tmp_path, keep=5)
+  logging.getLogger("jaxssl").propagate = True
+  with caplog.at_level(logging.WARNING):
+    restored, step = checkpoints.restore(LIKE)
+  assert step == 4 and float(restored.params["w"][0, 0]) == 4
+  assert "checkpoint 8 cannot be read" in caplog.text
+  assert (tmp_path / "8.unreadable").is_dir()
+  checkpoints.save(8, state(8.5))
+  checkpoints.close()
+  restored, step = Checkpoints(tmp_path, keep=5).restore(LIKE)
+  assert step == 8 and float(restored.params["w"][0, 0]) == 8.5
+
+
+def test_no_readable_checkpoint_is_an_error(tmp_path):
+  saved(tmp_path, 4)
+  truncate(tmp_path / "4")
+  with pytest.raises(UserError, match=r"none of the checkpoints \[4\] in .* can be read"):
+    Checkpoints(tmp_path, keep=5).restore(LIKE)
