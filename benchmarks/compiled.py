@@ -27,8 +27,8 @@ def rows() -> Iterator[Row]:
     for method, recipe in METHODS.items():
       fields = [f"model.name={name}", f"model.width={width}", f"model.stem={'cifar' if side <= 64 else 'imagenet'}"]
       run = made(recipe, *fields, f"train.batch_size={BATCH}", "train.precision=float32", side=side, num_images=2 * BATCH)
-      batch = next(iter(run.rows(run.init(), 0, 0)))
-      compiled, label = run.compiled(batch), f"{method}, {title}"
+      batch = next(iter(run.batches(run.init(), 0, 0)))
+      compiled, label = run.compile_step(batch), f"{method}, {title}"
       found = kernels(compiled.as_text() or "")
       cost: Any = compiled.cost_analysis()
       crossing = sum(found[opcode] for opcode in CROSSING)

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.runs import made
 from benchmarks.table import Row, main, seconds
-from jaxssl.core.types import Memory, Outputs, Variables, ViewBatch
+from jaxssl.core.types import MethodState, Outputs, Variables, ViewBatch
 from jaxssl.methods.base import ViewSlice
 from jaxssl.train.setup import Experiment
 
@@ -26,7 +26,7 @@ COMPILES = (
 
 
 def layer(run: Experiment) -> float:
-  """Seconds of the loss, its gradient in the outputs, and the memory's update."""
+  """Seconds of the loss, its gradient in the outputs, and the update of the method state."""
   method, forward_spec = run.train_step.method, run.train_step.method.forward_spec
   state = run.init()
 
@@ -38,16 +38,17 @@ def layer(run: Experiment) -> float:
     return jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), tree)
 
   student = draw(shapes(state.student, forward_spec.student))
-  teacher = None if state.teacher is None else draw(shapes(state.teacher, forward_spec.teacher))
-  rows = next(iter(run.rows(state, 0, 0)))
-  batch = ViewBatch(index=rows.index, views={}, label=rows.label, mask=jax.numpy.ones(BATCH, bool))
+  teacher = draw(shapes(state.teacher, forward_spec.teacher)) if state.teacher else jax.tree.map(lambda x: x[:0], student)
+  scheduled = {name: jax.numpy.float32(schedule(0)) for name, schedule in run.train_step.schedules.items()}
+  rows = next(iter(run.batches(state, 0, 0)))
+  batch = ViewBatch(index=rows.index, views={}, label=rows.label)
 
   @jax.jit
-  def both(student: Outputs, memory: Memory) -> tuple:
-    loss = jax.value_and_grad(lambda o: method.loss(o, teacher, memory, state.step)[0])(student)
-    return loss, method.remember(memory, student, teacher, batch)
+  def both(student: Outputs, method_state: MethodState) -> tuple:
+    loss = jax.value_and_grad(lambda o: method.loss(o, teacher, method_state, scheduled)[0])(student)
+    return loss, method.update_state(method_state, student, teacher, batch)
 
-  return seconds(lambda: both(student, state.memory), rounds=5)
+  return seconds(lambda: both(student, state.method_state), rounds=5)
 
 
 def rows() -> Iterator[Row]:
@@ -55,7 +56,7 @@ def rows() -> Iterator[Row]:
   for name, recipe in LAYERS.items():
     run = made(*recipe, f"train.batch_size={BATCH}", "train.precision=float32")
     share = layer(run)
-    state, batches = run.init(), list(run.rows(run.init(), 0, 0))
+    state, batches = run.init(), list(run.batches(run.init(), 0, 0))
     taken = []
     for batch in batches[:3]:
       then = time.perf_counter()
@@ -66,17 +67,17 @@ def rows() -> Iterator[Row]:
   whole = None
   for parts in (1, 4, 16):
     run = made("simclr.py", "train.batch_size=512", f"train.accumulate={parts}")
-    batch = next(iter(run.rows(run.init(), 0, 0)))
-    memory: Any = run.compiled(batch).memory_analysis()
+    batch = next(iter(run.batches(run.init(), 0, 0)))
+    memory: Any = run.compile_step(batch).memory_analysis()
     taken = memory.temp_size_in_bytes / 1e9
     whole = whole or taken
     yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=taken, unit="GB", peer="in one", peer_value=whole)
   for recipe in COMPILES:
     run = made(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "train.batch_size=32")
     state = run.init()
-    batch = next(iter(run.rows(state, 0, 0)))
+    batch = next(iter(run.batches(state, 0, 0)))
     then = time.perf_counter()
-    run.compiled(batch)
+    run.compile_step(batch)
     yield Row(name=f"{recipe}: compile", value=time.perf_counter() - then, unit="s", peer="limit", peer_value=20.0)
 
 

@@ -33,7 +33,7 @@ def rows() -> Iterator[Row]:
   index = jnp.asarray(np.random.default_rng(0).permutation(IMAGES)[:BATCH].astype(np.int32))
   features = jax.random.normal(jax.random.key(1), (1, BATCH, FEATURES))
 
-  remember = jax.jit(bootstrap.remember, donate_argnums=0)
+  remember = jax.jit(bootstrap.update_bank, donate_argnums=0)
 
   def visit() -> jax.Array:
     nonlocal state
@@ -51,7 +51,7 @@ def rows() -> Iterator[Row]:
     run = made("nnboot.py:imagenet", f"train.batch_size={BATCH}", "bootstrap.policy=off", side=224, num_images=BATCH)
     step = step_seconds(run)[0]
     yield Row(name=f"{label}: 3% of a step", value=1e3 * taken, unit="ms", peer="3% of a ViT-S/16 step", peer_value=30 * step)
-  draw = jax.jit(lambda state: bootstrap.partners(state, jax.random.key(0), jnp.int32(60)).partners)
+  draw = jax.jit(lambda state: bootstrap.sample_partners(state, jax.random.key(0), jnp.int32(60)).partners)
   table = seconds(lambda: draw(state), rounds=2)
   limit = 10.0 * IMAGES / 1_281_167
   yield Row(name=f"partner table of {IMAGES}", value=table, unit="s", peer="10 s for 1,281,167", peer_value=limit)
@@ -65,11 +65,11 @@ def full(bootstrap: NeighborBootstrap) -> bank.NeighborBank:
   empty = bootstrap.init(FEATURES)
   assert empty is not None
   keys = jax.random.split(jax.random.key(0), 3)
-  bank = normalize(jax.random.normal(keys[0], empty.bank.shape)).astype(empty.bank.dtype)
+  features = normalize(jax.random.normal(keys[0], empty.features.shape)).astype(empty.features.dtype)
   ids = jax.random.randint(keys[1], empty.ids.shape, 0, IMAGES, jnp.int32)
-  ids = ids.at[:, :, 0].set(jnp.arange(len(bank), dtype=jnp.int32)[:, None])  # most are nearest to themselves
+  ids = ids.at[:, :, 0].set(jnp.arange(len(features), dtype=jnp.int32)[:, None])  # most are nearest to themselves
   similarities = jax.random.uniform(keys[2], empty.similarities.shape).astype(empty.similarities.dtype)
-  return dataclasses.replace(empty, bank=bank, ids=ids, similarities=similarities)
+  return dataclasses.replace(empty, features=features, ids=ids, similarities=similarities)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def rows() -> Iterator[Row]:
 def step_seconds(run: Any) -> tuple[float, int]:
   """Seconds a step takes when steps follow each other, and the bytes that it holds besides the state."""
   state, step = run.init(), 0
-  batches = list(run.rows(state, 0, 0))
+  batches = list(run.batches(state, 0, 0))
   state, logs = run.step(state, batches[0])
   jax.block_until_ready(logs)
 
@@ -75,7 +75,7 @@ def step_seconds(run: Any) -> tuple[float, int]:
     return logs
 
   taken = seconds(five, rounds=5 if jax.default_backend() != "cpu" else 2) / 5
-  compiled: Any = run.compiled(batches[0]).memory_analysis()
+  compiled: Any = run.compile_step(batches[0]).memory_analysis()
   return taken, compiled.temp_size_in_bytes
 
 

@@ -54,9 +54,9 @@ def rows() -> list[Row]:
   similarities = rng.random(ids.shape).astype(np.float16)
   state = bootstrap.init(FEATURES)
   assert isinstance(state, bank.NeighborBank)
-  per_image = (state.bank.nbytes + state.ids.nbytes + state.similarities.nbytes) / IMAGES
+  per_image = (state.features.nbytes + state.ids.nbytes + state.similarities.nbytes) / IMAGES
   state = bank.NeighborBank(**{**vars(state), "ids": jnp.asarray(ids), "similarities": jnp.asarray(similarities)})
-  draw = jax.jit(functools.partial(bootstrap.partners, key=jax.random.key(0), epoch=jnp.int32(60)))
+  draw = jax.jit(functools.partial(bootstrap.sample_partners, key=jax.random.key(0), epoch=jnp.int32(60)))
   ours = seconds(lambda: jax.block_until_ready(draw(state).partners), rounds=3) / IMAGES
 
   def peer(add: Callable[[np.ndarray, np.ndarray], dict[int, float]]) -> float:

@@ -38,7 +38,7 @@ def rows() -> Iterator[Row]:
 
     def ours(run=run, numbers=numbers) -> None:  # noqa: ANN001
       nonlocal state
-      for rows in run.rows(state, next(numbers), 0):
+      for rows in run.batches(state, next(numbers), 0):
         state, logs = run.step(state, rows)
       jax.block_until_ready(logs)
 

@@ -96,8 +96,8 @@ def train(run: Experiment, steps: int, state: TrainState, labels=None) -> tuple[
   while done < steps:
     epoch, first = divmod(done, STEPS_PER_EPOCH)
     if first == 0:
-      state = run.open_epoch(state, epoch)
-    for rows in run.rows(state, epoch, first):
+      state = run.start_epoch(state, epoch)
+    for rows in run.batches(state, epoch, first):
       if labels is not None:
         rows = dataclasses.replace(rows, label=labels(rows.label))
       state, logs = run.step(state, rows)
@@ -119,14 +119,14 @@ def same_bits(a, b, but: str = "nothing") -> None:
 @EACH
 def test_the_gradient_lowers_the_loss(recipe):
   run = run_of(recipe)
-  state, losses = run.open_epoch(start(recipe, run), 0), []
-  rows = next(iter(run.rows(state, 0, 0)))
+  state, losses = run.start_epoch(start(recipe, run), 0), []
+  rows = next(iter(run.batches(state, 0, 0)))
   given = jax.device_get(state)
   for _ in range(6):  # the same images and draws, teacher and memory: only the student network moves
     state, logs = run.step(state, rows)
     losses.append(float(logs["loss"]))
-    kept = jax.device_put((given.teacher, given.memory, given.neighbors, given.step))
-    state = dataclasses.replace(state, **dict(zip(("teacher", "memory", "neighbors", "step"), kept, strict=True)))
+    kept = jax.device_put((given.teacher, given.method_state, given.neighbor_bank, given.step))
+    state = dataclasses.replace(state, **dict(zip(("teacher", "method_state", "neighbor_bank", "step"), kept, strict=True)))
   assert np.isfinite(losses).all() and losses[-1] < losses[0] - 1e-4, losses
 
 
@@ -170,7 +170,7 @@ def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
   one, split = run_of(recipe), run_of(recipe, devices=8, split=True)
   leaves = jax.tree_util.tree_flatten_with_path(split.state_shapes)[0]
   spread = {jax.tree_util.keystr(path[:1], simple=True) for path, leaf in leaves if "data" in leaf.sharding.spec}
-  assert {"student", "teacher", "opt_state"} <= spread and ("memory" in spread) == (recipe == "isd.py")
+  assert {"student", "teacher", "opt_state"} <= spread and ("method_state" in spread) == (recipe == "isd.py")
   (_, expected), (_, losses) = (train(run, 5, start(recipe, run)) for run in (one, split))
   np.testing.assert_allclose(losses, expected, rtol=2e-3)
 
@@ -182,17 +182,17 @@ def test_bfloat16_is_close(recipe):
   run, half = run_of(recipe), run_of(recipe, precision="bfloat16")
   assert half.train_step.network.encoder.dtype == jnp.bfloat16
   _, exact = train(run, 1, start(recipe, run))
-  state = half.open_epoch(start(recipe, half), 0)
+  state = half.start_epoch(start(recipe, half), 0)
   step = jax.jit(half.train_step.step, compiler_options=half_precision.COMPILER_OPTIONS)
-  _, logs = step(state, next(iter(half.rows(state, 0, 0))), half.train.store)
+  _, logs = step(state, next(iter(half.batches(state, 0, 0))), half.train.store)
   np.testing.assert_allclose(logs["loss"], exact[0], rtol=0.05, atol=0.01)
 
 
 @pytest.mark.parametrize("recipe", [GROUPED["simclr.py"]])
 def test_every_step_draws_its_own_views(recipe, monkeypatch):
   run = run_of(recipe)
-  state = run.open_epoch(start(recipe, run), 0)
-  rows = next(iter(run.rows(state, 0, 0)))
+  state = run.start_epoch(start(recipe, run), 0)
+  rows = next(iter(run.batches(state, 0, 0)))
   monkeypatch.setattr(TrainStep, "train", lambda self, state, batch, key: (batch.views["global"], jax.random.key_data(key)))
   draw = jax.jit(lambda step: run.train_step.step(dataclasses.replace(state, step=step), rows, run.train.store))
   (views, key), (again, same_key), (others, other_key) = (jax.device_get(draw(step)) for step in (3, 3, 4))
@@ -206,10 +206,10 @@ def test_every_step_draws_its_own_views(recipe, monkeypatch):
 def test_the_teacher_is_an_average(recipe):
   run, before = run_of(recipe), first_state(recipe)
   after, _ = train(run, 1, start(recipe, run))
-  method = run.train_step.method
-  assert (after.teacher is None) == (method.teacher_momentum is None)
-  if method.teacher_momentum is not None:
-    keep = float(method.teacher_momentum(0))
+  method, schedules = run.train_step.method, run.train_step.schedules
+  assert (after.teacher is None) == ("teacher_momentum" not in schedules)
+  if "teacher_momentum" in schedules:
+    keep = float(schedules["teacher_momentum"](0))
     newest = before.student if method.forward_spec.ema_before_forward else after.student
     for name, tree in after.teacher.params.items():
       expected = jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, before.teacher.params[name], newest.params[name])
@@ -219,8 +219,8 @@ def test_the_teacher_is_an_average(recipe):
 @EACH
 def test_jit_changes_nothing(recipe):
   run = run_of(recipe)
-  method, memory = run.train_step.method, first_state(recipe).memory
-  width = next((leaf.shape[-1] for leaf in jax.tree.leaves(memory)), 8)  # a queue's rows, or a center
+  method, state = run.train_step.method, first_state(recipe).method_state
+  width = next((leaf.shape[-1] for leaf in jax.tree.leaves(state)), 8)  # a queue's rows, or a center
 
   def outputs(seen) -> Outputs:
     views = sum((v.stop or run.config.views[v.group].count) - v.start for v in seen)
@@ -229,15 +229,16 @@ def test_jit_changes_nothing(recipe):
     return Outputs(features=h, projection=z, prediction=p)
 
   student = outputs(method.forward_spec.student)
-  teacher = outputs(method.forward_spec.teacher) if method.forward_spec.teacher else None
-  batch = ViewBatch(index=jnp.arange(16), views={}, label=jnp.arange(16) % 3, mask=jnp.ones(16, bool))
-  arguments = (student, teacher, memory)
-  eager, _ = method.loss(*arguments, jnp.int32(3))
-  jitted, _ = jax.jit(method.loss)(*arguments, jnp.int32(3))
+  teacher = outputs(method.forward_spec.teacher)
+  batch = ViewBatch(index=jnp.arange(16), views={}, label=jnp.arange(16) % 3)
+  scheduled = {name: jnp.float32(schedule(3)) for name, schedule in run.train_step.schedules.items()}
+  arguments = (student, teacher, state, scheduled)
+  eager, _ = method.loss(*arguments)
+  jitted, _ = jax.jit(method.loss)(*arguments)
   np.testing.assert_allclose(eager, jitted, rtol=1e-5)
   for a, b in zip(
-    jax.tree.leaves(method.remember(memory, student, teacher, batch)),
-    jax.tree.leaves(jax.jit(method.remember)(memory, student, teacher, batch)),
+    jax.tree.leaves(method.update_state(state, student, teacher, batch)),
+    jax.tree.leaves(jax.jit(method.update_state)(state, student, teacher, batch)),
     strict=True,
   ):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Which image each image's partner view comes from: off, naive or adaptive (AdaSim, arXiv 2303.13606), for any method."""
+"""Bootstrapping policies: which image supplies the second view (off, naive or adaptive; AdaSim, arXiv 2303.13606)."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxssl.bootstrap import bank
+from jaxssl.bootstrap import bank as banks
 from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.config.schema import BootstrapConfig
 from jaxssl.core.errors import UserError
@@ -17,7 +17,7 @@ from jaxssl.parallel.mesh import padded_rows
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeighborBootstrap:
-  """The bootstrapping policy of a run; all arrays live in `Neighbors`, a part of the train state."""
+  """The bootstrapping policy of a run, for any method. All of its arrays live in the train state's `NeighborBank`."""
 
   config: BootstrapConfig
   mesh: Mesh
@@ -28,71 +28,69 @@ class NeighborBootstrap:
     if config.policy == "off":
       return
     if not 0 < config.k <= self.num_images:
-      raise UserError(f"bootstrap.k={config.k} is not allowed; the data set has {self.num_images} images: 1 to that")
+      raise UserError(f"bootstrap.k={config.k}: must lie between 1 and the number of training images, {self.num_images}")
     for name in ("window", "temperature", "search_chunk"):
       if getattr(config, name) <= 0:
-        raise UserError(f"bootstrap.{name}={getattr(config, name)} is not allowed; it is above 0")
+        raise UserError(f"bootstrap.{name}={getattr(config, name)}: must be positive")
 
   def init(self, features: int) -> NeighborBank | None:
-    """Makes the memory before the first epoch, for features of this width; None when bootstrapping is off."""
+    """Returns the bank before the first epoch, for features of this width; None if bootstrapping is off."""
     if self.config.policy == "off":
       return None
     rows = padded_rows(self.num_images, self.mesh)
     no_neighbor = 0 if self.config.as_released else -1  # as released, lists start with image 0 at similarity 0
-    return bank.empty_bank(rows, features, self.config.window, self.config.k, self.config.dtype, no_neighbor)
+    return banks.empty_bank(rows, features, self.config.window, self.config.k, self.config.dtype, no_neighbor)
 
-  def remember(self, neighbors: NeighborBank | None, index: Array, features: Array) -> NeighborBank | None:
-    """Notes the neighbors of a batch, then its features.
+  def update_bank(self, bank: NeighborBank | None, index: Array, features: Array) -> NeighborBank | None:
+    """Stores the nearest neighbors of a batch, then its features.
 
     index: int32 [b]; features: float32 [v, b, f], encoder features of the batch's views, the image's own view first.
     """
-    if neighbors is None:
+    if bank is None:
       return None
     unit = normalize(features)
-    chosen = {"first": unit[0], "second": unit[min(1, len(unit) - 1)], "mean": normalize(unit[:2].mean(0))}
-    rows = chosen[self.config.features]
-    if self.config.as_released:  # as released, rows that were never visited compete with similarity 0
-      usable = jnp.arange(neighbors.bank.shape[0]) < self.num_images
+    choices = {"first": unit[0], "second": unit[min(1, len(unit) - 1)], "mean": normalize(unit[:2].mean(0))}
+    if self.config.as_released:  # as released, rows without a visit compete with similarity 0
+      usable = jnp.arange(bank.features.shape[0]) < self.num_images
     else:
-      usable = jnp.any(neighbors.bank != 0, axis=-1)
-    return bank.update_bank(self.mesh, neighbors, index, rows, usable, self.config.search_chunk)
+      usable = jnp.any(bank.features != 0, axis=-1)
+    return banks.update_bank(self.mesh, bank, index, choices[self.config.features], usable, self.config.search_chunk)
 
-  def candidates(self, neighbors: NeighborBank) -> tuple[Array, Array, Array]:
-    """Votes: (ids int32 [n, k], probabilities float32 [n, k], trusted bool [n]).
+  def vote(self, bank: NeighborBank) -> tuple[Array, Array, Array]:
+    """Returns the candidates of every image: (ids int32 [n, k], probabilities float32 [n, k], trusted bool [n]).
 
-    An image is trusted to bootstrap when its best-voted neighbor is the image itself (adaptive), or always (naive). Its
-    partner is then drawn from softmax(sum / window / temperature) over the k best-voted neighbors, itself included.
+    An image is trusted, that is, may bootstrap, if its best-voted neighbor is the image itself (adaptive), or always (naive).
+    Probabilities are softmax(sum / window / temperature) over the k best-voted neighbors, the image itself included.
     """
-    ids, sums = bank.vote(self.mesh, neighbors)
-    logits = sums / (self.config.window * self.config.temperature)
-    probabilities = jax.nn.softmax(logits, axis=-1, where=ids >= 0)
+    ids, sums = banks.vote(self.mesh, bank)
+    probabilities = jax.nn.softmax(sums / (self.config.window * self.config.temperature), axis=-1, where=ids >= 0)
     row = jnp.arange(ids.shape[0], dtype=jnp.int32)
     trusted = ids[:, 0] == row if self.config.policy == "adaptive" else ids[:, 0] >= 0
     return ids, probabilities, trusted & (row < self.num_images)
 
-  def partners(self, neighbors: NeighborBank, key: Array, epoch: Array) -> NeighborBank:
-    """Decides the partners of an epoch at its start, and opens its place in the window.
+  def sample_partners(self, bank: NeighborBank, key: Array, epoch: Array) -> NeighborBank:
+    """Draws the partners of an epoch at its start, and clears its slot in the vote window.
 
-    Everyone is its own partner until `window` epochs have voted.
+    Every image is its own partner until `window` epochs have voted.
     """
-    rows, window, _ = neighbors.ids.shape
+    rows, window, _ = bank.ids.shape
     own = jnp.arange(rows, dtype=jnp.int32)
 
     def draw() -> tuple[Array, Array]:
-      ids, probabilities, trusted = self.candidates(neighbors)
+      ids, probabilities, trusted = self.vote(bank)
       place = jax.random.categorical(jax.random.fold_in(key, epoch), jnp.log(probabilities), axis=-1)
       drawn = jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
       return jnp.where(trusted, drawn, own), jnp.sum(trusted) / self.num_images
 
     partners, trusted = jax.lax.cond(epoch >= window, draw, lambda: (own, jnp.float32(0)))
     slot = jnp.asarray(epoch % window, jnp.int32)
-    ids, similarities = jnp.int32(-1), jnp.zeros((), neighbors.similarities.dtype)
-    if self.config.as_released:  # as released, an image that is not visited repeats its last list
-      ids, similarities = neighbors.ids[:, neighbors.slot], neighbors.similarities[:, neighbors.slot]
+    ids, similarities = jnp.int32(-1), jnp.zeros((), bank.similarities.dtype)
+    if self.config.as_released:  # as released, an image without a visit repeats its last list
+      ids, similarities = bank.ids[:, bank.slot], bank.similarities[:, bank.slot]
     return dataclasses.replace(
-      neighbors,
-      ids=neighbors.ids.at[:, slot].set(ids),
-      similarities=neighbors.similarities.at[:, slot].set(similarities),
+      bank,
+      ids=bank.ids.at[:, slot].set(ids),
+      similarities=bank.similarities.at[:, slot].set(similarities),
       partners=partners,
       trusted=trusted,
       slot=slot,

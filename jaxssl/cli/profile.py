@@ -24,9 +24,9 @@ PARTS = {  # the scopes of jaxssl.train.step, and what they are
   "loss": "loss",
   "gradient": "gradient: the way back",
   "update": "update: optimizer, teacher's average",
-  "memory": "memory: the method's queue, center, ...",
+  "method_state": "method state: queue, center, ...",
   "neighbors": "neighbors: search and write of AdaSim's bank",
-  "vitals": "vitals: what health looks at",
+  "diagnostics": "diagnostics: collapse metrics",
   "other": "other: what belongs to several, or to none",
 }
 SCOPE = re.compile(rf"[/(]({'|'.join(name for name in PARTS if name not in ('gradient', 'other'))})[/)]")
@@ -45,11 +45,11 @@ def profile(argv: Sequence[str]) -> int:
     raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
   runlog.start(None)
   run = Experiment(config, workdir)
-  state = run.open_epoch(run.init(), 0)
-  batches = itertools.chain.from_iterable(run.rows(state, epoch, 0) for epoch in itertools.count())
+  state = run.start_epoch(run.init(), 0)
+  batches = itertools.chain.from_iterable(run.batches(state, epoch, 0) for epoch in itertools.count())
   rows = next(batches)
   began = time.monotonic()
-  step = run.compiled(rows)
+  step = run.compile_step(rows)
   runlog.LOG.info("compiled in %.1f s", time.monotonic() - began)
   for _ in range(BEFORE):
     state, logs = step(state, rows, run.train.store)

@@ -1,4 +1,4 @@
-"""The nouns every room shares: a batch, what a network saw in it, and all that a run remembers."""
+"""Data structures that all packages share: the views of a batch, a network's outputs and the train state."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,38 +10,38 @@ import optax
 T = TypeVar("T")
 Array = jax.Array
 PyTree = Any
-Memory = Any  # what one method remembers between steps: a tree of arrays
-Logs = Mapping[str, Array]  # float32 scalars, by name
+MethodState = Any  # what a method keeps between steps: any tree of arrays
+Logs = Mapping[str, Array]  # float32 scalars by name
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def struct(cls: type[T]) -> type[T]:
-  """Makes a frozen, keyword-only dataclass that jax treats as a tree of its fields."""
+  """Makes a frozen, keyword-only dataclass that is a JAX pytree of its fields."""
   return jax.tree_util.register_dataclass(dataclasses.dataclass(frozen=True, kw_only=True)(cls))
 
 
 @struct
 class ViewBatch:
-  """One step's images as the networks see them. `b` rows, `v` views, `c` channels, float32, normalized."""
+  """The views of one step's images, float32 and normalized: b rows, v views, c channels."""
 
-  index: Array  # int32 [b], position in the source: keys what is remembered for each image
+  index: Array  # int32 [b], position in the training set
   views: Mapping[str, Array]  # group ("global", "local", "weak", "strong") -> [b, v, h, w, c]
   label: Array  # int32 [b], -1 unknown; for logs only, no loss may read it
-  mask: Array  # bool [b], False on the padding of an evaluation's last batch
 
 
 @struct
 class Outputs:
-  """What one network made of all the views it saw, float32."""
+  """A network's outputs for all the views it was given, float32."""
 
   features: Array  # [v, b, f], the encoder's output
-  projection: Array  # [v, b, d], after the projector
-  prediction: Array  # [v, b, d], after the predictor; the projection where there is none
+  projection: Array  # [v, b, d], the projector's output
+  prediction: Array  # [v, b, d], the predictor's output; the projection if there is no predictor
+  extras: Mapping[str, Array] = dataclasses.field(default_factory=dict)  # by name, such as patch tokens; [v, b, ...]
 
 
 @struct
 class Variables:
-  """A network's weights and its batch statistics; both plain trees, float32."""
+  """A network's parameters and batch statistics: plain trees, float32."""
 
   params: PyTree
   stats: PyTree
@@ -49,11 +49,11 @@ class Variables:
 
 @struct
 class TrainState:
-  """Everything a run remembers. A checkpoint of it is the whole run."""
+  """Everything that changes during a run. A checkpoint is the whole train state."""
 
-  step: Array  # int32, steps done
+  step: Array  # int32, completed steps
   student: Variables
-  teacher: Variables | None  # the moving average of `student`
-  memory: Memory
-  neighbors: Any  # memory.Neighbors when bootstrapping is on, else None
+  teacher: Variables | None  # the exponential moving average of the student; None if the method has no teacher
+  method_state: MethodState
+  neighbor_bank: Any  # bootstrap.bank.NeighborBank; None if bootstrapping is off
   opt_state: optax.OptState

@@ -103,9 +103,9 @@ class Evaluator:
 
   def memory(self, state: TrainState) -> list[Measurement]:
     """AdaSim's figures of the epoch that ends, from the neighbor memory; none when bootstrapping is off."""
-    if state.neighbors is None:
+    if state.neighbor_bank is None:
       return []
-    values = jax.device_get(metrics.figures(state.neighbors, self._padded_labels, len(self.splits.train)))
+    values = jax.device_get(metrics.figures(state.neighbor_bank, self._padded_labels, len(self.splits.train)))
     protocol = "share of the images visited in the last epoch"
     return [Measurement(name=name, value=float(x), protocol=protocol) for name, x in values.items() if np.isfinite(x)]
 

@@ -14,10 +14,10 @@ from jaxssl import methods
 from jaxssl.augment import pipeline
 from jaxssl.config import flags
 from jaxssl.config.parse import read
-from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
+from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
 from jaxssl.data import datasets
 from jaxssl.evals.evaluator import Evaluator
@@ -80,9 +80,7 @@ def open_network(
 ) -> tuple[network.Network, Variables, Variables | None, int]:
   """Opens a run's network without its images: the modules, the student and the teacher's weights, and their step."""
   student, teacher, step = Checkpoints(workdir / "checkpoints", config.train.max_to_keep).weights(step)
-  group = (
-    methods.build(config.method, TrainingLength(steps_per_epoch=1, epochs=config.train.epochs)).forward_spec.student[0].group
-  )
+  group = methods.read_method(config.method).forward_spec.student[0].group
   pipeline.check(config.views, None)
   if group not in config.views:
     raise UserError(f"views.{group} is missing; method.name={config.method['name']} sees it")
@@ -139,9 +137,9 @@ class LoadedRun:
   def before(self) -> FeatureExtractor:
     """The network before its first step, made again from the seed, and from what was imported, as `Run.init` makes it."""
     measure, config = self.measure, self.measure.config
-    forward_spec = methods.build(config.method, TrainingLength(steps_per_epoch=1, epochs=config.train.epochs)).forward_spec
+    forward_spec = methods.read_method(config.method).forward_spec
     size, channels = config.views[forward_spec.student[0].group].size, config.data.channels
-    key, *_ = jax.random.split(jax.random.key(config.train.seed), 3)
+    key = jax_key(config.train.seed, "weights")
     first = jax.jit(lambda: measure.built.init(key, (size, size, channels)))()
     imported = init_from.load(config.model, measure.built, (size, size, channels), self.workdir)
     first = first if imported is None else init_from.put(first, imported)

@@ -1,15 +1,21 @@
-"""What a method is: a loss on arrays, and what it remembers between steps."""
+"""The base class of self-supervised methods: a loss on arrays, and state between steps."""
 
 import dataclasses
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
-from jaxssl.config.schedules import Schedule
+from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.errors import UserError
-from jaxssl.core.types import Array, Logs, Memory, Outputs, ViewBatch
+from jaxssl.core.registry import Registry
+from jaxssl.core.types import Array, Logs, MethodState, Outputs, ViewBatch
+
+METHODS: Registry[type["SSLMethod"]] = Registry("method.name")
+register = METHODS.register
+Scheduled = Mapping[str, Array]  # values of a method's schedules at one step, float32 scalars by field name
 
 
 class ViewSlice(NamedTuple):
-  """Some views of a group: from number `start` to before `stop`; None: all that the config makes."""
+  """Views `start` to `stop` (exclusive) of a view group; None: to the last one that the config makes."""
 
   group: str
   start: int = 0
@@ -18,18 +24,22 @@ class ViewSlice(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ForwardSpec:
-  """Which views each network sees, and how. The teacher's first view, or else the student network's, is the image's own."""
+  """Which views each network sees, and how.
+
+  The first view of the teacher, or of the student if there is no teacher, is the image's own: with bootstrapping, its features
+  go into the neighbor bank.
+  """
 
   student: tuple[ViewSlice, ...]
   teacher: tuple[ViewSlice, ...] = ()  # empty: there is no teacher
-  optional: tuple[ViewSlice, ...] = ()  # groups that the student network sees too where the config makes them
-  joint: bool = False  # views of one size share one pass, and so batch statistics; otherwise one pass a view
-  ema_before_forward: bool = False  # the teacher's average is taken before its pass (ReSA, ISD), not after the update (DINO)
+  optional: tuple[ViewSlice, ...] = ()  # groups that the student sees as well if the config makes them
+  joint: bool = False  # views of one size share a forward pass, and so batch statistics; otherwise one pass per view
+  ema_before_forward: bool = False  # the teacher is updated before its pass (ReSA, ISD), not after the optimizer step (DINO)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dims:
-  """The sizes a method's memory may depend on."""
+  """Sizes that a method's state may depend on."""
 
   features: int
   projection: int
@@ -37,69 +47,59 @@ class Dims:
   images: int
 
 
-class Method(Protocol):
-  """A frozen dataclass of hyper-parameters. It never sees a network, a gradient, a mesh or a loop."""
+class SSLMethod:
+  """A frozen dataclass of hyperparameters with a loss. It never sees a network, a gradient, a mesh or a loop.
 
-  @property
-  def forward_spec(self) -> ForwardSpec:
-    """Which views the networks see."""
-    ...
+  A subclass is decorated with `register(NAME)` and defines `forward_spec` and `loss`. Fields of type `ScheduleConfig` are
+  schedules: the train step resolves them and passes their current values to `loss` as `scheduled`. A method with a teacher
+  declares `teacher_momentum: ScheduleConfig`, the share of the teacher that each EMA update keeps.
+  """
 
-  @property
-  def teacher_momentum(self) -> Schedule | None:
-    """The teacher's share that stays at each step; None where there is no teacher."""
-    ...
+  forward_spec: Any = None  # a ForwardSpec, or a property that returns one
 
-  def init_memory(self, key: Array, dims: Dims) -> Memory:
-    """Makes the memory before the first step."""
-    ...
+  def init_state(self, key: Array, dims: Dims) -> MethodState:
+    """Returns the state before the first step, any tree of arrays. Raises UserError if `dims` do not fit the method."""
+    return None
 
-  def loss(self, student: Outputs, teacher: Outputs | None, memory: Memory, step: Array) -> tuple[Array, Logs]:
-    """Gives the loss (float32 scalar) and figures to log. Differentiable in `student` only."""
-    ...
+  def loss(self, student: Outputs, teacher: Outputs, state: MethodState, scheduled: Scheduled) -> tuple[Array, Logs]:
+    """Returns the loss, a float32 scalar, and values to log. Only `student` is differentiated.
 
-  def remember(self, memory: Memory, student: Outputs, teacher: Outputs | None, batch: ViewBatch) -> tuple[Memory, Logs]:
-    """Gives the memory after the step, and figures to log that may look at labels."""
-    ...
+    student, teacher: outputs of the views in `forward_spec`, in that order; zero views of a teacher that does not exist.
+    """
+    raise NotImplementedError
+
+  def update_state(self, state: MethodState, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[MethodState, Logs]:
+    """Returns the state after the step, and values to log, which may depend on labels."""
+    return state, {}
 
 
 Strength = Literal["weak", "strong"]
 
 
-def pair(student: Strength, teacher: Strength, ema_before_forward: bool = False) -> ForwardSpec:
-  """One view for the student network and another for the teacher, each weakly or strongly augmented."""
+def one_view_each(student: Strength, teacher: Strength) -> ForwardSpec:
+  """Returns the ForwardSpec of one view for each network, weakly or strongly augmented, the teacher being updated first."""
+  first = int(student == teacher)
   return ForwardSpec(
-    student=(ViewSlice(student, int(student == teacher), 1 + int(student == teacher)),),
-    teacher=(ViewSlice(teacher, 0, 1),),
-    ema_before_forward=ema_before_forward,
+    student=(ViewSlice(student, first, first + 1),), teacher=(ViewSlice(teacher, 0, 1),), ema_before_forward=True
   )
 
 
-def no_memory(key: Array, dims: Dims) -> None:
-  """The `init_memory` of a method without memory."""
-
-
-def remember_nothing(memory: None, student: Outputs, teacher: Outputs | None, batch: ViewBatch) -> tuple[None, Logs]:
-  """The `remember` of a method without memory."""
-  return None, {}
-
-
 def require_positive(**values: float) -> None:
-  """Raises UserError for a hyper-parameter that is not above 0."""
+  """Raises UserError for a hyperparameter that is not positive."""
   for name, value in values.items():
     if value <= 0:
-      raise UserError(f"method.{name}={value} is not allowed; it is above 0")
+      raise UserError(f"method.{name}={value}: must be positive")
 
 
 def require_negatives(batch: int) -> None:
-  """Raises UserError where a batch has no other image to take negatives from."""
+  """Raises UserError if a batch holds no other image to take negatives from."""
   if batch < 2:
-    raise UserError(f"train.batch_size={batch} is not allowed; negatives come from the other images of a batch: at least 2")
+    raise UserError(f"train.batch_size={batch}: negatives are the other images of a batch; use at least 2")
 
 
 def require_multiple(queue: int, batch: int) -> None:
-  """Raises UserError where the batch does not divide the queue."""
+  """Raises UserError unless the batch size divides the queue."""
   if queue < batch or queue % batch:
     below, above = max(queue // batch, 1) * batch, (queue // batch + 1) * batch
     nearest = f"{below} or {above}" if below != above else str(above)
-    raise UserError(f"method.queue={queue} is not a multiple of train.batch_size={batch}; nearest: {nearest}")
+    raise UserError(f"method.queue={queue}: must be a multiple of train.batch_size={batch}; nearest: {nearest}")

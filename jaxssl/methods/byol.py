@@ -2,25 +2,21 @@
 
 import dataclasses
 
-from jaxssl.config.schedules import Schedule
+from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import ForwardSpec, ViewSlice, no_memory, remember_nothing
+from jaxssl.methods.base import ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
 from jaxssl.ops.nearest import normalize
 
 
+@register("byol")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BYOL:
-  """No negatives: the predictor and the slow teacher keep it from collapsing."""
+class BYOL(SSLMethod):
+  """Distills without negatives: the predictor and the slow teacher prevent collapse."""
 
-  teacher_momentum: Schedule
-  forward_spec: ForwardSpec = dataclasses.field(
-    default=ForwardSpec(student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),)), init=False
-  )
-  init_memory = staticmethod(no_memory)
-  remember = staticmethod(remember_nothing)
+  teacher_momentum: ScheduleConfig
+  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),))
 
-  def loss(self, student: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
-    """Sum over both directions of the squared distance of unit vectors (BYOL, eq. 2)."""
-    assert teacher is not None
+  def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
+    """Returns the squared distance of unit vectors, summed over both directions (BYOL, eq. 2)."""
     return 2.0 * cosine_distance(normalize(student.prediction), normalize(teacher.projection[::-1])), {}

@@ -6,64 +6,58 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxssl.config.schedules import Schedule
+from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch, struct
 from jaxssl.losses.distillation import cross_view_entropy, entropy
 from jaxssl.losses.sinkhorn import assign
-from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, require_positive
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register, require_positive
+
+SINKHORN_ITERATIONS = 3
 
 
 @struct
-class Memory:
+class Center:
   """The running mean of the teacher's logits."""
 
   center: Array  # float32 [d]
 
 
-SINKHORN_ITERATIONS = 3
-
-
+@register("dino")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DINO:
-  """The student network's softmax over prototypes mimics the teacher's centerd, sharpened one, across views.
+class DINO(SSLMethod):
+  """The student's softmax over prototypes mimics the teacher's centered and sharpened one, across views.
 
-  `centering` keeps the teacher from using few prototypes: `mean` subtracts the running mean of its logits; `sinkhorn` shares
-  each batch equally among the prototypes (as SwAV does, arXiv 2006.09882, and DINOv2, arXiv 2304.07193).
+  `centering` prevents the teacher from using few prototypes: `mean` subtracts the running mean of its logits; `sinkhorn`
+  assigns each batch equally to the prototypes (as SwAV, arXiv 2006.09882, and DINOv2, arXiv 2304.07193, do).
   """
 
-  teacher_momentum: Schedule
-  teacher_temperature: Schedule
+  teacher_momentum: ScheduleConfig
+  teacher_temperature: ScheduleConfig
   student_temperature: float = 0.1
   centering: Literal["mean", "sinkhorn"] = "mean"
   center_momentum: float = 0.9
-  forward_spec: ForwardSpec = dataclasses.field(
-    default=ForwardSpec(
-      student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True
-    ),
-    init=False,
+  forward_spec = ForwardSpec(
+    student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True
   )
 
   def __post_init__(self) -> None:
     require_positive(student_temperature=self.student_temperature)
 
-  def init_memory(self, key: Array, dims: Dims) -> Memory:
+  def init_state(self, key: Array, dims: Dims) -> Center:
     """Starts with a center of zeros."""
-    return Memory(center=jnp.zeros(dims.projection))
+    return Center(center=jnp.zeros(dims.projection))
 
-  def loss(self, student: Outputs, teacher: Outputs | None, memory: Memory, step: Array) -> tuple[Array, Logs]:
-    """Takes the cross-entropy of every student view against every other view of the teacher (DINO, eq. 3)."""
-    assert teacher is not None
-    temperature = self.teacher_temperature(step)
-    logits = teacher.projection
+  def loss(self, student: Outputs, teacher: Outputs, state: Center, scheduled: Scheduled) -> tuple[Array, Logs]:
+    """Returns the cross-entropy of every student view against every other view of the teacher (DINO, eq. 3)."""
+    temperature, logits = scheduled["teacher_temperature"], teacher.projection
     if self.centering == "sinkhorn":
       targets = assign(logits.reshape(-1, logits.shape[-1]), temperature, SINKHORN_ITERATIONS).reshape(logits.shape)
     else:
-      targets = jax.lax.stop_gradient(jax.nn.softmax((logits - memory.center[None, None]) / temperature, axis=-1))
+      targets = jax.lax.stop_gradient(jax.nn.softmax((logits - state.center[None, None]) / temperature, axis=-1))
     loss = cross_view_entropy(targets, student.prediction / self.student_temperature)
     return loss, {"teacher_entropy": entropy(targets), "prototypes_used": jnp.exp(entropy(targets.mean((0, 1))))}
 
-  def remember(self, memory: Memory, student: Outputs, teacher: Outputs | None, batch: ViewBatch) -> tuple[Memory, Logs]:
-    """Moves the center towards the mean of the teacher's raw logits (DINO, eq. 4)."""
-    assert teacher is not None
+  def update_state(self, state: Center, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Center, Logs]:
+    """Moves the center toward the mean of the teacher's raw logits (DINO, eq. 4)."""
     mean = teacher.projection.mean((0, 1))
-    return Memory(center=self.center_momentum * memory.center + (1 - self.center_momentum) * mean), {}
+    return Center(center=self.center_momentum * state.center + (1 - self.center_momentum) * mean), {}

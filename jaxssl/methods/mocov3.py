@@ -2,36 +2,42 @@
 
 import dataclasses
 
-from jaxssl.config.schedules import Schedule
+from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import in_batch
-from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, remember_nothing, require_negatives, require_positive
+from jaxssl.methods.base import (
+  Dims,
+  ForwardSpec,
+  Scheduled,
+  SSLMethod,
+  ViewSlice,
+  register,
+  require_negatives,
+  require_positive,
+)
 from jaxssl.ops.nearest import normalize
 
 
+@register("mocov3")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MoCoV3:
+class MoCoV3(SSLMethod):
   """Each view's prediction finds the teacher's key of the other view."""
 
-  teacher_momentum: Schedule
+  teacher_momentum: ScheduleConfig
   temperature: float = 0.2
-  forward_spec: ForwardSpec = dataclasses.field(
-    default=ForwardSpec(student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),), ema_before_forward=True),
-    init=False,
+  forward_spec = ForwardSpec(
+    student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),), ema_before_forward=True
   )
 
   def __post_init__(self) -> None:
     require_positive(temperature=self.temperature)
 
-  def init_memory(self, key: Array, dims: Dims) -> None:
-    """Remembers nothing."""
+  def init_state(self, key: Array, dims: Dims) -> None:
+    """Keeps no state."""
     require_negatives(dims.batch)
 
-  def loss(self, student: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
-    """Sum of both directions, each scaled by 2 x temperature (MoCo v3, algorithm 1)."""
-    assert teacher is not None
+  def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
+    """Returns the sum of both directions, each scaled by 2 x temperature (MoCo v3, algorithm 1)."""
     q, k = normalize(student.prediction), normalize(teacher.projection)
     both = in_batch(q[0], k[1], self.temperature) + in_batch(q[1], k[0], self.temperature)
     return 2.0 * self.temperature * both, {}
-
-  remember = staticmethod(remember_nothing)

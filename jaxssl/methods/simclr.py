@@ -1,29 +1,37 @@
-"""SimCLR: find the other view of an image among all views of the batch (arXiv 2002.05709)."""
+"""SimCLR: a view finds the other view of its image among all views of the batch (arXiv 2002.05709)."""
 
 import dataclasses
 
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import nt_xent
-from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, remember_nothing, require_negatives, require_positive
+from jaxssl.methods.base import (
+  Dims,
+  ForwardSpec,
+  Scheduled,
+  SSLMethod,
+  ViewSlice,
+  register,
+  require_negatives,
+  require_positive,
+)
 from jaxssl.ops.nearest import normalize
 
 
+@register("simclr")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SimCLR:
+class SimCLR(SSLMethod):
   """Contrast within the batch, which should be large."""
 
   temperature: float = 0.2
-  teacher_momentum: None = dataclasses.field(default=None, init=False)
-  forward_spec: ForwardSpec = dataclasses.field(default=ForwardSpec(student=(ViewSlice("global", 0, 2),)), init=False)
-  remember = staticmethod(remember_nothing)
+  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
 
   def __post_init__(self) -> None:
     require_positive(temperature=self.temperature)
 
-  def init_memory(self, key: Array, dims: Dims) -> None:
-    """Remembers nothing."""
+  def init_state(self, key: Array, dims: Dims) -> None:
+    """Keeps no state."""
     require_negatives(dims.batch)
 
-  def loss(self, student: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
-    """NT-Xent (SimCLR, eq. 1)."""
+  def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
+    """Returns the NT-Xent loss (SimCLR, eq. 1)."""
     return nt_xent(normalize(student.prediction), self.temperature), {}

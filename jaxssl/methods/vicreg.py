@@ -1,4 +1,4 @@
-"""VICReg: views agree, every dimension varies, and no two vary together (arXiv 2105.04906)."""
+"""VICReg: views agree, every dimension varies, and no two dimensions covary (arXiv 2105.04906)."""
 
 import dataclasses
 
@@ -6,26 +6,25 @@ import jax.numpy as jnp
 
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.redundancy import covariance, variance_hinge
-from jaxssl.methods.base import Dims, ForwardSpec, ViewSlice, remember_nothing, require_negatives
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register, require_negatives
 
 
+@register("vicreg")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VICReg:
+class VICReg(SSLMethod):
   """Weights of the three terms."""
 
   invariance: float = 25.0
-  variance: float = 25.0  # of the mean over both views, as in the paper; where a library sums them, it counts twice
+  variance: float = 25.0  # of the mean over both views, as in the paper; libraries that sum them count it twice
   covariance: float = 1.0
-  teacher_momentum: None = dataclasses.field(default=None, init=False)
-  forward_spec: ForwardSpec = dataclasses.field(default=ForwardSpec(student=(ViewSlice("global", 0, 2),)), init=False)
-  remember = staticmethod(remember_nothing)
+  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
 
-  def init_memory(self, key: Array, dims: Dims) -> None:
-    """Remembers nothing."""
+  def init_state(self, key: Array, dims: Dims) -> None:
+    """Keeps no state."""
     require_negatives(dims.batch)
 
-  def loss(self, student: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
-    """Weighted sum of the three terms (VICReg, eq. 6), which are logged too."""
+  def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
+    """Returns the weighted sum of the three terms (VICReg, eq. 6), and logs each."""
     a, b = student.prediction
     terms = {
       "invariance": jnp.mean(jnp.square(a - b)),

@@ -18,7 +18,7 @@ REPLICATED = PartitionSpec()
 
 LARGE = 2**14  # elements from which on a leaf is worth splitting
 # State leaves whose first axis counts images are split over the devices; everything else is copied to each.
-ROW_PATHS = re.compile(r"neighbors\.(bank|ids|similarities|partners)$")
+ROW_PATHS = re.compile(r"neighbor_bank\.(features|ids|similarities|partners)$")
 
 
 def default_devices() -> Sequence[Any]:

@@ -35,7 +35,7 @@ class Step:
 
   def trace(self) -> jax.stages.Traced:
     """Traces the step as a run compiles it."""
-    return setup.step_of(self.train_step, self.state).trace(self.state, self.rows, self.store)
+    return setup.jit_step(self.train_step, self.state).trace(self.state, self.rows, self.store)
 
 
 def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
@@ -43,7 +43,7 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
   batch, channels = config.train.batch_size, config.data.channels
   data = dataclasses.replace(config.data, mean=config.data.mean or (0.5,), std=config.data.std or (0.5,))
   config = dataclasses.replace(config, data=data)  # measured on the images otherwise; the step's shape is the same
-  train_step = setup.assemble(config, mesh, images.count)
+  train_step = setup.build_train_step(config, mesh, images.count)
   pixel = jnp.uint8 if config.data.bit_depth == 8 else jnp.uint16
 
   def rows(*shape: int, dtype: Any = jnp.int32) -> Any:
@@ -58,5 +58,5 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
       raise UserError("--size is missing: data.placement=device holds all images; give their side in pixels, e.g. --size 256")
     everywhere = NamedSharding(mesh, REPLICATED)
     store = jax.ShapeDtypeStruct((images.count, *side, channels), pixel, sharding=everywhere)
-  step_rows: Any = {"index": rows(batch), "partner": rows(batch), "label": rows(batch), "crops": crops}
-  return Step(train_step=train_step, state=setup.state_of(train_step, channels), rows=Batch(**step_rows), store=store)
+  step_rows: Any = {"index": rows(batch), "label": rows(batch), "crops": crops}
+  return Step(train_step=train_step, state=setup.abstract_state(train_step, channels), rows=Batch(**step_rows), store=store)

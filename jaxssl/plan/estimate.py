@@ -17,15 +17,15 @@ from jaxssl.plan.topology import GIB, Topology
 from jaxssl.train import setup
 
 STATE = {  # part of the state -> where it lies in TrainState, the first that fits
-  "bank": r"^\.neighbors\.bank",
-  "votes": r"^\.neighbors\.",
+  "bank": r"^\.neighbor_bank\.features",
+  "votes": r"^\.neighbor_bank\.",
   "optimizer": r"^\.opt_state",
   "teacher": r"^\.teacher",
-  "memory": r"^\.memory",
+  "method_state": r"^\.method_state",
   "parameters": r"",
 }
 MARGIN = 1.5  # what estimated activations are multiplied by before they count as fitting
-PARTS = ("parameters", "optimizer", "teacher", "memory", "bank", "votes", "images", "batch", "padding", "activations")
+PARTS = ("parameters", "optimizer", "teacher", "method_state", "bank", "votes", "images", "batch", "padding", "activations")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from jaxssl.plan.topology import GIB, GPU_SHARE, Topology
 
 NAMES = {
   "parameters": "parameters, statistics",
-  "memory": "method's memory",
+  "method_state": "method state",
   "bank": "neighbor bank",
   "votes": "neighbor window",
   "images": "stored images",

@@ -116,8 +116,8 @@ def epochs(
     for epoch in range(step // length.steps_per_epoch, length.epochs):
       first = step - epoch * length.steps_per_epoch
       if first == 0:
-        state = run.open_epoch(state, epoch)
-      batches = run.rows(state, epoch, first)
+        state = run.start_epoch(state, epoch)
+      batches = run.batches(state, epoch, first)
       asked_at = time.monotonic()
       for rows in batches:
         waited = time.monotonic() - asked_at
@@ -140,7 +140,7 @@ def epochs(
           subject = measure.chosen(state.student, state.teacher)
           with runlog.heartbeat(f"measuring {', '.join(names)}"):
             found += measure.all(subject, names)
-          record.looked(step, epoch, neighbors.nearest_examples(subject, state.neighbors))
+          record.looked(step, epoch, neighbors.nearest_examples(subject, state.neighbor_bank))
         record.measured(step, epoch, found)
       ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
       if last or (epoch + 1) % config.checkpoint_every_epochs == 0:

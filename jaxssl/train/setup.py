@@ -1,4 +1,4 @@
-"""The parts of one run put together: images, network, method, optimizer, and the compiled functions that train."""
+"""Builds everything that a run needs from a config, datasets and a mesh. `plan` builds the same train step from sizes alone."""
 
 import dataclasses
 import functools
@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxssl import methods
 from jaxssl.augment import pipeline
 from jaxssl.bootstrap.policy import NeighborBootstrap
-from jaxssl.config.schedules import TrainingLength
+from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
+from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Array, Logs, TrainState, Variables
 from jaxssl.data import datasets, input_pipeline, sampler, statistics
-from jaxssl.methods.base import Dims, Method
+from jaxssl.methods import read_method
+from jaxssl.methods.base import Dims, SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
@@ -31,22 +32,22 @@ LOG = logging.getLogger("jaxssl")
 
 
 class Experiment:
-  """All of a run but its state. Raises UserError for a config that cannot run, before anything is trained.
+  """Everything of a run except its train state.
 
-  `config` of the run is the one given, with `data.mean` and `data.std` measured where they are empty.
+  `config` is the config given, with measured `data.mean` and `data.std` if those were empty. Raises UserError for a config that
+  cannot run, before anything is trained.
   """
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
     self.mesh, self.channels = make_mesh(), config.data.channels
     images = datasets.open_sources(config.data, config.train.seed, arrays, workdir)
-    num_images = len(images.train)
-    train_step = assemble(config, self.mesh, num_images, encoder)
+    train_step = build_train_step(config, self.mesh, len(images.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
-    self.training_length = training_length(config, num_images)
-    size = config.views[train_step.method.forward_spec.student[0].group].size
-    self.imported = init_from.load(config.model, train_step.network, (size, size, self.channels), workdir)
-    # from here on it may take minutes, and a mistake must have shown before
+    self.training_length = training_length(config, len(images.train))
+    shape = (train_step.image_size, train_step.image_size, self.channels)
+    self.imported = init_from.load(config.model, train_step.network, shape, workdir)
+    # What follows may take minutes, so mistakes in the config must have shown before.
     self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, images.train))
     self.train_step = dataclasses.replace(train_step, config=config)
     self.splits = datasets.load(config, self.mesh, images)
@@ -59,153 +60,162 @@ class Experiment:
 
   @functools.cached_property
   def state_shapes(self) -> TrainState:
-    """Shapes, types and shardings of the state."""
-    return state_of(self.train_step, self.channels)
+    """Shapes, dtypes and shardings of the train state."""
+    return abstract_state(self.train_step, self.channels)
 
   @functools.cached_property
   def _shardings(self) -> TrainState:
     return jax.tree.map(lambda x: x.sharding, self.state_shapes)
 
   def init(self) -> TrainState:
-    """Makes the state before the first step: from the seed, and the encoders from `model.init_from`."""
+    """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
     state = jax.jit(lambda: self.train_step.init(self.channels), out_shardings=self._shardings)()
     teacher = state.teacher and self._imported(state.teacher, self._shardings.teacher)
     return dataclasses.replace(state, student=self._imported(state.student, self._shardings.student), teacher=teacher)
 
   def untrained(self) -> Variables:
-    """Makes the student network before the first step."""
-    student = jax.jit(lambda: self.train_step.init(self.channels).student, out_shardings=self._shardings.student)()
+    """Returns the student before the first step."""
+    student = jax.jit(lambda: self.train_step.init_student(self.channels), out_shardings=self._shardings.student)()
     return self._imported(student, self._shardings.student)
 
   def _imported(self, variables: Variables, shardings: Any) -> Variables:
     if self.imported is None:
       return variables
-    # Copied under jit: two networks must not share memory with each other or with numpy, for a step uses up what it is given.
-    made = init_from.put(to_host(self.mesh, variables), self.imported)
-    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings)(made)
+    # Copied under jit: no two networks may share memory with each other or with NumPy, since a step donates its state.
+    filled = init_from.put(to_host(self.mesh, variables), self.imported)
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings)(filled)
 
   @functools.cached_property
-  def _step(self):  # noqa: ANN202
-    return step_of(self.train_step, self.state_shapes)
+  def _step(self) -> Any:
+    return jit_step(self.train_step, self.state_shapes)
 
-  def step(self, state: TrainState, rows: Batch) -> tuple[TrainState, Logs]:
-    """Trains on one batch; the state given is used up."""
-    return self._step(state, rows, self.train.store)
+  def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
+    """Trains on one batch; `state` is donated."""
+    return self._step(state, batch, self.train.store)
 
-  def compiled(self, rows: Batch) -> jax.stages.Compiled:
-    """Compiles a step for batches like this, to be looked at; it takes a state, such a batch, and the stored images."""
-    return self._step.lower(self.state_shapes, rows, self.train.store).compile()
+  def compile_step(self, batch: Batch) -> jax.stages.Compiled:
+    """Compiles the step for such a batch. The result takes a state, a batch and the resident images."""
+    return self._step.lower(self.state_shapes, batch, self.train.store).compile()
 
   @functools.cached_property
-  def _open_epoch(self):  # noqa: ANN202
+  def _start_epoch(self) -> Any:
     def draw(state: TrainState, epoch: Array) -> TrainState:
-      key = jax.random.key(self.config.train.seed + 2)
-      return dataclasses.replace(state, neighbors=self.train_step.bootstrap.partners(state.neighbors, key, epoch))
+      key = jax_key(self.config.train.seed, "partners")
+      bank = self.train_step.bootstrap.sample_partners(state.neighbor_bank, key, epoch)
+      return dataclasses.replace(state, neighbor_bank=bank)
 
     return jax.jit(draw, donate_argnums=0, out_shardings=self._shardings)
 
-  def open_epoch(self, state: TrainState, epoch: int) -> TrainState:
-    """Draws the partners of an epoch at its start; the state given is used up."""
-    if state.neighbors is None:
+  def start_epoch(self, state: TrainState, epoch: int) -> TrainState:
+    """Draws the partners of an epoch; `state` is donated."""
+    if state.neighbor_bank is None:
       return state
-    return self._open_epoch(state, replicate(self.mesh, np.int32(epoch)))
+    return self._start_epoch(state, replicate(self.mesh, np.int32(epoch)))
 
-  def rows(self, state: TrainState, epoch: int, first: int) -> Iterator[Batch]:
-    """Gives an epoch's batches from its step `first` on, on the devices."""
+  def batches(self, state: TrainState, epoch: int, first: int) -> Iterator[Batch]:
+    """Yields the batches of an epoch on the devices, from its step `first` on.
+
+    Partners of resident images are looked up by the step itself.
+    """
     config, source = self.config, self.train.source
-    partners = None
-    if state.neighbors is not None:
-      partners = to_host(self.mesh, state.neighbors.partners)[: len(source)]
-    index, partner = sampler.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
     own = local_slice(self.mesh, config.train.batch_size)
-    index, partner = index[:, own], partner[:, own]
     if self.train.store is not None:
-      batches = ((i, p, None) for i, p in zip(index[first:], partner[first:], strict=True))
+      index, _ = sampler.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size)
+      parts = ((rows, None) for rows in index[first:, own])
     else:
-      batches = input_pipeline.host_batches(
-        source, index, partner, config.views, config.train.seed, epoch, first, config.data.workers
+      partners = None
+      if state.neighbor_bank is not None:
+        partners = to_host(self.mesh, state.neighbor_bank.partners)[: len(source)]
+      index, partner = sampler.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
+      cut = input_pipeline.host_batches(
+        source, index[:, own], partner[:, own], config.views, config.train.seed, epoch, first, config.data.workers
       )
+      parts = ((rows, crops) for rows, _, crops in cut)
     labels = source.labels
-    for i, p, crops in batches:
-      label = np.full(len(i), -1, np.int32) if labels is None else labels[i]
-      rows: Any = {"index": i, "partner": p, "label": label, "crops": crops}
-      yield Batch(**global_rows(self.mesh, rows))
-
-
-LOG = logging.getLogger("jaxssl")
+    for rows, crops in parts:
+      label = np.full(len(rows), -1, np.int32) if labels is None else labels[rows]
+      yield Batch(**global_rows(self.mesh, {"index": rows, "label": label, "crops": crops}))
 
 
 def training_length(config: Config, num_images: int) -> TrainingLength:
-  """How long the run is. Raises UserError where not even one batch can be filled."""
+  """Returns the length of the run. Raises UserError if not even one batch can be filled."""
   return TrainingLength(steps_per_epoch=sampler.steps(num_images, config.train.batch_size), epochs=config.train.epochs)
 
 
-def assemble(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
-  """Makes the parts of a run on a mesh, whose devices need not be there. Raises UserError for what does not fit together."""
-  length, batch_size, parts = training_length(config, num_images), config.train.batch_size, config.train.accumulate
+def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Schedule]:
+  """Resolves the fields of a method that are schedules, by name. Raises UserError for one that does not fit the run."""
+  fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}  # type: ignore[arg-type]
+  return {name: value.resolve(length) for name, value in fields.items() if isinstance(value, ScheduleConfig)}
+
+
+def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
+  """Builds the train step from a config and a dataset size, on a mesh that may be abstract. Shared by training and `plan`.
+
+  Raises UserError for parts that do not fit together.
+  """
+  batch_size, parts = config.train.batch_size, config.train.accumulate
   if batch_size % mesh.size:
-    raise UserError(f"train.batch_size={batch_size} is not allowed; it is a multiple of the number of devices, {mesh.size}")
+    raise UserError(f"train.batch_size={batch_size}: must be a multiple of the number of devices, {mesh.size}")
   if parts < 1 or batch_size % (parts * mesh.size):
     raise UserError(
-      f"train.accumulate={parts} is not allowed; "
-      f"train.batch_size={batch_size} is a multiple of it times the number of devices, {mesh.size}"
+      f"train.accumulate={parts}: train.batch_size={batch_size} must be a multiple of it times the {mesh.size} devices"
     )
-  method = methods.build(config.method, length)
+  length, method = training_length(config, num_images), read_method(config.method)
   _check_views(config, method)
   size = config.views[method.forward_spec.student[0].group].size
   return TrainStep(
     config=config,
     network=network.build(config.model, compute_precision(mesh, config.train.precision), size, encoder),
     method=method,
+    schedules=resolve_schedules(method, length),
     bootstrap=NeighborBootstrap(config=config.bootstrap, mesh=mesh, num_images=num_images),
     optimizer=build_optimizer(config.optim, length, batch_size),
     mesh=mesh,
   )
 
 
-def state_of(train_step: TrainStep, channels: int) -> TrainState:
-  """Shapes, types and shardings of the state."""
+def abstract_state(train_step: TrainStep, channels: int) -> TrainState:
+  """Returns shapes, dtypes and shardings of the train state."""
   shapes = jax.eval_shape(lambda: train_step.init(channels))
   shardings = state_shardings(shapes, train_step.mesh, train_step.config.train.fsdp)
   return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 
-def step_of(train_step: TrainStep, state: TrainState) -> Any:
-  """The step under jit: the state, of these shapes, is given away, and comes back in the same shardings."""
+def jit_step(train_step: TrainStep, state: TrainState) -> Any:
+  """Returns the jitted step for a state of these shapes, which is donated and returned in the same shardings."""
   shardings = jax.tree.map(lambda x: x.sharding, state)
   return jax.jit(train_step.step, donate_argnums=0, out_shardings=(shardings, None))
 
 
-def _check_views(config: Config, method: Method) -> None:
-  """Raises UserError unless the config makes the views that the method's networks see, and no other; logs what they lack.
+def _check_views(config: Config, method: SSLMethod) -> None:
+  """Raises UserError unless the config makes exactly the views that the networks take; logs operations that need RGB images.
 
-  With bootstrapping, the image's own view must be the one that is remembered, and another one the partner's.
+  With bootstrapping, the view whose features represent the image must be its own, and another view must be the partner's.
   """
-  forward_spec, name = method.forward_spec, config.method["name"]
+  spec, name = method.forward_spec, config.method["name"]
   pipeline.check(config.views, None)
-  left_out = pipeline.of_colors(config.views)
-  if left_out and config.data.channels != 3:
-    why = "they are about red, green and blue; all other changes stay"
-    LOG.info("data.channels=%d: the views are made without %s, since %s", config.data.channels, ", ".join(left_out), why)
-  seen = (*forward_spec.student, *forward_spec.teacher)
-  for views in seen:
+  color_only = pipeline.of_colors(config.views)
+  if color_only and config.data.channels != 3:
+    LOG.info("data.channels=%d: views are made without %s, which need RGB images", config.data.channels, ", ".join(color_only))
+  required = (*spec.student, *spec.teacher)
+  for views in required:
     if views.group not in config.views:
-      wanted = ", ".join(sorted({v.group for v in seen}))
-      raise UserError(f"views.{views.group} is missing; method.name={name} sees {wanted}")
+      groups = ", ".join(sorted({v.group for v in required}))
+      raise UserError(f"views.{views.group} is missing: method.name={name} takes {groups}")
   for group, views in config.views.items():
-    stops = [v.stop for v in (*seen, *forward_spec.optional) if v.group == group]
+    stops = [v.stop for v in (*required, *spec.optional) if v.group == group]
     if not stops:
-      raise UserError(f"views.{group} is given, but method.name={name} takes no such views")
+      raise UserError(f"views.{group}: method.name={name} does not take such views; remove the group")
     most = max(stop or 0 for stop in stops)
     if views.count < most or (None not in stops and views.count > most):
-      raise UserError(f"views.{group}.count={views.count} is not allowed; method.name={name} sees {most} of them")
+      raise UserError(f"views.{group}.count={views.count}: method.name={name} takes {most} of them")
   if config.bootstrap.policy == "off":
     return
-  own = (forward_spec.teacher or forward_spec.student)[0]
+  own = (spec.teacher or spec.student)[0]
   partner = {group: pipeline.each(views.partner, views) for group, views in config.views.items()}
   if config.bootstrap.features != "second" and partner[own.group][own.start]:
-    raise UserError(f"views.{own.group}.partner=True for view {own.start}, whose features stand for the image: set it to False")
+    raise UserError(f"views.{own.group}.partner=True for view {own.start}, whose features represent the image: set it to False")
   if not any(any(flags) for flags in partner.values()):
     raise UserError(
-      f"bootstrap.policy={config.bootstrap.policy}, but no view is cut from the partner: set views.GROUP.partner for one"
+      f"bootstrap.policy={config.bootstrap.policy}: no view is cut from the partner; set views.GROUP.partner for one view"
     )

@@ -1,4 +1,4 @@
-"""One training step, the same for every method: views, passes, gradient, update, average, remember."""
+"""One training step, the same for every method: views, forward passes, loss, gradient, update, EMA, state updates."""
 
 import dataclasses
 import functools
@@ -11,155 +11,163 @@ from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.bootstrap.policy import NeighborBootstrap
+from jaxssl.config.schedules import Schedule
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
+from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Array, Logs, Outputs, PyTree, TrainState, Variables, ViewBatch, struct
-from jaxssl.methods.base import Dims, Method, ViewSlice
+from jaxssl.methods.base import Dims, SSLMethod, ViewSlice
 from jaxssl.models.network import Network
 from jaxssl.ops.collapse import collapse_metrics
 
 
 @struct
 class Batch:
-  """What travels to the devices for one step, split by rows."""
+  """What travels to the devices for one step, sharded by rows."""
 
-  index: Array  # int32 [b]
-  partner: Array  # int32 [b]
-  label: Array  # int32 [b]
-  crops: Mapping[str, Array] | None  # [b, v, h, w, c], as stored, by group, cut on the host; None: cut here, from the store
+  index: Array  # int32 [b], position in the training set
+  label: Array  # int32 [b], -1 unknown; for logs only
+  crops: Mapping[str, Array] | None  # group -> [b, v, h, w, c], as stored, cut on the host; None: cut here from resident images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainStep:
-  """The parts of a run, none of which holds state."""
+  """The stateless parts of a run, and the pure functions `init` and `step` on its train state.
+
+  `schedules`: the resolved schedules of the method, by field name.
+  """
 
   config: Config
   network: Network
-  method: Method
+  method: SSLMethod
+  schedules: Mapping[str, Schedule]
   bootstrap: NeighborBootstrap
   optimizer: optax.GradientTransformationExtraArgs
   mesh: Mesh
 
+  @property
+  def image_size(self) -> int:
+    """Side in pixels of the student's first view, for which the network is initialized."""
+    return self.config.views[self.method.forward_spec.student[0].group].size
+
   def dims(self, channels: int) -> Dims:
-    """Gives the sizes of this run, for images of so many channels. Raises UserError where the heads do not fit each other."""
-    forward_spec, batch_size = self.method.forward_spec, self.config.train.batch_size
-    size, key = self.config.views[forward_spec.student[0].group].size, jax.random.key(0)
+    """Returns the sizes of this run for images of so many channels. Raises UserError if the heads do not fit each other."""
+    batch_size, shape, key = self.config.train.batch_size, (self.image_size, self.image_size, channels), jax.random.key(0)
 
-    def see() -> Outputs:
-      student, images = self.network.init(key, (size, size, channels)), jnp.zeros((batch_size, 1, size, size, channels))
-      return self.network.apply(student, [images], joint=forward_spec.joint, key=key)[0]
+    def forward() -> Outputs:
+      images = jnp.zeros((batch_size, 1, *shape))
+      return self.network.apply(self.network.init(key, shape), [images], joint=self.method.forward_spec.joint, key=key)[0]
 
-    example = jax.eval_shape(see)
-    widths = {name: getattr(example, name).shape[-1] for name in ("features", "projection", "prediction")}
-    if widths["projection"] != widths["prediction"]:
-      raise UserError(f"the predictor's width, {widths['prediction']}, is not the projection's, {widths['projection']}")
-    return Dims(
-      features=widths["features"], projection=widths["projection"], batch=batch_size, images=self.bootstrap.num_images
-    )
+    example = jax.eval_shape(forward)
+    projection, prediction = example.projection.shape[-1], example.prediction.shape[-1]
+    if projection != prediction:
+      raise UserError(f"model.predictor.out={prediction}: must equal the projection's width, {projection}")
+    return Dims(features=example.features.shape[-1], projection=projection, batch=batch_size, images=self.bootstrap.num_images)
+
+  def init_student(self, channels: int) -> Variables:
+    """Returns the student before the first step, a function of `train.seed` alone."""
+    return self.network.init(jax_key(self.config.train.seed, "weights"), (self.image_size, self.image_size, channels))
 
   def init(self, channels: int) -> TrainState:
-    """Makes the state before the first step, for images of so many channels, from the config's seed alone."""
-    forward_spec, dims = self.method.forward_spec, self.dims(channels)
-    weights_key, memory_key, _ = jax.random.split(jax.random.key(self.config.train.seed), 3)
-    size = self.config.views[forward_spec.student[0].group].size
-    student = self.network.init(weights_key, (size, size, channels))
+    """Returns the state before the first step, a function of `train.seed` alone."""
+    dims, student = self.dims(channels), self.init_student(channels)
     return TrainState(
       step=jnp.int32(0),
       student=student,
-      teacher=self.network.teacher(student) if forward_spec.teacher else None,
-      memory=self.method.init_memory(memory_key, dims),
-      neighbors=self.bootstrap.init(dims.features),
+      teacher=self.network.teacher(student) if self.method.forward_spec.teacher else None,
+      method_state=self.method.init_state(jax_key(self.config.train.seed, "method_state"), dims),
+      neighbor_bank=self.bootstrap.init(dims.features),
       opt_state=self.optimizer.init(student.params),
     )
 
-  def step(self, state: TrainState, rows: Batch, store: Array | None) -> tuple[TrainState, Logs]:
-    """Trains on one batch. `store`: uint8 or uint16 [n, h, w, c], all images, where the host did not cut the crops."""
-    key = jax.random.fold_in(jax.random.key(self.config.train.seed + 1), state.step)
-    crop_key, finish_key, pass_key = jax.random.split(key, 3)
-    crops = rows.crops
+  def step(self, state: TrainState, batch: Batch, resident: Array | None) -> tuple[TrainState, Logs]:
+    """Trains on one batch: (state, logs). `resident`: all training images [n, h, w, c] as stored; None with host crops."""
+    key = jax.random.fold_in(jax_key(self.config.train.seed, "views"), state.step)
+    crop_key, finish_key, forward_key = jax.random.split(key, 3)
     with jax.named_scope("views"):
+      crops = batch.crops
       if crops is None:
-        assert store is not None
-        crops = pipeline.crop(crop_key, jnp.stack([store[rows.index], store[rows.partner]], axis=1), self.config.views)
+        partner = batch.index if state.neighbor_bank is None else state.neighbor_bank.partners[batch.index]
+        images = jnp.asarray(resident)
+        crops = pipeline.crop(crop_key, jnp.stack([images[batch.index], images[partner]], axis=1), self.config.views)
       views = pipeline.finish(finish_key, crops, self.config.views, self.config.data.mean, self.config.data.std)
-    batch = ViewBatch(index=rows.index, views=views, label=rows.label, mask=jnp.ones_like(rows.index, bool))
-    return self.train(state, batch, pass_key)
+    return self.train(state, ViewBatch(index=batch.index, views=views, label=batch.label), forward_key)
 
   def train(self, state: TrainState, batch: ViewBatch, key: Array) -> tuple[TrainState, Logs]:
-    """Trains on views that are ready: the whole of a step but their making. `profile` knows its parts by the scopes' names."""
-    forward_spec, method = self.method.forward_spec, self.method
+    """Trains on finished views: (state, logs). `profile` attributes time by the names of the scopes."""
+    spec, method = self.method.forward_spec, self.method
+    scheduled = {name: jnp.float32(schedule(state.step)) for name, schedule in self.schedules.items()}
     teacher, teacher_out = state.teacher, None
     if teacher is not None:
-      if forward_spec.ema_before_forward:
-        teacher = self._average(teacher, state.student, state.step)
+      if spec.ema_before_forward:
+        teacher = self._ema(teacher, state.student, scheduled["teacher_momentum"])
       with jax.named_scope("teacher"):
-        teacher_out, stats = self._see(teacher, batch, forward_spec.teacher, None)
+        teacher_out, stats = self._forward(teacher, batch, spec.teacher, None)
       teacher = dataclasses.replace(teacher, stats=stats)
 
-    def objective(params: PyTree) -> tuple[Array, tuple[Outputs, PyTree, Logs]]:
-      seen = (*forward_spec.student, *(views for views in forward_spec.optional if views.group in batch.views))
+    def objective(params: PyTree) -> tuple[Array, tuple[Outputs, Outputs, PyTree, Logs]]:
+      slices = (*spec.student, *(views for views in spec.optional if views.group in batch.views))
       with jax.named_scope("student"):
-        outputs, stats = self._see(Variables(params=params, stats=state.student.stats), batch, seen, key)
+        student_out, stats = self._forward(Variables(params=params, stats=state.student.stats), batch, slices, key)
+      targets = jax.tree.map(lambda x: x[:0], student_out) if teacher_out is None else teacher_out
       with jax.named_scope("loss"):
-        loss, logs = method.loss(outputs, teacher_out, state.memory, state.step)
-      return loss, (outputs, stats, logs)
+        loss, logs = method.loss(student_out, targets, state.method_state, scheduled)
+      return loss, (student_out, targets, stats, logs)
 
-    (loss, (student_out, stats, logs)), gradient = jax.value_and_grad(objective, has_aux=True)(state.student.params)
+    (loss, (student_out, targets, stats, logs)), gradient = jax.value_and_grad(objective, has_aux=True)(state.student.params)
     with jax.named_scope("update"):
       updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.student.params, step=state.step)
       student = Variables(params=optax.apply_updates(state.student.params, updates), stats=stats)
-    if teacher is not None and not forward_spec.ema_before_forward:
-      teacher = self._average(teacher, student, state.step)
+    if teacher is not None and not spec.ema_before_forward:
+      teacher = self._ema(teacher, student, scheduled["teacher_momentum"])
 
-    bank_out = teacher_out if teacher_out is not None else student_out
-    with jax.named_scope("memory"):
-      memory, more_logs = method.remember(state.memory, student_out, teacher_out, batch)
+    own_features = (student_out if teacher_out is None else teacher_out).features
+    with jax.named_scope("method_state"):
+      method_state, more_logs = method.update_state(state.method_state, student_out, targets, batch)
     with jax.named_scope("neighbors"):
-      neighbors = self.bootstrap.remember(state.neighbors, batch.index, bank_out.features)
+      neighbor_bank = self.bootstrap.update_bank(state.neighbor_bank, batch.index, own_features)
     after = TrainState(
       step=state.step + 1,
       student=student,
       teacher=teacher,
-      memory=memory,
-      neighbors=neighbors,
+      method_state=method_state,
+      neighbor_bank=neighbor_bank,
       opt_state=opt_state,
     )
-    with jax.named_scope("vitals"):
-      vitals = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-      vitals["feature_deviation"], vitals["feature_rank"] = collapse_metrics(student_out.features[0])
-      vitals["projection_deviation"], vitals["projection_rank"] = collapse_metrics(student_out.projection[0])
-    return after, {**vitals, **logs, **more_logs}
+    with jax.named_scope("diagnostics"):
+      metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+      metrics["feature_deviation"], metrics["feature_rank"] = collapse_metrics(student_out.features[0])
+      metrics["projection_deviation"], metrics["projection_rank"] = collapse_metrics(student_out.projection[0])
+    return after, {**metrics, **logs, **more_logs}
 
-  def _see(
-    self, variables: Variables, batch: ViewBatch, seen: Sequence[ViewSlice], key: Array | None
+  def _forward(
+    self, variables: Variables, batch: ViewBatch, slices: Sequence[ViewSlice], key: Array | None
   ) -> tuple[Outputs, PyTree]:
-    """Runs a network over views of the batch: (outputs of the whole batch, batch statistics).
+    """Runs a network on views of the batch: (outputs of the whole batch, batch statistics).
 
-    With `train.accumulate` = m it runs m times, each time over b/m rows taken evenly from all devices. Only the outputs are
-    kept; the gradient runs each pass again when its turn comes. So the loss still sees the whole batch, and the gradient is
-    that of the whole batch, but for BatchNorm, which sees b/m rows (GradCache, arXiv 2101.06983).
+    With `train.accumulate` = m it runs m times, each time on b/m rows taken evenly from all devices. Only the outputs are kept;
+    the gradient repeats each pass when it needs it. So the loss is that of the whole batch, and so is the gradient, except that
+    BatchNorm normalizes over b/m rows (GradCache, arXiv 2101.06983).
     """
-    groups = [batch.views[views.group][:, views.start : views.stop] for views in seen]
+    groups = [batch.views[views.group][:, views.start : views.stop] for views in slices]
     apply = functools.partial(self.network.apply, joint=self.method.forward_spec.joint)
     parts = self.config.train.accumulate
     if parts == 1:
       return apply(variables, groups, key=key)
 
     @jax.checkpoint
-    def one(stats: PyTree, part: tuple[list[Array], Array]) -> tuple[PyTree, Outputs]:
+    def run_part(stats: PyTree, part: tuple[list[Array], Array]) -> tuple[PyTree, Outputs]:
       rows, number = part
       part_key = None if key is None else jax.random.fold_in(key, number)
       outputs, stats = apply(dataclasses.replace(variables, stats=stats), rows, key=part_key)
       return stats, outputs
 
     rows = [group.reshape(-1, parts, *group.shape[1:]).swapaxes(0, 1) for group in groups]
-    stats, outputs = jax.lax.scan(one, variables.stats, (rows, jnp.arange(parts)))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2).reshape(x.shape[1], -1, x.shape[-1]), outputs), stats
+    stats, outputs = jax.lax.scan(run_part, variables.stats, (rows, jnp.arange(parts)))
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2).reshape(x.shape[1], -1, *x.shape[3:]), outputs), stats
 
-  def _average(self, teacher: Variables, student: Variables, step: Array) -> Variables:
-    """Moves the teacher's parameters towards the student network's; its batch statistics are its own."""
-    assert self.method.teacher_momentum is not None
-    keep = self.method.teacher_momentum(step)
+  def _ema(self, teacher: Variables, student: Variables, keep: Array) -> Variables:
+    """Moves the teacher's parameters toward the student's; the teacher keeps its own batch statistics."""
     newest = {name: student.params[name] for name in teacher.params}
     with jax.named_scope("update"):
-      return dataclasses.replace(teacher, params=jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, teacher.params, newest))
+      return dataclasses.replace(teacher, params=jax.tree.map(lambda t, s: keep * t + (1 - keep) * s, teacher.params, newest))

@@ -15,10 +15,10 @@ from tests.golden_files import cases, split
 
 (STATE_MACHINES,) = split("adasim_bank", r"c\d+")
 GOLDEN = cases("adasim_bank")
-EPOCH = jax.jit(NeighborBootstrap.partners, static_argnums=0)
-CANDIDATES = jax.jit(NeighborBootstrap.candidates, static_argnums=0)
+EPOCH = jax.jit(NeighborBootstrap.sample_partners, static_argnums=0)
+CANDIDATES = jax.jit(NeighborBootstrap.vote, static_argnums=0)
 COUNT = jax.jit(bank.vote, static_argnums=0)
-VISIT = jax.jit(NeighborBootstrap.remember, static_argnums=0)
+VISIT = jax.jit(NeighborBootstrap.update_bank, static_argnums=0)
 
 
 def machine(case, devices: int, **changes) -> NeighborBootstrap:
@@ -39,7 +39,7 @@ def play(case, bootstrap: NeighborBootstrap):
   count = bootstrap.num_images
   state = bootstrap.init(case["init_bank"].shape[1])
   assert state is not None
-  state = dataclasses.replace(state, bank=state.bank.at[:count].set(case["init_bank"]))
+  state = dataclasses.replace(state, features=state.features.at[:count].set(case["init_bank"]))
   for epoch in range(len(case["bank"])):
     before = state
     state = EPOCH(bootstrap, state, jax.random.key(0), jnp.int32(epoch))
@@ -58,7 +58,7 @@ def test_state_machine(name, devices):
   for epoch, before, after in play(case, bootstrap):
     clear = case["nn_ambiguous"][epoch] == 0
     slot = epoch % window
-    np.testing.assert_allclose(after.bank[:count], case["bank"][epoch], atol=2e-6)
+    np.testing.assert_allclose(after.features[:count], case["bank"][epoch], atol=2e-6)
     np.testing.assert_array_equal(np.where(clear, after.ids[:count, slot], 0), np.where(clear, case["nn_tensor"][epoch], 0))
     np.testing.assert_allclose(after.similarities[:count, slot], case["sim_tensor"][epoch], atol=2e-6)
     if epoch < window:
@@ -106,7 +106,7 @@ def run(policy: str, epochs: int, devices: int = 1, count: int = 44, batch: int 
 def test_off_remembers_nothing():
   bootstrap = NeighborBootstrap(config=BootstrapConfig(), mesh=make_mesh(), num_images=4)
   assert bootstrap.init(6) is None
-  assert bootstrap.remember(None, jnp.zeros(2, jnp.int32), jnp.ones((1, 2, 6))) is None
+  assert bootstrap.update_bank(None, jnp.zeros(2, jnp.int32), jnp.ones((1, 2, 6))) is None
 
 
 @pytest.mark.parametrize("policy", ["naive", "adaptive"])
@@ -134,7 +134,7 @@ def test_eight_devices_draw_the_same_partners(count):
 def test_images_skipped_in_an_epoch_cast_no_vote_and_rows_never_visited_do_not_compete():
   for state in run("adaptive", 4, count=44, batch=16):  # 12 of 44 images are left out of each epoch
     slot_before = (int(state.slot) - 1) % 2
-    visited = np.asarray((state.bank != 0).any(-1))
+    visited = np.asarray((state.features != 0).any(-1))
     ids = np.asarray(state.ids[:, slot_before])
     assert not np.isin(ids, np.flatnonzero(~visited)).any()
     np.testing.assert_array_equal(np.asarray(state.ids[:, int(state.slot)]), -1)
@@ -146,7 +146,7 @@ def test_memory_per_image():
   bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(jax.devices()[:1]), num_images=800)
   state = bootstrap.init(384)
   assert state is not None
-  used = (state.bank.nbytes + state.ids.nbytes + state.similarities.nbytes) / 800
+  used = (state.features.nbytes + state.ids.nbytes + state.similarities.nbytes) / 800
   assert used <= 2 * 384 + 6 * config.window * config.k
 
 

@@ -33,7 +33,7 @@ def test_what_is_compiled_and_what_is_not(planned):
   cpu, gpu = (plan["estimate"] for plan in planned[1])
   assert cpu["compiled"] and not gpu["compiled"]
   assert cpu["flops"] == gpu["flops"] > 0
-  state = ("parameters", "optimizer", "teacher", "memory", "bank", "votes", "images", "batch")
+  state = ("parameters", "optimizer", "teacher", "method_state", "bank", "votes", "images", "batch")
   assert [cpu["memory"][part] for part in state] == [gpu["memory"][part] for part in state]
   for plan in (cpu, gpu):
     assert plan["total"] == sum(plan["memory"].values()) and plan["memory"]["activations"] > 0

@@ -49,6 +49,6 @@ def test_the_step_traces(recipe, tmp_path, one_device):
 @pytest.mark.parametrize("recipe", EVERY)
 def test_views_heads_and_memory_fit_together(recipe, size):
   config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}{size}"])
-  train_step = setup.assemble(config, make_mesh(jax.devices()[:1]), num_images=10**6)
-  shapes = setup.state_of(train_step, config.data.channels)
+  train_step = setup.build_train_step(config, make_mesh(jax.devices()[:1]), num_images=10**6)
+  shapes = setup.abstract_state(train_step, config.data.channels)
   assert shapes.student.params["encoder"] and shapes.opt_state is not None

@@ -53,8 +53,8 @@ def train(file, *words):
   """Takes three steps of a config file's run; returns its config."""
   config, _ = flags.parse([f"--config={file}", *words])
   run = Experiment(config, pathlib.Path(str(file).partition(":")[0]).parent / "run")
-  state, logs = run.open_epoch(run.init(), 0), {}
-  for number, rows in enumerate(run.rows(state, 0, 0)):
+  state, logs = run.start_epoch(run.init(), 0), {}
+  for number, rows in enumerate(run.batches(state, 0, 0)):
     state, logs = run.step(state, rows)
     if number == 2:
       break

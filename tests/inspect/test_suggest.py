@@ -24,7 +24,7 @@ def made(**changes):
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
 def test_every_suggestion_is_a_config_that_fits_itself(train, side, channels, depth):
   config = made(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
-  setup.assemble(config, make_mesh(jax.devices()[:1]), train)
+  setup.build_train_step(config, make_mesh(jax.devices()[:1]), train)
   assert config.data.path == SET.path and (config.data.channels, config.data.bit_depth) == (channels, depth)
   assert bool(pipeline.of_colors(config.views)) == (channels == 3)
   assert config.train.batch_size <= min(train, 256) and 100 <= config.train.epochs <= 1000

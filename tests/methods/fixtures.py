@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
+from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Outputs, ViewBatch
 from jaxssl.methods.queue import Queue
 
-TRAINING_LENGTH = TrainingLength(steps_per_epoch=1, epochs=10)
-CONSTANT: Schedule = ScheduleConfig(base=0.99).resolve(TRAINING_LENGTH)
-NO_STEP = jnp.int32(0)
+CONSTANT = ScheduleConfig(base=0.99)
 
 
 def outputs(prediction, projection=None, features=None) -> Outputs:
@@ -22,7 +20,7 @@ def outputs(prediction, projection=None, features=None) -> Outputs:
 def batch(size: int, labels=None) -> ViewBatch:
   """A batch without images."""
   label = jnp.full(size, -1, jnp.int32) if labels is None else jnp.asarray(labels)
-  return ViewBatch(index=jnp.arange(size), views={}, label=label, mask=jnp.ones(size, bool))
+  return ViewBatch(index=jnp.arange(size), views={}, label=label)
 
 
 def queue(rows) -> Queue:
@@ -30,10 +28,10 @@ def queue(rows) -> Queue:
   return Queue(rows=jnp.asarray(rows, jnp.float32), labels=jnp.full(len(rows), -1, jnp.int32), cursor=jnp.int32(0))
 
 
-def loss_and_gradient(method, student, teacher=None, memory=None) -> tuple[Array, Outputs]:
+def loss_and_gradient(method, student, teacher=None, state=None, **scheduled) -> tuple[Array, Outputs]:
   """The jitted loss and its gradient in the student outputs."""
-  run = jax.jit(jax.value_and_grad(lambda o, t, m: method.loss(o, t, m, NO_STEP)[0]))
-  return run(student, teacher, memory)
+  run = jax.jit(jax.value_and_grad(lambda student, teacher, state: method.loss(student, teacher, state, scheduled)[0]))
+  return run(student, teacher, state)
 
 
 def near(found, expected, share: float = 1e-5) -> None:

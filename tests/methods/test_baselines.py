@@ -17,7 +17,7 @@ from jaxssl.methods.swav import SwAV
 from jaxssl.methods.vicreg import VICReg
 from jaxssl.ops.nearest import dot, normalize
 from tests.golden_files import cases, split
-from tests.methods.fixtures import CONSTANT, NO_STEP, batch, loss_and_gradient, near, outputs, queue
+from tests.methods.fixtures import CONSTANT, batch, loss_and_gradient, near, outputs, queue
 
 KINDS = ("simclr", "moco", "nnclr", "byol", "simsiam", "barlow", "vicreg", "swav", "ressl", "msf")
 GROUPS = dict(zip(KINDS, split("losses_baselines", *(rf"{kind}\d*" for kind in KINDS)), strict=True))
@@ -44,31 +44,31 @@ def test_moco(case):
   method = MoCoV2(
     teacher_momentum=CONSTANT, queue=case["queue_init"].shape[1], temperature=float(case["temperature"]), symmetric=True
   )
-  memory = tuple(map(queue, case["queue_init"]))
+  state = tuple(map(queue, case["queue_init"]))
   for i, (q, k) in enumerate(zip(case["q"], case["k"], strict=True)):
-    loss, gradient = loss_and_gradient(method, outputs(q), outputs(k), memory)
+    loss, gradient = loss_and_gradient(method, outputs(q), outputs(k), state)
     close(loss, case["loss"][i])
     near(gradient.prediction, case["grad_q"][i], 2e-5)
-    memory, _ = method.remember(memory, outputs(q), outputs(k), batch(q.shape[1]))
-    near(jnp.stack([one.rows for one in memory]), case["queue_after"][i], 1e-6)
-    assert {int(one.cursor) for one in memory} == {int(case["ptr_after"][i])}
+    state, _ = method.update_state(state, outputs(q), outputs(k), batch(q.shape[1]))
+    near(jnp.stack([one.rows for one in state]), case["queue_after"][i], 1e-6)
+    assert {int(one.cursor) for one in state} == {int(case["ptr_after"][i])}
 
 
 @of("nnclr")
 def test_nnclr(case):
   method = NNCLR(temperature=float(case["temperature"]), queue=len(case["queue_init"]))
-  memory = queue(case["queue_init"])
+  state = queue(case["queue_init"])
   for i, (z, p) in enumerate(zip(case["z"], case["p"], strict=True)):
     student = outputs(p, projection=z)
-    found = jnp.argmax(dot(normalize(student.projection), memory.rows), axis=-1)
+    found = jnp.argmax(dot(normalize(student.projection), state.rows), axis=-1)
     np.testing.assert_array_equal(found, case["nn_index"][i])
-    loss, gradient = loss_and_gradient(method, student, memory=memory)
+    loss, gradient = loss_and_gradient(method, student, state=state)
     close(loss, case["loss"][i])
     near(gradient.prediction, case["grad_p"][i], 2e-5)
     np.testing.assert_array_equal(gradient.projection, jnp.zeros_like(student.projection))
-    memory, _ = method.remember(memory, student, None, batch(z.shape[1]))
-    near(memory.rows, case["queue_after"][i], 1e-6)
-    assert int(memory.cursor) == case["ptr_after"][i]
+    state, _ = method.update_state(state, student, None, batch(z.shape[1]))
+    near(state.rows, case["queue_after"][i], 1e-6)
+    assert int(state.cursor) == case["ptr_after"][i]
 
 
 @of("byol")
@@ -105,7 +105,7 @@ def test_vicreg(case):
     loss, gradient = loss_and_gradient(method, outputs(case["z"]))
     close(loss, case["loss" + suffix])
     near(gradient.prediction, case["grad_z" + suffix], 2e-5)
-  _, terms = method.loss(outputs(case["z"]), None, None, NO_STEP)
+  _, terms = method.loss(outputs(case["z"]), None, None, {})
   ours = [terms["invariance"], 2 * terms["variance"], terms["covariance"]]
   np.testing.assert_allclose(ours, case["loss_parts"], rtol=1e-5)
 
@@ -119,9 +119,9 @@ def test_swav(case):
     sinkhorn_iterations=int(case["iterations"]),
   )
   student = outputs(case["preds"])
-  codes = jnp.stack([method.codes(view, (), NO_STEP) for view in student.prediction[: len(case["codes"])]])
+  codes = jnp.stack([method.codes(view, (), jnp.float32(0)) for view in student.prediction[: len(case["codes"])]])
   near(codes, case["codes"])
-  loss, gradient = loss_and_gradient(method, student, memory=())
+  loss, gradient = loss_and_gradient(method, student, state=(), queue_use=0.0)
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_preds"], 2e-5)
 
@@ -149,15 +149,15 @@ def test_divergence_is_the_cross_entropy_without_the_targets_entropy(case):
 @of("msf")
 def test_msf(case):
   method = MSF(teacher_momentum=CONSTANT, queue=len(case["queue_init"]), k=int(case["topk"]))
-  memory = queue(case["queue_init"])
+  state = queue(case["queue_init"])
   for i, (q, t) in enumerate(zip(case["query"], case["target"], strict=True)):
     student, teacher = outputs(q[None]), outputs(t[None])
-    _, rows = method.nearest(teacher, memory, jnp.asarray(case["labels"][i]))
-    np.testing.assert_array_equal(jnp.sort(rows), np.sort(case["neighbors"][i]))
-    loss, gradient = loss_and_gradient(method, student, teacher, memory)
+    _, rows = method.nearest(teacher, state, jnp.asarray(case["labels"][i]))
+    np.testing.assert_array_equal(jnp.sort(rows), np.sort(case["neighbours"][i]))
+    loss, gradient = loss_and_gradient(method, student, teacher, state)
     close(loss, case["loss"][i])
     near(gradient.prediction[0], case["grad_query"][i], 2e-5)
-    memory, logs = method.remember(memory, student, teacher, batch(len(q), case["labels"][i]))
+    state, logs = method.update_state(state, student, teacher, batch(len(q), case["labels"][i]))
     np.testing.assert_allclose(logs["purity"], case["purity"][i], atol=1e-6)
-    near(memory.rows, case["queue_after"][i], 1e-6)
-    assert int(memory.cursor) == case["ptr_after"][i]
+    near(state.rows, case["queue_after"][i], 1e-6)
+    assert int(state.cursor) == case["ptr_after"][i]

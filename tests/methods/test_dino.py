@@ -5,7 +5,7 @@ import pytest
 
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
 from jaxssl.core.types import Outputs, ViewBatch
-from jaxssl.methods.dino import DINO, Memory
+from jaxssl.methods.dino import DINO, Center
 from tests.golden_files import cases, split
 
 (LOSSES,) = split("dino_loss", r"(adasim|dino)\d+")
@@ -26,23 +26,26 @@ def test_loss_gradient_and_center(name):
     base=float(case["final_teacher_temp"]),
     warmup_epochs=int(case["warmup_teacher_temp_epochs"]),
     by_epoch=True,
-  ).resolve(training_length)
+  )
   method = DINO(
-    teacher_momentum=ScheduleConfig().resolve(training_length),
+    teacher_momentum=ScheduleConfig(),
     teacher_temperature=temperature,
     student_temperature=float(case["student_temp"]),
     center_momentum=float(case["center_momentum"]),
   )
-  np.testing.assert_allclose(temperature(np.arange(training_length.epochs)), case["teacher_temp_schedule"], rtol=1e-12)
-  memory = Memory(center=jnp.asarray(case["center_before"][0], jnp.float32))
+  schedule = temperature.resolve(training_length)
+  np.testing.assert_allclose(schedule(np.arange(training_length.epochs)), case["teacher_temp_schedule"], rtol=1e-12)
+  state = Center(center=jnp.asarray(case["center_before"][0], jnp.float32))
   value_and_gradient = jax.jit(
-    jax.value_and_grad(lambda s, t, memory, step: method.loss(outputs(s), outputs(t), memory, step)[0])
+    jax.value_and_grad(
+      lambda s, t, state, epoch: method.loss(outputs(s), outputs(t), state, {"teacher_temperature": schedule(epoch)})[0]
+    )
   )
-  batch = ViewBatch(index=jnp.arange(1), views={}, label=jnp.arange(1), mask=jnp.ones(1, bool))
+  batch = ViewBatch(index=jnp.arange(1), views={}, label=jnp.arange(1))
   assert len(case["loss"]) > 0
   for i, (student, teacher) in enumerate(zip(case["student"], case["teacher"], strict=True)):
-    loss, gradient = value_and_gradient(jnp.asarray(student), jnp.asarray(teacher), memory, jnp.int32(case["epoch"][i]))
+    loss, gradient = value_and_gradient(jnp.asarray(student), jnp.asarray(teacher), state, jnp.int32(case["epoch"][i]))
     np.testing.assert_allclose(loss, case["loss"][i], rtol=1e-5)
     np.testing.assert_allclose(gradient, case["grad_student"][i], atol=1e-4 * np.abs(case["grad_student"][i]).max())
-    memory, _ = method.remember(memory, outputs(student), outputs(teacher), batch)
-    np.testing.assert_allclose(memory.center, case["center_after"][i], rtol=1e-5, atol=1e-6)
+    state, _ = method.update_state(state, outputs(student), outputs(teacher), batch)
+    np.testing.assert_allclose(state.center, case["center_after"][i], rtol=1e-5, atol=1e-6)

@@ -11,7 +11,6 @@ from jaxssl.core.errors import UserError
 from jaxssl.methods.base import Dims
 from jaxssl.parallel import mesh
 from jaxssl.train.setup import Experiment
-from tests.methods.fixtures import TRAINING_LENGTH
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 DIMS = {"features": 8, "projection": 8, "images": 64}
@@ -27,44 +26,44 @@ WITH_QUEUE = [
 @pytest.mark.parametrize("config", WITH_QUEUE, ids=[c["name"] for c in WITH_QUEUE])
 @pytest.mark.parametrize("queue, nearest", [(100, "96 or 128"), (20, "32")])
 def test_a_queue_is_a_multiple_of_the_batch(config, queue, nearest):
-  method = methods.build({**config, "queue": queue}, TRAINING_LENGTH)
-  message = f"method.queue={queue} is not a multiple of train.batch_size=32; nearest: {nearest}$"
+  method = methods.read_method({**config, "queue": queue})
+  message = f"method.queue={queue}: must be a multiple of train.batch_size=32; nearest: {nearest}$"
   with pytest.raises(UserError, match=message.replace(".", r"\.")):
-    method.init_memory(jax.random.key(0), Dims(batch=32, **DIMS))
+    method.init_state(jax.random.key(0), Dims(batch=32, **DIMS))
 
 
 def test_msf_finds_no_more_neighbors_than_its_queue_holds():
-  method = methods.build({"name": "msf", "teacher_momentum": 0.9, "queue": 4, "k": 5}, TRAINING_LENGTH)
-  with pytest.raises(UserError, match=r"method\.k=5 is not allowed; it is at most method\.queue=4"):
-    method.init_memory(jax.random.key(0), Dims(batch=2, **DIMS))
+  method = methods.read_method({"name": "msf", "teacher_momentum": 0.9, "queue": 4, "k": 5})
+  with pytest.raises(UserError, match=r"method\.k=5: must be at most method\.queue=4"):
+    method.init_state(jax.random.key(0), Dims(batch=2, **DIMS))
 
 
 @pytest.mark.parametrize("name", ["simclr", "nnclr", "barlow", "vicreg", "mocov3", "resa"])
 def test_negatives_need_another_image(name):
   momentum = {"teacher_momentum": 0.9} if name in ("mocov3", "resa") else {}
-  method = methods.build({"name": name, **momentum}, TRAINING_LENGTH)
-  with pytest.raises(UserError, match=r"train\.batch_size=1 is not allowed; negatives come from the other images of a batch"):
-    method.init_memory(jax.random.key(0), Dims(batch=1, **DIMS))
+  method = methods.read_method({"name": name, **momentum})
+  with pytest.raises(UserError, match=r"train\.batch_size=1: negatives are the other images of a batch"):
+    method.init_state(jax.random.key(0), Dims(batch=1, **DIMS))
 
 
 @pytest.mark.parametrize(
   "recipe, words, message",
   [
-    ("simclr.py", ["views.local.size=16"], r"views\.local is given, but method\.name=simclr takes no such views"),
+    ("simclr.py", ["views.local.size=16"], r"views\.local: method\.name=simclr does not take such views"),
     (
       "simclr.py",
       ["views.global.count=3", "views.global.partner=False"],
-      r"views\.global\.count=3 is not allowed; method\.name=simclr sees 2 of them",
+      r"views\.global\.count=3: method\.name=simclr takes 2 of them",
     ),
-    ("isd.py", ["views.strong.count=1", "views.strong.partner=False"], r"views\.strong\.count=1 is not allowed; .*isd sees 2"),
-    ("isd.py", ["method.teacher_view=weak"], r"views\.weak is missing; method\.name=isd sees strong, weak"),
-    ("dino.py", ["bootstrap.policy=adaptive"], r"bootstrap\.policy=adaptive, but no view is cut from the partner"),
+    ("isd.py", ["views.strong.count=1", "views.strong.partner=False"], r"views\.strong\.count=1: .*isd takes 2"),
+    ("isd.py", ["method.teacher_view=weak"], r"views\.weak is missing: method\.name=isd takes strong, weak"),
+    ("dino.py", ["bootstrap.policy=adaptive"], r"bootstrap\.policy=adaptive: no view is cut from the partner"),
     (
       "byol.py",
       ["bootstrap.policy=naive", "views.global.partner=True"],
       r"views\.global\.partner=True for view 0, whose features",
     ),
-    ("byol.py", ["model.predictor.out=32"], r"the predictor's width, 32, is not the projection's, 64"),
+    ("byol.py", ["model.predictor.out=32"], r"model\.predictor\.out=32: must equal the projection's width, 64"),
   ],
 )
 def test_views_and_heads_fit_the_method(recipe, words, message, tmp_path, monkeypatch):

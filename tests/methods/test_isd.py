@@ -18,38 +18,38 @@ def test_matches_the_reference_over_several_steps(name):
   students, teachers = float(case["temp_s"]), float(case["temp_t"])
   size = len(case["queue_init"])
   method = ISD(teacher_momentum=CONSTANT, queue=size, student_temperature=students, teacher_temperature=teachers)
-  memory = queue(case["queue_init"])
-  remember = jax.jit(method.remember)
+  state = queue(case["queue_init"])
+  update_state = jax.jit(method.update_state)
   assert len(case["loss"]) > 0
   for i, (q, k) in enumerate(zip(case["q"], case["k"], strict=True)):
     student, teacher = outputs(q[None]), outputs(k[None])
-    near(dot(normalize(student.prediction[0]), memory.rows) / students, case["sim_q"][i])
-    near(dot(normalize(teacher.projection[0]), memory.rows) / teachers, case["sim_k"][i])
-    loss, gradient = loss_and_gradient(method, student, teacher, memory)
+    near(dot(normalize(student.prediction[0]), state.rows) / students, case["sim_q"][i])
+    near(dot(normalize(teacher.projection[0]), state.rows) / teachers, case["sim_k"][i])
+    loss, gradient = loss_and_gradient(method, student, teacher, state)
     np.testing.assert_allclose(loss, case["loss"][i], rtol=1e-5)
     near(gradient.prediction[0], case["grad_q"][i], 2e-5)
     if "top5_queue_index" in case:
-      _, nearest = jax.lax.top_k(dot(normalize(teacher.projection[0]), memory.rows), case["top5_queue_index"].shape[-1])
+      _, nearest = jax.lax.top_k(dot(normalize(teacher.projection[0]), state.rows), case["top5_queue_index"].shape[-1])
       np.testing.assert_array_equal(nearest, case["top5_queue_index"][i])
-    memory, logs = remember(memory, student, teacher, batch(len(q), case["labels"][i] if "labels" in case else None))
-    near(memory.rows, case["queue_after"][i], 1e-6)
-    assert int(memory.cursor) == case["ptr_after"][i]
+    state, logs = update_state(state, student, teacher, batch(len(q), case["labels"][i] if "labels" in case else None))
+    near(state.rows, case["queue_after"][i], 1e-6)
+    assert int(state.cursor) == case["ptr_after"][i]
     if "purity" in case:
       np.testing.assert_allclose(logs["purity"], case["purity"][i], atol=1e-6)
-      np.testing.assert_array_equal(memory.labels, case["queue_labels_after"][i])
+      np.testing.assert_array_equal(state.labels, case["queue_labels_after"][i])
 
 
 def test_purity_leaves_out_images_without_a_label():
-  memory = queue(np.eye(6))
+  state = queue(np.eye(6))
   keys, labels = jnp.eye(6)[:2], jnp.asarray([-1, 3])
-  assert float(purity(memory, keys, labels, 2)) == 0
-  assert np.isnan(float(purity(memory, keys, -jnp.ones(2, jnp.int32), 2)))
+  assert float(purity(state, keys, labels, 2)) == 0
+  assert np.isnan(float(purity(state, keys, -jnp.ones(2, jnp.int32), 2)))
 
 
 @pytest.mark.parametrize("student", ["weak", "strong"])
 @pytest.mark.parametrize("teacher", ["weak", "strong"])
 def test_the_two_networks_never_see_the_same_view(student, teacher):
   forward_spec = ISD(teacher_momentum=CONSTANT, student_view=student, teacher_view=teacher).forward_spec
-  (student,), (target,) = forward_spec.student, forward_spec.teacher
-  assert (student.group, target.group) == (student, teacher) and student != target
-  assert student.stop == student.start + 1 and (target.start, target.stop) == (0, 1)
+  (seen,), (target,) = forward_spec.student, forward_spec.teacher
+  assert (seen.group, target.group) == (student, teacher) and seen != target
+  assert seen.stop == seen.start + 1 and (target.start, target.stop) == (0, 1)

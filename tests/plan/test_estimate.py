@@ -43,7 +43,7 @@ def test_the_step_is_the_very_one_that_trains(pair):
   run, step = pair
   assert step.state == run.state_shapes
   state = run.init()
-  rows = next(iter(run.rows(state, 0, 0)))
+  rows = next(iter(run.batches(state, 0, 0)))
   assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), (rows, run.train.store)) == jax.tree.map(
     lambda x: (x.shape, x.dtype, x.sharding), (step.rows, step.store)
   )
@@ -53,14 +53,14 @@ def test_the_step_is_the_very_one_that_trains(pair):
 def test_the_parts_are_what_the_arrays_take(pair):
   run, step = pair
   state, held = run.init(), estimate.memory_of(step)
-  rows = next(iter(run.rows(state, 0, 0)))
+  rows = next(iter(run.batches(state, 0, 0)))
   assert held["teacher"] == on_first_device(state.teacher) > 0
   assert held["optimizer"] == on_first_device(state.opt_state) > 0
-  assert held["memory"] == on_first_device(state.memory)
+  assert held["method_state"] == on_first_device(state.method_state)
   assert held["parameters"] == on_first_device((state.student, state.step)) > 0
   assert held["images"] == on_first_device(run.train.store)
   assert held["batch"] == on_first_device(rows) > 0
-  assert held["bank"] == (0 if state.neighbors is None else on_first_device(state.neighbors.bank))
+  assert held["bank"] == (0 if state.neighbor_bank is None else on_first_device(state.neighbor_bank.features))
   assert sum(held.values()) == on_first_device((state, rows, run.train.store))
 
 
@@ -68,7 +68,7 @@ def test_rows_are_shared_out_and_the_rest_is_not():
   config = config_of("nnboot.py:runlocal")
   one, eight = (estimate.memory_of(planned(config, make_mesh(jax.devices()[:n]))) for n in (1, 8))
   assert one["bank"] == 8 * eight["bank"] and one["batch"] == 8 * eight["batch"]
-  for part in ("parameters", "optimizer", "teacher", "memory", "images"):
+  for part in ("parameters", "optimizer", "teacher", "method_state", "images"):
     assert one[part] == eight[part] > 0, part
 
 

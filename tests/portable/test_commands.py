@@ -38,9 +38,9 @@ def test_two_devices_train_as_one(tmp_path):
     with devices.only(count):
       run = Experiment(*flags.parse(words))
     state = run.init()
-    for rows, _ in zip(run.rows(state, 0, 0), range(2), strict=False):
+    for rows, _ in zip(run.batches(state, 0, 0), range(2), strict=False):
       state, logs = run.step(state, rows)
     losses.append(float(logs["loss"]))
-    assert len(jax.tree.leaves(state.neighbors.bank)[0].sharding.device_set) == count
+    assert len(jax.tree.leaves(state.neighbor_bank.features)[0].sharding.device_set) == count
   np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
   assert make_mesh().size == 8

@@ -14,6 +14,6 @@ def test_a_step(recipe, tmp_path, one_device):
   words = [f"--config={CONFIGS[0].parent / recipe},runlocal", "--config.data.placement=device", f"--workdir={tmp_path}"]
   run = Experiment(*flags.parse(words))
   state = run.init()
-  state, logs = run.step(state, next(iter(run.rows(state, 0, 0))))
+  state, logs = run.step(state, next(iter(run.batches(state, 0, 0))))
   assert np.isfinite(float(logs["loss"])) and np.isfinite(float(logs["gradient_norm"]))
   assert run.train_step.network.encoder.dtype == jnp.float32  # on a CPU

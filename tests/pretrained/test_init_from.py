@@ -62,8 +62,8 @@ def test_both_networks_start_from_it_and_the_heads_at_random(weights, tmp_path):
   assert any((a != tensors[n]).any() for n, a in encoder(scratch.student).items())
 
   heads = jax.device_get(state.student.params["projector"])
-  (rows,) = run.rows(state, 0, 0)
-  state = run.step(run.open_epoch(state, 0), rows)[0]  # the first epoch's: the encoder is left alone, the heads learn
+  (rows,) = run.batches(state, 0, 0)
+  state = run.step(run.start_epoch(state, 0), rows)[0]  # the first epoch's: the encoder is left alone, the heads learn
   after = {"student": jax.device_get(state.student.params), "teacher": jax.device_get(state.teacher.params)}
   for name, x in to_torch(after["student"]["encoder"], {}).items():
     np.testing.assert_array_equal(x, tensors[name])

@@ -25,6 +25,7 @@ from jaxssl.models import network
 from jaxssl.report import neighbors, page
 from jaxssl.train.diagnostics import Diagnostics, MetricRange
 from jaxssl.train.optimizer import build_optimizer
+from jaxssl.train.setup import resolve_schedules
 from jaxssl.workdir import results, workdir
 from jaxssl.workdir.records import flat
 from tests.security.damage import GARBAGE, other, text_of
@@ -44,11 +45,11 @@ def checked(config: Config) -> None:
   """Makes of a config what a run makes of it before it opens images."""
   training_length = TrainingLength(steps_per_epoch=4, epochs=config.train.epochs)
   pipeline.check(config.views, None)
-  method = methods.build(config.method, training_length)
+  method = methods.read_method(config.method)
   build_optimizer(config.optim, training_length, config.train.batch_size)
   size = next(iter(config.views.values())).size if config.views else 8
   built = network.build(config.model, config.train.precision, size)
-  assert built and method.passes
+  assert built and method.forward_spec and resolve_schedules(method, training_length) is not None
 
 
 def fields() -> st.SearchStrategy[str]:

@@ -36,7 +36,7 @@ def mlp(weights: dict[str, np.ndarray]) -> MLP:
   return MLP(hidden=sizes[0][0], out=sizes[-1][0], layers=len(sizes), last_bn=last_bn)
 
 
-def run(case, method, modules, views, labels, monkeypatch, memory):
+def run(case, method, modules, views, labels, monkeypatch, method_state, momentum):
   """Trains through the case's steps; yields (epoch, i, state after the step, logs). `modules`: ours -> (student, teacher's)."""
   state = tensors(case, "init")
   per_epoch = case["loss"].shape[1]
@@ -47,9 +47,10 @@ def run(case, method, modules, views, labels, monkeypatch, memory):
     config=Config(),
     network=Network(Encoder(state[f"{modules['encoder'][0]}.conv1.weight"].shape[0]), **heads),
     method=method,
+    schedules={"teacher_momentum": momentum},  # type: ignore[dict-item]
     bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
     optimizer=build_optimizer(
-      OptimConfig(name="sgd", decay="all", weight_decay=ScheduleConfig(base=float(case["weight_decay"]))),
+      OptimConfig(name="sgd", decay_mask="all", weight_decay=ScheduleConfig(base=float(case["weight_decay"]))),
       TrainingLength(steps_per_epoch=per_epoch, epochs=len(case["loss"])),
       batch_size=1,
     ),
@@ -62,7 +63,7 @@ def run(case, method, modules, views, labels, monkeypatch, memory):
 
   student = pick(0)
   train_state = TrainState(
-    step=jnp.int32(0), student=student, teacher=pick(1), memory=memory, neighbors=None,
+    step=jnp.int32(0), student=student, teacher=pick(1), method_state=method_state, neighbor_bank=None,
     opt_state=train_step.optimizer.init(student.params),
   )  # fmt: skip
   step = jax.jit(train_step.train)
@@ -70,7 +71,7 @@ def run(case, method, modules, views, labels, monkeypatch, memory):
     for i in range(per_epoch):
       x = jnp.asarray(case["x"][epoch, i].transpose(1, 0, 3, 4, 2))
       label = jnp.full(len(x), -1, jnp.int32) if labels is None else jnp.asarray(labels[epoch, i])
-      rows = ViewBatch(index=jnp.arange(len(x)), views=views(x), label=label, mask=jnp.ones(len(x), bool))
+      rows = ViewBatch(index=jnp.arange(len(x)), views=views(x), label=label)
       train_state, logs = step(train_state, rows, jax.random.key(0))
       np.testing.assert_allclose(logs["loss"], case["loss"][epoch, i], rtol=3e-4, err_msg=f"epoch {epoch} step {i}")
       compare(case, modules, train_state, epoch, i)
@@ -103,12 +104,14 @@ def compare(case, modules, train_state, epoch, i):
 def test_resa_loop(name, monkeypatch):
   case = GOLDEN[name]
   momentum = jnp.asarray(case["momentum"], jnp.float32)
-  method = ReSA(teacher_momentum=lambda step: momentum[step], temperature=float(case["temperature"]))  # type: ignore[arg-type]
+  method = ReSA(teacher_momentum=ScheduleConfig(), temperature=float(case["temperature"]))
   modules = {"encoder": ("encoder", "momentum_encoder"), "projector": ("projector", "momentum_projector")}
   if any(n.startswith("predictor.") for n in map(str, case["names"])):
     modules["predictor"] = ("predictor", "")
   views = lambda x: {"weak": x[:, :1], "strong": x[:, 1:]}  # noqa: E731
-  assert len(list(run(case, method, modules, views, None, monkeypatch, None))) == case["loss"].size > 0
+  assert (
+    len(list(run(case, method, modules, views, None, monkeypatch, None, lambda step: momentum[step]))) == case["loss"].size > 0
+  )
 
 
 @pytest.mark.parametrize("name", ISD_CASES)
@@ -117,7 +120,7 @@ def test_isd_plus_loop(name, monkeypatch):
   state, after = tensors(case, "init"), tensors(case, "after")
   momentum = jnp.float32(case["momentum"])
   method = ISD(
-    teacher_momentum=lambda step: momentum,  # type: ignore[arg-type]
+    teacher_momentum=ScheduleConfig(),
     queue=len(state["queue"]),
     student_temperature=float(case["temp_s"]),
     teacher_temperature=float(case["temp_t"]),
@@ -131,10 +134,13 @@ def test_isd_plus_loop(name, monkeypatch):
   }
   views = lambda x: {"strong": x[:, :1], "weak": x[:, 1:]}  # noqa: E731
   steps = 0
-  for epoch, i, train_state, logs in run(case, method, modules, views, case["labels"], monkeypatch, queue(state["queue"])):
+  keep = lambda step: momentum  # noqa: E731
+  for epoch, i, train_state, logs in run(
+    case, method, modules, views, case["labels"], monkeypatch, queue(state["queue"]), keep
+  ):
     np.testing.assert_allclose(logs["purity"], case["purity"][epoch, i], atol=1e-6)
-    np.testing.assert_allclose(train_state.memory.rows, after["queue"][epoch, i], atol=2e-4)
-    np.testing.assert_array_equal(train_state.memory.labels, after["labels"][epoch, i].ravel())
-    assert int(train_state.memory.cursor) == int(after["queue_ptr"][epoch, i].item())
+    np.testing.assert_allclose(train_state.method_state.rows, after["queue"][epoch, i], atol=2e-4)
+    np.testing.assert_array_equal(train_state.method_state.labels, after["labels"][epoch, i].ravel())
+    assert int(train_state.method_state.cursor) == int(after["queue_ptr"][epoch, i].item())
     steps += 1
   assert steps == case["loss"].size > 0

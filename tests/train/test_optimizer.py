@@ -26,7 +26,7 @@ def test_matches_the_reference(name, monkeypatch):
   steps_per_epoch = int((case["epoch"] == case["epoch"][0]).sum())
   config = OptimConfig(
     name="sgd" if "sgd" in name else "adamw" if "adamw" in name else "lars",
-    decay="all" if (case["regularized"] >= 0).all() and name in SGD else "matrices",
+    decay_mask="all" if (case["regularized"] >= 0).all() and name in SGD else "matrices",
     clip=float(case["clip"]),
     freeze_last_layer_epochs=int(case["freeze_last_layer"]),
   )

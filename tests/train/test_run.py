@@ -66,8 +66,8 @@ def test_a_step_is_compiled_once(restored, tmp_path):
       if epoch == 1:
         assert compiled
         compiled.clear()
-      state = run.open_epoch(state, epoch)
-      for rows in run.rows(state, epoch, 0):
+      state = run.start_epoch(state, epoch)
+      for rows in run.batches(state, epoch, 0):
         state, logs = run.step(state, rows)
       jax.device_get(dict(logs))
   finally:

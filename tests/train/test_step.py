@@ -14,7 +14,7 @@ from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
 from jaxssl.config.schema import BootstrapConfig, Config, OptimConfig
 from jaxssl.core.types import TrainState, ViewBatch
-from jaxssl.methods.base import ForwardSpec, ViewSlice
+from jaxssl.methods.base import ForwardSpec, SSLMethod, ViewSlice
 from jaxssl.methods.dino import DINO
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network
@@ -56,7 +56,7 @@ def batch(x: np.ndarray, index: np.ndarray | None = None) -> ViewBatch:
   """Views [v, b, c, h, w] as the step takes them."""
   views = jnp.asarray(x.transpose(1, 0, 3, 4, 2))
   index = np.arange(len(views)) if index is None else index
-  return ViewBatch(index=jnp.asarray(index, jnp.int32), views={"global": views}, label=-jnp.ones(len(views)), mask=jnp.ones(1))
+  return ViewBatch(index=jnp.asarray(index, jnp.int32), views={"global": views}, label=-jnp.ones(len(views)))
 
 
 def start(train_step: TrainStep, variables) -> TrainState:
@@ -65,28 +65,21 @@ def start(train_step: TrainStep, variables) -> TrainState:
     step=jnp.int32(0),
     student=variables,
     teacher=jax.tree.map(jnp.copy, variables),
-    memory=train_step.method.init_memory(jax.random.key(0), type("Dims", (), dims)),
-    neighbors=None,
+    method_state=train_step.method.init_state(jax.random.key(0), type("Dims", (), dims)),
+    neighbor_bank=None,
     opt_state=train_step.optimizer.init(variables.params),
   )
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossError:
+class CrossError(SSLMethod):
   """Squared error between each view and the teacher's other view, and a record of both networks' outputs."""
 
-  teacher_momentum: Any
   forward_spec: ForwardSpec
 
-  def init_memory(self, key, dims):
-    return None
-
-  def loss(self, student, teacher, memory, step):
+  def loss(self, student, teacher, state, scheduled):
     loss = sum(jnp.mean((student.prediction[v] - teacher.prediction[1 - v]) ** 2) for v in (0, 1))
     return loss, {"student": student.prediction, "teacher": teacher.prediction}
-
-  def remember(self, memory, student, teacher, batch):
-    return memory, {}
 
 
 @pytest.mark.parametrize("name", AVERAGES)
@@ -100,7 +93,8 @@ def test_teacher(name):
   train_step = TrainStep(
     config=Config(),
     network=Network(Encoder(state["encoder.conv1.weight"].shape[0]), MLP(hidden=hidden, out=out, layers=2, last_bn="plain")),
-    method=CrossError(lambda step: momentum[step], ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
+    method=CrossError(ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
+    schedules={"teacher_momentum": lambda step: momentum[step]},  # type: ignore[dict-item]
     bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
     optimizer=optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
     mesh=MESH,
@@ -158,10 +152,11 @@ def test_adasim_loop(name, monkeypatch):
         fixed_norm=bool(case["norm_last_layer"]),
       ),
     ),
-    method=DINO(
-      teacher_momentum=lambda step: rates["momentum"][step],  # type: ignore[arg-type]
-      teacher_temperature=lambda step: rates["teacher_temp_schedule"][step // per_epoch],  # type: ignore[arg-type]
-    ),
+    method=DINO(teacher_momentum=ScheduleConfig(), teacher_temperature=ScheduleConfig()),
+    schedules={
+      "teacher_momentum": lambda step: rates["momentum"][step],  # type: ignore[dict-item]
+      "teacher_temperature": lambda step: rates["teacher_temp_schedule"][step // per_epoch],  # type: ignore[dict-item]
+    },
     bootstrap=NeighborBootstrap(config=bootstrapping, mesh=MESH, num_images=images),
     optimizer=build_optimizer(
       OptimConfig(name="adamw", clip=float(case["clip"]), freeze_last_layer_epochs=int(case["freeze_last_layer"])),
@@ -174,19 +169,19 @@ def test_adasim_loop(name, monkeypatch):
   variables = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), variables)
   if int(case["norm_last_layer"]):
     variables.params["projector"]["last_layer"].pop("norm", None)
-  train_state = dataclasses.replace(start(train_step, variables), neighbors=train_step.bootstrap.init(vit.dim))
+  train_state = dataclasses.replace(start(train_step, variables), neighbor_bank=train_step.bootstrap.init(vit.dim))
   step = jax.jit(train_step.train)
   for epoch in range(num_epochs):
-    opened = train_step.bootstrap.partners(train_state.neighbors, jax.random.key(0), jnp.int32(epoch))
-    train_state = dataclasses.replace(train_state, neighbors=opened)
+    opened = train_step.bootstrap.sample_partners(train_state.neighbor_bank, jax.random.key(0), jnp.int32(epoch))
+    train_state = dataclasses.replace(train_state, neighbor_bank=opened)
     for i in range(per_epoch):
       views = batch(case["x"][epoch, i], case["batch_indices"][epoch, i])
       train_state, logs = step(train_state, views, jax.random.key(0))
       np.testing.assert_allclose(logs["loss"], case["loss"][epoch, i], rtol=2e-4, err_msg=f"epoch {epoch} step {i}")
       center = case["center_after"][epoch, i]
-      np.testing.assert_allclose(train_state.memory.center, center, atol=1e-4 * np.abs(center).max())
-    neighbors = train_state.neighbors
-    np.testing.assert_allclose(neighbors.bank[:images], case["bank_after"][epoch], atol=1e-4)
+      np.testing.assert_allclose(train_state.method_state.center, center, atol=1e-4 * np.abs(center).max())
+    neighbors = train_state.neighbor_bank
+    np.testing.assert_allclose(neighbors.features[:images], case["bank_after"][epoch], atol=1e-4)
     np.testing.assert_allclose(neighbors.similarities[:images, neighbors.slot], case["sim_after"][epoch], atol=1e-4)
     for net, family in (("student", "student_after"), ("teacher", "teacher_after")):
       after = tensors(case, family)
