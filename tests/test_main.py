@@ -68,7 +68,7 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
     _, log = process.communicate(timeout=300)
     if number == signal.SIGTERM:
       assert process.returncode == 75, log  # which launchers start again
-      assert "the same command goes on from there" in log
+      assert "rerun the same command to resume" in log
   log = finish(start(broken, *every))
   assert "resumes at step" in log
   assert losses(broken) == losses(whole)

@@ -11,7 +11,7 @@ from jaxssl.core.types import Array
 
 @functools.partial(jax.jit, static_argnames="num_images")
 def figures(neighbors: NeighborBank, labels: Array, num_images: int) -> dict[str, Array]:
-  """Shares in 0..1, over the images visited in this epoch (`share_trusted`: over all images).
+  """Returns shares in 0..1 over the images visited in this epoch (`share_trusted`: over all images).
 
   labels: int32 [n], -1 unknown. `share_trusted`: images allowed to bootstrap in this epoch; `share_bootstrapped`: those whose
   partner is another image; `share_self_neighbor`: the image is its own nearest neighbor; `neighbor_churn`: neighbors

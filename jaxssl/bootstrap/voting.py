@@ -1,4 +1,4 @@
-"""AdaSim's vote: the similarities of an image's past neighbors summed by neighbor, and the largest sums kept."""
+"""AdaSim's vote: sums the similarities of an image's past neighbors by neighbor and keeps the largest sums."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def sum_votes(ids: Array, similarities: Array, k: int, num_images: int) -> tuple
 
 
 def _sort_by_id(ids: Array, values: Array, num_images: int) -> tuple[Array, Array]:
-  """Sorts by id. Id and place share one int32 key where both fit: a quarter of a two-array sort's time on a CPU."""
+  """Sorts by id. Id and place share one int32 key if both fit: a quarter of the time of a two-array sort on a CPU."""
   bits = (ids.size - 1).bit_length()
   if num_images << bits >= 2**31:
     ids, values = jax.lax.sort((ids, values), num_keys=1)

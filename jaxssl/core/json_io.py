@@ -1,4 +1,4 @@
-"""JSON that a run writes, read back by whoever has it now: what is damaged in it, or is no such thing, is said or left out."""
+"""Reads a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
 
 import json
 import pathlib
@@ -6,11 +6,11 @@ from typing import Any
 
 from jaxssl.core.errors import UserError
 
-DEEPEST = 32  # lists and objects inside each other
+MAX_DEPTH = 32  # of nested lists and objects
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a file of one object. Raises UserError where it cannot be read, or holds anything else."""
+  """Reads a file that holds one JSON object. Raises UserError if it cannot be read or holds anything else."""
   try:
     return parse(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
@@ -18,25 +18,25 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-  """Gives the object in `text`. Raises ValueError where there is anything else."""
+  """Parses one JSON object. Raises ValueError for anything else."""
   try:
     found = json.loads(text)
   except RecursionError as error:
-    raise ValueError("its objects lie too deep inside each other") from error
+    raise ValueError("it is nested too deeply") from error
   if not isinstance(found, dict):
-    raise ValueError("it holds no JSON object")
+    raise ValueError("it does not hold a JSON object")
   level: list[Any] = [found]
-  for _ in range(DEEPEST):
+  for _ in range(MAX_DEPTH):
     level = [item for of in level if isinstance(of, dict | list) for item in (of.values() if isinstance(of, dict) else of)]
   if level:
-    raise ValueError("its objects lie too deep inside each other")
+    raise ValueError("it is nested too deeply")
   return found
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads a file of one object with its `step` a line; none where there is no file. A line that is damaged is left out.
+  """Reads a JSONL file of objects with a `step`; returns none if the file does not exist, and skips damaged lines.
 
-  Raises UserError where it cannot be read at all.
+  Raises UserError if the file cannot be read.
   """
   try:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -54,19 +54,19 @@ def lines(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def finite(value: object) -> float | None:
-  """Gives a number that is finite and that float32 can hold, as all of a run's figures are; None for anything else."""
+  """Returns a number that is finite in float32, as all values of a run are; None for anything else."""
   if not isinstance(value, int | float) or isinstance(value, bool):
     return None
-  return float(value) if abs(value) < 3.5e38 else None  # which NaN is not
+  return float(value) if abs(value) < 3.5e38 else None  # false for NaN
 
 
 def count(value: object) -> bool:
-  """Whether a value counts something: a whole number from 0 on, of 63 bits."""
+  """Returns whether a value is a nonnegative integer of at most 63 bits."""
   return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def truncate_lines(path: pathlib.Path, last_step: int) -> None:
-  """Takes the lines of later steps out of a file of lines such as metrics.jsonl; makes the file where there is none."""
+  """Removes lines of steps after `last_step` from a JSONL file; creates the file if it does not exist."""
   kept = [line for line in lines(path) if line["step"] <= last_step]
   temporary = path.with_suffix(".tmp")
   temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl and TensorBoard events, a progress bar or plain lines, and train.log."""
+"""The log of a command: terminal and train.log."""
 
 import contextlib
 import logging
@@ -17,14 +17,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class _Line(logging.Formatter):
-  """Writes names of any files on one line."""
+  """Escapes what would break a line, such as a file name with a line break."""
 
   def formatMessage(self, record: logging.LogRecord) -> str:
     return one_line(super().formatMessage(record))
 
 
 class _AboveBar(logging.StreamHandler):
-  """Prints log lines above the progress bar instead of through it; a line that says what the bar shows is left out."""
+  """Prints log lines above the progress bar; lines marked `bar` repeat what a visible bar shows, and are skipped."""
 
   def emit(self, record: logging.LogRecord) -> None:
     if not (bar_shown() and hasattr(record, "bar")):
@@ -32,7 +32,7 @@ class _AboveBar(logging.StreamHandler):
 
 
 def start(workdir: pathlib.Path | None, process: int = 0) -> None:
-  """Sends the log to the terminal and, with a workdir, to its train.log; of processes but the first, only warnings."""
+  """Logs to the terminal and, with a workdir, to its train.log. Secondary processes log warnings only."""
   LOG.setLevel(logging.WARNING if process else logging.INFO)
   LOG.propagate = False
   for handler in list(LOG.handlers):
@@ -49,14 +49,14 @@ def start(workdir: pathlib.Path | None, process: int = 0) -> None:
 
 @contextlib.contextmanager
 def heartbeat(what: str) -> Iterator[None]:
-  """Says now and then that something still goes on inside the block, and for how long; nothing where it is soon over."""
+  """Logs every ten seconds how long the block has been running."""
   began, over = time.monotonic(), threading.Event()
 
-  def tell() -> None:
+  def report() -> None:
     while not over.wait(SECONDS_BETWEEN_LINES):
       LOG.info("%s: %.0f s so far", what, time.monotonic() - began)
 
-  thread = threading.Thread(target=tell, daemon=True)
+  thread = threading.Thread(target=report, daemon=True)
   thread.start()
   try:
     yield
@@ -66,5 +66,5 @@ def heartbeat(what: str) -> Iterator[None]:
 
 
 def bar_shown() -> bool:
-  """Whether there is a terminal to draw a progress bar on."""
+  """Returns whether progress bars are visible: on a terminal only."""
   return sys.stderr.isatty()

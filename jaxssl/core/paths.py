@@ -1,4 +1,4 @@
-"""Paths: of this machine, or with gs:// in a bucket, by etils' paths, which have pathlib's methods and TensorFlow's hands."""
+"""Local and `gs://` paths (the latter through `etils.epath`)."""
 
 import contextlib
 import os
@@ -14,30 +14,30 @@ BUCKET = "gs://"
 
 
 def path_of(text: str) -> pathlib.Path:
-  """Makes a path. Raises UserError for text that no disk can hold as a path, and for buckets of other clouds."""
+  """Returns a path. Raises UserError for text that cannot be a path, and for buckets of other clouds."""
   if "\0" in text or len(os.fsencode(text)) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
-    raise UserError(f"{text[:100]!r} is no path: it has 4000 bytes at most, names in it 255, and none of them is 0")
+    raise UserError(f"{text[:100]!r} is not a path: expected at most 4000 bytes, 255 per name, none of them 0")
   if "://" not in text:
     return pathlib.Path(text)
   if not text.startswith(BUCKET):
-    raise UserError(f"{text} is not allowed; a path of this machine, or {BUCKET}BUCKET/NAME. Buckets of others can be mounted")
+    raise UserError(f"{text} is not supported; use a local path or {BUCKET}BUCKET/NAME, and mount other buckets")
   from etils import epath
 
   return epath.Path(text)  # type: ignore[return-value]
 
 
 def is_local(path: pathlib.Path) -> bool:
-  """Whether a path is one of this machine."""
+  """Returns whether a path is local."""
   return isinstance(path, pathlib.Path)
 
 
 def absolute(text: str) -> str:
-  """Gives a path's full name: ~ and relative paths resolved, a bucket's as it is."""
+  """Returns an absolute path: ~ and relative paths are resolved, `gs://` paths are returned as they are."""
   return text.rstrip("/") if text.startswith(BUCKET) else os.path.abspath(os.path.expanduser(text))
 
 
 def read(text: str) -> bytes:
-  """Gives what is in a file, ~ resolved. Raises OSError, or ValueError for what is no path."""
+  """Reads a file, ~ resolved. Raises OSError, or ValueError for text that is not a path."""
   if not text.startswith(BUCKET):
     return pathlib.Path(os.path.expanduser(text)).read_bytes()
   try:
@@ -50,7 +50,7 @@ def read(text: str) -> bytes:
 
 @contextlib.contextmanager
 def local_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a file for what reads disks only: of a bucket, a copy under the same name. Raises OSError where there is none."""
+  """Yields a local file: the file itself, or a copy of one in a bucket. Raises OSError if there is none."""
   if is_local(path):
     yield path
     return
@@ -62,7 +62,7 @@ def local_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def upload(made: pathlib.Path, path: pathlib.Path) -> None:
-  """Copies a file or a folder of this machine to `path` in a bucket."""
+  """Copies a local file or folder to `path` in a bucket."""
   for file in sorted(made.rglob("*")) if made.is_dir() else [made]:
     if file.is_file():
       goal = path / str(file.relative_to(made)) if made.is_dir() else path
@@ -73,7 +73,7 @@ def upload(made: pathlib.Path, path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def uploaded(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives where to write a file that is to lie at `path`; if that is in a bucket, it comes there when it is whole."""
+  """Yields where to write a file for `path`: if that is in a bucket, a local file that is uploaded at the end."""
   if is_local(path):
     yield path
     return
@@ -84,7 +84,7 @@ def uploaded(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def gcs_error(error: BaseException) -> str:
-  """Says in one line what went wrong with a bucket; empty for an error of anything else."""
+  """Returns the message of a bucket's error in one line; empty for any other error."""
   tensorflow = sys.modules.get("tensorflow")
   if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
     return ""
@@ -92,6 +92,6 @@ def gcs_error(error: BaseException) -> str:
 
 
 def is_permanent(error: BaseException) -> bool:
-  """Whether what went wrong with a bucket would go wrong again: it is not there, or not for this user."""
+  """Returns whether a bucket's error is permanent: the object does not exist, or the user has no access."""
   errors = sys.modules["tensorflow"].errors
   return isinstance(error, (errors.NotFoundError, errors.PermissionDeniedError, errors.UnauthenticatedError))

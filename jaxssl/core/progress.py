@@ -8,7 +8,7 @@ from jaxssl.core.log import LOG, SECONDS_BETWEEN_LINES, bar_shown
 
 
 class ImageProgress:
-  """A bar on a terminal, or a plain line now and then, of how many of `total` images are done."""
+  """Shows how many of `total` images are done: a bar on a terminal, otherwise a log line every ten seconds."""
 
   def __init__(self, total: int):
     self._total, self._done, self._made = total, 0, 0
@@ -16,7 +16,7 @@ class ImageProgress:
     self._bar = tqdm.tqdm(total=total, unit="image", disable=not bar_shown(), dynamic_ncols=True)
 
   def add(self, count: int, made: bool = True) -> None:
-    """Counts images that are done; not `made`: by an earlier command, so that they say nothing of the speed."""
+    """Adds finished images; `made=False` for those of an earlier command, which do not count for the speed."""
     self._done += count
     self._made += count * made
     self._bar.update(count)
@@ -28,5 +28,5 @@ class ImageProgress:
       self._said = now
 
   def close(self) -> None:
-    """Takes the bar down."""
+    """Removes the bar."""
     self._bar.close()

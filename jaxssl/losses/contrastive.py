@@ -8,7 +8,7 @@ from jaxssl.ops.nearest import dot
 
 
 def in_batch(queries: Array, keys: Array, temperature: float) -> Array:
-  """Mean cross-entropy of finding row i of `keys` by row i of `queries` among all keys (InfoNCE, arXiv 1807.03748, eq. 4).
+  """Returns the mean cross-entropy of finding key i by query i among all keys (InfoNCE, arXiv 1807.03748, eq. 4).
 
   queries, keys: float32 [b, d], unit length.
   """
@@ -16,7 +16,7 @@ def in_batch(queries: Array, keys: Array, temperature: float) -> Array:
 
 
 def against_queue(queries: Array, keys: Array, queue: Array, temperature: float) -> Array:
-  """Mean cross-entropy of finding row i of `keys` by row i of `queries` among it and all of `queue` (arXiv 1911.05722, eq. 1).
+  """Returns the mean cross-entropy of finding key i by query i among it and the queue (MoCo, arXiv 1911.05722, eq. 1).
 
   queries, keys: float32 [b, d]; queue: float32 [n, d]; all of unit length.
   """
@@ -26,7 +26,7 @@ def against_queue(queries: Array, keys: Array, queue: Array, temperature: float)
 
 
 def nt_xent(projections: Array, temperature: float) -> Array:
-  """Normalized temperature-scaled cross-entropy over two views (SimCLR, arXiv 2002.05709, eq. 1).
+  """Returns the normalized temperature-scaled cross-entropy over two views (SimCLR, arXiv 2002.05709, eq. 1).
 
   projections: float32 [2, b, d], unit length. Every row looks for the same image's other view among all other rows.
   """

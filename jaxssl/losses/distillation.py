@@ -7,7 +7,7 @@ from jaxssl.core.types import Array
 
 
 def cross_view_entropy(targets: Array, logits: Array) -> Array:
-  """Cross-entropy of every view's logits against every *other* view's target, averaged (DINO, arXiv 2104.14294, eq. 3).
+  """Returns the mean cross-entropy of every view's logits with every *other* view's target (DINO, arXiv 2104.14294, eq. 3).
 
   targets: float32 [t, b, k], distributions of the first t views; logits: float32 [v, b, k] of all v >= t views, temperature
   applied. The mean runs over the t (v - 1) ordered pairs of different views and over the batch.
@@ -20,21 +20,21 @@ def cross_view_entropy(targets: Array, logits: Array) -> Array:
 
 
 def entropy(distributions: Array) -> Array:
-  """Mean entropy in nats of distributions [..., k]."""
+  """Returns the mean entropy, in nats, of distributions [..., k]."""
   return -jnp.mean(jnp.sum(jax.scipy.special.xlogy(distributions, distributions), axis=-1))
 
 
 def kl_divergence(target_logits: Array, logits: Array) -> Array:
-  """Mean over rows of KL(softmax(target_logits) || softmax(logits)), float32 [b, n]; no gradient into the targets."""
+  """Returns the mean over rows of KL(softmax(target_logits) || softmax(logits)), float32 [b, n]; no gradient into targets."""
   target = jax.lax.stop_gradient(jax.nn.log_softmax(target_logits, axis=-1))
   return jnp.mean(jnp.sum(jnp.exp(target) * (target - jax.nn.log_softmax(logits, axis=-1)), axis=-1))
 
 
 def cosine_distance(a: Array, b: Array) -> Array:
-  """Mean of 2 - 2 cos between rows of a and b, float32 [..., d], unit length: the squared distance (BYOL, arXiv 2006.07733)."""
+  """Returns the mean squared distance 2 - 2 cos of unit rows of a and b, float32 [..., d] (BYOL, arXiv 2006.07733, eq. 2)."""
   return jnp.mean(2.0 - 2.0 * jnp.sum(a * b, axis=-1))
 
 
 def cross_entropy(targets: Array, logits: Array) -> Array:
-  """Mean over rows of the cross-entropy of softmax(logits) against targets; float32 [b, n], target rows sum to one."""
+  """Returns the mean over rows of the cross-entropy of softmax(logits) with targets, float32 [b, n] whose rows sum to one."""
   return -jnp.mean(jnp.sum(targets * jax.nn.log_softmax(logits, axis=-1), axis=-1))

@@ -7,7 +7,7 @@ from jaxssl.core.types import Array
 
 
 def cross_correlation(a: Array, b: Array, epsilon: float = 1e-5) -> Array:
-  """Correlations [d, d] over the batch between the columns of a and b, float32 [n, d] (Barlow Twins, arXiv 2103.03230, eq. 2).
+  """Returns correlations [d, d] of the columns of a and b, float32 [n, d] (Barlow Twins, arXiv 2103.03230, eq. 2).
 
   Columns are standardized as BatchNorm does it: biased variance, plus `epsilon`.
   """
@@ -20,19 +20,19 @@ def cross_correlation(a: Array, b: Array, epsilon: float = 1e-5) -> Array:
 
 
 def redundancy(correlation: Array, weight: float) -> Array:
-  """Sum of squares of (correlation - identity), off-diagonal terms weighed (Barlow Twins, eq. 1)."""
+  """Returns the sum of squares of (correlation - identity), off-diagonal terms weighted (Barlow Twins, eq. 1)."""
   diagonal = jnp.eye(len(correlation), dtype=bool)
   on = jnp.sum(jnp.square(jnp.diagonal(correlation) - 1.0))
   return on + weight * jnp.sum(jnp.square(correlation), where=~diagonal)
 
 
 def variance_hinge(x: Array, epsilon: float = 1e-4) -> Array:
-  """Mean over the columns of max(0, 1 - std), float32 [n, d] (VICReg, arXiv 2105.04906, eq. 1); unbiased variance + epsilon."""
+  """Returns the mean of max(0, 1 - std) over the columns of x [n, d], std unbiased (VICReg, arXiv 2105.04906, eq. 1)."""
   return jnp.mean(jnp.maximum(0.0, 1.0 - jnp.sqrt(jnp.var(x, axis=0, ddof=1) + epsilon)))
 
 
 def covariance(x: Array) -> Array:
-  """Sum of squared off-diagonal covariances of the columns, divided by their number (VICReg, eq. 4); x: float32 [n, d]."""
+  """Returns the sum of squared off-diagonal covariances of the columns of x [n, d], divided by d (VICReg, eq. 4)."""
   x = x - x.mean(0, keepdims=True)
   matrix = jnp.matmul(x.T, x, precision=Precision.HIGHEST) / (len(x) - 1)
   return jnp.sum(jnp.square(matrix), where=~jnp.eye(len(matrix), dtype=bool)) / len(matrix)

@@ -1,4 +1,4 @@
-"""Sinkhorn-Knopp: scores become assignments that use every column equally."""
+"""Sinkhorn-Knopp: turns scores into assignments that use every column equally."""
 
 import jax
 import jax.numpy as jnp

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, Logs, MethodState, Outputs, ViewBatch

@@ -9,15 +9,15 @@ from jaxssl.ops.nearest import normalize
 
 @struct
 class Queue:
-  """The newest keys of past batches, first in, first out; the same on every device."""
+  """The newest keys of past batches, first in, first out, replicated on every device."""
 
   rows: Array  # float32 [n, d]
   labels: Array  # int32 [n], -1 unknown or never written; for logs only
-  cursor: Array  # int32, the row that is written next
+  cursor: Array  # int32, the next row to be written
 
 
 def random_queue(key: Array, rows: int, width: int) -> Queue:
-  """Makes a queue of random unit rows."""
+  """Returns a queue of random unit rows."""
   return Queue(
     rows=normalize(jax.random.normal(key, (rows, width))),
     labels=jnp.full(rows, -1, jnp.int32),
@@ -26,7 +26,7 @@ def random_queue(key: Array, rows: int, width: int) -> Queue:
 
 
 def enqueue(queue: Queue, keys: Array, labels: Array) -> Queue:
-  """Replaces the oldest rows by keys float32 [b, d] with labels int32 [b]; b divides the queue's length."""
+  """Replaces the oldest rows with keys, float32 [b, d], and labels, int32 [b]; b divides the length of the queue."""
   return Queue(
     rows=jax.lax.dynamic_update_slice_in_dim(queue.rows, jax.lax.stop_gradient(keys), queue.cursor, 0),
     labels=jax.lax.dynamic_update_slice_in_dim(queue.labels, labels.astype(jnp.int32), queue.cursor, 0),

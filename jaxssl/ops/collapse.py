@@ -1,4 +1,4 @@
-"""Whether a batch's features still tell its images apart: two figures, cheap enough for every step."""
+"""Two measures of collapse that are cheap enough for every step."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jaxssl.ops.nearest import normalize
 
 
 def collapse_metrics(x: Array) -> tuple[Array, Array]:
-  """Gives the deviation and the rank of the directions of x [b, d], float32 scalars without gradient.
+  """Returns the deviation and the rank of the directions of x [b, d], float32 scalars without gradient.
 
   Deviation: sqrt(d) times the mean deviation of a dimension; 1: spread evenly over the sphere, 0: all the same (SimSiam,
   arXiv 2011.10566, section 4.1). Rank: the participation ratio (sum e)^2 / sum e^2 of the eigenvalues e of the directions'

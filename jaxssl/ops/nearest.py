@@ -11,13 +11,13 @@ from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row
 
 
 def normalize(x: Array, epsilon: float = 1e-12) -> Array:
-  """Scales the last axis to length one: x / max(|x|, epsilon), float32; a row of zeros stays, with a gradient of zeros."""
+  """Scales the last axis to unit length: x / max(|x|, epsilon), float32; zeros stay zeros, with a gradient of zeros."""
   x = x.astype(jnp.float32)
   return x / jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), epsilon**2))
 
 
 def dot(queries: Array, rows: Array) -> Array:
-  """Inner products [b, n] in float32 of queries [b, d] and rows [n, d].
+  """Returns inner products, float32 [b, n], of queries [b, d] and rows [n, d].
 
   Half-precision rows are multiplied as stored with float32 sums on an accelerator. A CPU has no fast half-precision product.
   """
@@ -30,7 +30,7 @@ def dot(queries: Array, rows: Array) -> Array:
 
   if rows.dtype == jnp.float32:
     return exact(queries, rows)
-  # Decided by what is compiled for, which may be another machine than this one.
+  # The platform that is compiled for decides, which may not be this machine's.
   return jax.lax.platform_dependent(queries, rows, cpu=exact, default=as_stored)
 
 
@@ -61,7 +61,7 @@ def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tup
 
 
 def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
-  """Does what lax.top_k does for long rows [b, n], in less time: the k largest lie in the k blocks of the largest maxima.
+  """Computes lax.top_k of long rows [b, n] in less time: the k largest values lie in the k blocks of the largest maxima.
 
   Ties go to the smaller column here too: of blocks of equal maxima the first are kept, and kept blocks stay in order.
   """
@@ -76,7 +76,7 @@ def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
 
 
 def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk: int) -> tuple[Array, Array]:
-  """Finds the k nearest usable (bool [n]) rows of a sharded bank [n, f] for queries float32 [b, f]; see ops.similarity.top_k.
+  """Finds the k nearest usable (bool [n]) rows of a sharded bank [n, f] for queries float32 [b, f]; see `top_k`.
 
   Each device searches its own rows; the best of all devices' answers are kept.
   """

@@ -1,4 +1,4 @@
-"""One mesh with one axis: who holds which rows, and how host rows become global arrays, with one process or several."""
+"""The mesh, which has one axis, shardings of the train state, and transfers between hosts and devices."""
 
 import functools
 import re
@@ -16,8 +16,8 @@ AXIS = "data"
 ROWS = PartitionSpec(AXIS)
 REPLICATED = PartitionSpec()
 
-LARGE = 2**14  # elements from which on a leaf is worth splitting
-# State leaves whose first axis counts images are split over the devices; everything else is copied to each.
+LARGE = 2**14  # elements; smaller leaves are not worth sharding
+# State leaves whose first axis counts images are sharded over the devices; all others are replicated.
 ROW_PATHS = re.compile(r"neighbor_bank\.(features|ids|similarities|partners)$")
 
 
@@ -27,7 +27,7 @@ def default_devices() -> Sequence[Any]:
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-  """Lays all devices (or the given ones) out along the data axis, those of a process side by side."""
+  """Returns a mesh of all devices, or of the given ones, along the data axis; devices of a process are adjacent."""
   devices = default_devices() if devices is None else devices
   if jax.process_count() == 1:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
@@ -36,7 +36,7 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def abstract_mesh(size: int) -> jax.sharding.AbstractMesh:
-  """Makes a mesh of so many devices that exist nowhere: shapes and shardings follow from it, but nothing can be compiled."""
+  """Returns a mesh of `size` devices that need not exist: shardings follow from it, but nothing can be compiled for it."""
   return jax.sharding.AbstractMesh((size,), (AXIS,), axis_types=(AxisType.Auto,))
 
 
@@ -49,14 +49,14 @@ def compute_precision(mesh: Any, precision: str) -> str:
   return "float32" if isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu" else precision
 
 
-def state_shardings(state: PyTree, mesh: Mesh, split: bool = False) -> PyTree:
-  """Gives every leaf of a state (arrays or shapes) its sharding, by its path; with `split`, large leaves by their size, too."""
+def state_shardings(state: PyTree, mesh: Mesh, fsdp: bool = False) -> PyTree:
+  """Returns the sharding of every leaf of a state (arrays or shapes) by its path. `fsdp`: large leaves are sharded as well."""
 
   def rule(path: Any, leaf: Any) -> NamedSharding:
     if ROW_PATHS.search(jax.tree_util.keystr(path)):
       return NamedSharding(mesh, ROWS)
     fitting = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
-    if not split or leaf.size < LARGE or not fitting:
+    if not fsdp or leaf.size < LARGE or not fitting:
       return NamedSharding(mesh, REPLICATED)
     longest = max(fitting, key=lambda axis: leaf.shape[axis])
     return NamedSharding(mesh, PartitionSpec(*[AXIS if axis == longest else None for axis in range(len(leaf.shape))]))
@@ -65,35 +65,35 @@ def state_shardings(state: PyTree, mesh: Mesh, split: bool = False) -> PyTree:
 
 
 def padded_rows(rows: int, mesh: Mesh) -> int:
-  """Rounds a number of rows up to one that the mesh divides.
+  """Rounds a number of rows up to a multiple of the mesh size.
 
-  It is a multiple of 8, or of 1024 where that adds little, so that a state moves between 1 and so many devices.
+  The result is also a multiple of 8, or of 1024 for large numbers, so that a state fits any such number of devices.
   """
   unit = int(np.lcm(1024 if rows >= 2**17 else 8, mesh.size))
   return -(-rows // unit) * unit
 
 
 def first_row(block: Array) -> Array:
-  """Inside shard_map: the global number of the first row of this device's block."""
+  """Returns, inside shard_map, the global number of the first row of this device's block."""
   return jax.lax.axis_index(AXIS) * block.shape[0]
 
 
 def local_slice(mesh: Mesh, rows: int) -> slice:
-  """The rows, of so many that the mesh divides, that this process reads and holds: all of them where there is one process."""
+  """Returns which of `rows` rows this process holds, all of them if it is the only process. The mesh size divides `rows`."""
   places = [place for place, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
   each = rows // mesh.size
   return slice(places[0] * each, (places[-1] + 1) * each)
 
 
 def global_rows(mesh: Mesh, rows: PyTree) -> PyTree:
-  """Makes global arrays, split by rows, from this process's own rows (numpy)."""
+  """Builds global arrays, sharded by rows, from this process's own rows (NumPy)."""
   sharding = NamedSharding(mesh, ROWS)
-  with jax.transfer_guard_host_to_device("allow"):  # it is meant
+  with jax.transfer_guard_host_to_device("allow"):  # an intended transfer
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), rows)
 
 
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
-  """Puts a tree of arrays on every device: global ones however they are split, and others, the same in every process."""
+  """Replicates a tree of arrays on every device: global arrays of any sharding, and host arrays equal in all processes."""
   sharding = NamedSharding(mesh, REPLICATED)
   if jax.process_count() == 1:
     return jax.device_put(tree, sharding)
@@ -103,15 +103,15 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
       return _gathering(mesh)(x)
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
       return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(x))))
-    x = np.asarray(x)  # device_put would send all of it around, to see that it is the same everywhere
+    x = np.asarray(x)  # device_put would send it to all processes to verify that it is equal
     return jax.make_array_from_process_local_data(sharding, x, x.shape)
 
-  with jax.transfer_guard_host_to_device("allow"):  # it is meant
+  with jax.transfer_guard_host_to_device("allow"):  # an intended transfer
     return jax.tree.map(put, tree)
 
 
 def to_host(mesh: Mesh, tree: PyTree) -> PyTree:
-  """Gives numpy arrays of a tree of global arrays, whole in every process."""
+  """Returns NumPy arrays of a tree of global arrays, complete in every process."""
   return jax.device_get(replicate(mesh, tree))
 
 

@@ -7,24 +7,24 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
-AGAIN, INTERRUPTED = 75, 130  # exit codes of a run that was saved: EX_TEMPFAIL, which launchers start again; Ctrl-C
+AGAIN, INTERRUPTED = 75, 130  # exit codes of a saved run: EX_TEMPFAIL, after which launchers restart it, and Ctrl-C
 
 
 class Preemption:
-  """Whether the run was asked to save and leave, by SIGTERM, SIGUSR1 or Ctrl-C; a second one ends it at once.
+  """Reports whether SIGTERM, SIGUSR1 or Ctrl-C has asked the run to save and stop; a second signal ends it at once.
 
-  Of several processes any may be asked: JAX's service makes all of them leave after the same step.
+  With several processes any may get the signal: JAX's preemption service makes all of them stop after the same step.
   """
 
   def __enter__(self) -> "Preemption":
-    self.code = 0  # to leave with
-    several = jax.process_count() > 1  # then SIGTERM is the service's: a handler here would silence it
+    self.code = 0  # exit code
+    several = jax.process_count() > 1  # SIGTERM then belongs to the service: a handler here would hide it
     numbers = (signal.SIGUSR1, signal.SIGINT, *(() if several else (signal.SIGTERM,)))
     self._before = {number: signal.signal(number, self._forward if several else self._note) for number in numbers}
     return self
 
   def stop_requested(self, step: int) -> bool:
-    """Whether to leave after this step; to be asked after every step."""
+    """Returns whether to stop after this step; several processes must call it after every step."""
     if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step):
       self.code = self.code or AGAIN
       return True

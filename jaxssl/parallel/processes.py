@@ -1,4 +1,4 @@
-"""Several processes as one run, on JAX's multi-controller runtime: how they start, meet, note things down, and leave."""
+"""Several processes as one run, on JAX's multi-controller runtime: start, barriers, exit."""
 
 import logging
 import os
@@ -13,55 +13,55 @@ from jaxssl.core.errors import UserError
 
 LOG = logging.getLogger("jaxssl")
 MODES = ("auto", "on", "off")
-TOLD = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # what launch/local.sh and others set
-PATIENCE = 600  # seconds that processes wait for each other where they meet
+CLUSTER_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # set by launch/local.sh and others
+TIMEOUT = 600  # seconds that processes wait for each other at a barrier
 
 
 class Lost(Exception):
-  """Another process is gone, or has not come where all of them meet."""
+  """Another process has died, or did not reach a barrier."""
 
 
 def flag(argv: Sequence[str]) -> tuple[str, list[str]]:
-  """Takes --distributed MODE or --distributed=MODE out of the words: (mode, the other words). Raises UserError."""
+  """Splits --distributed MODE off the arguments: (mode, the other arguments). Raises UserError for an unknown mode."""
   mode, rest, words = "auto", [], list(argv)
   while words:
     word = words.pop(0)
     if word == "--distributed" or word.startswith("--distributed="):
       mode = word.partition("=")[2] if "=" in word else words.pop(0) if words else ""
       if mode not in MODES:
-        raise UserError(f"--distributed={mode} is not allowed; allowed: {', '.join(MODES)}")
+        raise UserError(f"--distributed={mode}: unknown mode; expected one of: {', '.join(MODES)}")
     else:
       rest.append(word)
   return mode, rest
 
 
 def start(mode: str) -> None:
-  """Joins the processes of a cluster, before JAX does anything else; with `auto` where there is one, with `off` never.
+  """Joins the processes of a cluster before JAX is used. `auto`: if there is a cluster; `on`: must; `off`: never.
 
-  A cluster is what TOLD names, or what JAX finds: Slurm, Open MPI, a Cloud TPU pod, Kubernetes. Raises UserError where there is
-  none to be joined, and Lost where the others do not come.
+  A cluster is described by CLUSTER_VARIABLES, or detected by JAX: Slurm, Open MPI, a Cloud TPU pod, Kubernetes. Raises UserError
+  if there is none to join, and Lost if the other processes do not start.
   """
   if mode == "off" or jax.distributed.is_initialized():
     return
-  told = [os.environ.get(name, "") for name in TOLD]
-  if any(told) and not all(told):
-    missing = ", ".join(name for name, value in zip(TOLD, told, strict=True) if not value)
-    raise UserError(f"the environment has some of {', '.join(TOLD)}, but not {missing}: set all of them, or --distributed=off")
-  if not any(told) and mode == "auto" and not _cluster():
+  values = [os.environ.get(name, "") for name in CLUSTER_VARIABLES]
+  if any(values) and not all(values):
+    missing = ", ".join(name for name, value in zip(CLUSTER_VARIABLES, values, strict=True) if not value)
+    raise UserError(f"{missing} is not set, but other {', '.join(CLUSTER_VARIABLES)} are; set all, or use --distributed=off")
+  if not any(values) and mode == "auto" and not _cluster():
     return
   try:
-    if any(told):
-      jax.distributed.initialize(told[0], int(told[1]), int(told[2]))
+    if any(values):
+      jax.distributed.initialize(values[0], int(values[1]), int(values[2]))
     else:
       jax.distributed.initialize()
   except ValueError as error:
-    raise UserError(f"--distributed={mode}: there is no cluster to join: {str(error).splitlines()[0]}") from error
+    raise UserError(f"--distributed={mode}: no cluster found: {str(error).splitlines()[0]}") from error
   except RuntimeError as error:
-    raise Lost(f"the other processes did not come: {str(error).splitlines()[0]}") from error
+    raise Lost(f"the other processes did not start: {str(error).splitlines()[0]}") from error
 
 
 def _cluster() -> bool:
-  """Whether the environment is that of a cluster with more than one process."""
+  """Returns whether the environment describes a cluster of more than one process."""
   slurm, ompi = (int(os.environ.get(name) or 1) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
   pod = len(list(filter(None, os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))))
   jobs = "JOB_COMPLETION_INDEX" in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
@@ -69,23 +69,23 @@ def _cluster() -> bool:
 
 
 def is_primary() -> bool:
-  """Whether this is the process that writes."""
+  """Returns whether this is the primary process, the one that writes."""
   return jax.process_index() == 0
 
 
 def barrier(where: str) -> None:
-  """Waits until all processes are here, and says so while it waits. Raises Lost after PATIENCE seconds."""
+  """Waits until all processes get here, and logs that it waits. Raises Lost after TIMEOUT seconds."""
   if jax.process_count() == 1:
     return
   with runlog.heartbeat(f"waiting for the other processes, {where}"):
     try:
-      ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=PATIENCE)
+      ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=TIMEOUT)
     except Exception as error:  # the coordination service's errors have no public type
-      raise Lost(f"the other processes did not come within {PATIENCE} s, {where}: {str(error).splitlines()[0]}") from error
+      raise Lost(f"the other processes did not respond within {TIMEOUT} s, {where}: {str(error).splitlines()[0]}") from error
 
 
 def exit_with(message: str, code: int) -> int:
-  """Prints why, and gives the exit code. One of several processes leaves at once: the end that JAX agrees on may never come."""
+  """Prints why and returns the exit code. One of several processes exits at once: JAX's joint shutdown might never end."""
   print(message, file=sys.stderr, flush=True)
   if jax.distributed.is_initialized():
     os._exit(code)

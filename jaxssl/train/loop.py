@@ -1,4 +1,4 @@
-"""A run from its first step to its results: epochs, measurements, saves, and a way back after every interruption."""
+"""Trains a run: epochs, evaluations, checkpoints, resume."""
 
 import contextlib
 import logging
@@ -58,7 +58,7 @@ def train(
 def _train(run: Experiment, workdir: pathlib.Path, kept: LocalWorkdir, began: float, report: Report | None) -> int:
   config, notes = run.config, kept.folder
   measure = Evaluator(config, run.mesh, run.splits, run.train_step.network, run.state_shapes.teacher is not None)
-  write_config(notes, config)  # not before: a config with a mistake must not take the folder
+  write_config(notes, config)  # only now: an invalid config must not claim the folder
   if run.imported is not None:
     init_from.keep(run.imported, notes)
   checkpoints = Checkpoints(workdir / "checkpoints", config.train.max_to_keep)
@@ -84,7 +84,7 @@ def _train(run: Experiment, workdir: pathlib.Path, kept: LocalWorkdir, began: fl
       return 1
   done = int(state.step)
   if done < run.training_length.steps:
-    LOG.info("stopped by a signal and saved at step %d; the same command goes on from there", done)
+    LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
   else:
     add_linear_baselines(run, measure, notes / "results.json")
     finalize(run, workdir, notes, seconds=time.monotonic() - began)
@@ -104,7 +104,7 @@ def epochs(
   stop: Preemption,
   kept: LocalWorkdir,
 ) -> TrainState:
-  """Trains from `step` to the end of the run, or until asked to stop; what it returns is saved."""
+  """Trains from `step` to the end of the run or until a signal; the returned state is saved."""
   config, length = run.config.train, run.training_length
   ledger = MetricLogger(run, record.metrics, health, step)
 
@@ -152,7 +152,7 @@ def epochs(
 
 
 def summary_line(run: Experiment) -> str:
-  """Says in one line what is trained, where and for how long."""
+  """Describes in one line what is trained, where and for how long."""
   c, devices, processes = run.config, jax.devices(), jax.process_count()
   weights = sum(x.size for x in jax.tree.leaves(run.state_shapes.student.params))
   return (
@@ -164,7 +164,7 @@ def summary_line(run: Experiment) -> str:
 
 
 def add_linear_baselines(run: Experiment, measure: Evaluator, path: pathlib.Path) -> None:
-  """Adds the linear probe's baselines to results.json, once: at the end, since nobody waits for the first step there."""
+  """Adds the linear probe's baselines to the results, once, at the end, so that they do not delay the first step."""
   evals = run.config.evals
   known = any(m["name"].startswith(f"{measure.before}/linear") for m in results.read(path)["measurements"])
   if evals.baselines and not known and "linear" in measure.possible(evals.final):
@@ -173,7 +173,7 @@ def add_linear_baselines(run: Experiment, measure: Evaluator, path: pathlib.Path
 
 
 def finalize(run: Experiment, workdir: pathlib.Path, notes: pathlib.Path, seconds: float) -> None:
-  """Completes results.json, and tells what training bought."""
+  """Completes the results and logs the trained features beside raw pixels and the untrained network."""
   path, bad = notes / "results.json", run.splits.bad
   results.add(
     path,
@@ -193,5 +193,5 @@ def finalize(run: Experiment, workdir: pathlib.Path, notes: pathlib.Path, second
     beside = ", ".join(f"{of.replace('_', ' ')} {first[f'{of}/{name}']:.2f}" for of in BASELINES if f"{of}/{name}" in first)
     LOG.info("%s %.2f%s", name, final[name], f" ({beside})" if beside else "")
   if bad:
-    LOG.info("%d images could not be read; see %s", len(bad), workdir / "bad_files.txt")
+    LOG.info("%d images are unreadable; see %s", len(bad), workdir / "bad_files.txt")
   LOG.info("done in %.0f s; everything is in %s", seconds, workdir)

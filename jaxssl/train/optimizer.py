@@ -1,4 +1,4 @@
-"""Optimizers: SGD, AdamW and LARS with decay masks, clipping, and a last layer that is left alone at first.
+"""Optimizers: SGD, AdamW and LARS with decay masks, clipping, and parts that are frozen at first.
 
 Every rate is a function of the run's step, which the train step passes in (`update(..., step=step)`), so the optimizer state
 holds moments only. Matches torch's SGD and AdamW and DINO's LARS, clipping and freezing (tests/golden/optim.npz).
@@ -22,9 +22,9 @@ LAST_LAYER, ENCODER, FROZEN = "last_layer", "encoder", "frozen"
 
 
 def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_size: int) -> ByStep:
-  """Learning rate of each step: lr x batch_size / lr_base_batch_size x schedule(step)."""
+  """Returns the learning rate as a function of the step: lr x batch_size / lr_base_batch_size x schedule(step)."""
   if config.lr <= 0:
-    raise UserError(f"optim.lr={config.lr} is not allowed; it is above 0")
+    raise UserError(f"optim.lr={config.lr}: must be positive")
   peak = config.lr * (batch_size / config.lr_base_batch_size if config.lr_base_batch_size else 1.0)
   schedule = config.schedule.resolve(training_length)
   return lambda step: peak * schedule(step)
@@ -33,14 +33,12 @@ def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_si
 def build_optimizer(
   config: OptimConfig, training_length: TrainingLength, batch_size: int
 ) -> optax.GradientTransformationExtraArgs:
-  """Makes the optimizer; its `update` takes the run's `step`."""
+  """Returns the optimizer; its `update` takes the run's `step`."""
   rate = learning_rate(config, training_length, batch_size)
   decay: Schedule = config.weight_decay.resolve(training_length)
   least = {"all": 0, "matrices": 2}[config.decay_mask]
   if config.freeze_encoder_epochs < 0:
-    raise UserError(
-      f"optim.freeze_encoder_epochs={config.freeze_encoder_epochs} is not allowed; it is a number of epochs, or 0"
-    )
+    raise UserError(f"optim.freeze_encoder_epochs={config.freeze_encoder_epochs}: must be a number of epochs, or 0")
   last_until, encoder_until = (
     epochs * training_length.steps_per_epoch for epochs in (config.freeze_last_layer_epochs, config.freeze_encoder_epochs)
   )
@@ -62,14 +60,14 @@ def build_optimizer(
 
 
 def labels(params: PyTree, frozen: tuple[str, ...], encoder: bool) -> PyTree:
-  """Labels every leaf by its path: "frozen", "last_layer", "encoder" where that is wanted, or "body".
+  """Labels every leaf by its path: "frozen", "last_layer", "encoder" (if asked for) or "body".
 
   Raises UserError for a name in `frozen` that no path holds.
   """
   paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
   for name in frozen:
     if not any(name in path for path in paths):
-      raise UserError(f"optim.freeze={name!r} is in no parameter's path; paths look like {paths[0]}")
+      raise UserError(f"optim.freeze={name!r} matches no parameter; a path looks like {paths[0]}")
 
   def one(path: Any, _: Array) -> str:
     text = jax.tree_util.keystr(path)
@@ -81,7 +79,7 @@ def labels(params: PyTree, frozen: tuple[str, ...], encoder: bool) -> PyTree:
 
 
 def by_step(function: Callable[[Array, Array], Array]) -> optax.GradientTransformationExtraArgs:
-  """A stateless rule u -> function(step, u)."""
+  """Returns the stateless transformation u -> function(step, u)."""
 
   def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
     return jax.tree.map(lambda u: function(extra["step"], u), updates), state
@@ -90,9 +88,9 @@ def by_step(function: Callable[[Array, Array], Array]) -> optax.GradientTransfor
 
 
 def add_decay(decay: ByStep, least_dimensions: int) -> optax.GradientTransformationExtraArgs:
-  """Adds decay(step) p to the update of every parameter p that has at least so many dimensions.
+  """Adds decay(step) p to the update of every parameter p with at least `least_dimensions` dimensions.
 
-  With 2 these are the groups of DINO's optimizers: biases, BatchNorm and LayerNorm are left out.
+  A value of 2 gives the parameter groups of DINO: biases, BatchNorm and LayerNorm are excluded.
   """
 
   def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
@@ -103,7 +101,7 @@ def add_decay(decay: ByStep, least_dimensions: int) -> optax.GradientTransformat
 
 
 def trust_ratio(coefficient: float = 0.001) -> optax.GradientTransformation:
-  """LARS (arXiv 1708.03888): u x coefficient |p| / |u| for matrices; u as it is where either norm is 0."""
+  """Scales u by coefficient |p| / |u| for matrices (LARS, arXiv 1708.03888); u stays the same if either norm is 0."""
 
   def scale(u: Array, p: Array) -> Array:
     ratio = coefficient * jnp.linalg.norm(p.ravel()) / jnp.maximum(jnp.linalg.norm(u.ravel()), jnp.finfo(u.dtype).tiny)
@@ -113,7 +111,7 @@ def trust_ratio(coefficient: float = 0.001) -> optax.GradientTransformation:
 
 
 def clip_each(limit: float) -> optax.GradientTransformation:
-  """DINO's clipping: each parameter's gradient g alone is scaled by min(1, limit / (|g| + 1e-6))."""
+  """Scales each parameter's gradient g by min(1, limit / (|g| + 1e-6)) (DINO's clipping)."""
 
   def clip(g: Array) -> Array:
     return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
@@ -124,7 +122,7 @@ def clip_each(limit: float) -> optax.GradientTransformation:
 def left_alone(
   inner: optax.GradientTransformationExtraArgs, when: Callable[[Array], Array]
 ) -> optax.GradientTransformationExtraArgs:
-  """Skips `inner` altogether while `when(step)`: no update, no decay, no moments, no count of steps."""
+  """Skips `inner` entirely while `when(step)`: no update, no decay, no moments, no step count."""
 
   def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
     new_updates, new_state = inner.update(updates, state, params, **extra)

@@ -9,7 +9,7 @@ from jaxssl.core.log import LOG, SECONDS_BETWEEN_LINES, bar_shown
 
 
 class Progress:
-  """A progress bar on a terminal and a plain line now and then in the log: loss, images/s, wait for data, time left."""
+  """Shows loss, images/s, share of time spent waiting for data and time left: a bar on a terminal, and log lines."""
 
   def __init__(self, total_steps: int, first_step: int, batch_size: int):
     self._total, self._batch, self._first = total_steps, batch_size, first_step
@@ -20,13 +20,13 @@ class Progress:
     self._said = time.monotonic()
 
   def wait(self, seconds: float) -> None:
-    """Notes that a batch had to be waited for, until now."""
+    """Adds time spent waiting for a batch."""
     self._waited += seconds
 
   def update(self, step: int, epoch: float, loss: float, warning: str = "") -> dict[str, float]:
-    """Notes that `step` is done. Returns the speed over the last steps, and the share of their time that was waited for data.
+    """Advances to `step`; returns images/s and the share of time spent waiting for data, over the last steps.
 
-    `warning`: what is shown besides, such as a verdict on the run's health.
+    `warning`: active alerts, shown beside them.
     """
     now = time.monotonic()
     self._recent.append((now, step, self._waited))
@@ -46,9 +46,9 @@ class Progress:
     return self._speed
 
   def pause(self) -> None:
-    """Leaves out the time that passes until the next update, such as an evaluation's, from the speed."""
+    """Excludes the time until the next update, such as that of an evaluation, from the speed."""
     self._recent.clear()
 
   def close(self) -> None:
-    """Takes the bar down."""
+    """Removes the bar."""
     self._bar.close()

@@ -59,7 +59,7 @@ class Two:
     self.processes = []
     for rank, log in enumerate(self.logs):
       code = f"RANK = {rank}\n{before}\nfrom jaxssl import main\nmain.run()"
-      told = dict(zip(processes.TOLD, (address, "2", str(rank)), strict=True))
+      told = dict(zip(processes.CLUSTER_VARIABLES, (address, "2", str(rank)), strict=True))
       with log.open("w") as file:
         process = subprocess.Popen(
           [sys.executable, "-c", code, *words],
