@@ -38,7 +38,7 @@ def flag(argv: Sequence[str]) -> tuple[str, list[str]]:
 def start(mode: str) -> None:
   """Joins the processes of a cluster before JAX is used. `auto`: if there is a cluster; `on`: must; `off`: never.
 
-  A cluster is described by CLUSTER_VARIABLES, or detected by JAX: Slurm, Open MPI, a Cloud TPU pod, Kubernetes. Raises UserError
+  A cluster is described by CLUSTER_VARIABLES, or detected by JAX: Slurm, Open MPI, a TPU pod, Kubernetes. Raises UserError
   if there is none to join, and Lost if the other processes do not start.
   """
   if mode == "off" or jax.distributed.is_initialized():

@@ -112,7 +112,7 @@ def test_nothing_helps_where_one_network_is_too_large(capsys):
     ([], "--topology is missing; for example --topology v5e:4x4,gpu:8"),
     (
       ["--topology=gpu:8", "--batch-size=36"],
-      "train.batch_size=36 is not allowed; it is a multiple of the number of devices, 8",
+      "train.batch_size=36: must be a multiple of the number of devices, 8",
     ),
     (["--topology=gpu:8", "--batch-size=many"], "--batch-size many is not allowed; numbers of images"),
     (["--topology=gpu:8", "--price=-1"], "--price -1 is not allowed; above 0"),

@@ -34,13 +34,13 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
 DIE = """
 import functools, os, signal
 import jax
-from jaxssl import checkpoint
+from jaxssl.workdir import checkpoint
 jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=10)  # of 100
 save = checkpoint.Checkpoints.save
 def save_and_die(self, step, state):
   save(self, step, state)
   if step == 4 and RANK == 1:
-    os.kill(os.getpid(), signal.SIGKILL)  # the save goes on in the background
+    os.kill(os.getpid(), signal.SIGKILL)  # the save continues in the background
 checkpoint.Checkpoints.save = save_and_die
 """
 
@@ -59,7 +59,7 @@ class Two:
     self.processes = []
     for rank, log in enumerate(self.logs):
       code = f"RANK = {rank}\n{before}\nfrom jaxssl import main\nmain.run()"
-      told = dict(zip(processes.CLUSTER_VARIABLES, (address, "2", str(rank)), strict=True))
+      cluster = dict(zip(processes.CLUSTER_VARIABLES, (address, "2", str(rank)), strict=True))
       with log.open("w") as file:
         process = subprocess.Popen(
           [sys.executable, "-c", code, *words],
@@ -67,7 +67,7 @@ class Two:
           stdout=file,
           stderr=file,
           start_new_session=True,
-          env={**env, "XLA_FLAGS": env["XLA_FLAGS"].replace("device_count=8", "device_count=4"), **told},
+          env={**env, "XLA_FLAGS": env["XLA_FLAGS"].replace("device_count=8", "device_count=4"), **cluster},
         )
       self.processes.append(process)
 
@@ -139,7 +139,7 @@ def test_two_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
   saved = weights(two.workdir)[1]
   assert 5 <= saved < 8
   words = ["--processes=2", "--devices-per-process=1", *WORDS, f"--workdir={two.workdir}"]
-  process = start("local.sh", *words, env=env)  # and goes on, on fewer devices
+  process = start("local.sh", *words, env=env)  # and resumes on fewer devices
   out, err = process.communicate(timeout=BOUND)
   assert process.returncode == 0, out + err
   assert "2 x cpu of 2 processes" in (two.workdir / "train.log").read_text() and (two.workdir / "report.html").exists()
@@ -153,13 +153,13 @@ def test_the_flag():
   assert processes.flag(["--x=1"]) == ("auto", ["--x=1"])
   assert processes.flag(["--distributed=on", "--x=1", "--distributed=off"]) == ("off", ["--x=1"])
   for wrong in (["--distributed"], ["--distributed=yes"]):
-    with pytest.raises(UserError, match="allowed: auto, on, off"):
+    with pytest.raises(UserError, match="expected one of: auto, on, off"):
       processes.flag(wrong)
 
 
 def test_half_of_an_environment_is_an_error(monkeypatch):
   monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
-  with pytest.raises(UserError, match="but not JAX_NUM_PROCESSES, JAX_PROCESS_ID"):
+  with pytest.raises(UserError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID is not set"):
     processes.start("auto")
   processes.start("off")
 

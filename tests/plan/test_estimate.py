@@ -81,7 +81,7 @@ def test_mean_and_deviation_that_would_be_measured_change_nothing():
 @pytest.mark.parametrize(
   "words, message",
   [
-    (["--config.train.batch_size=36"], "train.batch_size=36 is not allowed; it is a multiple of the number of devices, 8"),
+    (["--config.train.batch_size=36"], "train.batch_size=36: must be a multiple of the number of devices, 8"),
     (["--config.train.batch_size=512"], "train.batch_size=512 must lie between 1 and the number of training images, 256"),
     (
       ["--config.train.accumulate=3"],
