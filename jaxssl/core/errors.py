@@ -1,25 +1,38 @@
-"""User errors, and how untrusted text is shown in one line."""
+"""`UserError`, one-line text, and the nearest name for a misspelled one."""
 
 import difflib
 import re
+from collections.abc import Iterable
 
-# Line breaks and other control characters, those that turn the direction of text, and halves of characters, which stand for
-# bytes of a file name that are no text
-_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# Line breaks and other control characters, characters that change the direction of text, and lone surrogates, which stand
+# for bytes of a file name that are not UTF-8
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
-  """Writes text of any origin, such as a file's name, so that it can be shown: what would break or turn a line is escaped."""
-  return _UNSHOWN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+  """Escapes the characters of `text`, e.g. of a file name, that would break a line or change its direction."""
+  return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class UserError(Exception):
-  """A mistake in what the user gave: one line that names the field, the value, and what is allowed or what to do."""
+  """A mistake in the user's input, in one line: `FIELD=VALUE: problem; expected ...; hint`."""
 
   def __str__(self) -> str:
     return one_line(super().__str__())
 
 
-def nearest_name(name: str, allowed: list[str], full: str = "") -> str:
-  """Gives the allowed name closest to `name`, in quotes-free text for a message."""
-  return (difflib.get_close_matches(full or name, allowed, n=1, cutoff=0.0) or ["none"])[0]
+def nearest_name(name: str, allowed: Iterable[str]) -> str:
+  """Returns the allowed name that is most similar to `name`; "none" if nothing is allowed.
+
+  Names may be dotted paths. The last parts count as much as the whole paths, so that `epochs` finds `train.epochs`.
+  """
+
+  def similarity(candidate: str) -> float:
+    pairs = ((name, candidate), (_last_part(name), _last_part(candidate)))
+    return sum(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+  return max(allowed, key=similarity, default="none")
+
+
+def _last_part(path: str) -> str:
+  return path.lstrip("-").rpartition(".")[2]

@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
 
 import jax
 import orbax.checkpoint as ocp
@@ -12,27 +11,12 @@ from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 
 LOG = logging.getLogger("jaxssl")
-MODES = ("auto", "on", "off")
 TOLD = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # what launch/local.sh and others set
 PATIENCE = 600  # seconds that processes wait for each other where they meet
 
 
 class Lost(Exception):
   """Another process is gone, or has not come where all of them meet."""
-
-
-def flag(argv: Sequence[str]) -> tuple[str, list[str]]:
-  """Takes --distributed MODE or --distributed=MODE out of the words: (mode, the other words). Raises UserError."""
-  mode, rest, words = "auto", [], list(argv)
-  while words:
-    word = words.pop(0)
-    if word == "--distributed" or word.startswith("--distributed="):
-      mode = word.partition("=")[2] if "=" in word else words.pop(0) if words else ""
-      if mode not in MODES:
-        raise UserError(f"--distributed={mode} is not allowed; allowed: {', '.join(MODES)}")
-    else:
-      rest.append(word)
-  return mode, rest
 
 
 def start(mode: str) -> None:
