@@ -15,7 +15,7 @@ NAMES = sorted(f"{'cat' if k % 2 else 'dog'}/{k:02d}.png" for k in range(30))
 
 def written(file, features, images=None):
   """A file of embeddings of the images `NAMES` under a folder."""
-  data = {"source": "folder", "path": str(images or "/nowhere"), "test_path": "", "channels": 3}
+  data = {"source": "folder", "path": str(images or "/nowhere"), "test_path": "", "channels": 3, "bit_depth": 8}
   rows = {"path": np.array(NAMES), "index": np.arange(30), "label": np.array([n[:3] for n in NAMES]), "features": features}
   meta = {"data": data, "seed": 0, "whole": True, "network": "student", "size": 8, "resize": 0}
   embedding_file.write(file, list(rows), 1, lambda _, name: rows[name], {**meta, "workdir": "/gone"})
