@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl.config import flags
+from jaxssl.config import fields, load
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.train.setup import Experiment
@@ -18,14 +18,12 @@ CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 
 def made(recipe: str, *words: str, side: int = 32, num_images: int = 1024) -> Experiment:
   """Puts a recipe (FILE[:RECIPE]) together: fields changed by words such as train.batch_size=64, all views of `side` pixels."""
-  file, _, name = recipe.partition(":")
-  fields = flags.load(str(CONFIGS / file), name)
-  flags.override(fields, [f"--config.data.{word}" for word in ("source=array", "path=", "test_path=", "placement=device")])
-  for group in fields["views"].values():
-    group["size"] = side
-  flags.override(fields, [f"--config.{word}" for word in words])
+  config = load.load(str(CONFIGS / recipe))
+  changes = {"data.source": "array", "data.path": "", "data.test_path": "", "data.placement": "device"}
+  changes |= {f"views.{group}.size": side for group in config["views"]}
+  changes |= {path: fields.parse_value(path, text) for path, _, text in (word.partition("=") for word in words)}
   images = np.random.default_rng(0).integers(0, 256, (num_images, side, side, 3), np.uint8)
-  return Experiment(read(Config, fields), pathlib.Path(tempfile.mkdtemp()), {"train": (images, None)})
+  return Experiment(read(Config, load.changed(config, changes)), pathlib.Path(tempfile.mkdtemp()), {"train": (images, None)})
 
 
 def model_flops(run: Experiment) -> float:

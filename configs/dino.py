@@ -1,27 +1,20 @@
-"""DINO with multi-crop: two large crops and small ones (arXiv 2104.14294). CIFAR-10 on one GPU; ImageNet on 16 to 32.
+"""DINO with multi-crop: two large crops and several small ones (arXiv 2104.14294).
 
-configs/dino.py           CIFAR-10, ResNet-18, 4 local crops. solo-learn, 1000 epochs: linear 89.52; Lightly, 800: 200-NN 84.8
-  python -m jaxssl.main --config configs/dino.py
-configs/dino.py:imagenet  ViT-S/16, 100 epochs at batch 1,024, 8 local crops
-  python -m jaxssl.main --config configs/dino.py:imagenet --config.data.path=/path/to/imagenet
-AdaSim, which is DINO on two large crops with bootstrapping, has its own file: configs/nnboot.py.
-Measured here, at the small budget: docs/results.md.
+configs/dino.py           CIFAR-10, ResNet-18, 4 local crops, 200 epochs; one GPU
+  jaxssl train --config configs/dino.py
+  Published: linear 89.52 (solo-learn, 1000 epochs), 200-NN 84.8 (Lightly, 800 epochs). Measured with ",cpu": docs/results.md.
+configs/dino.py:imagenet  ImageNet, ViT-S/16, 8 local crops, 100 epochs at batch 1,024; 16 to 32 GPUs
+  jaxssl train --config configs/dino.py:imagenet --config.data.path=/path/to/imagenet
 
-Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+AdaSim, DINO on two large crops with bootstrapping, is in configs/nnboot.py.
 """
 
 from jaxssl.augment import presets
 from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
 
 
-def get_config(recipe: str = "") -> Fields:
-  """Makes the config of a recipe."""
-  return recipes.choose(recipe, {"": cifar10, "imagenet": imagenet})
-
-
-def dino(config: Fields, momentum: float, prototypes: int) -> None:
-  """What both recipes share."""
+def dino(config: recipes.Fields, momentum: float, prototypes: int) -> None:
+  """Sets the method, head and optimizer of both recipes."""
   config.method = {
     "name": "dino",
     "teacher_momentum": {"kind": "cosine", "base": momentum, "final": 1.0},
@@ -34,7 +27,7 @@ def dino(config: Fields, momentum: float, prototypes: int) -> None:
   config.optim.weight_decay.update({"kind": "cosine", "base": 0.04, "final": 0.4})
 
 
-def cifar10() -> Fields:
+def cifar10() -> recipes.Fields:
   """CIFAR-10: large crops of 32 pixels and small ones of 16."""
   config = recipes.cifar()
   config.views = recipes.views(presets.dino(32, local_size=16, locals=4, blur=False))
@@ -42,7 +35,7 @@ def cifar10() -> Fields:
   return config
 
 
-def imagenet() -> Fields:
+def imagenet() -> recipes.Fields:
   """ViT-S/16."""
   config = recipes.imagenet("vit_s")
   config.views = recipes.views(presets.dino(224))
@@ -50,3 +43,6 @@ def imagenet() -> Fields:
   dino(config, momentum=0.996, prototypes=65_536)
   config.train.update({"batch_size": 1024, "epochs": 100})
   return config
+
+
+get_config = recipes.by_name({"": cifar10, "imagenet": imagenet})

@@ -1,32 +1,27 @@
-"""ISD: soft similarities to a queue (arXiv 2012.09259). CIFAR-10 on one GPU; ImageNet on 4 to 8, or a TPU v4-8.
+"""ISD: soft similarities to a queue (arXiv 2012.09259).
 
-configs/isd.py                 ISD, ResNet-18, CIFAR-10
-  python -m jaxssl.main --config configs/isd.py
-configs/isd.py:plus            ISD+, ResNet-18, CIFAR-10: teacher weak, student strong, two temperatures, two heads
-configs/isd.py:TEACHER_STUDENT ISD with other views: weak_weak, weak_strong, strong_weak, strong_strong
-configs/isd.py:imagenet        ISD, ResNet-18, 200 epochs. The authors: linear 53.8, 1-NN 41.5, 20-NN 46.6
-  python -m jaxssl.main --config configs/isd.py:imagenet --config.data.path=/path/to/imagenet
-configs/isd.py:imagenet_plus   ISD+, ResNet-50, 200 epochs. The authors (ISD, ResNet-50): linear 69.8, 1-NN 59.2, 20-NN 62.0
-Measured here, at the small budget: docs/results.md.
-
-Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+configs/isd.py                CIFAR-10, ISD, ResNet-18, 200 epochs; one GPU
+  jaxssl train --config configs/isd.py
+  Measured with ",cpu": docs/results.md.
+configs/isd.py:plus           CIFAR-10, ISD+, ResNet-18: weak teacher view, strong student view, two temperatures, projector
+configs/isd.py:weak_weak      CIFAR-10, ISD with weak teacher and student views
+configs/isd.py:weak_strong    CIFAR-10, ISD with weak teacher and strong student views
+configs/isd.py:strong_weak    CIFAR-10, ISD with strong teacher and weak student views
+configs/isd.py:strong_strong  CIFAR-10, ISD with strong teacher and student views, the default
+configs/isd.py:imagenet       ImageNet, ISD, ResNet-18, 200 epochs; 4 to 8 GPUs or a TPU v4-8
+  jaxssl train --config configs/isd.py:imagenet --config.data.path=/path/to/imagenet
+  Published: linear 53.8, 1-NN 41.5, 20-NN 46.6.
+configs/isd.py:imagenet_plus  ImageNet, ISD+, ResNet-50, 200 epochs; 4 to 8 GPUs or a TPU v4-8
+  Published, for ISD with ResNet-50: linear 69.8, 1-NN 59.2, 20-NN 62.0.
 """
 
 from jaxssl.augment import presets
 from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
 
 PAIRS = [(teacher, student) for teacher in ("weak", "strong") for student in ("weak", "strong")]
 
 
-def get_config(recipe: str = "") -> Fields:
-  """Makes the config of a recipe."""
-  pairs = {f"{teacher}_{student}": lambda t=teacher, s=student: cifar10(t, s) for teacher, student in PAIRS}
-  named = {"": cifar10, "plus": lambda: plus(cifar10("weak")), "imagenet": imagenet, "imagenet_plus": imagenet_plus}
-  return recipes.choose(recipe, named | pairs)
-
-
-def isd(config: Fields, teacher: str, student: str, size: int, queue: int) -> None:
+def isd(config: recipes.Fields, teacher: str, student: str, size: int, queue: int) -> None:
   """ISD: no projector, a predictor of the features' width, one temperature."""
   config.views = recipes.views(presets.pair(student, teacher, size))
   config.method = {
@@ -42,7 +37,7 @@ def isd(config: Fields, teacher: str, student: str, size: int, queue: int) -> No
   config.evals.knn.unweighted_k = (1, 20)  # their protocol
 
 
-def plus(config: Fields, width: int = 512) -> Fields:
+def plus(config: recipes.Fields, width: int = 512) -> recipes.Fields:
   """ISD+: a sharper teacher that moves faster, and a projector from `width` features to a quarter of them."""
   config.method.update({"student_temperature": 0.1, "teacher_temperature": 0.01, "teacher_momentum": 0.99})
   recipes.mlp(config.model.projector, 2 * width, width // 4)
@@ -51,7 +46,7 @@ def plus(config: Fields, width: int = 512) -> Fields:
   return config
 
 
-def cifar10(teacher: str = "strong", student: str = "strong") -> Fields:
+def cifar10(teacher: str = "strong", student: str = "strong") -> recipes.Fields:
   """CIFAR-10 at 32 pixels, a smaller queue."""
   config = recipes.cifar()
   isd(config, teacher, student, size=32, queue=16_384)
@@ -59,7 +54,7 @@ def cifar10(teacher: str = "strong", student: str = "strong") -> Fields:
   return config
 
 
-def imagenet() -> Fields:
+def imagenet() -> recipes.Fields:
   """The published recipe of ISD for ResNet-18."""
   config = recipes.imagenet("resnet18")
   isd(config, "strong", "strong", size=224, queue=128_000)
@@ -68,8 +63,14 @@ def imagenet() -> Fields:
   return config
 
 
-def imagenet_plus() -> Fields:
+def imagenet_plus() -> recipes.Fields:
   """The published recipe of ISD+ for ResNet-50."""
   config = recipes.imagenet("resnet50")
   isd(config, "weak", "strong", size=224, queue=128_000)
   return plus(config, width=2048)
+
+
+VIEWS = {f"{teacher}_{student}": lambda t=teacher, s=student: cifar10(t, s) for teacher, student in PAIRS}
+get_config = recipes.by_name(
+  {"": cifar10, "plus": lambda: plus(cifar10("weak")), **VIEWS, "imagenet": imagenet, "imagenet_plus": imagenet_plus}
+)

@@ -1,27 +1,21 @@
-"""MoCo: v2, keys in a queue (arXiv 2003.04297), and v3, keys of the batch (arXiv 2104.02057).
+"""MoCo: v2 with keys in a queue (arXiv 2003.04297), v3 with keys of the batch (arXiv 2104.02057).
 
-configs/moco.py           v2, CIFAR-10, ResNet-18, one GPU. solo-learn (symmetric), 1000 epochs: linear 92.94
-  python -m jaxssl.main --config configs/moco.py
-configs/moco.py:v3        v3, CIFAR-10, ResNet-18. solo-learn, 1000 epochs: linear 93.10
-configs/moco.py:imagenet  v2, ResNet-50, 200 epochs. The authors of ISD: linear 67.5, 1-NN 50.9, 20-NN 54.3
-  python -m jaxssl.main --config configs/moco.py:imagenet --config.data.path=/path/to/imagenet
-configs/moco.py:v3_vit    v3, ViT-S/16 with a fixed patch embedding, ImageNet
-Measured here, at the small budget: docs/results.md.
-
-Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+configs/moco.py           CIFAR-10, v2, ResNet-18, 200 epochs; one GPU
+  jaxssl train --config configs/moco.py
+  Published: linear 92.94 (solo-learn, symmetric, 1000 epochs). Measured with ",cpu": docs/results.md.
+configs/moco.py:v3        CIFAR-10, v3, ResNet-18, 200 epochs; one GPU
+  Published: linear 93.10 (solo-learn, 1000 epochs).
+configs/moco.py:imagenet  ImageNet, v2, ResNet-50, 200 epochs
+  jaxssl train --config configs/moco.py:imagenet --config.data.path=/path/to/imagenet
+  Published by the authors of ISD: linear 67.5, 1-NN 50.9, 20-NN 54.3.
+configs/moco.py:v3_vit    ImageNet, v3, ViT-S/16 with a fixed patch embedding, 300 epochs at batch 4,096
 """
 
 from jaxssl.augment import presets
 from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
 
 
-def get_config(recipe: str = "") -> Fields:
-  """Makes the config of a recipe."""
-  return recipes.choose(recipe, {"": cifar10, "v3": cifar10_v3, "imagenet": imagenet, "v3_vit": v3_vit})
-
-
-def v2(config: Fields, size: int, queue: int) -> None:
+def v2(config: recipes.Fields, size: int, queue: int) -> None:
   """Two strong views, a head of two layers without BatchNorm."""
   config.views = recipes.views(presets.pair("strong", "strong", size))
   config.method = {"name": "mocov2", "teacher_momentum": 0.999, "queue": queue, "temperature": 0.2}
@@ -29,7 +23,7 @@ def v2(config: Fields, size: int, queue: int) -> None:
   config.model.projector.bn = False
 
 
-def v3(config: Fields, size: int, hidden: int) -> None:
+def v3(config: recipes.Fields, size: int, hidden: int) -> None:
   """Asymmetric views, a predictor, no queue."""
   config.views = recipes.views(presets.asymmetric(size))
   config.method = {"name": "mocov3", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.2}
@@ -37,7 +31,7 @@ def v3(config: Fields, size: int, hidden: int) -> None:
   recipes.mlp(config.model.predictor, hidden, 256, last_bn="plain")
 
 
-def cifar10() -> Fields:
+def cifar10() -> recipes.Fields:
   """MoCo v2 on CIFAR-10, with a smaller queue and a faster teacher."""
   config = recipes.cifar()
   v2(config, 32, queue=16_384)
@@ -46,7 +40,7 @@ def cifar10() -> Fields:
   return config
 
 
-def cifar10_v3() -> Fields:
+def cifar10_v3() -> recipes.Fields:
   """MoCo v3 on CIFAR-10."""
   config = recipes.cifar()
   v3(config, 32, hidden=4096)
@@ -54,15 +48,15 @@ def cifar10_v3() -> Fields:
   return config
 
 
-def imagenet() -> Fields:
-  """The published recipe of MoCo v2 for ResNet-50; batch statistics are those of the whole batch, which is not shuffled."""
+def imagenet() -> recipes.Fields:
+  """The published recipe of MoCo v2 for ResNet-50, but BatchNorm over the whole batch instead of shuffled parts."""
   config = recipes.imagenet("resnet50")
   v2(config, 224, queue=65_536)
   recipes.sgd(config, lr=0.03, weight_decay=1e-4, warmup_epochs=0)
   return config
 
 
-def v3_vit() -> Fields:
+def v3_vit() -> recipes.Fields:
   """MoCo v3 for ViT-S/16: random, fixed patch embedding."""
   config = recipes.imagenet("vit_s")
   v3(config, 224, hidden=4096)
@@ -71,3 +65,6 @@ def v3_vit() -> Fields:
   config.optim.weight_decay.base = 0.1
   config.train.update({"batch_size": 4096, "epochs": 300})
   return config
+
+
+get_config = recipes.by_name({"": cifar10, "v3": cifar10_v3, "imagenet": imagenet, "v3_vit": v3_vit})

@@ -1,33 +1,26 @@
-"""Neighbor bootstrapping: DINO's self-distillation with AdaSim's adaptive partners (arXiv 2303.13606).
+"""AdaSim: DINO's self-distillation with adaptive neighbor bootstrapping (arXiv 2303.13606).
 
-configs/nnboot.py           5,000 embedded digits, a narrow ResNet-10; two CPU cores, 150 s
-  python -m jaxssl.main --config configs/nnboot.py
-  Measured here: k-NN (k 20) 95.6; raw pixels 94.7, untrained network 81.4 (docs/results.md)
-configs/nnboot.py:cifar10   CIFAR-10 (tensorflow-datasets), ResNet-18 with the CIFAR stem; one GPU, not measured yet
-  python -m jaxssl.main --config configs/nnboot.py:cifar10
-  python -m jaxssl.main --config configs/nnboot.py:cifar10 --config.data.source=folder --config.data.path=TRAIN.zip \
+configs/nnboot.py           5,000 digits that ship with a dependency, a narrow ResNet-10, 30 epochs; 150 s on two CPU cores
+  jaxssl train --config configs/nnboot.py
+  Measured: k-NN (k 20) 95.6; raw pixels 94.7, untrained network 81.4 (docs/results.md).
+configs/nnboot.py:cifar10   CIFAR-10 (tensorflow-datasets), ResNet-18, 200 epochs; one GPU
+  jaxssl train --config configs/nnboot.py:cifar10
+  jaxssl train --config configs/nnboot.py:cifar10 --config.data.source=folder --config.data.path=TRAIN.zip \
     --config.data.test_path=TEST.zip
-  Measured here, with ",cpu" (7 minutes): k-NN off 39.1, naive 37.3, adaptive 39.3; raw pixels 31.5
-configs/nnboot.py:imagenet  AdaSim's published recipe: ViT-S/16, 100 epochs; a folder with train/ and val/; 16 GPUs or a TPU pod
-  python -m jaxssl.main --config configs/nnboot.py:imagenet --config.data.path=/path/to/imagenet
-  Not measured here.
-Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+  Measured with ",cpu" (7 minutes): k-NN off 39.1, naive 37.3, adaptive 39.3; raw pixels 31.5.
+configs/nnboot.py:imagenet  ImageNet, the published recipe: ViT-S/16, 100 epochs at batch 1,024; 16 GPUs or a TPU pod
+  jaxssl train --config configs/nnboot.py:imagenet --config.data.path=/path/to/imagenet
+  Not measured.
 
---config.bootstrap.policy=off|naive|adaptive compares what bootstrapping does.
+--config.bootstrap.policy=off|naive|adaptive shows what bootstrapping does.
 """
 
 from jaxssl.augment import presets
 from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
-
-
-def get_config(recipe: str = "") -> Fields:
-  """Makes the config of a recipe."""
-  return recipes.choose(recipe, {"": digits, "cifar10": cifar10, "imagenet": imagenet})
 
 
 def dino(momentum: float, teacher_temperature: float, start: float, warmup_epochs: int) -> dict:
-  """DINO's fields: the teacher's momentum and temperature change over the run."""
+  """Returns the fields of DINO; the teacher's momentum and temperature change over the run."""
   return {
     "name": "dino",
     "teacher_momentum": {"kind": "cosine", "base": momentum, "final": 1.0},
@@ -37,7 +30,7 @@ def dino(momentum: float, teacher_temperature: float, start: float, warmup_epoch
   }
 
 
-def digits() -> Fields:
+def digits() -> recipes.Fields:
   """5,000 handwritten digits on two CPU cores."""
   config = recipes.defaults()
   config.data.update({"source": "mnist5k", "channels": 1, "mean": (0.13,), "std": (0.31,)})
@@ -53,7 +46,7 @@ def digits() -> Fields:
   return config
 
 
-def cifar10() -> Fields:
+def cifar10() -> recipes.Fields:
   """CIFAR-10 at 32 pixels."""
   config = recipes.cifar()
   config.views = recipes.views(presets.adasim(32))
@@ -65,7 +58,7 @@ def cifar10() -> Fields:
   return config
 
 
-def imagenet() -> Fields:
+def imagenet() -> recipes.Fields:
   """AdaSim's ImageNet recipe at a total batch of 1,024."""
   config = recipes.imagenet("vit_s")
   config.views = recipes.views(presets.adasim(224))
@@ -78,3 +71,6 @@ def imagenet() -> Fields:
   config.optim.weight_decay.update({"kind": "cosine", "base": 0.04, "final": 0.4})
   config.train.update({"batch_size": 1024, "epochs": 100})
   return config
+
+
+get_config = recipes.by_name({"": digits, "cifar10": cifar10, "imagenet": imagenet})

@@ -1,36 +1,32 @@
-"""ReSA: assignments from the encoder's own output (arXiv 2501.18452). CIFAR on one GPU; ImageNet on 4 to 8, or a TPU v4-8.
+"""ReSA: assignments from the encoder's own output (arXiv 2501.18452).
 
-configs/resa.py              CIFAR-10, ResNet-18, 1000 epochs. The paper, second-hand: 5-NN 93.02
-  python -m jaxssl.main --config configs/resa.py
-configs/resa.py:cifar100     CIFAR-100. The paper, second-hand: linear 72.21, 5-NN 66.83
-configs/resa.py:imagenet     ResNet-50 with a predictor, 100 epochs at batch 256. The authors: linear 71.9, k-NN 64.6
-  python -m jaxssl.main --config configs/resa.py:imagenet --config.data.path=/path/to/imagenet
-configs/resa.py:imagenet_vit ViT-S/16, 300 epochs. The authors: linear 72.7, k-NN 68.3; its optimizer is not published
-                             with the rest: AdamW as for other ViT recipes here, untried
---config.views.strong.count=2 adds strong views. Measured here, at the small budget: docs/results.md.
+configs/resa.py               CIFAR-10, ResNet-18, 1000 epochs; one GPU
+  jaxssl train --config configs/resa.py
+  Published, second-hand: 5-NN 93.02. Measured with ",cpu": docs/results.md.
+configs/resa.py:cifar10       CIFAR-10, the same
+configs/resa.py:cifar100      CIFAR-100, ResNet-18, 1000 epochs; one GPU
+  Published, second-hand: linear 72.21, 5-NN 66.83.
+configs/resa.py:imagenet      ImageNet, ResNet-50 with a predictor, 100 epochs at batch 256; 4 to 8 GPUs or a TPU v4-8
+  jaxssl train --config configs/resa.py:imagenet --config.data.path=/path/to/imagenet
+  Published: linear 71.9, k-NN 64.6.
+configs/resa.py:imagenet_vit  ImageNet, ViT-S/16, 300 epochs at batch 1,024; 4 to 8 GPUs or a TPU v4-8
+  Published: linear 72.7, k-NN 68.3. Its optimizer is not published: AdamW as in the other ViT recipes, not tried.
 
-Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+--config.views.strong.count=2 adds strong views.
 """
 
 from jaxssl.augment import presets
 from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
 
 
-def get_config(recipe: str = "") -> Fields:
-  """Makes the config of a recipe."""
-  named = {"": cifar, "cifar10": cifar, "cifar100": lambda: cifar("cifar100"), "imagenet": imagenet, "imagenet_vit": vit}
-  return recipes.choose(recipe, named)
-
-
-def resa(config: Fields, size: int) -> None:
-  """What all recipes share."""
+def resa(config: recipes.Fields, size: int) -> None:
+  """Sets the views, method and projector of all recipes."""
   config.views = recipes.views(presets.resa(size))
   config.method = {"name": "resa", "teacher_momentum": {"kind": "cosine", "base": 0.996, "final": 1.0}, "temperature": 0.4}
   recipes.mlp(config.model.projector, 2048, 512, layers=3, last_bn="plain")
 
 
-def cifar(name: str = "cifar10") -> Fields:
+def cifar(name: str = "cifar10") -> recipes.Fields:
   """CIFAR at 32 pixels; the authors' network pads images to 34."""
   config = recipes.cifar(name)
   resa(config, 32)
@@ -41,7 +37,7 @@ def cifar(name: str = "cifar10") -> Fields:
   return config
 
 
-def imagenet() -> Fields:
+def imagenet() -> recipes.Fields:
   """The published recipe for ResNet-50."""
   config = recipes.imagenet("resnet50")
   resa(config, 224)
@@ -51,7 +47,7 @@ def imagenet() -> Fields:
   return config
 
 
-def vit() -> Fields:
+def vit() -> recipes.Fields:
   """ViT-S/16 with the published views, heads and loss."""
   config = recipes.imagenet("vit_s")
   resa(config, 224)
@@ -60,3 +56,8 @@ def vit() -> Fields:
   config.optim.weight_decay.base = 0.1
   config.train.update({"batch_size": 1024, "epochs": 300})
   return config
+
+
+get_config = recipes.by_name(
+  {"": cifar, "cifar10": cifar, "cifar100": lambda: cifar("cifar100"), "imagenet": imagenet, "imagenet_vit": vit}
+)

@@ -1,23 +1,15 @@
-"""VICReg: agree, vary, decorrelate (arXiv 2105.04906). CIFAR-10 on one GPU.
+"""VICReg: variance, invariance and covariance of features (arXiv 2105.04906).
 
-configs/vicreg.py   CIFAR-10, ResNet-18. solo-learn, 1000 epochs: linear 92.07
-  python -m jaxssl.main --config configs/vicreg.py
-Measured here, at the small budget: docs/results.md.
-
-Any of them smaller: ",cpu" after the recipe (minutes on two CPU cores, the same budget in every file), ",runlocal" (a minute).
+configs/vicreg.py  CIFAR-10, ResNet-18, 200 epochs; one GPU
+  jaxssl train --config configs/vicreg.py
+  Published: linear 92.07 (solo-learn, 1000 epochs). Measured with ",cpu": docs/results.md.
 """
 
 from jaxssl.augment import presets
 from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
 
 
-def get_config(recipe: str = "") -> Fields:
-  """Makes the config of a recipe."""
-  return recipes.choose(recipe, {"": cifar10})
-
-
-def cifar10() -> Fields:
+def cifar10() -> recipes.Fields:
   """CIFAR-10 at 32 pixels."""
   config = recipes.cifar()
   config.views = recipes.views(presets.asymmetric(32))
@@ -25,3 +17,6 @@ def cifar10() -> Fields:
   recipes.mlp(config.model.projector, 2048, 2048, layers=3)
   recipes.sgd(config, lr=0.01, weight_decay=1e-4)
   return config
+
+
+get_config = recipes.by_name({"": cifar10})

@@ -1,20 +1,47 @@
-"""jaxssl: image representations without labels, by self-distillation, in JAX and Flax."""
+"""jaxssl: self-supervised learning of image representations, in JAX and Flax."""
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from jaxssl.core.version import VERSION
 
 if TYPE_CHECKING:
-  from jaxssl.api import embed, evaluate, load_config, train
-  from jaxssl.export.flax_format import load_pretrained
+  from jaxssl.api import (
+    embed,
+    embed_to_file,
+    evaluate,
+    export,
+    inspect,
+    load_config,
+    load_pretrained,
+    neighbors,
+    plan,
+    report,
+    train,
+  )
 
 __version__ = VERSION
-__all__ = ["embed", "evaluate", "load_config", "load_pretrained", "train"]
+__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors", "plan"]
+__all__ += ["report", "train"]
 
 
-def __getattr__(name: str) -> Any:
-  """Imports a function when it is first asked for: JAX is not imported with the package."""
-  if name not in __all__:
-    raise AttributeError(f"module 'jaxssl' has no attribute {name!r}")
-  return getattr(importlib.import_module("jaxssl.export.flax_format" if name == "load_pretrained" else "jaxssl.api"), name)
+class _Package(ModuleType):
+  """Resolves public functions on first use, so that `import jaxssl` does not import JAX.
+
+  Some functions share a name with a subpackage: `jaxssl.train` is the function, `from jaxssl.train import loop` the subpackage.
+  Importing a subpackage would bind it as an attribute of this module; such bindings are ignored.
+  """
+
+  def __setattr__(self, name: str, value: Any) -> None:
+    if not (name in __all__ and isinstance(value, ModuleType)):
+      super().__setattr__(name, value)
+
+  def __getattr__(self, name: str) -> Any:
+    if name not in __all__:
+      raise AttributeError(f"module 'jaxssl' has no attribute {name!r}")
+    return getattr(importlib.import_module("jaxssl.api"), name)
+
+
+sys.modules[__name__].__class__ = _Package

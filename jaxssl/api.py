@@ -1,4 +1,4 @@
-"""jaxssl from Python: the commands as functions, with images and an encoder of the calling program's own."""
+"""The commands as Python functions. Each may be given images and an encoder of the calling program."""
 
 import dataclasses
 import pathlib
@@ -7,111 +7,200 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.config import flags
-from jaxssl.config.parse import read
+from jaxssl.config import load
 from jaxssl.config.schema import Config
-from jaxssl.core import paths
+from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
+from jaxssl.core.paths import path_of
 from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import dtype_of
 from jaxssl.data.unreadable import SkipUnreadable
-from jaxssl.evals import load_run
-from jaxssl.evals.evaluator import network_of
+from jaxssl.evals import embed as embedding
+from jaxssl.evals import load_run, nearest_images
+from jaxssl.evals.evaluator import EVALUATIONS, network_of
 from jaxssl.evals.features import encode
+from jaxssl.evals.nearest_images import Neighbor
+from jaxssl.export import flax_format, formats
+from jaxssl.inspect import inspect_images
+from jaxssl.parallel import processes
 from jaxssl.parallel.mesh import make_mesh, replicate
+from jaxssl.plan import make_plan
+from jaxssl.plan.make_plan import Plan
 from jaxssl.report import page
 from jaxssl.train import loop
 from jaxssl.workdir import results
 
+Path = str | pathlib.Path
 
-def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
-  """Reads a config file such as "configs/nnboot.py:cpu", with fields changed: {"train.epochs": 5}.
-
-  Raises UserError for a file, a recipe, a field or a value that is not allowed.
-  """
-  name, _, recipe = file.partition(":")
-  fields = flags.load(name, recipe)
-  for field, value in (changes or {}).items():
-    *groups, last = field.split(".")
-    group = fields
-    for step in groups:
-      group = group.setdefault(step, {})
-    group[last] = value
-  return read(Config, fields)
+load_config = load.load_config
+load_pretrained = flax_format.load_pretrained
 
 
 def train(
-  config: Config,
-  workdir: str | pathlib.Path,
-  *,
-  source: DataInput | None = None,
-  test: DataInput | None = None,
-  encoder: Any = None,
+  config: Config, workdir: Path, *, source: DataInput | None = None, test: DataInput | None = None, encoder: Any = None
 ) -> dict[str, Any]:
-  """Trains in `workdir`, or goes on there, and gives what results.json holds; "finished" is False where it was stopped.
+  """Trains in `workdir`, or resumes the run there; returns the contents of results.json.
 
-  `source`, `test`: images in the place of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c], an object
-  whose items are such images, either of them in a pair with labels int [n] (which only measure), or a whole
-  jaxssl.data.source.Source.
-  `encoder`: a flax module in the place of the config's, called as encoder(images [b, h, w, c], train=bool) for [b, f].
-  Raises UserError for whatever does not fit.
+  "finished" is False in the result if the run was stopped.
+  `source`, `test`: images instead of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c]; an object whose items
+  are such images; either of them in a pair with labels int [n], which are for evaluation only; or a jaxssl.data.source.Source.
+  `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
+  Raises UserError.
   """
-  config, arrays = _with(config, source, test, encoder)
-  loop.train(config, paths.path_of(str(workdir)), arrays, encoder, page.write_report)
-  return results.read(paths.path_of(str(workdir)) / "results.json")
+  run_training(config, workdir, source=source, test=test, encoder=encoder)
+  return results.read(_path(workdir) / "results.json")
+
+
+def run_training(
+  config: Config, workdir: Path, *, source: DataInput | None = None, test: DataInput | None = None, encoder: Any = None
+) -> int:
+  """Trains as `train` does, but returns the exit code: 0 done, 1 the loss is not finite, 75 or 130 saved on a signal."""
+  config, arrays = _with_inputs(config, source, test, encoder)
+  return loop.train(config, _path(workdir), arrays, encoder, page.write_report)
 
 
 def evaluate(
-  workdir: str | pathlib.Path,
+  workdir: Path,
   names: Sequence[str] = (),
   *,
   step: int | None = None,
+  changes: Mapping[str, Any] | None = None,
   source: DataInput | None = None,
   test: DataInput | None = None,
   encoder: Any = None,
 ) -> dict[str, float]:
-  """Measures a run again by evaluations such as "knn" (default: those of evals.final): value by name; results.json keeps them.
+  """Evaluates a run by evaluations such as "knn" (default: evals.final), adds to results.json, and returns values by name.
 
-  `source`, `test` and `encoder` as for `train`: what the run was trained with, where a program gave it.
+  `changes`: fields of evals and data by dotted path, e.g. {"evals.knn.k": (1, 20), "data.path": "FOLDER"}.
+  `source`, `test`, `encoder`: as for `train`; required if the run was trained with them. Raises UserError.
   """
-  workdir = paths.path_of(str(workdir))
-  config, arrays = _with(load_run.read_config(workdir, []), source, test, encoder)
-  student, teacher, at, measure = load_run.open_run(workdir, config, step, arrays, encoder)
-  wanted: Any = list(names) or list(config.evals.final)
-  measure.require(wanted)
-  found = measure.of(student, teacher, wanted)
-  results.add(workdir / "results.json", at, found)
-  return {m.name: m.value for m in found}
+  workdir = _path(workdir)
+  config, arrays = _with_inputs(load_run.read_config(workdir, changes), source, test, encoder)
+  chosen: Any = list(names) or list(config.evals.final)
+  for name in chosen:
+    if name not in EVALUATIONS:
+      raise UserError(f"{name}: unknown evaluation; expected {', '.join(EVALUATIONS)}")
+  student, teacher, at, evaluator = load_run.open_run(workdir, config, step, arrays, encoder)
+  evaluator.require(chosen)
+  values: dict[str, float] = {}
+  for name in chosen:
+    with runlog.heartbeat(f"evaluating {name}"):
+      measured = evaluator.of(student, teacher, [name])
+    if processes.is_primary():
+      results.add(workdir / "results.json", at, measured)
+    for m in measured:
+      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
+    values |= {m.name: m.value for m in measured}
+  runlog.LOG.info("step %d, %s network; protocols are in %s", at, evaluator.network, workdir / "results.json")
+  return values
 
 
-def embed(workdir: str | pathlib.Path, images: DataInput, *, step: int | None = None, encoder: Any = None) -> np.ndarray:
-  """Gives the features of images, float32 [n, f], by a run's network as evaluations see them; `images` as for `train`.
+def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder: Any = None) -> np.ndarray:
+  """Returns the features float32 [n, f] of images by a run's network, preprocessed as in evaluations; `images` as for `train`.
 
-  Raises UserError naming the images that cannot be read.
+  Raises UserError naming images that are unreadable.
   """
-  workdir = paths.path_of(str(workdir))
-  config, _ = _with(load_run.read_config(workdir, []), None, None, encoder)
+  workdir = _path(workdir)
+  config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
   network, student, teacher, _ = load_run.open_network(workdir, config, step, encoder)
   variables = teacher if teacher is not None and network_of(config, True) == "teacher" else student
   mesh, source = make_mesh(), as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
   resident_size = config.data.resident_size if config.data.placement == "device" else 0
-  shown = SkipUnreadable(source, np.arange(len(source)), resident_size)
-  features, _ = encode(config, mesh, network, replicate(mesh, variables), shown)
-  if shown.bad:
-    bad = ", ".join(source.describe(k) for k in sorted(shown.bad)[:3])
-    raise UserError(f"{len(shown.bad)} of {len(source)} images cannot be read, first: {bad}")
+  readable = SkipUnreadable(source, np.arange(len(source)), resident_size)
+  features, _ = encode(config, mesh, network, replicate(mesh, variables), readable)
+  if readable.bad:
+    examples = ", ".join(source.describe(k) for k in sorted(readable.bad)[:3])
+    raise UserError(f"{len(readable.bad)} of {len(source)} images are unreadable, e.g. {examples}")
   return features
 
 
-def _with(
+def embed_to_file(
+  workdir: Path, out: Path, *, step: int | None = None, patches: bool = False, changes: Mapping[str, Any] | None = None
+) -> int:
+  """Writes features, path, class and split of images to `out`, .npz or .parquet; returns the number of images.
+
+  The images are the run's own, or those named by `changes`, e.g. {"data.path": "FOLDER"}. `patches`: also a ViT's patch tokens.
+  An interrupted call resumes when repeated. Raises UserError.
+  """
+  return embedding.embed_to_file(_path(workdir), _path(out), changes or {}, step, patches)
+
+
+def neighbors(
+  embeddings: Path, image: str, k: int = 10, *, workdir: Path | None = None, sheet: Path | None = None
+) -> list[Neighbor]:
+  """Returns the k images of an embedding file that are nearest to `image`, see evals.nearest_images.find. Raises UserError."""
+  return nearest_images.find(_path(embeddings), image, k, workdir and _path(workdir), sheet and _path(sheet))  # type: ignore[arg-type]
+
+
+def inspect(images: Path, *, out: Path | None = None, changes: Mapping[str, Any] | None = None) -> Config:
+  """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` if given.
+
+  `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. Raises UserError.
+  """
+  return inspect_images.inspect(str(images), changes or {}, out and _path(out))  # type: ignore[arg-type]
+
+
+def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
+  """Writes a web page about one run, or several side by side; returns its path (default: report.html in the first workdir)."""
+  runs = [_path(workdir) for workdir in workdirs]
+  path = runs[0] / "report.html" if out is None else _path(out)
+  size = page.write([(run, None) for run in runs], path)
+  runlog.LOG.info("%s, %.1f MB", path, size / 1e6)
+  return path
+
+
+def export(
+  workdir: Path,
+  out: Path,
+  format: str,
+  *,
+  step: int | None = None,
+  heads: bool = False,
+  license: str | None = None,
+  changes: Mapping[str, Any] | None = None,
+) -> float:
+  """Exports a run's network to the folder `out`; returns the largest difference of features, relative to the largest one.
+
+  `format`: flax, timm, torchvision, onnx or stablehlo. `changes`: evals.network, evals.size, evals.resize. Raises UserError;
+  and export.formats.ExportMismatch if the exported file computes other features.
+  """
+  return formats.export(_path(workdir), _path(out), format, changes=changes or {}, step=step, heads=heads, license=license)
+
+
+def plan(
+  config: Config,
+  topologies: Sequence[str],
+  *,
+  utilization: float | None = None,
+  step_seconds: float | None = None,
+  price: float | None = None,
+  memory: float | None = None,
+  peak: float | None = None,
+  **options: Any,
+) -> tuple[list[Plan], str]:
+  """Plans a run on machines such as "v5e:4x4" or "gpu:8"; returns the plans and a table of them as text.
+
+  `utilization` or `step_seconds`, `price` (dollars per chip and hour), `memory` (GB), `peak` (TFLOP/s): assumptions. Further
+  options: see plan.make_plan.plan. Raises UserError.
+  """
+  make_plan.require_range(memory=memory, peak=peak)
+  assumed = make_plan.assumptions(utilization, step_seconds, price)
+  return make_plan.plan(config, topologies, memory=memory, peak=peak, assumed=assumed, **options)
+
+
+def _path(path: Path) -> pathlib.Path:
+  return path_of(path) if isinstance(path, str) else path
+
+
+def _with_inputs(
   config: Config, source: DataInput | None, test: DataInput | None, encoder: Any
 ) -> tuple[Config, dict[str, DataInput] | None]:
-  """Gives the config with what the program gives in the place of its own, and the images."""
+  """Returns the config with a program's own images and encoder in place of its own, and the images."""
   if encoder is not None:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, name="custom"))
   if source is None and test is None:
     return config, None
   if source is None:
-    raise UserError("test= is given without source=: give both, or neither")
+    raise UserError("test: given without source; expected both or neither")
   data = dataclasses.replace(config.data, source="array", path="", test_path="", list_path="", limit=0)
   return dataclasses.replace(config, data=data), {"train": source} | ({} if test is None else {"test": test})

@@ -1,10 +1,12 @@
 """A workdir whose networks have never been trained: as good as any other for what reads it."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 
-from jaxssl.config import flags
+from jaxssl.config import fields, flags
 from jaxssl.models import network
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.workdir import write_config
@@ -27,3 +29,9 @@ def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...]
     )
   checkpoints.close()
   return workdir
+
+
+def changes(words: Sequence[str]) -> dict[str, Any]:
+  """The fields that flags such as --evals.size=24 change, by dotted path."""
+  pairs = (word.removeprefix("--").partition("=") for word in words)
+  return {path: fields.parse_value(path, text) for path, _, text in pairs}

@@ -1,202 +1,32 @@
-"""`embed`: the features of every image of a source in one file, made in parts so that a command that was killed goes on."""
+"""`embed`: writes the features of images to a file."""
 
 import argparse
-import dataclasses
-import hashlib
-import json
-import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-import numpy as np
-
-from jaxssl.config import flags
-from jaxssl.config.schema import Config
-from jaxssl.core import cache, json_io, paths
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
+from jaxssl.cli.options import add_run
+from jaxssl.config.flags import Parser
 from jaxssl.core.paths import path_of
-from jaxssl.core.progress import ImageProgress
-from jaxssl.core.types import Variables
-from jaxssl.core.version import VERSION
-from jaxssl.data.datasets import name_of, open_every
-from jaxssl.data.source import Source
-from jaxssl.data.unreadable import SkipUnreadable
-from jaxssl.evals import embedding_file, load_run
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import encode, shown_size
-from jaxssl.parallel.mesh import make_mesh, replicate
-
-PART = 2048  # images
-PATCH_PART = 256  # where their patches are kept as well, which are some hundred times as much
 
 
-def embed(argv: Sequence[str]) -> int:
-  """Runs `embed --workdir DIR --out FILE [--step N] [--patches] [--evals.FIELD=VALUE] [--data.FIELD=VALUE]`."""
-  known, words = flags.known(_parser(), argv)
-  config = load_run.read_config(known.workdir, words)
-  embedding_file.check_name(known.out)
-  runlog.start(None)
-  whole = load_run.names_other_images(words)
-  sources = open_every(config.data, config.train.seed, whole)
-  network, student, teacher, step = load_run.open_network(known.workdir, config, known.step)
-  which = network_of(config, teacher is not None)
-  variables = teacher if teacher is not None and which == "teacher" else student
-  request = _request(config, sources, known.patches, which, step, variables)
-  parts = Parts(known.out, sources, request)
-  mesh = make_mesh()
-  variables = replicate(mesh, variables)
-  progress = ImageProgress(request["images"])
+def parser() -> Parser:
+  """Returns the command's parser."""
+  result = Parser(
+    "embed",
+    "write features, path, class and split of every image to a file; rerun the same command to resume after an interruption",
+  )
+  add_run(result)
+  result.add_argument("--out", metavar="FILE", type=path_of, required=True, help="FILE.npz or FILE.parquet")
+  result.add_argument("--patches", action="store_true", help="also write the patch tokens of a ViT")
+  result.add_fields("data", "embed other images, e.g. --data.path=FOLDER_OR_ZIP (default: the run's training and test images)")
+  result.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")
+  return result
+
+
+def run(options: argparse.Namespace) -> int:
+  """Writes the file; returns 130 if interrupted."""
+  from jaxssl import api
+
   try:
-    for number, (split, rows) in enumerate(parts.rows):
-      made = not parts.file(number).exists()
-      if made:
-        resident_size = config.data.resident_size if config.data.placement == "device" else 0
-        images = SkipUnreadable(sources[split], rows, resident_size)
-        features, patches = encode(config, mesh, network, variables, images, known.patches)
-        kept = np.delete(rows, sorted(images.bad))
-        features = np.delete(features, sorted(images.bad), axis=0)
-        patches = None if patches is None else np.delete(patches, sorted(images.bad), axis=0)
-        _require_finite(features, kept, sources[split])
-        parts.write(number, kept, features, patches)
-      progress.add(len(rows), made)
+    api.embed_to_file(options.workdir, options.out, step=options.step, patches=options.patches, changes=options.changes)
   except KeyboardInterrupt:
-    runlog.LOG.info("stopped; the same command goes on from %s", parts.folder)
     return 130
-  finally:
-    progress.close()
-  meta = {"workdir": str(known.workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
-  meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
-  count = parts.join({**meta, **{name: value for name, value in request.items() if not name.startswith("data.")}})
-  left_out = request["images"] - count
-  says = f"; {left_out} could not be read and are left out" if left_out else ""
-  runlog.LOG.info("%d images, step %d, %s network: %s%s", count, step, which, known.out, says)
   return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-  parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=path_of, required=True)
-  parser.add_argument("--out", type=path_of, required=True)
-  parser.add_argument("--step", type=int)
-  parser.add_argument("--patches", action="store_true")
-  return parser
-
-
-def _request(
-  config: Config, sources: Mapping[str, Source], patches: bool, which: str, step: int, variables: Variables
-) -> dict[str, Any]:
-  """All that the features follow from, as JSON reads it back."""
-  listing = hashlib.sha256()
-  for split, source in sources.items():
-    for k in range(len(source)):
-      listing.update(f"{split}\0{name_of(source, k)}\n".encode(errors="surrogateescape"))
-  data = {f"data.{name}": getattr(config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
-  request = {
-    "jaxssl": VERSION,
-    "step": step,
-    "weights": load_run.fingerprint(variables),
-    "network": which,
-    "size": shown_size(config),
-    "resize": config.evals.resize,
-    "patches": patches,
-    "part": PATCH_PART if patches else PART,
-    "images": sum(map(len, sources.values())),
-    "listing": listing.hexdigest()[:16],
-    "data.path": [source.name for source in sources.values()],
-    **data,
-  }
-  return json.loads(json.dumps(request))
-
-
-def _require_finite(features: np.ndarray, rows: np.ndarray, source: Source) -> None:
-  """Raises UserError for features that are not finite."""
-  wrong = rows[~np.isfinite(features).all(1)]
-  if len(wrong):
-    raise UserError(f"features are not finite: {len(wrong)} of {len(rows)} images, first: {source.describe(int(wrong[0]))}")
-
-
-class Parts:
-  """What is done of a file: FILE.parts/NNNNN.npz, each with the positions of its images in their split and their features."""
-
-  def __init__(self, out: pathlib.Path, sources: Mapping[str, Source], request: Mapping[str, Any]):
-    """Opens the folder of parts. Raises UserError where it holds parts of another request."""
-    self._out, self._sources, self._request = out, sources, request
-    beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
-    self.folder = beside.with_name(beside.name + ".parts")
-    self.rows = [  # of each part: split, int [m]
-      (split, np.arange(start, min(start + request["part"], len(source))))
-      for split, source in sources.items()
-      for start in range(0, len(source), request["part"])
-    ]
-    if any(self.folder.glob("*.npz")):
-      self._check()
-
-  def _check(self) -> None:
-    try:
-      theirs = json_io.read(self.folder / "request.json")
-    except UserError:
-      theirs = {}
-    wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in self._request.items() if theirs.get(k) != ours]
-    if wrong:
-      raise UserError(
-        f"{self.folder} holds parts of another request: {'; '.join(wrong)}. Remove it to start over, or name another --out"
-      )
-
-  def file(self, number: int) -> pathlib.Path:
-    """Where a part lies once it is done."""
-    return self.folder / f"{number:05d}.npz"
-
-  def write(self, number: int, rows: np.ndarray, features: np.ndarray, patches: np.ndarray | None) -> None:
-    """Writes a part; it appears when it is whole. Raises UserError where that cannot be."""
-    temporary = self.folder / "part.tmp"
-    columns: dict[str, Any] = {"rows": rows, "features": features} | ({} if patches is None else {"patches": patches})
-    try:
-      self.folder.mkdir(parents=True, exist_ok=True)
-      if not any(self.folder.glob("*.npz")):
-        (self.folder / "request.json").write_text(json.dumps(self._request, indent=2) + "\n")
-      with temporary.open("wb") as file:
-        np.savez(file, **columns)
-      temporary.replace(self.file(number))
-    except OSError as error:
-      raise UserError(f"{self.folder} cannot be written: {error.strerror}; the same command goes on from there") from error
-
-  def read(self, number: int, column: str) -> np.ndarray:
-    """Gives one column of a part. Raises UserError where it cannot be read."""
-    try:
-      with self.file(number).open("rb") as file, np.load(file, allow_pickle=False) as part:
-        if column in part:
-          return part[column]
-        rows = part["rows"]
-    except Exception as error:  # zipfile and numpy raise nearly any type on a damaged file
-      raise UserError(f"{self.file(number)} cannot be read; remove it, and the same command makes it again") from error
-    if column == "index":
-      return rows
-    split = self.rows[number][0]
-    source = self._sources[split]
-    if column == "path":
-      return np.array([name_of(source, int(k)) for k in rows], str)
-    if column == "label":
-      labels = source.labels
-      return np.array(["" if labels is None or labels[k] < 0 else source.classes[labels[k]] for k in rows], str)
-    return np.full(len(rows), split)
-
-  def join(self, meta: Mapping[str, Any]) -> int:
-    """Makes the file of all parts and removes them; gives the number of its images. Raises UserError where there is none."""
-    count = sum(len(self.read(number, "index")) for number in range(len(self.rows)))
-    if not count:
-      raise UserError(f"none of the {self._request['images']} images can be read")
-    columns = ["path", "index"]
-    columns += ["split"] if len(self._sources) > 1 else []
-    columns += ["label"] if any(source.labels is not None for source in self._sources.values()) else []
-    columns += ["features", "patches"] if self._request["patches"] else ["features"]
-    if self._request["patches"]:
-      meta = {**meta, "patches": list(self.read(0, "patches").shape[1:])}
-    try:
-      with paths.uploaded(self._out) as made:
-        embedding_file.write(made, columns, len(self.rows), self.read, meta)
-    except OSError as error:
-      raise UserError(f"--out {self._out} cannot be written: {error.strerror}; the same command tries again") from error
-    shutil.rmtree(self.folder)
-    return count

@@ -1,40 +1,29 @@
-"""`evaluate`: measures what a run has learned again, by other protocols or on other images."""
+"""`evaluate`: evaluates a run again, by other protocols or on other images."""
 
-from collections.abc import Sequence
+import argparse
+import typing
 
-import jax
-
-from jaxssl.config import flags
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
-from jaxssl.core.paths import path_of
-from jaxssl.evals import load_run
-from jaxssl.evals.evaluator import EVALUATIONS
-from jaxssl.parallel import processes
-from jaxssl.workdir import results
+from jaxssl.cli.options import add_distributed, add_run
+from jaxssl.config.flags import Parser, one_of
+from jaxssl.config.schema import Evaluation
 
 
-def evaluate(argv: Sequence[str]) -> int:
-  """Runs `evaluate [NAME ...] --workdir DIR [--step N] [--evals.FIELD=VALUE] [--data.FIELD=VALUE]`."""
-  parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("names", nargs="*")
-  parser.add_argument("--workdir", type=path_of, required=True)
-  parser.add_argument("--step", type=int)
-  known, words = flags.known(parser, argv)
-  config = load_run.read_config(known.workdir, words)
-  names = known.names or list(config.evals.final)
-  for name in names:
-    if name not in EVALUATIONS:
-      raise UserError(f"{name} is no evaluation; allowed: {', '.join(EVALUATIONS)}")
-  runlog.start(None, jax.process_index())
-  student, teacher, step, measure = load_run.open_run(known.workdir, config, known.step)
-  measure.require(names)
-  for name in names:
-    with runlog.heartbeat(f"measuring {name}"):
-      found = measure.of(student, teacher, [name])
-    if processes.is_primary():
-      results.add(known.workdir / "results.json", step, found)
-    for m in found:
-      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
-  runlog.LOG.info("step %d, %s network; protocols are in %s", step, measure.network, known.workdir / "results.json")
+def parser() -> Parser:
+  """Returns the command's parser."""
+  result = Parser("evaluate", "evaluate a run again, by other protocols or on other images, and add to its results.json")
+  names = typing.get_args(Evaluation)
+  listed = f"evaluations: {', '.join(names)} (default: the run's evals.final)"
+  result.add_argument("names", metavar="NAME", nargs="*", type=one_of(*names), help=listed)
+  add_run(result)
+  result.add_fields("evals", "change a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=student")
+  result.add_fields("data", "evaluate on other images, e.g. --data.path=FOLDER")
+  add_distributed(result)
+  return result
+
+
+def run(options: argparse.Namespace) -> int:
+  """Evaluates."""
+  from jaxssl import api
+
+  api.evaluate(options.workdir, options.names, step=options.step, changes=options.changes)
   return 0

@@ -1,85 +1,68 @@
-"""`plan`: what a run would take on machines that are not there."""
+"""`plan`: estimates memory, operations, time and cost of a run on machines that need not exist."""
 
 import argparse
-import dataclasses
-import math
-from collections.abc import Sequence
 
-from jaxssl.config import flags
-from jaxssl.config.schema import Config
-from jaxssl.core import log as runlog
+from jaxssl.config.flags import Parser, add_config, config_of
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
-from jaxssl.plan import abstract_step, advice, dataset_sizes, table, topology
-from jaxssl.plan.abstract_step import DatasetSpec
-from jaxssl.plan.advice import Change
-from jaxssl.plan.cache import PlanCache
-from jaxssl.plan.cost import Assumptions, spent
-
-NUMBERS = ("memory", "peak", "price", "utilization", "step_seconds")
 
 
-def plan(argv: Sequence[str]) -> int:
-  """Runs `plan --config FILE[:RECIPE] --topology NAME[,NAME ...]` with the options in main's HELP."""
-  asked, config = _parse(argv)
-  images = dataset_sizes.dataset_spec(config, asked.config.partition(":")[2], asked.images, asked.size)
-  names = asked.topology.split(",")
-  topology.prepare([int(name[4:]) for name in names if name.startswith("cpu:") and name[4:].isdecimal()])
-  targets = [topology.parse(name, asked.memory, asked.peak) for name in names]
-  assumed = Assumptions(step_seconds=asked.step_seconds, price=asked.price)
-  if asked.utilization:
-    assumed = dataclasses.replace(assumed, utilization=asked.utilization)
-  runlog.start(None)
-  batches = _batches(asked.batch_size) or [config.train.batch_size]
-  runs = [(advice.changed(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
-  for one, target in runs:
-    abstract_step.build(one, images, target.mesh)  # raises before minutes of compiling
-  kept, columns, lines = PlanCache(asked.out), [], []
-  for one, target in runs:
-    found = kept.estimate(one, images, target)
-    cost, most = spent(found, target, assumed), advice.largest_batch(one, found)
-    changes = advice.changes(one, images, found, target)
-    columns.append((found, cost, most))
-    lines += table.advice(found, changes)
-    if asked.check and changes:
-      lines.append(_check(one, images, target, changes[0], kept))
-    said = {"spent": dataclasses.asdict(cost), "assumed": dataclasses.asdict(assumed), "peak": target.peak, "link": target.link}
-    kept.write(one, images, target, {**said, "largest_batch": most, "fits_with": [str(change) for change in changes]})
-  print(f"{asked.config}: {images.count:,} images ({images.said}), {config.train.epochs} epochs")
-  print(*table.table(columns), *lines, *table.sources(columns, targets, assumed), sep="\n")
-  return 0
+def parser() -> Parser:
+  """Returns the command's parser."""
+  result = Parser("plan", "estimate memory, operations, traffic, time and cost of a run, without its images or machines")
+  add_config(result)
+  result.add_argument(
+    "--topology",
+    metavar="NAME[,NAME ...]",
+    help="TPU slices such as v5e:4x4 (compiled; needs pip install 'jaxssl[tpu-plan]'), cpu:N (compiled), gpu:N (estimated)",
+  )
+  result.add_argument(
+    "--batch-size", metavar="N[,N ...]", type=batch_sizes, default=[], help="one column each (default: the config's)"
+  )
+  result.add_argument("--images", metavar="N", default="", help="number of images, e.g. 1e9, or a dataset such as imagenet")
+  result.add_argument("--size", metavar="N", default="", help="side of the images in pixels, with data.placement=device")
+  result.add_argument("--utilization", metavar="SHARE", type=float, help="assumed share of the chips' peak (default: 0.3)")
+  result.add_argument("--step-seconds", metavar="S", type=float, help="measured seconds per step, instead of --utilization")
+  result.add_argument("--price", metavar="DOLLARS", type=float, help="per chip and hour; adds the cost of the run")
+  result.add_argument("--memory", metavar="GB", type=float, help="of a GPU (default: 80) or of one CPU device")
+  result.add_argument("--peak", metavar="TFLOPS", type=float, help="of a GPU (default: 312) or of one CPU device")
+  result.add_argument("--check", action="store_true", help="also plan with the first change that makes the run fit")
+  result.add_argument(
+    "--out", metavar="FILE.json", type=path_of, help="keep the plans; those in the file are not computed again"
+  )
+  return result
 
 
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, Config]:
-  """Raises UserError for flags that cannot be."""
-  parser = flags.Parser(add_help=False, allow_abbrev=False)
-  for name in ("config", "topology", "batch-size", "images", "size"):
-    parser.add_argument(f"--{name}", default="")
-  for name in NUMBERS:
-    parser.add_argument(f"--{name.replace('_', '-')}", type=float)
-  parser.add_argument("--check", action="store_true")
-  parser.add_argument("--out", type=path_of)
-  asked, rest = flags.known(parser, argv)
-  config, _ = flags.parse([f"--config={asked.config}", *rest])
-  if not asked.topology:
-    raise UserError("--topology is missing; for example --topology v5e:4x4,gpu:8")
-  for name in NUMBERS:
-    value, most = getattr(asked, name), 1 if name == "utilization" else math.inf
-    if value is not None and not 0 < value <= most or value == math.inf:
-      raise UserError(f"--{name.replace('_', '-')} {value:g} is not allowed; above 0" + ", at most 1" * (most == 1))
-  return asked, config
-
-
-def _batches(text: str) -> list[int]:
+def batch_sizes(text: str) -> list[int]:
+  """Parses --batch-size."""
   words = text.split(",") if text else []
   if not all(word.isdecimal() and int(word) for word in words):
-    raise UserError(f"--batch-size {text} is not allowed; numbers of images, e.g. 1024,4096")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a list of sizes; expected numbers of images, e.g. 1024,4096")
   return [int(word) for word in words]
 
 
-def _check(config: Config, images: DatasetSpec, target: topology.Topology, change: Change, kept: PlanCache) -> str:
-  """Plans with a change, and says what came of it."""
-  other = target if change.topology == target.name else topology.parse(change.topology)
-  found = kept.estimate(advice.changed(config, change.fields), images, other)
-  how, result = "compiled" if found.compiled else "estimated", "fits" if found.fits else "does not fit"
-  return f"  checked, {how}: with {change} it takes {found.total / topology.GIB:.2f} GiB and {result}"
+def run(options: argparse.Namespace) -> int:
+  """Prints the plans."""
+  config = config_of(options)
+  if not options.topology:
+    raise UserError("--topology: missing; expected names of machines, e.g. --topology v5e:4x4,gpu:8")
+
+  from jaxssl import api
+
+  _, text = api.plan(
+    config,
+    options.topology.split(","),
+    recipe=options.config.partition(":")[2],
+    batch_sizes=options.batch_size,
+    images=options.images,
+    size=options.size,
+    utilization=options.utilization,
+    step_seconds=options.step_seconds,
+    price=options.price,
+    memory=options.memory,
+    peak=options.peak,
+    check=options.check,
+    out=options.out,
+  )
+  print(f"{options.config}: {text}")
+  return 0

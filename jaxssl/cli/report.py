@@ -1,20 +1,24 @@
-"""`report`: one web page on a run, or on several side by side."""
+"""`report`: writes one HTML page about a run, or about several side by side."""
 
-from collections.abc import Sequence
+import argparse
 
-from jaxssl.config import flags
-from jaxssl.core import log as runlog
+from jaxssl.cli.options import add_plugins
+from jaxssl.config.flags import Parser
 from jaxssl.core.paths import path_of
-from jaxssl.report.page import write
 
 
-def report(argv: Sequence[str]) -> int:
-  """Runs `report --workdir DIR [DIR ...] [--out FILE]`."""
-  parser = flags.Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--workdir", type=path_of, nargs="+", required=True)
-  parser.add_argument("--out", type=path_of)
-  known = parser.parse_args(list(argv))
-  runlog.start(None)
-  out = known.out or known.workdir[0] / "report.html"
-  runlog.LOG.info("%s, %.1f MB", out, write([(workdir, None) for workdir in known.workdir], out) / 1e6)
+def parser() -> Parser:
+  """Returns the command's parser."""
+  result = Parser("report", "write a web page that shows whether a run learned and what; several runs are compared")
+  result.add_argument("--workdir", metavar="DIR", type=path_of, nargs="+", required=True, help="the runs' folders")
+  result.add_argument("--out", metavar="FILE", type=path_of, help="the page (default: report.html in the first workdir)")
+  add_plugins(result)
+  return result
+
+
+def run(options: argparse.Namespace) -> int:
+  """Writes the report."""
+  from jaxssl import api
+
+  api.report(*options.workdir, out=options.out)
   return 0

@@ -1,109 +1,125 @@
-"""Flags: --config FILE[:RECIPE], --workdir DIR, and --config.FIELD=VALUE for any field of the config.
+"""Command lines: argparse parsers that also read field flags such as `--config.optim.lr=0.1`.
 
-ml_collections' own config flags cannot reach a field whose path holds a Python keyword, such as views.global.
+ml_collections' own config flags cannot address a field whose path holds a Python keyword, such as views.global.
 """
 
 import argparse
-import ast
-import importlib.util
-import os
 import pathlib
 import re
-import traceback
-import warnings
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from jaxssl.config.parse import read
+from jaxssl.config import fields
+from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
+from jaxssl.core.errors import UserError, nearest_name
 from jaxssl.core.paths import path_of
-
-WORDS = {"true": True, "false": False, "none": None}
-_FIELD = re.compile(r"--(config|evals|data)\.[^=]+")
 
 
 class Parser(argparse.ArgumentParser):
-  """Raises UserError where argparse would exit."""
+  """The parser of one command. Raises UserError where argparse would exit."""
+
+  def __init__(self, command: str, description: str, epilog: str | None = None):
+    def formatter(prog: str) -> argparse.HelpFormatter:
+      return argparse.HelpFormatter(prog, max_help_position=30)
+
+    super().__init__(f"jaxssl {command}", description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+    self._groups: list[str] = []
+
+  def add_fields(self, group: str, help: str) -> None:
+    """Adds the flags `--GROUP.FIELD=VALUE`; `config` stands for every group. They are parsed into `options.changes`."""
+    self._groups.append(group)
+    self.add_argument(f"--{group}.FIELD", metavar="VALUE", help=help, default=argparse.SUPPRESS)
+
+  def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line; `changes` of the result holds the values of field flags by dotted path. Raises UserError."""
+    words, rest, changes = list(argv), [], {}
+    while words:
+      word = words.pop(0)
+      name, equals, text = word.partition("=")
+      path = self._field(name)
+      if path is None:
+        rest.append(word)
+        continue
+      if not equals:
+        if not words or words[0].startswith("--"):
+          raise UserError(f"{name}: missing value; expected {name}=VALUE")
+        text = words.pop(0)
+      changes[path] = fields.parse_value(path, text)
+    for word in rest:  # first, since argparse would take the word after an unknown option for an argument
+      if word.startswith("--") and (name := word.partition("=")[0]) not in self._option_string_actions:
+        near = nearest_name(name, [*self._options(), *self._field_flags()])
+        raise UserError(f"{word}: unknown option of {self.prog}; did you mean {near}?")
+    options, unknown = self.parse_known_args(rest)
+    if unknown:
+      raise UserError(f"{unknown[0]}: unexpected argument; see {self.prog} --help")
+    options.changes = changes
+    return options
 
   def error(self, message: str) -> NoReturn:
-    """Raises."""
-    raise UserError(f"{message}; see --help")
+    """Raises UserError."""
+    message = re.sub(r"^argument ([^:]*): ", r"\1: ", message)
+    raise UserError(message if "did you mean" in message else f"{message}; see {self.prog} --help")
+
+  def _field(self, name: str) -> str | None:
+    """Returns the dotted path of a field flag; None for a word that is not one."""
+    if not name.startswith("--") or "." not in name:
+      return None
+    path = name.removeprefix("--").removeprefix("config.")
+    allowed = name.startswith("--config.") if "config" in self._groups else path.partition(".")[0] in self._groups
+    return path if allowed else None
+
+  def _options(self) -> list[str]:
+    return [name for name in self._option_string_actions if name.startswith("--") and not name.endswith(".FIELD")]
+
+  def _field_flags(self) -> list[str]:
+    if "config" in self._groups:
+      return [f"--config.{path}" for path in fields.paths()]
+    return [f"--{path}" for path in fields.paths() if path.partition(".")[0] in self._groups]
 
 
-def known(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-  """Gives what the parser knows, and the words it does not: fields, as --evals.knn.k=3, also where that was two words."""
-  words: list[str] = []
-  for word in argv:
-    if words and _FIELD.fullmatch(words[-1]) and not word.startswith("--"):
-      words[-1] += f"={word}"
-    else:
-      words.append(word)
-  return parser.parse_known_args(words)
+def one_of(*allowed: str) -> Callable[[str], str]:
+  """Returns an argparse type that accepts these words only."""
+
+  def check(text: str) -> str:
+    if text not in allowed:
+      near = nearest_name(text, allowed)
+      raise argparse.ArgumentTypeError(f"{text!r} is unknown; expected {', '.join(allowed)}; did you mean {near}?")
+    return text
+
+  return check
+
+
+def add_config(parser: Parser, workdir: str | None = None) -> None:
+  """Adds `--config`, `--config.FIELD` and, with a help text, `--workdir`."""
+  parser.add_argument(
+    "--config",
+    metavar="FILE[:RECIPE]",
+    help="a config file, e.g. configs/nnboot.py, and one of its recipes, e.g. configs/nnboot.py:cifar10; append ,cpu "
+    "(minutes on two CPU cores) or ,runlocal (a minute) for a smaller version; `jaxssl config list` lists them all",
+  )
+  if workdir:
+    parser.add_argument("--workdir", metavar="DIR", type=path_of, help=workdir)
+  help = "set a field, e.g. --config.optim.lr=0.001 --config.bootstrap.policy=off; `jaxssl config fields` lists them all"
+  parser.add_fields("config", help)
+
+
+def config_of(options: argparse.Namespace) -> Config:
+  """Returns the config of a parser with `add_config`'s options. Raises UserError."""
+  if not options.config:
+    raise UserError("--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py")
+  return load_config(options.config, options.changes)
+
+
+def workdir_of(options: argparse.Namespace) -> pathlib.Path:
+  """Returns the workdir; by default runs/ and the names of the config file and its recipe."""
+  file, _, recipe = options.config.partition(":")
+  return options.workdir or pathlib.Path("runs") / "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
-  """Gives the config and the workdir that the flags ask for, or raises UserError."""
-  parser = Parser(add_help=False, allow_abbrev=False)
-  parser.add_argument("--config")
-  parser.add_argument("--workdir", type=path_of)
-  asked, rest = known(parser, argv)
-  if not asked.config:
-    raise UserError("--config is missing; for example --config configs/nnboot.py")
-  file, _, recipe = asked.config.partition(":")
-  fields = load(file, recipe)
-  override(fields, rest)
-  name = "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
-  return read(Config, fields), asked.workdir or pathlib.Path("runs") / name
-
-
-def load(file: str, recipe: str) -> dict[str, Any]:
-  """Runs `get_config` of a config file, with the recipe's name where one is given, and gives nested dicts."""
-  path = pathlib.Path(file)
-  if not os.path.isfile(path):
-    raise UserError(f"--config {file} is no file")
-  spec = importlib.util.spec_from_file_location("jaxssl_config", path) if path.suffix == ".py" else None
-  if spec is None or spec.loader is None:
-    raise UserError(f"--config {file} is not allowed; it is a Python file such as configs/nnboot.py")
-  module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-      raise UserError(f"--config {file} has no function get_config")
-    return module.get_config(*filter(None, [recipe])).to_dict()
-  except UserError:
-    raise
-  except SyntaxError as error:
-    raise UserError(f"--config {file}, line {error.lineno}: {error.msg}") from error
-  except Exception as error:  # whatever its code raises
-    lines = [step.lineno for step in traceback.extract_tb(error.__traceback__) if step.filename == spec.origin]
-    where = f", line {lines[-1]}" if lines else ""
-    raise UserError(f"--config {file}{where}: {type(error).__name__}: {error}") from error
-
-
-def override(fields: dict[str, Any], words: Sequence[str]) -> None:
-  """Sets fields from words such as --config.optim.lr=0.1; `read` checks names and types."""
-  for word in words:
-    name, equals, value = word.partition("=")
-    if not name.startswith("--config."):
-      raise UserError(f"{word} is not understood; see --help")
-    if not equals:
-      raise UserError(f"{name} has no value: write {name}=VALUE")
-    *groups, last = name.removeprefix("--config.").split(".")
-    group = fields
-    for i, key in enumerate(groups):
-      group = group.setdefault(key, {})
-      if not isinstance(group, dict):
-        raise UserError(f"{name} is no config field: {'.'.join(groups[: i + 1])} is a value, not a group of fields")
-    group[last] = value if isinstance(group.get(last), str) else _value(value)
-
-
-def _value(text: str) -> Any:
-  """Reads a Python literal; true, false and none in any case; anything else is text."""
-  if text.lower() in WORDS:
-    return WORDS[text.lower()]
-  try:
-    with warnings.catch_warnings(action="ignore"):  # Python's own on text that is nearly code
-      return ast.literal_eval(text)
-  except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: for brackets inside brackets
-    return text
+  """Returns the config and the workdir of `--config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]`."""
+  parser = Parser("train", "")
+  add_config(parser, "the workdir")
+  options = parser.parse(argv)
+  return config_of(options), workdir_of(options)

@@ -5,6 +5,7 @@ the run executes it first. Files named in a workdir are executed only if they we
 the command line: a workdir from elsewhere must not run code.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -19,6 +20,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.registry import loading
 
 _executed: dict[str, str] = {}  # path -> digest
+_used: dict[str, pathlib.Path] = {}  # name of a file -> where the user says it is
 
 
 def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]:
@@ -36,8 +38,7 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]
       spec.loader.exec_module(module)
   except Exception as error:
     raise failure(error, f"{flag} {file}", str(path)) from error
-  if registered:
-    _executed[str(path)] = _digest(path)
+  _executed[str(path)] = _digest(path)
   return module, registered
 
 
@@ -51,15 +52,23 @@ def failure(error: Exception, what: str, path: str) -> UserError:
   return UserError(f"{what}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}")
 
 
+def use(file: str | pathlib.Path) -> None:
+  """Executes a file that the user names, and trusts it. Raises UserError for a file that cannot be executed."""
+  path = pathlib.Path(file).absolute()
+  if not path.is_file():
+    raise UserError(f"plugins={file}: no such file; expected a Python file")
+  if _executed.get(str(path)) != _digest(path):
+    execute(path, "plugins")
+  trust(path)
+  _used[path.name] = path
+
+
 def trust(path: pathlib.Path) -> None:
   """Allows a file, with its present content, to be executed for the workdirs that name it."""
-  known = _trusted()
-  known[str(path.absolute())] = _digest(path)
-  try:
+  known = {**_trusted(), str(path.absolute()): _digest(path)}
+  with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
     _store().parent.mkdir(parents=True, exist_ok=True)
     _store().write_text(json.dumps(known, indent=2) + "\n")
-  except (OSError, RuntimeError):  # without a home or a writable cache, the command line names the file each time
-    return
 
 
 def load(files: Sequence[str]) -> None:
@@ -68,10 +77,11 @@ def load(files: Sequence[str]) -> None:
   Raises UserError for a file that is missing, or that was neither trained with here nor named by --plugins.
   """
   for file in files:
-    path = pathlib.Path(file)
+    path = _used.get(pathlib.Path(file).name, pathlib.Path(file))
     if not path.is_file():
-      raise UserError(f"plugins={file}: the file does not exist; the run's code is in it, name its place with --plugins FILE")
-    if _executed.get(str(path.absolute())) == (digest := _digest(path)):
+      raise UserError(f"plugins={file}: no such file; add --plugins FILE, with the file's place on this machine")
+    digest = _digest(path)
+    if _executed.get(str(path.absolute())) == digest:
       continue
     if _trusted().get(str(path.absolute())) != digest:
       raise UserError(

@@ -1,4 +1,4 @@
-"""What config files are made from: all fields at their defaults, view groups, recipes by name, and smaller versions of them."""
+"""Building blocks of config files: defaults, view groups, recipes by name, and smaller versions of recipes."""
 
 import dataclasses
 import typing
@@ -10,16 +10,16 @@ from ml_collections import config_dict
 from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core.errors import UserError, nearest_name
 
-Fields = Any  # a ConfigDict: its fields are attributes that no type checker knows
+Fields = Any  # a ConfigDict, whose attributes type checkers do not know
 
 
 def defaults() -> Fields:
-  """Gives every field at its default, so that a flag may override any of them."""
+  """Returns every field at its default."""
   return config_dict.ConfigDict(_open(Config()))
 
 
 def cifar(name: str = "cifar10") -> Fields:
-  """CIFAR at 32 pixels with its ResNet-18: what recipes for it start from."""
+  """Returns the start of a CIFAR recipe: 32 pixels, the ResNet-18 with the CIFAR stem, 200 epochs at batch 256."""
   config = defaults()
   config.data.update({"source": "tfds", "path": name, "mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)})
   config.model.update({"name": "resnet18", "stem": "cifar"})
@@ -29,7 +29,7 @@ def cifar(name: str = "cifar10") -> Fields:
 
 
 def imagenet(name: str) -> Fields:
-  """ImageNet at 224 pixels, read from a folder with train/ and val/: what recipes for it start from."""
+  """Returns the start of an ImageNet recipe: a folder with train/ and val/, 224 pixels, 200 epochs at batch 256."""
   config = defaults()
   config.data.update({"source": "folder", "placement": "host"})
   config.model.name = name
@@ -39,37 +39,36 @@ def imagenet(name: str) -> Fields:
 
 
 def mlp(head: Fields, hidden: int, out: int, layers: int = 2, last_bn: str = "none") -> None:
-  """Makes a head an MLP: Linear, BatchNorm and ReLU, `layers` Linear in all."""
+  """Sets a head to an MLP of `layers` linear layers with BatchNorm and ReLU between them."""
   head.update({"name": "mlp", "hidden": hidden, "out": out, "layers": layers, "last_bn": last_bn})
 
 
 def sgd(config: Fields, lr: float, weight_decay: float, warmup_epochs: int = 10, floor: float = 0.0) -> None:
-  """Trains by SGD with momentum 0.9, decaying every parameter; the rate falls by a cosine to `floor` of its peak."""
+  """Sets SGD with momentum 0.9, weight decay on all parameters, and a cosine schedule that falls to `floor` of its peak."""
   config.optim.update({"name": "sgd", "lr": lr, "decay_mask": "all"})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": warmup_epochs, "final": floor})
   config.optim.weight_decay.base = weight_decay
 
 
 def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-  """Completes view groups (jaxssl.augment.presets) with the fields they leave at their defaults."""
+  """Completes view groups, e.g. of jaxssl.augment.presets, with default fields."""
   return {name: _open(ViewConfig(**fields)) for name, fields in groups.items()}
 
 
 def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields:
-  """Makes the recipe that follows the colon of --config FILE:RECIPE; "" is the file's own. Any of `SMALLER` may follow.
+  """Makes the recipe named after the colon of `--config FILE:RECIPE`; "" is the default. Names of `SMALLER` may follow.
 
-  Raises UserError for a name that the file does not have.
+  Raises UserError for an unknown name.
   """
   words = [word for word in argument.split(",") if word]
   names = [word for word in words if word not in SMALLER]
   for name in names:
     if name not in recipes:
       allowed = [*filter(None, recipes), *SMALLER]
-      raise UserError(
-        f"--config FILE:{name} is no recipe; nearest: {nearest_name(name, allowed)}; allowed: {', '.join(allowed)}"
-      )
+      near = nearest_name(name, allowed)
+      raise UserError(f"recipe {name}: unknown; expected {', '.join(allowed)}; did you mean {near}?")
   if len(names) > 1:
-    raise UserError(f"--config FILE:{argument} names {len(names)} recipes; give one, and {' or '.join(SMALLER)} after a comma")
+    raise UserError(f"{len(names)} recipes; expected one, and {' or '.join(SMALLER)} after a comma")
   config = recipes[names[0] if names else ""]()
   for word in words:
     if word in SMALLER:
@@ -77,8 +76,13 @@ def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields
   return config
 
 
+def by_name(recipes: Mapping[str, Callable[[], Fields]]) -> Callable[..., Fields]:
+  """Returns the `get_config` of a config file that holds these recipes; "" is the default."""
+  return lambda recipe="": choose(recipe, recipes)
+
+
 def runlocal(config: Fields) -> Fields:
-  """Shrinks a recipe to under a minute on a CPU: 256 embedded digits, a tiny network of the same kind, three epochs."""
+  """Shrinks a recipe to under a minute on a CPU: 256 digits, a tiny network of the same kind, three epochs."""
   config.data.update({"source": "mnist5k", "path": "", "test_path": "", "list_path": "", "limit": 256, "resident_size": 0})
   if config.data.channels not in (1, 3):
     config.data.update({"channels": 1, "mean": (), "std": ()})
@@ -99,7 +103,7 @@ def runlocal(config: Fields) -> Fields:
 
 
 def cpu(config: Fields) -> Fields:
-  """Cuts a recipe to minutes on two CPU cores, the same budget for every method, so that they can be compared.
+  """Shrinks a recipe to minutes on two CPU cores; the budget is the same for every method, so that results compare.
 
   10,000 images, 15 epochs at batch 128, a ResNet-10 of a quarter of the width with heads of 512.
   """
@@ -107,7 +111,7 @@ def cpu(config: Fields) -> Fields:
   config.model.update({"name": "resnet10", "width": 0.25, "stem": "small", "depth": 0})
   for head in (config.model.projector, config.model.predictor):
     head.update({"hidden": min(head.hidden, 512), "out": min(head.out, 1024), "bottleneck": 64})
-  config.optim.freeze = ()  # names of the network that was replaced
+  config.optim.freeze = ()  # its names belong to the replaced network
   config.bootstrap.update({"window": 3, "temperature": 0.05})
   config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32"})
   config.health.patience = 50
@@ -120,7 +124,7 @@ SMALLER: dict[str, Callable[[Fields], Fields]] = {"runlocal": runlocal, "cpu": c
 
 
 def _shorten(config: Fields, warmup_epochs: int, queue: int) -> None:
-  """Cuts every warm-up and every queue in the config to so much."""
+  """Limits every warm-up and every queue of a config."""
   for name, value in config.items():
     if isinstance(value, config_dict.ConfigDict):
       _shorten(value, warmup_epochs, queue)
@@ -131,7 +135,7 @@ def _shorten(config: Fields, warmup_epochs: int, queue: int) -> None:
 
 
 def _open(value: Any) -> dict[str, Any]:
-  """Turns a dataclass into nested dicts; a field that is None becomes a placeholder of its type."""
+  """Converts a dataclass to nested dicts; a field that is None becomes a placeholder of its type."""
   hints = typing.get_type_hints(type(value))
 
   def one(name: str, item: Any) -> Any:

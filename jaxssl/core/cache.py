@@ -4,7 +4,6 @@ import os
 import pathlib
 
 import filelock
-import jax
 
 COMPILED_BYTES = 4 * 2**30  # the least recently used entries are deleted first
 
@@ -20,6 +19,8 @@ def keep_compiled() -> None:
 
   JAX_ENABLE_COMPILATION_CACHE=false keeps nothing; neither does a user who has no folder to write to.
   """
+  import jax  # the `config` command, which reads the folder of plugins, starts without it
+
   if jax.config.values["jax_compilation_cache_dir"]:
     return
   try:

@@ -48,6 +48,6 @@ class Registry(dict[str, T]):
   def find(self, name: str) -> T:
     """Returns the entry of a name. Raises UserError for an unknown one."""
     if not isinstance(name, str) or name not in self:
-      nearest = nearest_name(str(name), list(self))
-      raise UserError(f"{self.field}={name!r}: unknown; nearest: {nearest}; expected one of: {', '.join(self)}")
+      near = nearest_name(str(name), self)
+      raise UserError(f"{self.field}={name!r}: unknown; expected {', '.join(self)}; did you mean {near}?")
     return self[name]

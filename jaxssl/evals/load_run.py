@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxssl import methods
 from jaxssl.augment import pipeline
-from jaxssl.config import flags
+from jaxssl.config import plugins
+from jaxssl.config.load import changed
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import json_io
@@ -32,36 +33,30 @@ OTHER_IMAGES = ("source", "path")  # whoever names these means other images: not
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # what it sees: weights are good for these only
 
 
-def read_config(workdir: pathlib.Path, words: Sequence[str]) -> Config:
-  """Reads a workdir's config, with evals.FIELD and data.FIELD changed. Raises UserError where there is none."""
+def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
+  """Reads a workdir's config and changes fields of `evals` and `data`, by dotted path: {"evals.knn.k": (1, 20)}.
+
+  Raises UserError if there is no run, if another version of jaxssl wrote it, or for a field that cannot be changed.
+  """
   path = workdir / CONFIG
   if not path.exists():
     raise UserError(f"--workdir {workdir} holds no run: there is no {CONFIG}")
-  fields = json_io.read(path)
+  fields, changes = json_io.read(path), dict(changes or {})
   try:
-    read(Config, fields)
+    plugins.load(read(Config, fields).plugins)
   except UserError as error:
-    raise UserError(f"{path} is no config of this version: {error}") from error
-  for word in words:
-    if not word.startswith(("--evals.", "--data.", "--config.evals.", "--config.data.")):
-      raise UserError(f"{word} is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE, --data.FIELD=VALUE")
-  changed: dict[str, Any] = {}
-  flags.override(changed, ["--config." + word.removeprefix("--").removeprefix("config.") for word in words])
-  for name in OF_THE_NETWORK:
-    if name in changed.get("data", {}):
-      raise UserError(
-        f"data.{name} is not allowed here: the network was trained with data.{name}={fields.get('data', {}).get(name)}"
-      )
-  if any(name in changed.get("data", {}) for name in OTHER_IMAGES):
+    raise UserError(f"--workdir {workdir} was written by another version of jaxssl ({error}); train again") from error
+  for name in changes:
+    if not name.startswith(("evals.", "data.")):
+      raise UserError(f"{name}: cannot change after training; expected a field of evals or data")
+    if name.removeprefix("data.") in OF_THE_NETWORK:
+      theirs = fields.get("data", {}).get(name.removeprefix("data."))
+      raise UserError(f"{name}: cannot change after training; the network was trained with {name}={theirs}")
+  if names_other_images(changes):
     kept = ("placement", "resident_size", "workers", *OF_THE_NETWORK)
     fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in kept}
-    changed["data"].setdefault("source", "folder")
-  return read(Config, merged(fields, changed))
-
-
-def merged(fields: Mapping, changed: Mapping) -> dict:
-  """Gives nested fields with others in their place."""
-  return {**fields, **{k: merged(fields.get(k, {}), v) if isinstance(v, Mapping) else v for k, v in changed.items()}}
+    changes.setdefault("data.source", "folder")
+  return read(Config, changed(fields, changes))
 
 
 def open_run(
@@ -104,10 +99,9 @@ def _fits(shapes: Variables, found: Variables) -> bool:
   return all(name in found.stats for name in shapes.stats if name in found.params)
 
 
-def names_other_images(words: Sequence[str]) -> bool:
-  """Says whether words of a command name other images than the run's own."""
-  fields = [word.partition("=")[0].removeprefix("--").removeprefix("config.") for word in words]
-  return any(f"data.{name}" in fields for name in OTHER_IMAGES)
+def names_other_images(changes: Mapping[str, Any]) -> bool:
+  """Whether changed fields name other images than those of the run."""
+  return any(f"data.{name}" in changes for name in OTHER_IMAGES)
 
 
 def fingerprint(variables: Variables) -> str:
@@ -148,4 +142,4 @@ class LoadedRun:
 
 def load(workdir: pathlib.Path) -> LoadedRun:
   """Opens a run's newest weights and its images. Raises UserError where either cannot be read."""
-  return LoadedRun(*open_run(workdir, read_config(workdir, [])), workdir)
+  return LoadedRun(*open_run(workdir, read_config(workdir)), workdir)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -59,16 +59,16 @@ class ExportBundle:
     return params, stats
 
 
-def open_bundle(workdir: pathlib.Path, words: Sequence[str], step: int | None, heads: bool) -> ExportBundle:
+def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | None, heads: bool) -> ExportBundle:
   """Opens a run's network to be exported.
 
-  `words`: --evals.network, --evals.size and --evals.resize. Raises UserError for others, and where there is no such network.
+  `changes`: values of evals.network, evals.size and evals.resize. Raises UserError for other fields.
   """
-  for word in words:
-    name = word.partition("=")[0].removeprefix("--").removeprefix("config.")
-    if name not in [f"evals.{field}" for field in ALLOWED]:
-      raise UserError(f"{word} is not allowed here; allowed: {', '.join(f'--evals.{field}' for field in ALLOWED)}; see --help")
-  config = load_run.read_config(workdir, words)
+  allowed = [f"evals.{field}" for field in ALLOWED]
+  for name in changes:
+    if name not in allowed:
+      raise UserError(f"{name}: does not change an export; expected {', '.join(allowed)}")
+  config = load_run.read_config(workdir, changes)
   trained_in = config.train.precision
   config = dataclasses.replace(config, train=dataclasses.replace(config.train, precision="float32"))
   network, student, teacher, step = load_run.open_network(workdir, config, step)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxssl.config import flags
+from jaxssl.config import load
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import one_line
@@ -15,7 +15,7 @@ from jaxssl.inspect.suggest import ConfigLine, Facts, batch_size, code, cpu_epoc
 _HEAD = '''"""{what}. Suggested by `jaxssl inspect`; no network has been trained with it.
 
 {file}   the reasons stand above each line; change what you know better
-  python -m jaxssl.main --config {file}
+  jaxssl train --config {file}
 
 Smaller: "{file}:cpu" (minutes on two CPU cores), "{file}:runlocal" (a minute, on embedded digits: does it run?).
 """
@@ -71,4 +71,4 @@ def config_of(text: str) -> Config:
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder) / "config.py"
     file.write_text(text, encoding="utf-8")
-    return read(Config, flags.load(str(file), ""))
+    return read(Config, load.load(str(file)))

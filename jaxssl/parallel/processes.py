@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from collections.abc import Sequence
 
 import jax
 import orbax.checkpoint as ocp
@@ -12,27 +11,12 @@ from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 
 LOG = logging.getLogger("jaxssl")
-MODES = ("auto", "on", "off")
 CLUSTER_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # set by launch/local.sh and others
 TIMEOUT = 600  # seconds that processes wait for each other at a barrier
 
 
 class Lost(Exception):
   """Another process has died, or did not reach a barrier."""
-
-
-def flag(argv: Sequence[str]) -> tuple[str, list[str]]:
-  """Splits --distributed MODE off the arguments: (mode, the other arguments). Raises UserError for an unknown mode."""
-  mode, rest, words = "auto", [], list(argv)
-  while words:
-    word = words.pop(0)
-    if word == "--distributed" or word.startswith("--distributed="):
-      mode = word.partition("=")[2] if "=" in word else words.pop(0) if words else ""
-      if mode not in MODES:
-        raise UserError(f"--distributed={mode}: unknown mode; expected one of: {', '.join(MODES)}")
-    else:
-      rest.append(word)
-  return mode, rest
 
 
 def start(mode: str) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from jaxssl.config.schema import Config
+from jaxssl.core import tree
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import abstract_mesh
 from jaxssl.plan import abstract_step, estimate, topology
@@ -29,14 +30,6 @@ class Change:
     return " ".join(words) or f"--topology {self.topology}"
 
 
-def changed(config: Config, fields: Fields) -> Config:
-  """Gives a config with other values in some fields."""
-  for name, value in fields.items():
-    group, field = name.split(".")
-    config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{field: value})})
-  return config
-
-
 def changes(config: Config, images: DatasetSpec, found: Estimate, target: Topology) -> list[Change]:
   """Changes that make a run fit that does not, those first that change least of what is learned."""
   if found.fits is not False or found.available is None:
@@ -45,7 +38,7 @@ def changes(config: Config, images: DatasetSpec, found: Estimate, target: Topolo
   for tries in _candidates(config, found, target):
     before = math.inf
     for fields, name, chips in tries:
-      total = _total(changed(config, fields), images, chips, found)
+      total = _total(tree.replace(config, fields), images, chips, found)
       if total <= found.available:
         kept.append(Change(fields=fields, topology=name, total=total))
       if total <= found.available or math.inf > total > 0.98 * before:  # more of the same helps no more

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 
+from jaxssl.core.tree import flatten
 from jaxssl.report.descriptions import escape, meaning, number, rank
-from jaxssl.workdir.records import Final, RunRecord, flat
+from jaxssl.workdir.records import Final, RunRecord
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log, and differing fields that are not folded away
@@ -49,7 +50,7 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
 
 def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
   """Gives the fields in which configs differ: name -> each run's value as JSON; None where a run has no such field."""
-  fields = [flat(record.config) for record in records]
+  fields = [flatten(record.config) for record in records]
   names = list(dict.fromkeys(name for of in fields for name in of))
   shown = {name: [json.dumps(of[name], ensure_ascii=False) if name in of else None for of in fields] for name in names}
   return {name: values for name, values in shown.items() if len(set(values)) > 1}

@@ -26,7 +26,7 @@ def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_si
   if config.lr <= 0:
     raise UserError(f"optim.lr={config.lr}: must be positive")
   peak = config.lr * (batch_size / config.lr_base_batch_size if config.lr_base_batch_size else 1.0)
-  schedule = config.schedule.resolve(training_length)
+  schedule = config.schedule.resolve(training_length, "optim.schedule")
   return lambda step: peak * schedule(step)
 
 
@@ -35,7 +35,7 @@ def build_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
   """Returns the optimizer; its `update` takes the run's `step`."""
   rate = learning_rate(config, training_length, batch_size)
-  decay: Schedule = config.weight_decay.resolve(training_length)
+  decay: Schedule = config.weight_decay.resolve(training_length, "optim.weight_decay")
   least = {"all": 0, "matrices": 2}[config.decay_mask]
   if config.freeze_encoder_epochs < 0:
     raise UserError(f"optim.freeze_encoder_epochs={config.freeze_encoder_epochs}: must be a number of epochs, or 0")

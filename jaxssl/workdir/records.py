@@ -110,14 +110,6 @@ class RunRecord:
     return found
 
 
-def flat(fields: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-  """Gives nested fields by their dotted names."""
-  found: dict[str, Any] = {}
-  for name, value in fields.items():
-    found |= flat(value, f"{where}{name}.") if isinstance(value, Mapping) and value else {where + name: value}
-  return found
-
-
 def _split(protocol: str) -> tuple[str, str]:
   """Cuts "..., teacher network" in two; a protocol that does not say whose features it measured stays whole."""
   how, comma, whose = protocol.rpartition(", ")

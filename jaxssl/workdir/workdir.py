@@ -5,11 +5,11 @@ import dataclasses
 import fcntl
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io, paths
+from jaxssl.core import json_io, paths, tree
 from jaxssl.core.errors import UserError
 
 CONFIG = "config.json"
@@ -35,7 +35,7 @@ def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
     config = dataclasses.replace(config, data=data)
   except UserError:
     pass  # it has fields that there are no more: they are listed
-  differing = differences(theirs, as_json(config))
+  differing = list(tree.differences(theirs, as_json(config)))
   if differing:
     listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
     raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
@@ -76,15 +76,3 @@ def write_config(workdir: pathlib.Path, config: Config) -> None:
 def as_json(config: Config) -> dict:
   """Gives a config as JSON reads it back."""
   return json.loads(json.dumps(dataclasses.asdict(config)))
-
-
-def differences(theirs: Mapping, ours: Mapping, where: str = "") -> list[tuple[str, object, object]]:
-  """Lists the fields in which two configs differ: (name, value there, value here)."""
-  found = []
-  for name in sorted({*theirs, *ours}):
-    a, b = theirs.get(name), ours.get(name)
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-      found += differences(a, b, f"{where}{name}.")
-    elif a != b:
-      found.append((where + name, a, b))
-  return found

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxssl import main as command
-from jaxssl.cli import embed
-from jaxssl.evals import embedding_file, load_run
+from jaxssl.evals import embed, embedding_file, load_run
 from tests import tiny_run
 from tests.data.fixtures import coded, flat, folder, photo, zipped
 
@@ -34,7 +33,7 @@ def run(workdir, out, *more):
 
 def measured(workdir, *words, step=None):
   """Features as evaluations see them, by split, and their images."""
-  student, teacher, _, measure = load_run.open_run(workdir, load_run.read_config(workdir, words), step)
+  student, teacher, _, measure = load_run.open_run(workdir, load_run.read_config(workdir, tiny_run.changes(words)), step)
   subject = measure.subject(teacher if measure.network == "teacher" else student, "network")
   splits = {"train": measure.splits.train, "test": measure.splits.test}
   return {name: (subject.features(split), split.source) for name, split in splits.items() if split}
@@ -123,7 +122,7 @@ def test_images_of_any_size_and_what_cannot_be_read(resnet, tmp_path, capfd):
   source = zipped(tmp_path / "all.zip", files)
   assert run(resnet, tmp_path / "a.npz", f"--data.path={source}") == 0
   log = capfd.readouterr().err
-  assert log.count("bad.png") == 1 and "8 images, step 5, teacher network" in log and "1 could not be read" in log
+  assert log.count("bad.png") == 1 and "8 images, step 5, teacher network" in log and "1 unreadable images are left out" in log
   found = embedding_file.load(tmp_path / "a.npz")
   names = [f"photos/train/{name}.jpg" for name in ("cat/1", "cat/3", "cat/5", "dog/0", "dog/2", "dog/4")]
   assert found.path.tolist() == [*names, "photos/test/owl/é.png", "photos/val/cat/v.png"]
@@ -175,8 +174,8 @@ def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
     (["--data.source=array"], "name other images with --data.path"),
     (["--evals.size=30", "--evals.resize=20"], "evals.resize=20 is smaller than evals.size=30"),
     (["--workdir=nowhere"], "--workdir nowhere holds no run"),
-    (["images"], "images is not allowed here; allowed: --workdir, --step"),
-    (["--train.epochs=3"], "--train.epochs=3 is not allowed here"),
+    (["images"], "images: unexpected argument; see jaxssl embed --help"),
+    (["--train.epochs=3"], "--train.epochs=3: unknown option of jaxssl embed"),
   ],
 )
 def test_errors_are_one_line(words, message, resnet, tmp_path, capfd):
@@ -188,7 +187,7 @@ def test_errors_are_one_line(words, message, resnet, tmp_path, capfd):
 
 def test_nothing_to_embed(resnet, tmp_path, capfd):
   empty, bad = folder(tmp_path / "empty", {"a.txt": b""}), folder(tmp_path / "bad", {"a.png": b"", "b.png": b"x"})
-  for path, message in ((empty, "holds no image"), (bad, "none of the 2 images can be read")):
+  for path, message in ((empty, "holds no image"), (bad, "all 2 images are unreadable")):
     assert run(resnet, tmp_path / "a.npz", f"--data.path={path}") == 2
     assert message in capfd.readouterr().err
   assert not (tmp_path / "a.npz").exists()

@@ -93,13 +93,13 @@ def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
 @pytest.mark.parametrize(
   "words, message",
   [
-    (["knm"], "knm is no evaluation; allowed: knn, linear, lowshot"),
+    (["knm"], "'knm' is unknown; expected knn, linear, lowshot"),
     (["--step=3"], "holds no checkpoint of step 3: [4, 8]"),
-    (["--evals.knn.k"], "--config.evals.knn.k has no value: write --config.evals.knn.k=VALUE"),
-    (["--evals.knm.k=3"], "evals.knm is no config field; nearest: evals.knn"),
-    (["--train.epochs=3"], "--train.epochs=3 is not allowed here; allowed: --workdir, --step, --evals.FIELD=VALUE"),
-    (["--evals.periodic=knn,knm"], "evals.periodic[1]='knm' is not allowed; allowed: knn, linear"),
-    (["--data.mean=0.5"], "data.mean is not allowed here: the network was trained with data.mean=[0.13]"),
+    (["--evals.knn.k"], "--evals.knn.k: missing value; expected --evals.knn.k=VALUE"),
+    (["--evals.knm.k=3"], "evals.knm.k: unknown field; did you mean evals.knn.k?"),
+    (["--train.epochs=3"], "--train.epochs=3: unknown option of jaxssl evaluate"),
+    (["--evals.periodic=knn,knm"], "evals.periodic[1]='knm': unknown value; expected knn, linear"),
+    (["--data.mean=0.5"], "data.mean: cannot change after training; the network was trained with data.mean=[0.13]"),
     (["linear", "--data.path=/nowhere"], "data.path=/nowhere"),
   ],
 )

@@ -109,20 +109,20 @@ def test_nothing_helps_where_one_network_is_too_large(capsys):
 @pytest.mark.parametrize(
   "words, message",
   [
-    ([], "--topology is missing; for example --topology v5e:4x4,gpu:8"),
+    ([], "--topology: missing; expected names of machines, e.g. --topology v5e:4x4,gpu:8"),
     (
       ["--topology=gpu:8", "--batch-size=36"],
       "train.batch_size=36: must be a multiple of the number of devices, 8",
     ),
-    (["--topology=gpu:8", "--batch-size=many"], "--batch-size many is not allowed; numbers of images"),
-    (["--topology=gpu:8", "--price=-1"], "--price -1 is not allowed; above 0"),
-    (["--topology=gpu:8", "--utilization=2"], "--utilization 2 is not allowed; above 0, at most 1"),
+    (["--topology=gpu:8", "--batch-size=many"], "--batch-size: 'many' is not a list of sizes; expected numbers of images"),
+    (["--topology=gpu:8", "--price=-1"], "--price=-1: out of range; expected a number above 0"),
+    (["--topology=gpu:8", "--utilization=2"], "--utilization=2: out of range; expected a number above 0, at most 1"),
     (["--topology=gpu:8", "--images=imagnet"], "--images imagnet is not known; nearest: imagenet; allowed: a number, imagenet"),
     (["--topology=gpu:8", "--images=1.5"], "--images 1.5 is not allowed; a whole number from 1"),
     (["--topology=gpu:8", "--images=1e10"], "--images 1e10 is not allowed; a whole number from 1 to 2147483640"),
     (["--topology=tpu:8"], "--topology tpu:8 is not known; nearest: gpu:8"),
-    (["--topology=gpu:8", "--config.trian.epochs=1"], "trian is no config field; nearest: train"),
-    (["--topology=gpu:8", "--fast"], "--fast is not understood"),
+    (["--topology=gpu:8", "--config.trian.epochs=1"], "trian.epochs: unknown field; did you mean train.epochs?"),
+    (["--topology=gpu:8", "--fast"], "--fast: unknown option of jaxssl plan"),
   ],
 )
 def test_errors_are_one_line(words, message, capfd):

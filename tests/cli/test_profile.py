@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxssl import main
-from jaxssl.cli import profile
+from jaxssl.train import profiler as profile
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 

@@ -25,19 +25,19 @@ def test_nested_values_and_views():
 @pytest.mark.parametrize(
   "values, message",
   [
-    ({"optm": {}}, r"optm is no config field; nearest: optim"),
-    ({"optim": {"learning_rat": 1}}, r"optim\.learning_rat is no config field; nearest: optim\."),
-    ({"optim": {"lr": "fast"}}, r"optim\.lr='fast' is of type str; it takes float"),
-    ({"optim": {"name": "adm"}}, r"optim\.name='adm' is not allowed; allowed: sgd, adamw, lars"),
-    ({"model": {"name": "resnet19"}}, r"model\.name='resnet19' is not allowed; allowed: .*resnet18"),
-    ({"train": {"epochs": 2.5}}, r"train\.epochs=2\.5 is of type float; it takes int"),
-    ({"train": {"epochs": True}}, r"train\.epochs=True is of type bool; it takes int"),
-    ({"views": {"global": {"crop_scale": (1, 2, 3)}}}, r"views\.global\.crop_scale=\(1, 2, 3\) has 3 values; it takes 2"),
-    ({"views": {"global": 3}}, r"views\.global=3 is not a group of fields"),
-    ({"data": 3}, r"data=3 is not a group of fields"),
+    ({"optm": {}}, r"optm: unknown field; did you mean optim\?"),
+    ({"optim": {"learning_rat": 1}}, r"optim\.learning_rat: unknown field; did you mean optim\."),
+    ({"optim": {"lr": "fast"}}, r"optim\.lr='fast': a str; expected float"),
+    ({"optim": {"name": "adm"}}, r"optim\.name='adm': unknown value; expected sgd, adamw, lars; did you mean adamw\?"),
+    ({"model": {"name": "resnet19"}}, r"model\.name='resnet19': unknown value; expected .*resnet18"),
+    ({"train": {"epochs": 2.5}}, r"train\.epochs=2\.5: a float; expected int"),
+    ({"train": {"epochs": True}}, r"train\.epochs=True: a bool; expected int"),
+    ({"views": {"global": {"crop_scale": (1, 2, 3)}}}, r"views\.global\.crop_scale=\(1, 2, 3\): 3 values; expected 2"),
+    ({"views": {"global": 3}}, r"views\.global=3: a value; expected a group of fields"),
+    ({"data": 3}, r"data=3: a value; expected a group of fields"),
   ],
 )
-def test_errors_name_field_value_and_what_is_allowed(values, message):
+def test_errors_name_the_field_the_value_and_what_is_expected(values, message):
   with pytest.raises(UserError, match=message) as caught:
     read(Config, values)
   assert "\n" not in str(caught.value)
@@ -60,11 +60,11 @@ def test_method_is_read_with_its_schedules():
 @pytest.mark.parametrize(
   "change, message",
   [
-    ({"name": "dyno"}, r"method\.name='dyno': unknown; nearest: dino; expected one of: barlow, byol, dino"),
-    ({"center_mom": 1.0}, r"method\.center_mom is no config field; nearest: method\.center_momentum"),
+    ({"name": "dyno"}, r"method\.name='dyno': unknown; expected barlow, byol, dino, .*; did you mean dino\?"),
+    ({"center_mom": 1.0}, r"method\.center_mom: unknown field; did you mean method\.center_momentum\?"),
     (
       {"teacher_momentum": {"kind": "sine"}},
-      r"method\.teacher_momentum\.kind='sine' is not allowed; allowed: constant, cosine, step",
+      r"method\.teacher_momentum\.kind='sine': unknown value; expected constant, cosine, step",
     ),
     ({"student_temperature": 0.0}, r"method\.student_temperature=0\.0: must be positive"),
   ],
@@ -75,5 +75,5 @@ def test_method_errors(change, message):
 
 
 def test_a_missing_field_is_named():
-  with pytest.raises(UserError, match=r"method\.teacher_momentum is missing"):
+  with pytest.raises(UserError, match=r"method\.teacher_momentum: missing; expected schedule"):
     methods.read_method({"name": "dino", "teacher_temperature": 0.04})

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
+from jaxssl.config import catalog, flags, load, recipes
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import setup
@@ -17,18 +17,23 @@ from jaxssl.train.step import Batch
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
-def recipes(path: pathlib.Path) -> list[str]:
-  """The recipes that the file's own error message lists."""
-  with pytest.raises(UserError) as caught:
-    flags.load(str(path), "no_such_recipe")
-  return ["", *str(caught.value).split("allowed: ")[1].split(", ")[:-2]]
+EVERY = [f"{path.name}:{recipe}" for path in CONFIGS for recipe in catalog.recipes_of(path)]
 
 
-EVERY = [f"{path.name}:{recipe}" for path in CONFIGS for recipe in recipes(path)]
+def test_smaller_versions_are_described():
+  assert recipes.SMALLER.keys() == catalog.SMALLER.keys()
 
 
 def test_there_is_a_config_file_for_every_method():
   assert len(CONFIGS) >= 12 and len(EVERY) > len(CONFIGS)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_head_of_a_config_file_describes_every_recipe(path):
+  with pytest.raises(UserError) as caught:
+    load.load(f"{path}:no_such_recipe")
+  allowed = str(caught.value).split("expected ")[1].split("; ")[0].split(", ")
+  assert list(catalog.recipes_of(path)) == ["", *(name for name in allowed if name not in catalog.SMALLER)]
 
 
 @pytest.mark.parametrize("recipe", EVERY)
@@ -38,11 +43,11 @@ def test_the_step_traces(recipe, tmp_path, one_device):
   run = Experiment(config, workdir)
   size = config.train.batch_size
   index: Any = jax.ShapeDtypeStruct((size,), np.int32)
-  rows = Batch(index=index, partner=index, label=index, crops=None)
+  rows = Batch(index=index, label=index, crops=None)
   state, logs = jax.eval_shape(run.train_step.step, run.state_shapes, rows, run.train.store)
   assert logs["loss"].shape == ()
   same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, run.state_shapes)
-  assert jax.tree.all(same), "a state that changes its form cannot go on"
+  assert jax.tree.all(same), "a step must not change the shapes of the state"
 
 
 @pytest.mark.parametrize("size", ["", ",cpu"])

@@ -90,11 +90,19 @@ def test_durations_agree():
   assert epochs == steps == percent
 
 
-def test_two_warmups_are_an_error():
-  with pytest.raises(UserError, match="warmup_epochs and warmup_steps are both given"):
-    ScheduleConfig(warmup_epochs=1, warmup_steps=3).resolve(TrainingLength(steps_per_epoch=10, epochs=2))
-
-
-def test_warmup_longer_than_the_run_is_an_error():
-  with pytest.raises(UserError, match="warmup_epochs covers 30 of 20"):
-    ScheduleConfig(warmup_epochs=3).resolve(TrainingLength(steps_per_epoch=10, epochs=2))
+@pytest.mark.parametrize(
+  "fields, message",
+  [
+    ({"warmup_epochs": 1, "warmup_steps": 3}, r"^optim.schedule.warmup_epochs and optim.schedule.warmup_steps: both are set;"),
+    (
+      {"warmup_epochs": 10},
+      r"^optim.schedule.warmup_epochs=10 is longer than train.epochs=2; shorten the warm-up or train longer$",
+    ),
+    ({"warmup_steps": 21}, r"^optim.schedule.warmup_steps=21 is longer than the run, 20 steps; shorten"),
+    ({"warmup_percent": 120.0}, r"^optim.schedule.warmup_percent=120 is longer than the run, 100 percent; shorten"),
+    ({"warmup_epochs": -1}, r"^optim.schedule.warmup_epochs=-1: negative; expected 0 or more$"),
+  ],
+)
+def test_warmup_errors_name_the_field(fields, message):
+  with pytest.raises(UserError, match=message):
+    ScheduleConfig(**fields).resolve(TrainingLength(steps_per_epoch=10, epochs=2), "optim.schedule")

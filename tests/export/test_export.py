@@ -11,14 +11,15 @@ from safetensors.numpy import load_file, save_file
 
 import jaxssl
 from jaxssl import main
-from jaxssl.cli import export as command
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.evals import load_run
 from jaxssl.evals.features import encode
 from jaxssl.export import flax_format, onnx_format, stablehlo, torch_formats
+from jaxssl.export import formats as command
 from jaxssl.parallel.mesh import make_mesh, replicate
+from tests import tiny_run
 from tests.export import fixtures
 
 pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("export")]
@@ -55,7 +56,7 @@ def export(workdir, out, kind, *words):
 
 def measured(workdir, images, *words):
   """Features as evaluations see them."""
-  config, mesh = load_run.read_config(workdir, words), make_mesh()
+  config, mesh = load_run.read_config(workdir, tiny_run.changes(words)), make_mesh()
   network, student, teacher, _ = load_run.open_network(workdir, config)
   variables = replicate(mesh, student if config.evals.network == "student" else teacher)
   return encode(config, mesh, network, variables, ArraySource(images, name="made"))[0]
@@ -194,7 +195,7 @@ def test_a_file_that_gives_other_features_is_not_kept(kind, module, runs, tmp_pa
     name = "params.encoder.norm.bias" if kind == "flax" else "norm.bias"
     monkeypatch.setattr(module, "save_file", lambda tensors, *rest: save_file(_corrupt(tensors, name), *rest))
   assert export(runs["vit"], tmp_path / "out", kind) == 1
-  assert "gives other features: by " in capfd.readouterr().err
+  assert "features of the exported file differ by " in capfd.readouterr().err
   assert not list(tmp_path.iterdir())
 
 
@@ -209,7 +210,7 @@ def _slightly_off(export):
 
 
 def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch, capfd):
-  exact = command.open_subject
+  exact = command.open_bundle
 
   def broken(*given):
     subject = exact(*given)
@@ -221,22 +222,26 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch, capfd):
   monkeypatch.setattr(command, "open_bundle", broken)
   workdir = fixtures.run(tmp_path / "run", MODELS["small_stem"])
   assert export(workdir, tmp_path / "out", "flax") == 1
-  assert "other features: by nan" in capfd.readouterr().err and not (tmp_path / "out").exists()
+  assert "differ by nan" in capfd.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
   "name, words, message",
   [
-    ("vit", ["--format=tim"], "--format tim is no format; nearest: timm; allowed: flax, timm, torchvision, onnx, stablehlo"),
+    (
+      "vit",
+      ["--format=tim"],
+      "--format: 'tim' is unknown; expected flax, timm, torchvision, onnx, stablehlo; did you mean timm?",
+    ),
     ("vit", ["--format=torchvision"], "torchvision cannot express model.name=vit_ti; timm, flax, onnx and stablehlo can"),
     ("cifar_stem", ["--format=timm"], "--format timm cannot express model.stem=cifar; flax, onnx and stablehlo can"),
     ("imagenet_stem", ["--format=torchvision"], "cannot express model.width=0.0625; flax, onnx and stablehlo can"),
-    ("vit", ["--format=onnx", "--heads"], "--heads is not allowed with --format onnx; only flax holds heads"),
+    ("vit", ["--format=onnx", "--heads"], "--heads: not available with --format=onnx; expected --format=flax"),
     ("vit", ["--format=timm", "--evals.size=30"], "evals.size=30 is not allowed: model.patch=8 does not divide it"),
     ("vit", ["--format=flax", "--step=3"], "holds no checkpoint of step 3: [7]"),
-    ("vit", ["--format=flax", "--evals.k=3"], "--evals.k=3 is not allowed here; allowed: --evals.network, --evals.size"),
-    ("vit", ["--format=flax", "--data.path=x"], "--data.path=x is not allowed here"),
-    ("vit", ["--format=flax", "twice"], "twice is not allowed here"),
+    ("vit", ["--format=flax", "--evals.k=3"], "evals.k: unknown field; did you mean evals.knn.k?"),
+    ("vit", ["--format=flax", "--data.path=x"], "--data.path=x: unknown option of jaxssl export"),
+    ("vit", ["--format=flax", "twice"], "twice: unexpected argument"),
     ("vit", ["--format=flax", "--workdir=nowhere"], "--workdir nowhere holds no run"),
     ("vit", ["--out=x"], "the following arguments are required: --format"),
   ],
@@ -252,7 +257,7 @@ def test_a_folder_that_holds_something_is_left_alone(runs, tmp_path, capfd):
   (tmp_path / "notes.txt").write_text("mine")
   for out in (tmp_path, tmp_path / "notes.txt"):
     assert export(runs["vit"], out, "flax") == 2
-    assert f"--out {out} exists and is no empty folder" in capfd.readouterr().err
+    assert f"--out={out}: exists; expected a new or empty folder" in capfd.readouterr().err
   assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -79,7 +79,7 @@ def test_counts_formats_sizes(tmp_path, capfd):
 def test_the_measured_mean_and_deviation_are_those_of_the_pixels(tmp_path, capfd):
   flat = {f"{k:02}.png": fixtures.flat(51 + 102 * (k % 2), size=(16, 24)) for k in range(20)}
   found = starting(told(capfd, f"--data={fixtures.folder(tmp_path, flat)}", "--data.channels=3"), "mean")
-  assert found.startswith("mean (0.4, 0.4, 0.4), deviation (0.2, 0.2, 0.2)")
+  assert found.startswith("mean (0.4, 0.4, 0.4), standard deviation (0.2, 0.2, 0.2)")
 
 
 @pytest.mark.usefixtures("one_device")
@@ -185,14 +185,14 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   [
     ({}, [], "holds no image"),
     ({"notes.txt": b"hello"}, [], "holds no image"),
-    ({"a.jpg": b"hello"}, [], "none of its 1 images can be read, first: "),
-    ({"a.png": fixtures.flat(3)}, [], "1 images to train on are left; a config takes 16 at least"),
-    ({"a.png": fixtures.flat(3)}, ["--data.sorce=folder"], "data.sorce is no config field; nearest: data.source"),
-    ({"a.png": fixtures.flat(3)}, ["--data.source=tfds"], "data.source=tfds is not allowed here"),
-    ({"a.png": fixtures.flat(3)}, ["--data.list_path=x"], "data.list_path=x is not allowed here"),
-    ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3 is not allowed here"),
-    ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out mine.txt is not allowed; it ends in .py"),
-    ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], "is there already"),
+    ({"a.jpg": b"hello"}, [], "all 1 images are unreadable, e.g. "),
+    ({"a.png": fixtures.flat(3)}, [], "1 usable training images; expected at least 16"),
+    ({"a.png": fixtures.flat(3)}, ["--data.sorce=folder"], "data.sorce: unknown field; did you mean data.source?"),
+    ({"a.png": fixtures.flat(3)}, ["--data.source=tfds"], "data.source=tfds: inspect reads a folder or a zip"),
+    ({"a.png": fixtures.flat(3)}, ["--data.list_path=x"], "data.list_path=x: inspect reads all images"),
+    ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3: unknown option of jaxssl inspect"),
+    ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out=mine.txt: a config is a local Python file"),
+    ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], ": exists; remove it"),
     ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "data.path=/nowhere/at/all does not exist"),
   ],
 )

@@ -147,16 +147,6 @@ def test_two_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
   near(two.workdir, whole)
 
 
-def test_the_flag():
-  assert processes.flag(["--distributed", "off", "--x=1"]) == ("off", ["--x=1"])
-  assert processes.flag(["--x=1", "--distributed=on"]) == ("on", ["--x=1"])
-  assert processes.flag(["--x=1"]) == ("auto", ["--x=1"])
-  assert processes.flag(["--distributed=on", "--x=1", "--distributed=off"]) == ("off", ["--x=1"])
-  for wrong in (["--distributed"], ["--distributed=yes"]):
-    with pytest.raises(UserError, match="expected one of: auto, on, off"):
-      processes.flag(wrong)
-
-
 def test_half_of_an_environment_is_an_error(monkeypatch):
   monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
   with pytest.raises(UserError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID is not set"):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from jaxssl import main as command
 from jaxssl import methods
 from jaxssl.augment import pipeline
-from jaxssl.config import flags
+from jaxssl.config import flags, load
 from jaxssl.config.parse import read
 from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
+from jaxssl.core.tree import flatten
 from jaxssl.evals import load_run
 from jaxssl.models import network
 from jaxssl.report import neighbors, page
@@ -27,7 +28,6 @@ from jaxssl.train.diagnostics import Diagnostics, MetricRange
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.setup import resolve_schedules
 from jaxssl.workdir import results, workdir
-from jaxssl.workdir.records import flat
 from tests.security.damage import GARBAGE, other, text_of
 from tests.security.guarded import answer, examples
 
@@ -54,7 +54,7 @@ def checked(config: Config) -> None:
 
 def fields() -> st.SearchStrategy[str]:
   """Names of fields, of groups, and of none."""
-  names = sorted(flat(whole()))
+  names = sorted(flatten(whole()))
   groups = sorted({name.rpartition(".")[0] for name in names})
   made = st.sampled_from(
     ["", ".", "..", "a.b", "data", "views.global.size.x", "method.name.x", "views..size", "__class__", "data.__init__"]
@@ -147,25 +147,25 @@ def test_configs_of_any_values(fields):
 )
 def test_config_files_of_any_content(content, tmp_path):
   (tmp_path / "c.py").write_bytes(content)
-  assert answer(lambda: flags.load(str(tmp_path / "c.py"), ""), tmp_path) is None
+  assert answer(lambda: load.load(str(tmp_path / "c.py")), tmp_path) is None
 
 
 def test_only_python_files_are_configs(tmp_path):
   flag = tmp_path / "ran"
   for name in ("c.txt", "c.pyc", "c.so", "c", "c.py.txt"):
     (tmp_path / name).write_text(f"open({str(flag)!r}, 'w')")
-    with pytest.raises(UserError, match="is a Python file"):
-      flags.load(str(tmp_path / name), "")
+    with pytest.raises(UserError, match="expected a Python file"):
+      load.load(str(tmp_path / name))
   for name in ("x" * 300, "a\0b", str(tmp_path), ""):
-    with pytest.raises(UserError, match="is no file"):
-      flags.load(name, "")
+    with pytest.raises(UserError, match="no such file"):
+      load.load(name)
   assert not flag.exists()
 
 
 def test_an_error_in_a_config_file_names_its_line(tmp_path):
   (tmp_path / "c.py").write_text("import json\n\n\ndef get_config():\n  return json.loads('{')\n")
   with pytest.raises(UserError, match=r"c\.py, line 5: JSONDecodeError: Expecting"):
-    flags.load(str(tmp_path / "c.py"), "")
+    load.load(str(tmp_path / "c.py"))
 
 
 RECORDS = {
@@ -239,7 +239,7 @@ def test_workdirs_of_any_content(name, tmp_path, data):
   folder = tmp_path / "run"
   files(folder, name, content + b"\n")
   config = answer(lambda: load_run.read_config(folder, []), folder)
-  answer(lambda: load_run.read_config(folder, ["--evals.size=8", "--data.path=/none"]), folder)
+  answer(lambda: load_run.read_config(folder, {"evals.size": 8, "data.path": "/none"}), folder)
   if config is not None:
     answer(lambda: checked(config), folder)
   answer(lambda: workdir.check_workdir(folder, read(Config, whole())), folder)

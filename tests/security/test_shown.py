@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from jaxssl import main as command
-from jaxssl.config import flags
+from jaxssl.config import load
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.data.datasets import open_sources
@@ -97,7 +97,7 @@ def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
     assert command.main(["inspect", f"--data={folder}", f"--out={out}"]) == 0, capfd.readouterr().err
     told = capfd.readouterr()
     assert "\u202e" not in told.out + told.err and "have a line break in their name" in out.read_text()
-    config = read(Config, flags.load(str(out), ""))
+    config = read(Config, load.load(str(out)))
     assert config.data.path == str(folder)
     train = open_sources(config.data, 0).train
     assert train.classes == tuple(sorted(classes)) and not any(

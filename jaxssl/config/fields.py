@@ -1,0 +1,129 @@
+"""Every field of a config as data: path, type, default and meaning, read from the dataclasses and their comments."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import io
+import textwrap
+import tokenize
+import typing
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from jaxssl.config.parse import type_name
+from jaxssl.config.schema import Config
+from jaxssl.core.errors import UserError, nearest_name
+
+WORDS = {"true": True, "false": False, "none": None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+  """One field: "optim.lr", or "views.GROUP.size" for every view group."""
+
+  path: str
+  type: str
+  default: str  # empty if the field must be set
+  meaning: str
+
+
+def fields_of(cls: type, prefix: str = "", defaults: Any = None) -> Iterator[Field]:
+  """Yields the fields of a dataclass and of the dataclasses in it; `defaults` is an instance with other default values."""
+  hints, comments = typing.get_type_hints(cls), meanings(cls)
+  for field in dataclasses.fields(cls):
+    if not field.init:
+      continue
+    kind, path = hints[field.name], prefix + field.name
+    if typing.get_origin(kind) in (dict, Mapping):
+      inner = typing.get_args(kind)[1]
+      if dataclasses.is_dataclass(inner):
+        yield from fields_of(typing.cast(type, inner), f"{path}.GROUP.")
+      continue
+    default = getattr(defaults, field.name) if defaults is not None else field.default
+    if dataclasses.is_dataclass(kind) and default is not dataclasses.MISSING and dataclasses.is_dataclass(default):
+      yield from fields_of(typing.cast(type, kind), f"{path}.", default)
+      continue
+    shown = "" if default is dataclasses.MISSING else _shown(default)
+    yield Field(path=path, type=type_name(kind), default=shown, meaning=comments.get(field.name, ""))
+
+
+def _shown(value: Any) -> str:
+  """Returns a value as a flag writes it."""
+  if isinstance(value, tuple):
+    return ",".join(map(_shown, value)) or "()"
+  if isinstance(value, bool) or value is None:
+    return str(value).lower()
+  return f"{value:.6g}" if isinstance(value, float) else str(value) or "''"
+
+
+@functools.cache
+def meanings(cls: type) -> Mapping[str, str]:
+  """Reads the comments of a dataclass's fields from its source: those above a field and the one at its end.
+
+  Empty if the source is not available.
+  """
+  try:
+    source = textwrap.dedent(inspect.getsource(cls))
+  except (OSError, TypeError):
+    return {}
+  comments, alone = {}, set()
+  for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    if token.type == tokenize.COMMENT:
+      comments[token.start[0]] = token.string.lstrip("# ")
+      if token.line.lstrip().startswith("#"):
+        alone.add(token.start[0])
+  found = {}
+  for node in typing.cast(ast.ClassDef, ast.parse(source).body[0]).body:
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+      first = node.lineno
+      while first - 1 in alone:
+        first -= 1
+      lines = range(first, (node.end_lineno or node.lineno) + 1)
+      found[node.target.id] = " ".join(comments[line] for line in lines if line in comments)
+  return found
+
+
+@functools.cache
+def paths() -> tuple[str, ...]:
+  """Returns the dotted paths of all fields and groups of a config, except those of views and methods."""
+  leaves = [field.path for field in fields_of(Config) if ".GROUP." not in field.path]
+  groups = {".".join(path.split(".")[:n]): None for path in leaves for n in range(1, path.count(".") + 1)}
+  return (*leaves, *groups, "views", "method")
+
+
+def type_of(path: str) -> Any:
+  """Returns the type of a config's field; `Any` for fields of a method. Raises UserError if there is no such field."""
+  kind: Any = Config
+  for number, part in enumerate(parts := path.split(".")):
+    if kind is Any:
+      return Any
+    if typing.get_origin(kind) not in (None, Literal, tuple) and len(args := typing.get_args(kind)) == 2 and args[0] is str:
+      kind = args[1]  # of a mapping
+    elif dataclasses.is_dataclass(kind):
+      hints = typing.get_type_hints(kind)
+      if part not in hints:
+        known = paths() if parts[0] != "views" else [".".join([*parts[:number], name]) for name in hints]
+        raise UserError(f"{path}: unknown field; did you mean {nearest_name(path, known)}?")
+      kind = hints[part]
+    else:
+      raise UserError(f"{path}: {'.'.join(parts[:number])} is a value, not a group of fields")
+  return kind
+
+
+def parse_value(path: str, text: str) -> Any:
+  """Parses the text of a flag: text for a text field, otherwise a Python literal, or true, false or none in any case.
+
+  Raises UserError if there is no such field.
+  """
+  kind = type_of(path)
+  if kind is str or (typing.get_origin(kind) is Literal and isinstance(typing.get_args(kind)[0], str)):
+    return text
+  if text.lower() in WORDS:
+    return WORDS[text.lower()]
+  try:
+    with warnings.catch_warnings(action="ignore"):  # Python warns of text that is nearly code
+      return ast.literal_eval(text)
+  except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: deeply nested brackets
+    return text

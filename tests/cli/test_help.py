@@ -1,0 +1,117 @@
+"""Help and mistakes in command lines: a command shows its own options only, and an unknown word names the nearest one."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from jaxssl import cli, main
+from jaxssl.cli import export
+from jaxssl.export.formats import FORMATS
+
+ROOT = pathlib.Path(__file__).parents[2]
+OPTIONS = {
+  "train": "--config --workdir --config.FIELD --distributed",
+  "evaluate": "--workdir --step --plugins --evals.FIELD --data.FIELD --distributed",
+  "report": "--workdir --out",
+  "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
+  "neighbors": "--embeddings --image --k --sheet --workdir",
+  "export": "--workdir --step --plugins --format --out --heads --license --evals.FIELD",
+  "inspect": "--data --out --data.FIELD",
+  "profile": "--config --workdir --config.FIELD",
+  "plan": "--config --config.FIELD --topology --batch-size --images --size --utilization --step-seconds --price "
+  "--memory --peak --check --out",
+  "config": "--markdown",
+}
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_command_shows_its_own_options(command, capsys):
+  assert main.main([command, "--help"]) == 0
+  text = capsys.readouterr().out
+  assert text.startswith(f"usage: jaxssl {command} ")
+  assert re.findall(r"^  (--[\w.-]+)", text, re.MULTILINE) == OPTIONS[command].split()
+  entries = re.split(r"^  (?=-|NAME|ACTION|ARGUMENT)", text, flags=re.MULTILINE)[1:]
+  assert all(len(entry.split()) > 2 for entry in entries), "an option without help"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_the_overview_names_every_command(words, capsys):
+  assert main.main(words) == 0
+  text = capsys.readouterr().out
+  assert re.findall(r"^  (\w+) +\w", text, re.MULTILINE) == list(cli.COMMANDS) and "jaxssl COMMAND --help" in text
+
+
+def test_without_a_command_it_trains(capsys):
+  assert main.main(["--workdir", "a", "--help"]) == 0
+  assert capsys.readouterr().out.startswith("usage: jaxssl train ")
+
+
+def test_help_imports_nothing_heavy():
+  lines = [["--help"], *([command, "--help"] for command in cli.COMMANDS), ["config", "list"]]
+  code = f"import sys; from jaxssl.main import main; assert not any(map(main, {json.dumps(lines)}))"
+  code += (
+    "; print(sorted({'jax', 'flax', 'tensorflow', 'orbax', 'matplotlib', 'sklearn', 'ml_collections'} & set(sys.modules)))"
+  )
+  run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+  assert run.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["evalute"], "evalute: unknown command; expected train, evaluate, .*; did you mean evaluate?"),
+    (["--epochs=5"], "--epochs=5: unknown option of jaxssl train; did you mean --config.train.epochs?"),
+    (["--lr", "3"], "--lr: unknown option of jaxssl train; did you mean --config.optim.lr?"),
+    (["--config", "configs/nnboot.py", "--config.epochs=5"], "epochs: unknown field; did you mean train.epochs?"),
+    (["--config", "configs/nboot.py"], "--config=configs/nboot.py: no such file; did you mean configs/nnboot.py?"),
+    (["--config", "nnboot.py"], "--config=nnboot.py: no such file; did you mean configs/nnboot.py?"),
+    (["train"], "--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py"),
+    (["train", "knn"], "knn: unexpected argument; see jaxssl train --help"),
+    (["--distributed=yes"], "--distributed: 'yes' is unknown; expected auto, on, off; did you mean .*?"),
+    (["embed", "--distributed=on"], "--distributed=on: unknown option of jaxssl embed; did you mean .*?"),
+    (["evaluate", "knnn", "--workdir=a"], "NAME: 'knnn' is unknown; expected .*; did you mean knn?"),
+    (["evaluate", "--workdirr", "a"], "--workdirr: unknown option of jaxssl evaluate; did you mean --workdir?"),
+    (["evaluate", "--knn.k=3"], "--knn.k=3: unknown option of jaxssl evaluate; did you mean --evals.knn.k?"),
+    (["export"], "the following arguments are required: --workdir, --format, --out; see jaxssl export --help"),
+    (["evaluate", "--step=a"], "--step: invalid int value: 'a'; see jaxssl evaluate --help"),
+    (["config", "cpy"], "cpy: unknown action; expected list, fields, copy; did you mean copy?"),
+    (["config", "copy", "nnboot"], "jaxssl config copy: 1 arguments; see jaxssl config --help"),
+    (["config", "copy", "nboot", "mine.py"], "nboot: no such config file; did you mean nnboot? See jaxssl config list"),
+    (["config", "copy", "nnboot", "mine.txt"], "mine.txt: unknown kind of file; expected a Python file such as mine.py"),
+    (["config", "fields", "optm"], "optm: no such field; did you mean optim?"),
+  ],
+)
+def test_mistakes_are_one_line_and_name_the_nearest(words, message, capfd, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert main.main(words) == 2
+  pattern = ".*".join(map(re.escape, f"error: {message}\n".split(".*")))
+  assert re.fullmatch(pattern, error := capfd.readouterr().err), error
+
+
+def test_config_lists_recipes_and_fields(capsys):
+  assert main.main(["config", "list"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert any(re.match(r"\S*configs/nnboot\.py:cifar10 +CIFAR-10", line) for line in lines)
+  assert main.main(["config", "fields", "optim.schedule"]) == 0
+  text = capsys.readouterr().out
+  assert "optim.schedule.kind=cosine\n    constant | cosine | step: " in text and "train.epochs" not in text
+  assert main.main(["config", "fields"]) == 0
+  text = capsys.readouterr().out
+  assert "train.epochs=100" in text and "views.GROUP.size=224" in text and "method.queue=" in text
+
+
+def test_config_copies_a_file_that_trains(tmp_path, capsys):
+  copy = tmp_path / "new" / "mine.py"
+  assert main.main(["config", "copy", "nnboot.py:cifar10", str(copy)]) == 0
+  assert f"jaxssl train --config {copy}" in capsys.readouterr().out
+  assert copy.read_bytes() == (ROOT / "configs/nnboot.py").read_bytes()
+  assert main.main(["config", "copy", "nnboot", str(copy)]) == 2
+  assert "mine.py: exists" in capsys.readouterr().err
+
+
+def test_the_formats_in_the_help_are_those_that_exist():
+  assert tuple(FORMATS) == export.FORMATS

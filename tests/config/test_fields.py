@@ -1,0 +1,94 @@
+"""Fields as data: every one has a meaning, and docs/config.md shows them all."""
+
+import dataclasses
+import pathlib
+
+import pytest
+
+from jaxssl.cli import config as command
+from jaxssl.config import fields, schema
+from jaxssl.config.schedules import ScheduleConfig
+from jaxssl.config.schema import Config
+from jaxssl.core.errors import UserError
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "config.md"
+FIELDS = {field.path: field for field in (*fields.fields_of(Config), *fields.fields_of(ScheduleConfig))}
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_every_field_has_a_meaning(path):
+  assert FIELDS[path].meaning, f"{path}: write a comment at the end of the field's line or above it"
+
+
+def test_type_default_and_meaning():
+  lr, k = FIELDS["optim.lr"], FIELDS["evals.knn.k"]
+  assert (lr.type, lr.default) == ("float", "0.0005") and lr.meaning.startswith("peak learning rate")
+  assert (k.type, k.default) == ("list of int", "20")
+  assert FIELDS["optim.schedule.kind"].default == "cosine" != FIELDS["optim.weight_decay.kind"].default
+  assert FIELDS["views.GROUP.crop_scale"].type == "(float, float)"
+  assert FIELDS["data.mean"].meaning.startswith("mean of each channel") and "measured" in FIELDS["data.mean"].meaning
+  groups = {path.partition(".")[0] for path in FIELDS if "." in path}
+  assert groups == {field.name for field in dataclasses.fields(Config)} - {"method", "plugins"}
+
+
+def test_comments_in_strings_and_classes_without_source():
+  @dataclasses.dataclass
+  class Local:
+    # above,
+    # two lines
+    a: str = "# no comment"  # and beside
+    b: int = 0
+
+  assert fields.meanings(Local) == {"a": "above, two lines and beside", "b": ""}
+  made = dataclasses.make_dataclass("made", [("a", int)])
+  assert fields.meanings(made) == {}
+
+
+@pytest.mark.parametrize(
+  "path, text, value",
+  [
+    ("data.path", "123", "123"),
+    ("data.path", "", ""),
+    ("bootstrap.policy", "off", "off"),
+    ("model.projector.name", "none", "none"),
+    ("data.bit_depth", "16", 16),
+    ("optim.schedule.warmup_epochs", "None", None),
+    ("evals.knn.k", "1,20", (1, 20)),
+    ("evals.final", "knn,linear", "knn,linear"),
+    ("train.fsdp", "TRUE", True),
+    ("views.global.size", "32", 32),
+    ("method.temperature", "0.1", 0.1),
+  ],
+)
+def test_values_of_flags(path, text, value):
+  assert fields.parse_value(path, text) == value
+
+
+@pytest.mark.parametrize(
+  "path, message",
+  [
+    ("epochs", "epochs: unknown field; did you mean train.epochs?"),
+    ("batch_size", "batch_size: unknown field; did you mean train.batch_size?"),
+    ("trian.epochs", "trian.epochs: unknown field; did you mean train.epochs?"),
+    ("optim.epoch", "optim.epoch: unknown field; did you mean train.epochs?"),
+    ("optm", "optm: unknown field; did you mean optim?"),
+    ("views.global.sise", "views.global.sise: unknown field; did you mean views.global.size?"),
+    ("optim.lr.x", "optim.lr.x: optim.lr is a value, not a group of fields"),
+  ],
+)
+def test_unknown_fields_name_the_nearest(path, message):
+  with pytest.raises(UserError) as caught:
+    fields.type_of(path)
+  assert str(caught.value) == message
+
+
+def test_the_page_is_up_to_date():
+  assert PAGE.read_text() == command.markdown() + "\n", f"docs/config.md is not up to date; run: {command.GENERATE}"
+
+
+def test_the_evaluations_in_the_schema_are_those_that_exist():
+  import typing
+
+  from jaxssl.evals.evaluator import EVALUATIONS
+
+  assert set(EVALUATIONS) == set(typing.get_args(schema.Evaluation))

@@ -1,0 +1,40 @@
+import dataclasses
+
+import pytest
+
+from jaxssl.core import tree
+
+NESTED = {"a": {"b": 1, "c": {"d": 2}}, "e": {}, "f": 3}
+
+
+def test_flatten():
+  assert tree.flatten(NESTED) == {"a.b": 1, "a.c.d": 2, "e": {}, "f": 3}
+  assert tree.updated({}, tree.flatten(NESTED)) == NESTED
+
+
+def test_updated():
+  assert tree.updated(NESTED, {"a.c.d": 5, "g.h": 6}) == {"a": {"b": 1, "c": {"d": 5}}, "e": {}, "f": 3, "g": {"h": 6}}
+  assert NESTED["a"] == {"b": 1, "c": {"d": 2}}
+  with pytest.raises(KeyError, match="a.b"):
+    tree.updated(NESTED, {"a.b.c": 1})
+
+
+def test_differences():
+  assert not list(tree.differences(NESTED, NESTED))
+  assert list(tree.differences(NESTED, {"a": {"b": 1, "c": 4}, "f": 5})) == [
+    ("a.c", {"d": 2}, 4), ("e", {}, None), ("f", 3, 5),
+  ]  # fmt: skip
+
+
+def test_replace():
+  @dataclasses.dataclass(frozen=True)
+  class Inner:
+    x: int = 1
+    y: int = 2
+
+  @dataclasses.dataclass(frozen=True)
+  class Outer:
+    inner: Inner = Inner()
+    z: int = 3
+
+  assert tree.replace(Outer(), {"inner.x": 5, "z": 6}) == Outer(Inner(5, 2), 6)

@@ -1,0 +1,47 @@
+"""The commands that README.md and docs/ show: their options, fields, recipes and files exist."""
+
+import os
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from jaxssl import cli
+from jaxssl.config.load import load_config
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+STARTS = (["jaxssl"], ["python", "-m", "jaxssl.main"])
+
+
+def commands(page: pathlib.Path) -> list[list[str]]:
+  """The words of every jaxssl command in the page's shell blocks, without the program's name."""
+  blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+  lines = "".join(text for kind, text in blocks if kind in ("", "bash", "sh")).replace("\\\n", " ").splitlines()
+  found = []
+  for line in lines:
+    for start in STARTS:
+      if line.split()[: len(start)] == start and "[--" not in line:  # a synopsis with optional parts
+        found.append(shlex.split(line, comments=True)[len(start) :])
+  return found
+
+
+SHOWN = [pytest.param(words, id=f"{page.stem}: {' '.join(words)[:60]}") for page in PAGES for words in commands(page)]
+
+
+def test_commands_are_found():
+  assert len(commands(PAGES[0])) >= 15 and len(SHOWN) > 30
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_a_command_that_is_shown_is_understood(words, monkeypatch, capsys):
+  monkeypatch.chdir(ROOT)
+  command = "train" if words[0].startswith("-") else words[0]
+  if "--help" in words:
+    return
+  options = cli.module(command).parser().parse(words[words[0] == command :])
+  if file := getattr(options, "config", None):
+    file, _, recipe = file.replace("METHOD", "simclr").replace(":RECIPE", "").partition(":")
+    if os.path.isfile(file):
+      load_config(f"{file}:{recipe}".rstrip(":"), options.changes)
