@@ -1,6 +1,5 @@
 """`config`: lists recipes and fields, and copies config files."""
 
-import argparse
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -30,16 +29,16 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(action: str, words: list[str], markdown: bool) -> int:
   """Prints or copies."""
   actions = {"list": (list_recipes, 0, 0), "fields": (list_fields, 0, 1), "copy": (copy, 2, 2)}
-  if options.action not in actions:
-    near = nearest_name(options.action, actions)
-    raise UserError(f"{options.action}: unknown action; expected {', '.join(actions)}; did you mean {near}?")
-  function, least, most = actions[options.action]
-  if not least <= len(options.words) <= most:
-    raise UserError(f"jaxssl config {options.action}: {len(options.words)} arguments; see jaxssl config --help")
-  print(markdown() if options.markdown and options.action == "fields" else function(*options.words))
+  if action not in actions:
+    near = nearest_name(action, actions)
+    raise UserError(f"{action}: unknown action; expected {', '.join(actions)}; did you mean {near}?")
+  function, least, most = actions[action]
+  if not least <= len(words) <= most:
+    raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
+  print(page() if markdown and action == "fields" else function(*words))
   return 0
 
 
@@ -100,7 +99,7 @@ def sections() -> Iterator[tuple[str, str, list[Field]]]:
     yield f"method.name={name}", summary, list(fields.fields_of(method, "method."))
 
 
-def markdown() -> str:
+def page() -> str:
   """Returns docs/config.md."""
   lines = [
     "# Config fields",

@@ -13,8 +13,9 @@ from jaxssl.core.errors import UserError
 BUCKET = "gs://"
 
 
-def path_of(text: str) -> pathlib.Path:
+def path_of(text: str | pathlib.Path) -> pathlib.Path:
   """Makes a path. Raises UserError for text that no disk can hold as a path, and for buckets of other clouds."""
+  text = str(text)
   if "\0" in text or len(os.fsencode(text)) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
     raise UserError(f"{text[:100]!r} is no path: it has 4000 bytes at most, names in it 255, and none of them is 0")
   if "://" not in text:
