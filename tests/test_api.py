@@ -65,7 +65,7 @@ assert jaxssl.core.version.VERSION  # other subpackages stay attributes
 
 
 def test_report_inspect_and_plan(tmp_path, one_device):
-  config = jaxssl.load_config(str(ROOT / "configs/simclr.py:runlocal"), {"views.strong.jitter_p": 0.0})
+  config = jaxssl.load_config(str(ROOT / "configs/simclr.py:runlocal"), {"views.global.jitter_p": 0.0})
   (plan,), text = jaxssl.plan(config, ["gpu:1"], utilization=0.5)
   assert plan.estimate.total > 0 and plan.cost.hours and "gpu:1" in text
   with pytest.raises(UserError, match="--memory=-1: out of range; expected a number above 0"):
