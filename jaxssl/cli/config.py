@@ -1,7 +1,9 @@
 """`config`: lists recipes and fields, and copies config files."""
 
+import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterator
 
 from jaxssl.config import catalog, fields
@@ -24,7 +26,9 @@ def parser() -> Parser:
   result.add_argument(
     "action", metavar="ACTION", help="list: recipes; fields: types, defaults and meanings; copy: a config file"
   )
-  result.add_argument("words", metavar="ARGUMENT", nargs="*", help="fields: a PREFIX such as optim.schedule; copy: NAME FILE")
+  result.add_argument(
+    "words", metavar="ARGUMENT", nargs="*", help="fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
+  )
   result.add_argument("--markdown", action="store_true", help="fields: as Markdown")
   return result
 
@@ -38,7 +42,11 @@ def run(action: str, words: list[str], markdown: bool) -> int:
   function, least, most = actions[action]
   if not least <= len(words) <= most:
     raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
-  print(page() if markdown and action == "fields" else function(*words))
+  text = page() if markdown and action == "fields" else function(*words)
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:  # jaxssl config fields | head
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   return 0
 
 
@@ -55,16 +63,18 @@ def list_recipes() -> str:
 
 
 def list_fields(prefix: str = "") -> str:
-  """Returns the fields whose path starts with `prefix`. Raises UserError if there are none."""
-  known = [field for _, _, rows in sections() for field in rows]
-  found = [field for field in known if f"{field.path}.".startswith(f"{prefix}.") or not prefix]
-  if not found:
-    near = nearest_name(prefix, [*(field.path for field in known), *fields.paths()])
-    raise UserError(f"{prefix}: no such field; did you mean {near}?")
-  lines = []
-  for field in found:
-    lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
-    lines.append(f"    {field.type}" + (f": {field.meaning}" if field.meaning else ""))
+  """Returns the fields whose path starts with `prefix`, or those of the method `prefix`. Raises UserError if there are none."""
+  lines, known = [], [*fields.paths()]
+  for title, text, rows in sections():
+    whole = prefix in ("", title, title.removeprefix("method.name="))
+    found = [field for field in rows if whole or f"{field.path}.".startswith(f"{prefix}.")]
+    known += [title.removeprefix("method.name="), *(field.path for field in rows)]
+    lines += [f"# {title}" + (f": {text}" if text else "")] if found else []
+    for field in found:
+      lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
+      lines.append(f"    {field.type}" + (f": {field.meaning}" if field.meaning else ""))
+  if not lines:
+    raise UserError(f"{prefix}: no such field; did you mean {nearest_name(prefix, known)}?")
   return "\n".join(lines)
 
 
