@@ -15,25 +15,28 @@ from jaxssl.core.paths import path_of
 from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import dtype_of
 from jaxssl.data.unreadable import SkipUnreadable
-from jaxssl.evals import embed as embedding
+from jaxssl.evals import embed as embed_file
 from jaxssl.evals import load_run, nearest_images
 from jaxssl.evals.evaluator import EVALUATIONS, network_of
 from jaxssl.evals.features import encode
-from jaxssl.evals.nearest_images import Neighbor
 from jaxssl.export import flax_format, formats
 from jaxssl.inspect import inspect_images
 from jaxssl.parallel import processes
 from jaxssl.parallel.mesh import make_mesh, replicate
 from jaxssl.plan import make_plan
-from jaxssl.plan.make_plan import Plan
 from jaxssl.report import page
 from jaxssl.train import loop
 from jaxssl.workdir import results
 
 Path = str | pathlib.Path
 
+embed_to_file = embed_file.embed_to_file
+export = formats.export
+inspect = inspect_images.inspect
 load_config = load.load_config
 load_pretrained = flax_format.load_pretrained
+neighbors = nearest_images.neighbors
+plan = make_plan.plan
 
 
 def train(
@@ -48,7 +51,7 @@ def train(
   Raises UserError.
   """
   run_training(config, workdir, source=source, test=test, encoder=encoder)
-  return results.read(_path(workdir) / "results.json")
+  return results.read(path_of(workdir) / "results.json")
 
 
 def run_training(
@@ -56,7 +59,7 @@ def run_training(
 ) -> int:
   """Trains as `train` does, but returns the exit code: 0 done, 1 the loss is not finite, 75 or 130 saved on a signal."""
   config, arrays = _with_inputs(config, source, test, encoder)
-  return loop.train(config, _path(workdir), arrays, encoder, page.write_report)
+  return loop.train(config, path_of(workdir), arrays, encoder, page.write_report)
 
 
 def evaluate(
@@ -74,7 +77,7 @@ def evaluate(
   `changes`: fields of evals and data by dotted path, e.g. {"evals.knn.k": (1, 20), "data.path": "FOLDER"}.
   `source`, `test`, `encoder`: as for `train`; required if the run was trained with them. Raises UserError.
   """
-  workdir = _path(workdir)
+  workdir = path_of(workdir)
   config, arrays = _with_inputs(load_run.read_config(workdir, changes), source, test, encoder)
   chosen: Any = list(names) or list(config.evals.final)
   for name in chosen:
@@ -100,7 +103,7 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
 
   Raises UserError naming images that are unreadable.
   """
-  workdir = _path(workdir)
+  workdir = path_of(workdir)
   config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
   network, student, teacher, _ = load_run.open_network(workdir, config, step, encoder)
   variables = teacher if teacher is not None and network_of(config, True) == "teacher" else student
@@ -114,82 +117,13 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   return features
 
 
-def embed_to_file(
-  workdir: Path, out: Path, *, step: int | None = None, patches: bool = False, changes: Mapping[str, Any] | None = None
-) -> int:
-  """Writes features, path, class and split of images to `out`, .npz or .parquet; returns the number of images.
-
-  The images are the run's own, or those named by `changes`, e.g. {"data.path": "FOLDER"}. `patches`: also a ViT's patch tokens.
-  An interrupted call resumes when repeated. Raises UserError.
-  """
-  return embedding.embed_to_file(_path(workdir), _path(out), changes or {}, step, patches)
-
-
-def neighbors(
-  embeddings: Path, image: str, k: int = 10, *, workdir: Path | None = None, sheet: Path | None = None
-) -> list[Neighbor]:
-  """Returns the k images of an embedding file that are nearest to `image`, see evals.nearest_images.find. Raises UserError."""
-  return nearest_images.find(_path(embeddings), image, k, workdir and _path(workdir), sheet and _path(sheet))  # type: ignore[arg-type]
-
-
-def inspect(images: Path, *, out: Path | None = None, changes: Mapping[str, Any] | None = None) -> Config:
-  """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` if given.
-
-  `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. Raises UserError.
-  """
-  return inspect_images.inspect(str(images), changes or {}, out and _path(out))  # type: ignore[arg-type]
-
-
 def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
   """Writes a web page about one run, or several side by side; returns its path (default: report.html in the first workdir)."""
-  runs = [_path(workdir) for workdir in workdirs]
-  path = runs[0] / "report.html" if out is None else _path(out)
+  runs = [path_of(workdir) for workdir in workdirs]
+  path = runs[0] / "report.html" if out is None else path_of(out)
   size = page.write([(run, None) for run in runs], path)
   runlog.LOG.info("%s, %.1f MB", path, size / 1e6)
   return path
-
-
-def export(
-  workdir: Path,
-  out: Path,
-  format: str,
-  *,
-  step: int | None = None,
-  heads: bool = False,
-  license: str | None = None,
-  changes: Mapping[str, Any] | None = None,
-) -> float:
-  """Exports a run's network to the folder `out`; returns the largest difference of features, relative to the largest one.
-
-  `format`: flax, timm, torchvision, onnx or stablehlo. `changes`: evals.network, evals.size, evals.resize. Raises UserError;
-  and export.formats.ExportMismatch if the exported file computes other features.
-  """
-  return formats.export(_path(workdir), _path(out), format, changes=changes or {}, step=step, heads=heads, license=license)
-
-
-def plan(
-  config: Config,
-  topologies: Sequence[str],
-  *,
-  utilization: float | None = None,
-  step_seconds: float | None = None,
-  price: float | None = None,
-  memory: float | None = None,
-  peak: float | None = None,
-  **options: Any,
-) -> tuple[list[Plan], str]:
-  """Plans a run on machines such as "v5e:4x4" or "gpu:8"; returns the plans and a table of them as text.
-
-  `utilization` or `step_seconds`, `price` (dollars per chip and hour), `memory` (GB), `peak` (TFLOP/s): assumptions. Further
-  options: see plan.make_plan.plan. Raises UserError.
-  """
-  make_plan.require_range(memory=memory, peak=peak)
-  assumed = make_plan.assumptions(utilization, step_seconds, price)
-  return make_plan.plan(config, topologies, memory=memory, peak=peak, assumed=assumed, **options)
-
-
-def _path(path: Path) -> pathlib.Path:
-  return path_of(path) if isinstance(path, str) else path
 
 
 def _with_inputs(

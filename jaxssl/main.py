@@ -16,9 +16,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
   try:
     module = cli.module("train" if argv[0].startswith("-") else argv.pop(0))
-    options = module.parser().parse(argv)
+    options = vars(module.parser().parse(argv))
     if module.__name__ == "jaxssl.cli.config":  # needs neither JAX nor a log
-      return module.run(options)
+      return module.run(**options)
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

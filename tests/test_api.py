@@ -1,4 +1,4 @@
-"""jaxssl from Python: docs/python.md runs as it stands, and mistakes are one line."""
+"""The Python API: docs/python.md runs as it is, and mistakes raise one line."""
 
 import pathlib
 import re
@@ -37,20 +37,56 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_importing_is_cheap():
-  loaded = "import sys, jaxssl; print(jaxssl.__version__, *(name for name in ('jax', 'flax', 'numpy') if name in sys.modules))"
-  found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT)
+  code = "import sys, jaxssl; print(jaxssl.__version__, *sorted({'jax', 'flax', 'numpy', 'argparse'} & set(sys.modules)))"
+  found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
   assert found.stdout.split() == [jaxssl.__version__]
   with pytest.raises(AttributeError, match="nonsense"):
     jaxssl.nonsense  # noqa: B018
 
 
+def test_public_names_are_functions_even_if_a_subpackage_has_the_same_name():
+  code = """
+import sys
+from jaxssl.train import loop
+from jaxssl.report import page
+from jaxssl.inspect import scan
+from jaxssl.export import bundle
+from jaxssl.plan import topology
+import jaxssl
+import jaxssl.train.step
+for name in jaxssl.__all__:
+  assert callable(getattr(jaxssl, name)) and getattr(jaxssl, name).__doc__, name
+from jaxssl import train
+assert train is jaxssl.train is sys.modules["jaxssl.api"].train
+assert loop is sys.modules["jaxssl.train.loop"] and loop.train is not train
+assert jaxssl.core.version.VERSION  # other subpackages stay attributes
+"""
+  subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_report_inspect_and_plan(tmp_path, one_device):
+  config = jaxssl.load_config(str(ROOT / "configs/simclr.py:runlocal"), {"views.global.jitter_p": 0.0})
+  (plan,), text = jaxssl.plan(config, ["gpu:1"], utilization=0.5)
+  assert plan.estimate.total > 0 and plan.cost.hours and "gpu:1" in text
+  with pytest.raises(UserError, match="--memory=-1: out of range; expected a number above 0"):
+    jaxssl.plan(config, ["gpu:1"], memory=-1)
+  with pytest.raises(UserError, match="data.path=.* holds no image"):
+    jaxssl.inspect(tmp_path)
+  with pytest.raises(UserError, match="evals.every: does not change an inspection"):
+    jaxssl.inspect(tmp_path, changes={"evals.every": 3})
+  with pytest.raises(UserError, match="holds no run"):
+    jaxssl.report(tmp_path)
+  with pytest.raises(UserError, match="--format=onx: unknown format; .*; did you mean onnx"):
+    jaxssl.export(tmp_path, tmp_path / "out", "onx")
+
+
 def test_mistakes():
-  with pytest.raises(UserError, match="optim.rate is no config field; nearest: optim.name|nearest"):
+  with pytest.raises(UserError, match=r"optim\.rate: unknown field; did you mean optim\.schedule\.rate\?"):
     jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
   with pytest.raises(UserError, match="images: a int is no source"):
     as_source(3, "images", 3, np.dtype(np.uint8))  # type: ignore[arg-type]
   config = jaxssl.load_config(str(ROOT / "configs/nnboot.py:runlocal"))
-  with pytest.raises(UserError, match="test= is given without source="):
+  with pytest.raises(UserError, match="test: given without source; expected both or neither"):
     jaxssl.train(config, "nowhere", test=np.zeros((4, 8, 8), np.uint8))
 
 

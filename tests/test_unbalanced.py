@@ -17,14 +17,14 @@ from tests.data.fixtures import coded, noise, zipped
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
 RUNLOCAL = [f"{CONFIG}:{name},runlocal" for name in ("isd", "moco")]
 QUICK = ["train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.knn.k=1", "model.name=vit_ti", "model.depth=1"]
-QUICK = [f"--config.{word}" for word in (*QUICK, "views.strong.jitter=(0,0,0,0)", "views.strong.gray=0")]
+QUICK = [f"--config.{word}" for word in (*QUICK, "views.strong.jitter=(0,0,0,0)", "views.strong.gray_p=0")]
 
 
 @pytest.mark.parametrize("prefix", ["", "imagenet_"])
 @pytest.mark.parametrize("ending", ["", ",cpu", ",runlocal"])
 def test_both_methods_have_the_same_budget(prefix, ending):
   isd, moco = (flags.parse([f"--config={CONFIG}:{prefix}{name}{ending}"])[0] for name in ("isd", "moco"))
-  assert (isd.method["name"], moco.method["name"]) == ("isd", "moco")
+  assert (isd.method["name"], moco.method["name"]) == ("isd", "mocov2")
   for field in ("data", "optim", "train", "evals", "bootstrap"):
     assert getattr(isd, field) == getattr(moco, field)
   assert dataclasses.replace(isd.model, projector=moco.model.projector, predictor=moco.model.predictor) == moco.model

@@ -1,4 +1,4 @@
-"""The commands, one module each: `parser()` returns its argument parser, `run(options)` returns its exit code."""
+"""The commands, one module each: `parser()` returns its argument parser, `run(**options)` returns its exit code."""
 
 import importlib
 from types import ModuleType

@@ -1,8 +1,9 @@
 """`config`: lists recipes and fields, and copies config files."""
 
-import argparse
+import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterator
 
 from jaxssl.config import catalog, fields
@@ -25,21 +26,27 @@ def parser() -> Parser:
   result.add_argument(
     "action", metavar="ACTION", help="list: recipes; fields: types, defaults and meanings; copy: a config file"
   )
-  result.add_argument("words", metavar="ARGUMENT", nargs="*", help="fields: a PREFIX such as optim.schedule; copy: NAME FILE")
+  result.add_argument(
+    "words", metavar="ARGUMENT", nargs="*", help="fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
+  )
   result.add_argument("--markdown", action="store_true", help="fields: as Markdown")
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(action: str, words: list[str], markdown: bool) -> int:
   """Prints or copies."""
   actions = {"list": (list_recipes, 0, 0), "fields": (list_fields, 0, 1), "copy": (copy, 2, 2)}
-  if options.action not in actions:
-    near = nearest_name(options.action, actions)
-    raise UserError(f"{options.action}: unknown action; expected {', '.join(actions)}; did you mean {near}?")
-  function, least, most = actions[options.action]
-  if not least <= len(options.words) <= most:
-    raise UserError(f"jaxssl config {options.action}: {len(options.words)} arguments; see jaxssl config --help")
-  print(markdown() if options.markdown and options.action == "fields" else function(*options.words))
+  if action not in actions:
+    near = nearest_name(action, actions)
+    raise UserError(f"{action}: unknown action; expected {', '.join(actions)}; did you mean {near}?")
+  function, least, most = actions[action]
+  if not least <= len(words) <= most:
+    raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
+  text = page() if markdown and action == "fields" else function(*words)
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:  # jaxssl config fields | head
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   return 0
 
 
@@ -56,16 +63,18 @@ def list_recipes() -> str:
 
 
 def list_fields(prefix: str = "") -> str:
-  """Returns the fields whose path starts with `prefix`. Raises UserError if there are none."""
-  known = [field for _, _, rows in sections() for field in rows]
-  found = [field for field in known if f"{field.path}.".startswith(f"{prefix}.") or not prefix]
-  if not found:
-    near = nearest_name(prefix, [*(field.path for field in known), *fields.paths()])
-    raise UserError(f"{prefix}: no such field; did you mean {near}?")
-  lines = []
-  for field in found:
-    lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
-    lines.append(f"    {field.type}" + (f": {field.meaning}" if field.meaning else ""))
+  """Returns the fields whose path starts with `prefix`, or those of the method `prefix`. Raises UserError if there are none."""
+  lines, known = [], [*fields.paths()]
+  for title, text, rows in sections():
+    whole = prefix in ("", title, title.removeprefix("method.name="))
+    found = [field for field in rows if whole or f"{field.path}.".startswith(f"{prefix}.")]
+    known += [title.removeprefix("method.name="), *(field.path for field in rows)]
+    lines += [f"# {title}" + (f": {text}" if text else "")] if found else []
+    for field in found:
+      lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
+      lines.append(f"    {field.type}" + (f": {field.meaning}" if field.meaning else ""))
+  if not lines:
+    raise UserError(f"{prefix}: no such field; did you mean {nearest_name(prefix, known)}?")
   return "\n".join(lines)
 
 
@@ -100,7 +109,7 @@ def sections() -> Iterator[tuple[str, str, list[Field]]]:
     yield f"method.name={name}", summary, list(fields.fields_of(method, "method."))
 
 
-def markdown() -> str:
+def page() -> str:
   """Returns docs/config.md."""
   lines = [
     "# Config fields",

@@ -1,6 +1,6 @@
 """`embed`: writes the features of images to a file."""
 
-import argparse
+from typing import Any
 
 from jaxssl.cli.options import add_run
 from jaxssl.config.flags import Parser
@@ -21,12 +21,12 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(**options: Any) -> int:
   """Writes the file; returns 130 if interrupted."""
   from jaxssl import api
 
   try:
-    api.embed_to_file(options.workdir, options.out, step=options.step, patches=options.patches, changes=options.changes)
+    api.embed_to_file(**options)
   except KeyboardInterrupt:
     return 130
   return 0

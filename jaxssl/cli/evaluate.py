@@ -1,7 +1,7 @@
 """`evaluate`: evaluates a run again, by other protocols or on other images."""
 
-import argparse
 import typing
+from typing import Any
 
 from jaxssl.cli.options import add_distributed, add_run
 from jaxssl.config.flags import Parser, one_of
@@ -21,9 +21,9 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(**options: Any) -> int:
   """Evaluates."""
   from jaxssl import api
 
-  api.evaluate(options.workdir, options.names, step=options.step, changes=options.changes)
+  api.evaluate(**options)
   return 0

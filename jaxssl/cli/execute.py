@@ -1,11 +1,11 @@
 """Runs a parsed command: joins other processes, sets up log and compilation cache, and maps errors to exit codes."""
 
-import argparse
 import os
 from types import ModuleType
+from typing import Any
 
 
-def execute(module: ModuleType, options: argparse.Namespace) -> int:
+def execute(module: ModuleType, options: dict[str, Any]) -> int:
   """Returns the exit code: 0 done, 1 failed, 2 the user's mistake, 75 or 130 saved on a signal."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow logs at every start that it uses oneDNN
@@ -18,13 +18,15 @@ def execute(module: ModuleType, options: argparse.Namespace) -> int:
   from jaxssl.parallel import preemption, processes
 
   try:
-    if "distributed" in options:  # commands that several processes run together
-      processes.start(options.distributed)
-    log.start(None, jax.process_index() if "distributed" in options else 0)
+    process = 0
+    if mode := options.pop("distributed", None):  # of commands that several processes run together
+      processes.start(mode)
+      process = jax.process_index()
+    log.start(None, process)
     cache.keep_compiled()
-    for file in getattr(options, "plugins", ()):
+    for file in options.pop("plugins", ()):
       plugins.use(file)
-    return module.run(options)
+    return module.run(**options)
   except UserError as error:
     return processes.exit_with(f"error: {error}", 2)
   except jax.errors.JaxRuntimeError as error:

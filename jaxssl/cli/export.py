@@ -1,6 +1,6 @@
 """`export`: writes a run's network in a format of other libraries."""
 
-import argparse
+from typing import Any
 
 from jaxssl.cli.options import add_run
 from jaxssl.config.flags import Parser, one_of
@@ -28,22 +28,14 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(**options: Any) -> int:
   """Exports; returns 1 if the exported file computes other features."""
   from jaxssl import api
   from jaxssl.core.log import LOG
   from jaxssl.export.formats import ExportMismatch
 
   try:
-    api.export(
-      options.workdir,
-      options.out,
-      options.format,
-      step=options.step,
-      heads=options.heads,
-      license=options.license,
-      changes=options.changes,
-    )
+    api.export(**options)
   except ExportMismatch as error:
     LOG.error("%s", error)
     return 1

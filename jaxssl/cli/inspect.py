@@ -1,6 +1,6 @@
 """`inspect`: inspects a folder of images and suggests a config."""
 
-import argparse
+from typing import Any
 
 from jaxssl.config.flags import Parser
 from jaxssl.core.paths import path_of
@@ -21,13 +21,13 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(data: str, **options: Any) -> int:
   """Inspects; returns 130 if interrupted."""
   from jaxssl import api
   from jaxssl.core.log import LOG
 
   try:
-    api.inspect(options.data, out=options.out, changes=options.changes)
+    api.inspect(data, **options)
   except KeyboardInterrupt:
     LOG.info("stopped; nothing is written")
     return 130

@@ -1,6 +1,6 @@
 """`neighbors`: lists the images of an embedding file that are nearest to one image."""
 
-import argparse
+from typing import Any
 
 from jaxssl.cli.options import add_plugins
 from jaxssl.config.flags import Parser
@@ -19,11 +19,10 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(**options: Any) -> int:
   """Prints the neighbors."""
   from jaxssl import api
   from jaxssl.evals.nearest_images import table
 
-  found = api.neighbors(options.embeddings, options.image, options.k, workdir=options.workdir, sheet=options.sheet)
-  print(table(found))
+  print(table(api.neighbors(**options)))
   return 0

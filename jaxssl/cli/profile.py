@@ -1,8 +1,9 @@
 """`profile`: traces training steps and shows where their time goes."""
 
-import argparse
+import pathlib
+from typing import Any
 
-from jaxssl.config.flags import Parser, add_config, config_of, workdir_of
+from jaxssl.config.flags import Parser, add_config, config_of, default_workdir
 
 
 def parser() -> Parser:
@@ -12,9 +13,9 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(config: str | None, workdir: pathlib.Path | None, changes: dict[str, Any]) -> int:
   """Prints the table."""
   from jaxssl.train.profiler import profile
 
-  print(profile(config_of(options), workdir_of(options)))
+  print(profile(config_of(config, changes), workdir or default_workdir(str(config))))
   return 0

@@ -1,6 +1,6 @@
 """`report`: writes one HTML page about a run, or about several side by side."""
 
-import argparse
+import pathlib
 
 from jaxssl.cli.options import add_plugins
 from jaxssl.config.flags import Parser
@@ -16,9 +16,9 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(workdir: list[pathlib.Path], out: pathlib.Path | None) -> int:
   """Writes the report."""
   from jaxssl import api
 
-  api.report(*options.workdir, out=options.out)
+  api.report(*workdir, out=out)
   return 0

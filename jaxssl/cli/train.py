@@ -1,9 +1,10 @@
 """`train`: trains a network, evaluates it and writes a report."""
 
-import argparse
+import pathlib
+from typing import Any
 
 from jaxssl.cli.options import add_distributed
-from jaxssl.config.flags import Parser, add_config, config_of, workdir_of
+from jaxssl.config.flags import Parser, add_config, config_of, default_workdir
 
 
 def parser() -> Parser:
@@ -18,10 +19,10 @@ def parser() -> Parser:
   return result
 
 
-def run(options: argparse.Namespace) -> int:
+def run(config: str | None, workdir: pathlib.Path | None, changes: dict[str, Any]) -> int:
   """Trains; returns the exit code of `api.run_training`."""
-  config = config_of(options)
+  read = config_of(config, changes)
 
   from jaxssl import api
 
-  return api.run_training(config, workdir_of(options))
+  return api.run_training(read, workdir or default_workdir(str(config)))

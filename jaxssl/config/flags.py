@@ -6,8 +6,8 @@ ml_collections' own config flags cannot address a field whose path holds a Pytho
 import argparse
 import pathlib
 import re
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from jaxssl.config import fields
 from jaxssl.config.load import load_config
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     self.add_argument(f"--{group}.FIELD", metavar="VALUE", help=help, default=argparse.SUPPRESS)
 
   def parse(self, argv: Sequence[str]) -> argparse.Namespace:
-    """Parses a command line; `changes` of the result holds the values of field flags by dotted path. Raises UserError."""
+    """Parses a command line; with field flags, `changes` of the result holds their values by dotted path. Raises UserError."""
     words, rest, changes = list(argv), [], {}
     while words:
       word = words.pop(0)
@@ -53,7 +53,8 @@ class Parser(argparse.ArgumentParser):
     options, unknown = self.parse_known_args(rest)
     if unknown:
       raise UserError(f"{unknown[0]}: unexpected argument; see {self.prog} --help")
-    options.changes = changes
+    if self._groups:
+      options.changes = changes
     return options
 
   def error(self, message: str) -> NoReturn:
@@ -104,17 +105,17 @@ def add_config(parser: Parser, workdir: str | None = None) -> None:
   parser.add_fields("config", help)
 
 
-def config_of(options: argparse.Namespace) -> Config:
-  """Returns the config of a parser with `add_config`'s options. Raises UserError."""
-  if not options.config:
+def config_of(config: str | None, changes: Mapping[str, Any]) -> Config:
+  """Returns the config of `--config` and `--config.FIELD`. Raises UserError."""
+  if not config:
     raise UserError("--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py")
-  return load_config(options.config, options.changes)
+  return load_config(config, changes)
 
 
-def workdir_of(options: argparse.Namespace) -> pathlib.Path:
-  """Returns the workdir; by default runs/ and the names of the config file and its recipe."""
-  file, _, recipe = options.config.partition(":")
-  return options.workdir or pathlib.Path("runs") / "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
+def default_workdir(config: str) -> pathlib.Path:
+  """Returns the workdir if none is given: runs/ and the names of the config file and its recipe."""
+  file, _, recipe = config.partition(":")
+  return pathlib.Path("runs") / "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
@@ -122,4 +123,4 @@ def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
   parser = Parser("train", "")
   add_config(parser, "the workdir")
   options = parser.parse(argv)
-  return config_of(options), workdir_of(options)
+  return config_of(options.config, options.changes), options.workdir or default_workdir(options.config)

@@ -13,8 +13,9 @@ from jaxssl.core.errors import UserError
 BUCKET = "gs://"
 
 
-def path_of(text: str) -> pathlib.Path:
+def path_of(text: str | pathlib.Path) -> pathlib.Path:
   """Returns a path. Raises UserError for text that cannot be a path, and for buckets of other clouds."""
+  text = str(text)
   if "\0" in text or len(os.fsencode(text)) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
     raise UserError(f"{text[:100]!r} is not a path: expected at most 4000 bytes, 255 per name, none of them 0")
   if "://" not in text:

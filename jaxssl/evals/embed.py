@@ -14,6 +14,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import cache, json_io, paths
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
+from jaxssl.core.paths import path_of
 from jaxssl.core.progress import ImageProgress
 from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
@@ -30,13 +31,19 @@ PATCH_PART = 256  # with patch tokens, which take about a hundred times the spac
 
 
 def embed_to_file(
-  workdir: pathlib.Path, out: pathlib.Path, changes: Mapping[str, Any], step: int | None = None, patches: bool = False
+  workdir: str | pathlib.Path,
+  out: str | pathlib.Path,
+  *,
+  step: int | None = None,
+  patches: bool = False,
+  changes: Mapping[str, Any] | None = None,
 ) -> int:
-  """Writes the features of a run's images, or of those named by `changes`, to `out` (.npz or .parquet).
+  """Writes features, path, class and split of images to `out`, .npz or .parquet; returns the number of images.
 
-  Returns the number of images. Work is kept in parts beside `out`, so that the same call resumes after an interruption.
-  Raises UserError.
+  The images are the run's own, or those named by `changes`, e.g. {"data.path": "FOLDER"}. `patches`: also a ViT's patch tokens.
+  Finished parts are kept beside `out`, so that the same call resumes after an interruption. Raises UserError.
   """
+  workdir, out, changes = path_of(workdir), path_of(out), changes or {}
   config = load_run.read_config(workdir, changes)
   embedding_file.check_name(out)
   whole = load_run.names_other_images(changes)

@@ -40,15 +40,21 @@ class Neighbor(NamedTuple):
   split: str | None
 
 
-def find(
-  embeddings: pathlib.Path, image: str, k: int, workdir: pathlib.Path | None = None, sheet: pathlib.Path | None = None
+def neighbors(
+  embeddings: str | pathlib.Path,
+  image: str,
+  k: int = 10,
+  *,
+  workdir: str | pathlib.Path | None = None,
+  sheet: str | pathlib.Path | None = None,
 ) -> list[Neighbor]:
   """Returns the k images of an embedding file nearest to `image` by cosine similarity, after the query if it is in the file.
 
   `image` is a path in the file or any image file; the latter is embedded by the run in `workdir` (default: the run that wrote
-  the file). `sheet`: a .png to draw them to. Raises UserError.
+  the file). `sheet`: a .png file to draw the images to. Raises UserError.
   """
-  if sheet is not None and sheet.suffix != ".png":
+  embeddings, sheet = path_of(embeddings), path_of(sheet) if sheet else None
+  if sheet and sheet.suffix != ".png":
     raise UserError(f"--sheet={sheet}: unknown kind of file; expected .png")
   file = embedding_file.load(embeddings)
   if not np.isfinite(file.features).all():
@@ -60,7 +66,7 @@ def find(
   pixels = None
   if row is None:
     pixels = read_image(image, file)
-    rows = nearest(file.features, embed_image(pixels, file, workdir or path_of(file.meta["workdir"])), k)
+    rows = nearest(file.features, embed_image(pixels, file, path_of(workdir or file.meta["workdir"])), k)
   else:
     rows = [(row, 1.0), *nearest(file.features, row, k)]
   columns = [None if x is None else x.astype(str) for x in (file.path, file.label, file.split)]
@@ -68,7 +74,7 @@ def find(
     Neighbor(rank, r, cosine, *(None if x is None else str(x[r]) for x in columns))  # type: ignore[arg-type]
     for rank, (r, cosine) in enumerate(rows, row is None)
   ]
-  if sheet is not None:
+  if sheet:
     try:
       with paths.uploaded(sheet) as path:
         draw_sheet(file, found, pixels).save(path)

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.paths import path_of
 from jaxssl.evals import load_run
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
@@ -51,30 +52,31 @@ class ExportMismatch(Exception):
 
 
 def export(
-  workdir: pathlib.Path,
-  out: pathlib.Path,
-  name: str,
+  workdir: str | pathlib.Path,
+  out: str | pathlib.Path,
+  format: str,
   *,
-  changes: Mapping[str, Any],
   step: int | None = None,
   heads: bool = False,
   license: str | None = None,
+  changes: Mapping[str, Any] | None = None,
 ) -> float:
-  """Writes a run's network to the folder `out` in the format `name`, loads it back and compares.
+  """Writes a run's network to the folder `out`, loads it back, and returns the largest difference of features, relative.
 
-  Returns the largest difference of features, relative to the largest feature. Raises ExportMismatch if it is too large, and
-  UserError; `out` then stays as it was.
+  `format`: a key of FORMATS. `heads`: also projector and predictor. `license`: for the model card. `changes`: evals.network,
+  evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError; `out` then stays as it was.
   """
-  _check(name, out, heads)
-  bundle = open_bundle(workdir, changes, step, heads)
-  bundle.about["format"] = name
+  workdir, out = path_of(workdir), path_of(out)
+  _check(format, out, heads)
+  bundle = open_bundle(workdir, changes or {}, step, heads)
+  bundle.about["format"] = format
   temporary = _folder_beside(out)
   try:
     try:
       difference = _write(temporary, bundle, workdir, license)
       if not difference <= TOLERANCE:
         raise ExportMismatch(
-          f"--format={name}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
+          f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
         )
       for path in temporary.iterdir():
         path.chmod(0o644)  # safetensors makes files that only their owner can read

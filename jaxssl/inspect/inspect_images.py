@@ -13,6 +13,7 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import log as runlog
 from jaxssl.core import paths, tree
 from jaxssl.core.errors import UserError, one_line
+from jaxssl.core.paths import path_of
 from jaxssl.data.folder import open_folder
 from jaxssl.data.source import Subset
 from jaxssl.inspect import config_file, duplicates, suggest, summary, throughput
@@ -20,15 +21,18 @@ from jaxssl.inspect.facts import depth_of, gather
 from jaxssl.inspect.scan import GRID, ScannedFile, scan
 
 
-def inspect(path: str, changes: Mapping[str, Any], out: pathlib.Path | None = None) -> Config:
-  """Prints what a folder or zip holds and returns a config to train on it; writes the config to `out` (.py) if given.
+def inspect(
+  images: str | pathlib.Path, *, out: str | pathlib.Path | None = None, changes: Mapping[str, Any] | None = None
+) -> Config:
+  """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` (.py) if given.
 
-  `changes`: fields of `data` by dotted path, which the config takes over. Raises UserError.
+  `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. Raises UserError.
   """
+  out, changes = path_of(out) if out else None, changes or {}
   for name in changes:
     if not name.startswith("data."):
       raise UserError(f"{name}: does not change an inspection; expected a field of data")
-  given = {"source": "folder", **{name.removeprefix("data."): value for name, value in changes.items()}, "path": path}
+  given = {"source": "folder", **{name.removeprefix("data."): value for name, value in changes.items()}, "path": str(images)}
   given = tree.updated({}, given)
   if given["source"] != "folder":
     raise UserError(f"data.source={given['source']}: inspect reads a folder or a zip; expected folder")

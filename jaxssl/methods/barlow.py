@@ -21,7 +21,7 @@ from jaxssl.methods.base import (
 class BarlowTwins(SSLMethod):
   """Views agree, and dimensions are not redundant."""
 
-  off_diagonal: float = 0.005
+  off_diagonal: float = 0.005  # weight of the off-diagonal elements of the correlation matrix
   scale: float = 1.0  # of the whole loss
   forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
 

@@ -14,7 +14,7 @@ from jaxssl.ops.nearest import normalize
 class BYOL(SSLMethod):
   """Distills without negatives: the predictor and the slow teacher prevent collapse."""
 
-  teacher_momentum: ScheduleConfig
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),))
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:

@@ -31,11 +31,11 @@ class DINO(SSLMethod):
   assigns each batch equally to the prototypes (as SwAV, arXiv 2006.09882, and DINOv2, arXiv 2304.07193, do).
   """
 
-  teacher_momentum: ScheduleConfig
-  teacher_temperature: ScheduleConfig
-  student_temperature: float = 0.1
-  centering: Literal["mean", "sinkhorn"] = "mean"
-  center_momentum: float = 0.9
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+  teacher_temperature: ScheduleConfig  # divides the teacher's logits
+  student_temperature: float = 0.1  # divides the student's logits
+  centering: Literal["mean", "sinkhorn"] = "mean"  # mean: subtract the running mean; sinkhorn: use prototypes equally
+  center_momentum: float = 0.9  # mean: share of the running mean that is kept at each step
   forward_spec = ForwardSpec(
     student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True
   )

@@ -33,12 +33,12 @@ class ISD(SSLMethod):
   ISD+ differs in its two temperatures, its heads and its views: teacher weak, student strong.
   """
 
-  teacher_momentum: ScheduleConfig
-  queue: int = 128_000
-  student_temperature: float = 0.02
-  teacher_temperature: float = 0.02
-  student_view: Strength = "strong"
-  teacher_view: Strength = "strong"
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+  queue: int = 128_000  # past teacher projections that are compared with; a multiple of train.batch_size
+  student_temperature: float = 0.02  # divides the student's similarities
+  teacher_temperature: float = 0.02  # divides the teacher's similarities
+  student_view: Strength = "strong"  # augmentation of the student's view
+  teacher_view: Strength = "strong"  # augmentation of the teacher's view
 
   def __post_init__(self) -> None:
     require_positive(student_temperature=self.student_temperature, teacher_temperature=self.teacher_temperature)

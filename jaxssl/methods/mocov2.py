@@ -28,10 +28,10 @@ from jaxssl.ops.nearest import normalize
 class MoCoV2(SSLMethod):
   """One queue and one direction; `symmetric`: both directions, each with its own queue, averaged."""
 
-  teacher_momentum: ScheduleConfig
-  queue: int = 65_536
-  temperature: float = 0.2
-  symmetric: bool = False
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+  queue: int = 65_536  # past keys; a multiple of train.batch_size
+  temperature: float = 0.2  # divides the similarities
+  symmetric: bool = False  # both views are queries and keys, each with its own queue
 
   def __post_init__(self) -> None:
     require_positive(temperature=self.temperature)

@@ -23,8 +23,8 @@ from jaxssl.ops.nearest import normalize
 class MoCoV3(SSLMethod):
   """Each view's prediction finds the teacher's key of the other view."""
 
-  teacher_momentum: ScheduleConfig
-  temperature: float = 0.2
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+  temperature: float = 0.2  # divides the similarities
   forward_spec = ForwardSpec(
     student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),), ema_before_forward=True
   )

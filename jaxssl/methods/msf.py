@@ -29,11 +29,11 @@ from jaxssl.ops.nearest import dot, normalize
 class MSF(SSLMethod):
   """BYOL with k targets: the target enters the queue first, so it is always among its own neighbors."""
 
-  teacher_momentum: ScheduleConfig
-  queue: int = 128_000
-  k: int = 5
-  student_view: Strength = "strong"
-  teacher_view: Strength = "weak"
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+  queue: int = 128_000  # past teacher projections; a multiple of train.batch_size
+  k: int = 5  # nearest neighbors of the teacher's projection in the queue
+  student_view: Strength = "strong"  # augmentation of the student's view
+  teacher_view: Strength = "weak"  # augmentation of the teacher's view
 
   def __post_init__(self) -> None:
     require_positive(k=self.k)

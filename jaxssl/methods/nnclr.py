@@ -27,8 +27,8 @@ from jaxssl.ops.nearest import dot, normalize
 class NNCLR(SSLMethod):
   """Each view's neighbor finds the other view's prediction within the batch."""
 
-  temperature: float = 0.1
-  queue: int = 65_536
+  temperature: float = 0.1  # divides the similarities
+  queue: int = 65_536  # past projections that nearest neighbors come from; a multiple of train.batch_size
   forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
 
   def __post_init__(self) -> None:

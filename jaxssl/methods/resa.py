@@ -29,8 +29,8 @@ SINKHORN_ITERATIONS = 3
 class ReSA(SSLMethod):
   """Every student view's similarities to the teacher's embeddings of another view follow one assignment of the batch."""
 
-  teacher_momentum: ScheduleConfig
-  temperature: float = 0.4
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+  temperature: float = 0.4  # divides the similarities
   forward_spec = ForwardSpec(
     student=(ViewSlice("weak", 0, 1), ViewSlice("strong")),
     teacher=(ViewSlice("weak", 0, 1), ViewSlice("strong", 0, 1)),

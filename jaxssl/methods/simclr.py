@@ -22,7 +22,7 @@ from jaxssl.ops.nearest import normalize
 class SimCLR(SSLMethod):
   """Contrast within the batch, which should be large."""
 
-  temperature: float = 0.2
+  temperature: float = 0.2  # divides the similarities
   forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
 
   def __post_init__(self) -> None:

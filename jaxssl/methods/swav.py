@@ -33,10 +33,10 @@ class SwAV(SSLMethod):
   scores them anew; this one holds the scores of past steps.
   """
 
-  queue_use: ScheduleConfig
-  temperature: float = 0.1
-  sinkhorn_temperature: float = 0.05
-  sinkhorn_iterations: int = 3
+  queue_use: ScheduleConfig  # the queue takes part in the assignment once this reaches 1
+  temperature: float = 0.1  # divides the scores of the prototypes
+  sinkhorn_temperature: float = 0.05  # divides the scores before the Sinkhorn assignment
+  sinkhorn_iterations: int = 3  # iterations of the Sinkhorn algorithm
   queue: int = 0  # past images per view; 0: none
   forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),), optional=(ViewSlice("local"),), joint=True)
 

@@ -14,9 +14,9 @@ from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSli
 class VICReg(SSLMethod):
   """Weights of the three terms."""
 
-  invariance: float = 25.0
+  invariance: float = 25.0  # weight of the squared distance between the views
   variance: float = 25.0  # of the mean over both views, as in the paper; libraries that sum them count it twice
-  covariance: float = 1.0
+  covariance: float = 1.0  # weight of the off-diagonal covariance
   forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
 
   def init_state(self, key: Array, dims: Dims) -> None:

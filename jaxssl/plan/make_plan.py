@@ -1,21 +1,20 @@
 """Plans a run on machines that need not exist: memory, operations, traffic, time and cost."""
 
 import dataclasses
-import logging
+import math
 import pathlib
 from collections.abc import Sequence
 
 from jaxssl.config.schema import Config
 from jaxssl.core import tree
 from jaxssl.core.errors import UserError
+from jaxssl.core.paths import path_of
 from jaxssl.plan import abstract_step, advice, dataset_sizes, table, topology
 from jaxssl.plan.abstract_step import DatasetSpec
 from jaxssl.plan.advice import Change
 from jaxssl.plan.cache import PlanCache
 from jaxssl.plan.cost import Assumptions, Cost, spent
 from jaxssl.plan.estimate import Estimate
-
-LOG = logging.getLogger("jaxssl")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +37,26 @@ def plan(
   size: str = "",
   memory: float | None = None,
   peak: float | None = None,
-  assumed: Assumptions | None = None,
+  utilization: float = Assumptions.utilization,
+  step_seconds: float | None = None,
+  price: float | None = None,
   check: bool = False,
-  out: pathlib.Path | None = None,
+  out: str | pathlib.Path | None = None,
 ) -> tuple[list[Plan], str]:
   """Plans a run on every topology at every batch size (default: the config's); returns the plans and a table of them as text.
 
-  `recipe`, `images`, `size`: how many images of which side, see dataset_sizes.dataset_spec. `memory` (GB) and `peak` (TFLOP/s)
-  of a GPU or CPU device. `check`: also plan with the first change that makes a run fit. `out`: JSON file of plans, which are
-  not computed again. Raises UserError.
+  `topologies`: names such as "v5e:4x4", "gpu:8" or "cpu:8". `recipe`, `images`, `size`: how many images of which side, see
+  dataset_sizes.dataset_spec. `memory` (GB), `peak` (TFLOP/s): of a GPU or CPU device. `utilization` or `step_seconds`, `price`
+  (dollars per chip and hour): assumptions. `check`: also plan with the first change that makes a run fit. `out`: JSON file of
+  plans, which are not computed again. Raises UserError.
   """
-  assumed = assumed or Assumptions()
+  numbers = {"memory": memory, "peak": peak, "price": price, "step_seconds": step_seconds, "utilization": utilization}
+  for name, value in numbers.items():
+    most = 1 if name == "utilization" else math.inf
+    if value is not None and (not 0 < value <= most or value == math.inf):
+      limits = "above 0, at most 1" if most == 1 else "above 0"
+      raise UserError(f"--{name.replace('_', '-')}={value:g}: out of range; expected a number {limits}")
+  assumed = Assumptions(utilization=utilization, step_seconds=step_seconds, price=price)
   spec = dataset_sizes.dataset_spec(config, recipe, images, size)
   topology.prepare([int(name[4:]) for name in topologies if name.startswith("cpu:") and name[4:].isdecimal()])
   targets = [topology.parse(name, memory, peak) for name in topologies]
@@ -56,7 +64,7 @@ def plan(
   runs = [(tree.replace(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
   for run, target in runs:
     abstract_step.build(run, spec, target.mesh)  # raises before minutes of compilation
-  cache, plans, lines = PlanCache(out), [], []
+  cache, plans, lines = PlanCache(path_of(out) if out else None), [], []
   for run, target in runs:
     found = cache.estimate(run, spec, target)
     cost, largest = spent(found, target, assumed), advice.largest_batch(run, found)
@@ -71,22 +79,6 @@ def plan(
   columns = [(plan.estimate, plan.cost, plan.largest_batch) for plan in plans]
   head = f"{spec.count:,} images ({spec.said}), {config.train.epochs} epochs"
   return plans, "\n".join([head, *table.table(columns), *lines, *table.sources(columns, targets, assumed)])
-
-
-def assumptions(utilization: float | None, step_seconds: float | None, price: float | None) -> Assumptions:
-  """Returns the assumptions of a plan; None stands for the default. Raises UserError for a number out of range."""
-  given = {"utilization": utilization, "step_seconds": step_seconds, "price": price}
-  require_range(**given)
-  return Assumptions(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-
-
-def require_range(**values: float | None) -> None:
-  """Raises UserError for a number that is not above 0, not finite, or a utilization above 1."""
-  for name, value in values.items():
-    most = 1 if name == "utilization" else float("inf")
-    if value is not None and (not 0 < value <= most or value == float("inf")):
-      limits = "above 0, at most 1" if most == 1 else "above 0"
-      raise UserError(f"--{name.replace('_', '-')}={value:g}: out of range; expected a number {limits}")
 
 
 def _check(config: Config, images: DatasetSpec, target: topology.Topology, change: Change, cache: PlanCache) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -112,3 +113,12 @@ def test_mistakes_are_one_line(run, words, message, capfd):
 def test_a_folder_that_holds_no_run(tmp_path, capfd):
   assert main.main(["evaluate", f"--workdir={tmp_path / 'none'}"]) == 2
   assert "holds no run: there is no config.json" in capfd.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_a_run_of_another_version_is_refused(tmp_path, capfd):
+  (tmp_path / "config.json").write_text(json.dumps({"data": {"depth": 8}}))
+  assert main.main(["evaluate", f"--workdir={tmp_path}"]) == 2
+  assert re.fullmatch(
+    r"error: --workdir \S+ was written by another version of jaxssl \(data.depth: unknown field; .*\); train again\n",
+    capfd.readouterr().err,
+  )

@@ -16,9 +16,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 OPTIONS = {
   "train": "--config --workdir --config.FIELD --distributed",
   "evaluate": "--workdir --step --plugins --evals.FIELD --data.FIELD --distributed",
-  "report": "--workdir --out",
+  "report": "--workdir --out --plugins",
   "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
-  "neighbors": "--embeddings --image --k --sheet --workdir",
+  "neighbors": "--embeddings --image --k --sheet --workdir --plugins",
   "export": "--workdir --step --plugins --format --out --heads --license --evals.FIELD",
   "inspect": "--data --out --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
@@ -101,7 +101,9 @@ def test_config_lists_recipes_and_fields(capsys):
   assert "optim.schedule.kind=cosine\n    constant | cosine | step: " in text and "train.epochs" not in text
   assert main.main(["config", "fields"]) == 0
   text = capsys.readouterr().out
-  assert "train.epochs=100" in text and "views.GROUP.size=224" in text and "method.queue=" in text
+  assert "train.epochs=100" in text and "views.GROUP.size=224" in text and "# method.name=dino: " in text
+  assert main.main(["config", "fields", "simclr"]) == 0
+  assert re.findall(r"^[#\w].*", capsys.readouterr().out, re.MULTILINE)[1:] == ["method.temperature=0.2"]
 
 
 def test_config_copies_a_file_that_trains(tmp_path, capsys):

@@ -113,7 +113,7 @@ def test_grey_images_of_many_sizes_from_a_zip(tmp_path, capfd):
   assert starting(found, "channels") == "channels: color 15, gray 15; 15 of them are stored in color and are gray"
   config, _ = flags.parse([f"--config={out}"])
   assert config.data.channels == 1 and len(config.data.mean) == 1
-  assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray == 0
+  assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray_p == 0
   assert config.evals.final == ("quality",) and not config.data.list_path
   assert command.main([f"--config={out}:runlocal", f"--workdir={tmp_path / 'run'}", *QUICK]) == 0
 
