@@ -151,8 +151,10 @@ class Builder:
     axes = [slot if any(x.axes[i] is not None for x in xs) else None for i, slot in enumerate(slots)]
     return Value(self.graph.node(op, *names, **attributes), rank, tuple(axes), shape)
 
-  def sliced(self, x: Value, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int] | None = None) -> Value:
+  def sliced(self, eqn: JaxprEqn, x: Value, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int] = ()) -> Value:
     """Slices x along axes other than the batch."""
+    if any(n < 0 and (start, stop) != (0, n) for n, start, stop in zip(x.shape, starts, stops, strict=True)):
+      raise untranslated(eqn, "a part of the batch")
     steps = steps or [1] * len(x.shape)
     shape = tuple(b if b < 0 else len(range(a, b, step)) for a, b, step in zip(starts, stops, steps, strict=True))
     cut = [i for i, axis in enumerate(x.axes) if axis is not None and shape[i] != x.shape[i]]

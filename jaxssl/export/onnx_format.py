@@ -1,4 +1,4 @@
-"""The format `onnx`: the encoder as a graph of standard operators, for onnxruntime and other runtimes."""
+"""Writes the format `onnx`: the encoder as a graph of standard operators, for onnxruntime and other runtimes."""
 
 import pathlib
 from collections.abc import Callable
@@ -21,28 +21,28 @@ def require() -> None:
     raise UserError(f"--format=onnx: {error.name} is not installed; run pip install 'jaxssl[onnx]'") from error
 
 
-def write(folder: pathlib.Path, subject: ExportBundle) -> None:
-  """Writes the graph, which takes a batch of any size."""
+def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
+  """Writes the graph to `folder`. It takes a batch of any size."""
   import onnx
 
-  shape = (subject.size, subject.size, subject.channels)
-  onnx.save(to_onnx(subject.network.encode, subject.variables, shape), folder / FILE)
+  shape = (bundle.size, bundle.size, bundle.channels)
+  onnx.save(to_onnx(bundle.network.encode, bundle.variables, shape), folder / FILE)
 
 
-def run(folder: pathlib.Path, subject: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the graph: maps float32 [b, size, size, c] to features, float32 [b, f]."""
+def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
+  """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   import onnxruntime
 
   session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
   return lambda x: np.asarray(session.run(["features"], {"images": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0])
 
 
-def usage(subject: ExportBundle) -> str:
-  """Returns the model card's example, in Markdown."""
+def usage(bundle: ExportBundle) -> str:
+  """Returns the usage example of the model card, in Markdown."""
   return f"""```python
 import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
 (features,) = session.run(["features"], {{"images": x}})
-# x: float32 [b, {subject.channels}, {subject.size}, {subject.size}], normalized as above
+# x: float32 [b, {bundle.channels}, {bundle.size}, {bundle.size}], normalized as above
 ```"""

@@ -30,7 +30,7 @@ def _arithmetic(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
   if c is None or c.dtype != np.float32 or not np.isfinite(c).all() or (name == "div" and not c.all()):
     return _elementwise(t, eqn, x, y)
   if c.size == 1 and c.item() == (name in ("mul", "div")) and not t.is_constant(x):
-    return x
+    return x  # x + 0 or x * 1
   if name == "sub" and t.is_constant(x):
     return t.elementwise("Affine", y, -1, x)
   if name in ("sub", "div"):
@@ -45,10 +45,10 @@ def _neg(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
 
 def _max(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
   x, y = (y, x) if t.is_constant(x) else (x, y)
-  bound = t.graph.constants.get(y.name, np.array(np.nan))
-  if (bound == 0).all():
-    return t.elementwise("Relu", x)
-  return x if (bound == -np.inf).all() else t.elementwise("Max", x, y)
+  bound = t.graph.constants.get(y.name, np.zeros(2))
+  if bound.size == 1 and bound.item() == -np.inf:
+    return x
+  return t.elementwise("Relu", x) if bound.size == 1 and bound.item() == 0 else t.elementwise("Max", x, y)
 
 
 def _select_n(t: Builder, eqn: JaxprEqn, which: Value, *cases: Value) -> Value:
@@ -92,9 +92,7 @@ def _concatenate(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
 
 def _slice(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   starts, stops = (t.dims(eqn.params[f"{end}_indices"]) for end in ("start", "limit"))
-  if any(n < 0 and (start, stop) != (0, n) for n, start, stop in zip(x.shape, starts, stops, strict=True)):
-    raise untranslated(eqn, "a part of the batch")
-  return t.sliced(x, starts, stops, eqn.params["strides"])
+  return t.sliced(eqn, x, starts, stops, eqn.params["strides"] or ())
 
 
 def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
@@ -104,7 +102,7 @@ def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
   for start, stop in zip([0, *ends[:-1]], ends, strict=True):
     starts, stops = [0] * len(x.shape), list(x.shape)
     starts[axis], stops[axis] = start, stop
-    pieces.append(t.sliced(x, starts, stops).drop([axis] if unstack else []))
+    pieces.append(t.sliced(eqn, x, starts, stops).drop([axis] if unstack else []))
   return pieces
 
 
@@ -117,7 +115,7 @@ def _dynamic_slice(t: Builder, eqn: JaxprEqn, x: Value, *indices: Value) -> Valu
   starts = [0] * len(x.shape)
   for axis, start in zip(axes, np.ravel([t.array(i) for i in indices]).tolist(), strict=True):
     starts[axis] = min(max(start, 0), x.shape[axis] - sizes[axis])
-  piece = t.sliced(x, starts, [n if n < 0 else start + n for start, n in zip(starts, sizes, strict=True)])
+  piece = t.sliced(eqn, x, starts, [n if n < 0 else start + n for start, n in zip(starts, sizes, strict=True)])
   return piece.drop(numbers.collapsed_slice_dims if numbers else [])
 
 
@@ -216,9 +214,6 @@ def _grouped(t: Builder, x: Value, groups: Sequence[Sequence[int]]) -> str:
 # primitive -> function of the builder, the equation and its inputs
 RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   **dict.fromkeys(ELEMENTWISE, _elementwise),
-  "neg": lambda t, eqn, x: (
-    t.elementwise("Affine", x, -1, 0) if eqn.invars[0].aval.dtype == np.float32 else t.elementwise("Neg", x)
-  ),
   **dict.fromkeys(("add", "sub", "mul", "div"), _arithmetic),
   "broadcast_in_dim": _broadcast_in_dim,
   "clamp": lambda t, eqn, low, x, high: t.elementwise("Min", t.elementwise("Max", x, low), high),
@@ -233,6 +228,7 @@ RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   "integer_pow": lambda t, eqn, x: t.elementwise("Pow", x, eqn.params["y"]),
   "log1p": lambda t, eqn, x: t.elementwise("Log", t.elementwise("Affine", x, 1, 1)),
   "max": _max,
+  "neg": _neg,
   "ne": lambda t, eqn, x, y: t.elementwise("Not", t.elementwise("Equal", x, y)),
   **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduce),
   **dict.fromkeys(("reduce_window_max", "reduce_window_sum"), _pool),
