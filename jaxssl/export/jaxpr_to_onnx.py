@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.export
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxssl.core.types import Array, PyTree
-from jaxssl.export.onnx_arrays import Builder, Value, held, untranslated
+from jaxssl.export.onnx_arrays import BATCH, Builder, Value, dims, held, untranslated
 from jaxssl.export.onnx_rules import RULES
 
 SAME = ("copy", "stop_gradient", "name", "optimization_barrier", "sharding_constraint")  # return their inputs
@@ -22,11 +21,10 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
 
   The ONNX input `images` is [b, c, h, w] with any b. Raises UserError if a primitive is not translated.
   """
-  (batch,) = jax.export.symbolic_shape("b")
   leaves, tree = jax.tree_util.tree_flatten_with_path(weights)
-  images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.float32)
+  images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
   closed = jax.make_jaxpr(lambda leaves, x: encode(jax.tree.unflatten(tree, leaves), x))([leaf for _, leaf in leaves], images)
-  t = Builder(batch)
+  t = Builder()
   constants = [t.constant(leaf, jax.tree_util.keystr(path, simple=True, separator=".")) for path, leaf in leaves]
   height, width, channels = image_shape
   (features,) = _run(t, closed, [*constants, held("images", (-1, height, width, channels), (0, 2, 3, 1))])
@@ -54,7 +52,7 @@ def _translate(t: Builder, eqn: JaxprEqn, inputs: Sequence[Value]) -> Sequence[V
     return inputs
   if name in CALLS:
     return _run(t, eqn.params.get("jaxpr") or eqn.params["call_jaxpr"], inputs)
-  shapes = [t.dims(x.aval.shape) for x in (*eqn.invars, *eqn.outvars)]  # type: ignore[attr-defined]
+  shapes = [dims(x.aval.shape) for x in (*eqn.invars, *eqn.outvars)]  # type: ignore[attr-defined]
   if name not in LAYOUT and all(map(t.is_constant, inputs)) and min(map(min, filter(None, shapes)), default=1) >= 0:
     labels = [label for x in inputs if (label := t.graph.labels[x.name]) != "constant"]
     results = eqn.primitive.bind(*(jnp.asarray(t.array(x)) for x in inputs), **eqn.params)

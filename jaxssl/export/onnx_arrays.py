@@ -14,6 +14,8 @@ from jax.extend.core import JaxprEqn
 from jaxssl.core.errors import UserError
 from jaxssl.export.onnx_graph import Graph
 
+BATCH = 1_000_003  # the batch in the jaxpr: a prime above all other lengths, so its multiples are multiples of the batch
+
 
 @dataclasses.dataclass
 class Value:
@@ -45,6 +47,13 @@ def held(name: str, shape: tuple[int, ...], slots: Sequence[int | None] | None =
   return Value(name, len(shape) if rank is None else rank, axes, shape)
 
 
+def dims(shape: Sequence[int]) -> tuple[int, ...]:
+  """Writes k times the batch as -k."""
+  if any(n > BATCH and n % BATCH for n in shape):
+    raise UserError("--format=onnx: the encoder has an axis that is not a multiple of the batch; use flax or stablehlo")
+  return tuple(int(n if n % BATCH else -(n // BATCH)) for n in shape)
+
+
 def untranslated(eqn: JaxprEqn, why: str = "") -> UserError:
   """Returns the error for a primitive that is not translated."""
   name = f"{eqn.primitive.name}{why and ' with '}{why}"
@@ -52,23 +61,14 @@ def untranslated(eqn: JaxprEqn, why: str = "") -> UserError:
 
 
 class Builder:
-  """Adds operations on values to `graph`. `batch`: the symbolic length of the batch."""
+  """Adds operations on values to `graph`."""
 
-  def __init__(self, batch: Any):
-    self.batch, self.graph = batch, Graph()
-
-  def dims(self, shape: Sequence[Any]) -> tuple[int, ...]:
-    """Writes k times the batch as -k."""
-    multiples = [(n, 0) if isinstance(n, int | np.integer) else divmod(-n, self.batch) for n in shape]
-    if any(rest != 0 for _, rest in multiples):
-      raise UserError(
-        f"--format=onnx: the encoder has an array of shape {shape}; expected multiples of the batch b; use flax or stablehlo"
-      )
-    return tuple(int(n) for n, _ in multiples)
+  def __init__(self):
+    self.graph = Graph()
 
   def shape(self, eqn: JaxprEqn) -> tuple[int, ...]:
     """Returns the shape of the equation's first output."""
-    return self.dims(eqn.outvars[0].aval.shape)  # type: ignore[attr-defined]
+    return dims(eqn.outvars[0].aval.shape)  # type: ignore[attr-defined]
 
   def constant(self, array: Any, label: str = "constant") -> Value:
     """Adds a constant."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from jaxssl.export.onnx_arrays import Builder, Value, held, untranslated
+from jaxssl.export.onnx_arrays import Builder, Value, dims, held, untranslated
 
 ELEMENTWISE = {
   **{"abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp", "floor": "Floor", "log": "Log", "not": "Not"},
@@ -85,13 +85,31 @@ def _reshape(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
 
 
 def _concatenate(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
-  axis, xs = eqn.params["dimension"], tuple(map(t.full, xs))
+  axis, xs = eqn.params["axis" if eqn.primitive.name == "stack" else "dimension"], tuple(map(t.full, xs))
   slots, rank = t.layout(xs, [axis])
   return held(t.graph.node("Concat", *(t.arranged(x, slots, rank) for x in xs), axis=slots[axis]), t.shape(eqn), slots, rank)
 
 
+def _stack(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
+  axis = eqn.params["axis"]
+  order = [*range(axis), -1, *range(axis, len(xs[0].shape))]
+  longer = (Value(x.name, x.rank, (*x.axes, None), (*x.shape, 1)) for x in xs)
+  return _concatenate(t, eqn, *(x.take(order) for x in longer))
+
+
+def _pad(t: Builder, eqn: JaxprEqn, x: Value, value: Value) -> Value:
+  low, high, inner = zip(*eqn.params["padding_config"], strict=True)
+  if min(*low, *high) < 0 or max(inner) > 0 or not t.is_constant(value):
+    raise untranslated(eqn, "negative or inner padding, or a value that is not constant")
+  slots, rank = t.layout([t.full(x)], [i for i in range(len(low)) if low[i] or high[i]])
+  at = {slot: i for i, slot in enumerate(slots)}
+  pads = [side[at[axis]] if axis in at else 0 for side in (low, high) for axis in range(rank)]
+  name = t.graph.node("Pad", t.arranged(t.full(x), slots, rank), t.graph.constant(pads), value.name)
+  return held(name, t.shape(eqn), slots, rank)
+
+
 def _slice(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  starts, stops = (t.dims(eqn.params[f"{end}_indices"]) for end in ("start", "limit"))
+  starts, stops = (dims(eqn.params[f"{end}_indices"]) for end in ("start", "limit"))
   return t.sliced(eqn, x, starts, stops, eqn.params["strides"] or ())
 
 
@@ -107,20 +125,17 @@ def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
 
 
 def _dynamic_slice(t: Builder, eqn: JaxprEqn, x: Value, *indices: Value) -> Value:
-  """Translates a slice at a constant position, which x[:, 0] is too, as a gather."""
-  sizes, numbers = t.dims(eqn.params["slice_sizes"]), eqn.params.get("dimension_numbers")
-  if not all(map(t.is_constant, indices)) or (numbers and (len(indices[0].shape) != 1 or numbers.operand_batching_dims)):
-    raise untranslated(eqn, "positions that are not constant or not one")
-  axes = numbers.start_index_map if numbers else range(len(x.shape))
-  starts = [0] * len(x.shape)
-  for axis, start in zip(axes, np.ravel([t.array(i) for i in indices]).tolist(), strict=True):
-    starts[axis] = min(max(start, 0), x.shape[axis] - sizes[axis])
-  piece = t.sliced(eqn, x, starts, [n if n < 0 else start + n for start, n in zip(starts, sizes, strict=True)])
-  return piece.drop(numbers.collapsed_slice_dims if numbers else [])
+  if not all(map(t.is_constant, indices)):
+    raise untranslated(eqn, "a position that depends on the images")
+  sizes = dims(eqn.params["slice_sizes"])
+  starts = [min(max(int(t.array(i)), 0), n - size) for i, n, size in zip(indices, x.shape, sizes, strict=True)]
+  return t.sliced(eqn, x, starts, [n if n < 0 else start + n for start, n in zip(starts, sizes, strict=True)])
 
 
 def _reduce(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   axes, full = eqn.params["axes"], t.full(x)
+  if any(x.shape[i] < 0 for i in axes):
+    raise untranslated(eqn, "the batch as an axis")
   if axes == (len(x.shape) - 1,) and full.axes[-1] is not None:
     # Over channels, as in LayerNorm: x itself moves to the layout that the Dense after it needs.
     full = held(t.tensor(full), x.shape)
@@ -224,12 +239,13 @@ RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   "dynamic_slice": _dynamic_slice,
   "erfc": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Erf", t.elementwise("Affine", x, -1, 0)), 1, 1),
   "expm1": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Exp", x), 1, -1),
-  "gather": _dynamic_slice,
   "integer_pow": lambda t, eqn, x: t.elementwise("Pow", x, eqn.params["y"]),
+  "is_finite": lambda t, eqn, x: t.elementwise("Less", t.elementwise("Abs", x), np.inf),
   "log1p": lambda t, eqn, x: t.elementwise("Log", t.elementwise("Affine", x, 1, 1)),
   "max": _max,
   "neg": _neg,
   "ne": lambda t, eqn, x, y: t.elementwise("Not", t.elementwise("Equal", x, y)),
+  "pad": _pad,
   **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduce),
   **dict.fromkeys(("reduce_window_max", "reduce_window_sum"), _pool),
   "reshape": _reshape,
@@ -239,6 +255,7 @@ RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   **dict.fromkeys(("split", "unstack"), _split),
   "square": lambda t, eqn, x: t.elementwise("Pow", x, 2),
   "squeeze": lambda t, eqn, x: x.drop(eqn.params["dimensions"]),
+  "stack": _stack,
   "tile": _tile,
   "transpose": lambda t, eqn, x: x.take(eqn.params["permutation"]),
 }
