@@ -1,4 +1,4 @@
-"""What is exported: a network that computes in float32, its weights, and all that is known about them."""
+"""The network that an export writes: it computes in float32 and comes with its weights and its description."""
 
 import dataclasses
 import json
@@ -21,29 +21,29 @@ from jaxssl.evals.features import shown_size
 from jaxssl.models.network import Network
 from jaxssl.models.vit import ViT, positions
 
-# Fields of ModelConfig that make the network; where its first weights came from is not among them.
+# Fields of ModelConfig that define the network. model.init_from, the source of its first weights, does not.
 MAKES = ("name", "width", "stem", "bn_groups", "depth", "patch", "drop_path", "position_offset", "projector", "predictor")
-ALLOWED = ("network", "size", "resize")  # of evals: which network, and the image that it is shown
+ALLOWED = ("network", "size", "resize")  # fields of evals that change an export
 HEADS = ("projector", "predictor")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportBundle:
-  """One network of one run. `about`: what config.json says of it, plain JSON."""
+  """One network of a run. `about` is the content of its config.json."""
 
   network: Network
-  variables: Variables  # numpy, of the modules that are exported and no others
+  variables: Variables  # NumPy arrays of the exported modules only
   model: ModelConfig
   about: dict[str, Any]
 
   @property
   def size(self) -> int:
-    """Side in pixels of the image that the network is shown."""
+    """The side of the network's input image, in pixels."""
     return self.about["preprocessing"]["size"]
 
   @property
   def channels(self) -> int:
-    """Channels of that image."""
+    """The channels of the input image."""
     return self.about["preprocessing"]["channels"]
 
   def encoder(self) -> tuple[PyTree, PyTree]:
@@ -115,7 +115,7 @@ def _about(config: Config, model: ModelConfig, network: Network, which: str, ste
 
 
 def data_name(config: Config) -> str:
-  """Names the training images without the folder of this machine that they lie in."""
+  """Returns the name of the training set, without the path of its folder on this machine."""
   path = config.data.path
   return os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source
 

@@ -1,4 +1,4 @@
-"""The format `flax`: our own names in a safetensors file, and a config that rebuilds the network; written and loaded here."""
+"""Writes and loads the format `flax`: a safetensors file with jaxssl's names and a config.json that rebuilds the network."""
 
 import dataclasses
 import functools
@@ -54,7 +54,7 @@ class _Preprocessing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Asked:
-  """What config.json says of the network and its images."""
+  """The part of config.json that defines the network and its input."""
 
   model: ModelConfig
   precision: Literal["float32", "bfloat16"]
@@ -64,7 +64,7 @@ class _Asked:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
-  """A network loaded from an export. `config`: its config.json. With heads, `network` and `weights` hold them too."""
+  """A network loaded from an export, with its heads if they were exported. `config` is the content of config.json."""
 
   network: Network
   weights: Variables
@@ -72,24 +72,25 @@ class Pretrained:
 
   @property
   def module(self):
-    """The encoder, a flax module: module.apply(variables, x, train=False) maps normalized [b, h, w, c] to float32 [b, f]."""
+    """The encoder as a flax module. module.apply(variables, x, train=False) maps normalized [b, h, w, c] to float32 [b, f]."""
     return self.network.encoder
 
   @property
   def variables(self) -> dict[str, PyTree]:
-    """The encoder's `params` and `batch_stats`."""
+    """The encoder's variables: `params` and `batch_stats`."""
     return {"params": self.weights.params["encoder"], "batch_stats": self.weights.stats.get("encoder", {})}
 
   def embed(self, images: np.ndarray) -> np.ndarray:
-    """Maps [h, w, c] or [b, h, w, c], uint8 or uint16, of any size to float32 [f] or [b, f], prepared as in evaluations.
+    """Computes the features of one image [h, w, c] or several [b, h, w, c], as evaluations do.
 
-    Raises UserError for arrays of another type or number of channels.
+    The images are uint8 or uint16 and of any size; returns float32 [f] or [b, f]. Raises UserError for another dtype, rank or
+    number of channels.
     """
     shape, channels = np.shape(images), self.config["preprocessing"]["channels"]
     fits = {channels, *((1, 3) if channels in (1, 3) else ())}
     if np.asarray(images).dtype not in (np.uint8, np.uint16) or len(shape) not in (3, 4) or shape[-1] not in fits:
-      says = f"{np.asarray(images).dtype} {list(shape)}"
-      raise UserError(f"images are {says}; allowed: uint8 or uint16, [h, w, c] or [b, h, w, c], c one of {sorted(fits)}")
+      given = f"{np.asarray(images).dtype} {list(shape)}"
+      raise UserError(f"images: {given}; expected uint8 or uint16, [h, w, c] or [b, h, w, c] with c one of {sorted(fits)}")
     if len(shape) == 3:
       return self.embed(images[None])[0]
     parts = [images[start : start + PART] for start in range(0, max(len(images), 1), PART)]
@@ -114,16 +115,16 @@ def _features(module: Any, variables: dict[str, PyTree], x: jax.Array) -> jax.Ar
 
 
 def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
-  """Loads what `jaxssl export --format flax` wrote. Raises UserError where the folder does not hold that."""
+  """Loads a network that `jaxssl export --format flax` wrote. Raises UserError if the folder does not hold one."""
   folder = paths.path_of(str(folder))
   try:
     config = json_io.read(folder / CONFIG)
     with paths.local_copy(folder / FILE) as file:
       tensors = load_file(file)
-  except Exception as error:  # safetensors raises its own, and numpy's
-    raise UserError(f"{folder} is no export of the format flax: {error}") from error
+  except Exception as error:  # safetensors raises errors of its own and of NumPy
+    raise UserError(f"{folder}: not an export of the format flax: {error}") from error
   if config.get("format") != "flax":
-    raise UserError(f"{folder} is an export of the format {config.get('format')}; load_pretrained reads the format flax")
+    raise UserError(f"{folder}: an export of the format {config.get('format')}; load_pretrained expects the format flax")
   try:
     asked = read(
       _Asked, {field: config[field] for field in ("model", "precision", "image_size", "preprocessing") if field in config}
@@ -141,25 +142,25 @@ def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
     if there.get(name) != expected.get(name)
   ]
   if wrong:
-    raise UserError(f"{folder / FILE} does not fit its {CONFIG} in {len(wrong)} tensors: {'; '.join(wrong[:5])}")
+    raise UserError(f"{folder / FILE}: {len(wrong)} tensors do not match {CONFIG}: {'; '.join(wrong[:5])}")
   filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in _named(like)])
   return Pretrained(network=network, weights=filled, config=config)
 
 
 def write(folder: pathlib.Path, subject: ExportBundle) -> None:
-  """Writes the weights."""
+  """Writes the weights to `folder`."""
   tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named(subject.variables).items()}
   save_file(tensors, folder / FILE, {"format": "np"})
 
 
 def run(folder: pathlib.Path, subject: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the export: maps float32 [b, size, size, c] to features."""
+  """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   loaded = load_pretrained(folder)
   return lambda x: np.asarray(_features(loaded.module, loaded.variables, x))
 
 
 def usage(subject: ExportBundle) -> str:
-  """Says how it is used."""
+  """Returns the usage example of the model card, in Markdown."""
   return """```python
 import jaxssl, numpy as np
 from PIL import Image
@@ -173,7 +174,7 @@ features = model.embed(image)  # float32 [f]
 
 
 def _named(variables: Variables) -> dict[str, Any]:
-  """Names every leaf by its path: params.encoder.conv1.kernel, batch_stats.encoder.bn1.mean; in the order of the tree."""
+  """Returns the leaves by path, such as params.encoder.conv1.kernel or batch_stats.encoder.bn1.mean, in tree order."""
   found = {}
   for kind, tree in (("params", variables.params), ("batch_stats", variables.stats)):
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):

@@ -1,4 +1,4 @@
-"""The format `stablehlo`: the network with its weights as one function that any JAX runs, without this package."""
+"""Writes the format `stablehlo`: the network and its weights as a function that JAX runs without jaxssl."""
 
 import pathlib
 from collections.abc import Callable
@@ -15,33 +15,33 @@ FILE = "model.stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def write(folder: pathlib.Path, subject: ExportBundle) -> None:
-  """Writes the function. Its batch may be of any size; its products are float32 on every platform."""
+def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
+  """Writes the function to `folder`. It takes a batch of any size and multiplies in float32 on every platform."""
 
   def features(x: Array) -> Array:
-    return subject.network.encode(subject.variables, x)
+    return bundle.network.encode(bundle.variables, x)
 
   (batch,) = jax.export.symbolic_shape("b")
-  shape = jax.ShapeDtypeStruct((batch, subject.size, subject.size, subject.channels), jnp.float32)
+  shape = jax.ShapeDtypeStruct((batch, bundle.size, bundle.size, bundle.channels), jnp.float32)
   with jax.default_matmul_precision("highest"):
     exported = jax.export.export(jax.jit(features), platforms=PLATFORMS)(shape)
   (folder / FILE).write_bytes(exported.serialize())
 
 
-def run(folder: pathlib.Path, subject: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the function: maps float32 [b, size, size, c] to features."""
+def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
+  """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   exported = jax.export.deserialize(bytearray((folder / FILE).read_bytes()))
   return lambda x: np.asarray(exported.call(x))
 
 
-def usage(subject: ExportBundle) -> str:
-  """Says how it is used."""
+def usage(bundle: ExportBundle) -> str:
+  """Returns the usage example of the model card, in Markdown."""
   return f"""```python
 import jax.export
 
 with open("model.stablehlo", "rb") as file:
   model = jax.export.deserialize(bytearray(file.read()))
-features = model.call(x)  # float32 [b, {subject.size}, {subject.size}, {subject.channels}], normalized as above
+features = model.call(x)  # float32 [b, {bundle.size}, {bundle.size}, {bundle.channels}], normalized as above
 ```
 
 The function runs on {", ".join(PLATFORMS)}; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl."""

@@ -1,4 +1,4 @@
-"""Runs to export: networks that have never been trained, every weight and statistic drawn."""
+"""Workdirs to export from: untrained networks with random weights and statistics."""
 
 import json
 import pathlib
@@ -16,7 +16,7 @@ from jaxssl.workdir.workdir import write_config
 def run(
   workdir: pathlib.Path, model: ModelConfig, size: int = 32, channels: int = 3, precision="float32", **evals
 ) -> pathlib.Path:
-  """Writes a config of MoCo v2, which has a teacher, and one checkpoint, of step 7; the encoder from `model.init_from`."""
+  """Writes a MoCo v2 config, which has a teacher, and a checkpoint of step 7 with the encoder of `model.init_from`, if any."""
   config = Config(
     data=DataConfig(
       source="folder", path="/home/somebody/birds", channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels
@@ -48,7 +48,7 @@ def run(
 
 
 def results(workdir: pathlib.Path) -> None:
-  """Writes measurements: of the exported network, and others that are not its."""
+  """Writes measurements of the exported network and of others."""
   rows = [
     (7, "knn20_cosine", 61.25, None, "k 20, bank: 9 training images of /home/somebody/birds/train, teacher network"),
     (7, "lowshot", 40.0, 1.5, "mean of 3 draws, teacher network"),

@@ -1,4 +1,4 @@
-"""Round trips: timm's and torchvision's networks start a run, and load strictly what it exports, the same to the bit."""
+"""Networks of timm and torchvision initialize a run and load its export strictly, with bitwise equal weights and outputs."""
 
 import json
 
@@ -11,7 +11,7 @@ from tests.export import fixtures
 from tests.export.test_export import close, measured
 
 torch = pytest.importorskip("torch")
-SIZE = 64  # pixels: the same weights as for larger images, the positions apart
+SIZE = 64  # pixels; apart from the positions, the weights do not depend on it
 IMAGES = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
 X = np.ascontiguousarray(((IMAGES / 255 - 0.4) / 0.2).astype(np.float32).transpose(0, 3, 1, 2))
 NAMES = {"vit_s": "vit_small_patch16_224", "resnet18": "resnet18", "resnet50": "resnet50"}
@@ -22,8 +22,8 @@ def timm_model(torchvision, name, **more):
   return pytest.importorskip("timm").create_model(NAMES[name], num_classes=0, **options, **more)
 
 
-def learned(model):
-  """Gives the statistics values that are not those of a fresh network."""
+def with_statistics(model):
+  """Sets the statistics to values that differ from those of a new network."""
   generator = torch.Generator().manual_seed(0)
   for name, buffer in model.named_buffers():
     if name.endswith(("running_mean", "running_var")):
@@ -32,20 +32,20 @@ def learned(model):
   return model.eval()
 
 
-def started(tmp_path, model, name):
-  """A run that started from a torch network's file."""
+def initialized_run(tmp_path, model, name):
+  """Writes a run initialized from the weights of a torch network."""
   torch.save({"model": {f"module.{key}": x for key, x in model.state_dict().items()}}, tmp_path / "theirs.pth")
   return fixtures.run(tmp_path / "run", ModelConfig(name=name, init_from=str(tmp_path / "theirs.pth")), SIZE)
 
 
-def same(again, model, workdir):
-  """Compares weights to the bit, and features with those of the run."""
+def assert_same(again, model, workdir):
+  """Asserts that weights and features are equal, and that the run has these features."""
   before, after = model.state_dict(), again.eval().state_dict()
   for name in before.keys() - {name for name in before if name.startswith("fc.") or name.endswith("num_batches_tracked")}:
     assert torch.equal(before[name], after[name]), name
   with torch.no_grad():
     features = model(torch.from_numpy(X)).numpy()
-    assert features.std() > 1e-3  # or nothing would be compared
+    assert features.std() > 1e-3  # constant features would prove nothing
     np.testing.assert_array_equal(again(torch.from_numpy(X)).numpy(), features)
   close(features, measured(workdir, IMAGES))
 
@@ -53,12 +53,12 @@ def same(again, model, workdir):
 @pytest.mark.parametrize("name", NAMES)
 def test_timm(name, tmp_path, torchvision):
   torch.manual_seed(0)
-  model = learned(timm_model(torchvision, name))
-  workdir = started(tmp_path, model, name)
+  model = with_statistics(timm_model(torchvision, name))
+  workdir = initialized_run(tmp_path, model, name)
   assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=timm"]) == 0
-  said = json.loads((tmp_path / "out" / "config.json").read_text())["timm"]
-  assert said == {"name": NAMES[name], "options": {"img_size": SIZE} if name == "vit_s" else {}}
-  same(timm_model(torchvision, name, checkpoint_path=str(tmp_path / "out" / "model.safetensors")), model, workdir)
+  config = json.loads((tmp_path / "out" / "config.json").read_text())["timm"]
+  assert config == {"name": NAMES[name], "options": {"img_size": SIZE} if name == "vit_s" else {}}
+  assert_same(timm_model(torchvision, name, checkpoint_path=str(tmp_path / "out" / "model.safetensors")), model, workdir)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -68,13 +68,13 @@ def test_torchvision(name, tmp_path, torchvision):
   torch.manual_seed(0)
   model, again = (getattr(torchvision.models, name)() for _ in range(2))
   model.fc, again.fc = torch.nn.Identity(), torch.nn.Identity()
-  workdir = started(tmp_path, learned(model), name)
+  workdir = initialized_run(tmp_path, with_statistics(model), name)
   assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 0
   again.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
-  same(again, model, workdir)
+  assert_same(again, model, workdir)
 
 
-def test_torchvision_has_no_such_vit(tmp_path, capfd):
+def test_torchvision_refuses_a_vit(tmp_path, capfd):
   workdir = fixtures.run(tmp_path / "run", ModelConfig(name="vit_ti", depth=1), SIZE)
   assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 2
   assert "--format torchvision cannot express model.name=vit_ti; timm, flax, onnx and stablehlo can" in capfd.readouterr().err

@@ -1,0 +1,164 @@
+"""The translation of jaxprs into ONNX, with onnxruntime as the reference."""
+
+import collections
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.config.schema import ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.export.jaxpr_to_onnx import to_onnx
+from jaxssl.models import network
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("one_device")
+SLIM = 1 / 32
+
+
+class ConvNet(nn.Module):
+  """Grouped and dilated convolutions, LayerNorm, GELU, pooling and channel attention, with one- and two-channel maps."""
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    x = nn.Conv(8, (4, 4), strides=2, padding="SAME")(x)
+    y = nn.LayerNorm(1e-6, use_fast_variance=False)(nn.Conv(8, (7, 7), feature_group_count=8, padding=3)(x))
+    y = nn.Dense(8)(nn.gelu(nn.Dense(16)(y), approximate=False))
+    x = x + self.param("gamma", nn.initializers.constant(0.5), (1, 1, 1, 8)) * y
+    gate = nn.sigmoid(nn.Dense(8)(x.mean((1, 2))))
+    x = nn.avg_pool(x * gate[:, None, None], (3, 3), (2, 2), "SAME")
+    low, high = jnp.split(x, (3,), axis=-1)
+    x = jnp.concatenate([high, nn.silu(low), nn.Conv(1, (3, 3), kernel_dilation=2)(x)], axis=-1)
+    x = jnp.pad(nn.GroupNorm(3)(x), ((0, 0), (1, 0), (0, 2), (0, 0)), constant_values=0.5)[:, ::2, 1:]
+    return jnp.concatenate(
+      [
+        jnp.stack([x.max((1, 2)), x.min((1, 2))], axis=1).reshape(len(x), -1),
+        x[:, 0, -1],
+        jnp.where(x[:, 0, 0] > 0, x[:, 1, 1], 0.25),
+      ],
+      axis=1,
+    )
+
+
+class Mixer(nn.Module):
+  """Attention by flax, products over several axes, and operations between images and constants of every rank."""
+
+  @nn.compact
+  def __call__(self, x, *, train):
+    x = nn.Conv(8, (4, 4), strides=4)(x)
+    x = x.reshape(x.shape[0], -1, 8)
+    x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
+    x = jnp.einsum("tu,bud->btd", self.param("mix", nn.initializers.normal(1.0), (x.shape[1], x.shape[1])), x)
+    x = x + nn.softplus(nn.elu(x)) - jnp.tanh(1 - x) / jnp.arange(1, 9).reshape(1, 1, 8) ** 2
+    y = jnp.clip(jnp.abs(x), 0.1, 2.0) ** 1.5 + jnp.tile(jnp.arange(8.0).reshape(1, 1, 8), (x.shape[0], x.shape[1], 1))
+    return nn.DenseGeneral(5, axis=(1, 2))(jax.checkpoint(jnp.log1p)(y))
+
+
+def drawn(encoder, shape):
+  """A network with random variables: weights of unit gain, and scales and variances around 1."""
+  like = jax.eval_shape(lambda: encoder.init(jax.random.key(0), shape))
+  rng = np.random.default_rng(0)
+
+  def draw(path, x):
+    if path[-1].key in ("scale", "var"):
+      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
+    return np.float32(rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5)
+
+  return jax.tree_util.tree_map_with_path(draw, like)
+
+
+def check(encode, variables, shape):
+  """Returns the ONNX model after comparing its features with those of `encode` for one and three images."""
+  model = to_onnx(encode, variables, shape)
+  session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+  x = np.random.default_rng(1).normal(size=(4, *shape)).astype(np.float32)
+  expected = np.asarray(jax.jit(encode)(variables, x))
+  for batch in (slice(0, 1), slice(1, 4)):
+    (features,) = session.run(["features"], {"images": x[batch].transpose(0, 3, 1, 2)})
+    assert features.dtype == np.float32 and features.shape == expected[batch].shape
+    np.testing.assert_allclose(features, expected[batch], rtol=0, atol=1e-5 * np.abs(expected).max())
+  return model
+
+
+def count(model):
+  return collections.Counter(node.op_type for node in model.graph.node)
+
+
+RESNETS = {
+  **{stem: ModelConfig(name="resnet10", width=SLIM, stem=stem) for stem in ("imagenet", "cifar", "cifar_pad", "small")},
+  "basic": ModelConfig(name="resnet18", width=SLIM, stem="small"),
+  "bottlenecks": ModelConfig(name="resnet50", width=SLIM, stem="small"),
+}
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnets_stay_channels_first_with_batch_norm_in_the_convolutions(name):
+  encoder = network.build(RESNETS[name], "float32", 36)
+  variables = drawn(encoder, (36, 36, 3))
+  model = check(encoder.encode, variables, (36, 36, 3))
+  convolutions = sum(x.ndim == 4 for x in jax.tree.leaves(variables.params))
+  operators = count(model)
+  assert operators.pop("Conv") == convolutions
+  assert set(operators) <= {"Relu", "Add", "MaxPool", "ReduceMean", "Squeeze"}
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_a_vit_at_its_own_and_another_size(size):
+  encoder = network.build(ModelConfig(name="vit_ti", depth=1, patch=8), "float32", 16)
+  model = check(encoder.encode, drawn(encoder, (16, 16, 3)), (size, size, 3))
+  operators = count(model)
+  assert (operators["MatMul"], operators["Softmax"], operators["Conv"]) == (6, 1, 1)
+  (positions,) = (x for x in model.graph.initializer if x.name.endswith("pos_embed"))
+  assert list(positions.dims) == [1 + (size // 8) ** 2, 192]
+
+
+@pytest.mark.parametrize("module", [ConvNet, Mixer])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_encoders(module, channels):
+  encoder = network.Network(encoder=module())
+  check(encoder.encode, drawn(encoder, (16, 16, channels)), (16, 16, channels))
+
+
+def test_the_file_declares_its_version_and_stores_each_weight_once():
+  encoder = network.build(ModelConfig(name="resnet10", width=SLIM, stem="cifar"), "float32", 8)
+  variables = drawn(encoder, (8, 8, 3))
+  variables.params["encoder"]["layer1_0"]["conv2"] = variables.params["encoder"]["layer1_0"]["conv1"]
+  for name in ("bn1", "bn2"):  # equal convolutions remain equal
+    variables.params["encoder"]["layer1_0"][name] = variables.params["encoder"]["bn1"]
+    variables.stats["encoder"]["layer1_0"][name] = variables.stats["encoder"]["bn1"]
+  model = check(encoder.encode, variables, (8, 8, 3))
+  onnx.checker.check_model(model, full_check=True)
+  assert (model.ir_version, [(x.domain, x.version) for x in model.opset_import]) == (8, [("", 17)])
+  dims = [x.dim_param or x.dim_value for x in model.graph.input[0].type.tensor_type.shape.dim]
+  assert [x.name for x in model.graph.input] == ["images"] and dims == ["batch", 3, 8, 8]
+  dims = [x.dim_param or x.dim_value for x in model.graph.output[0].type.tensor_type.shape.dim]
+  assert [x.name for x in model.graph.output] == ["features"] and dims == ["batch", 16]
+  stored = [(x.data_type, tuple(x.dims), x.raw_data) for x in model.graph.initializer]
+  assert len(stored) == len(set(stored))
+  size = sum(x.size for x in jax.tree.leaves(variables.params))
+  assert sum(len(data) for _, _, data in stored) < 4 * size
+  names = [x.name for x in model.graph.initializer]
+  assert len(names) == len(set(names)) and "params.encoder.conv1.kernel" in names
+
+
+@pytest.mark.parametrize(
+  "encode, message",
+  [
+    (
+      lambda w, x: jnp.sort(x.mean((1, 2))),
+      "the encoder uses the JAX primitive sort, which is not translated; use flax or stablehlo",
+    ),
+    (lambda w, x: jax.lax.cumsum(x.mean((1, 2)), 1), "uses the JAX primitive cumsum"),
+    (lambda w, x: jax.lax.conv_transpose(x, w, (2, 2), "SAME").mean((1, 2)), "conv_general_dilated with lhs_dilation"),
+    (lambda w, x: x.mean((1, 2)) + x[:1].mean((1, 2)), "slice with a part of the batch"),
+    (lambda w, x: x.mean((1, 2)) - x.mean((0, 1, 2))[None], "reduce_sum with the batch as an axis"),
+    (lambda w, x: jnp.concatenate([x.mean((1, 2)), w[0, 0]]), "an axis that is not a multiple of the batch"),
+  ],
+)
+def test_an_untranslated_primitive_is_named(encode, message):
+  with pytest.raises(UserError, match=message) as caught:
+    to_onnx(encode, np.ones((3, 3, 3, 3), np.float32), (8, 8, 3))
+  assert "\n" not in str(caught.value) and str(caught.value).startswith("--format=onnx: the encoder ")
