@@ -34,11 +34,7 @@ def write(folder: pathlib.Path, subject: ExportBundle) -> None:
 
   graph = Graph(to_torch(*subject.encoder()))
   encoder = subject.network.encoder
-  if isinstance(encoder, ViT):
-    vit(graph, encoder)
-  else:
-    assert isinstance(encoder, ResNet)
-    resnet(graph, encoder)
+  {"ViT": vit, "ResNet": resnet}[type(encoder).__name__](graph, encoder)
   shape = ["batch", subject.channels, subject.size, subject.size]
   made = helper.make_graph(
     graph.nodes,
