@@ -99,7 +99,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     (["--config.optim.lrr=1"], "optim.lrr is no config field; nearest: optim.lr"),
     (["--config.optim.lr"], "--config.optim.lr has no value: write --config.optim.lr=VALUE"),
     (["--config.optim.lr.x=1"], "optim.lr is a value, not a group of fields"),
-    (["--config.model.name=resnet19"], "model.name='resnet19' is not allowed; allowed: resnet10, resnet18"),
+    (["--config.model.name=resnet19"], "model.name=resnet19: no such backbone; nearest: resnet1"),
     (["--config.method.name=dyno"], "method.name='dyno' is no method; nearest: dino"),
     (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),

@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import pickle
 import re
 import warnings
 import zipfile
@@ -115,8 +116,9 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _reason(error: Exception) -> str:
-  if code := re.search(r"GLOBAL (\S+)", str(error)):
-    return f"it contains code, which was not run ({code[1]}); save the state_dict alone"
+  if isinstance(error, pickle.UnpicklingError):
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it may contain code, which was not run{f' ({code[1]})' if code else ''}; save the state_dict alone"
   return str(error).strip().partition("\n")[0][:150] or type(error).__name__
 
 

@@ -14,7 +14,7 @@ MODELS = {
   "imagenet_slim": ModelConfig(name="resnet18", width=1 / 16, stem="imagenet"),
   "resnet50": ModelConfig(name="resnet50", width=1 / 16),
   "vit": ModelConfig(name="vit_ti", depth=2, patch=8),
-  "convnext": ModelConfig(name="convnext_tiny", width=1 / 16, depth=2),
+  "convnext": ModelConfig(name="convnext_tiny", width=1 / 16, depth=1),
 }
 
 
