@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -89,47 +90,56 @@ class Network:
 
   def encode(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to features, float32 [b, f], with running statistics and without drop-path."""
-    tree = {"params": variables.params["encoder"], "batch_stats": variables.stats.get("encoder", {})}
-    return jnp.asarray(self.encoder.apply(tree, images, train=False), jnp.float32)
+    return jnp.asarray(self.encoder.apply(_of("encoder", variables), images, train=False), jnp.float32)
 
   def tokens(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to tokens, float32 [b, 1 + patches, f]: that of `encode`, then the patches row by row.
 
     Raises UserError for an encoder without patch tokens.
     """
-    if not hasattr(self.encoder, "tokens"):
+    if not self._can("tokens"):
       names = [name for name, family in BACKBONES.items() if family.has_tokens]
       raise UserError(f"{type(self.encoder).__name__} has no patch tokens; these have: {', '.join(names)}")
-    tree = {"params": variables.params["encoder"], "batch_stats": variables.stats.get("encoder", {})}
-    return jnp.asarray(self.encoder.apply(tree, images, method="tokens"), jnp.float32)
+    return jnp.asarray(self.encoder.apply(_of("encoder", variables), images, method="tokens"), jnp.float32)
 
   def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
-    """Maps images [b, h, w, c] to the output of `encoder` and what the projector sows, `hidden_1`, ..., `embedding`.
+    """Maps images [b, h, w, c] to the encoder's features, `encoder`, and what encoder and projector sow into `layers`.
 
-    All are float32 [b, d].
+    The projector sows `hidden_1`, ..., and `embedding`. All are float32 [b, d].
     """
-    features = {"encoder": self.encode(variables, images)}
-    if self.projector is not None and "projector" in variables.params:
-      tree = {"params": variables.params["projector"], "batch_stats": variables.stats.get("projector", {})}
-      _, sown = self.projector.apply(tree, features["encoder"], train=False, mutable=["layers"])
-      features |= {name: jnp.asarray(x, jnp.float32) for name, (x,) in sown["layers"].items()}
-    return features
+    layers: dict[str, Array] = {}
+    x = images
+    for name in ("encoder", "projector"):
+      module = getattr(self, name)
+      if module is not None and name in variables.params:
+        x, sown = module.apply(_of(name, variables), x, train=False, mutable=["layers"])
+        x = jnp.asarray(x, jnp.float32)
+        layers |= {"encoder": x} if name == "encoder" else {}
+        layers |= {layer: jnp.asarray(y, jnp.float32) for layer, (y,) in sown.get("layers", {}).items()}
+    return layers
 
   def attention(self, variables: Variables, images: Array) -> Array | None:
     """Maps images [b, h, w, c] to the attention of the last block to the patches, float32 [b, heads, rows, columns].
 
     None if the encoder has no attention.
     """
-    if not hasattr(self.encoder, "attention"):
+    if not self._can("attention"):
       return None
-    tree = {"params": variables.params["encoder"], "batch_stats": variables.stats.get("encoder", {})}
-    return self.encoder.apply(tree, images, method="attention", mutable=["intermediates"])[0]
+    return self.encoder.apply(_of("encoder", variables), images, method="attention", mutable=["intermediates"])[0]
 
   def resized(self, variables: Variables, size: int) -> tuple[Encoder, PyTree]:
     """Returns the encoder and its parameters for square images of `size` pixels: positions are interpolated to that size."""
     params = variables.params["encoder"]
-    resize = getattr(self.encoder, "resized", None)
-    return resize(params, size) if resize else (self.encoder, params)
+    encoder: Any = self.encoder
+    return encoder.resized(params, size) if self._can("resized") else (encoder, params)
+
+  def _can(self, method: str) -> bool:
+    """Returns whether the encoder has an optional method; a field or a submodule of that name is not one."""
+    return callable(getattr(type(self.encoder), method, None))
+
+
+def _of(name: str, variables: Variables) -> dict[str, PyTree]:
+  return {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
 
 
 def build(config: ModelConfig, precision: str, image_size: int, encoder: Encoder | None = None) -> Network:
