@@ -31,7 +31,7 @@ class Block(nn.Module):
     """Maps float32 [b, h, w, c] to the same shape."""
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not (train and self.has_rng("dropout")))
     channels = x.shape[-1]
-    y = _conv(channels, 7, self.dtype, "conv_dw", stride=1, padding=3, groups=channels)(x)
+    y = _conv(channels, 7, self.dtype, "conv_dw", strides=1, padding=3, feature_group_count=channels)(x)
     y = _norm(self.dtype, "norm")(y)
     y = nn.Dense(4 * channels, kernel_init=normal_002, dtype=self.dtype, name="fc1")(y)
     y = nn.Dense(channels, kernel_init=normal_002, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
@@ -69,25 +69,10 @@ class ConvNeXt(nn.Module):
     return _norm(jnp.float32, "head_norm")(x.mean((1, 2)))
 
 
-def _conv(
-  channels: int,
-  side: int,
-  dtype: jax.typing.DTypeLike,
-  name: str,
-  stride: int | None = None,
-  padding: int | str = "VALID",
-  groups: int = 1,
-) -> nn.Conv:
-  return nn.Conv(
-    channels,
-    (side, side),
-    strides=stride or side,
-    padding=padding,
-    feature_group_count=groups,
-    kernel_init=normal_002,
-    dtype=dtype,
-    name=name,
-  )
+def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **options: Any) -> nn.Conv:
+  """Builds a convolution, by default of patches: stride `side`, without padding."""
+  options = {"strides": side, "padding": "VALID"} | options
+  return nn.Conv(channels, (side, side), kernel_init=normal_002, dtype=dtype, name=name, **options)
 
 
 def _norm(dtype: jax.typing.DTypeLike, name: str) -> nn.LayerNorm:
