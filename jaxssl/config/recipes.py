@@ -90,9 +90,9 @@ def runlocal(config: Fields) -> Fields:
     group.size = 14 if name == "local" else 28
     group.count = min(group.count, 2 if name == "local" else group.count)
   model = config.model
-  model.update({"width": 1 / 8, "patch": 7, "depth": 2, "stem": "cifar" if "resnet" in model.name else model.stem})
-  if model.name != "custom":
-    model.name = "vit_ti" if "vit" in model.name else "resnet10"
+  model.update({"width": 1 / 8, "patch": 7, "depth": 2, "stem": "cifar"})
+  for family, smallest in (("resnet", "resnet10"), ("vit", "vit_ti")):  # other backbones are small by width and depth
+    model.name = smallest if model.name.startswith(family) else model.name
   for head in (model.projector, model.predictor):
     head.update({"hidden": min(head.hidden, 64), "out": min(head.out, 64), "bottleneck": 32})
   config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 2})
@@ -105,10 +105,12 @@ def runlocal(config: Fields) -> Fields:
 def cpu(config: Fields) -> Fields:
   """Shrinks a recipe to minutes on two CPU cores; the budget is the same for every method, so that results compare.
 
-  10,000 images, 15 epochs at batch 128, a ResNet-10 of a quarter of the width with heads of 512.
+  10,000 images, 15 epochs at batch 128, a ResNet-10 (or the recipe's ConvNeXt) of a quarter of the width, heads of 512.
   """
   config.data.limit = 10_000
-  config.model.update({"name": "resnet10", "width": 0.25, "stem": "small", "depth": 0})
+  config.model.update({"width": 0.25, "stem": "small", "depth": 0})
+  if config.model.name.startswith(("resnet", "vit")):
+    config.model.name = "resnet10"
   for head in (config.model.projector, config.model.predictor):
     head.update({"hidden": min(head.hidden, 512), "out": min(head.out, 1024), "bottleneck": 64})
   config.optim.freeze = ()  # its names belong to the replaced network

@@ -90,21 +90,21 @@ class HeadConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-  """The encoder and its heads."""
+  """The encoder and its heads. Each backbone reads the fields that it has (`jaxssl.models.backbone`) and ignores the others."""
 
-  # the encoder; custom: the flax module that a program passes to jaxssl.train
-  name: Literal["resnet10", "resnet18", "resnet34", "resnet50", "vit_ti", "vit_s", "vit_b", "custom"] = "resnet18"
-  width: float = 1.0  # ResNet: factor on the number of channels
-  # ResNet: the first layers; cifar: 3x3, stride 1; cifar_pad: the same, 32 pixels padded to 34 (ReSA); small: 3x3, stride 2,
-  # no pooling
+  # resnet10, resnet18, resnet34, resnet50, vit_ti, vit_s, vit_b, convnext_tiny; custom: what jaxssl.train(encoder=...) is given
+  name: str = "resnet18"
+  width: float = 1.0  # ResNet, ConvNeXt: factor on the channels
+  # ResNet: imagenet is 7x7 with stride 2 and pooling, cifar 3x3, cifar_pad the same with images padded by one pixel (ReSA),
+  # small 3x3 with stride 2; ConvNeXt: patches of 4 (imagenet), 2 (small) or 1 pixels (cifar, cifar_pad)
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
-  bn_groups: int = 1  # ResNet: groups of the batch with separate BatchNorm statistics
-  depth: int = 0  # ViT: blocks; 0: 12
+  bn_groups: int = 1  # ResNet: BatchNorm statistics are computed over this many groups of the batch
+  depth: int = 0  # ViT: number of blocks (0: 12); ConvNeXt: largest number of blocks per stage (0: no limit)
   patch: int = 16  # ViT: side of a patch in pixels
-  drop_path: float = 0.0  # ViT: largest stochastic depth rate
-  position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: by the exact ratio
-  init_from: str = ""  # weights file or exported folder that the encoder starts from (docs/weights.md); empty: random
-  allow_partial: bool = False  # init_from: tensors that are missing or have another shape start at random
+  drop_path: float = 0.0  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first
+  position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: the exact ratio
+  init_from: str = ""  # a weights file or the folder of an export that initializes the encoder (docs/weights.md); empty: random
+  allow_partial: bool = False  # init_from: tensors that are missing or have another shape are initialized randomly
   projector: HeadConfig = HeadConfig()
   predictor: HeadConfig = HeadConfig()
 

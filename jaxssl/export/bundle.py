@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxssl.config.schema import Config, HeadConfig, ModelConfig
 from jaxssl.core import paths
@@ -19,7 +18,6 @@ from jaxssl.evals import load_run
 from jaxssl.evals.evaluator import network_of
 from jaxssl.evals.features import shown_size
 from jaxssl.models.network import Network
-from jaxssl.models.vit import ViT, positions
 
 # Fields of ModelConfig that define the network. model.init_from, the source of its first weights, does not.
 MAKES = ("name", "width", "stem", "bn_groups", "depth", "patch", "drop_path", "position_offset", "projector", "predictor")
@@ -47,16 +45,8 @@ class ExportBundle:
     return self.about["preprocessing"]["channels"]
 
   def encoder(self) -> tuple[PyTree, PyTree]:
-    """Gives the encoder's parameters and statistics for images of `size`: a ViT's positions are fitted to it."""
-    params, stats = self.variables.params["encoder"], self.variables.stats.get("encoder", {})
-    module = self.network.encoder
-    if isinstance(module, ViT):
-      if self.size % module.patch:
-        raise UserError(f"evals.size={self.size} is not allowed: model.patch={module.patch} does not divide it")
-      side = self.size // module.patch
-      fitted = positions(jax.numpy.asarray(params["pos_embed"]), (side, side), module.position_offset)
-      params = {**params, "pos_embed": np.asarray(fitted)}
-    return params, stats
+    """Returns the encoder's parameters and statistics for images of `size` pixels, to which positions are interpolated."""
+    return self.network.resized(self.variables, self.size)[1], self.variables.stats.get("encoder", {})
 
 
 def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | None, heads: bool) -> ExportBundle:
@@ -99,7 +89,7 @@ def _about(config: Config, model: ModelConfig, network: Network, which: str, ste
     "step": step,
     "network": which,
     "model": {name: model_fields[name] for name in MAKES},
-    "image_size": network.encoder.image_size if isinstance(network.encoder, ViT) else size,
+    "image_size": getattr(network.encoder, "image_size", size),
     "precision": "float32",
     "preprocessing": {
       "channels": data.channels,

@@ -19,7 +19,8 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.data.image_io import center, dtype_of, match
 from jaxssl.export.bundle import ExportBundle
-from jaxssl.models.network import MOST, Network, build
+from jaxssl.models.backbone import LARGEST_SIDE as MOST
+from jaxssl.models.network import Network, build
 
 FILE, CONFIG = "model.safetensors", "config.json"
 PART = 256  # images embedded at once
@@ -40,7 +41,12 @@ class _Preprocessing:
 
   def check(self) -> None:
     """Raises UserError for values that make no image."""
-    for field, least, most in (("channels", 1, MOST), ("size", 1, MOST), ("resident_size", 0, MOST), ("resize", 0, MOST)):
+    for field, least, most in (
+      ("channels", 1, MOST),
+      ("size", 1, MOST),
+      ("resident_size", 0, MOST),
+      ("resize", 0, MOST),
+    ):
       if not least <= getattr(self, field) <= most:
         raise UserError(f"preprocessing.{field}={getattr(self, field)} is not allowed; {least} to {most}")
     if 0 < self.resize < self.size:

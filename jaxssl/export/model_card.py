@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxssl.config.schema import DataConfig
+from jaxssl.config.parse import read
+from jaxssl.config.schema import DataConfig, ModelConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import one_line
 from jaxssl.export.bundle import ExportBundle
+from jaxssl.models.backbone import backbone
 from jaxssl.workdir.results import BASELINES
 
 
@@ -96,9 +98,7 @@ def _license(license: str | None) -> str:
 
 
 def _encoder(model: Mapping[str, Any]) -> str:
-  if model["name"].startswith("vit"):
-    return f"{model['name']}, patches of {model['patch']} pixels, {model['depth'] or 12} blocks"
-  return f"{model['name']}, stem {model['stem']}, width {model['width']:g}"
+  return backbone(read(ModelConfig, model)).describe()
 
 
 def _preparation(how: Mapping[str, Any]) -> str:

@@ -1,29 +1,38 @@
-"""Projectors and predictors."""
+"""Projectors and predictors, and the initializers of torch that encoders share with them."""
 
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 
 from jaxssl.core.types import Array
-from jaxssl.models.init import dino_normal, torch_uniform
 from jaxssl.models.norm import BatchNorm
 from jaxssl.ops.nearest import normalize
 
+# The reference code of DINO and timm truncates this normal at +-2, which is 100 standard deviations and has no effect.
+normal_002: Initializer = nn.initializers.normal(0.02)
+
+
+def torch_uniform(fan_in: int) -> Initializer:
+  """Initializes weights and biases as torch's Linear and Conv2d do: uniform in +-1/sqrt(fan_in)."""
+  bound = fan_in**-0.5
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
 
 class MLP(nn.Module):
-  """Hidden layers of Linear, BatchNorm (if `bn`), ReLU; an output Linear, with a BatchNorm after it unless `last_bn` is none.
+  """A multilayer perceptron: hidden layers of Linear, BatchNorm (if `bn`) and ReLU, then an output Linear.
 
-  Expresses ReSA's projector and predictor, and ISD's. Modules are named `linear_{i}` and `bn_{i}`.
+  A BatchNorm follows the output unless `last_bn` is "none". Modules are named `linear_{i}` and `bn_{i}`.
   """
 
-  hidden: int  # 0: as wide as the input
-  out: int  # 0: as wide as the input
-  layers: int  # Linears, the output's counted
+  hidden: int  # 0: the width of the input
+  out: int  # 0: the width of the input
+  layers: int  # Linears, including the output
   bn: bool = True
   last_bn: Literal["none", "plain", "affine"] = "none"  # plain: without scale and bias
-  bias: bool = True  # in the hidden Linears
+  bias: bool = True  # of the hidden Linears
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
 
   @nn.compact
@@ -49,18 +58,18 @@ class MLP(nn.Module):
 
 
 class DINOHead(nn.Module):
-  """DINO's head (arXiv 2104.14294): Linears with exact GELU, down to a bottleneck of length one, then the prototypes.
+  """DINO's head (arXiv 2104.14294): Linears with exact GELU, an L2-normalized bottleneck, and prototypes.
 
-  The logits are the products with the prototypes: cosines where `fixed_norm`.
+  The logits are the products with the prototypes, which are cosines if `fixed_norm`.
   """
 
   hidden: int
   bottleneck: int
   out: int  # prototypes
-  layers: int  # Linears before the prototypes, the bottleneck's counted
+  layers: int  # Linears before the prototypes, including the bottleneck
   bn: bool = False  # BatchNorm before each GELU
   fixed_norm: bool = True
-  dtype: jax.typing.DTypeLike = jnp.float32  # of the Linears; the bottleneck's length and the prototypes are float32
+  dtype: jax.typing.DTypeLike = jnp.float32  # of the Linears; the normalization and the prototypes compute in float32
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
@@ -71,16 +80,16 @@ class DINOHead(nn.Module):
         self.sow("layers", f"hidden_{i}", x)
       last = i == self.layers - 1
       dim = self.bottleneck if last else self.hidden
-      x = nn.Dense(dim, kernel_init=dino_normal, dtype=self.dtype, name=f"linear_{i}")(x)
+      x = nn.Dense(dim, kernel_init=normal_002, dtype=self.dtype, name=f"linear_{i}")(x)
       if self.bn and not last:
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
     x = normalize(x)
-    self.sow("layers", "embedding", x)  # what the prototypes are compared with; the scores themselves may be 65,536 wide
+    self.sow("layers", "embedding", x)  # the logits may be 65,536 wide
     return Prototypes(self.out, self.fixed_norm, name="last_layer")(x)
 
 
 class Prototypes(nn.Module):
-  """A Linear without bias whose weights are a direction of length one and, unless `fixed_norm`, a trained length each."""
+  """A weight-normalized Linear without bias: unit directions and, unless `fixed_norm`, a trained norm for each."""
 
   out: int
   fixed_norm: bool
@@ -91,6 +100,6 @@ class Prototypes(nn.Module):
     direction = self.param("direction", torch_uniform(fan_in=x.shape[-1]), (x.shape[-1], self.out))
     kernel = direction / jnp.linalg.norm(direction, axis=0, keepdims=True)
     if not self.fixed_norm:
-      # Two-dimensional as in torch: decay that spares one-dimensional parameters does not spare this one.
+      # Two-dimensional as in torch, so that weight decay that excludes one-dimensional parameters includes this one.
       kernel = kernel * self.param("norm", nn.initializers.ones, (1, self.out))
     return x @ kernel

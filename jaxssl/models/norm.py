@@ -1,4 +1,4 @@
-"""Batch normalization as torch does it."""
+"""Batch normalization with the semantics of torch."""
 
 import flax.linen as nn
 import jax
@@ -8,31 +8,32 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array
 
 EPSILON = 1e-5
-NEWEST = 0.1  # weight of the newest batch in the running statistics
+NEWEST = 0.1  # weight of the latest batch in the running statistics
 
 
 class BatchNorm(nn.Module):
-  """Normalizes over all axes but the last, with torch's semantics; statistics in float32.
+  """Normalizes over all axes but the last, with the semantics of torch; statistics are float32.
 
-  The batch is normalized by its biased variance, but the unbiased one enters the running variance, so that networks move
-  between torch and here without a change of their outputs (flax keeps the biased one). Under jit a batch split over devices
-  is one batch. With `groups` > 1 each run of rows/groups neighboring rows has its own statistics, and the running ones take
-  the mean over the groups. Raises UserError when `groups` does not divide the rows, or leaves one value a channel.
+  The batch is normalized by its biased variance, but the running variance takes the unbiased one, so that weights move
+  between torch and flax without a change of outputs (flax's own BatchNorm keeps the biased one). Under jit, a batch that is
+  split over devices is one batch. With `groups` > 1, each group of rows / groups consecutive rows has its own statistics, and
+  the running statistics take the mean over the groups. Raises UserError if `groups` does not divide the rows, or if a channel
+  has one value only.
   """
 
-  affine: bool = True  # with a scale and a bias
+  affine: bool = True  # whether to apply a scale and a bias
   groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the result
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """Normalizes x [b, ..., c] by its own statistics when training, else by the running ones."""
+    """Normalizes x [b, ..., c] by its own statistics in training, otherwise by the running statistics."""
     rows, channels = x.shape[0], x.shape[-1]
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
     running_var = self.variable("batch_stats", "var", jnp.ones, channels)
     groups = self.groups if train else 1
     if rows % groups:
-      raise UserError(f"model.bn_groups={groups} does not divide a pass of {rows} rows: choose a divisor")
+      raise UserError(f"model.bn_groups={groups}: does not divide a batch of {rows} rows; expected a divisor")
     y = x.astype(jnp.float32).reshape(groups, rows // groups, *x.shape[1:])
 
     def wide(value: Array) -> Array:
@@ -41,10 +42,10 @@ class BatchNorm(nn.Module):
     if train:
       count = y.size // channels // groups
       if count < 2:
-        raise UserError(f"train.batch_size: batch statistics need two values a channel, got {count} of {x.shape}: enlarge it")
+        raise UserError(f"train.batch_size: BatchNorm needs two values per channel, {x.shape} has {count}; use a larger batch")
       axes = tuple(range(1, x.ndim))
       mean = y.mean(axes, keepdims=True)
-      # Two passes: the mean of squares less the squared mean loses digits where the mean is large.
+      # Two passes, since E[x^2] - E[x]^2 loses digits if the mean is large.
       var = jnp.square(y - mean).mean(axes, keepdims=True)
       unbiased = var * (count / (count - 1))
       running_mean.value = (1 - NEWEST) * running_mean.value + NEWEST * mean.reshape(groups, channels).mean(0)

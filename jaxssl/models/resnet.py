@@ -1,15 +1,19 @@
-"""Residual networks (arXiv 1512.03385) as torchvision builds them: stride in the 3x3 convolution of a bottleneck (v1.5)."""
+"""Residual networks (arXiv 1512.03385) as in torchvision, with the stride in the 3x3 convolution of a bottleneck (v1.5)."""
 
-from typing import Literal
+import dataclasses
+import re
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxssl.core.types import Array
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, register, require
 from jaxssl.models.norm import BatchNorm
 
-# name -> (whether its blocks are bottlenecks, blocks in each of the four stages)
+Stem = Literal["imagenet", "cifar", "cifar_pad", "small"]
+# name -> (bottleneck blocks or basic blocks, blocks in each of the four stages)
 SIZES = {
   "resnet10": (False, (1, 1, 1, 1)),
   "resnet18": (False, (2, 2, 2, 2)),
@@ -19,7 +23,7 @@ SIZES = {
 
 
 class Block(nn.Module):
-  """Two 3x3 convolutions, or 1x1, 3x3, 1x1 (bottleneck, four times as many channels out), around a shortcut."""
+  """A residual block of two 3x3 convolutions, or of 1x1, 3x3 and 1x1 with four times as many channels out (bottleneck)."""
 
   channels: int
   stride: int
@@ -29,7 +33,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """Maps [b, h, w, c] to [b, h/stride, w/stride, channels out]."""
+    """Maps [b, h, w, c] to [b, h / stride, w / stride, channels out]."""
     stride, width = self.stride, self.channels
     out = 4 * width if self.bottleneck else width
     basic, bottleneck = [(width, 3, stride), (width, 3, 1)], [(width, 1, 1), (width, 3, stride), (out, 1, 1)]
@@ -45,23 +49,24 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-  """A residual network without classifier; modules are named as torchvision names them (`layer1.0` is `layer1_0`).
+  """A residual network without classifier. Modules are named as in torchvision (`layer1.0` is `layer1_0`).
 
-  Stems: `imagenet` 7x7 stride 2 and max-pool; `cifar` 3x3 without pool; `cifar_pad` the same after a border of zeros, one
-  pixel wide: ReSA's CIFAR network, which sees 34 x 34 where the image has 32 x 32; `small` 3x3 stride 2 without pool.
+  Stems: `imagenet` is 7x7 with stride 2 and max-pooling; `cifar` is 3x3 without pooling; `cifar_pad` is `cifar` after
+  zero-padding by one pixel, as in ReSA's CIFAR network, which turns 32 x 32 into 34 x 34; `small` is 3x3 with stride 2,
+  without pooling.
   """
 
   bottleneck: bool
   stages: tuple[int, ...]
   channels: int = 64  # of the first stage
-  stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
+  stem: Stem = "imagenet"
   bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """Maps images [b, h, w, c] to features averaged over space, float32 [b, f]."""
-    # A border of zeros before a convolution that pads by one is a padding of two.
+    """Maps images [b, h, w, c] to spatially averaged features, float32 [b, f]."""
+    # Zero-padding by one before a convolution that pads by one is a padding of two.
     stems = {"imagenet": (7, 2, 3), "cifar": (3, 1, 1), "cifar_pad": (3, 1, 2), "small": (3, 2, 1)}
     side, stride, padding = stems[self.stem]
     x = _conv(self.channels, side, stride, padding, self.dtype, "conv1")(x)
@@ -92,3 +97,61 @@ def _conv(channels: int, side: int, stride: int, padding: int, dtype: jax.typing
     dtype=dtype,
     name=name,
   )
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResNetBackbone(Backbone):
+  """ResNets. `width` multiplies the channels; BatchNorm statistics are computed in `bn_groups` groups of rows."""
+
+  names = tuple(SIZES)
+  torch_names = (
+    (r"\b(layer\d+)_(\d+)\b", r"\1.\2"),
+    (r"\bdownsample_conv$", "downsample.0"),
+    (r"\bdownsample_bn$", "downsample.1"),
+  )
+  first_conv = "conv1.weight"
+  width: float
+  stem: Stem
+  bn_groups: int
+
+  def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ResNet:
+    """Builds the encoder."""
+    require(1 <= 64 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/64 (one channel) to 1024")
+    require(self.bn_groups >= 1, "model.bn_groups", self.bn_groups, "at least 1")
+    bottleneck, stages = SIZES[self.name]
+    channels = int(64 * self.width)
+    return ResNet(
+      bottleneck=bottleneck, stages=stages, channels=channels, stem=self.stem, bn_groups=self.bn_groups, dtype=dtype
+    )
+
+  def describe(self) -> str:
+    """Describes the encoder for a model card."""
+    return f"{self.name}, stem {self.stem}, width {self.width:g}"
+
+  @classmethod
+  def infer(cls, shapes: Shapes) -> dict[str, Any]:
+    """Infers the size, the width and the stem."""
+    conv = next((shape for name, shape in shapes.items() if re.search(r"(^|\.)conv1\.weight$", name)), ())
+    names = "\n".join(shapes)
+    if len(conv) != 4 or not re.search(r"\blayer1\.", names):
+      return {}
+    stages = tuple(len(set(re.findall(rf"\blayer{i}\.(\d+)\.", names))) for i in range(1, 5))
+    bottleneck = bool(re.search(r"\blayer1\.0\.conv3\.", names))
+    name = next((name for name, size in SIZES.items() if size == (bottleneck, stages)), None)
+    return ({"name": name} if name else {}) | {"width": conv[0] / 64, "stem": "imagenet" if conv[2] == 7 else "cifar"}
+
+  def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
+    """Returns the model of timm."""
+    self._require_plain("timm")
+    return self.name, {"in_chans": channels} if channels != 3 else {}
+
+  def torchvision(self) -> str:
+    """Returns the model of torchvision."""
+    self._require_plain("torchvision")
+    return self.name
+
+  def _require_plain(self, library: str) -> None:
+    for field, plain in (("name", self.name != "resnet10"), ("stem", self.stem == "imagenet"), ("width", self.width == 1)):
+      if not plain:
+        raise cannot_express(library, field, getattr(self, field))

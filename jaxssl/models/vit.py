@@ -1,6 +1,9 @@
 """Vision transformers (arXiv 2010.11929) in DINO's layout (arXiv 2104.14294)."""
 
+import dataclasses
 import math
+import re
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -8,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxssl.core.errors import UserError
-from jaxssl.core.types import Array
-from jaxssl.models.init import dino_normal, torch_uniform
+from jaxssl.core.types import Array, PyTree
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, register, require
+from jaxssl.models.heads import normal_002, torch_uniform
 
-# name -> (width, heads); all have 12 blocks
+# name -> (embedding dimension, attention heads); all have 12 blocks
 SIZES = {"vit_ti": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}
 
 
 class Block(nn.Module):
-  """Attention and MLP, each behind a LayerNorm. The sum that runs past them stays float32.
+  """A pre-norm transformer block. The residual stream stays float32.
 
-  While training with a "dropout" key, each branch of each row is left out with probability `drop_path` (arXiv 1603.09382).
+  In training with a "dropout" key, each branch of each row is dropped with probability `drop_path` (arXiv 1603.09382).
   """
 
   heads: int
@@ -43,17 +47,17 @@ class Block(nn.Module):
     return x + drop(self._linear(dim, "fc2")(nn.gelu(y, approximate=False)))
 
   def _linear(self, dim: int, name: str) -> nn.Dense:
-    return nn.Dense(dim, kernel_init=dino_normal, dtype=self.dtype, name=name)
+    return nn.Dense(dim, kernel_init=normal_002, dtype=self.dtype, name=name)
 
   def _norm(self, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(1e-6, use_fast_variance=False, dtype=self.dtype, name=name)
 
 
 class ViT(nn.Module):
-  """A class token, learned positions for square images of `image_size` pixels, pre-norm blocks, a final norm.
+  """A vision transformer with a class token and learned positions for square images of `image_size` pixels.
 
-  Images of other sizes get the positions interpolated; see `positions`. Parameters are named as in DINO's networks, without
-  the steps `attn`, `mlp` and (of the patches) `proj` in between.
+  Positions are interpolated for images of another size (see `positions`). Parameters are named as in DINO's networks, without
+  the levels `attn`, `mlp` and `patch_embed.proj`.
   """
 
   dim: int
@@ -61,24 +65,24 @@ class ViT(nn.Module):
   heads: int
   patch: int
   image_size: int
-  drop_path: float = 0.0  # of the last block; rises linearly from 0 at the first
+  drop_path: float = 0.0  # of the last block; increases linearly from 0 in the first
   position_offset: float = 0.0
-  dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms and softmax are float32 inside
+  dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms and softmax compute in float32
 
   def __call__(self, images: Array, *, train: bool) -> Array:
-    """Maps images [b, h, w, c] to their class token after the last norm, float32 [b, dim]."""
+    """Maps images [b, h, w, c] to the class token after the final norm, float32 [b, dim]."""
     return self.tokens(images, train=train)[:, 0]
 
   @nn.compact
   def tokens(self, images: Array, *, train: bool = False) -> Array:
     """Maps images [b, h, w, c] to all tokens, float32 [b, 1 + patches, dim]: the class token, then the patches row by row.
 
-    Raises UserError when the patch does not divide the image.
+    Raises UserError if the patch size does not divide the image size.
     """
     rows, height, width, channels = images.shape
     patch, native = self.patch, self.image_size // self.patch
     if height % patch or width % patch:
-      raise UserError(f"model.patch={patch} does not divide an image of {height} x {width}: use multiples of {patch}")
+      raise UserError(f"model.patch={patch} does not divide an image of {height} x {width}; use a multiple of {patch}")
     init = torch_uniform(fan_in=patch * patch * channels)
     patches = nn.Conv(
       self.dim,
@@ -90,8 +94,8 @@ class ViT(nn.Module):
       dtype=self.dtype,
       name="patch_embed",
     )(images)
-    first = self.param("cls_token", dino_normal, (1, 1, self.dim))
-    embedding = self.param("pos_embed", dino_normal, (1, 1 + native * native, self.dim))
+    first = self.param("cls_token", normal_002, (1, 1, self.dim))
+    embedding = self.param("pos_embed", normal_002, (1, 1 + native * native, self.dim))
 
     x = jnp.concatenate([jnp.tile(first, (rows, 1, 1)), patches.reshape(rows, -1, self.dim)], axis=1)
     x = x + positions(embedding, (height // patch, width // patch), self.position_offset)
@@ -99,12 +103,30 @@ class ViT(nn.Module):
       x = Block(heads=self.heads, drop_path=float(rate), dtype=self.dtype, name=f"blocks_{i}")(x, train=train)
     return nn.LayerNorm(1e-6, use_fast_variance=False, name="norm")(x)
 
+  def attention(self, images: Array) -> Array:
+    """Maps images [b, h, w, c] to the class token's attention to the patches, float32 [b, heads, rows, columns].
+
+    The attention is that of the last block. Together with the class token's attention to itself, a head sums to 1.
+    """
+    self.tokens(images)
+    (attention,) = self.variables["intermediates"][f"blocks_{self.depth - 1}"]["attention"]
+    return attention[:, :, 0, 1:].reshape(len(images), -1, *(side // self.patch for side in images.shape[1:3]))
+
+  def resized(self, params: PyTree, size: int) -> tuple["ViT", PyTree]:
+    """Returns the encoder and its parameters for square images of `size` pixels, with interpolated positions."""
+    if size % self.patch:
+      raise UserError(f"evals.size={size} is not allowed: model.patch={self.patch} does not divide it")
+    grid = (size // self.patch, size // self.patch)
+    embedding = positions(jnp.asarray(params["pos_embed"]), grid, self.position_offset)
+    return self.clone(image_size=size), {**params, "pos_embed": np.asarray(embedding)}
+
 
 def positions(embedding: Array, grid: tuple[int, int], offset: float) -> Array:
-  """Fits the embedding [1, 1 + n * n, d] of a class token and n x n patches to a grid of (rows, columns): [1, 1 + r * c, d].
+  """Interpolates position embeddings [1, 1 + n * n, d] to a grid of (rows, columns); returns [1, 1 + rows * columns, d].
 
-  A grid other than n x n is interpolated: bicubic with a = -0.75, no antialiasing, the border repeated. An axis of m patches
-  is scaled by (m + offset) / n: an offset of 0 is the exact ratio, 0.1 is what DINO's released weights expect.
+  The first position is the class token's and is kept. The interpolation is bicubic (a = -0.75) without antialiasing, with
+  repeated borders. An axis of m patches is scaled by (m + offset) / n: an offset of 0 is the exact ratio; DINO's released
+  weights expect 0.1.
   """
   native, dim = math.isqrt(embedding.shape[1] - 1), embedding.shape[2]
   if grid == (native, native):
@@ -116,7 +138,7 @@ def positions(embedding: Array, grid: tuple[int, int], offset: float) -> Array:
 
 
 def _bicubic(native: int, count: int, scale: float) -> np.ndarray:
-  """Gives the weights [count, native], float32, with which cubic convolution (a = -0.75) resamples one axis."""
+  """Returns the weights, float32 [count, native], of cubic convolution (a = -0.75) that resamples one axis."""
   source = (np.arange(count) + 0.5) / scale - 0.5
   start = np.floor(source).astype(int)
   weights = np.zeros((count, native))
@@ -126,3 +148,97 @@ def _bicubic(native: int, count: int, scale: float) -> np.ndarray:
     far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
     np.add.at(weights, (np.arange(count), np.clip(start + tap, 0, native - 1)), np.where(distance <= 1, near, far))
   return weights.astype(np.float32)
+
+
+def resize_patches(kernel: np.ndarray, side: int) -> np.ndarray:
+  """Resizes patch kernels [out, in, p, p] to [out, in, side, side] (FlexiViT, arXiv 2212.08013).
+
+  w' = pinv(B^T) w, where B is the bicubic resize of a patch, so that a resized patch has the response of the original one.
+  """
+  out, channels, native, _ = kernel.shape
+  basis = np.eye(native * native, dtype=np.float32).reshape(native * native, native, native)
+  resize = jax.image.resize(basis, (native * native, side, side), "bicubic", antialias=False)
+  inverse = np.linalg.pinv(np.asarray(resize, np.float64).reshape(native * native, side * side))  # [side^2, p^2]
+  return (kernel.reshape(out * channels, -1) @ inverse.T).reshape(out, channels, side, side).astype(np.float32)
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViTBackbone(Backbone):
+  """Vision transformers. `depth` is the number of blocks (0: 12); `drop_path` the rate of the last block."""
+
+  names = tuple(SIZES)
+  has_tokens = True
+  torch_names = (
+    (r"\bblocks_(\d+)\.(qkv|proj)$", r"blocks_\1.attn.\2"),
+    (r"\bblocks_(\d+)\.(fc\d)$", r"blocks_\1.mlp.\2"),
+    (r"\bblocks_(\d+)\b", r"blocks.\1"),
+    (r"\bpatch_embed$", "patch_embed.proj"),
+  )
+  first_conv = "patch_embed.proj.weight"
+  depth: int
+  patch: int
+  drop_path: float
+  position_offset: float
+
+  def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ViT:
+    """Builds the encoder, with positions for images of `image_size` pixels."""
+    require(0 <= self.depth <= 1000, "model.depth", self.depth, "0 (12 blocks) to 1000")
+    require(0 <= self.drop_path < 1, "model.drop_path", self.drop_path, "at least 0 and below 1")
+    require(self.position_offset >= 0, "model.position_offset", self.position_offset, "at least 0")
+    require(self.patch >= 1, "model.patch", self.patch, "at least 1")
+    fits = 0 < image_size <= LARGEST_SIDE and image_size % self.patch == 0
+    require(fits, "model.patch", self.patch, f"a divisor of the image size, {image_size}")
+    dim, heads = SIZES[self.name]
+    return ViT(
+      dim=dim,
+      depth=self._depth,
+      heads=heads,
+      patch=self.patch,
+      image_size=image_size,
+      drop_path=self.drop_path,
+      position_offset=self.position_offset,
+      dtype=dtype,
+    )
+
+  @property
+  def _depth(self) -> int:
+    return self.depth or 12
+
+  def describe(self) -> str:
+    """Describes the encoder for a model card."""
+    return f"{self.name}, patches of {self.patch} pixels, {self._depth} blocks"
+
+  @classmethod
+  def infer(cls, shapes: Shapes) -> dict[str, Any]:
+    """Infers the size and the depth."""
+    token = next((shape for name, shape in shapes.items() if re.search(r"(^|\.)cls_token$", name)), ())
+    if len(token) != 3:
+      return {}
+    blocks = {int(i) for name in shapes for i in re.findall(r"\bblocks\.(\d{1,4})\.", name)}
+    name = next((name for name, (dim, _) in SIZES.items() if dim == token[2]), None)
+    return ({"name": name} if name else {}) | {"depth": max(blocks, default=-1) + 1}
+
+  def fit(self, name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Fits positions to another grid and patch kernels to another patch size or to one channel."""
+    tensor = super().fit(name, tensor, shape)
+    # Larger patches would need a huge pseudo-inverse.
+    square = tensor.ndim == 4 and tensor.size and tensor.shape[2] == tensor.shape[3] <= 64
+    if name == self.first_conv and square and tensor.shape[2:] != shape[2:]:
+      return resize_patches(tensor, shape[-1])
+    if name == "pos_embed" and tensor.ndim == 3 and tensor.shape[::2] == shape[::2] and 1 < tensor.shape[1] != shape[1]:
+      native, side = (math.isqrt(count - 1) for count in (tensor.shape[1], shape[1]))
+      if native**2 + 1 == tensor.shape[1]:
+        return np.asarray(positions(jnp.asarray(tensor), (side, side), self.position_offset))
+    return tensor
+
+  def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
+    """Returns the model of timm."""
+    name = {"vit_ti": "vit_tiny", "vit_s": "vit_small", "vit_b": "vit_base"}[self.name] + "_patch16_224"
+    options = {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self._depth}
+    defaults = {"in_chans": 3, "img_size": 224, "patch_size": 16, "depth": 12}
+    return name, {option: value for option, value in options.items() if value != defaults[option]}
+
+  def torchvision(self) -> str:
+    """Raises UserError: the ViTs of torchvision have other layers."""
+    raise cannot_express("torchvision", "name", self.name, "timm, ")

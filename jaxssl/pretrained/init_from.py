@@ -1,4 +1,4 @@
-"""Where a run's encoder starts: from weights in a file, instead of at random."""
+"""Initializes a run's encoder from a weights file (`model.init_from`)."""
 
 import dataclasses
 import os
@@ -11,33 +11,34 @@ import safetensors.numpy
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.paths import path_of
 from jaxssl.core.types import Variables
+from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network
 from jaxssl.pretrained.match import Tensors, find
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import from_torch, to_torch
 
-KEPT = "imported.safetensors"  # in the workdir: what was taken, so that neither a resumed run nor a report needs the file again
+KEPT = "imported.safetensors"  # copy in the workdir, so that a resumed run or a report does not need the original file
 
 
 def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int], workdir: pathlib.Path) -> Tensors | None:
-  """Reads the encoder's tensors that `model.init_from` names, under torch's names; None: it names nothing.
+  """Reads the encoder's tensors from `model.init_from`, under torch names; None if the field is empty.
 
-  Those that the workdir keeps from the run's first start go before. Raises UserError for a file that does not fit.
+  The copy in the workdir takes precedence. Raises UserError for a file that does not fit the encoder.
   """
   if not config.init_from:
     return None
-  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
+  variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
   encoder = (
-    jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree.get("encoder", {})) for tree in (shapes.params, shapes.stats)
+    jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree.get("encoder", {})) for tree in (variables.params, variables.stats)
   )
-  wanted = {name: x.shape for name, x in to_torch(*encoder).items()}
+  shapes = {name: x.shape for name, x in to_torch(*encoder).items()}
   kept = workdir / KEPT
   path = kept if kept.exists() else path_of(os.path.expanduser(config.init_from))
-  return find(str(path), read_tensors(path), wanted, config.position_offset, config.allow_partial)
+  return find(str(path), read_tensors(path), shapes, backbone(config), config.allow_partial)
 
 
 def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
-  """Writes what was read to the workdir, where it is not there yet."""
+  """Writes the tensors to the workdir unless they are there."""
   if not (workdir / KEPT).exists():
     temporary = (workdir / KEPT).with_suffix(".tmp")
     safetensors.numpy.save_file(dict(tensors), temporary)
@@ -45,8 +46,8 @@ def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
 
 
 def put(variables: Variables, tensors: Tensors) -> Variables:
-  """Gives a network with an encoder of these tensors; what they do not hold, and the heads, stay. Leaves become numpy's."""
+  """Replaces the encoder's variables by the given tensors; others, and the heads, are unchanged. Leaves become NumPy arrays."""
   params, stats = variables.params["encoder"], variables.stats.get("encoder", {})
-  both = {**to_torch(params, stats), **tensors}
-  made = dataclasses.replace(variables, params={**variables.params, "encoder": from_torch(both, params)})
-  return dataclasses.replace(made, stats={**variables.stats, "encoder": from_torch(both, stats)}) if stats else made
+  merged = {**to_torch(params, stats), **tensors}
+  new = dataclasses.replace(variables, params={**variables.params, "encoder": from_torch(merged, params)})
+  return dataclasses.replace(new, stats={**variables.stats, "encoder": from_torch(merged, stats)}) if stats else new

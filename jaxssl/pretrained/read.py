@@ -1,9 +1,11 @@
-"""Weights files of others, read without running any code of theirs: safetensors, and what torch.save wrote."""
+"""Reads weights files without running code in them: safetensors, and files of torch.save."""
 
 import argparse
 import pathlib
+import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,29 +15,28 @@ import safetensors.numpy
 
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
-from jaxssl.pretrained import pickles
 
-KINDS = {  # how files begin that are given by mistake
+KINDS = {  # first bytes of files that are given by mistake
   b"\x89PNG": "a PNG image",
   b"\xff\xd8\xff": "a JPEG image",
   b"\x89HDF": "an HDF5 file",
-  b"\x1f\x8b": "a gzip file: unpack it",
-  b"\x93NUMPY": "a numpy array without names",
-  b"version https://git-lfs": "a git-lfs pointer: fetch the file itself",
-  b"<": "a web page: the download went wrong",
+  b"\x1f\x8b": "a gzip archive; unpack it",
+  b"\x93NUMPY": "a NumPy array without names",
+  b"version https://git-lfs": "a git-lfs pointer; fetch the file itself",
+  b"<": "a web page; download the file again",
 }
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads all floating point tensors of a weights file, float32, by name; a folder stands for its model.safetensors.
+  """Reads all floating point tensors of a weights file, float32, by name; of a folder, its model.safetensors.
 
-  float16 and bfloat16 become float32 exactly. Mappings inside mappings (`state_dict`, `teacher`) are joined by dots:
-  teacher.backbone.cls_token. Raises UserError for what is no weights file, is cut off, or holds code.
+  float16 and bfloat16 are converted exactly. The names of nested mappings (`state_dict`, `teacher`) are joined by dots:
+  teacher.backbone.cls_token. Raises UserError for a file that is not a weights file, is truncated or contains code.
   """
   path = path / "model.safetensors" if path.is_dir() else path
   try:
-    with paths.local_copy(path) as here:
-      return _read_local(here)
+    with paths.local_copy(path) as local:
+      return _read_local(local)
   except OSError as error:
     raise UserError(f"model.init_from={path} cannot be read: {error.strerror or error}") from error
 
@@ -45,42 +46,59 @@ def _read_local(path: pathlib.Path) -> dict[str, np.ndarray]:
     start = file.read(64)
     size = file.seek(0, 2)
   if start[8:9] == b"{":
-    found = _safetensors(path)
+    tensors = _safetensors(path)
   elif start.startswith((b"PK\x03\x04", b"\x80")):
-    found = _torch(path)
+    tensors = _torch(path)
   else:
-    what = next((kind for head, kind in KINDS.items() if start.startswith(head)), _what(start, size))
-    raise UserError(f"model.init_from={path} is no weights file but {what}; allowed: safetensors, torch's .pth")
-  if not found:
-    raise UserError(f"model.init_from={path} holds no tensors with names")
-  return found
+    kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), _describe(start, size))
+    raise UserError(f"model.init_from={path}: not a weights file but {kind}; expected safetensors or a .pth file of torch")
+  if not tensors:
+    raise UserError(f"model.init_from={path}: the file has no named floating point tensors")
+  return tensors
 
 
-def _what(start: bytes, size: int) -> str:
+def _describe(start: bytes, size: int) -> str:
   if not size:
     return "empty"
-  return "text" if start.isascii() and not set(start) & set(range(7)) else f"something that starts with {start[:8].hex(' ')}"
+  return "text" if start.isascii() and not set(start) & set(range(7)) else f"a file that starts with {start[:8].hex(' ')}"
 
 
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     tensors = safetensors.numpy.load_file(path)
-  except Exception as error:  # of damaged files it raises its own, of types that numpy lacks and of odd shapes numpy's
-    cut = "incomplete" in str(error) or "invalid header length" in str(error)
-    raise UserError(f"model.init_from={path} {'is cut off' if cut else 'is no safetensors file'}: {error}") from error
-  # bfloat16 is numpy's by way of ml_dtypes, so its kind is not "f"
+  except Exception as error:  # its own types for damaged files, NumPy's for unknown dtypes and odd shapes
+    problem = re.search(r"incomplete|invalid header length", str(error), re.IGNORECASE)
+    raise UserError(f"model.init_from={path}: {'truncated' if problem else 'not a safetensors file'}: {error}") from error
+  # bfloat16 comes from ml_dtypes, whose kind is not "f".
   return {name: x.astype(np.float32) for name, x in tensors.items() if x.dtype.kind not in "biuc"}
 
 
+def _check_archive(path: pathlib.Path) -> None:
+  """Raises UserError for a zip archive that torch.save did not write."""
+  try:
+    with zipfile.ZipFile(path) as archive:
+      entries = archive.infolist()
+  except Exception as error:  # zipfile raises many types for damaged archives
+    raise UserError(f"model.init_from={path}: truncated or damaged: {error}") from error
+  if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+    raise UserError(f"model.init_from={path}: a TorchScript program; save its state_dict instead")
+  if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):  # a few bytes may stand for terabytes
+    raise UserError(f"model.init_from={path}: a compressed archive; unpack it, or save a state_dict with torch.save")
+  if not any(entry.filename.endswith("/data.pkl") for entry in entries):
+    raise UserError(f"model.init_from={path}: an archive that torch.save did not write; expected a state_dict")
+
+
 def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-  pickles.refuse_code(path)
+  with path.open("rb") as file:
+    if file.read(2) == b"PK":
+      _check_archive(path)
   try:
     import torch  # pyright: ignore[reportMissingImports] (an extra)
   except ImportError as error:
     raise UserError(
-      f"model.init_from={path} is torch's: pip install 'jaxssl[torch]', or convert it to safetensors where torch is"
+      f"model.init_from={path}: a file of torch needs torch; pip install 'jaxssl[torch]', or convert the file to safetensors"
     ) from error
-  # numpy's scalars, such as a learning rate: classes without code, under the names of old and of new versions
+  # NumPy scalars, such as a learning rate, are data without code; their name depends on the NumPy version.
   scalar: Any = np.float64(0).__reduce__()[0]
   allowed: list[Any] = [argparse.Namespace, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.int64))]
   allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
@@ -90,21 +108,23 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
       tree = torch.load(path, map_location="cpu", weights_only=True)
     tensors = {name: x for name, x in _flat(tree) if isinstance(x, torch.Tensor) and x.is_floating_point()}
     for name, x in tensors.items():
-      if x.numel() * x.element_size() > x.untyped_storage().nbytes():  # by strides of 0, a few bytes make terabytes
-        raise ValueError(f"{name} is larger than what is stored of it")
+      if x.numel() * x.element_size() > x.untyped_storage().nbytes():  # with strides of 0, a few bytes make terabytes
+        raise ValueError(f"{name} is larger than its storage")
     return {name: x.detach().to(torch.float32).numpy() for name, x in tensors.items()}
   except Exception as error:  # torch raises a dozen types for files that it did not write
-    raise UserError(f"model.init_from={path} cannot be read as torch's: {_reason(error)}") from error
+    raise UserError(f"model.init_from={path}: torch cannot read it: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-  named = re.search(r"GLOBAL (\S+)", str(error))
-  return f"it would call {named[1]}" if named else str(error).strip().partition("\n")[0][:150] or type(error).__name__
+  if isinstance(error, pickle.UnpicklingError):
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it may contain code, which was not run{f' ({code[1]})' if code else ''}; save the state_dict alone"
+  return str(error).strip().partition("\n")[0][:150] or type(error).__name__
 
 
-def _flat(tree: object, where: str = "") -> Iterator[tuple[str, Any]]:
-  """Walks mappings inside mappings; an optimizer's state is under numbers, and so left out."""
+def _flat(tree: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """Yields the leaves of nested mappings by dotted name; the state of an optimizer has numbers as keys and is skipped."""
   if isinstance(tree, Mapping):
     for name, value in tree.items():
       if isinstance(name, str):
-        yield from _flat(value, f"{where}{name}.") if isinstance(value, Mapping) else [(where + name, value)]
+        yield from _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]

@@ -168,7 +168,7 @@ def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
   "words, message",
   [
     (["--out=x.csv"], "--out x.csv is not allowed; it ends in .npz or .parquet"),
-    (["--patches"], "a ResNet has no patch tokens, only a ViT has"),
+    (["--patches"], "ResNet has no patch tokens; these have: vit_ti, vit_s, vit_b"),
     (["--step=4"], "holds no checkpoint of step 4: [3, 5]"),
     (["--data.path=/nowhere"], "data.path=/nowhere does not exist"),
     (["--data.source=array"], "name other images with --data.path"),

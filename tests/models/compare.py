@@ -1,12 +1,12 @@
-"""How near is near."""
+"""Comparison within a tolerance relative to the largest value."""
 
 import numpy as np
 
 
 def near(actual, expected, tolerance: float, zero: float = 0.0) -> None:
-  """Asserts equality up to `tolerance` of the largest expected value; up to `zero` where the expected values are zeros.
+  """Asserts equality within `tolerance` of the largest expected value, or within `zero` if all expected values are zero.
 
-  A float64 reference leaves 1e-16 where the mathematics gives zero.
+  Zeros of a float64 reference may be 1e-16.
   """
   largest = float(np.abs(expected).max())
   np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=zero if largest < 1e-12 else tolerance * largest)

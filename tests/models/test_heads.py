@@ -1,4 +1,4 @@
-"""Heads against the reference implementations, and how they start."""
+"""Heads against the reference implementations, and their initialization."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ DINO_CASES, MLP_CASES = split("heads", r"dino\d+", r"(resaproj|resapred|isd|isdp
 
 
 def head_of(case: dict, weights: dict):
-  """The module that the case's weights belong to."""
+  """Builds the module that the case's weights belong to."""
   sizes = [w.shape for name, w in weights.items() if name.endswith("weight") and w.ndim == 2]
   hidden = sizes[0][0]
   if "nlayers" in case:
@@ -40,7 +40,7 @@ def test_golden(name):
   weights = tensors(case, "w")
   head = head_of(case, weights)
   if "norm_last_layer" in case and case["norm_last_layer"]:
-    np.testing.assert_array_equal(weights.pop("last_layer.weight_g"), 1)  # here not a parameter at all
+    np.testing.assert_array_equal(weights.pop("last_layer.weight_g"), 1)  # not a parameter here
   given = to_variables(weights)
   assert jax.tree.map(jnp.shape, given) == jax.tree.map(jnp.shape, jax.eval_shape(lambda: init(head, case["x"].shape[-1])))
 
@@ -77,7 +77,7 @@ def init(head, width: int) -> Variables:
   return Variables(params=made["params"], stats=made.get("batch_stats", {}))
 
 
-def test_mlp_starts_as_torch():
+def test_mlp_is_initialized_as_in_torch():
   params = init(MLP(hidden=400, out=30, layers=2), 100).params
   for layer, fan_in in (("linear_0", 100), ("linear_1", 400)):
     for value in params[layer].values():
@@ -86,7 +86,7 @@ def test_mlp_starts_as_torch():
       assert np.std(value) == pytest.approx(bound / 3**0.5, rel=0.25 if value.size < 100 else 0.05)
 
 
-def test_dino_head_starts_as_the_reference():
+def test_dino_head_is_initialized_as_the_reference():
   params = init(DINOHead(hidden=300, bottleneck=64, out=500, layers=3), 200).params
   for i in range(3):
     assert np.std(params[f"linear_{i}"]["kernel"]) == pytest.approx(0.02, rel=0.03)
@@ -102,13 +102,13 @@ def test_dino_head_starts_as_the_reference():
 def test_dino_logits_are_cosines():
   head = DINOHead(hidden=16, bottleneck=8, out=40, layers=2, dtype=jnp.bfloat16)
   params = init(head, 12).params
-  params["last_layer"]["direction"] *= 7.0  # lengths do not matter
+  params["last_layer"]["direction"] *= 7.0  # norms do not matter
   x = 100 * np.random.default_rng(0).standard_normal((20, 12), np.float32)
   logits = head.apply({"params": params}, x, train=True)
   assert logits.dtype == jnp.float32
   kernel = params["last_layer"]["direction"]
   kernel = np.asarray(kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True))
-  # The logits determine the bottleneck: it lies on the unit sphere.
+  # Solve for the bottleneck, which lies on the unit sphere.
   bottleneck = np.linalg.lstsq(kernel.T, np.asarray(logits).T)[0]
   np.testing.assert_allclose(np.linalg.norm(bottleneck, axis=0), 1, atol=1e-5)
 

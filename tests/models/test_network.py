@@ -1,5 +1,6 @@
-"""Networks: how views pass through encoder and heads, and what configs make."""
+"""Networks: how views pass through encoder and heads, and what is built from a config."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -12,12 +13,15 @@ from jax.sharding import NamedSharding
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Variables
+from jaxssl.models.backbone import BACKBONES, Backbone, register
+from jaxssl.models.convnext import ConvNeXt
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network, build
 from jaxssl.models.norm import BatchNorm
 from jaxssl.models.resnet import ResNet
 from jaxssl.models.vit import ViT
 from jaxssl.parallel.mesh import ROWS, make_mesh
+from jaxssl.pretrained.torch_names import to_torch
 from tests import half_precision
 
 MLP_HEAD = HeadConfig(name="mlp", hidden=12, out=6, layers=2)
@@ -25,17 +29,20 @@ DINO_HEAD = HeadConfig(name="dino", hidden=12, out=10, layers=2, bottleneck=4, b
 
 
 def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
-  """A network of one block or two, with heads."""
+  """A network of one or two blocks, with heads."""
   kind = jnp.dtype(dtype)
   if name == "resnet":
     encoder = ResNet(bottleneck=False, stages=(1,), channels=4, stem="cifar", dtype=kind)
     return Network(encoder, MLP(6, 5, 2, bias=False, dtype=kind), MLP(6, 5, 2, bias=False, dtype=kind))
+  if name == "convnext":
+    encoder = ConvNeXt(depths=(1, 0, 0, 1), dims=(4, 8, 8, 8), patch=2, drop_path=drop_path, dtype=kind)
+    return Network(encoder, MLP(6, 5, 2, dtype=kind))
   encoder = ViT(dim=12, depth=2 if drop_path else 1, heads=2, patch=8, image_size=16, drop_path=drop_path, dtype=kind)
   return Network(encoder, DINOHead(hidden=12, bottleneck=4, out=10, layers=2, dtype=kind))
 
 
 class Plain(nn.Module):
-  """A small encoder from elsewhere, without batch statistics."""
+  """A small custom encoder without batch statistics."""
 
   @nn.compact
   def __call__(self, x, train):
@@ -49,7 +56,7 @@ class Normed(nn.Module):
 
 
 def groups_of(*shapes):
-  """Random groups of views."""
+  """Draws groups of views."""
   random = np.random.default_rng(0)
   return [jnp.asarray(random.standard_normal(shape, np.float32)) for shape in shapes]
 
@@ -69,14 +76,14 @@ def compiled(network: Network, joint: bool):
 
 
 def run(network, groups, joint, key=None, variables=None):
-  """Variables, outputs and new statistics."""
+  """Returns variables, outputs and updated statistics."""
   variables = variables or start(network, groups[0].shape[-1])
   return variables, *compiled(network, joint)(variables, groups, key)
 
 
 @pytest.mark.parametrize("joint", [False, True])
 def test_outputs_come_in_group_order(joint):
-  """Every view's output is that of the view alone; an encoder from elsewhere plugs in, its half precision stays inside."""
+  """Each view's output is that of the view alone; a custom encoder may compute in half precision."""
   groups = groups_of((4, 2, 8, 8, 3), (4, 3, 6, 6, 3))
   network = Network(Plain(), MLP(7, 6, 2, bn=False), MLP(7, 3, 1))
   variables, outputs, stats = run(network, groups, joint)
@@ -92,7 +99,7 @@ def test_outputs_come_in_group_order(joint):
     np.testing.assert_allclose(outputs.prediction[i], p, atol=1e-6)
 
 
-def test_missing_heads_pass_on_what_they_get():
+def test_missing_heads_are_the_identity():
   groups = groups_of((4, 2, 8, 8, 3))
   _, outputs, _ = run(Network(Plain()), groups, False)
   np.testing.assert_array_equal(outputs.prediction, outputs.features)
@@ -107,7 +114,7 @@ def test_separate_passes_share_no_statistics():
   variables, outputs, stats = run(Network(Normed()), [group], joint=False)
   np.testing.assert_allclose(outputs.features.mean(1), 0, atol=1e-4)
   mean, var = np.zeros(5), np.ones(5)
-  for view in np.asarray(group.mean((2, 3))).transpose(1, 0, 2):  # the running statistics go from pass to pass
+  for view in np.asarray(group.mean((2, 3))).transpose(1, 0, 2):  # running statistics are threaded from pass to pass
     mean, var = 0.9 * mean + 0.1 * view.mean(0), 0.9 * var + 0.1 * view.var(0, ddof=1)
   np.testing.assert_allclose(stats["encoder"]["bn"]["mean"], mean, rtol=1e-4)
   np.testing.assert_allclose(stats["encoder"]["bn"]["var"], var, rtol=1e-4)
@@ -115,7 +122,7 @@ def test_separate_passes_share_no_statistics():
 
 
 def test_joint_passes_share_statistics():
-  """The encoder's within a group, the heads' over all views."""
+  """The encoder shares them within a group, the heads over all views."""
   first, second = groups_of((6, 2, 4, 4, 5), (6, 3, 4, 4, 5))
   groups = [first, 9 + second]
   _, outputs, _ = run(Network(Normed()), groups, joint=True)
@@ -128,7 +135,7 @@ def test_joint_passes_share_statistics():
 
 
 @pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("name", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
 def test_gradient_reaches_every_weight(name, joint):
   network, groups = tiny(name), groups_of((4, 1, 16, 16, 3), (4, 1, 8, 8, 3))
   variables = start(network, 3)
@@ -144,7 +151,7 @@ def test_gradient_reaches_every_weight(name, joint):
   assert all(jax.tree.leaves(changed))
 
 
-@pytest.mark.parametrize("name", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
 def test_bfloat16_is_near_float32(name):
   groups = groups_of((8, 2, 16, 16, 3))
   variables, full, _ = run(tiny(name), groups, False)
@@ -155,7 +162,7 @@ def test_bfloat16_is_near_float32(name):
   assert {leaf.dtype for leaf in jax.tree.leaves((half, stats))} <= {jnp.dtype("float32")}
   for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
     relative = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
-    assert 1e-5 < relative < 0.05  # not the same computation, and not another network
+    assert 1e-5 < relative < 0.05  # another computation of the same network
 
 
 def test_each_pass_draws_its_own_paths():
@@ -174,9 +181,9 @@ def test_each_pass_draws_its_own_paths():
 
 
 @pytest.mark.parametrize("joint", [False, True])
-@pytest.mark.parametrize("name", ["resnet", "vit"])
+@pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
 def test_rows_stay_on_their_devices(name, joint):
-  """Eight devices give what one gives, and no pass gathers the batch."""
+  """Eight devices match one, and no pass gathers the batch."""
   network, groups = tiny(name), groups_of((8, 2, 16, 16, 3), (8, 1, 8, 8, 3))
   variables, outputs, stats = run(network, groups, joint)
   split = jax.device_put(groups, NamedSharding(make_mesh(), ROWS))
@@ -209,7 +216,11 @@ def test_config_reaches_the_modules():
   [
     ("model.width=0.01", ModelConfig(width=0.01)),
     ("model.bn_groups=0", ModelConfig(bn_groups=0)),
-    ("model.patch=5 .* 32", ModelConfig(name="vit_s", patch=5)),
+    ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
+    ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
+    ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),
+    ("model.name='vit_tiny': unknown; expected custom, ", ModelConfig(name="vit_tiny")),
+    ("model.patch=5: .* 32", ModelConfig(name="vit_s", patch=5)),
     ("model.patch=0", ModelConfig(name="vit_s", patch=0)),
     ("model.depth=-1", ModelConfig(name="vit_s", depth=-1)),
     ("model.drop_path=1.0", ModelConfig(name="vit_s", drop_path=1.0)),
@@ -235,4 +246,40 @@ def test_attention_is_that_of_the_last_block():
   (last,) = sown["intermediates"]["blocks_1"]["attention"]
   np.testing.assert_allclose(attention.reshape(3, 2, 6), last[:, :, 0, 1:], rtol=1e-5)
   np.testing.assert_allclose(attention.sum((2, 3)) + last[:, :, 0, 0], 1, rtol=1e-5)
-  assert tiny("resnet").attention(variables, images) is None
+
+
+@pytest.mark.parametrize("name", ["resnet", "convnext"])
+def test_encoders_without_patches(name):
+  network = tiny(name)
+  assert network.attention(start(network, 3), jnp.zeros((1, 16, 16, 3))) is None
+  with pytest.raises(UserError, match="has no patch tokens; these have: vit_ti, vit_s, vit_b"):
+    network.tokens(start(network, 3), jnp.zeros((1, 16, 16, 3)))
+  assert network.resized(start(network, 3), 99)[0] is network.encoder
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "custom"])
+def test_file_shapes_imply_the_fields(name):
+  """What `infer` reads from the torch names and shapes of an encoder rebuilds that encoder, and no other family claims them."""
+  fields = {
+    "resnet": {"width": 0.5, "stem": "cifar"},
+    "vit": {"depth": 3},
+    "convnext": {"width": 0.5, "stem": "small", "depth": 2},
+  }
+  expected = {"name": name} | fields[name.split("_")[0].rstrip("0123456789")]
+  network = build(ModelConfig(**expected), "float32", 32)
+  made = jax.eval_shape(lambda: network.init(jax.random.key(0), (32, 32, 3)))
+  trees = (jax.tree.map(lambda x: np.empty(x.shape), tree.get("encoder", {})) for tree in (made.params, made.stats))
+  shapes = {f"teacher.{name}": x.shape for name, x in to_torch(*trees).items()}
+  inferred = {family: fields for family in BACKBONES.values() if (fields := family.infer(shapes))}
+  assert inferred == {BACKBONES[name]: expected}
+
+
+def test_a_backbone_declares_fields_of_the_config():
+  @dataclasses.dataclass(frozen=True, kw_only=True)
+  class Mine(Backbone):
+    names = ("mine",)
+    widht: float
+
+  with pytest.raises(ValueError, match="Mine.widht is not a field of ModelConfig"):
+    register(Mine)
+  assert "mine" not in BACKBONES

@@ -61,7 +61,7 @@ def test_half_precision_keeps_float32_statistics():
 
 
 def test_errors_say_what_to_do():
-  with pytest.raises(UserError, match="model.bn_groups=3 does not divide a pass of 16 rows"):
+  with pytest.raises(UserError, match="model.bn_groups=3: does not divide a batch of 16 rows"):
     train(BatchNorm(groups=3), X)
-  with pytest.raises(UserError, match="two values a channel"):
+  with pytest.raises(UserError, match="two values per channel"):
     train(BatchNorm(groups=16), X[:, 0, 0])

@@ -1,4 +1,4 @@
-"""ResNets against torch's, and the shapes of the larger ones."""
+"""ResNets against torch, and the shapes of the larger ones."""
 
 import re
 
@@ -19,7 +19,7 @@ STEMS = {**dict.fromkeys(CIFAR, "cifar_pad"), **dict.fromkeys(PLAIN, "cifar"), *
 
 
 def formula_weights(case: dict) -> dict[str, np.ndarray]:
-  """Weights by the integer hash that the golden README describes."""
+  """Computes weights by the integer hash that the README of the golden files describes."""
   mask, state = np.uint64(0xFFFFFFFF), {}
   for k, (name, padded) in enumerate(zip(case["names"], case["shapes"], strict=True)):
     shape = tuple(padded[padded >= 0])
@@ -37,7 +37,7 @@ def formula_weights(case: dict) -> dict[str, np.ndarray]:
 
 
 def module_of(weights: dict, stem: str) -> ResNet:
-  """The network that the weights belong to."""
+  """Builds the network that the weights belong to."""
   blocks = [m.groups() for name in weights if (m := re.fullmatch(r"layer(\d)\.(\d+)\.conv1\.weight", name))]
   stages = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(1, 5))
   bottleneck = any(name.endswith("conv3.weight") for name in weights)
@@ -105,13 +105,13 @@ def test_sizes(name, features, parameters):
   x = jnp.zeros((1, 64, 64, 3))
   out, made = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, train=False))
   assert (out.shape, out.dtype) == ((1, features), jnp.float32)
-  assert sum(p.size for p in jax.tree.leaves(made["params"])) == pytest.approx(parameters, rel=1e-3)  # torchvision's, no fc
+  assert sum(p.size for p in jax.tree.leaves(made["params"])) == pytest.approx(parameters, rel=1e-3)  # as torchvision, less fc
 
 
-def test_starts_as_torchvision():
+def test_initialization_matches_torchvision():
   module = ResNet(bottleneck=False, stages=(1, 1), channels=32, stem="cifar")
   params = jax.jit(lambda: module.init(jax.random.key(0, impl="rbg"), jnp.zeros((1, 8, 8, 1)), train=False))()["params"]
   kernel = params["layer2_0"]["conv1"]["kernel"]  # 32 -> 64
   assert np.std(kernel) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
-  assert np.abs(kernel).max() > 3 * np.std(kernel)  # not cut off
+  assert np.abs(kernel).max() > 3 * np.std(kernel)  # not truncated
   assert set(np.unique(params["layer2_0"]["bn2"]["scale"])) == {1}

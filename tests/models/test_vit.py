@@ -1,4 +1,4 @@
-"""ViTs against DINO's, and drop-path."""
+"""ViTs against DINO's reference implementation, and drop-path."""
 
 import flax.linen as nn
 import jax
@@ -73,7 +73,7 @@ def test_multicrop(name):
 
 
 def test_positions_at_the_exact_ratio():
-  """A ramp is resampled as a ramp away from the border; rows and columns are not mixed up."""
+  """A ramp stays a ramp away from the border, and rows and columns are not swapped."""
   ramp = np.stack(np.meshgrid(np.arange(8.0), 10 * np.arange(8.0), indexing="ij"), axis=-1)
   embedding = jnp.concatenate([jnp.full((1, 1, 2), 7.0), jnp.asarray(ramp.reshape(1, 64, 2), jnp.float32)], axis=1)
   out = positions(embedding, (16, 8), 0.0)
@@ -92,7 +92,7 @@ def test_size_that_the_patch_does_not_divide():
 
 
 def test_drop_path_of_a_block():
-  """Each branch of each row is kept with probability 1 - rate and then weighs 1 / (1 - rate); rows and branches differ."""
+  """Each branch of each row is kept with probability 1 - rate and scaled by 1 / (1 - rate), independently."""
   rate, rows = 0.3, 4000
   block = Block(heads=2, drop_path=rate, dtype=jnp.float32)
   x = jnp.ones((rows, 3, 4))
@@ -112,15 +112,15 @@ def test_drop_path_of_a_block():
   np.testing.assert_array_equal(block.apply({"params": params}, x, train=False), x + 11)
 
 
-def test_drop_path_rates_rise():
+def test_drop_path_rates_increase():
   module, rates = golden_vit().clone(depth=5, drop_path=0.4), {}
 
-  def note(call, args, kwargs, context):
+  def record(call, args, kwargs, context):
     if isinstance(context.module, Block):
       rates[context.module.name] = context.module.drop_path
     return call(*args, **kwargs)
 
-  with nn.intercept_methods(note):
+  with nn.intercept_methods(record):
     jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False))
   assert rates == {f"blocks_{i}": pytest.approx(0.1 * i) for i in range(5)}
 
@@ -138,12 +138,12 @@ def test_drop_path_needs_a_rate_and_a_key():
   assert np.abs(out(0.9, True, rngs=key) - plain).max() > 0.01
 
 
-def test_starts_as_the_reference():
+def test_initialization_matches_the_reference():
   module = ViT(dim=96, depth=1, heads=3, patch=8, image_size=64)
   params = jax.jit(lambda: module.init(jax.random.key(0, impl="rbg"), jnp.zeros((1, 16, 16, 3)), train=False))()["params"]
   for value in (params["pos_embed"], params["blocks_0"]["qkv"]["kernel"], params["blocks_0"]["fc2"]["kernel"]):
     assert np.std(value) == pytest.approx(0.02, rel=0.05)
   assert not params["blocks_0"]["qkv"]["bias"].any()
-  bound = (8 * 8 * 3) ** -0.5  # the patches' convolution is torch's
+  bound = (8 * 8 * 3) ** -0.5  # the patch embedding is initialized as torch's Conv2d
   for value in params["patch_embed"].values():
     assert 0.9 * bound < np.abs(value).max() <= bound

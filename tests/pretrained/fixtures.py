@@ -1,4 +1,4 @@
-"""Weights files for tests, and what is read back of them."""
+"""Weights files for tests, and encoders read back from them."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from jaxssl.config.schema import ModelConfig
+from jaxssl.models.backbone import backbone
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
-from jaxssl.pretrained.torch_names import from_torch
+from jaxssl.pretrained.torch_names import from_torch, to_torch
 
 ODD = np.ones((5, 7), np.float32)
-# How released code lays its files out: the teacher's prefix, then what else is in the file
+# The layouts of released files: the teacher's prefix, and the other tensors in the file
 FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
   "plain": ("", lambda w: {"head.weight": ODD} if "cls_token" in w else {"fc.weight": ODD, "fc.bias": ODD}),
   "dino": ("teacher.backbone.", lambda w: under("student.module.backbone.", w) | {"teacher.head.mlp.0.weight": ODD}),
@@ -31,23 +33,23 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
 
 
 def odd(name: str) -> dict:
-  """A tensor that is no encoder's."""
+  """A tensor outside the encoder."""
   return {f"state_dict.module.{name}": ODD}
 
 
 def under(prefix: str, weights: Mapping) -> dict:
-  """Another network of the same kind, not the one to be taken."""
+  """Another network of the same kind, which must not be taken."""
   return {prefix + name: np.zeros_like(x) for name, x in weights.items()}
 
 
 def family(name: str, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Weights as a family's file holds them, flat."""
+  """Lays weights out as in a family's file, flat."""
   prefix, more = FAMILIES[name]
   return {prefix + n: x for n, x in weights.items()} | more(weights)
 
 
 def nested(flat: Mapping[str, np.ndarray], outer: tuple[str, ...] = ("state_dict", "model", "teacher", "student")) -> dict:
-  """Puts the outermost names into mappings, as torch's checkpoints have them."""
+  """Nests the outermost names, as in torch checkpoints."""
   tree: dict = {}
   for name, x in flat.items():
     first, _, rest = name.partition(".")
@@ -63,16 +65,15 @@ def written(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Pa
   return path
 
 
-def back(path: pathlib.Path, module, image) -> dict:
-  """The variables of an encoder, read from a file."""
+def back(path: pathlib.Path, name: str, module, image) -> dict:
+  """Reads the variables of an encoder of the backbone `name` from a file."""
   made = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(image), train=False))
   params, stats = made["params"], made.get("batch_stats", {})
-  tensors = find(str(path), read_tensors(path), shapes_of(params, stats), 0.0, False)
+  tensors = find(str(path), read_tensors(path), shapes_of(params, stats), backbone(ModelConfig(name=name)), False)
   return {"params": from_torch(tensors, params), "batch_stats": from_torch(tensors, stats)}
 
 
 def shapes_of(params, stats):
-  from jaxssl.pretrained.torch_names import to_torch
-
+  """Returns the shapes of an encoder's tensors by torch name."""
   empty = (jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree) for tree in (params, stats))
   return {name: x.shape for name, x in to_torch(*empty).items()}

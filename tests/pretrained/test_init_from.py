@@ -1,4 +1,4 @@
-"""A run that starts from a file."""
+"""Runs that start from a weights file."""
 
 import json
 
@@ -30,7 +30,7 @@ SHORT += [
 
 @pytest.fixture
 def weights(tmp_path):
-  """A file, and the encoder's tensors in it."""
+  """Writes a weights file; returns its path and the encoder's tensors in it."""
   config, _ = flags.parse(SHORT)
   shape = (28, 28, config.data.channels)
   made = jax.jit(lambda: network.build(config.model, "float32", 28).init(jax.random.key(99), shape))()
@@ -48,7 +48,7 @@ def same(found, tensors):
     np.testing.assert_array_equal(found[name], tensors[name])
 
 
-def test_both_networks_start_from_it_and_the_heads_at_random(weights, tmp_path):
+def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weights, tmp_path):
   path, tensors = weights
   frozen = "--config.optim.freeze_encoder_epochs=1"
   config, _ = flags.parse([*SHORT, f"--config.model.init_from={path}", frozen])
@@ -68,15 +68,15 @@ def test_both_networks_start_from_it_and_the_heads_at_random(weights, tmp_path):
   for name, x in to_torch(after["student"]["encoder"], {}).items():
     np.testing.assert_array_equal(x, tensors[name])
   for name, x in to_torch(after["teacher"]["encoder"], {}).items():
-    np.testing.assert_allclose(x, tensors[name], rtol=1e-6, atol=1e-7)  # an average of equals rounds
+    np.testing.assert_allclose(x, tensors[name], rtol=1e-6, atol=1e-7)  # the average of equal values is rounded
   assert any(
     (a != b).any() for a, b in zip(jax.tree.leaves(heads), jax.tree.leaves(after["student"]["projector"]), strict=True)
   )
-  state = run.step(state, rows)[0]  # one step an epoch: the second epoch's
+  state = run.step(state, rows)[0]  # one step per epoch: second epoch
   assert any((x != tensors[n]).any() for n, x in to_torch(state.student.params["encoder"], {}).items())
 
 
-def test_a_run_keeps_what_it_read(weights, tmp_path, capfd):
+def test_a_run_keeps_a_copy(weights, tmp_path, capfd):
   path, tensors = weights
   words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", "--config.evals.periodic=quality"]
   config, workdir = flags.parse([*words, "--config.evals.final=quality"])
@@ -86,7 +86,7 @@ def test_a_run_keeps_what_it_read(weights, tmp_path, capfd):
   assert f"{count} of {count} tensors of {path} (state_dict.module.momentum_encoder.)" in log
   same(read_tensors(workdir / KEPT), tensors)
   path.unlink()
-  assert loop.train(config, workdir) == 0  # goes on without the file
+  assert loop.train(config, workdir) == 0  # resumes without the file
   names = {m["name"].partition("/")[0] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
   assert "imported" in names and "untrained" not in names
   before = load(workdir).before
@@ -94,7 +94,7 @@ def test_a_run_keeps_what_it_read(weights, tmp_path, capfd):
   same(encoder(before.variables), tensors)
 
 
-def test_mistakes_are_one_line_and_take_no_folder(weights, tmp_path, capfd):
+def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):
   path, _ = weights
   for more, said in (
     (["--config.model.stem=imagenet"], "model.stem=cifar"),

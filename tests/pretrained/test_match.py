@@ -1,4 +1,4 @@
-"""An encoder is found in every family's file, and computes what it computed in torch."""
+"""An encoder is found in the files of all families, and its features match torch."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ import pytest
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.models import network
-from jaxssl.models.vit import ViT
-from jaxssl.pretrained.match import find, resize_patches
+from jaxssl.models.backbone import backbone
+from jaxssl.models.vit import ViT, resize_patches
+from jaxssl.pretrained.match import find
 from jaxssl.pretrained.torch_names import to_torch
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near
@@ -34,7 +35,7 @@ def test_resnets(name, tmp_path):
   run = jax.jit(lambda v, x: module.apply(v, x, train=False))
   first = None
   for kind in FAMILIES:
-    given = back(written(tmp_path / kind, family(kind, weights)), module, x.shape)
+    given = back(written(tmp_path / kind, family(kind, weights)), "resnet18", module, x.shape)
     first = first or given
     jax.tree.map(np.testing.assert_array_equal, given, first)
   near(run(first, x), case["out_eval"], 1e-5)
@@ -49,7 +50,7 @@ def test_vits(tmp_path):
   side = int(case["img_size"])
   first = None
   for kind in FAMILIES:
-    given = back(written(tmp_path / kind, family(kind, weights)), module, (1, side, side, 3))
+    given = back(written(tmp_path / kind, family(kind, weights)), "vit_s", module, (1, side, side, 3))
     first = first or given
     jax.tree.map(np.testing.assert_array_equal, given, first)
   for name in INPUTS:
@@ -58,7 +59,7 @@ def test_vits(tmp_path):
 
 
 def of(name: str, size: int = 32, channels: int = 3, **fields):
-  """(a config's random weights under torch's names, their shapes)."""
+  """Returns random weights of a backbone under torch names, and their shapes."""
   built = network.build(ModelConfig(**{"name": name, **fields}), "float32", size)
   made = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
   shapes = shapes_of(made.params["encoder"], made.stats.get("encoder", {}))
@@ -68,34 +69,41 @@ def of(name: str, size: int = 32, channels: int = 3, **fields):
 
 SLIM = {"width": 1 / 16}
 SMALL = {"depth": 2, "patch": 8}
+NEXT = {"name": "convnext_tiny", "width": 1 / 8, "depth": 1}
+
+
+def search(tensors, shapes, partial=False):
+  """Finds the tensors of the encoder that has these shapes."""
+  name = "vit_ti" if "cls_token" in shapes else "convnext_tiny" if "stem.0.weight" in shapes else "resnet10"
+  return find("FILE", tensors, shapes, backbone(ModelConfig(name=name)), partial)
 
 
 def refused(tensors, shapes, *words):
   with pytest.raises(UserError) as error:
-    find("FILE", tensors, shapes, 0.0, False)
+    search(tensors, shapes)
   told = str(error.value)
   assert told.startswith("model.init_from=FILE") and "\n" not in told
   for word in words:
     assert word in told, told
 
 
-def test_what_is_told(caplog):
+def test_the_log(caplog):
   weights, shapes = of("resnet10", **SLIM)
   caplog.set_level("INFO")
-  found = find("FILE", family("dino", weights), shapes, 0.0, False)
+  found = search(family("dino", weights), shapes)
   assert found.keys() == weights.keys()
   assert f"{len(weights)} of {len(weights)} tensors of FILE (teacher.backbone.)" in caplog.messages
   assert any("left out" in m and "teacher.head" in m and "student.module" in m for m in caplog.messages)
 
 
-def test_missing_and_beyond():
+def test_missing_and_extra():
   weights, shapes = of("resnet10", **SLIM)
   some = dict(list(weights.items())[:-7])
   refused(some, shapes, f"7 of {len(shapes)} tensors are missing", *list(weights)[-7:-2], "and 2 more", "allow_partial")
-  assert find("FILE", some, shapes, 0.0, True).keys() == some.keys()
+  assert search(some, shapes, True).keys() == some.keys()
   more = weights | {"layer4.0.se.weight": np.ones(3, np.float32), "fc.weight": np.ones(3, np.float32)}
-  refused(more, shapes, "1 tensors have no place in this network: layer4.0.se.weight.")
-  assert find("FILE", more, shapes, 0.0, True).keys() == weights.keys()
+  refused(more, shapes, "1 tensors are not part of this encoder: layer4.0.se.weight;")
+  assert search(more, shapes, True).keys() == weights.keys()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,11 @@ def test_missing_and_beyond():
     ({"name": "vit_s", **SMALL}, {"name": "vit_ti", **SMALL}, "--config.model.name=vit_s"),
     ({"name": "vit_ti", "depth": 3, "patch": 8}, {"name": "vit_ti", **SMALL}, "--config.model.depth=3"),
     ({"name": "vit_ti", **SMALL}, {"name": "resnet10", **SLIM}, "--config.model.name=vit_ti"),
-    ({"name": "resnet10", **SLIM}, {"name": "vit_ti", **SMALL}, "--config.model.name=resnet10"),
+    ({"name": "resnet10", **SLIM}, {"name": "vit_ti", **SMALL}, "--config.model.name=resnet10 --config.model.width=0.0625"),
+    (NEXT, {"name": "vit_ti", **SMALL}, "--config.model.name=convnext_tiny"),
+    (NEXT, {**NEXT, "width": 1 / 16}, "--config.model.width=0.125"),
+    (NEXT, {**NEXT, "depth": 2}, "--config.model.depth=1"),
+    (NEXT, {**NEXT, "stem": "small"}, "model.stem=imagenet"),
   ],
 )
 def test_another_network(there, here, said):
@@ -121,25 +133,25 @@ def test_another_network(there, here, said):
 def test_shapes_are_shown():
   weights, _ = of("vit_s", **SMALL)
   _, shapes = of("vit_ti", **SMALL)
-  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 there, 768 x 192 here; ", " and 25 more. ")
+  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 instead of 768 x 192; ", " and 25 more; ")
 
 
 def test_another_grid_and_another_patch(caplog):
   caplog.set_level("INFO")
   weights, _ = of("vit_ti", size=32, **SMALL)
   _, shapes = of("vit_ti", size=48, depth=2, patch=12)
-  found = find("FILE", weights, shapes, 0.0, False)
+  found = search(weights, shapes)
   np.testing.assert_array_equal(found["pos_embed"], weights["pos_embed"])  # 4 x 4 patches both
   assert found["patch_embed.proj.weight"].shape[2:] == (12, 12)
-  assert any("from patches of 8 to 12 pixels" in m for m in caplog.messages)
+  assert "patch_embed.proj.weight: fitted from 192 x 3 x 8 x 8 to 192 x 3 x 12 x 12" in caplog.messages
   _, shapes = of("vit_ti", size=64, **SMALL)
-  found = find("FILE", weights, shapes, 0.0, False)
+  found = search(weights, shapes)
   assert found["pos_embed"].shape == (1, 65, 192)
   np.testing.assert_array_equal(found["pos_embed"][:, 0], weights["pos_embed"][:, 0])
-  assert any("from 4 x 4 to 8 x 8 patches" in m for m in caplog.messages)
+  assert "pos_embed: fitted from 1 x 17 x 192 to 1 x 65 x 192" in caplog.messages
 
 
-def test_a_resized_patch_gives_what_the_patch_gave():
+def test_a_resized_patch_has_the_response_of_the_original():
   rng = np.random.default_rng(0)
   patches, kernel = rng.normal(size=(9, 6, 6, 2)), rng.normal(size=(4, 2, 6, 6)).astype(np.float32)
   larger = jax.image.resize(jnp.asarray(patches), (9, 10, 10, 2), "bicubic", antialias=False)
@@ -148,18 +160,20 @@ def test_a_resized_patch_gives_what_the_patch_gave():
   np.testing.assert_allclose(resize_patches(kernel, 6), kernel, atol=1e-5)
 
 
-@pytest.mark.parametrize("name, fields", [("resnet10", SLIM), ("vit_ti", SMALL)])
+@pytest.mark.parametrize(
+  "name, fields", [("resnet10", SLIM), ("vit_ti", SMALL), ("convnext_tiny", {"width": 1 / 8, "depth": 1})]
+)
 def test_channels(name, fields):
   weights, _ = of(name, **fields)
-  first = "conv1.weight" if "conv1.weight" in weights else "patch_embed.proj.weight"
-  found = find("FILE", weights, of(name, channels=1, **fields)[1], 0.0, False)
+  first = backbone(ModelConfig(name=name)).first_conv
+  found = search(weights, of(name, channels=1, **fields)[1])
   np.testing.assert_array_equal(found[first], weights[first].sum(1, keepdims=True))
   refused(weights, of(name, channels=4, **fields)[1], f"1 of {len(weights)} tensors have another shape: {first}")
-  assert first not in find("FILE", weights, of(name, channels=4, **fields)[1], 0.0, True)
+  assert first not in search(weights, of(name, channels=4, **fields)[1], True)
 
 
 def test_flax_names():
-  """Trees of flax, joined by slashes, are understood too."""
+  """Flax trees joined by slashes are converted."""
   built = network.build(ModelConfig(name="resnet10", **SLIM), "float32", 32)
   variables = built.init(jax.random.key(0), (32, 32, 3))
   params, stats = variables.params["encoder"], variables.stats["encoder"]
@@ -168,5 +182,5 @@ def test_flax_names():
     for kind, tree in (("params", params), ("batch_stats", stats))
     for path, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-  found = find("FILE", flat, shapes_of(params, stats), 0.0, False)
+  found = search(flat, shapes_of(params, stats))
   jax.tree.map(np.testing.assert_array_equal, found, to_torch(params, stats))

@@ -1,4 +1,4 @@
-"""Every weight of every encoder has torch's name and layout, and comes back as it was."""
+"""All weights of all encoders have the names and layouts of torch, and convert back exactly."""
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ MODELS = {
   "imagenet_slim": ModelConfig(name="resnet18", width=1 / 16, stem="imagenet"),
   "resnet50": ModelConfig(name="resnet50", width=1 / 16),
   "vit": ModelConfig(name="vit_ti", depth=2, patch=8),
+  "convnext": ModelConfig(name="convnext_tiny", width=1 / 16, depth=1),
 }
 
 
@@ -37,7 +38,7 @@ def test_there_and_back(model):
 
 
 def names_of(file):
-  """(case, its torch names without the counters that torch keeps for itself)."""
+  """Returns (case, its torch names without num_batches_tracked)."""
   found = [(name, [str(n) for n in case["names"]]) for name, case in cases(file).items() if "names" in case]
   assert found
   return [(name, {n for n in names if not n.endswith("num_batches_tracked")}) for name, names in found]
@@ -52,6 +53,13 @@ def test_a_vits_names_are_dinos():
   for _, names in names_of("backbones_vit"):
     depth = 1 + max(int(n.split(".")[1]) for n in names if n.startswith("blocks."))
     assert set(to_torch(*drawn(ModelConfig(name="vit_ti", depth=depth, patch=8)))) == names
+
+
+def test_a_custom_encoder_keeps_its_names():
+  assert set(to_torch({"proj": {"kernel": np.ones((2, 3))}, "blocks": {"fc1": {"bias": np.ones(3)}}}, {})) == {
+    "proj.weight",
+    "blocks.fc1.bias",
+  }
 
 
 def test_layouts():

@@ -1,4 +1,4 @@
-"""Files of others that are said to hold weights."""
+"""Damaged and malicious weights files."""
 
 import functools
 import io
@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from jaxssl.config.schema import ModelConfig
 from jaxssl.evals import embedding_file
+from jaxssl.models.backbone import backbone
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
 from tests.security.damage import damaged, other
@@ -27,6 +29,8 @@ TENSORS = {"teacher." + name: np.ones(shape, np.float32) for name, shape in SHAP
   "fc.bias": np.ones(3, np.float16)
 }
 
+BACKBONE = backbone(ModelConfig(name="vit_ti", position_offset=0.1))
+
 
 @pytest.fixture(autouse=True)
 def memory(request):
@@ -35,13 +39,13 @@ def memory(request):
 
 
 def read_weights(path: pathlib.Path) -> None:
-  """Reads weights as a run does that starts from them; what comes is what was asked for."""
+  """Reads weights as model.init_from does; each tensor has the requested shape."""
   tensors = answer(lambda: read_tensors(path))
   if tensors is None:
     return
   assert all(x.dtype == np.float32 for x in tensors.values())
   for partial in (False, True):
-    found = answer(lambda partial=partial: find("w", tensors, SHAPES, 0.1, partial))
+    found = answer(lambda partial=partial: find("w", tensors, SHAPES, BACKBONE, partial))
     assert found is None or all(x.shape == SHAPES[name] for name, x in found.items())
 
 
@@ -110,7 +114,7 @@ def test_tensors_of_odd_shapes(tensors, tmp_path):
 
 
 class Touch:
-  """Unpickled, it makes a file."""
+  """Creates a folder when it is unpickled."""
 
   def __init__(self, path: pathlib.Path):
     self.path = path
@@ -120,8 +124,8 @@ class Touch:
 
 
 @functools.cache
-def whole_torch_file(new: bool) -> bytes:
-  """Written once, since old files hold addresses."""
+def intact_torch_file(new: bool) -> bytes:
+  """Written once, since files of the old format contain addresses."""
   torch = pytest.importorskip("torch")
   tree = {name: torch.ones(shape) for name, shape in SHAPES.items()} | {"half": {"a": torch.ones(2).half()}}
   return torch_file({"state_dict": tree, "epoch": 3}, new)
@@ -138,16 +142,16 @@ def torch_file(tree: object, new: bool = True) -> bytes:
 @examples(100)
 @given(st.data())
 def test_damaged_torch_files(new, tmp_path, data):
-  (tmp_path / "w").write_bytes(data.draw(damaged(whole_torch_file(new))))
+  (tmp_path / "w").write_bytes(data.draw(damaged(intact_torch_file(new))))
   read_weights(tmp_path / "w")
 
 
 @examples(100)
 @given(st.data())
 def test_damaged_pickles(tmp_path, data):
-  """Inside a torch file that is whole."""
-  with zipfile.ZipFile(io.BytesIO(whole_torch_file(True))) as whole:
-    members = {name: whole.read(name) for name in whole.namelist()}
+  """Damages the pickle inside an otherwise intact torch file."""
+  with zipfile.ZipFile(io.BytesIO(intact_torch_file(True))) as intact:
+    members = {name: intact.read(name) for name in intact.namelist()}
   tree = next(name for name in members if name.endswith("data.pkl"))
   with zipfile.ZipFile(tmp_path / "w", "w") as archive:
     for name, content in members.items():
@@ -177,7 +181,7 @@ def test_tensors_of_odd_kinds(kind, tmp_path):
   read_weights(tmp_path / "w")
 
 
-def test_a_packed_archive(tmp_path):
+def test_a_compressed_archive(tmp_path):
   """A gigabyte of opcodes in a megabyte."""
   with zipfile.ZipFile(tmp_path / "w", "w", zipfile.ZIP_DEFLATED) as archive:
     archive.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * 2**24 + b"N.")
@@ -196,4 +200,4 @@ def test_pickles_are_never_run(name, tmp_path):
     path.write_bytes(content)
     assert answer(lambda: read_tensors(path)) is None and answer(lambda: embedding_file.load(path)) is None
   pickle.loads(contents[0])
-  assert flag.exists()  # else nothing was tried
+  assert flag.exists()  # otherwise the test is void

@@ -1,0 +1,126 @@
+"""The `Encoder` protocol, and the backbones that `model.name` can name."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import jax
+import numpy as np
+
+from jaxssl.config.schema import ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.core.registry import Registry
+from jaxssl.core.types import Array
+
+Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
+LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
+
+
+class Encoder(Protocol):
+  """A flax module that maps images to features. A module of the user's own needs `__call__` only.
+
+  Optional members:
+    tokens(images, *, train=False): float32 [b, 1 + patches, f], the token of `__call__`, then the patches row by row.
+    attention(images): float32 [b, heads, rows, columns], the attention of that token to the patches in the last block. The
+      caller makes the collection `intermediates` mutable.
+    resized(params, size): the encoder and its parameters for square images of `size` pixels.
+    image_size: pixels per side that the parameters are for.
+
+  Features sown into the collection `layers` are evaluated next to the output.
+  """
+
+  def __call__(self, images: Array, /, *, train: bool) -> Array:
+    """Maps images [b, h, w, c] to features [b, f]."""
+    ...
+
+  def apply(self, variables: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Calls a method with the given variables, as flax.linen.Module.apply does."""
+    ...
+
+  def init_with_output(self, rngs: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Initializes the variables, as flax.linen.Module.init_with_output does."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backbone:
+  """A family of encoders. The fields of a subclass are the fields of `config.model` that the family reads.
+
+  `ModelConfig` is flat: each backbone takes the fields that it declares and ignores the others, so that
+  `--config.model.name=...` works on any recipe.
+  """
+
+  names: ClassVar[Sequence[str]] = ("custom",)  # the values of model.name
+  has_tokens: ClassVar[bool] = False
+  # (pattern, replacement) in order, from the dotted path of a flax module to the name of the torch module
+  torch_names: ClassVar[Sequence[tuple[str, str]]] = ()
+  first_conv: ClassVar[str] = ""  # torch name of the kernel that is applied to the image
+  name: str
+
+  def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> Encoder:
+    """Builds the encoder, which computes in `dtype`. Raises UserError for a field that is out of range."""
+    raise UserError(f"model.name={self.name} is not allowed without an encoder; pass one to jaxssl.train(encoder=...)")
+
+  def describe(self) -> str:
+    """Describes the encoder in a few words for a model card."""
+    return self.name
+
+  @classmethod
+  def infer(cls, shapes: Shapes) -> dict[str, Any]:
+    """Infers fields of `config.model` from the names and shapes in a weights file; empty for another family."""
+    return {}
+
+  def fit(self, name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Fits a tensor in torch's layout to `shape`, the encoder's own; returns it unchanged if it cannot be fitted.
+
+    Kernels for RGB images are summed for one channel, which gives a gray image the response of the same image in RGB.
+    """
+    if name == self.first_conv and tensor.ndim == len(shape) == 4 and (tensor.shape[1], shape[1]) == (3, 1):
+      return tensor.sum(1, keepdims=True)
+    return tensor
+
+  def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
+    """Returns the name of the model in timm and the keywords of `timm.create_model` that differ from its defaults.
+
+    Raises UserError if timm has no such model.
+    """
+    raise cannot_express("timm", "name", self.name)
+
+  def torchvision(self) -> str:
+    """Returns the name of the model in torchvision. Raises UserError if torchvision has no such model."""
+    raise cannot_express("torchvision", "name", self.name)
+
+
+BACKBONES: Registry[type[Backbone]] = Registry("model.name")
+BACKBONES.register("custom")(Backbone)
+Family = TypeVar("Family", bound=type[Backbone])
+
+
+def register(family: Family) -> Family:
+  """Registers a subclass of `Backbone` under its names. Use as a decorator, above `dataclasses.dataclass`.
+
+  Raises ValueError for a field that `config.model` does not have, and UserError for a name that is taken.
+  """
+  known = {field.name for field in dataclasses.fields(ModelConfig)}
+  if unknown := [field.name for field in dataclasses.fields(family) if field.name not in known]:
+    raise ValueError(f"{family.__name__}.{unknown[0]} is not a field of ModelConfig; add it to jaxssl/config/schema.py")
+  for name in family.names:
+    BACKBONES.register(name)(family)
+  return family
+
+
+def backbone(config: ModelConfig) -> Backbone:
+  """Returns the backbone that `model.name` names, with its fields. Raises UserError for an unknown name."""
+  family = BACKBONES.find(config.name)
+  return family(**{field.name: getattr(config, field.name) for field in dataclasses.fields(family)})
+
+
+def require(holds: bool, field: str, value: object, expected: str) -> None:
+  """Raises UserError for a field that is out of range."""
+  if not holds:
+    raise UserError(f"{field}={value}: out of range; expected {expected}")
+
+
+def cannot_express(library: str, field: str, value: object, others: str = "") -> UserError:
+  """Returns the error for an encoder that a torch library does not have. `others`: torch formats that can hold it."""
+  return UserError(f"--format {library} cannot express model.{field}={value}; {others}flax, onnx and stablehlo can")

@@ -1,0 +1,146 @@
+"""ConvNeXt (arXiv 2201.03545) as in timm."""
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxssl.core.types import Array
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, register, require
+from jaxssl.models.heads import normal_002
+
+SIZES = {"convnext_tiny": ((3, 3, 9, 3), (96, 192, 384, 768))}  # name -> (blocks, channels) of the four stages
+STEMS = {"imagenet": 4, "small": 2, "cifar": 1, "cifar_pad": 1}  # side of a patch in pixels
+
+
+class Block(nn.Module):
+  """A depthwise 7x7 convolution, LayerNorm, and an MLP with exact GELU; the residual stream stays float32.
+
+  LayerScale multiplies the branch, which in training with a "dropout" key is dropped per row with probability `drop_path`.
+  """
+
+  drop_path: float
+  dtype: jax.typing.DTypeLike
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """Maps float32 [b, h, w, c] to the same shape."""
+    drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not (train and self.has_rng("dropout")))
+    channels = x.shape[-1]
+    y = _conv(channels, 7, self.dtype, "conv_dw", strides=1, padding=3, feature_group_count=channels)(x)
+    y = _norm(self.dtype, "norm")(y)
+    y = nn.Dense(4 * channels, kernel_init=normal_002, dtype=self.dtype, name="fc1")(y)
+    y = nn.Dense(channels, kernel_init=normal_002, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+    gamma = self.param("gamma", nn.initializers.constant(1e-6), (channels,))
+    return x + drop(gamma.reshape(1, 1, 1, channels) * y)
+
+
+class ConvNeXt(nn.Module):
+  """Four stages of blocks, with LayerNorm and a 2x2 convolution of stride 2 between them.
+
+  Modules are named as in timm, with `_` in place of the dots (`stages_0_blocks_1` is `stages.0.blocks.1`) and without the
+  level `mlp`.
+  """
+
+  depths: tuple[int, ...]
+  dims: tuple[int, ...]
+  patch: int = 4
+  drop_path: float = 0.0  # of the last block; increases linearly from 0 in the first
+  dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms compute in float32
+
+  @nn.compact
+  def __call__(self, images: Array, *, train: bool) -> Array:
+    """Maps images [b, h, w, c] to spatially averaged and normalized features, float32 [b, dims[-1]]."""
+    x = _conv(self.dims[0], self.patch, self.dtype, "stem_0")(images)
+    x = _norm(jnp.float32, "stem_1")(x)
+    rates = iter(np.linspace(0.0, self.drop_path, sum(self.depths)))
+    for stage, (blocks, channels) in enumerate(zip(self.depths, self.dims, strict=True)):
+      if stage > 0:
+        x = _norm(self.dtype, f"stages_{stage}_downsample_0")(x)
+        # timm fails on images below 32 pixels, whose maps reach a side of one pixel here; they are padded.
+        padding = "SAME" if min(x.shape[1:3]) == 1 else "VALID"
+        x = _conv(channels, 2, self.dtype, f"stages_{stage}_downsample_1", padding=padding)(x).astype(jnp.float32)
+      for i in range(blocks):
+        x = Block(drop_path=float(next(rates)), dtype=self.dtype, name=f"stages_{stage}_blocks_{i}")(x, train=train)
+    return _norm(jnp.float32, "head_norm")(x.mean((1, 2)))
+
+
+def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **options: Any) -> nn.Conv:
+  """Builds a convolution, by default of patches: stride `side`, without padding."""
+  options = {"strides": side, "padding": "VALID"} | options
+  return nn.Conv(channels, (side, side), kernel_init=normal_002, dtype=dtype, name=name, **options)
+
+
+def _norm(dtype: jax.typing.DTypeLike, name: str) -> nn.LayerNorm:
+  return nn.LayerNorm(1e-6, use_fast_variance=False, dtype=dtype, name=name)
+
+
+@register
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConvNeXtBackbone(Backbone):
+  """ConvNeXts. `width` multiplies the channels, `depth` limits the blocks of each stage (0: no limit).
+
+  The stem is 4x4 with stride 4 (`imagenet`), 2x2 with stride 2 (`small`) or 1x1 (`cifar`, `cifar_pad`).
+  """
+
+  names = tuple(SIZES)
+  torch_names = (
+    (r"\bstem_(\d)$", r"stem.\1"),
+    (r"\b(stages_\d+_blocks_\d+)\.(fc\d)$", r"\1.mlp.\2"),
+    (r"\bstages_(\d+)_(blocks|downsample)_(\d+)\b", r"stages.\1.\2.\3"),
+    (r"\bhead_norm$", "head.norm"),
+  )
+  first_conv = "stem.0.weight"
+  width: float
+  stem: Literal["imagenet", "cifar", "cifar_pad", "small"]
+  depth: int
+  drop_path: float
+
+  def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ConvNeXt:
+    """Builds the encoder."""
+    require(1 <= 96 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/96 (one channel) to 682")
+    require(self.depth >= 0, "model.depth", self.depth, "0 (no limit) or the largest number of blocks per stage")
+    require(0 <= self.drop_path < 1, "model.drop_path", self.drop_path, "at least 0 and below 1")
+    depths, dims = self._sizes
+    return ConvNeXt(depths=depths, dims=dims, patch=STEMS[self.stem], drop_path=self.drop_path, dtype=dtype)
+
+  @property
+  def _sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    depths, dims = SIZES[self.name]
+    first = int(dims[0] * self.width)
+    return tuple(min(blocks, self.depth or blocks) for blocks in depths), tuple(first * dim // dims[0] for dim in dims)
+
+  def describe(self) -> str:
+    """Describes the encoder for a model card."""
+    depths, _ = self._sizes
+    return f"{self.name}, stem {self.stem}, width {self.width:g}, blocks {'-'.join(map(str, depths))}"
+
+  @classmethod
+  def infer(cls, shapes: Shapes) -> dict[str, Any]:
+    """Infers the width, the stem and the depth."""
+    conv = next((shape for name, shape in shapes.items() if re.search(r"(^|\.)stem\.0\.weight$", name)), ())
+    found = [len(set(re.findall(rf"\bstages\.{i}\.blocks\.(\d+)\.", "\n".join(shapes)))) for i in range(4)]
+    stem = next((stem for stem, patch in STEMS.items() if conv[2:] == (patch, patch)), None)
+    for name, (depths, dims) in SIZES.items():
+      for depth in range(1, max(depths) + 1):
+        if conv and stem and found == [min(blocks, depth) for blocks in depths]:
+          return {"name": name, "width": conv[0] / dims[0], "stem": stem, "depth": 0 if depth == max(depths) else depth}
+    return {}
+
+  def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
+    """Returns the model of timm, in which a stem of 2x2 has no counterpart."""
+    if self.stem == "small":
+      raise cannot_express("timm", "stem", self.stem)
+    depths, dims = self._sizes
+    options = {"in_chans": channels, "patch_size": STEMS[self.stem], "depths": [*depths], "dims": [*dims]}
+    depths, dims = SIZES[self.name]
+    defaults = {"in_chans": 3, "patch_size": 4, "depths": [*depths], "dims": [*dims]}
+    return self.name, {option: value for option, value in options.items() if value != defaults[option]}
+
+  def torchvision(self) -> str:
+    """Raises UserError: the ConvNeXts of torchvision have other names."""
+    raise cannot_express("torchvision", "name", self.name, "timm, ")

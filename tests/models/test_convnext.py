@@ -1,0 +1,147 @@
+"""ConvNeXt: names and sizes, small images, drop-path, and timm's features where timm is installed."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.config import flags
+from jaxssl.config.schema import ModelConfig
+from jaxssl.models.backbone import backbone
+from jaxssl.models.convnext import Block, ConvNeXt
+from jaxssl.models.network import build
+from jaxssl.pretrained.torch_names import from_torch, to_torch
+from tests.models.compare import near
+from tests.test_main import CONFIG
+
+TINY = ConvNeXt(depths=(1, 1, 2, 1), dims=(4, 6, 8, 10), patch=2)
+
+
+def variables_of(module, size=32):
+  return jax.jit(lambda: module.init(jax.random.key(0, impl="rbg"), jnp.zeros((1, size, size, 3)), train=False))()
+
+
+def shapes_of(**fields):
+  """Returns the shape of each weight of convnext_tiny by its torch name, and that of the features."""
+  module = build(ModelConfig(name="convnext_tiny", **fields), "float32", 64).encoder
+  x = jnp.zeros((2, 64, 64, 3))
+  features, made = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, train=False))
+  tensors = to_torch(jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), made["params"]), {})
+  return {name: leaf.shape for name, leaf in tensors.items()}, features
+
+
+def test_names_and_shapes_are_those_of_timm():
+  """The expected names and shapes follow from the architecture: the state_dict of timm's convnext_tiny without classifier."""
+  expected = {"stem.0.weight": (96, 3, 4, 4), "stem.0.bias": (96,), "stem.1.weight": (96,), "stem.1.bias": (96,)}
+  before = 96
+  for stage, (blocks, dim) in enumerate(zip((3, 3, 9, 3), (96, 192, 384, 768), strict=True)):
+    if stage > 0:
+      down = f"stages.{stage}.downsample"
+      expected |= {f"{down}.0.weight": (before,), f"{down}.0.bias": (before,)}
+      expected |= {f"{down}.1.weight": (dim, before, 2, 2), f"{down}.1.bias": (dim,)}
+    for i in range(blocks):
+      block = f"stages.{stage}.blocks.{i}"
+      expected |= {f"{block}.gamma": (dim,), f"{block}.conv_dw.weight": (dim, 1, 7, 7), f"{block}.conv_dw.bias": (dim,)}
+      expected |= {f"{block}.norm.weight": (dim,), f"{block}.norm.bias": (dim,)}
+      expected |= {f"{block}.mlp.fc1.weight": (4 * dim, dim), f"{block}.mlp.fc1.bias": (4 * dim,)}
+      expected |= {f"{block}.mlp.fc2.weight": (dim, 4 * dim), f"{block}.mlp.fc2.bias": (dim,)}
+    before = dim
+  expected |= {"head.norm.weight": (768,), "head.norm.bias": (768,)}
+  shapes, features = shapes_of()
+  assert shapes == expected and len(shapes) == 180
+  assert (features.shape, features.dtype) == ((2, 768), jnp.float32)
+  assert sum(np.prod(shape) for shape in shapes.values()) == 27_820_128  # the 28.6 M of the paper without the classifier
+
+
+def test_width_depth_and_stem():
+  shapes, features = shapes_of(width=1 / 8, depth=2, stem="small")
+  assert features.shape == (2, 96) and shapes["stem.0.weight"] == (12, 3, 2, 2)
+  assert {name.split(".mlp")[0] for name in shapes if "fc1" in name} == {
+    f"stages.{s}.blocks.{i}" for s in range(4) for i in (0, 1)
+  }
+  assert shapes["stages.3.blocks.1.mlp.fc1.weight"] == (384, 96)
+  half, _ = shapes_of(width=0.5)
+  assert all(tuple(2 * n for n in half[name]) == shape for name, shape in shapes_of()[0].items() if len(shape) == 1)
+
+
+def test_images_of_any_size():
+  """Maps of one pixel are padded, so that small local views have features."""
+  module = TINY.clone(depths=(0, 0, 0, 1))
+  variables = variables_of(module)
+  for size in (2, 33):
+    x = jax.random.normal(jax.random.key(1), (2, size, size, 3))
+    features = np.asarray(jax.jit(lambda x: module.apply(variables, x, train=True))(x))
+    assert features.shape == (2, 10) and np.isfinite(features).all() and np.abs(features[0] - features[1]).max() > 1e-3
+
+
+def test_initialization():
+  params = variables_of(ConvNeXt(depths=(1, 1, 1, 1), dims=(32, 32, 32, 32)))["params"]
+  block = params["stages_1_blocks_0"]
+  for kernel in (block["conv_dw"]["kernel"], block["fc1"]["kernel"], params["stages_2_downsample_1"]["kernel"]):
+    assert np.std(kernel) == pytest.approx(0.02, rel=0.06)
+  assert not block["conv_dw"]["bias"].any() and not block["fc2"]["bias"].any()
+  np.testing.assert_array_equal(block["gamma"], np.float32(1e-6))
+
+
+def test_drop_path():
+  """Rates increase linearly over all blocks; a row loses a whole branch, or keeps it scaled by 1 / (1 - rate)."""
+  rates = {}
+
+  def record(call, args, kwargs, context):
+    if isinstance(context.module, Block):
+      rates[context.module.name] = context.module.drop_path
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(record):
+    jax.eval_shape(lambda: TINY.clone(drop_path=0.4).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))
+  names = [f"stages_{stage}_blocks_{i}" for stage, i in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0))]
+  assert rates == {name: pytest.approx(0.1 * i) for i, name in enumerate(names)}
+
+  block = Block(drop_path=0.3, dtype=jnp.float32)
+  x = jnp.ones((2000, 1, 2, 2))
+  shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x[:1], train=False))["params"]
+  params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+  params = params | {"gamma": jnp.full(2, 10.0), "fc2": params["fc2"] | {"bias": jnp.ones(2)}}  # the branch is 10
+  branch = block.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(1)}) - x
+  assert np.ptp(branch, axis=(1, 2, 3)).max() == 0
+  kept = branch[:, 0, 0, 0] > 0
+  np.testing.assert_allclose(branch[:, 0, 0, 0], kept * 10 / 0.7, rtol=1e-5)
+  assert abs(kept.mean() - 0.7) < 4 * (0.3 * 0.7 / 2000) ** 0.5
+  for rngs in (None, {"dropout": jax.random.key(1)}):
+    np.testing.assert_allclose(block.apply({"params": params}, x, train=rngs is None, rngs=rngs), x + 10)
+
+
+@pytest.mark.parametrize("smaller, dims", [("runlocal", (12, 24, 48, 96)), ("cpu", (24, 48, 96, 192))])
+def test_smaller_recipes_keep_the_backbone(smaller, dims):
+  config, _ = flags.parse([f"{CONFIG}:{smaller}", "--config.model.name=convnext_tiny"])
+  encoder = build(config.model, "float32", 28).encoder
+  assert encoder.dims == dims and encoder.depths == ((2, 2, 2, 2) if smaller == "runlocal" else (3, 3, 9, 3))
+
+
+@pytest.mark.parametrize(
+  "size, fields",
+  [(64, {}), (37, {"width": 0.25, "depth": 2, "stem": "cifar"}), (32, {"width": 0.125})],
+)
+def test_features_are_those_of_timm(size, fields, torchvision):
+  torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")
+  config = ModelConfig(name="convnext_tiny", **fields)
+  name, options = backbone(config).timm(3, size)
+  torch.manual_seed(0)
+  theirs = timm.create_model(name, num_classes=0, **options).eval()
+  with torch.no_grad():
+    for key, x in theirs.named_parameters():
+      if x.ndim == 1:  # LayerScale starts at 1e-6, which would hide the branches
+        x.copy_(torch.rand(x.shape) - 0.5 * key.endswith("bias"))
+      elif "mlp" in key or "conv_dw" in key:
+        x.mul_(5)
+  tensors = {key: x.numpy() for key, x in theirs.state_dict().items()}
+  module = build(config, "float32", size).encoder
+  x = np.random.default_rng(0).standard_normal((3, size, size, 3), np.float32)
+  params = from_torch(tensors, jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"])
+  with torch.no_grad():
+    expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
+  near(jax.jit(lambda x: module.apply({"params": params}, x, train=False))(x), expected, 1e-5)
+  for key, value in to_torch(params, {}).items():
+    np.testing.assert_array_equal(value, tensors[key])
+  assert to_torch(params, {}).keys() == tensors.keys()

@@ -1,0 +1,51 @@
+"""The backbone of docs/extending_backbone.part.md: one file, and every part that asks a backbone works."""
+
+import dataclasses
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.config.schema import ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.models.backbone import BACKBONES, backbone
+from jaxssl.models.network import build
+from jaxssl.pretrained.match import find
+from jaxssl.pretrained.torch_names import from_torch, to_torch
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "extending_backbone.part.md"
+
+
+@pytest.fixture
+def registered():
+  """Runs the page; the registry is restored afterwards."""
+  before = dict(BACKBONES)
+  (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+  exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
+  yield
+  BACKBONES.clear()
+  BACKBONES.update(before)
+
+
+def test_the_example_of_the_page(registered):
+  config = ModelConfig(name="patch_mlp", width=0.25, depth=2, patch=8)
+  network = build(config, "float32", 32)
+  variables = network.init(jax.random.key(0), (32, 32, 3))
+  images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+  features = network.encode(variables, images)
+  assert (features.shape, features.dtype) == ((2, 16), jnp.float32) and network.attention(variables, images) is None
+  with pytest.raises(UserError, match="model.patch=5: out of range; expected a divisor of the image size, 32"):
+    build(dataclasses.replace(config, patch=5), "float32", 32)
+
+  params = variables.params["encoder"]
+  tensors = to_torch(params, {})
+  assert tensors.keys() == {f"{module}.{leaf}" for module in ("stem", "layers.0", "layers.1") for leaf in ("weight", "bias")}
+  jax.tree.map(np.testing.assert_array_equal, from_torch(tensors, params), params)
+  shapes = {name: x.shape for name, x in tensors.items()} | {"stem.weight": (16, 1, 8, 8)}
+  gray = find("FILE", {f"teacher.{name}": x for name, x in tensors.items()}, shapes, backbone(config), False)
+  np.testing.assert_allclose(gray["stem.weight"], tensors["stem.weight"].sum(1, keepdims=True))
+  with pytest.raises(UserError, match="--format timm cannot express model.name=patch_mlp; flax, onnx and stablehlo can"):
+    backbone(config).timm(3, 32)
