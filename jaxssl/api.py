@@ -97,9 +97,9 @@ def embed(workdir: str | pathlib.Path, images: DataInput, *, step: int | None = 
   resident_size = config.data.resident_size if config.data.placement == "device" else 0
   shown = SkipUnreadable(source, np.arange(len(source)), resident_size)
   features, _ = encode(config, mesh, network, replicate(mesh, variables), shown)
-  if shown.bad:
-    bad = ", ".join(source.describe(k) for k in sorted(shown.bad)[:3])
-    raise UserError(f"{len(shown.bad)} of {len(source)} images cannot be read, first: {bad}")
+  if shown.unreadable:
+    bad = ", ".join(source.describe(k) for k in sorted(shown.unreadable)[:3])
+    raise UserError(f"{len(shown.unreadable)} of {len(source)} images cannot be read, first: {bad}")
   return features
 
 

@@ -20,7 +20,7 @@ from jaxssl.core.paths import path_of
 from jaxssl.core.progress import ImageProgress
 from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
-from jaxssl.data.datasets import name_of, open_every
+from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import embedding_file, load_run
@@ -39,7 +39,7 @@ def embed(argv: Sequence[str]) -> int:
   embedding_file.check_name(known.out)
   runlog.start(None)
   whole = load_run.names_other_images(words)
-  sources = open_every(config.data, config.train.seed, whole)
+  sources = open_splits(config.data, config.train.seed, whole)
   network, student, teacher, step = load_run.open_network(known.workdir, config, known.step)
   which = network_of(config, teacher is not None)
   variables = teacher if teacher is not None and which == "teacher" else student
@@ -55,9 +55,9 @@ def embed(argv: Sequence[str]) -> int:
         resident_size = config.data.resident_size if config.data.placement == "device" else 0
         images = SkipUnreadable(sources[split], rows, resident_size)
         features, patches = encode(config, mesh, network, variables, images, known.patches)
-        kept = np.delete(rows, sorted(images.bad))
-        features = np.delete(features, sorted(images.bad), axis=0)
-        patches = None if patches is None else np.delete(patches, sorted(images.bad), axis=0)
+        kept = np.delete(rows, sorted(images.unreadable))
+        features = np.delete(features, sorted(images.unreadable), axis=0)
+        patches = None if patches is None else np.delete(patches, sorted(images.unreadable), axis=0)
         _require_finite(features, kept, sources[split])
         parts.write(number, kept, features, patches)
       progress.add(len(rows), made)

@@ -27,7 +27,7 @@ class ImbalanceConfig:
 class DataConfig:
   """Which images, and where they live while training."""
 
-  source: Literal["mnist5k", "folder", "tfds", "array"] = "mnist5k"
+  source: str = "mnist5k"  # mnist5k, folder, tfds, array, or a registered source (docs/extending.md)
   path: str = ""  # folder or zip (source=folder), name (source=tfds)
   test_path: str = ""  # a test split that lies elsewhere; empty: a test/ or val/ folder under `path`, where there is one
   list_path: str = ""  # a text file that names the training images to use, one a line (source=folder); empty: all

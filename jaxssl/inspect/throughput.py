@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxssl.config.schema import ViewConfig
-from jaxssl.data.input_pipeline import host_batches
+from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source
 
 SECONDS, BATCH, MOST = (
@@ -31,7 +31,7 @@ def speed(source: Source, views: Mapping[str, ViewConfig]) -> float:
   batch = min(BATCH, len(source))
   steps = 1 + MOST // batch
   index = np.random.default_rng(0).integers(0, len(source), (steps, batch)).astype(np.int32)
-  batches = host_batches(source, index, index, views, seed=0, epoch=0)
+  batches = training(source, index, index, views, seed=0, epoch=0)
   try:
     next(batches)  # what is done once, such as an import, says nothing of the speed
     began, done = time.monotonic(), 0

@@ -38,8 +38,8 @@ class Experiment:
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
     self.mesh, self.channels = make_mesh(), config.data.channels
-    images = datasets.open_sources(config.data, config.train.seed, arrays, workdir)
-    num_images = len(images.train)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
+    num_images = len(opened.train)
     train_step = assemble(config, self.mesh, num_images, encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
@@ -47,10 +47,10 @@ class Experiment:
     size = config.views[train_step.method.forward_spec.student[0].group].size
     self.imported = init_from.load(config.model, train_step.network, (size, size, self.channels), workdir)
     # from here on it may take minutes, and a mistake must have shown before
-    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, images.train))
+    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
     self.train_step = dataclasses.replace(train_step, config=config)
-    self.splits = datasets.load(config, self.mesh, images)
-    self.train = self.splits.train
+    self.datasets = opened.on_devices(config, self.mesh)
+    self.train = self.datasets.train
 
   @functools.cached_property
   def dims(self) -> Dims:
@@ -90,11 +90,11 @@ class Experiment:
 
   def step(self, state: TrainState, rows: Batch) -> tuple[TrainState, Logs]:
     """Trains on one batch; the state given is used up."""
-    return self._step(state, rows, self.train.store)
+    return self._step(state, rows, self.train.resident)
 
   def compiled(self, rows: Batch) -> jax.stages.Compiled:
     """Compiles a step for batches like this, to be looked at; it takes a state, such a batch, and the stored images."""
-    return self._step.lower(self.state_shapes, rows, self.train.store).compile()
+    return self._step.lower(self.state_shapes, rows, self.train.resident).compile()
 
   @functools.cached_property
   def _open_epoch(self):  # noqa: ANN202
@@ -119,17 +119,20 @@ class Experiment:
     index, partner = sampler.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
     own = local_slice(self.mesh, config.train.batch_size)
     index, partner = index[:, own], partner[:, own]
-    if self.train.store is not None:
-      batches = ((i, p, None) for i, p in zip(index[first:], partner[first:], strict=True))
-    else:
-      batches = input_pipeline.host_batches(
-        source, index, partner, config.views, config.train.seed, epoch, first, config.data.workers
-      )
     labels = source.labels
-    for i, p, crops in batches:
-      label = np.full(len(i), -1, np.int32) if labels is None else labels[i]
-      rows: Any = {"index": i, "partner": p, "label": label, "crops": crops}
-      yield Batch(**global_rows(self.mesh, rows))
+
+    def batch(index: np.ndarray, partner: np.ndarray, crops: Any) -> Batch:
+      label = np.full(len(index), -1, np.int32) if labels is None else labels[index]
+      rows: Any = {"index": index, "partner": partner, "label": label, "crops": crops}
+      return Batch(**global_rows(self.mesh, rows))
+
+    if self.train.resident is not None:
+      yield from (batch(i, p, None) for i, p in zip(index[first:], partner[first:], strict=True))
+      return
+    with input_pipeline.training(
+      source, index, partner, config.views, config.train.seed, epoch, first, config.data.workers
+    ) as batches:
+      yield from (batch(*arrays) for arrays in batches)
 
 
 LOG = logging.getLogger("jaxssl")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxssl.core.errors import UserError
-from jaxssl.data.datasets import DataConfig, open_sources
+from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_index import list_images
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
 from jaxssl.inspect.header import header
@@ -164,7 +164,7 @@ def test_a_bomb_in_a_zip(tmp_path):
     entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, 0, size, 2**31, len(name), 0, 0, 0, 0, 0, 0) + name
     tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
     (tmp_path / "set.zip").write_bytes(local + entry + tail)
-    sources = open_sources(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0)
+    sources = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0)
     with pytest.raises(DecodeError, match="more than|outside of the zip"):
       sources.train.source.read(0)
 
@@ -176,7 +176,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
   (tmp_path / "set/d.png").symlink_to(tmp_path / "gone")
   with (tmp_path / "set/e.png").open("wb") as file:
     file.truncate(2**40)
-  source = open_sources(DataConfig(source="folder", path=path), 0).train.source
+  source = open_datasets(DataConfig(source="folder", path=path), 0).train.source
   assert len(source) == 5
   for k in range(1, 5):
     assert answer(lambda k=k: source.read(k)) is None
@@ -189,7 +189,7 @@ def test_a_link_in_a_zip_is_no_door(tmp_path):
     link = zipfile.ZipInfo("link.png")
     link.external_attr = 0o120777 << 16
     archive.writestr(link, "secret.png")
-  source = open_sources(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0).train.source
+  source = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0).train.source
   with pytest.raises(DecodeError, match="not an image"):
     source.read(0)
 
@@ -197,7 +197,7 @@ def test_a_link_in_a_zip_is_no_door(tmp_path):
 @pytest.mark.parametrize("name", ["huggingface:mnist", "kaggle:a", "a:b/c:1.0.0", "my_code:mnist"])
 def test_no_code_of_others_is_fetched(name):
   with pytest.raises(UserError, match="a set of others"):
-    open_sources(DataConfig(source="tfds", path=name), 0)
+    open_datasets(DataConfig(source="tfds", path=name), 0)
 
 
 def test_messages_are_one_line():
