@@ -17,7 +17,7 @@ from jaxssl.core.errors import UserError, one_line
 from jaxssl.core.paths import path_of
 from jaxssl.data.folder import open_folder
 from jaxssl.data.source import Subset
-from jaxssl.inspect import config_file, duplicates, suggest, summary, throughput
+from jaxssl.inspect import duplicates, suggest, summary, throughput
 from jaxssl.inspect.facts import depth_of, gather
 from jaxssl.inspect.scan import GRID, ScannedFile, scan
 
@@ -64,7 +64,7 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
   train, test = open_folder(config)  # raises for what would stop a run
   sources = {"train": train} | ({"test": test} if test else {})
   found = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
-  seen = [one.seen for one in found if one.seen]
+  seen = [one.stats for one in found if one.stats]
   _tell(train.name, *summary.counts(sources, found))
   if not seen:
     raise UserError(f"data.path={config.path}: none of its {len(found)} images can be read, first: {found[0].name}")
@@ -85,15 +85,15 @@ def _inspect(config: DataConfig, given: Mapping[str, Any], out: pathlib.Path | N
   print(f"mean {facts.mean}, deviation {facts.std}: of every training image, at most {GRID} x {GRID} pixels of each")
   lines = suggest.suggest(facts)
   asked = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
-  text = config_file.text(lines, facts, str(out or "CONFIG.py"), asked)
-  views = config_file.config_of(text).views
+  text = suggest.text(lines, facts, str(out or "CONFIG.py"), asked)
+  views = suggest.config_of(text).views
   try:
     with runlog.heartbeat("timing how fast images are read and cut"):
       rate = throughput.speed(Subset(train, np.array([found[k].index for k in kept])), views)
     print(summary.speed(rate, sum(view.count for view in views.values()), facts))
   except UserError as error:  # without TensorFlow there is no host pipeline to time
     print(f"reading: not timed: {error}")
-  print("\nsuggested:", config_file.body(lines), sep="\n")
+  print("\nsuggested:", suggest.body(lines), sep="\n")
   if out is None:
     print("--out CONFIG.py writes it as a config to train with, and every file that is counted above to CONFIG.found.txt")
     return
@@ -119,8 +119,8 @@ def _tell(*lines: str) -> None:
 
 def _duplicates(found: Sequence[ScannedFile]) -> tuple[list[list[int]], list[list[int]]]:
   """Groups of exact and of near duplicates, as places in `found`."""
-  places = [k for k, one in enumerate(found) if one.seen]
-  seen = [one.seen for one in found if one.seen]
+  places = [k for k, one in enumerate(found) if one.stats]
+  seen = [one.stats for one in found if one.stats]
   with runlog.heartbeat(f"comparing {len(seen)} images with each other"):
     exactly = duplicates.exact(one.digest for one in seen)
     nearly = duplicates.joined(exactly, np.stack([one.fingerprint for one in seen]))
@@ -130,4 +130,4 @@ def _duplicates(found: Sequence[ScannedFile]) -> tuple[list[list[int]], list[lis
 def _kept(found: Sequence[ScannedFile], groups: Sequence[Sequence[int]], root: str) -> list[int]:
   """Places in `found` of training images that can be read, can be listed, and are not in the test split too."""
   spoiled = {k for group in groups if "test" in {found[k].split for k in group} for k in group}
-  return [k for k, one in enumerate(found) if one.split == "train" and one.seen and one.listable(root) and k not in spoiled]
+  return [k for k, one in enumerate(found) if one.split == "train" and one.stats and one.listable(root) and k not in spoiled]

@@ -82,7 +82,7 @@ def test_mean_and_deviation_that_would_be_measured_change_nothing():
   "words, message",
   [
     (["--config.train.batch_size=36"], "train.batch_size=36 is not allowed; it is a multiple of the number of devices, 8"),
-    (["--config.train.batch_size=512"], "train.batch_size=512 must lie between 1 and the number of training images, 256"),
+    (["--config.train.batch_size=512"], "train.batch_size=512: the training set has 256 images"),
     (
       ["--config.train.accumulate=3"],
       "train.accumulate=3 is not allowed; train.batch_size=32 is a multiple",

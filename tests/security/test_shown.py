@@ -99,7 +99,7 @@ def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
     assert "\u202e" not in told.out + told.err and "have a line break in their name" in out.read_text()
     config = read(Config, flags.load(str(out), ""))
     assert config.data.path == str(folder)
-    train = open_datasets(config.data, 0).train
+    train = open_datasets(config.data, 0).train.source
     assert train.classes == tuple(sorted(classes)) and not any(
       "\n" in train.describe(k)[len(str(folder)) :] for k in range(len(train))
     )
