@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxssl.core.errors import UserError
-from jaxssl.core.rng import generator
 from jaxssl.data.sampler import epoch_plan, eval_plan
 
 
@@ -54,10 +53,3 @@ def test_eval_plan_shows_every_image_once(n, b, steps):
   index, mask = eval_plan(n, b)
   assert index.shape == mask.shape == (steps, b) and index.dtype == np.int32 and mask.dtype == bool
   assert index[mask].tolist() == list(range(n)) and not index[~mask].any()
-
-
-def test_generators_differ_in_every_number():
-  names = [(0, "a"), (1, "a"), (-1, "a"), (0, "b"), (0, "a/b")]
-  keys = [*names, (0, "a", 1), (0, "a", 0, 1), (0, "a", 0, 0, 1), (0, "a", 2**40), (0, "a", 1, 1)]
-  draws = [tuple(generator(*key).random(300)) for key in keys]
-  assert len(set().union(*map(set, draws))) == 300 * len(keys)
