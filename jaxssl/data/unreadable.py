@@ -18,8 +18,8 @@ _PROBED = 100  # images tried to find one with the right channels
 _log = logging.getLogger("jaxssl")
 
 
-class SubstituteUnreadable:
-  """A source that reads the next readable image, cyclically, in place of an unreadable one. Thread-safe.
+class SubstituteUnreadable(Subset):
+  """All images of a source; reads the next readable image, cyclically, in place of an unreadable one. Thread-safe.
 
   Only pixels are substituted. Labels stay those of the image's own row, since they must not depend on which images this
   process happened to read.
@@ -28,8 +28,7 @@ class SubstituteUnreadable:
   """
 
   def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
-    self.source = source
-    self.name, self.channels, self.dtype = source.name, source.channels, source.dtype
+    super().__init__(source, np.arange(len(source)))
     self._file = None if workdir is None else pathlib.Path(workdir) / "bad_files.txt"
     self._unreadable: dict[int, str] = {}
     self._lock = threading.Lock()
@@ -39,30 +38,13 @@ class SubstituteUnreadable:
     """Names of the images that this process failed to read so far."""
     return set(self._unreadable.values())
 
-  @property
-  def classes(self) -> tuple[str, ...]:
-    """Class names; empty without labels."""
-    return self.source.classes
-
-  @property
-  def labels(self) -> np.ndarray | None:
-    """int32 [n], of the images' own rows, readable or not; None without labels."""
-    return self.source.labels
-
-  def __len__(self) -> int:
-    return len(self.source)
-
   def read(self, index: int) -> np.ndarray:
     """Returns [h, w, channels] of `dtype`. Raises UserError for too many unreadable images or mixed channels."""
-    return self._first_readable(index, self.source.read)
+    return self._first_readable(index, super().read)
 
   def encoded(self, index: int) -> bytes | None:
     """Returns the bytes of the image's file, or None without a file. If they do not decode, call `read`."""
-    return self._first_readable(index, self.source.encoded)
-
-  def describe(self, index: int) -> str:
-    """Returns the name of the image for messages."""
-    return self.source.describe(index)
+    return self._first_readable(index, super().encoded)
 
   def _first_readable(self, index: int, read: Callable[[int], T]) -> T:
     while True:

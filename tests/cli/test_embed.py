@@ -173,7 +173,7 @@ def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
     (["--step=4"], "holds no checkpoint of step 4: [3, 5]"),
     (["--data.path=/nowhere"], "data.path=/nowhere: does not exist"),
     (["--data.source=array"], "name other images with --data.path"),
-    (["--evals.size=30", "--evals.resize=20"], "evals.resize=20 is smaller than evals.size=30"),
+    (["--evals.size=30", "--evals.resize=20"], "evals.resize=20: smaller than evals.size=30"),
     (["--workdir=nowhere"], "--workdir nowhere holds no run"),
     (["images"], "images is not allowed here; allowed: --workdir, --step"),
     (["--train.epochs=3"], "--train.epochs=3 is not allowed here"),

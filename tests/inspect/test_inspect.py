@@ -65,10 +65,10 @@ def train(file, *words):
 def test_counts_formats_sizes(tmp_path, capfd):
   found = output(capfd, f"--data={classed(tmp_path)}")
   assert "train: 20 images" in found and "test: 4 images" in found
-  assert found.count("  2 class folders (for measuring only): a 10, b 10") == 1
+  assert found.count("  2 class folders (for evaluation only): a 10, b 10") == 1
   assert starting(found, "formats") == "formats: JPEG 20, PNG 4"
   assert starting(found, "channels") == "channels: color 24"
-  assert starting(found, "bits") == "bits a channel: 8 24"
+  assert starting(found, "bits") == "bits per channel: 8 24"
   assert starting(found, "sizes").endswith("largest 40 x 40 pixels; 1 different")
   assert starting(found, "shapes") == "shapes: square 24"
   for nothing in ("unreadable", "exact duplicates", "near duplicates", "test images that are in train too"):

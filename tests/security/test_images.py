@@ -147,7 +147,7 @@ def test_damaged_zips(tmp_path, data):
     assert not {"..", "", "."} & set(listing.names[k].split("/"))
     try:
       answer(lambda k=k: listing.read(k))
-    except (OSError, ValueError):  # what FolderSource.read makes a BadImage of
+    except (OSError, ValueError):  # FolderSource.encoded raises DecodeError for these
       pass
   assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
 
