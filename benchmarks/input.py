@@ -20,8 +20,8 @@ from benchmarks.views import pil_view, smooth_image
 from jaxssl.augment import presets
 from jaxssl.augment.geometry import random_box
 from jaxssl.config.schema import DataConfig, ViewConfig
-from jaxssl.data.datasets import open_sources
-from jaxssl.data.input_pipeline import host_batches, tensorflow
+from jaxssl.data.datasets import open_datasets
+from jaxssl.data.input_pipeline import tensorflow, training
 from jaxssl.data.sampler import epoch_plan
 
 BATCH, STEPS, ROUNDS = 32, 16, 5
@@ -39,12 +39,12 @@ def drawn(count: int = 128) -> str:
 
 def rows(path: str) -> Iterator[Row]:
   """Ours beside PIL with the reference's transforms, and beside what decoding alone allows."""
-  source = open_sources(DataConfig(source="folder", path=path), 0).train
+  source = open_datasets(DataConfig(source="folder", path=path), 0).train.source
   index = np.resize(epoch_plan(0, 0, len(source), BATCH)[0], (STEPS, BATCH))
   tf, rng = tensorflow(), np.random.default_rng(0)
 
   def ours() -> None:
-    for _ in host_batches(source, index, index, {"global": VIEW}, 0, 0, workers=1):
+    for _ in training(source, index, index, {"global": VIEW}, 0, 0, workers=1):
       pass
 
   def encoded(number: int) -> bytes:

@@ -20,7 +20,7 @@ ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")
 
 
 def accuracies(workdir: pathlib.Path) -> dict[str, float]:
-  """Reads a finished run's 1-NN in percent: all, large, rare."""
+  """Reads a finished run's 1-NN in percent: all, head, tail."""
   measured = json.loads((workdir / "results.json").read_text())["measurements"]
   last = max(m["step"] for m in measured)
   values = {m["name"]: m["value"] for m in measured if m["step"] == last and m["name"].startswith(FIGURE)}

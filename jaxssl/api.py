@@ -111,9 +111,9 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   resident_size = config.data.resident_size if config.data.placement == "device" else 0
   readable = SkipUnreadable(source, np.arange(len(source)), resident_size)
   features, _ = encode(config, mesh, network, replicate(mesh, variables), readable)
-  if readable.bad:
-    examples = ", ".join(source.describe(k) for k in sorted(readable.bad)[:3])
-    raise UserError(f"{len(readable.bad)} of {len(source)} images are unreadable, e.g. {examples}")
+  if readable.unreadable:
+    examples = ", ".join(source.describe(k) for k in sorted(readable.unreadable)[:3])
+    raise UserError(f"{len(readable.unreadable)} of {len(source)} images are unreadable, e.g. {examples}")
   return features
 
 

@@ -184,7 +184,7 @@ def test_bfloat16_is_close(recipe):
   _, exact = train(run, 1, start(recipe, run))
   state = half.start_epoch(start(recipe, half), 0)
   step = jax.jit(half.train_step.step, compiler_options=half_precision.COMPILER_OPTIONS)
-  _, logs = step(state, next(iter(half.batches(state, 0, 0))), half.train.store)
+  _, logs = step(state, next(iter(half.batches(state, 0, 0))), half.train.resident)
   np.testing.assert_allclose(logs["loss"], exact[0], rtol=0.05, atol=0.01)
 
 
@@ -194,7 +194,7 @@ def test_every_step_draws_its_own_views(recipe, monkeypatch):
   state = run.start_epoch(start(recipe, run), 0)
   rows = next(iter(run.batches(state, 0, 0)))
   monkeypatch.setattr(TrainStep, "train", lambda self, state, batch, key: (batch.views["global"], jax.random.key_data(key)))
-  draw = jax.jit(lambda step: run.train_step.step(dataclasses.replace(state, step=step), rows, run.train.store))
+  draw = jax.jit(lambda step: run.train_step.step(dataclasses.replace(state, step=step), rows, run.train.resident))
   (views, key), (again, same_key), (others, other_key) = (jax.device_get(draw(step)) for step in (3, 3, 4))
   np.testing.assert_array_equal(views, again)
   np.testing.assert_array_equal(key, same_key)

@@ -30,8 +30,9 @@ class ImbalanceConfig:
 class DataConfig:
   """The images and where they are stored during training."""
 
-  # mnist5k: 5,000 digits that ship with a dependency; folder: image files; tfds: tensorflow-datasets; array: given from Python
-  source: Literal["mnist5k", "folder", "tfds", "array"] = "mnist5k"
+  # mnist5k: 5,000 digits that ship with a dependency; folder: image files; tfds: tensorflow-datasets; array: given from Python;
+  # or a registered source (docs/extending.md)
+  source: str = "mnist5k"
   path: str = ""  # folder or zip (source=folder), name of the dataset (source=tfds)
   test_path: str = ""  # folder or zip of the test set; empty: the test/ or val/ folder in `path`, if there is one
   list_path: str = ""  # text file with the paths of the training images to use, one per line (source=folder); empty: all

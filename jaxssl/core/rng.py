@@ -1,4 +1,7 @@
-"""Random numbers as a pure function of a seed and counters."""
+"""Random streams by name: a pure function of a seed, a name and counters.
+
+Streams of different names are independent, so a new one never shifts the draws of another.
+"""
 
 import zlib
 
@@ -6,13 +9,17 @@ import jax
 import numpy as np
 
 
-def generator(seed: int, epoch: int, *counter: int) -> np.random.Generator:
-  """Random numbers of their own for each (seed, epoch, up to three further numbers)."""
-  words = [number % 2**64 for number in (seed, epoch, 0, *counter)]  # the counter's first word counts the draws
+def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
+  """Returns NumPy's generator of a named stream at up to three counters, such as the epoch and the position of an image."""
+  words = [word % 2**64 for word in (seed, _number(name), 0, *counters)]  # the counter's first word counts the draws
   words += [0] * (6 - len(words))
   return np.random.Generator(np.random.Philox(key=np.array(words[:2], np.uint64), counter=np.array(words[2:], np.uint64)))
 
 
 def jax_key(seed: int, name: str) -> jax.Array:
-  """Returns the JAX key of a named stream of a run, such as "weights", "views" or "partners"."""
-  return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+  """Returns the JAX key of a named stream; may be traced."""
+  return jax.random.fold_in(jax.random.key(seed), _number(name))
+
+
+def _number(name: str) -> int:
+  return zlib.crc32(name.encode())

@@ -1,4 +1,4 @@
-"""The door to the images: what `data` in the config names, to train on and to measure with."""
+"""The datasets of a run: what `data` in the config names, to train on and to evaluate with."""
 
 import dataclasses
 import logging
@@ -17,210 +17,192 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import imbalance, input_pipeline, sampler
-from jaxssl.data.arrays import DataInput, as_source, mnist5k
-from jaxssl.data.folder import FolderSource, open_folder, open_whole
+from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
+from jaxssl.data.arrays import as_source
+from jaxssl.data.folder import FolderSource, open_whole
 from jaxssl.data.image_io import dtype_of
-from jaxssl.data.source import Source, Subset
-from jaxssl.data.tfds import open_tfds
+from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate
 
-Arrays = Mapping[str, DataInput]  # "train", and maybe "test"
-_FIELDS = {"folder": ("path", "test_path", "list_path"), "tfds": ("path",), "mnist5k": (), "array": ()}  # read by each source
+Arrays = Mapping[str, DataInput]  # "train", and optionally "test"
 _log = logging.getLogger("jaxssl")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sources:
-  """What a run reads."""
-
-  train: SubstituteUnreadable
-  bank: SubstituteUnreadable  # what measurements compare with: `train` itself, unless data.imbalance unbalances that
-  test: SubstituteUnreadable | None  # None where there is no test split
-  groups: Mapping[str, np.ndarray]  # "large", "rare" -> classes that are also measured by themselves
-
-
-def open_sources(
-  config: DataConfig,
-  seed: int,
-  arrays: Arrays | None = None,
-  workdir: str | pathlib.Path | None = None,
-) -> Sources:
-  """Opens the images to train on and to measure with.
-
-  `arrays`: for data.source=array, what "train" and maybe "test" are (jaxssl.data.arrays.given).
-  `data.limit` keeps the first images of a shuffle by `seed`. Bad images are noted in `workdir`.
-  Raises UserError for whatever in `config` does not fit.
-  """
-  _check_fields(config)
-  whole, test = _open(config, arrays)
-  train, bank, test, groups = _choose(config, whole, test)
-  if not 0 <= config.limit <= len(train):
-    raise UserError(f"data.limit={config.limit} must lie between 0 (all) and the number of training images, {len(train)}")
-  unbalanced = bank is not train
-  if config.limit:
-    train = Subset(train, generator(seed, -1).permutation(len(train))[: config.limit])
-  for split, source in (("train", train), ("bank", bank if unbalanced else None), ("test", test)):
-    if source is not None:
-      _log.info("%s: %d images, %d classes, from %s", split, len(source), len(source.classes), source.name)
-  guard = SubstituteUnreadable(train, workdir)
-  return Sources(
-    train=guard,
-    bank=SubstituteUnreadable(bank, workdir) if unbalanced else guard,
-    test=None if test is None else SubstituteUnreadable(test, workdir),
-    groups=groups,
-  )
-
-
-def _check_fields(config: DataConfig) -> None:
-  """Raises UserError for a field that the source does not read, and for one that it lacks."""
-  for field in ("path", "test_path", "list_path"):
-    value = getattr(config, field)
-    if value and field not in _FIELDS[config.source]:
-      readers = " or ".join(source for source, fields in _FIELDS.items() if field in fields)
-      raise UserError(
-        f"data.{field}={value} is not read by data.source={config.source}; use data.source={readers} or leave it empty"
-      )
-  if "path" in _FIELDS[config.source] and not config.path:
-    kind = "a folder or a zip" if config.source == "folder" else "the name of a data set"
-    raise UserError(f"data.path is empty: data.source={config.source} needs {kind} there")
-  if config.channels < 1:
-    raise UserError(f"data.channels={config.channels} is not allowed; at least 1")
-  for field in ("mean", "std"):
-    values = getattr(config, field)
-    if len(values) not in (0, 1, config.channels):
-      raise UserError(
-        f"data.{field}={values} is not allowed; one value, one for each of data.channels={config.channels}, "
-        f"or none (--config.data.{field}=), and the images are measured"
-      )
-  if min(config.std, default=1) <= 0:
-    raise UserError(f"data.std={config.std} is not allowed; above 0")
-
-
-def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | None]:
-  if config.source == "folder":
-    return open_folder(config)
-  if config.source == "tfds":
-    return open_tfds(config)
-  if config.source == "mnist5k":
-    return mnist5k(config.channels, dtype_of(config.bit_depth))
-  if not arrays or "train" not in arrays:
-    raise UserError('data.source=array needs arrays={"train": ...}, and maybe "test", from the calling program')
-  kind = config.channels, dtype_of(config.bit_depth)
-  sources = {split: as_source(images, f"{split} array", *kind) for split, images in arrays.items()}
-  return sources["train"], sources.get("test")
-
-
-def _choose(
-  config: DataConfig, whole: Source, test: Source | None
-) -> tuple[Source, Source, Source | None, dict[str, np.ndarray]]:
-  """Takes what data.list_path and data.imbalance ask for from both splits: train, bank, test, and groups of classes."""
-  listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
-  train = bank = whole if listed is None else Subset(whole, listed)
-  groups = {}
-  if config.imbalance.kind != "none":
-    draw = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
-    train, bank = Subset(whole, draw.train), Subset(whole, draw.bank)
-    groups = {name: classes for name, classes in (("large", draw.large), ("rare", draw.rare)) if len(classes)}
-    for name, classes in groups.items():
-      shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
-      _log.info("%d %s classes: %s", len(classes), name, shown)
-  if train is whole or train.labels is None or test is None or test.labels is None:
-    return train, bank, test, groups
-  if groups:
-    kept = imbalance.balanced(test.labels, np.unique(train.labels), whole.classes, config.imbalance.seed)
-  else:
-    kept = np.flatnonzero(np.isin(test.labels, train.labels))
-  return train, bank, Subset(test, kept), groups
-
-
 @dataclasses.dataclass(frozen=True)
-class Split:
-  """The images of one split; `store`: all of them on the devices, as read, [n, h, w, c], where data.placement=device."""
+class Dataset:
+  """Images of one set. `resident`: all of them on the devices, [n, h, w, c] as read, with data.placement=device."""
 
-  source: SubstituteUnreadable
-  store: Array | None
+  source: Source
+  resident: Array | None = None
 
   def __len__(self) -> int:
     return len(self.source)
 
+  def subset(self, rows: np.ndarray) -> "Dataset":
+    """Returns the images at `rows`, int [m], in that order."""
+    return Dataset(Subset(self.source, rows), None if self.resident is None else self.resident[rows])
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Splits:
-  """All splits of a run."""
+class Datasets:
+  """The three sets of a run."""
 
-  train: Split
-  bank: Split  # what measurements compare with: `train` itself, unless data.imbalance unbalances that
-  test: Split | None  # None where there is no test split
-  groups: Mapping[str, np.ndarray]  # "large", "rare" -> classes that are also measured by themselves
+  train: Dataset
+  reference: Dataset  # what evaluations compare with or learn from: `train` itself, unless data.imbalance unbalances that
+  test: Dataset | None  # None without a test set
+  class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
 
   @property
-  def bad(self) -> set[str]:
-    """Names of the images that could not be read so far."""
-    return {name for split in (self.train, self.bank, self.test) if split for name in split.source.bad}
+  def unreadable(self) -> set[str]:
+    """Names of the images that this process failed to read so far."""
+    sources = [dataset.source for dataset in (self.train, self.reference, self.test) if dataset]
+    return {name for source in sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable}
 
+  def on_devices(self, config: Config, mesh: Mesh) -> "Datasets":
+    """Returns the datasets with `resident` arrays if data.placement=device. Reads all images, which may take minutes.
 
-def load(config: Config, mesh: Mesh, images: Sources) -> Splits:
-  """Puts the images on the devices where data.placement=device. Raises UserError where they do not fit the views."""
-
-  def split(source: SubstituteUnreadable) -> Split:
+    Raises UserError if the images do not fit the views.
+    """
     if config.data.placement == "host":
-      return Split(source, None)
-    rows = padded_rows(len(source), mesh)
-    own = local_slice(mesh, rows)
-    stored = input_pipeline.resident(source, config.data.resident_size, config.data.workers, range(len(source))[own])
-    pipeline.check(config.views, stored.shape[1:3])
-    if jax.process_count() == 1:
-      return Split(source, replicate(mesh, stored))
-    missing = own.stop - own.start - len(stored)  # of the last process
-    stored = np.concatenate([stored, np.zeros((missing, *stored.shape[1:]), stored.dtype)])
-    return Split(source, replicate(mesh, global_rows(mesh, stored)))
+      return self
 
-  train = split(images.train)
-  return Splits(
-    train=train,
-    bank=train if images.bank is images.train else split(images.bank),
-    test=None if images.test is None else split(images.test),
-    groups=images.groups,
+    def place(dataset: Dataset) -> Dataset:
+      rows = padded_rows(len(dataset), mesh)
+      own = local_slice(mesh, rows)
+      images = input_pipeline.resident(dataset.source, config.data.resident_size, config.data.workers, range(len(dataset))[own])
+      pipeline.check(config.views, images.shape[1:3])
+      if jax.process_count() == 1:
+        return Dataset(dataset.source, replicate(mesh, images))
+      missing = own.stop - own.start - len(images)  # rows of padding, which the last process has
+      images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+      return Dataset(dataset.source, replicate(mesh, global_rows(mesh, images)))
+
+    train = place(self.train)
+    reference = train if self.reference is self.train else place(self.reference)
+    return dataclasses.replace(self, train=train, reference=reference, test=self.test and place(self.test))
+
+
+def open_datasets(
+  config: DataConfig, seed: int, arrays: Arrays | None = None, workdir: str | pathlib.Path | None = None
+) -> Datasets:
+  """Opens the images to train on and to evaluate with; reads no image yet.
+
+  `arrays`: the images of data.source=array, "train" and optionally "test".
+  `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
+  Raises UserError for whatever in `config` does not fit.
+  """
+  train, reference, test, class_groups = _select(config, seed, *_open(config, arrays))
+  unbalanced = config.imbalance.kind != "none"
+  reference = reference if unbalanced else train
+  for name, source in (("train", train), ("k-NN reference", reference if unbalanced else None), ("test", test)):
+    if source is not None:
+      _log.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
+  training = Dataset(SubstituteUnreadable(train, workdir))
+  return Datasets(
+    train=training,
+    reference=Dataset(SubstituteUnreadable(reference, workdir)) if unbalanced else training,
+    test=None if test is None else Dataset(SubstituteUnreadable(test, workdir)),
+    class_groups=class_groups,
   )
 
 
-def part(split: Split, rows: np.ndarray) -> Split:
-  """Some images of a split, int [m], in that order."""
-  return Split(SubstituteUnreadable(Subset(split.source, rows)), None if split.store is None else split.store[rows])
+def _check_fields(config: DataConfig) -> None:
+  """Raises UserError for a field that the source does not read or lacks, and for channel statistics that do not fit."""
+  fields = FIELDS[config.source]
+  for field in ("path", "test_path", "list_path"):
+    value = getattr(config, field)
+    if value and field not in fields:
+      readers = " or ".join(source for source, known in FIELDS.items() if field in known)
+      raise UserError(
+        f"data.{field}={value}: data.source={config.source} does not read it; leave it empty, or use data.source={readers}"
+      )
+  if "path" in fields and not config.path:
+    raise UserError(f"data.path is empty; data.source={config.source} needs it")
+  if config.channels < 1:
+    raise UserError(f"data.channels={config.channels}: expected at least 1")
+  for field in ("mean", "std"):
+    values = getattr(config, field)
+    if len(values) not in (0, 1, config.channels):
+      raise UserError(
+        f"data.{field}={values}: expected one value, one per channel (data.channels={config.channels}), "
+        f"or none to measure it (--config.data.{field}=)"
+      )
+  if min(config.std, default=1) <= 0:
+    raise UserError(f"data.std={config.std}: expected values above 0")
 
 
-def in_order(config: Config, mesh: Mesh, split: Split, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Goes through a split once, for an evaluation at `size` pixels: (images or their places in the store, mask bool [b]).
+def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | None]:
+  """Opens the training images and the test images, if any."""
+  opener = SOURCES.find(config.source)
+  _check_fields(config)
+  if config.source == "array" and arrays and "train" in arrays:
+    train, test, name = arrays["train"], arrays.get("test"), "{} array"
+  else:
+    (train, test), name = opener(config), f"{config.source} {{}}"
 
-  Images: as read, [b, size, size, c], read on the host, where there is no store. Of several processes, each goes through its
-  own rows of every batch, but the mask is the whole one.
+  def source(images: DataInput, split: str) -> Source:
+    return as_source(images, name.format(split), config.channels, dtype_of(config.bit_depth))
+
+  return source(train, "train"), None if test is None else source(test, "test")
+
+
+def _select(
+  config: DataConfig, seed: int, whole: Source, test: Source | None
+) -> tuple[Source, Source, Source | None, dict[str, np.ndarray]]:
+  """Applies data.list_path, data.imbalance and data.limit: returns train, reference, test, and the class groups."""
+  listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
+  train = reference = whole if listed is None else Subset(whole, listed)
+  groups = {}
+  if config.imbalance.kind != "none":
+    draw = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
+    train, reference = Subset(whole, draw.train), Subset(whole, draw.reference)
+    groups = {name: classes for name, classes in (("head", draw.head), ("tail", draw.tail)) if len(classes)}
+    for name, classes in groups.items():
+      shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
+      _log.info("%d %s classes: %s", len(classes), name, shown)
+  if train is not whole and train.labels is not None and test is not None and test.labels is not None:
+    if groups:
+      rows = imbalance.balanced(test.labels, np.unique(train.labels), whole.classes, config.imbalance.seed)
+    else:
+      rows = np.flatnonzero(np.isin(test.labels, train.labels))
+    test = Subset(test, rows)
+  if not 0 <= config.limit <= len(train):
+    raise UserError(f"data.limit={config.limit}: the training set has {len(train)} images; use 0 for all")
+  if config.limit:
+    train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
+  return train, reference, test, groups
+
+
+def in_order(config: Config, mesh: Mesh, dataset: Dataset, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Yields (images, mask bool [b]) of all images of a dataset once, in order, for an evaluation at `size` pixels.
+
+  Images are uint8 or uint16 [b, size, size, c], or int32 [b] rows of `dataset.resident` if that is not None. With several
+  processes, images are this process's rows of the batch, and the mask is that of the whole batch.
   """
   evals = config.evals
-  index, mask = sampler.eval_plan(len(split), padded_rows(evals.batch_size, mesh))
+  index, mask = sampler.eval_plan(len(dataset), padded_rows(evals.batch_size, mesh))
   own = local_slice(mesh, index.shape[1])
-  if split.store is not None:
-    yield from zip(index[:, own], mask, strict=True)
-    return
-  read = input_pipeline.eval_batches(split.source, index[:, own], mask[:, own], evals.resize, size, config.data.workers)
-  for valid, (_, _, images) in zip(mask, read, strict=True):
-    yield images, valid
+  images = index[:, own]
+  if dataset.resident is None:
+    images = input_pipeline.inference(dataset.source, images, mask[:, own], evals.resize, size, config.data.workers)
+  yield from zip(images, mask, strict=True)
 
 
-def open_every(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:
-  """Opens the images of `config` by split; `whole`: all that is found in a folder, also outside its training and test split.
+def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:
+  """Opens the images of `config` by split; `whole`: all images of a folder, also those in neither train nor test.
 
   Raises UserError for whatever in `config` does not fit.
   """
   if config.source == "array":
-    raise UserError("data.source=array are arrays of the program that trained: name other images with --data.path")
-  chosen = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
-  if whole and config.source == "folder" and config.path and not chosen:
+    raise UserError("data.source=array: the images belong to the program that trained; name other images with --data.path")
+  selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
+  if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))
-  opened = open_sources(config, seed)
-  return {"train": opened.train.source} | ({} if opened.test is None else {"test": opened.test.source})
+  train, _, test, _ = _select(config, seed, *_open(config, None))
+  return {"train": train} | ({} if test is None else {"test": test})
 
 
 def name_of(source: Source, index: int) -> str:
-  """Name of an image, relative to the folder or zip it lies in."""
+  """Returns the name of an image, relative to its folder or zip."""
   return source.describe(index).removeprefix(source.name + os.sep)

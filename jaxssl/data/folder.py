@@ -1,4 +1,4 @@
-"""Images in a folder or a zip: which are the training and the test split, and which folders are classes."""
+"""Images in a folder or a zip: finds the training and the test split, and the class folders."""
 
 import logging
 import os
@@ -11,13 +11,14 @@ from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.data.file_index import Listing, list_images
 from jaxssl.data.image_io import DecodeError, decode, dtype_of
+from jaxssl.data.source import register
 
 _TESTS = ("test", "val", "validation")
 _log = logging.getLogger("jaxssl")
 
 
 class FolderSource:
-  """The images of a listing at `positions`, whose names begin past the split's folder at `at`; `labels` int32 [n] or None."""
+  """Images of a listing at `positions`. `at`: length of the split's folder in their names; `labels`: int32 [n] or None."""
 
   def __init__(
     self,
@@ -36,57 +37,58 @@ class FolderSource:
     return len(self._positions)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`. Raises BadImage naming the file."""
+    """Returns [h, w, channels] of `dtype`. Raises DecodeError, which names the file."""
     return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
-    """The file's bytes. Raises BadImage naming the file."""
+    """Returns the bytes of the file. Raises DecodeError, which names the file."""
     try:
       return self._listing.read(self._positions[index])
     except (OSError, ValueError, MemoryError) as error:
       raise DecodeError(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:
-    """Full name of the file; inside a zip, the zip's name comes first."""
+    """Returns the full name of the file; within a zip, behind the name of the zip."""
     return self._listing.where(self._positions[index])
 
   def listed(self, path: str) -> np.ndarray:
-    """Reads a text file of names, one a line, relative to the whole or to the split's folder: positions, int [m] ascending.
+    """Reads a text file of names, one per line, relative to the root or the split's folder: positions, int [m] ascending.
 
-    Empty lines are skipped; an image named twice counts once. Raises UserError for a name that no image has.
+    Empty lines are skipped; repeated names count once. Raises UserError for a name without an image.
     """
     try:
       lines = paths.read(path).decode(errors="surrogateescape").replace("\r\n", "\n").split("\n")
-    except (OSError, ValueError) as error:  # ValueError: no path at all
-      raise UserError(f"data.list_path={path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: not a path
+      raise UserError(f"data.list_path={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     names = [self._listing.names[k] for k in self._positions]
     place = {name[self._at :]: k for k, name in enumerate(names)} | {name: k for k, name in enumerate(names)}
     wanted = [line if line in place else line.strip().removeprefix("./") for line in lines if line.strip()]
     unknown = [name for name in wanted if name not in place]
     if unknown:
       count = f"{len(unknown)} of {len(wanted)} lines"
-      raise UserError(f"data.list_path={path}: {count} name no training image of {self.name}, first: {unknown[0]}")
+      raise UserError(f"data.list_path={path}: {count} name no training image of {self.name}, e.g. {unknown[0]}")
     if not wanted:
-      raise UserError(f"data.list_path={path} names no image; write one path a line, or leave the field empty for all")
+      raise UserError(f"data.list_path={path}: the list is empty; expected one path per line, or no list for all images")
     return np.unique([place[name] for name in wanted])
 
 
+@register("folder", ("path", "test_path", "list_path"))
 def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
-  """Opens `data.path` and the test split there or in `data.test_path`: train, test (None without one).
+  """Opens `data.path`, and the test split there or in `data.test_path`: train, test (None without one).
 
-  Raises UserError where there is nothing to train on, or where the test split has a class that training lacks.
+  Raises UserError if there is nothing to train on, or if the test split has a class that the training split lacks.
   """
   listing = list_images(config.path, "data.path")
   train, train_at, test, test_at = _splits(listing.names)
   if not train:
-    raise UserError(f"data.path={config.path} holds images to test on only: name it in data.test_path")
+    raise UserError(f"data.path={config.path}: has a test split only; use it as data.test_path")
   left_out = len(listing.names) - len(train) - len(test)
   if left_out:
-    _log.info("data.path=%s: %d images in neither split are left out", config.path, left_out)
+    _log.info("data.path=%s: ignored %d images that are in neither split", config.path, left_out)
   folders = _class_folders(listing, train, train_at)
   classes = tuple(sorted(set(folders or ())))
   if folders is not None and len(classes) < 2:
-    _log.info("data.path=%s: no labels, since there are not at least two class folders", config.path)
+    _log.info("data.path=%s: no labels, since there are fewer than two class folders", config.path)
     classes = ()
   train_source = _source(listing, train, train_at, folders, classes, config, "data.path")
   if config.test_path:
@@ -101,9 +103,9 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
 
 
 def open_whole(config: DataConfig) -> dict[str, FolderSource]:
-  """Opens all that lies under `data.path`, by split: "train", "test", and by its folder what is in neither. Classes may differ.
+  """Opens all images under `data.path` by split: "train", "test", and the names of other folders. Classes may differ.
 
-  Raises UserError where there is no image.
+  Raises UserError if there is no image.
   """
   listing = list_images(config.path, "data.path")
   train, train_at, test, test_at = _splits(listing.names)
@@ -127,21 +129,23 @@ def _source(
   config: DataConfig,
   field: str,
 ) -> FolderSource:
-  """Numbers the class folders. Raises UserError for one that `classes` lacks."""
+  """Makes a source with numbered classes. Raises UserError for a class folder that `classes` lacks."""
   if not classes or folders is None:
     return FolderSource(listing, positions, at, config)
   unknown = sorted(set(folders) - set(classes))
   if unknown:
-    raise UserError(f"{field}={listing.root} has classes that training lacks: {', '.join(unknown[:5])}; rename or remove them")
+    raise UserError(
+      f"{field}={listing.root}: the training split lacks the classes {', '.join(unknown[:5])}; rename or remove them"
+    )
   number = {name: k for k, name in enumerate(classes)}
   return FolderSource(listing, positions, at, config, classes, np.array([number[f] for f in folders], np.int32))
 
 
 def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
-  """Positions of training images, where their names begin past the split's folder, and the same for the test split.
+  """Returns positions of the training images, where their names begin behind the split's folder, and both for the test split.
 
-  Folders that hold everything are looked through. test/, val/ or validation/ (the first there is) is the test split. train/
-  is the training split if it stands beside a test split or alone; beside other folders it is a class, as in CIFAR-100.
+  Folders that contain everything are skipped. The first of test/, val/ and validation/ that exists is the test split. train/
+  is the training split if it is alone or beside a test split; beside other folders it is a class, as in CIFAR-100.
   """
   at, tops = _tops(names)
   present = set(tops) - {""}
@@ -154,17 +158,17 @@ def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
 
 
 def _tops(names: list[str]) -> tuple[int, list[str]]:
-  """Where names begin past the folders that hold everything, and the next folder of each in small letters, "" for none."""
-  common = os.path.commonprefix([names[0], names[-1]])  # of all, since they are sorted
+  """Returns where names begin behind the folders that contain everything, and each name's next folder in lower case, or ""."""
+  common = os.path.commonprefix([names[0], names[-1]])  # of all names, since they are sorted
   at = common.rfind("/") + 1
   return at, [name[at:].split("/", 1)[0].lower() if "/" in name[at:] else "" for name in names]
 
 
 def _class_folders(listing: Listing, positions: list[int], at: int) -> list[str] | None:
-  """Gives each image's class folder; None, and a line in the log, where not every image lies exactly one folder deep."""
+  """Returns the class folder of each image; None, which is logged, unless every image is exactly one folder deep."""
   parts = [listing.names[k][at:].split("/") for k in positions]
   odd = next((k for k, part in zip(positions, parts, strict=True) if len(part) != 2), None)
   if odd is None:
     return [part[0] for part in parts]
-  _log.info("%s: no labels, since not every image lies exactly one folder deep (%s)", listing.root, listing.names[odd])
+  _log.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", listing.root, listing.names[odd])
   return None

@@ -1,4 +1,4 @@
-"""Which images make a training set unbalanced, and which balanced ones it is measured with (ISD, arXiv 2012.09259)."""
+"""Unbalanced training sets and the balanced sets that evaluate them (ISD, arXiv 2012.09259)."""
 
 import dataclasses
 
@@ -11,88 +11,85 @@ from jaxssl.core.rng import generator
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Draw:
-  """Positions of images, int [m] ascending, and numbers of classes, ascending."""
+  """Positions of images, int [m], and class numbers; both ascending."""
 
   train: np.ndarray
-  bank: np.ndarray  # as many of each class as the smallest of them has, whether trained on or not
-  large: np.ndarray
-  rare: np.ndarray
+  reference: np.ndarray  # of each class as many as the smallest has, whether trained on or not
+  head: np.ndarray
+  tail: np.ndarray
 
 
 def draw(labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceConfig, listed: np.ndarray | None) -> Draw:
-  """Draws an unbalanced set from labels int [n], -1 unknown, and class names; the same for the same seed.
+  """Draws an unbalanced set from labels int [n], -1 if unknown, and class names; a function of `config.seed`.
 
-  few_large: `large` classes whole, `small_images` images of each other class, which are the rare ones. long_tail: sizes fall
-  geometrically, from what the smallest class has to 1 / `ratio` of it; the later half of the classes are the rare ones.
-  `listed`: positions int [m] that both draw from; to listed they are the set itself, and classes are rare below the geometric
-  mean of its largest and smallest class. Raises UserError for what the images do not allow.
+  few_large: `large` head classes keep all images, each tail class keeps `small_images`. long_tail: sizes fall geometrically
+  from that of the smallest class to 1 / `ratio` of it; the smaller half of the classes is the tail.
+  `listed`: positions int [m] that both draw from. With kind=listed they are the training set itself, and the tail classes
+  are those below the geometric mean of its largest and smallest class. Raises UserError for what the images do not allow.
   """
   if labels is None:
-    raise UserError(f"data.imbalance.kind={config.kind} goes by labels, but the training images have none")
+    raise UserError(f"data.imbalance.kind={config.kind}: needs labels, and the training images have none; use none")
   if config.kind == "listed":
     if listed is None:
-      raise UserError("data.imbalance.kind=listed needs data.list_path, the list of an unbalanced set")
+      raise UserError("data.imbalance.kind=listed: needs data.list_path, the list of an unbalanced set")
     train, pool = listed, labels
     classes, counts = np.unique(labels[train], return_counts=True)
-    is_large = counts**2 >= counts.max() * counts.min()
+    in_head = counts**2 >= counts.max() * counts.min()
   else:
     pool = labels if listed is None else np.where(np.isin(np.arange(len(labels)), listed), labels, -1)
-    random = generator(config.seed, -2)
-    classes = _classes(pool, config.classes, random)
+    rng = generator(config.seed, "imbalance")
+    classes = _classes(pool, config.classes, rng)
     available = np.bincount(pool[pool >= 0])[classes]
-    make = _few_large if config.kind == "few_large" else _long_tail
-    sizes, is_large = make(available, [names[c] for c in classes], config)
-    train = _some(pool, classes, sizes, random)
-  bank = balanced(pool, classes, names, config.seed)
-  return Draw(train=train, bank=bank, large=np.sort(classes[is_large]), rare=np.sort(classes[~is_large]))
+    sizes_of = _few_large if config.kind == "few_large" else _long_tail
+    sizes, in_head = sizes_of(available, [names[c] for c in classes], config)
+    train = _sample(pool, classes, sizes, rng)
+  reference = balanced(pool, classes, names, config.seed)
+  return Draw(train=train, reference=reference, head=np.sort(classes[in_head]), tail=np.sort(classes[~in_head]))
 
 
 def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], seed: int) -> np.ndarray:
-  """Draws as many images of each of `classes` as the smallest of them has: positions, int [m] ascending.
+  """Draws of each of `classes` as many images as the smallest has: positions, int [m] ascending.
 
-  Raises UserError where one has none.
+  Raises UserError if a class has none.
   """
   counts = np.array([(labels == c).sum() for c in classes])
   if not counts.all():
-    raise UserError(
-      f"data.imbalance: class {names[classes[counts.argmin()]]} has no image to test on; add one to the test split"
-    )
-  return _some(labels, classes, np.full(len(classes), counts.min()), generator(seed, -3))
+    name = names[classes[counts.argmin()]]
+    raise UserError(f"data.imbalance: class {name} has no test image; add one, or train on other classes")
+  return _sample(labels, classes, np.full(len(classes), counts.min()), generator(seed, "balanced"))
 
 
-def _classes(labels: np.ndarray, number: int, random: np.random.Generator) -> np.ndarray:
+def _classes(labels: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
   """Draws `number` of the classes that have images (0: all), in random order."""
   present = np.unique(labels[labels >= 0])
-  number = number or len(present)
-  if not 2 <= number <= len(present):
-    raise UserError(f"data.imbalance.classes={number} must lie between 2 and {len(present)}, the classes with images; 0: all")
-  return random.permutation(present)[:number]
+  if number != 0 and not 2 <= number <= len(present):
+    raise UserError(f"data.imbalance.classes={number}: expected 2 to {len(present)}, the classes with images; or 0 for all")
+  return rng.permutation(present)[: number or len(present)]
 
 
 def _few_large(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Gives each class's size and whether it is large; the first are."""
-  least = available.argmin()
+  """Returns the size of each class and whether it is in the head: the first `large` are."""
+  smallest = available.argmin()
   if not 1 <= config.large < len(names):
-    allowed = f"between 1 and {len(names) - 1}, one less than the classes used"
-    raise UserError(f"data.imbalance.large={config.large} must lie {allowed}")
-  if not 1 <= config.small_images <= available[least]:
-    allowed = f"between 1 and {available[least]}, the images of class {names[least]}"
-    raise UserError(f"data.imbalance.small_images={config.small_images} must lie {allowed}")
-  is_large = np.arange(len(names)) < config.large
-  return np.where(is_large, available, config.small_images), is_large
+    raise UserError(f"data.imbalance.large={config.large}: expected 1 to {len(names) - 1}, one less than the classes used")
+  if not 1 <= config.small_images <= available[smallest]:
+    expected = f"1 to {available[smallest]}, the number of images of class {names[smallest]}"
+    raise UserError(f"data.imbalance.small_images={config.small_images}: expected {expected}")
+  in_head = np.arange(len(names)) < config.large
+  return np.where(in_head, available, config.small_images), in_head
 
 
 def _long_tail(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Gives each class's size and whether it is large; the first half is."""
-  least = available.argmin()
-  if not 1 <= config.ratio <= available[least]:
-    allowed = f"between 1 and {available[least]}, the images of class {names[least]}, so that no class ends up empty"
-    raise UserError(f"data.imbalance.ratio={config.ratio} must lie {allowed}")
-  sizes = np.round(np.geomspace(available[least], available[least] / config.ratio, len(names))).astype(int)
+  """Returns the size of each class and whether it is in the head: the first half is."""
+  smallest = available.argmin()
+  if not 1 <= config.ratio <= available[smallest]:
+    expected = f"1 to {available[smallest]}, the number of images of class {names[smallest]}; more would empty a class"
+    raise UserError(f"data.imbalance.ratio={config.ratio}: expected {expected}")
+  sizes = np.round(np.geomspace(available[smallest], available[smallest] / config.ratio, len(names))).astype(int)
   return sizes, np.arange(len(names)) < (len(names) + 1) // 2
 
 
-def _some(labels: np.ndarray, classes: np.ndarray, sizes: np.ndarray, random: np.random.Generator) -> np.ndarray:
-  """Draws so many images of each class: positions, ascending."""
-  members = (random.permutation(np.flatnonzero(labels == c))[:size] for c, size in zip(classes, sizes, strict=True))
+def _sample(labels: np.ndarray, classes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  """Draws the given number of images of each class: positions, ascending."""
+  members = (rng.permutation(np.flatnonzero(labels == c))[:size] for c, size in zip(classes, sizes, strict=True))
   return np.sort(np.concatenate(list(members)))

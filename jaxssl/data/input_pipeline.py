@@ -1,6 +1,5 @@
-"""From sources to batches: all images at once for the device, or read, cut and batched on the host as the plan says."""
+"""Batches from sources: `resident` reads all images at once, `training` and `inference` read them batch by batch."""
 
-import atexit
 import collections
 import functools
 import itertools
@@ -8,30 +7,29 @@ import logging
 import math
 import os
 import time
-import zlib
+import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxssl.augment.geometry import Box, random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError
-from jaxssl.core.rng import generator
-from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, decode_plain, plain_size
-from jaxssl.data.resize import resample
+from jaxssl.data.crops import cut_rows
+from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
 
-_PART = 8  # images a worker takes at once: fewer, and the calls themselves take time
+Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
+_PART = 8  # rows that a worker cuts per call, to amortize the cost of a call
 _log = logging.getLogger("jaxssl")
 
 
 def resident(source: Source, resident_size: int, workers: int = 0, rows: range | None = None) -> np.ndarray:
-  """Reads every image, or those of `rows`, once: [n, h, w, c].
+  """Reads all images, or those of `rows`, once: [n, h, w, c].
 
-  `resident_size`: side in pixels; the shorter side is resized to it and the middle kept. 0: as they are, all of one size.
-  Raises UserError where sizes differ.
+  `resident_size`: side in pixels; the shorter side is resized to it and the center is cropped. 0: images are left as they
+  are, and must have one size. Raises UserError if they do not.
   """
 
   def load(index: int) -> np.ndarray:
@@ -39,27 +37,28 @@ def resident(source: Source, resident_size: int, workers: int = 0, rows: range |
     return center(image, resident_size, resident_size) if resident_size else image
 
   rows = range(len(source)) if rows is None else rows
-  first = load(0)  # whose size all have, also where other processes read other rows
+  first = load(0)  # sets the size, also for processes that read other rows
   images = np.empty((len(rows), *first.shape), source.dtype)
   pool = ThreadPoolExecutor(_threads(workers))
   last = time.monotonic()
   try:
     for start in range(0, len(rows), 1024):
-      some = rows[start : start + 1024]
-      for place, (index, image) in enumerate(zip(some, pool.map(lambda k: load(k) if k else first, some), strict=True), start):
+      chunk = rows[start : start + 1024]
+      loaded = pool.map(lambda k: load(k) if k else first, chunk)
+      for place, (index, image) in enumerate(zip(chunk, loaded, strict=True), start):
         if image.shape != first.shape:
           sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (index, image))]
-          raise UserError(f"data.resident_size=0 needs images of one size, but {' and '.join(sizes)}: set data.resident_size")
+          raise UserError(f"data.resident_size=0: images differ in size ({', '.join(sizes)}); set a size to resize them to")
         images[place] = image
       if time.monotonic() - last > 5:
         last = time.monotonic()
-        _log.info("%s: %d of %d images read", source.name, start + len(some), len(rows))
+        _log.info("%s: read %d of %d images", source.name, start + len(chunk), len(rows))
   finally:
     pool.shutdown(cancel_futures=True)
   return images
 
 
-def host_batches(
+def training(
   source: Source,
   index: np.ndarray,
   partner: np.ndarray,
@@ -68,74 +67,105 @@ def host_batches(
   epoch: int,
   first_step: int = 0,
   workers: int = 0,
-) -> Iterator[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
-  """Reads and crops the plan's rows, int32 [steps, b], from `first_step` on, in order, a few batches ahead.
+) -> "TrainingBatches":
+  """Reads and crops the batches of one epoch with tf.data, from `first_step` on.
 
-  Yields index [b], partner [b] and for each group of views [b, v, size, size, c]; the same for the same arguments, and
-  from a later `first_step` the same tail. Raises UserError where too many images are bad.
+  `index`, `partner`: int32 [steps, b] from `epoch_plan`, or this process's columns of them.
+  The batches are a function of the arguments only; a later `first_step` yields the same tail.
   """
   tf = tensorflow()
   steps, batch = index.shape
   part = math.gcd(batch, _PART)
+  buffers: dict[int, Views] = {}
   failures: list[BaseException] = []
-  # tf.data sets the pace, and the pixels pass it by: through its tensors each would be copied three times.
-  filling: dict[int, dict[str, np.ndarray]] = {}
 
-  def load(first: np.int64) -> np.int64:
+  def empty() -> Views:
+    sizes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
+    return {name: np.empty(size, source.dtype) for name, size in sizes.items()}
+
+  def cut(first: np.int64) -> np.int64:
+    """Cuts `part` rows into the buffer of their step. tf.data carries row numbers only: tensors would copy the pixels."""
     step, row = divmod(int(first), batch)
     rows = slice(row, row + part)
     try:
-      groups = filling.setdefault(step, _empty(batch, views, source))
-      out = {name: group[rows] for name, group in groups.items()}
+      buffer = buffers.get(step) or buffers.setdefault(step, empty())
+      out = {name: group[rows] for name, group in buffer.items()}
       cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
-    except BaseException as error:  # tf.data would turn it into an error of its own, without type and cause
+    except BaseException as error:  # tf.data would replace it with an error of its own type
       failures.append(error)
       raise
     return first
 
   @tf.autograph.experimental.do_not_convert
-  def call(first):
-    return tf.numpy_function(load, [first], tf.int64)
+  def call(first: Any) -> Any:
+    return tf.numpy_function(cut, [first], tf.int64)
 
   threads = _threads(workers)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
-  options.autotune.enabled = False  # there is nothing to tune, and its thread holds up the end of an epoch by up to a minute
+  options.autotune.enabled = False  # there is nothing to tune, and its thread delays the end of an epoch by up to a minute
   parts = tf.data.Dataset.range(first_step * batch, steps * batch, part)
   parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
-  ahead = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
-  atexit.register(ahead.clear)  # its threads wait for Python: were it still there when Python ends, neither would end
-  try:
-    for step in range(first_step, steps):
-      next(ahead[0])
-      yield index[step], partner[step], filling.pop(step)
-  except Exception:
-    if failures:
-      raise failures[0] from None
-    raise
-  finally:
-    atexit.unregister(ahead.clear)
-    ahead.clear()
+  done = parts.prefetch(2).with_options(options).as_numpy_iterator()
+  plan = zip(range(first_step, steps), index[first_step:], partner[first_step:], strict=True)
+  return TrainingBatches(plan, done, buffers, failures)
 
 
-def _empty(rows: int, views: Mapping[str, ViewConfig], source: Source) -> dict[str, np.ndarray]:
-  """Room for all views of `rows` pairs: for each group [rows, v, size, size, c]."""
-  sizes = {name: (rows, group.count, group.size, group.size, source.channels) for name, group in views.items()}
-  return {name: np.empty(size, source.dtype) for name, size in sizes.items()}
+class TrainingBatches(Iterator[tuple[np.ndarray, np.ndarray, Views]]):
+  """Iterator over the batches of an epoch: index int32 [b], partner int32 [b], and the views of each group.
+
+  Owns the tf.data iterator and the output buffers of the batches in flight; a batch that was returned belongs to the caller.
+  `close`, the end of a `with` block, garbage collection and the end of Python stop the workers. Errors of a source keep
+  their type.
+  """
+
+  def __init__(
+    self,
+    plan: Iterator[tuple[int, np.ndarray, np.ndarray]],
+    done: Iterator,
+    buffers: dict[int, Views],
+    failures: list[BaseException],
+  ):
+    self._plan, self._done, self._buffers, self._failures = plan, [done], buffers, failures
+    # Also runs before Python ends: tf.data waits for its threads, which wait for the interpreter.
+    self._stop = weakref.finalize(self, self._done.clear)
+
+  def close(self) -> None:
+    """Stops the workers and ends the iteration."""
+    self._stop()
+    self._plan = iter(())
+    self._buffers.clear()
+
+  def __enter__(self) -> "TrainingBatches":
+    return self
+
+  def __exit__(self, *error: object) -> None:
+    self.close()
+
+  def __next__(self) -> tuple[np.ndarray, np.ndarray, Views]:
+    step, index, partner = next(self._plan)
+    try:
+      next(self._done[0])
+    except Exception:
+      self.close()
+      if self._failures:
+        raise self._failures[0] from None
+      raise
+    return index, partner, self._buffers.pop(step)
 
 
-def eval_batches(
+def inference(
   source: Source, index: np.ndarray, mask: np.ndarray, resize: int, size: int, workers: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-  """Reads the rows of `eval_plan`, [steps, b], a batch ahead: yields index [b], mask [b], images [b, size, size, c].
+) -> Iterator[np.ndarray]:
+  """Reads the batches of `eval_plan`, index and mask [steps, b], one ahead: yields images [b, size, size, c], padding 0.
 
-  The shorter side is resized to `resize` pixels and the middle kept; resize 0: the whole image is resized. Padding is black.
-  Raises UserError where the middle would be larger than the image.
+  The shorter side is resized to `resize` pixels and the center is cropped; resize 0: the whole image is resized.
+  Raises UserError if the crop is larger than the resized image.
   """
   if 0 < resize < size:
-    raise UserError(f"evals.resize={resize} is smaller than evals.size={size}: set 0 (the whole image) or at least {size}")
+    raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
   pool = ThreadPoolExecutor(_threads(workers))
-  ahead: collections.deque = collections.deque()
+  pending: collections.deque = collections.deque()
 
   def load(number: int) -> np.ndarray:
     return center(source.read(number), resize, size)
@@ -143,100 +173,34 @@ def eval_batches(
   try:
     for row in itertools.chain(zip(index, mask, strict=True), [None]):
       if row is not None:
-        ahead.append((*row, [pool.submit(load, int(number)) for number in row[0][row[1]]]))
-      if ahead and (row is None or len(ahead) > 1):
-        numbers, valid, loading = ahead.popleft()
-        images = np.zeros((len(numbers), size, size, source.channels), source.dtype)
+        numbers, valid = row
+        pending.append((valid, [pool.submit(load, int(number)) for number in numbers[valid]]))
+      if pending and (row is None or len(pending) > 1):
+        valid, loading = pending.popleft()
+        images = np.zeros((len(valid), size, size, source.channels), source.dtype)
         for place, image in zip(np.flatnonzero(valid), loading, strict=True):
           images[place] = image.result()
-        yield numbers, valid, images
+        yield images
   finally:
     pool.shutdown(cancel_futures=True)
 
 
 def _threads(workers: int) -> int:
-  """As many as asked for; 0: as many as there are cores for this process."""
+  """Returns `workers`, or for 0 the number of cores that this process may use."""
   return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-_ATTEMPTS = 10
-
-
-def cut_rows(
-  source: Source,
-  index: np.ndarray,
-  partner: np.ndarray,
-  views: Mapping[str, ViewConfig],
-  seed: int,
-  epoch: int,
-  out: Mapping[str, np.ndarray],
-) -> None:
-  """Cuts all views of the pairs of index and partner, int [n], into `out`: for each group [n, v, size, size, c].
-
-  The boxes follow from (seed, epoch, index, group, view) alone. Each of a pair's two images is decoded once.
-  """
-  numbers = {name: zlib.crc32(name.encode()) for name in views}
-  for row, pair in enumerate(zip(index.tolist(), partner.tolist(), strict=True)):
-    wanted: dict[int, list[_View]] = {image: [] for image in pair}
-    for name, group in views.items():
-      for v in range(group.count):
-        key = (seed, epoch, pair[0], numbers[name], v)
-        wanted[pair[group.partner[v % len(group.partner)]]].append(_View(out[name][row, v], group, key))
-    for image, its_views in wanted.items():
-      if its_views:
-        _cut(source, image, its_views)
-
-
-class _View(NamedTuple):
-  """A view to be cut: where it goes, [size, size, c], its group's config, and what its random numbers are keyed by."""
-
-  out: np.ndarray
-  group: ViewConfig
-  key: tuple[int, ...]
-
-  def box(self, height: int, width: int) -> Box:
-    return random_box(generator(*self.key), height, width, self.group.crop_scale, self.group.crop_ratio)
-
-  def fill(self, pixels: np.ndarray, box: Box, height: int, width: int) -> None:
-    """Resizes the box's part of `pixels`, the image of [height, width], maybe shrunk: then to its nearest whole pixels."""
-    y, x = pixels.shape[0] / height, pixels.shape[1] / width
-    top, bottom, left, right = box[0] * y, (box[0] + box[2]) * y, box[1] * x, (box[1] + box[3]) * x
-    resample(pixels[round(top) : round(bottom), round(left) : round(right)], self.out, self.group.interpolation)
-
-
-def _cut(source: Source, image: int, views: list[_View]) -> None:
-  """Fills the views of one image."""
-  data = source.encoded(image)
-  plain = source.channels in (1, 3) and source.dtype == np.uint8
-  size = plain_size(data) if plain and data is not None else None
-  pixels, boxes = None, []
-  if data is not None and size is not None:
-    boxes = [view.box(*size) for view in views]
-    spare = min(min(box[2:]) / view.group.size for view, box in zip(views, boxes, strict=True))
-    pixels = decode_plain(data, source.channels, size, spare)
-  if pixels is None or size is None:
-    try:
-      pixels = source.read(image) if data is None else decode(data, source.channels, source.describe(image), source.dtype)
-    except (DecodeError, WrongChannels):
-      source.read(image)  # a guard notes it, and answers with another image from now on; without one this raises
-      return _cut(source, image, views)
-    size = pixels.shape[0], pixels.shape[1]
-    boxes = [view.box(*size) for view in views]
-  for view, box in zip(views, boxes, strict=True):
-    view.fill(pixels, box, *size)
 
 
 @functools.cache
 def tensorflow() -> Any:
-  """Imports TensorFlow, quietly and away from the accelerators. Raises UserError if it is not installed."""
+  """Imports TensorFlow quietly and without accelerators. Raises UserError if it is not installed."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else every import prints a line about them; nothing here uses them
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its import would print a line about them; nothing here uses them
   try:
     import tensorflow as tf
   except ModuleNotFoundError as error:
     raise UserError(
-      "data.placement=host and data.source=tfds need TensorFlow, which is not installed: it has no release for Python 3.14. "
-      "Use data.placement=device with data.source=folder, or Python 3.11 to 3.13"
+      "data.placement=host and data.source=tfds need TensorFlow, which is not installed (it has no release for Python 3.14); "
+      "use data.placement=device with data.source=folder, or Python 3.11 to 3.13"
     ) from error
 
   tf.config.set_visible_devices([], "GPU")

@@ -1,4 +1,4 @@
-"""Who is read when: a pure function of (seed, epoch, partners), so that a restart needs no saved iterator."""
+"""The order in which images are read, a pure function of (seed, epoch, partners): a restart needs no saved iterator."""
 
 import numpy as np
 
@@ -7,28 +7,28 @@ from jaxssl.core.rng import generator
 
 
 def steps(num_images: int, batch_size: int) -> int:
-  """Batches of an epoch. Raises UserError where not even one can be filled."""
+  """Returns the number of full batches in an epoch. Raises UserError if there is none."""
   if not 0 < batch_size <= num_images:
-    raise UserError(f"train.batch_size={batch_size} must lie between 1 and the number of training images, {num_images}")
+    raise UserError(f"train.batch_size={batch_size}: the training set has {num_images} images; expected 1 to {num_images}")
   return num_images // batch_size
 
 
 def epoch_plan(
   seed: int, epoch: int, num_images: int, batch_size: int, partners: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Shuffles the data set for one epoch; an incomplete last batch is dropped.
+  """Shuffles a dataset for one epoch and drops the incomplete last batch.
 
-  `partners`: int [num_images], the image whose crop is the other view of each; None: itself.
-  Returns index and partner, int32 [steps, batch_size]. Raises UserError where not even one batch can be filled.
+  `partners`: int [num_images], the image that supplies the second view of each; None: the image itself.
+  Returns index and partner, int32 [steps, batch_size]. Raises UserError if not even one batch can be filled.
   """
   count = steps(num_images, batch_size)
-  order = generator(seed, epoch).permutation(num_images)[: count * batch_size]
+  order = generator(seed, "order", epoch).permutation(num_images)[: count * batch_size]
   index = order.reshape(count, batch_size).astype(np.int32)
   return index, index if partners is None else np.asarray(partners)[index].astype(np.int32)
 
 
 def eval_plan(num_images: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """All images in order: index int32 [steps, batch_size], padded with 0, and mask bool, False on the padding."""
+  """Batches all images in order: index int32 [steps, batch_size], padded with 0, and mask bool, False on the padding."""
   steps = -(-num_images // batch_size)
   index = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)
   mask = index < num_images

@@ -1,4 +1,4 @@
-"""Mean and deviation of each channel, where the config leaves them to the images."""
+"""Mean and standard deviation of each channel, measured if the config leaves them empty."""
 
 import dataclasses
 import logging
@@ -14,25 +14,25 @@ _log = logging.getLogger("jaxssl")
 
 
 def settled(config: DataConfig, source: Source) -> DataConfig:
-  """Fills in `data.mean` and `data.std` where they are empty, and says so in the log."""
+  """Measures `data.mean` and `data.std` if they are empty, and logs them."""
   if config.mean and config.std:
     return config
   mean, std = measure(source, config.workers)
   config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
-  count, words = min(MEASURED, len(source)), ("data.mean=" + _words(config.mean), "data.std=" + _words(config.std))
-  _log.info("measured on %d of %d training images: --config.%s --config.%s", count, len(source), *words)
+  count, fields = min(MEASURED, len(source)), ("data.mean=" + _format(config.mean), "data.std=" + _format(config.std))
+  _log.info("measured on %d of %d training images: --config.%s --config.%s", count, len(source), *fields)
   return config
 
 
 def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and deviation of each channel, in units of the brightest value, to five digits; every image counts the same.
+  """Measures mean and standard deviation of each channel, where the brightest value is 1, to five digits.
 
-  A channel that never changes has deviation 1, so that it may be divided by.
+  Every image has the same weight. A constant channel has deviation 1, so that division by it is safe.
   """
-  most = np.iinfo(source.dtype).max
+  brightest = np.iinfo(source.dtype).max
 
   def moments(index: int) -> np.ndarray:
-    pixels = source.read(index) / most
+    pixels = source.read(index) / brightest
     return np.stack([pixels.mean((0, 1)), np.square(pixels).mean((0, 1))])
 
   rows = np.unique(np.linspace(0, len(source) - 1, MEASURED).round().astype(int))
@@ -42,11 +42,11 @@ def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[
 
 
 def of_moments(mean: np.ndarray, square: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and deviation of each channel from the means of it and of its square, [c], to five digits; a deviation of 0 is 1."""
+  """Returns mean and standard deviation from the means of a channel and its square, [c], to five digits; 1 instead of 0."""
   deviation = np.sqrt(np.maximum(square - mean**2, 0))
   deviation = np.where(deviation > 1e-7, deviation, 1.0)
   return tuple(float(f"{x:.5g}") for x in mean), tuple(float(f"{x:.5g}") for x in deviation)
 
 
-def _words(values: tuple[float, ...]) -> str:
+def _format(values: tuple[float, ...]) -> str:
   return ",".join(f"{value:g}" for value in values)

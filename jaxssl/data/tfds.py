@@ -1,4 +1,4 @@
-"""Named image data sets through tensorflow_datasets, by position."""
+"""Image datasets of TensorFlow Datasets (TFDS), by name."""
 
 import functools
 import logging
@@ -11,12 +11,13 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core.errors import UserError, nearest_name
 from jaxssl.data.image_io import DecodeError, decode, dtype_of
 from jaxssl.data.input_pipeline import tensorflow
+from jaxssl.data.source import register
 
 _log = logging.getLogger("jaxssl")
 
 
 class TfdsSource:
-  """One split: `data[i]` is {"image": the file's bytes, "label": a number, ...}."""
+  """One split: `data[i]` is {"image": bytes of the file, "label": int, ...}."""
 
   def __init__(self, data: Any, name: str, config: DataConfig, classes: tuple[str, ...]):
     self.name, self.classes, self._data = name, classes, data
@@ -36,29 +37,30 @@ class TfdsSource:
     return len(self._data)
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`. Raises BadImage."""
+    """Returns [h, w, channels] of `dtype`. Raises DecodeError, which names the image."""
     return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
-    """The image's file as stored. Raises BadImage."""
+    """Returns the bytes of the image's file. Raises DecodeError, which names the image."""
     try:
       return self._data[index]["image"]
     except (OSError, RuntimeError, ValueError, IndexError) as error:
       raise DecodeError(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:
-    """Names the image in a message."""
+    """Returns the name of the image for messages."""
     return f"{self.name} image {index}"
 
 
+@register("tfds", ("path",))
 def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
-  """Opens the set named `data.path`, downloading it at first use: train, and test or else validation (None without them).
+  """Opens the dataset `data.path`, downloaded at first use: train, and test or else validation (None without either).
 
-  Raises UserError for a name that is not known, and for a set that cannot be prepared or has no images.
+  Raises UserError for an unknown name, and for a dataset that cannot be prepared or has no images.
   """
-  if re.match(r"[^/:]*:[^/]*[^/\d.*]", config.path):  # what is no version; its code would be downloaded and run
-    raise UserError(f"data.path={config.path} names a set of others than tensorflow_datasets; allowed: NAME[/CONFIG][:VERSION]")
-  tensorflow()  # tensorflow_datasets would import it too, but not quietly
+  if re.match(r"[^/:]*:[^/]*[^/\d.*]", config.path):  # not a version: TFDS would download and run the code of that namespace
+    raise UserError(f"data.path={config.path}: names a dataset outside of TFDS; expected NAME[/CONFIG][:VERSION]")
+  tensorflow()  # TFDS would import it too, but not quietly
   import tensorflow_datasets as tfds
 
   def load(split: str) -> Any:
@@ -73,17 +75,17 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
     data = load("train")
   except tfds.core.DatasetNotFoundError as error:
     close = nearest_name(config.path, tfds.list_builders(with_community_datasets=False))
-    raise UserError(f"data.path={config.path} is no data set that tensorflow_datasets knows; nearest: {close}") from error
-  except Exception as error:  # downloads, licenses, disks: whatever stops it is for the user to mend
-    raise UserError(f"data.path={config.path} cannot be prepared: {' '.join(str(error).split())}") from error
+    raise UserError(f"data.path={config.path}: not a TFDS dataset; nearest: {close}") from error
+  except Exception as error:  # downloads, licenses, disks: the user has to resolve it
+    raise UserError(f"data.path={config.path}: cannot be prepared: {' '.join(str(error).split())}") from error
   features = data.dataset_info.features
   if "image" not in features:
-    raise UserError(f"data.path={config.path} has no image; its features: {', '.join(features)}")
+    raise UserError(f"data.path={config.path}: has no image feature; its features: {', '.join(features)}")
   train = source(data, "train")
   for split in ("test", "validation"):
     try:
       data = load(split)
-    except ValueError:  # there is no such split
+    except ValueError:  # no such split
       continue
     if not train.classes or int(data[0]["label"]) >= 0:  # ImageNet's test labels are withheld: all -1
       return train, source(data, split)

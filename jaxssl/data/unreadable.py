@@ -1,4 +1,4 @@
-"""Bad images: named once, replaced by a neighbor, and never the end of a run unless there are too many."""
+"""Sources that tolerate unreadable images: substituted in training, skipped by `embed` and `neighbors`."""
 
 import logging
 import pathlib
@@ -13,101 +13,80 @@ from jaxssl.data.image_io import DecodeError, WrongChannels, center
 from jaxssl.data.source import Source, Subset
 
 T = TypeVar("T")
-_LOOKED_AT = 100  # images, for one of the right kind
+LIMIT = 0.01  # share of unreadable images that a set may have; one image is always allowed
+_PROBED = 100  # images tried to find one with the right channels
 _log = logging.getLogger("jaxssl")
 
 
-class SubstituteUnreadable:
-  """A source in which the next readable image, cyclically, takes the place of one that cannot be read.
+class SubstituteUnreadable(Subset):
+  """All images of a source; reads the next readable image, cyclically, in place of an unreadable one. Thread-safe.
 
-  A bad image is named once in the log and once in `bad_files.txt` in `workdir`, over restarts too. More than 1% of bad
-  images (and more than one) stop the run with UserError. Safe to use from several threads.
+  Only pixels are substituted. Labels stay those of the image's own row, since they must not depend on which images this
+  process happened to read.
+  Each unreadable image is logged once and appended once to `bad_files.txt` in `workdir`, across restarts. More than 1%
+  unreadable images (and more than one) raise UserError.
   """
 
   def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
-    self.source = source
-    self.name, self.channels, self.dtype = source.name, source.channels, source.dtype
+    super().__init__(source, np.arange(len(source)))
     self._file = None if workdir is None else pathlib.Path(workdir) / "bad_files.txt"
-    self._bad: dict[int, str] = {}
+    self._unreadable: dict[int, str] = {}
     self._lock = threading.Lock()
 
   @property
-  def bad(self) -> set[str]:
-    """Names of the images found bad so far by this process."""
-    return set(self._bad.values())
-
-  @property
-  def classes(self) -> tuple[str, ...]:
-    """Class names."""
-    return self.source.classes
-
-  @property
-  def labels(self) -> np.ndarray | None:
-    """int32 [n]; an image known as bad has the label of the one in its place. None without labels."""
-    labels = self.source.labels
-    if labels is None or not self._bad:
-      return labels
-    labels = labels.copy()
-    for index in tuple(self._bad):
-      labels[index] = labels[self._stand_in(index)]
-    return labels
-
-  def __len__(self) -> int:
-    return len(self.source)
+  def unreadable(self) -> set[str]:
+    """Names of the images that this process failed to read so far."""
+    return set(self._unreadable.values())
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`. Raises UserError where too many are bad, or where they differ in channels."""
-    return self._good(index, self.source.read)
+    """Returns [h, w, channels] of `dtype`. Raises UserError for too many unreadable images or mixed channels."""
+    return self._first_readable(index, super().read)
 
   def encoded(self, index: int) -> bytes | None:
-    """The file's bytes as stored; whether they are an image shows when they are decoded: where they are not, call `read`."""
-    return self._good(index, self.source.encoded)
+    """Returns the bytes of the image's file, or None without a file. If they do not decode, call `read`."""
+    return self._first_readable(index, super().encoded)
 
-  def describe(self, index: int) -> str:
-    """Names the image in a message."""
-    return self.source.describe(index)
-
-  def _good(self, index: int, read: Callable[[int], T]) -> T:
+  def _first_readable(self, index: int, read: Callable[[int], T]) -> T:
     while True:
-      stand_in = self._stand_in(index)
+      substitute = self._substitute(index)
       try:
-        return read(stand_in)
+        return read(substitute)
       except DecodeError as error:
-        self._note(stand_in, error)
+        self._record(substitute, error)
       except WrongChannels as error:
-        raise UserError(f"{error}{self._others()}") from error
+        raise UserError(f"{error}; {self._advice()}") from error
 
-  def _others(self) -> str:
-    """Says whether the images are mixed: names one that does have as many channels as it should."""
-    for index in range(min(len(self), _LOOKED_AT)):
+  def _advice(self) -> str:
+    """Returns what to do about an image with the wrong number of channels: the set is mixed, or all of it differs."""
+    for index in range(min(len(self), _PROBED)):
       try:
         self.source.read(index)
       except (DecodeError, WrongChannels):
         continue
-      return f", as {self.describe(index)} has: remove or convert one kind"
-    return ", which none of the first images has: set it to what they have"
+      return f"{self.describe(index)} has the right number: remove or convert one kind"
+    return "none of the first images has that number: set data.channels to theirs"
 
-  def _stand_in(self, index: int) -> int:
-    """Gives `index` itself, or the next that is not known as bad."""
+  def _substitute(self, index: int) -> int:
+    """Returns `index` itself, or the next one that is not known to be unreadable."""
     for step in range(len(self)):
-      if (other := (index + step) % len(self)) not in self._bad:
+      if (other := (index + step) % len(self)) not in self._unreadable:
         return other
-    raise UserError(f"{self.name}: none of its {len(self)} images can be read")
+    raise UserError(f"{self.name}: all {len(self)} images are unreadable")
 
-  def _note(self, index: int, error: DecodeError) -> None:
+  def _record(self, index: int, error: DecodeError) -> None:
     with self._lock:
-      if index in self._bad:
+      if index in self._unreadable:
         return
-      name = self._bad[index] = self.describe(index)
-      _log.warning("cannot read %s; another image takes its place", error)
+      name = self._unreadable[index] = self.describe(index)
+      _log.warning("cannot read %s; using the next readable image instead", error)
       try:
         self._append(name)
       except OSError as trouble:
         _log.warning("cannot write %s: %s", self._file, trouble)
-      if len(self._bad) > max(1, len(self) / 100):
-        first = ", ".join(list(self._bad.values())[:3])
-        count = f"{len(self._bad)} of {len(self)}"
-        raise UserError(f"{self.name}: {count} images cannot be read, more than 1%: mend or remove them, first: {first}")
+      if len(self._unreadable) > max(1, LIMIT * len(self)):
+        examples = ", ".join(list(self._unreadable.values())[:3])
+        count = f"{len(self._unreadable)} of {len(self)} images are unreadable (limit: {LIMIT:.0%})"
+        raise UserError(f"{self.name}: {count}, e.g. {examples}. Fix or remove them.")
 
   def _append(self, name: str) -> None:
     if self._file is None:
@@ -119,25 +98,22 @@ class SubstituteUnreadable:
         file.write(name + "\n")
 
 
-_log = logging.getLogger("jaxssl")
-
-
 class SkipUnreadable(Subset):
-  """Some images of a source. In place of one that cannot be read stands a black one; it is named in the log, and in `bad`.
+  """A subset that reads a black pixel in place of an unreadable image, logs it, and adds its position to `unreadable`.
 
-  `resident_size`: side to which images are cut before all else, as for a store on the devices; 0: they are left as they are.
+  `resident_size`: side that images are resized and center-cropped to first, as with data.placement=device; 0: unchanged.
   """
 
   def __init__(self, source: Source, indices: np.ndarray, resident_size: int):
     super().__init__(source, indices)
-    self.resident_size, self.bad = resident_size, set[int]()
+    self.resident_size, self.unreadable = resident_size, set[int]()
 
   def read(self, index: int) -> np.ndarray:
-    """Gives [h, w, channels] of `dtype`."""
+    """Returns [h, w, channels] of `dtype`."""
     try:
       image = super().read(index)
     except DecodeError as error:
-      self.bad.add(index)
-      _log.warning("cannot read %s; it is left out", error)
+      self.unreadable.add(index)
+      _log.warning("cannot read %s; skipped", error)
       return np.zeros((1, 1, self.channels), self.dtype)
     return center(image, self.resident_size, self.resident_size) if self.resident_size else image

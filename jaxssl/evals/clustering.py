@@ -30,7 +30,7 @@ def measure(subject: FeatureExtractor) -> list[Measurement]:
 
   Named by layer: `encoder_silhouette`, `hidden_1_kmeans_nmi`, ...
   """
-  split = subject.splits.test or subject.splits.bank
+  split = subject.splits.test or subject.splits.reference
   asked = subject.queries or subject.bank
   layers = subject.layers(split) if subject.variables is not None else {"pixels": asked.x}
   found = []

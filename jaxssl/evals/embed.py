@@ -18,7 +18,7 @@ from jaxssl.core.paths import path_of
 from jaxssl.core.progress import ImageProgress
 from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
-from jaxssl.data.datasets import name_of, open_every
+from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import embedding_file, load_run
@@ -47,7 +47,7 @@ def embed_to_file(
   config = load_run.read_config(workdir, changes)
   embedding_file.check_name(out)
   whole = load_run.names_other_images(changes)
-  sources = open_every(config.data, config.train.seed, whole)
+  sources = open_splits(config.data, config.train.seed, whole)
   network, student, teacher, step = load_run.open_network(workdir, config, step)
   which = network_of(config, teacher is not None)
   variables = teacher if teacher is not None and which == "teacher" else student
@@ -63,9 +63,9 @@ def embed_to_file(
         resident_size = config.data.resident_size if config.data.placement == "device" else 0
         images = SkipUnreadable(sources[split], rows, resident_size)
         features, tokens = encode(config, mesh, network, variables, images, patches)
-        readable = np.delete(rows, sorted(images.bad))
-        features = np.delete(features, sorted(images.bad), axis=0)
-        tokens = None if tokens is None else np.delete(tokens, sorted(images.bad), axis=0)
+        readable = np.delete(rows, sorted(images.unreadable))
+        features = np.delete(features, sorted(images.unreadable), axis=0)
+        tokens = None if tokens is None else np.delete(tokens, sorted(images.unreadable), axis=0)
         _require_finite(features, readable, sources[split])
         parts.write(number, readable, features, tokens)
       progress.add(len(rows), missing)

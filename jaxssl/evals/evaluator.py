@@ -14,7 +14,7 @@ from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config, Evaluation
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, TrainState, Variables
-from jaxssl.data.datasets import Splits
+from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
 from jaxssl.evals.features import NEED_LABELS, NEED_TEST, FeatureExtractor
 from jaxssl.models.network import Network
@@ -47,14 +47,16 @@ def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "student
 class Evaluator:
   """The measurements of one run, on the network that `evals.network` names."""
 
-  def __init__(self, config: Config, mesh: Mesh, splits: Splits, network: Network, has_teacher: bool):
+  def __init__(self, config: Config, mesh: Mesh, splits: Datasets, network: Network, has_teacher: bool):
     self.config, self.mesh, self.splits, self.built = config, mesh, splits, network
-    labels = splits.bank.source.labels
+    labels = splits.reference.source.labels
     if labels is not None and splits.test is not None and splits.test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training split has")
     self.labeled = labels is not None
     if not self.labeled:
-      LOG.info("no labels in %s: measured by what needs none, such as the effective rank, not by k-NN", splits.bank.source.name)
+      LOG.info(
+        "no labels in %s: measured by what needs none, such as the effective rank, not by k-NN", splits.reference.source.name
+      )
     self.network = network_of(config, has_teacher)
     self.before = "imported" if config.model.init_from else "untrained"  # what the network before the first step is called
 
@@ -69,7 +71,9 @@ class Evaluator:
     for name in names:
       if name not in possible:
         lacks = "labels" if not self.labeled else "a test split (data.test_path)"
-        raise UserError(f"{name} needs {lacks}, and {self.splits.bank.source.name} has none; possible: {', '.join(possible)}")
+        raise UserError(
+          f"{name} needs {lacks}, and {self.splits.reference.source.name} has none; possible: {', '.join(possible)}"
+        )
 
   def subject(self, variables: Variables | None, whose: str) -> FeatureExtractor:
     """Gives what evaluations are given."""
@@ -92,7 +96,7 @@ class Evaluator:
   def baselines(self, first: Variables, names: Sequence[Evaluation]) -> list[Measurement]:
     """Measures raw pixels and the network before its first step as the trained one is, so that a reader sees the gain."""
     subjects = {"raw_pixels": None, self.before: first} if self.config.evals.baselines else {}
-    if subjects and len(self.splits.bank.source) > RAW_IMAGES:
+    if subjects and len(self.splits.reference.source) > RAW_IMAGES:
       LOG.info("raw pixels are no baseline of more than %d images", RAW_IMAGES)
       del subjects["raw_pixels"]
     return [

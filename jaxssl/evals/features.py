@@ -14,7 +14,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline, sampler
-from jaxssl.data.datasets import Split, Splits, in_order
+from jaxssl.data.datasets import Dataset, Datasets, in_order
 from jaxssl.data.source import Source
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
@@ -36,7 +36,7 @@ class FeatureExtractor:
   """Whose features are measured: a network with its weights, or raw pixels; and on which images. Features are made once."""
 
   def __init__(
-    self, config: Config, mesh: Mesh, splits: Splits, network: Network, variables: Variables | None, whose: str = "raw_pixels"
+    self, config: Config, mesh: Mesh, splits: Datasets, network: Network, variables: Variables | None, whose: str = "raw_pixels"
   ):
     self.config, self.mesh, self.splits, self.network, self.variables = config, mesh, splits, network, variables
     self.show = Preprocessing(
@@ -53,7 +53,7 @@ class FeatureExtractor:
   @property
   def bank(self) -> Features:
     """What is compared with, or learned from."""
-    split, groups = self.splits.bank, self.splits.groups
+    split, groups = self.splits.reference, self.splits.class_groups
     balance = f", equally many of {sum(map(len, groups.values()))} classes, trained on or not" if groups else ""
     return Features(self.features(split), _labels(split), f"{len(split)} training images of {split.source.name}{balance}")
 
@@ -68,9 +68,9 @@ class FeatureExtractor:
   @property
   def num_classes(self) -> int:
     """Classes of the images."""
-    return len(self.splits.bank.source.classes)
+    return len(self.splits.reference.source.classes)
 
-  def features(self, split: Split) -> np.ndarray:
+  def features(self, split: Dataset) -> np.ndarray:
     """Gives float32 [n, f] of every image of a split. Raises UserError where they are not finite."""
     if id(split) not in self._made:
       made = self._run(split, layers=False)
@@ -79,12 +79,12 @@ class FeatureExtractor:
       self._made[id(split)] = made
     return self._made[id(split)]
 
-  def layers(self, split: Split) -> dict[str, np.ndarray]:
+  def layers(self, split: Dataset) -> dict[str, np.ndarray]:
     """Gives float32 [n, d] of the encoder's output and every layer of the projector, for every image of a split."""
     return self._run(split, layers=True)
 
-  def _run(self, split: Split, layers: bool) -> Any:
-    run = functools.partial(_see, self.network, self.show, layers, self.variables, store=split.store)
+  def _run(self, split: Dataset, layers: bool) -> Any:
+    run = functools.partial(_see, self.network, self.show, layers, self.variables, store=split.resident)
     return extract(self.mesh, run, in_order(self.config, self.mesh, split, self.show.size))
 
 
@@ -129,7 +129,7 @@ def labeled_test(subject: FeatureExtractor, evaluation: str) -> Features:
     )
   missing = sorted(set(queries.labels.tolist()) - set(bank.labels.tolist()))
   if missing:
-    names = ", ".join(subject.splits.bank.source.classes[c] for c in missing[:3])
+    names = ", ".join(subject.splits.reference.source.classes[c] for c in missing[:3])
     raise UserError(f"{len(missing)} classes of the test split have no image in the training split, such as {names}")
   return queries
 
@@ -152,7 +152,7 @@ def mean_of(name: str, groups: Mapping[str, np.ndarray]) -> str:
   return f"mean of the accuracies of the {len(groups[group])} {group} classes, " if group in groups else ""
 
 
-def _labels(split: Split) -> np.ndarray:
+def _labels(split: Dataset) -> np.ndarray:
   labels = split.source.labels
   return np.full(len(split), -1, np.int32) if labels is None else labels
 
@@ -199,9 +199,9 @@ def encode(
   size = shown_size(config)
   index, mask = sampler.eval_plan(len(images), padded_rows(min(config.evals.batch_size, len(images)), mesh))
   own = local_slice(mesh, index.shape[1])
-  read = input_pipeline.eval_batches(images, index[:, own], mask[:, own], config.evals.resize, size, config.data.workers)
+  read = input_pipeline.inference(images, index[:, own], mask[:, own], config.evals.resize, size, config.data.workers)
   run = functools.partial(_encode, network, size, config.data.mean, config.data.std, patches, variables)
-  return extract(mesh, run, ((shown, valid) for valid, (_, _, shown) in zip(mask, read, strict=True)))
+  return extract(mesh, run, zip(read, mask, strict=True))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))

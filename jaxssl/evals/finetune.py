@@ -16,7 +16,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables, struct
 from jaxssl.data import input_pipeline
-from jaxssl.data.datasets import Split, in_order
+from jaxssl.data.datasets import Dataset, in_order
 from jaxssl.evals.features import FeatureExtractor, Preprocessing, by_group, extract, labeled_test, mean_of
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate, to_host
@@ -36,7 +36,7 @@ class Tuned:
 
 def two_crops(subject: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Gives the features of two random crops of some images of the bank: float32 [n, f] each."""
-  split, mesh = subject.splits.bank, subject.mesh
+  split, mesh = subject.splits.reference, subject.mesh
   assert subject.variables is not None
   view = crops_of(subject, count=2)
   size = padded_rows(min(subject.config.evals.batch_size, len(rows)), mesh)
@@ -44,7 +44,7 @@ def two_crops(subject: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, 
   found = []
   for index, crops in _batches(subject, padded, view, 0, 0):
     on_devices = global_rows(mesh, (index, crops))
-    made = _see_crops(subject.network, view, subject.show, subject.variables, *on_devices, split.store)
+    made = _see_crops(subject.network, view, subject.show, subject.variables, *on_devices, split.resident)
     found.append(to_host(mesh, made))
   one, other = np.concatenate(found)[: len(rows)].swapaxes(0, 1)
   return one, other
@@ -88,12 +88,12 @@ def _batches(
   """Goes through this process's own rows of batches of the bank, int32 [steps, b]: (rows, crops), the crops None where they
   are cut on the device.
   """
-  split, workers = subject.splits.bank, subject.config.data.workers
+  split, workers = subject.splits.reference, subject.config.data.workers
   order = order[:, local_slice(subject.mesh, order.shape[1])]
-  if split.store is not None:
+  if split.resident is not None:
     yield from ((index, None) for index in order)
     return
-  for index, _, crops in input_pipeline.host_batches(split.source, order, order, {GROUP: view}, seed, epoch, 0, workers):
+  for index, _, crops in input_pipeline.training(split.source, order, order, {GROUP: view}, seed, epoch, 0, workers):
     yield index, crops[GROUP]
 
 
@@ -151,12 +151,14 @@ class Tuning:
     )
     carry = replicate(mesh, (tuned, self.optimizer.init(self._trained(tuned)), jnp.int32(0)))
     for epoch in range(self.epochs):
-      order = generator(seed, epoch).permutation(rows)[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+      order = (
+        generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
+      )
       for index, crops in _batches(subject, order, self.view, seed, epoch):
         carry = self.step(
           carry,
           *global_rows(mesh, (index, labels[index], crops)),
-          subject.splits.bank.store,
+          subject.splits.reference.resident,
           *replicate(mesh, (jax.random.key(seed), jnp.float32(steps * self.epochs))),
         )
     return carry[0]
@@ -194,11 +196,11 @@ class Tuning:
       encoder = jax.tree.map(lambda p, u: p - rate * self.encoder_rate * u, encoder, updates["encoder"])
     return Tuned(heads=heads, encoder=encoder, stats=stats), state, number + 1
 
-  def logits(self, tuned: Tuned, split: Split) -> np.ndarray:
+  def logits(self, tuned: Tuned, split: Dataset) -> np.ndarray:
     """Gives float32 [n, g, c] of every image of a split."""
     subject = self.subject
     images = in_order(subject.config, subject.mesh, split, subject.show.size)
-    return extract(subject.mesh, lambda x: self.score(tuned, x, split.store), images)
+    return extract(subject.mesh, lambda x: self.score(tuned, x, split.resident), images)
 
   def _score(self, tuned: Tuned, images: Array, store: Array | None) -> Array:
     variables = Variables(params={"encoder": tuned.encoder}, stats={"encoder": tuned.stats} if tuned.stats else {})
@@ -220,9 +222,9 @@ def measure(subject: FeatureExtractor) -> list[Measurement]:
       name=name,
       value=value,
       protocol=f"{describe(subject)}, taught by {bank.says}, queries: {queries.says}, "
-      f"{mean_of(name, subject.splits.groups)}{subject.says}",
+      f"{mean_of(name, subject.splits.class_groups)}{subject.says}",
     )
-    for name, value in by_group("finetune", right, queries.labels, subject.splits.groups).items()
+    for name, value in by_group("finetune", right, queries.labels, subject.splits.class_groups).items()
   ]
 
 

@@ -39,10 +39,10 @@ def measure(subject: FeatureExtractor) -> list[Measurement]:
       for k in of:
         guess = vote(values[:, :k], bank.labels[ids[:, :k]], subject.num_classes, protocol, config.temperature)
         name = f"knn{k}_{protocol}" + ("" if queries else "_leave_one_out")
-        for full, value in by_group(name, guess == asked.labels, asked.labels, subject.splits.groups).items():
+        for full, value in by_group(name, guess == asked.labels, asked.labels, subject.splits.class_groups).items():
           how = f"{describe(protocol, config)}, k {k}, bank: {bank.says}, queries: "
           how += f"{asked.says if queries else 'every image of the bank by the others'}, "
-          how += mean_of(full, subject.splits.groups) + subject.says
+          how += mean_of(full, subject.splits.class_groups) + subject.says
           found.append(Measurement(name=full, value=value, protocol=how))
   return found
 

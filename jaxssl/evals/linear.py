@@ -35,7 +35,7 @@ class Linear(NamedTuple):
 def measure(subject: FeatureExtractor) -> list[Measurement]:
   """Top-1 accuracy in percent on the test split of a classifier that the bank has taught, by each of `evals.linear.solvers`."""
   config, bank, queries = subject.config.evals.linear, subject.bank, labeled_test(subject, "linear")
-  num_classes, seed, groups = subject.num_classes, subject.config.train.seed, subject.splits.groups
+  num_classes, seed, groups = subject.num_classes, subject.config.train.seed, subject.splits.class_groups
   found = []
   for solver in config.solvers:
     if solver == "augmented":
@@ -69,7 +69,7 @@ def augmented(subject: FeatureExtractor) -> tuple[np.ndarray, str]:
   out = held_out(bank.labels, seed)
   tuning = Tuning(subject, RATES, 0.0, config.epochs, config.batch_size)
   tuned = tuning.fit(np.flatnonzero(~out), seed)
-  right = tuning.logits(tuned, subject.splits.bank)[out].argmax(2) == bank.labels[out][:, None]
+  right = tuning.logits(tuned, subject.splits.reference)[out].argmax(2) == bank.labels[out][:, None]
   best = int(right.sum(0).argmax())
   how = f"linear by SGD, momentum 0.9, cosine, {config.epochs} epochs of batches of {config.batch_size}, the run's crops, "
   how += f"learning rate {RATES[best]:g} chosen on a held-out fifth, which it is not taught"

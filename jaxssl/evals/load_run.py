@@ -65,7 +65,7 @@ def open_run(
   """Opens a run's weights and its images: student, teacher, their step, and what measures them."""
   mesh = make_mesh()
   built, student, teacher, step = open_network(workdir, config, step, encoder)
-  images = datasets.load(config, mesh, datasets.open_sources(config.data, config.train.seed, arrays))
+  images = datasets.open_datasets(config.data, config.train.seed, arrays).on_devices(config, mesh)
   measure = Evaluator(config, mesh, images, built, teacher is not None)
   return replicate(mesh, student), replicate(mesh, teacher), step, measure
 

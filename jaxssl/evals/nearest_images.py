@@ -16,7 +16,7 @@ from jaxssl.core import paths
 from jaxssl.core.errors import UserError, one_line
 from jaxssl.core.paths import path_of
 from jaxssl.data.arrays import ArraySource
-from jaxssl.data.datasets import name_of, open_every
+from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.image_io import DecodeError, decode, dtype_of, viewable
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
@@ -176,7 +176,7 @@ def draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | 
 def _open_again(file: Embeddings) -> dict[str, Source]:
   """Opens the images of the file; logs a warning and returns none if they are gone."""
   try:
-    return open_every(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
+    return open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
   except UserError as error:
     runlog.LOG.warning("the images cannot be drawn: %s", error)
     return {}

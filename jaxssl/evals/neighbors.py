@@ -41,8 +41,8 @@ def nearest_examples(subject: FeatureExtractor, memory: NeighborBank | None) -> 
   `images` [q], `neighbors` [q, k] and `similarities` [q, k], nearest first, count in the bank; `partners`, pairs of images
   in which the second gave the first one's other view in this epoch, in the training split. None: bootstrapping is off.
   """
-  x = subject.features(subject.splits.bank)
-  drawn = generator(subject.config.train.seed, -2)
+  x = subject.features(subject.splits.reference)
+  drawn = generator(subject.config.train.seed, "neighbors")
   images = np.sort(drawn.choice(len(x), min(EXAMPLES, len(x)), replace=False))
   k = min(NEAREST, len(x) - 1)
   similarities, ids = knn.neighbors(subject.mesh, x, x[images], k + 1)

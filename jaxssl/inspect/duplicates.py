@@ -1,15 +1,15 @@
-"""Images that are there twice: exactly, by a digest of their pixels; nearly, by what is coarse in them."""
+"""Duplicate images: exact ones by a digest of their pixels, near ones by their low frequencies."""
 
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from PIL import Image
 
-SIDE, KEPT = 32, 8  # pixels an image is shrunk to; rows and columns of its cosine transform that are kept
+SIDE, KEPT = 32, 8  # side that images are reduced to; rows and columns of the cosine transform that are kept
 DISTANCE = 10  # of 64 bits that may differ
-COSINE = 0.95  # that two transforms have at least
-FLAT = 2.0  # gray levels: an image that deviates less from its mean has nothing to be recognized by
-_ROWS, _COLUMNS = 64, 8192  # hashes compared at a time: what fits in a core's cache
+COSINE = 0.95  # minimum similarity of two fingerprints
+FLAT = 2.0  # gray levels: images with a smaller standard deviation match nothing
+_ROWS, _COLUMNS = 64, 8192  # hashes compared at a time, which fit in a core's cache
 
 _angles = np.pi / SIDE * (np.arange(SIDE) + 0.5) * np.arange(KEPT)[:, None]
 _DCT = (np.cos(_angles) * np.sqrt(2 / SIDE)).astype(np.float32)
@@ -17,9 +17,9 @@ _DCT[0] /= np.sqrt(np.float32(2))
 
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
-  """What is coarse in uint8 [h, w, 3]: float32 [64], the lowest waves of its cosine transform without the mean, of norm 1.
+  """Returns the fingerprint of uint8 [h, w, 3]: float32 [64] of norm 1, the lowest frequencies except the mean.
 
-  Zeros for a flat image. Two images' product is the correlation of what is left of them.
+  Zeros for a flat image. The product of two fingerprints is the correlation of the images' low frequencies.
   """
   small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
   waves = _DCT @ np.asarray(small, np.float32) @ _DCT.T
@@ -29,13 +29,13 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
 
 
 def hashes(fingerprints: np.ndarray) -> np.ndarray:
-  """Float32 [n, 64] to uint64 [n]: which waves are above the median of their image."""
+  """Returns uint64 [n] of fingerprints [n, 64]: the bits are 1 for values above the median of the image."""
   above = fingerprints > np.median(fingerprints, axis=1, keepdims=True)
   return np.packbits(above, axis=1).view(np.uint64)[:, 0]
 
 
 def exact(digests: Iterable[Hashable]) -> list[list[int]]:
-  """Groups the places of equal digests, two or more to a group."""
+  """Groups the positions of equal digests; groups have two or more."""
   places: dict[Hashable, list[int]] = {}
   for place, digest in enumerate(digests):
     places.setdefault(digest, []).append(place)
@@ -43,9 +43,9 @@ def exact(digests: Iterable[Hashable]) -> list[list[int]]:
 
 
 def near(fingerprints: np.ndarray) -> list[list[int]]:
-  """Groups the places of float32 [n, 64] that are alike, or are linked by others that are; flat images are like none.
+  """Groups the positions of similar fingerprints, float32 [n, 64], and of those linked by others; flat images match none.
 
-  Every pair is compared: alike are two whose hashes differ in at most DISTANCE bits, and whose product is COSINE or more.
+  All pairs are compared. Two are similar if their hashes differ in at most DISTANCE bits and their product is at least COSINE.
   """
   shaped = np.flatnonzero(fingerprints.any(axis=1))
   prints = fingerprints[shaped]
@@ -76,7 +76,7 @@ def near(fingerprints: np.ndarray) -> list[list[int]]:
 
 
 def joined(exactly: Sequence[Sequence[int]], fingerprints: np.ndarray) -> list[list[int]]:
-  """Groups of images that are alike and not all equal: of equal ones, the first is compared, and stands for the rest."""
+  """Groups similar images that are not all equal. The first of a group of exact duplicates is compared for all of them."""
   others = {group[0]: list(group) for group in exactly}
   copies = {place for group in exactly for place in group[1:]}
   firsts = np.array([place for place in range(len(fingerprints)) if place not in copies], int)

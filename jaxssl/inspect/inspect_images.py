@@ -16,7 +16,7 @@ from jaxssl.core.errors import UserError, one_line
 from jaxssl.core.paths import path_of
 from jaxssl.data.folder import open_folder
 from jaxssl.data.source import Subset
-from jaxssl.inspect import config_file, duplicates, suggest, summary, throughput
+from jaxssl.inspect import duplicates, suggest, summary, throughput
 from jaxssl.inspect.facts import depth_of, gather
 from jaxssl.inspect.scan import GRID, ScannedFile, scan
 
@@ -46,7 +46,7 @@ def inspect(
   train, test = open_folder(config)  # raises what training would raise
   sources = {"train": train} | ({"test": test} if test else {})
   found = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
-  seen = [one.seen for one in found if one.seen]
+  seen = [one.stats for one in found if one.stats]
   _tell(train.name, *summary.counts(sources, found))
   if not seen:
     raise UserError(f"data.path={config.path}: all {len(found)} images are unreadable, e.g. {found[0].name}")
@@ -65,8 +65,8 @@ def inspect(
   print(f"mean {facts.mean}, standard deviation {facts.std}: of all training images, at most {GRID} x {GRID} pixels of each")
   lines = suggest.suggest(facts)
   asked = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
-  text = config_file.text(lines, facts, str(out or "CONFIG.py"), asked)
-  suggested = config_file.config_of(text)
+  text = suggest.text(lines, facts, str(out or "CONFIG.py"), asked)
+  suggested = suggest.config_of(text)
   views = suggested.views
   try:
     with runlog.heartbeat("timing how fast images are read and cut"):
@@ -74,7 +74,7 @@ def inspect(
     print(summary.speed(rate, sum(view.count for view in views.values()), facts))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
-  print("\nsuggested:", config_file.body(lines), sep="\n")
+  print("\nsuggested:", suggest.body(lines), sep="\n")
   if out is None:
     print("--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt")
     return suggested
@@ -101,8 +101,8 @@ def _tell(*lines: str) -> None:
 
 def _duplicates(found: Sequence[ScannedFile]) -> tuple[list[list[int]], list[list[int]]]:
   """Returns groups of exact and of near duplicates, as positions in `found`."""
-  places = [k for k, one in enumerate(found) if one.seen]
-  seen = [one.seen for one in found if one.seen]
+  places = [k for k, one in enumerate(found) if one.stats]
+  seen = [one.stats for one in found if one.stats]
   with runlog.heartbeat(f"comparing {len(seen)} images with each other"):
     exactly = duplicates.exact(one.digest for one in seen)
     nearly = duplicates.joined(exactly, np.stack([one.fingerprint for one in seen]))
@@ -112,4 +112,4 @@ def _duplicates(found: Sequence[ScannedFile]) -> tuple[list[list[int]], list[lis
 def _kept(found: Sequence[ScannedFile], groups: Sequence[Sequence[int]], root: str) -> list[int]:
   """Returns positions in `found` of training images that are readable, can be listed, and are not in the test set too."""
   spoiled = {k for group in groups if "test" in {found[k].split for k in group} for k in group}
-  return [k for k, one in enumerate(found) if one.split == "train" and one.seen and one.listable(root) and k not in spoiled]
+  return [k for k, one in enumerate(found) if one.split == "train" and one.stats and one.listable(root) and k not in spoiled]

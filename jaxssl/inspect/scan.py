@@ -1,29 +1,51 @@
-"""One pass over all images: each file is read and decoded once, and what is worth knowing of it is kept."""
+"""One pass over all images: each file is read and decoded once."""
 
 import collections
 import dataclasses
 import hashlib
+import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, TiffImagePlugin
 
 from jaxssl.core.errors import one_line
 from jaxssl.core.progress import ImageProgress
 from jaxssl.data.folder import FolderSource
-from jaxssl.data.image_io import DecodeError, WrongChannels, decode, dtype_of, viewable
+from jaxssl.data.image_io import FORMATS, DecodeError, WrongChannels, decode, dtype_of, viewable
 from jaxssl.inspect.duplicates import fingerprint
-from jaxssl.inspect.header import Header, header
 
-GRID = 64  # pixels a side that colors are measured at, evenly spaced
-GRAY = 4  # levels that the channels of a gray image may lie apart, since JPEG rounds
+GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, evenly spaced
+GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
 _CHUNK = 1024
+
+_COLORS = {"1": "gray", "L": "gray", "LA": "gray with alpha", "P": "palette", "PA": "palette", "RGB": "color"}
+_COLORS |= {"YCbCr": "color", "LAB": "color", "HSV": "color", "RGBA": "color with alpha", "CMYK": "CMYK", "F": "gray"}
+_CHANNELS = {"gray": 1, "palette": 1, "gray with alpha": 2, "color": 3, "color with alpha": 4, "CMYK": 4}
+_MAX_PAGES = 1000  # a damaged TIFF may have a cycle of pages
+_BITS, _SAMPLES, _PHOTOMETRIC = 258, 277, 262  # TIFF tags
+_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color"}
+
+
+class Header(NamedTuple):
+  """What a file's header states. `channels` and `bits` per channel are those of the file; 0 if unknown."""
+
+  kind: str = "unknown format"
+  color: str = "unknown colors"
+  channels: int = 0
+  bits: int = 0
+  pages: int = 1
+
+  def __str__(self) -> str:
+    return f"{self.kind}, {self.color}, {self.bits} bit" if self.bits else self.kind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
-  """An image that could be read. `mean`, `square`: of each channel and of its square, float64 [c], in 0..1."""
+  """Statistics of a readable image. `mean` and `square`: of each channel and of its square, float64 [c], in 0..1."""
 
   header: Header
   height: int
@@ -33,91 +55,139 @@ class ImageStats:
   fingerprint: np.ndarray
   mean: np.ndarray
   square: np.ndarray
-  gray: bool  # whatever the file calls itself
+  gray: bool  # judged by the pixels, not by the header
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ScannedFile:
-  """A file: the split and the place there, its full name, and the image; None and `why` where it cannot be used."""
+  """A file of a split. `stats` is None for an unusable file, with the `reason`."""
 
   split: str
   index: int
-  name: str
-  seen: ImageStats | None
-  why: str = ""
-  odd: bool = False  # it can be read, but has another number of channels than most
+  name: str  # full name
+  stats: ImageStats | None
+  reason: str = ""
+  mixed: bool = False  # readable, but its number of channels differs from that of most images
 
   def listable(self, root: str) -> bool:
-    """Whether a file of names below `root`, one a line, can hold its name."""
+    """Whether its name below `root` fits on one line of a list."""
     return not {"\n", "\r"} & set(self.name.removeprefix(root))
 
 
 def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> list[ScannedFile]:
-  """Looks at every image of every split, with as many threads as there are cores.
+  """Scans every image of every split, with as many threads as cores.
 
-  `channels`, `depth`: what images are to have; 0: what each file has. Those of other channels than most are `odd` then.
+  `channels`, `depth`: expected of all images; 0: those of each file. Images whose channels then differ from most are `mixed`.
   """
   places = [(split, index) for split, source in sources.items() for index in range(len(source))]
 
-  def find(place: tuple[str, int]) -> ScannedFile:
+  def scan_file(place: tuple[str, int]) -> ScannedFile:
     split, index = place
-    return _find(sources[split], split, index, channels, depth)
+    source = sources[split]
+    name = source.describe(index)
+    try:
+      return ScannedFile(split, index, name, image_stats(source.encoded(index), name, channels, depth))
+    except (DecodeError, WrongChannels) as error:
+      reason = str(error).removeprefix(one_line(name)).removeprefix(": ")
+      return ScannedFile(split, index, name, None, " ".join(reason.split()))
 
-  found: list[ScannedFile] = []
+  files: list[ScannedFile] = []
   progress = ImageProgress(len(places))
   pool = ThreadPoolExecutor(os.cpu_count())
   try:
     for start in range(0, len(places), _CHUNK):
-      for one in pool.map(find, places[start : start + _CHUNK]):
-        found.append(one)
+      for file in pool.map(scan_file, places[start : start + _CHUNK]):
+        files.append(file)
         progress.add(1)
   finally:
     pool.shutdown(cancel_futures=True)
     progress.close()
-  return _agreeing(found)
+  return _reject_mixed(files)
 
 
-def look(data: bytes, name: str, channels: int = 0, depth: int = 0) -> ImageStats:
-  """Decodes a file's bytes as training does. Raises BadImage, whose message begins with `name`, or WrongChannels."""
-  says = header(data)
-  kind = dtype_of(depth or (16 if says.bits == 16 else 8))
+def _reject_mixed(files: Sequence[ScannedFile]) -> list[ScannedFile]:
+  """Marks images as unusable whose number of channels differs from that of most."""
+  counts = collections.Counter(len(file.stats.mean) for file in files if file.stats)
+  usual = counts.most_common(1)[0][0] if counts else 0
+  return [
+    dataclasses.replace(file, stats=None, reason=f"{len(file.stats.mean)} channels; most images have {usual}", mixed=True)
+    if file.stats and len(file.stats.mean) != usual
+    else file
+    for file in files
+  ]
+
+
+def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> ImageStats:
+  """Decodes a file's bytes as training does. Raises DecodeError, whose message begins with `name`, or WrongChannels."""
+  header = read_header(data)
+  dtype = dtype_of(depth or (16 if header.bits == 16 else 8))
+  many = header.color.endswith(" channels")  # neither those of a photograph nor its transparency
   try:
-    image = decode(data, channels or (says.channels if says.many else 3), name, kind)
+    image = decode(data, channels or (header.channels if many else 3), name, dtype)
   except DecodeError as error:
-    raise DecodeError(f"{error} ({says})" if says.bits else str(error)) from error
-  height, width, many = image.shape
-  some = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, many) / np.iinfo(kind).max
+    raise DecodeError(f"{error} ({header})" if header.bits else str(error)) from error
+  height, width, channels = image.shape
+  pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(dtype).max
   digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
   digest.update(image.tobytes())
   return ImageStats(
-    header=says,
+    header=header,
     height=height,
     width=width,
     size=len(data),
     digest=digest.digest(),
     fingerprint=fingerprint(viewable(image)),
-    mean=some.mean(axis=0),
-    square=(some**2).mean(axis=0),
-    gray=many in (1, 3) and bool(np.ptp(some, axis=1).max() <= GRAY / 255),
+    mean=pixels.mean(axis=0),
+    square=(pixels**2).mean(axis=0),
+    gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )
 
 
-def _agreeing(found: Sequence[ScannedFile]) -> list[ScannedFile]:
-  """Counts images as unusable that have another number of channels than most have."""
-  numbers = collections.Counter(len(one.seen.mean) for one in found if one.seen).most_common()
-  if len(numbers) < 2:
-    return list(found)
-  most, agreed = numbers[0][0], []
-  for one in found:
-    if one.seen and (number := len(one.seen.mean)) != most:
-      one = dataclasses.replace(one, seen=None, why=f"{number} channels, where most images have {most}", odd=True)
-    agreed.append(one)
-  return agreed
-
-
-def _find(source: FolderSource, split: str, index: int, channels: int, depth: int) -> ScannedFile:
-  name = source.describe(index)
+def read_header(data: bytes) -> Header:
+  """Reads the header of a file's bytes; never raises."""
   try:
-    return ScannedFile(split, index, name, look(source.encoded(index), name, channels, depth))
-  except (DecodeError, WrongChannels) as error:
-    return ScannedFile(split, index, name, None, " ".join(str(error).removeprefix(one_line(name)).removeprefix(": ").split()))
+    if data[:4] in (b"II*\0", b"MM\0*"):
+      return _tiff(data)
+    if data[:6] == b"\x93NUMPY":
+      return _npy(data)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+      mode, kind = image.mode, image.format or "unknown format"
+  except Exception:  # decoding reports what is wrong
+    return Header()
+  color = "gray" if mode.startswith("I") else _COLORS.get(mode, mode)
+  bits = 1 if mode == "1" else 16 if mode.startswith("I") else 8
+  if kind == "PNG":
+    bits = data[24]
+    if color == "color" and bits == 8 and b"tRNS" in data[:4096]:
+      color = "color with alpha"
+  return Header(kind, color, _CHANNELS.get(color, 0), bits)
+
+
+def _tiff(data: bytes) -> Header:
+  """Reads the tags, since PIL opens few TIFFs with many channels."""
+  tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+  file = io.BytesIO(data)
+  file.seek(tags.next)
+  tags.load(file)
+  values: dict[int, Any] = dict(tags)
+  samples, bits = int(values.get(_SAMPLES, 1)), max(np.atleast_1d(values.get(_BITS, 1)))
+  color = _PHOTOMETRICS.get(values.get(_PHOTOMETRIC, 1), "unknown colors")
+  extra = samples - _CHANNELS.get(color, samples)
+  color = f"{color} with alpha" if extra == 1 and color in ("gray", "color") else color
+  pages, next_page = 1, tags.next
+  while next_page and pages < _MAX_PAGES:
+    pages += 1
+    file.seek(next_page)
+    tags.load(file)
+    next_page = tags.next
+  color = color if samples == _CHANNELS.get(color) else f"{samples} channels"
+  return Header("TIFF", color, samples, int(bits), pages)
+
+
+def _npy(data: bytes) -> Header:
+  file = io.BytesIO(data)
+  version = np.lib.format.read_magic(file)
+  read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+  shape, _, dtype = read(file)
+  channels = shape[2] if len(shape) == 3 else 1
+  return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * dtype.itemsize)

@@ -1,17 +1,48 @@
-"""A config for images that were looked at: lines of a config file, each with the reason for it."""
+"""Suggests a config for a set of images: the lines of a config file, each with its reason."""
 
-import dataclasses
 import json
-import math
-from collections.abc import Mapping
+import pathlib
+import tempfile
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-FEW = 5000  # training images below which the recipe for few is suggested
-LEAST = 16  # training images to suggest anything for
-SEEN = 10_000_000  # images that a run sees: what 200 epochs of CIFAR-10 come to
-SIZES = (224, 128, 96, 64, 32)  # sides that views may have
-SHARE = 0.5  # of the memory that stored images may fill: networks and batches need the rest
+from jaxssl.config.load import load
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
+from jaxssl.core.errors import one_line
+from jaxssl.inspect.facts import Facts
 
+FEW = 5000  # training images below which SimCLR is suggested
+LEAST = 16  # training images required for a suggestion
+WIDTH = 128
+
+HEAD = '''"""{what}. Suggested by `jaxssl inspect`; no network has been trained with it.
+
+{file}   each value has its reason above it; change what you know better
+  jaxssl train --config {file}
+
+Smaller versions: "{file}:cpu" (minutes on two CPU cores), "{file}:runlocal" (a minute, on embedded digits).
+"""
+
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
+
+
+def get_config(recipe: str = "") -> Fields:
+  """Returns the config or one of its smaller versions."""
+  config = recipes.choose(recipe, {{"": images}})
+  if "cpu" in recipe.split(",") and config.data.source == "folder":  # more epochs on a small set
+    config.data.limit = {limit}
+    config.train.update({{"batch_size": min(config.train.batch_size, {batch}), "epochs": {epochs}}})
+  return config
+
+
+def images() -> Fields:
+  """Returns the values that follow from the images."""
+  config = recipes.defaults()
+'''
 ADASIM = """\
 config.method = {
     "name": "dino",
@@ -30,186 +61,151 @@ config.method = {"name": "simclr", "temperature": 0.2}
   recipes.sgd(config, lr=0.06, weight_decay=5e-4)"""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Facts:
-  """What is suggested from. Sides are in pixels, `memory` is in bytes; `mean` and `std` have one value a channel, in 0..1."""
-
-  path: str
-  test_path: str = ""
-  list_path: str = ""  # of the training images to use, where some are left out
-  left_out: str = ""  # which those are
-  train: int  # images to train on
-  test: int = 0
-  classes: int = 0
-  side: int  # the median of the shorter sides
-  one_size: bool = False  # whether all images have the same height and width, and are nearly square
-  channels: int = 3
-  bit_depth: int = 8
-  deep: int = 0  # files of more than 8 bits a channel
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-  memory: int
-  memory_of: str = "the device"
-  devices: int = 1
-  accelerator: bool = True
-
-
 class ConfigLine(NamedTuple):
-  """Statements of a config file, the first of them not indented, and why they are there."""
+  """Statements of a config file, the first of them not indented, and the reason for them."""
 
   code: str
   why: str
 
 
-def code(value: Any) -> str:
-  """Writes a value as Python that any file can hold: strings in double quotes and in ASCII."""
+def text(lines: Sequence[ConfigLine], facts: Facts, file: str, given: Mapping[str, Any]) -> str:
+  """Returns the config file named `file`. `given`: fields of data that the user set, which come last."""
+  head = HEAD.format(
+    what=textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60),
+    file=_quoted(file),
+    limit=10_000 if facts.train > 10_000 else 0,
+    batch=facts.batch_size,
+    epochs=facts.cpu_epochs,
+  )
+  if given:
+    lines = [*lines, ConfigLine(f"config.data.update({_code(given)})", "as requested")]
+  return f"{head}{body(lines)}  return config\n"
+
+
+def body(lines: Sequence[ConfigLine]) -> str:
+  """Returns the lines, each below its reason."""
+  reasons = [textwrap.indent(textwrap.fill(line.why, WIDTH - 4), "  # ") for line in lines]
+  return "".join(f"{reason}\n  {line.code}\n" for reason, line in zip(reasons, lines, strict=True))
+
+
+def config_of(text: str) -> Config:
+  """Returns the config of a config file's text."""
+  with tempfile.TemporaryDirectory() as folder:
+    file = pathlib.Path(folder) / "config.py"
+    file.write_text(text, encoding="utf-8")
+    return read(Config, load(str(file)))
+
+
+def _quoted(name: str) -> str:
+  """Returns a file's name in a form that a docstring can contain."""
+  return one_line(name).replace("\\", "/").replace('"', "'")
+
+
+def _code(value: Any) -> str:
+  """Returns a value as Python code in ASCII, with strings in double quotes."""
   if isinstance(value, Mapping):
-    return "{" + ", ".join(f"{code(name)}: {code(item)}" for name, item in value.items()) + "}"
+    return "{" + ", ".join(f"{_code(name)}: {_code(item)}" for name, item in value.items()) + "}"
   if isinstance(value, str):
     return json.dumps(value, ensure_ascii=False).encode("ascii", "backslashreplace").decode()
   return repr(value)
 
 
-def view_size(facts: Facts) -> int:
-  """The side of a view: no larger than half of the images are."""
-  return next((size for size in SIZES if size <= facts.side), facts.side)
-
-
-def resident_size(facts: Facts) -> int:
-  """The side that images are stored with: a quarter more than a view's; 0 where they are no larger, and all of one size."""
-  wanted = view_size(facts) * 5 // 4
-  return 0 if facts.one_size and facts.side <= wanted else min(wanted, facts.side)
-
-
-def stored_bytes(facts: Facts) -> int:
-  """What all images take in memory at that side."""
-  return (facts.train + facts.test) * (resident_size(facts) or facts.side) ** 2 * facts.channels * facts.bit_depth // 8
-
-
-def fits(facts: Facts) -> bool:
-  """Whether they may stay in memory."""
-  return stored_bytes(facts) <= SHARE * facts.memory
-
-
-def batch_size(facts: Facts) -> int:
-  """At most 256, and at most a quarter of the images: a power of two times the devices' number, as far as that goes."""
-  most = max(min(256, facts.train // 4), facts.devices)
-  return facts.devices * 2 ** int(math.log2(most // facts.devices))
-
-
-def epochs(facts: Facts) -> int:
-  """So many that SEEN images are seen, but 100 at least and 1000 at most; in hundreds."""
-  return min(max(round(SEEN / facts.train / 100) * 100, 100), 1000)
-
-
-def cpu_epochs(facts: Facts) -> int:
-  """Epochs of the smaller version for two CPU cores: 150,000 images seen, but 15 epochs at least and 150 at most."""
-  return min(max(150_000 // facts.train, 15), 150)
-
-
 def suggest(facts: Facts) -> list[ConfigLine]:
-  """Gives the lines of a config, in order; what they do not name stays at its default."""
-  return [*_data(facts), *_method(facts), *_network(facts), *_time(facts), *_evals(facts)]
+  """Returns the lines of a config in order; other fields keep their defaults."""
+  parts = (_data, _placement, _method, _network, _schedule, _evals)
+  return [ConfigLine(*line) for part in parts for line in part(facts)]
 
 
-def _data(facts: Facts) -> list[ConfigLine]:
+Lines = list[tuple[str, str]]  # code and reason
+
+
+def _data(facts: Facts) -> Lines:
   data = {"source": "folder", "path": facts.path}
-  lines = [ConfigLine(f"config.data.update({code(data)})", f"{facts.train} images to train on, {facts.test} to test on")]
+  lines = [(f"config.data.update({_code(data)})", f"{facts.train} training images, {facts.test} test images")]
   if facts.test_path:
-    lines.append(ConfigLine(f"config.data.test_path = {code(facts.test_path)}", "as asked for"))
+    lines.append((f"config.data.test_path = {_code(facts.test_path)}", "as requested"))
   if facts.list_path:
-    lines.append(ConfigLine(f"config.data.list_path = {code(facts.list_path)}", f"leaves out {facts.left_out}"))
+    lines.append((f"config.data.list_path = {_code(facts.list_path)}", f"leaves out {facts.left_out}"))
   if facts.channels != 3:
-    why = "every image is gray, whatever its file says" if facts.channels == 1 else "what every image has"
-    lines.append(ConfigLine(f"config.data.channels = {facts.channels}", why))
+    why = "all images are gray, whatever their headers say" if facts.channels == 1 else "the channels of all images"
+    lines.append((f"config.data.channels = {facts.channels}", why))
   if facts.bit_depth != 8:
-    lines.append(
-      ConfigLine(
-        f"config.data.bit_depth = {facts.bit_depth}", f"{facts.deep} files have more than 8 bits a channel: all are kept"
-      )
-    )
-  why = "measured: mean and deviation of the training images' channels"
-  lines.append(ConfigLine(f'config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})', why))
-  gigabytes, memory = stored_bytes(facts) / 1e9, facts.memory / 1e9
-  says = f"all images take {gigabytes:.2f} GB of the {memory:.1f} GB of {facts.memory_of}"
-  if not fits(facts):
-    why = f"{says} at {resident_size(facts) or facts.side} pixels, too much: they are read while training"
-    return [*lines, ConfigLine('config.data.placement = "host"', why)]
-  lines.append(ConfigLine('config.data.placement = "device"', f"{says}, and crops are cut there"))
-  stored = resident_size(facts)
-  why = "all have one size, and no more pixels than are needed: stored as they are"
-  why = f"half of the images have {facts.side} pixels or more; a quarter more than a view has is enough" if stored else why
-  return [*lines, ConfigLine(f"config.data.resident_size = {stored}", why)]
+    why = f"{facts.deep} files have more than 8 bits per channel, which are kept"
+    lines.append((f"config.data.bit_depth = {facts.bit_depth}", why))
+  statistics = f'config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})'
+  return [*lines, (statistics, "measured: mean and standard deviation of each channel of the training images")]
 
 
-def _method(facts: Facts) -> list[ConfigLine]:
-  size, few = view_size(facts), facts.train < FEW
-  if few:
-    why = f"under {FEW} images: SimCLR, which learned fastest of all methods in short runs (docs/results.md); its own recipe"
-    lines = [ConfigLine(SIMCLR, why)]
-    views, why = (
-      f"presets.symmetric({size}, crop=0.08)",
-      "crops of 0.08 of the area or more: no worse than 0.2 where tried (docs/data.md)",
-    )
+def _placement(facts: Facts) -> Lines:
+  memory = f"{facts.resident_bytes / 1e9:.2f} GB of the {facts.memory / 1e9:.1f} GB of {facts.memory_of}"
+  if not facts.resident:
+    side = facts.resident_size or facts.side
+    return [('config.data.placement = "host"', f"at {side} pixels, all images would take {memory}: read during training")]
+  size, why = facts.resident_size, "all images are of one size that is not larger than needed"
+  if size:
+    why = f"half of the images have {facts.side} pixels or more; 5/4 of a view's side is enough"
+  return [
+    ('config.data.placement = "device"', f"all images take {memory}, and crops are cut there"),
+    (f"config.data.resident_size = {size}", why),
+  ]
+
+
+def _method(facts: Facts) -> Lines:
+  size = facts.view_size
+  if facts.train < FEW:
+    why = f"fewer than {FEW} images: SimCLR with its own recipe, the fastest of all methods in short runs (docs/results.md)"
+    lines = [(SIMCLR, why)]
+    views, why = f"presets.symmetric({size}, crop=0.08)", "crops of 0.08 of the area or more, as good as 0.2 (docs/data.md)"
   else:
-    lines = [
-      ConfigLine(
-        ADASIM, f"{FEW} images or more: AdaSim, whose second view may be cut from a neighbor, as configs/nnboot.py:cifar10"
-      ),
-      ConfigLine(BOOTSTRAP, "enough images to have neighbors; compare with policy off"),
-    ]
-    views, why = f"presets.adasim({size}, blur={size > 64})", "AdaSim's: crops of two fifths of the area or more"
-  why = f"{why}; {size} pixels, since the images' median shorter side is {facts.side}"
-  lines.append(ConfigLine(f"config.views = recipes.views({views})", why))
+    why = f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10"
+    lines = [(ADASIM, why), (BOOTSTRAP, "enough images to have neighbors; compare with policy off")]
+    views, why = f"presets.adasim({size}, blur={size > 64})", "AdaSim's views: crops of 0.4 of the area or more"
+  why = f"{why}; {size} pixels, since the median of the shorter sides is {facts.side}"
+  lines.append((f"config.views = recipes.views({views})", why))
   if facts.channels != 3:
-    gray = 'config.views["global"].update({"jitter": (0.4, 0.4, 0.0, 0.0), "gray_p": 0.0})'
-    what = "gray" if facts.channels == 1 else f"{facts.channels} channels, not red, green and blue"
-    lines.append(ConfigLine(gray, f"{what}: brightness and contrast change, colors cannot"))
+    colors = "gray" if facts.channels == 1 else f"{facts.channels} channels that are not red, green and blue"
+    no_colors = 'config.views["global"].update({"jitter": (0.4, 0.4, 0.0, 0.0), "gray_p": 0.0})'
+    lines.append((no_colors, f"{colors}: only brightness and contrast can change"))
   return lines
 
 
-def _network(facts: Facts) -> list[ConfigLine]:
-  size = view_size(facts)
+def _network(facts: Facts) -> Lines:
+  size = facts.view_size
   large = facts.train >= 100_000 and size > 64
-  name = "resnet50" if large else "resnet18"
-  why = "many images can fill a larger network" if large else "a larger network needs 100,000 images or more of over 64 pixels"
-  stem = "cifar" if size <= 40 else "small" if size <= 96 else "imagenet"
-  of = {
-    "cifar": "so small that the first layer keeps every pixel",
-    "small": "small: the first layer halves the sides, not more",
-  }
+  why = "many images can fill a larger network" if large else "a larger network needs 100,000 images of more than 64 pixels"
+  stem, reason = "imagenet", "large enough for the usual stem"
+  if size <= 40:
+    stem, reason = "cifar", "so small that the first layer keeps every pixel"
+  elif size <= 96:
+    stem, reason = "small", "small: the first layer only halves the sides"
   lines = [
-    ConfigLine(f'config.model.name = "{name}"', why),
-    ConfigLine(
-      f'config.model.stem = "{stem}"', f"views of {size} pixels are {of.get(stem, 'large enough for the usual stem')}"
-    ),
+    (f'config.model.name = "{"resnet50" if large else "resnet18"}"', why),
+    (f'config.model.stem = "{stem}"', f"views of {size} pixels are {reason}"),
   ]
   if facts.accelerator:
-    lines.append(ConfigLine('config.train.precision = "bfloat16"', "twice as fast on the accelerator of this machine"))
+    lines.append(('config.train.precision = "bfloat16"', "twice as fast on this machine's accelerator"))
   return lines
 
 
-def _time(facts: Facts) -> list[ConfigLine]:
-  count, total = batch_size(facts), epochs(facts)
-  seen = f"{total * facts.train / 1e6:.1f} million images seen"
-  why = {100: "the least that is suggested", 1000: "a small set needs more, and 1000 is the most that is suggested"}
+def _schedule(facts: Facts) -> Lines:
+  epochs = facts.epochs
+  limits = {100: "the minimum suggested", 1000: "a small set needs many, and 1000 is the maximum suggested"}
+  why = f"{epochs * facts.train / 1e6:.1f} million images seen: {limits.get(epochs, 'about as many as CIFAR-10 in 200 epochs')}"
   return [
-    ConfigLine(f"config.train.batch_size = {count}", "256, or less where an epoch would be under four steps"),
-    ConfigLine(f"config.train.epochs = {total}", f"{seen}: {why.get(total, 'about as many as CIFAR-10 gets in 200 epochs')}"),
-    ConfigLine(f"config.train.checkpoint_every_epochs = {total // 20}", "twenty checkpoints"),
+    (f"config.train.batch_size = {facts.batch_size}", "256, or less to have at least four steps per epoch"),
+    (f"config.train.epochs = {epochs}", why),
+    (f"config.train.checkpoint_every_epochs = {epochs // 20}", "twenty checkpoints"),
   ]
 
 
-def _evals(facts: Facts) -> list[ConfigLine]:
-  size, total = view_size(facts), epochs(facts)
-  lines = [ConfigLine(f"config.evals.every = {total // 10}", "ten times in the run")]
-  if not fits(facts):
-    lines.append(ConfigLine(f'config.evals.update({{"resize": {size * 8 // 7}, "size": {size}}})', "the middle of each image"))
+def _evals(facts: Facts) -> Lines:
+  lines = [(f"config.evals.every = {facts.epochs // 10}", "ten evaluations")]
+  if not facts.resident:
+    size = facts.view_size
+    lines.append((f'config.evals.update({{"resize": {size * 8 // 7}, "size": {size}}})', "the center of each image"))
   if facts.classes and facts.test:
-    lines.append(
-      ConfigLine(f"config.evals.knn.k = ({min(20, facts.train)},)", "class folders and a test split: k-NN, linear, quality")
-    )
-    return lines
+    why = "class folders and a test split: k-NN, linear, quality"
+    return [*lines, (f"config.evals.knn.k = ({min(20, facts.train)},)", why)]
   lacks = "a test split" if facts.classes else "class folders"
-  why = f"there is nothing to measure k-NN with, without {lacks}: effective rank, alignment, uniformity"
-  return [*lines, ConfigLine('config.evals.update({"periodic": ("quality",), "final": ("quality",)})', why)]
+  why = f"without {lacks}, no k-NN: effective rank, alignment and uniformity instead"
+  return [*lines, ('config.evals.update({"periodic": ("quality",), "final": ("quality",)})', why)]

@@ -1,4 +1,4 @@
-"""What the machine can do with the images: how fast it reads and cuts them, and how much memory there is for them."""
+"""Measures how fast this machine reads and crops images, and how much memory it has for them."""
 
 import os
 import time
@@ -8,18 +8,15 @@ import jax
 import numpy as np
 
 from jaxssl.config.schema import ViewConfig
-from jaxssl.data.input_pipeline import host_batches
+from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source
 
-SECONDS, BATCH, MOST = (
-  8.0,
-  32,
-  4096,
-)  # how long reading is timed, by how many images at a time, and on how many at most, again and again
+SECONDS = 8.0  # duration of the measurement
+BATCH, IMAGES = 32, 4096  # images per batch, and at most in all, with repetition
 
 
 def memory() -> tuple[int, str]:
-  """Bytes that images may lie in, and of what they are: the first device's where it says so, else the machine's."""
+  """Returns the bytes available for images and what provides them: the first device if it reports them, else the machine."""
   stats = jax.devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     return stats["bytes_limit"], f"a {jax.devices()[0].device_kind}"
@@ -27,19 +24,15 @@ def memory() -> tuple[int, str]:
 
 
 def speed(source: Source, views: Mapping[str, ViewConfig]) -> float:
-  """Images a second that the host reads and cuts into all these views, random ones of the source."""
+  """Returns how many random images of the source the host reads and crops into all views, per second."""
   batch = min(BATCH, len(source))
-  steps = 1 + MOST // batch
+  steps = 1 + IMAGES // batch
   index = np.random.default_rng(0).integers(0, len(source), (steps, batch)).astype(np.int32)
-  batches = host_batches(source, index, index, views, seed=0, epoch=0)
-  try:
-    next(batches)  # what is done once, such as an import, says nothing of the speed
-    began, done = time.monotonic(), 0
+  with training(source, index, index, views, seed=0, epoch=0) as batches:
+    next(batches)  # not timed: it includes imports
+    start, images = time.monotonic(), 0
     for _ in batches:
-      done += batch
-      if time.monotonic() - began > SECONDS:
+      images += batch
+      if time.monotonic() - start > SECONDS:
         break
-    taken = time.monotonic() - began
-  finally:
-    batches.close()  # type: ignore[attr-defined]
-  return done / taken
+    return images / (time.monotonic() - start)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.core.types import Array, PyTree, Variables
-from jaxssl.data.datasets import Split, in_order
+from jaxssl.data.datasets import Dataset, in_order
 from jaxssl.data.image_io import viewable
 from jaxssl.evals.features import FeatureExtractor, Preprocessing, extract
 from jaxssl.models.network import Network
@@ -51,12 +51,12 @@ def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
   return (0.35 * gray + 0.65 * heat).astype(np.uint8)
 
 
-def attention_maps(subject: FeatureExtractor, split: Split) -> tuple[np.ndarray, np.ndarray] | None:
+def attention_maps(subject: FeatureExtractor, split: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
   """Gives what the network is shown of a split's images, and its last block's class attention on the patches.
 
   Images: [n, size, size, c] of the source's type; attention: float32 [n, heads, rows, columns]. None: there is none.
   """
-  run = functools.partial(_look, subject.network, subject.show, subject.variables, store=split.store)
+  run = functools.partial(_look, subject.network, subject.show, subject.variables, store=split.resident)
   images, attention = extract(subject.mesh, run, in_order(subject.config, subject.mesh, split, subject.show.size))
   if attention is None:
     return None

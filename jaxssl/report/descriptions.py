@@ -60,7 +60,7 @@ MEANINGS = (  # pattern of the name, title, whether more is better, sentence; th
   (r"images_per_second", "Images per second", 1, "The speed of training."),
   (r"data_wait", "Wait for data", 0, "Share of the time in which training waited for images."),
 )  # fmt: skip
-ENDS = {"_large": ", large classes", "_rare": ", rare classes", "_leave_one_out": ""}
+ENDS = {"_head": ", head classes", "_tail": ", tail classes", "_leave_one_out": ""}
 
 
 def escape(text: str) -> str:

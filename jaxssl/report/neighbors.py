@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.core.json_io import count, finite
-from jaxssl.data.datasets import Split
+from jaxssl.data.datasets import Dataset
 from jaxssl.evals import neighbors
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.report.descriptions import escape
@@ -20,7 +20,7 @@ FRAMES = ' A <b class="same">blue frame</b>: of its class; an <b class="other">o
 
 def section(key: str, run: LoadedRun, record: RunRecord) -> tuple[str, str]:
   """Makes the gallery and what its images need in the page's head."""
-  bank, train = run.measure.splits.bank, run.measure.splits.train
+  bank, train = run.measure.splits.reference, run.measure.splits.train
   lines = [line for line in record.neighbors if _fits(line, len(bank), len(train))]
   lines = lines or [{"epoch": 0, **neighbors.nearest_examples(run.subject, None)}]
   chosen = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]
@@ -67,17 +67,17 @@ def _fits(line: Mapping[str, Any], bank: int, train: int) -> bool:
   )
 
 
-def _frame(split: Split, row: int, other: int) -> str:
+def _frame(split: Dataset, row: int, other: int) -> str:
   one, two = class_of(split, row), class_of(split, other)
   return "" if not one or not two else "same" if one == two else "other"
 
 
-def _near(sheet: Sheet, bank: Split, row: int, other: int, similarity: float | None = None) -> str:
+def _near(sheet: Sheet, bank: Dataset, row: int, other: int, similarity: float | None = None) -> str:
   number = "" if similarity is None else f"<small>{similarity:.2f}</small>"
   return f'<div class="{_frame(bank, row, other)}">{sheet.tile(("bank", other), says(bank, other))}{number}</div>'
 
 
-def _card(sheet: Sheet, bank: Split, line: Mapping[str, Any], i: int) -> str:
+def _card(sheet: Sheet, bank: Dataset, line: Mapping[str, Any], i: int) -> str:
   row, others = line["images"][i], line["neighbors"][i]
   near = "".join(_near(sheet, bank, row, *pair) for pair in zip(others, line["similarities"][i], strict=True))
   name = escape(class_of(bank, row))
@@ -86,7 +86,7 @@ def _card(sheet: Sheet, bank: Split, line: Mapping[str, Any], i: int) -> str:
   return f'<figure class="near">{image}<div>{near}</div></figure>'
 
 
-def _followed(sheet: Sheet, bank: Split, lines: Sequence[Mapping[str, Any]], i: int) -> str:
+def _followed(sheet: Sheet, bank: Dataset, lines: Sequence[Mapping[str, Any]], i: int) -> str:
   row, body = lines[-1]["images"][i], ""
   for line in lines:
     near = "".join(_near(sheet, bank, row, other) for other in line["neighbors"][i])
@@ -95,7 +95,7 @@ def _followed(sheet: Sheet, bank: Split, lines: Sequence[Mapping[str, Any]], i: 
   return f'<figure class="followed"><figcaption>{head}</figcaption><div>{body}</div></figure>'
 
 
-def _pairs(sheet: Sheet, train: Split, pairs: Sequence[Sequence[int]], epoch: int) -> str:
+def _pairs(sheet: Sheet, train: Dataset, pairs: Sequence[Sequence[int]], epoch: int) -> str:
   if not pairs:
     return f"<p>Nobody in epoch {epoch + 1}: every image was its own partner.</p>"
   shown = ""

@@ -10,7 +10,6 @@ from jaxssl.core import log as runlog
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
-from jaxssl.data.datasets import part
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
 from jaxssl.report import attention, charts, curves, neighbors, spectrum, summary, tables, tsne
@@ -106,10 +105,10 @@ def looked(key: str, record: RunRecord, run: LoadedRun | None) -> Section:
       "Neighbors, map, attention, similarities and spectrum are missing, since the run's images or weights cannot be opened"
     )
     return _block(key, "Images", f'<p class="missing">{missing}: {escape(why)}</p>'), ""
-  asked = run.measure.splits.test or run.measure.splits.bank
-  drawn = generator(run.measure.config.train.seed, -4).permutation(len(asked))
-  some, few = part(asked, np.sort(drawn[:ROWS])), part(asked, np.sort(drawn[:MAPPED]))
-  eight = part(asked, drawn[:LOOKED_AT])
+  asked = run.measure.splits.test or run.measure.splits.reference
+  drawn = generator(run.measure.config.train.seed, "report/images").permutation(len(asked))
+  some, few = asked.subset(np.sort(drawn[:ROWS])), asked.subset(np.sort(drawn[:MAPPED]))
+  eight = asked.subset(drawn[:LOOKED_AT])
   text, style = "", ""
   maps = attend.attention_maps(run.subject, eight)
   sections: dict[str, Callable[[], Section | str]] = {

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxssl.core.rng import generator
-from jaxssl.data.datasets import Split, part
+from jaxssl.data.datasets import Dataset
 from jaxssl.evals.feature_stats import effective_rank, singular_values, unit
 from jaxssl.evals.features import FeatureExtractor
 from jaxssl.evals.finetune import two_crops
@@ -19,7 +19,7 @@ COLORS = {
 CROPS, PAIRED = 512, 512  # images of the bank
 
 
-def section(key: str, run: LoadedRun, split: Split) -> str:
+def section(key: str, run: LoadedRun, split: Dataset) -> str:
   """Draws the similarities of the bank's images and the spectrum of a split's features."""
   text = (
     "<p>A network that has learned holds two crops of one image together and keeps different images apart: the blue hill "
@@ -31,9 +31,9 @@ def section(key: str, run: LoadedRun, split: Split) -> str:
 
 def similarity(key: str, run: LoadedRun) -> str:
   """Draws the histograms of the network before training and of this one, on one scale."""
-  bank, seed = run.measure.splits.bank, run.measure.config.train.seed
-  rows = np.sort(generator(seed, -3).permutation(len(bank))[: max(CROPS, PAIRED)]).astype(np.int32)
-  some = part(bank, rows[:PAIRED])
+  bank, seed = run.measure.splits.reference, run.measure.config.train.seed
+  rows = np.sort(generator(seed, "report/similarities").permutation(len(bank))[: max(CROPS, PAIRED)]).astype(np.int32)
+  some = bank.subset(rows[:PAIRED])
   found = {title: samples(of, some, rows[:CROPS]) for title, of in ((run.measure.before, run.before), ("now", run.subject))}
   low = min(float(np.quantile(values, 0.001)) for groups in found.values() for values in groups.values())
   made = ""
@@ -59,7 +59,7 @@ def _told_apart(groups: dict[str, np.ndarray]) -> str:
   return text[0].upper() + text[1:]
 
 
-def spectrum(key: str, run: LoadedRun, split: Split) -> str:
+def spectrum(key: str, run: LoadedRun, split: Dataset) -> str:
   """Draws the singular values of a split's features, largest = 1."""
   lines, ranks = [], []
   subjects: list[tuple[str, FeatureExtractor, str]] = [
@@ -78,7 +78,7 @@ def spectrum(key: str, run: LoadedRun, split: Split) -> str:
   return charts.figure("Spectrum", "singular values", keys, drawn, f"Singular values, largest 1. {text}")
 
 
-def samples(subject: FeatureExtractor, some: Split, rows: np.ndarray) -> dict[str, np.ndarray]:
+def samples(subject: FeatureExtractor, some: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
   """Gives cosines: of two crops of each image of the bank in `rows` int [m], and of all pairs of a small split's images.
 
   The pairs are "same class" and "different class", where there are labels, or else "two images". Empty groups are left out.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxssl.data.datasets import Split
+from jaxssl.data.datasets import Dataset
 from jaxssl.data.image_io import center, viewable
 from jaxssl.report.descriptions import escape
 
@@ -42,12 +42,12 @@ class Sheet:
     return f'<i class="tile {self.key}" style="{where}" role="img" aria-label="{text}" title="{text}"></i>'
 
 
-def thumbnail(split: Split, row: int, side: int) -> np.ndarray:
+def thumbnail(split: Dataset, row: int, side: int) -> np.ndarray:
   """Reads one image: uint8 [side, side, 3], its middle."""
   return viewable(center(split.source.read(row), side, side))
 
 
-def as_shown(split: Split) -> str:
+def as_shown(split: Dataset) -> str:
   """Says how images are shown that no screen can show as they are; empty for all others."""
   source, words = split.source, []
   if source.channels not in (1, 3):
@@ -58,12 +58,12 @@ def as_shown(split: Split) -> str:
   return f"<p>What is shown: {'; '.join(words)}.</p>" if words else ""
 
 
-def says(split: Split, row: int) -> str:
+def says(split: Dataset, row: int) -> str:
   """Names an image, and its class where that is known."""
   return f"{class_of(split, row)}, image {row}".removeprefix(", ")
 
 
-def class_of(split: Split, row: int) -> str:
+def class_of(split: Dataset, row: int) -> str:
   """Gives the name of an image's class; empty where it is not known."""
   labels = split.source.labels
   return split.source.classes[labels[row]] if labels is not None and labels[row] >= 0 else ""

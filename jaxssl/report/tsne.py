@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.data.datasets import Split
+from jaxssl.data.datasets import Dataset
 from jaxssl.evals.clustering import kmeans
 from jaxssl.evals.feature_stats import unit
 from jaxssl.evals.load_run import LoadedRun
@@ -16,7 +16,7 @@ SIDE = 40
 NAMED = 20  # classes at most that get a button each
 
 
-def section(key: str, run: LoadedRun, split: Split, features: np.ndarray) -> tuple[str, str]:
+def section(key: str, run: LoadedRun, split: Dataset, features: np.ndarray) -> tuple[str, str]:
   """Makes the map of a split's images, and what they need in the page's head."""
   seed, labels = run.measure.config.train.seed, split.source.labels
   places = project(features, seed)

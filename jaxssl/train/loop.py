@@ -57,7 +57,7 @@ def train(
 
 def _train(run: Experiment, workdir: pathlib.Path, kept: LocalWorkdir, began: float, report: Report | None) -> int:
   config, notes = run.config, kept.folder
-  measure = Evaluator(config, run.mesh, run.splits, run.train_step.network, run.state_shapes.teacher is not None)
+  measure = Evaluator(config, run.mesh, run.datasets, run.train_step.network, run.state_shapes.teacher is not None)
   write_config(notes, config)  # only now: an invalid config must not claim the folder
   if run.imported is not None:
     init_from.keep(run.imported, notes)
@@ -174,7 +174,7 @@ def add_linear_baselines(run: Experiment, measure: Evaluator, path: pathlib.Path
 
 def finalize(run: Experiment, workdir: pathlib.Path, notes: pathlib.Path, seconds: float) -> None:
   """Completes the results and logs the trained features beside raw pixels and the untrained network."""
-  path, bad = notes / "results.json", run.splits.bad
+  path, bad = notes / "results.json", run.datasets.unreadable
   results.add(
     path,
     run.training_length.steps,

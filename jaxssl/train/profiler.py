@@ -52,7 +52,7 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
   step = run.compile_step(rows)
   LOG.info("compiled in %.1f s", time.monotonic() - began)
   for _ in range(BEFORE):
-    state, logs = step(state, rows, run.train.store)
+    state, logs = step(state, rows, run.train.resident)
     rows = next(batches)
   jax.block_until_ready(logs)
   waited = 0.0
@@ -62,7 +62,7 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
       asked = time.monotonic()
       rows = next(batches)
       waited += time.monotonic() - asked
-      state, logs = step(state, rows, run.train.store)
+      state, logs = step(state, rows, run.train.resident)
     jax.block_until_ready(logs)
     taken = time.monotonic() - began
   newest = max(folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)

@@ -40,18 +40,18 @@ class Experiment:
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
     self.mesh, self.channels = make_mesh(), config.data.channels
-    images = datasets.open_sources(config.data, config.train.seed, arrays, workdir)
-    train_step = build_train_step(config, self.mesh, len(images.train), encoder)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
+    train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
-    self.training_length = training_length(config, len(images.train))
+    self.training_length = training_length(config, len(opened.train))
     shape = (train_step.image_size, train_step.image_size, self.channels)
     self.imported = init_from.load(config.model, train_step.network, shape, workdir)
     # What follows may take minutes, so mistakes in the config must have shown before.
-    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, images.train))
+    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
     self.train_step = dataclasses.replace(train_step, config=config)
-    self.splits = datasets.load(config, self.mesh, images)
-    self.train = self.splits.train
+    self.datasets = opened.on_devices(config, self.mesh)
+    self.train = self.datasets.train
 
   @functools.cached_property
   def dims(self) -> Dims:
@@ -91,11 +91,11 @@ class Experiment:
 
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
     """Trains on one batch; `state` is donated."""
-    return self._step(state, batch, self.train.store)
+    return self._step(state, batch, self.train.resident)
 
   def compile_step(self, batch: Batch) -> jax.stages.Compiled:
     """Compiles the step for such a batch. The result takes a state, a batch and the resident images."""
-    return self._step.lower(self.state_shapes, batch, self.train.store).compile()
+    return self._step.lower(self.state_shapes, batch, self.train.resident).compile()
 
   @functools.cached_property
   def _start_epoch(self) -> Any:
@@ -118,23 +118,22 @@ class Experiment:
     Partners of resident images are looked up by the step itself.
     """
     config, source = self.config, self.train.source
-    own = local_slice(self.mesh, config.train.batch_size)
-    if self.train.store is not None:
-      index, _ = sampler.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size)
-      parts = ((rows, None) for rows in index[first:, own])
-    else:
-      partners = None
-      if state.neighbor_bank is not None:
-        partners = to_host(self.mesh, state.neighbor_bank.partners)[: len(source)]
-      index, partner = sampler.epoch_plan(config.train.seed, epoch, len(source), config.train.batch_size, partners)
-      cut = input_pipeline.host_batches(
-        source, index[:, own], partner[:, own], config.views, config.train.seed, epoch, first, config.data.workers
-      )
-      parts = ((rows, crops) for rows, _, crops in cut)
-    labels = source.labels
-    for rows, crops in parts:
-      label = np.full(len(rows), -1, np.int32) if labels is None else labels[rows]
-      yield Batch(**global_rows(self.mesh, {"index": rows, "label": label, "crops": crops}))
+    seed, size, labels = config.train.seed, config.train.batch_size, self.train.source.labels
+    own = local_slice(self.mesh, size)
+
+    def batch(index: np.ndarray, crops: input_pipeline.Views | None) -> Batch:
+      label = np.full(len(index), -1, np.int32) if labels is None else labels[index]
+      return Batch(**global_rows(self.mesh, {"index": index, "label": label, "crops": crops}))
+
+    if self.train.resident is not None:
+      index, _ = sampler.epoch_plan(seed, epoch, len(source), size)
+      yield from (batch(rows, None) for rows in index[first:, own])
+      return
+    bank = state.neighbor_bank
+    partners = None if bank is None else to_host(self.mesh, bank.partners)[: len(source)]
+    index, partner = (plan[:, own] for plan in sampler.epoch_plan(seed, epoch, len(source), size, partners))
+    with input_pipeline.training(source, index, partner, config.views, seed, epoch, first, config.data.workers) as views:
+      yield from (batch(rows, crops) for rows, _, crops in views)
 
 
 def training_length(config: Config, num_images: int) -> TrainingLength:
@@ -145,7 +144,7 @@ def training_length(config: Config, num_images: int) -> TrainingLength:
 def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Schedule]:
   """Resolves the fields of a method that are schedules, by name. Raises UserError for one that does not fit the run."""
   fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}  # type: ignore[arg-type]
-  return {name: value.resolve(length) for name, value in fields.items() if isinstance(value, ScheduleConfig)}
+  return {name: value.resolve(length, f"method.{name}") for name, value in fields.items() if isinstance(value, ScheduleConfig)}
 
 
 def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:

@@ -170,9 +170,9 @@ def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
     (["--out=x.csv"], "--out x.csv is not allowed; it ends in .npz or .parquet"),
     (["--patches"], "ResNet has no patch tokens; these have: vit_ti, vit_s, vit_b"),
     (["--step=4"], "holds no checkpoint of step 4: [3, 5]"),
-    (["--data.path=/nowhere"], "data.path=/nowhere does not exist"),
+    (["--data.path=/nowhere"], "data.path=/nowhere: does not exist"),
     (["--data.source=array"], "name other images with --data.path"),
-    (["--evals.size=30", "--evals.resize=20"], "evals.resize=20 is smaller than evals.size=30"),
+    (["--evals.size=30", "--evals.resize=20"], "evals.resize=20: smaller than evals.size=30"),
     (["--workdir=nowhere"], "--workdir nowhere holds no run"),
     (["images"], "images: unexpected argument; see jaxssl embed --help"),
     (["--train.epochs=3"], "--train.epochs=3: unknown option of jaxssl embed"),
@@ -187,7 +187,7 @@ def test_errors_are_one_line(words, message, resnet, tmp_path, capfd):
 
 def test_nothing_to_embed(resnet, tmp_path, capfd):
   empty, bad = folder(tmp_path / "empty", {"a.txt": b""}), folder(tmp_path / "bad", {"a.png": b"", "b.png": b"x"})
-  for path, message in ((empty, "holds no image"), (bad, "all 2 images are unreadable")):
+  for path, message in ((empty, "has no images"), (bad, "all 2 images are unreadable")):
     assert run(resnet, tmp_path / "a.npz", f"--data.path={path}") == 2
     assert message in capfd.readouterr().err
   assert not (tmp_path / "a.npz").exists()

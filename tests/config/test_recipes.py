@@ -44,7 +44,7 @@ def test_the_step_traces(recipe, tmp_path, one_device):
   size = config.train.batch_size
   index: Any = jax.ShapeDtypeStruct((size,), np.int32)
   rows = Batch(index=index, label=index, crops=None)
-  state, logs = jax.eval_shape(run.train_step.step, run.state_shapes, rows, run.train.store)
+  state, logs = jax.eval_shape(run.train_step.step, run.state_shapes, rows, run.train.resident)
   assert logs["loss"].shape == ()
   same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), state, run.state_shapes)
   assert jax.tree.all(same), "a step must not change the shapes of the state"

@@ -13,7 +13,7 @@ from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
-from jaxssl.data.datasets import DataConfig, open_sources
+from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.image_io import DecodeError
 from jaxssl.evals import embedding_file, load_run
 from jaxssl.workdir.checkpoint import Checkpoints
@@ -51,10 +51,10 @@ def test_images_are_those_of_a_folder(store, tmp_path):
   here = fixtures.folder(store / "set", {**read, ".hidden/x.png": fixtures.flat(1), "train/notes.txt": b"no image"})
   (store / "few.txt").write_text("a/1.png\nb/2.png\n")
   for path, names in (("gs://store/set", "gs://store/few.txt"), ("gs://store/set/", "")):
-    theirs = open_sources(DataConfig(source="folder", path=path, list_path=names), 0)
-    ours = open_sources(DataConfig(source="folder", path=here, list_path=names and str(store / "few.txt")), 0)
+    theirs = open_datasets(DataConfig(source="folder", path=path, list_path=names), 0)
+    ours = open_datasets(DataConfig(source="folder", path=here, list_path=names and str(store / "few.txt")), 0)
     assert len(theirs.train) == len(ours.train) == (2 if names else 6) and theirs.test is not None and ours.test is not None
-    for a, b in ((theirs.train, ours.train), (theirs.test, ours.test)):
+    for a, b in ((theirs.train.source, ours.train.source), (theirs.test.source, ours.test.source)):
       assert a.classes == b.classes and a.labels is not None
       np.testing.assert_array_equal(a.labels, b.labels)
       for k in range(len(a)):
@@ -65,10 +65,10 @@ def test_images_are_those_of_a_folder(store, tmp_path):
 def test_images_that_are_not_there(store, monkeypatch):
   path = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
   fixtures.zipped(store / "set.zip", {"a.png": fixtures.flat(1)})
-  for name, says in (("gs://store/none", "does not exist"), ("gs://store/set.zip", "from folders only")):
-    with pytest.raises(UserError, match=f"data.path={name} .*{says}"):
-      open_sources(DataConfig(source="folder", path=name), 0)
-  source = open_sources(DataConfig(source="folder", path="gs://store/set"), 0).train.source
+  for name, says in (("gs://store/none", "does not exist"), ("gs://store/set.zip", "for folders only")):
+    with pytest.raises(UserError, match=f"data.path={name}: .*{says}"):
+      open_datasets(DataConfig(source="folder", path=name), 0)
+  source = open_datasets(DataConfig(source="folder", path="gs://store/set"), 0).train.source.source
   gone = pathlib.Path(source.describe(1)).name
   pathlib.Path(path, gone).unlink()
   with pytest.raises(DecodeError, match=f"gs://store/set/{gone}"):

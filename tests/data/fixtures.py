@@ -1,4 +1,4 @@
-"""Tiny images, folders, zips and sources made on the fly."""
+"""Tiny images, folders, zips and sources, generated on the fly."""
 
 import io
 import pathlib
@@ -11,7 +11,7 @@ from jaxssl.data.image_io import DecodeError
 
 
 def quarters(height=24, width=32):
-  """Four flat quarters, uint8 [h, w, 3]: survives lossy coding, and shows when it is turned."""
+  """Returns four flat quarters, uint8 [h, w, 3], which survive lossy coding and reveal rotations."""
   image = np.zeros((height, width, 3), np.uint8)
   for k, color in enumerate(((200, 30, 40), (20, 180, 60), (30, 60, 210), (240, 220, 120))):
     y, x = divmod(k, 2)
@@ -20,7 +20,7 @@ def quarters(height=24, width=32):
 
 
 def coded(image, kind="JPEG", **options):
-  """The file of an image: an array, or a PIL pil_image."""
+  """Encodes an array or a PIL image."""
   pil_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
   file = io.BytesIO()
   pil_image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}) | options)
@@ -28,18 +28,18 @@ def coded(image, kind="JPEG", **options):
 
 
 def flat(gray, size=(8, 8), kind="PNG"):
-  """The file of an image of one color."""
+  """Encodes an image of one gray level."""
   return coded(np.full((*size, 3), gray, np.uint8), kind)
 
 
 def photo(seed=0, height=300, width=400):
-  """A smooth image with some detail, large enough for the partial decoder: uint8 [h, w, 3]."""
+  """Returns a smooth image with some detail, uint8 [h, w, 3], large enough for reduced decoding."""
   small = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), dtype=np.uint8)
   return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def noise(seed=0, height=300, width=400):
-  """An image that codes badly, so that its file is large: uint8 [h, w, 3]."""
+  """Returns an image that compresses badly, uint8 [h, w, 3]."""
   return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -61,7 +61,7 @@ def zipped(path, files, method=zipfile.ZIP_STORED):
 
 
 class Images:
-  """A source of given files; None stands for one that has vanished."""
+  """A source of encoded images; None is a file that has vanished."""
 
   classes = ()
   labels = None

@@ -10,9 +10,9 @@ import tifffile
 from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.data import statistics
-from jaxssl.data.datasets import open_sources
+from jaxssl.data.datasets import open_datasets
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, match, viewable
-from jaxssl.data.input_pipeline import eval_batches, host_batches, resident
+from jaxssl.data.input_pipeline import inference, resident, training
 from jaxssl.data.sampler import eval_plan
 from tests.data.fixtures import coded, folder, quarters
 
@@ -36,7 +36,7 @@ def tiff(array, **options):
 
 @pytest.mark.parametrize("channels", [2, 4, 5, 13])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_every_layout_gives_the_same(channels, dtype):
+def test_all_layouts_are_equal(channels, dtype):
   image = deep(channels, dtype=dtype)
   pages = image.transpose(2, 0, 1)
   files = [npy(image), npy(image.astype(image.dtype.newbyteorder(">"))), tiff(pages), tiff(pages, byteorder=">")]
@@ -46,7 +46,7 @@ def test_every_layout_gives_the_same(channels, dtype):
     assert read.dtype == dtype and (read == image).all()
 
 
-def test_sixteen_bits_of_grey_and_color():
+def test_sixteen_bits_of_gray_and_color():
   gray, color = deep(1), deep(3)
   for data, image in ((coded(gray[..., 0], "PNG"), gray), (tiff(gray[..., 0]), gray), (npy(gray[..., 0]), gray)):
     assert (decode(data, 1, "", np.uint16) == image).all()
@@ -58,7 +58,7 @@ def test_sixteen_bits_of_grey_and_color():
   assert (decode(coded(quarters(), "PNG"), 3, "", np.uint16) == quarters() * np.uint16(257)).all()
 
 
-def test_no_images():
+def test_arrays_that_are_not_images():
   pickled = npy(np.array([{}], dtype=object))
   for data in (npy(np.zeros((4, 4, 2))), npy(np.zeros(4, np.uint8)), tiff(np.zeros((2, 3, 8, 8), np.uint8)), pickled):
     with pytest.raises(DecodeError, match="a.npy: "):
@@ -70,7 +70,7 @@ def test_no_images():
 
 
 @pytest.mark.parametrize("channels,dtype", [(5, np.uint16), (5, np.uint8), (3, np.uint16), (2, np.uint8)])
-def test_sizes_and_screens(channels, dtype):
+def test_center_and_viewable(channels, dtype):
   flat = np.full((20, 30, channels), np.arange(1, channels + 1) * 50, dtype)
   assert (center(flat, 10, 10) == flat[:10, :10]).all() and center(flat, 0, 10).dtype == dtype
   shown = viewable(deep(channels, dtype=dtype))
@@ -88,50 +88,50 @@ def where(tmp_path):
 
 
 def test_batches_keep_the_type(where):
-  source = open_sources(config(where), 0).train
+  source = open_datasets(config(where), 0).train.source
   whole = np.stack([deep(5, seed=k) for k in range(24)])
   assert (resident(source, 0) == whole).all()
   index = np.arange(24, dtype=np.int32).reshape(3, 8)
   views = {"weak": ViewConfig(count=1, size=12, crop_scale=(0.3, 1.0))}
-  for _, _, crops in host_batches(source, index, index, views, 0, 0):
+  for _, _, crops in training(source, index, index, views, 0, 0):
     assert crops["weak"].shape == (8, 1, 12, 12, 5) and crops["weak"].dtype == np.uint16 and crops["weak"].max() > 255
-  for _, _, images in eval_batches(source, *eval_plan(24, 8), 0, 8):
+  for images in inference(source, *eval_plan(24, 8), 0, 8):
     assert images.shape == (8, 8, 8, 5) and images.dtype == np.uint16
 
 
-def test_mean_and_deviation_are_measured(where, caplog):
+def test_mean_and_std_are_measured(where, caplog):
   images = np.stack([deep(5, seed=k) for k in range(24)]) / 65535
   with caplog.at_level(logging.INFO, "jaxssl"):
-    found = statistics.settled(config(where), open_sources(config(where), 0).train)
+    found = statistics.settled(config(where), open_datasets(config(where), 0).train.source)
   np.testing.assert_allclose(found.mean, images.mean((0, 1, 2)), rtol=1e-4)
   np.testing.assert_allclose(found.std, images.std((0, 1, 2)), rtol=1e-4)
   assert "measured on 24 of 24 training images: --config.data.mean=" in caplog.text
-  assert statistics.settled(found, open_sources(found, 0).train) is found
-  half = statistics.settled(config(where, std=(0.5,)), open_sources(config(where), 0).train)
+  assert statistics.settled(found, open_datasets(found, 0).train.source) is found
+  half = statistics.settled(config(where, std=(0.5,)), open_datasets(config(where), 0).train.source)
   assert half.std == (0.5,) and half.mean == found.mean
 
 
-def test_a_channel_that_never_changes(tmp_path):
+def test_a_constant_channel_has_deviation_one(tmp_path):
   where = folder(tmp_path, {"a.npy": npy(np.full((8, 8, 2), 7, np.uint16))})
-  assert statistics.measure(open_sources(config(where, 2), 0).train)[1] == (1.0, 1.0)
+  assert statistics.measure(open_datasets(config(where, 2), 0).train.source)[1] == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("placed", ["resident", "host"])
 def test_mixed_channels_name_both_files(where, placed):
   folder(where, {"07.npy": npy(deep(4))})
-  source = open_sources(config(where), 0).train
-  with pytest.raises(UserError, match=r"07.npy has 4 channels, but data.channels=5, as .*00.npy has"):
+  source = open_datasets(config(where), 0).train.source
+  with pytest.raises(UserError, match=r"07.npy has 4 channels, but data.channels=5; .*00.npy has the right number"):
     if placed == "resident":
       resident(source, 0)
     index = np.arange(24, dtype=np.int32).reshape(3, 8)
-    list(host_batches(source, index, index, {"weak": ViewConfig(count=1, size=8)}, 0, 0))
+    list(training(source, index, index, {"weak": ViewConfig(count=1, size=8)}, 0, 0))
 
 
-def test_no_image_has_so_many_channels(where):
-  with pytest.raises(UserError, match="00.npy has 5 channels, but data.channels=4, which none of the first images has"):
-    resident(open_sources(config(where, 4), 0).train, 0)
+def test_no_image_has_that_many_channels(where):
+  with pytest.raises(UserError, match="00.npy has 5 channels, but data.channels=4; none of the first images has that number"):
+    resident(open_datasets(config(where, 4), 0).train.source, 0)
 
 
 def test_at_least_one_channel(where):
-  with pytest.raises(UserError, match="data.channels=0 is not allowed; at least 1"):
-    open_sources(config(where, 0), 0)
+  with pytest.raises(UserError, match="data.channels=0: expected at least 1"):
+    open_datasets(config(where, 0), 0)

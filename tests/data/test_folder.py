@@ -1,4 +1,4 @@
-"""Which folders are splits, which are classes, and that a zip is no different from a folder."""
+"""Splits and class folders, in folders and in zips alike."""
 
 import logging
 
@@ -14,7 +14,7 @@ from tests.data.fixtures import coded, flat, folder, quarters, zipped
 
 @pytest.fixture(params=["folder", "zip"])
 def make(request, tmp_path):
-  """Makes a folder or a zip of flat images of those names, and gives its path."""
+  """Returns a function that makes a folder or a zip of flat images and returns its path."""
 
   def make(*names, where="set"):
     files = {name: flat(k) for k, name in enumerate(names)}
@@ -44,13 +44,13 @@ def test_class_folders_are_labels(make):
 @pytest.mark.parametrize(
   "files,why",
   [
-    (["1.png", "2.png"], "not every image lies exactly one folder deep"),
-    (["a/1.png", "b/2.png", "3.png"], "not every image lies exactly one folder deep (3.png)"),
-    (["a/x/1.png", "b/x/2.png"], "not every image lies exactly one folder deep (a/x/1.png)"),
-    (["train/a/1.png", "train/a/2.png", "test/a/3.png"], "not at least two class folders"),
+    (["1.png", "2.png"], "not every image is exactly one folder deep"),
+    (["a/1.png", "b/2.png", "3.png"], "not every image is exactly one folder deep (e.g. 3.png)"),
+    (["a/x/1.png", "b/x/2.png"], "not every image is exactly one folder deep (e.g. a/x/1.png)"),
+    (["train/a/1.png", "train/a/2.png", "test/a/3.png"], "fewer than two class folders"),
   ],
 )
-def test_no_labels_and_why(make, caplog, files, why):
+def test_no_labels_and_the_reason(make, caplog, files, why):
   caplog.set_level(logging.INFO, "jaxssl")
   train, _ = opened(make(*files))
   assert train.labels is None and train.classes == ()
@@ -67,7 +67,7 @@ def test_splits(make, split):
   assert test.read(0)[0, 0, 0] == 3
 
 
-def test_folders_around_everything_are_looked_through(make):
+def test_folders_that_contain_everything_are_skipped(make):
   path = make("set/v1/train/a/1.png", "set/v1/train/b/2.png", "set/v1/test/a/3.png")
   train, test = opened(path)
   assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [0]
@@ -75,19 +75,19 @@ def test_folders_around_everything_are_looked_through(make):
   assert train.labels.tolist() == [0, 1] and test is None
 
 
-def test_the_first_test_folder_counts_and_no_other_is_trained_on(make, caplog):
+def test_only_the_first_test_folder_is_used_and_none_is_trained_on(make, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
   path = make("a/1.png", "b/2.png", "val/a/3.png", "test/b/4.png")
   train, test = opened(path)
   assert names(train, path) == ["a/1.png", "b/2.png"] and names(test, path) == ["test/b/4.png"]
-  assert "1 images in neither split are left out" in caplog.text
+  assert "ignored 1 images that are in neither split" in caplog.text
 
 
-def test_what_lies_beside_train_and_test_is_left_out(make, caplog):
+def test_images_beside_train_and_test_are_ignored(make, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
   path = make("train/a/1.png", "train/b/2.png", "test/a/3.png", "unlabeled/4.png", "cover.png")
   train, test = opened(path)
-  assert len(train) == 2 and len(test) == 1 and "2 images in neither split are left out" in caplog.text
+  assert len(train) == 2 and len(test) == 1 and "ignored 2 images that are in neither split" in caplog.text
   train, test = opened(make("train/a/1.png", "train/b/2.png", "cover.png", where="covered"))
   assert train.labels.tolist() == [0, 1] and test is None
 
@@ -115,16 +115,16 @@ def test_a_test_path(make):
     there = make(*names_there, where=f"there {len(names_there)} {names_there[0].split('/')[0]}")
     train, test = opened(path, there)
     assert len(train) == 2 and test.labels.tolist() == expected and test.name == there
-  with pytest.raises(UserError, match=r"data.test_path=.* has classes that training lacks: cow, owl; rename or remove"):
+  with pytest.raises(UserError, match=r"data.test_path=.*: the training split lacks the classes cow, owl; rename or remove"):
     opened(path, make("cow/1.png", "owl/2.png", "dog/3.png", where="unknown"))
-  with pytest.raises(UserError, match="data.test_path=nowhere does not exist"):
+  with pytest.raises(UserError, match="data.test_path=nowhere: does not exist"):
     opened(path, "nowhere")
 
 
 def test_unknown_test_classes_and_no_training(make):
-  with pytest.raises(UserError, match=r"data.path=.* has classes that training lacks: c; rename or remove"):
+  with pytest.raises(UserError, match=r"data.path=.*: the training split lacks the classes c; rename or remove"):
     opened(make("train/a/1.png", "train/b/2.png", "test/c/3.png"))
-  with pytest.raises(UserError, match=r"data.path=.* holds images to test on only: name it in data.test_path"):
+  with pytest.raises(UserError, match=r"data.path=.*: has a test split only; use it as data.test_path"):
     opened(make("test/a/1.png", "val/a/2.png", where="tests"))
 
 
@@ -136,7 +136,7 @@ def test_channels_and_files(tmp_path):
     assert train.encoded(0) == coded(quarters())
 
 
-def test_a_bad_image_is_named(tmp_path):
+def test_an_unreadable_image_is_named(tmp_path):
   path = folder(tmp_path / "set", {"a.jpg": b"nothing", "b.png": flat(7)})
   train, _ = opened(path)
   with pytest.raises(DecodeError, match=r"set/a.jpg: not an image"):

@@ -1,4 +1,4 @@
-"""Every format and mode becomes the same uint8 image; what is not whole is refused by name."""
+"""All formats and modes decode to the same uint8 image; damaged files are rejected by name."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def test_sixteen_bits_are_scaled(kind):
     assert (read == np.array([0, 1, 128, 255, 4])[None, :, None]).all()
 
 
-def test_values_that_are_no_image():
-  with pytest.raises(DecodeError, match="x.tif: values beyond 16 bits"):
+def test_unsupported_pixel_values():
+  with pytest.raises(DecodeError, match="x.tif: values outside of 16 bits"):
     decode(coded(np.full((2, 2), 70000, np.int32), "TIFF"), 1, "x.tif")
   with pytest.raises(DecodeError, match="x.tif: floating-point"):
     decode(coded(np.ones((2, 2), np.float32), "TIFF"), 1, "x.tif")
@@ -55,7 +55,7 @@ def test_one_bit_and_palette():
   assert (decode(coded(palette, "PNG"), 3, "x") == np.asarray(palette.convert("RGB"))).all()
 
 
-def test_transparency_lies_on_white():
+def test_transparency_is_composited_on_white():
   image = quarters()
   alpha = np.zeros((24, 32, 1), np.uint8)
   alpha[:, :16] = 255
@@ -101,7 +101,7 @@ def test_exif_orientation(kind, turn):
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_damaged_exif_does_not_matter():
+def test_damaged_exif_is_ignored():
   data = coded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
   assert decode(data, 3, "x").shape == (24, 32, 3)
 
@@ -114,14 +114,14 @@ def test_first_frame(kind):
   assert (decode(data, 3, "x") == quarters()).all()
 
 
-def test_what_is_not_whole_is_refused():
+def test_damaged_files_are_rejected():
   for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"):
     whole = coded(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8), kind)
     for length in (0, 10, len(whole) // 2, len(whole) * 9 // 10):
       with pytest.raises(DecodeError, match="a/b.xyz: "):
         decode(whole[:length], 3, "a/b.xyz")
   with pytest.raises(DecodeError, match="a/b.jpg: not an image of a known format"):
-    decode(b"This is no image." * 100, 3, "a/b.jpg")
+    decode(b"This is text." * 100, 3, "a/b.jpg")
 
 
 def test_match():
@@ -131,7 +131,7 @@ def test_match():
   assert (match(quarters(), 1, np.uint8, "") == gray).all()
 
 
-def test_resize_gives_the_golden_crops():
+def test_resize_matches_the_golden_crops():
   found = [case for case in cases("augment").values() if "crop_bicubic" in case]
   assert found
   for case in found:
@@ -144,7 +144,7 @@ def test_resize_gives_the_golden_crops():
 
 @pytest.mark.parametrize("height,width", [(40, 40), (37, 91), (90, 33), (16, 300), (5, 9)])
 @pytest.mark.parametrize("shorter,size", [(20, 20), (24, 20), (20, 13)])
-def test_center_is_the_middle_of_the_whole_resized(height, width, shorter, size):
+def test_center_equals_resizing_then_cropping(height, width, shorter, size):
   image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
   scale = shorter / min(height, width)
   tall, wide = (shorter, int(width * scale + 1e-9)) if height <= width else (int(height * scale + 1e-9), shorter)
@@ -155,13 +155,13 @@ def test_center_is_the_middle_of_the_whole_resized(height, width, shorter, size)
   assert abs(cut - whole[top : top + size, left : left + size]).max() <= 1
 
 
-def test_center_of_nothing_is_the_whole_image_squeezed():
+def test_center_without_crop_resizes_the_whole_image():
   image = quarters(20, 50)[..., :1]
   expected = np.asarray(Image.fromarray(image[..., 0]).resize((16, 16), Image.Resampling.BICUBIC))
   assert (center(image, 0, 16)[..., 0] == expected).all()
 
 
-def test_any_bytes_are_a_image_or_refused():
+def test_any_bytes_decode_or_are_rejected():
   rng = np.random.default_rng(0)
   whole = {kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "TIFF", "BMP", "WEBP")}
   for kind, data in whole.items():

@@ -1,4 +1,4 @@
-"""Unbalanced training images, balanced ones to measure with, and lists of images."""
+"""Unbalanced training sets, balanced reference and test sets, and lists of images."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 
 from jaxssl.config.schema import DataConfig, ImbalanceConfig
 from jaxssl.core.errors import UserError
-from jaxssl.data.datasets import open_sources
+from jaxssl.data.datasets import open_datasets
 from jaxssl.data.imbalance import draw
 from tests.data.fixtures import flat, folder, zipped
 
@@ -31,31 +31,31 @@ def counts(labels):
 @pytest.mark.parametrize("design", [LARGE, TAIL])
 def test_sizes_are_exact(design, classes, seed):
   found = drawn(classes=classes, seed=seed, **design)
-  sizes, used = counts(LABELS[found.train]), np.union1d(found.large, found.rare)
-  assert len(used) == len(found.large) + len(found.rare) == (classes or 5)
+  sizes, used = counts(LABELS[found.train]), np.union1d(found.head, found.tail)
+  assert len(used) == len(found.head) + len(found.tail) == (classes or 5)
   assert (sizes[used] > 0).all() and sizes.sum() == sizes[used].sum() == len(found.train)
   smallest = COUNTS[used].min()
   if design is LARGE:
-    assert len(found.large) == 2
-    assert (sizes[found.large] == COUNTS[found.large]).all() and (sizes[found.rare] == 10).all()
+    assert len(found.head) == 2
+    assert (sizes[found.head] == COUNTS[found.head]).all() and (sizes[found.tail] == 10).all()
   else:
     steps = len(used) - 1
     assert sorted(sizes[used], reverse=True) == [round(smallest * 10 ** (-k / steps)) for k in range(steps + 1)]
-    assert len(found.large) - len(found.rare) in (0, 1) and sizes[found.large].min() > sizes[found.rare].max()
-  assert (counts(LABELS[found.bank])[used] == smallest).all() and len(found.bank) == smallest * len(used)
-  for positions in (found.train, found.bank):
+    assert len(found.head) - len(found.tail) in (0, 1) and sizes[found.head].min() > sizes[found.tail].max()
+  assert (counts(LABELS[found.reference])[used] == smallest).all() and len(found.reference) == smallest * len(used)
+  for positions in (found.train, found.reference):
     assert (np.diff(positions) > 0).all()
 
 
 @pytest.mark.parametrize("design", [LARGE, TAIL])
-def test_a_draw_follows_from_its_seed(design):
+def test_a_draw_is_a_function_of_its_seed(design):
   draws = [drawn(classes=4, seed=seed, **design) for seed in range(8)]
   for seed, one in enumerate(draws):
     again = drawn(classes=4, seed=seed, **design)
     assert all((vars(one)[name] == vars(again)[name]).all() for name in vars(one))
   for one, other in itertools.combinations(draws, 2):
     assert set(one.train) != set(other.train)
-  assert len({tuple(one.large) for one in draws}) > 2 and len({tuple(one.rare) for one in draws}) > 2
+  assert len({tuple(one.head) for one in draws}) > 2 and len({tuple(one.tail) for one in draws}) > 2
 
 
 def test_the_longest_tail_ends_in_one_image():
@@ -70,76 +70,78 @@ def test_isd_on_imagenet():
   config = ImbalanceConfig(kind="few_large", classes=38, large=8, small_images=100)
   found = draw(labels, tuple(map(str, range(100))), config, None)
   assert sorted(np.bincount(labels[found.train], minlength=100)) == [0] * 62 + [100] * 30 + [1300] * 8
-  assert len(found.bank) == 38 * 1300
+  assert len(found.reference) == 38 * 1300
 
 
 def test_a_list_is_drawn_from_or_is_the_set_itself():
   listed = np.flatnonzero(np.isin(LABELS, [0, 1, 4]))
   for design in (LARGE, TAIL):
     found = drawn(listed=listed, **design)
-    assert set(LABELS[found.train]) == {0, 1, 4} and set(found.train) < set(listed) and set(found.bank) <= set(listed)
+    assert set(LABELS[found.train]) == {0, 1, 4} and set(found.train) < set(listed) and set(found.reference) <= set(listed)
   few = np.concatenate([np.flatnonzero(LABELS == c)[:size] for c, size in ((0, 40), (1, 20), (4, 19), (5, 10))])
   found = drawn(listed=few, kind="listed")
-  assert (found.train == few).all() and found.large.tolist() == [0, 1] and found.rare.tolist() == [4, 5]  # around 20
-  assert counts(LABELS[found.bank]).tolist() == [25, 25, 0, 0, 25, 25] and not set(found.bank) <= set(few)
+  assert (found.train == few).all() and found.head.tolist() == [0, 1] and found.tail.tolist() == [4, 5]  # around 20
+  assert counts(LABELS[found.reference]).tolist() == [25, 25, 0, 0, 25, 25] and not set(found.reference) <= set(few)
 
 
 @pytest.mark.parametrize(
   "fields,match",
   [
-    ({**LARGE, "labels": None}, "data.imbalance.kind=few_large goes by labels, but the training images have none"),
-    ({**LARGE, "large": 5}, r"data.imbalance.large=5 must lie between 1 and 4, one less than the classes used"),
-    ({**LARGE, "large": 3, "classes": 3}, r"data.imbalance.large=3 must lie between 1 and 2, one less than the classes used"),
-    ({**LARGE, "large": 0}, r"data.imbalance.large=0 must lie between 1 and 4"),
-    ({**LARGE, "small_images": 26}, "data.imbalance.small_images=26 must lie between 1 and 25, the images of class bee"),
-    ({**LARGE, "small_images": 0}, "data.imbalance.small_images=0 must lie between 1 and 25"),
-    ({**LARGE, "classes": 6}, "data.imbalance.classes=6 must lie between 2 and 5, the classes with images; 0: all"),
-    ({**TAIL, "classes": 1}, "data.imbalance.classes=1 must lie between 2 and 5"),
-    ({**TAIL, "ratio": 26.0}, "data.imbalance.ratio=26.0 must lie between 1 and 25, the images of class bee, so that no"),
-    ({**TAIL, "ratio": 0.5}, "data.imbalance.ratio=0.5 must lie between 1 and 25"),
-    ({"kind": "listed"}, "data.imbalance.kind=listed needs data.list_path"),
+    ({**LARGE, "labels": None}, "data.imbalance.kind=few_large: needs labels, and the training images have none"),
+    ({**LARGE, "large": 5}, r"data.imbalance.large=5: expected 1 to 4, one less than the classes used"),
+    ({**LARGE, "large": 3, "classes": 3}, r"data.imbalance.large=3: expected 1 to 2, one less than the classes used"),
+    ({**LARGE, "large": 0}, r"data.imbalance.large=0: expected 1 to 4"),
+    ({**LARGE, "small_images": 26}, "data.imbalance.small_images=26: expected 1 to 25, the number of images of class bee"),
+    ({**LARGE, "small_images": 0}, "data.imbalance.small_images=0: expected 1 to 25"),
+    ({**LARGE, "classes": 6}, "data.imbalance.classes=6: expected 2 to 5, the classes with images; or 0 for all"),
+    ({**TAIL, "classes": 1}, "data.imbalance.classes=1: expected 2 to 5"),
+    ({**TAIL, "ratio": 26.0}, "data.imbalance.ratio=26.0: expected 1 to 25, the number of images of class bee"),
+    ({**TAIL, "ratio": 0.5}, "data.imbalance.ratio=0.5: expected 1 to 25"),
+    ({"kind": "listed"}, "data.imbalance.kind=listed: needs data.list_path"),
   ],
 )
-def test_what_the_images_do_not_allow(fields, match):
+def test_values_that_the_images_do_not_allow(fields, match):
   with pytest.raises(UserError, match=match) as caught:
     drawn(**fields)
   assert "\n" not in str(caught.value)
 
 
-IMAGES = np.arange(len(LABELS), dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2)  # each is its position
+IMAGES = np.arange(len(LABELS), dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2)  # each shows its position
 TEST = np.repeat(np.arange(6), [9, 8, 7, 6, 5, 6])
 
 
 def opened(test=TEST, **fields):
   arrays = {"train": (IMAGES, LABELS), "test": (IMAGES[: len(test)], test)}
-  return open_sources(DataConfig(source="array", channels=1, mean=(0.5,), std=(0.5,), **fields), 0, arrays)
+  return open_datasets(DataConfig(source="array", channels=1, mean=(0.5,), std=(0.5,), **fields), 0, arrays)
 
 
-def read(source):
-  return [int(source.read(k)[0, 0, 0]) for k in range(len(source))]
+def read(dataset):
+  return [int(dataset.source.read(k)[0, 0, 0]) for k in range(len(dataset))]
 
 
-def test_measuring_stays_balanced():
+def test_evaluation_stays_balanced():
   imbalance = ImbalanceConfig(**LARGE, classes=4)
   found, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
-  for source, positions in ((found.train, expected.train), (found.bank, expected.bank)):
-    assert read(source) == positions.tolist() and (source.labels == LABELS[positions]).all()
-  used = np.union1d(found.groups["large"], found.groups["rare"])
-  assert (found.groups["rare"] == expected.rare).all() and set(found.bank.labels) == set(found.test.labels) == set(used)
-  assert (counts(found.test.labels)[used] == counts(TEST)[used].min()).all()
-  assert [TEST[k] for k in read(found.test)] == found.test.labels.tolist()
+  for dataset, positions in ((found.train, expected.train), (found.reference, expected.reference)):
+    assert read(dataset) == positions.tolist() and (dataset.source.labels == LABELS[positions]).all()
+  used = np.union1d(found.class_groups["head"], found.class_groups["tail"])
+  assert (found.class_groups["tail"] == expected.tail).all() and set(found.reference.source.labels) == set(
+    found.test.source.labels
+  ) == set(used)
+  assert (counts(found.test.source.labels)[used] == counts(TEST)[used].min()).all()
+  assert [TEST[k] for k in read(found.test)] == found.test.source.labels.tolist()
 
 
 def test_a_limit_cuts_the_unbalanced_set_only():
   whole, cut = opened(imbalance=ImbalanceConfig(**LARGE)), opened(imbalance=ImbalanceConfig(**LARGE), limit=20)
   assert len(cut.train) == 20 and set(read(cut.train)) < set(read(whole.train))
-  assert read(cut.bank) == read(whole.bank) and read(cut.test) == read(whole.test)
-  with pytest.raises(UserError, match=f"number of training images, {len(whole.train)}"):
+  assert read(cut.reference) == read(whole.reference) and read(cut.test) == read(whole.test)
+  with pytest.raises(UserError, match=f"the training set has {len(whole.train)} images; use 0 for all"):
     opened(imbalance=ImbalanceConfig(**LARGE), limit=len(whole.train) + 1)
 
 
-def test_every_class_used_is_tested():
-  with pytest.raises(UserError, match="data.imbalance: class 2 has no image to test on"):
+def test_every_class_needs_a_test_image():
+  with pytest.raises(UserError, match="data.imbalance: class 2 has no test image"):
     opened(test=TEST[TEST != 2], imbalance=ImbalanceConfig(**LARGE))
 
 
@@ -157,8 +159,8 @@ def listing(tmp_path, where, lines, kind="none"):
   path = tmp_path / "list.txt"
   path.write_text("\n".join(lines))
   imbalance = ImbalanceConfig(kind=kind)
-  found = open_sources(DataConfig(source="folder", path=where, list_path=str(path), imbalance=imbalance), 0)
-  names = [found.train.describe(k).removeprefix(where + "/") for k in range(len(found.train))]
+  found = open_datasets(DataConfig(source="folder", path=where, list_path=str(path), imbalance=imbalance), 0)
+  names = [found.train.source.describe(k).removeprefix(where + "/") for k in range(len(found.train))]
   return found, names
 
 
@@ -166,30 +168,30 @@ def test_a_list_names_the_training_images(where, tmp_path):
   lines = ["train/bee/1.png", "", "  ", "cow/0.png\r", "./train/bee/0.png", "bee/5.png", "train/bee/1.png"]
   found, names = listing(tmp_path, where, lines)
   assert names == ["train/bee/0.png", "train/bee/1.png", "train/bee/5.png", "train/cow/0.png"]
-  assert found.train.labels.tolist() == [1, 1, 1, 2] and found.bank is found.train and not found.groups
-  assert found.test.labels.tolist() == [1, 1, 2, 2]  # no class is asked for that the list has nothing of
+  assert found.train.source.labels.tolist() == [1, 1, 1, 2] and found.reference is found.train and not found.class_groups
+  assert found.test.source.labels.tolist() == [1, 1, 2, 2]  # no test image of a class that the list lacks
 
 
 def test_a_list_as_an_unbalanced_set(where, tmp_path):
   lines = ["bee/0.png", "bee/1.png", "bee/2.png", "bee/3.png", "cow/2.png"]
   found, names = listing(tmp_path, where, lines, kind="listed")
-  assert names == ["train/" + line for line in lines] and found.test.labels.tolist() == [1, 1, 2, 2]
-  assert found.bank.labels.tolist() == [1] * 3 + [2] * 3
-  assert {name: classes.tolist() for name, classes in found.groups.items()} == {"large": [1], "rare": [2]}
+  assert names == ["train/" + line for line in lines] and found.test.source.labels.tolist() == [1, 1, 2, 2]
+  assert found.reference.source.labels.tolist() == [1] * 3 + [2] * 3
+  assert {name: classes.tolist() for name, classes in found.class_groups.items()} == {"head": [1], "tail": [2]}
   found, _ = listing(tmp_path, where, lines[-2:], kind="listed")
-  assert list(found.groups) == ["large"]  # of one size
+  assert list(found.class_groups) == ["head"]  # all of one size
 
 
 @pytest.mark.parametrize(
   "lines,match",
   [
-    (["bee/0.png", "bee/9.png", "x"], r"list.txt: 2 of 3 lines name no training image of .*set.*, first: bee/9.png"),
-    (["test/bee/0.png"], "1 of 1 lines name no training image of .*, first: test/bee/0.png"),
-    (["", " "], "list.txt names no image; write one path a line"),
+    (["bee/0.png", "bee/9.png", "x"], r"list.txt: 2 of 3 lines name no training image of .*set.*, e.g. bee/9.png"),
+    (["test/bee/0.png"], "1 of 1 lines name no training image of .*, e.g. test/bee/0.png"),
+    (["", " "], "list.txt: the list is empty; expected one path per line"),
   ],
 )
-def test_every_line_names_a_image(where, tmp_path, lines, match):
+def test_every_line_must_name_an_image(where, tmp_path, lines, match):
   with pytest.raises(UserError, match=f"data.list_path=.*{match}"):
     listing(tmp_path, where, lines)
-  with pytest.raises(UserError, match=r"data.list_path=.*gone cannot be read: No such file"):
-    open_sources(DataConfig(source="folder", path=where, list_path=str(tmp_path / "gone")), 0)
+  with pytest.raises(UserError, match=r"data.list_path=.*gone: cannot be read: No such file"):
+    open_datasets(DataConfig(source="folder", path=where, list_path=str(tmp_path / "gone")), 0)

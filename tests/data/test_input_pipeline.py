@@ -1,8 +1,9 @@
-"""Batches on the host follow the plan to the bit; what the device keeps is every image once."""
+"""Training batches are a function of the plan; `resident` and `inference` read every image once."""
 
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.image_io import center, decode
-from jaxssl.data.input_pipeline import eval_batches, host_batches, resident
+from jaxssl.data.input_pipeline import inference, resident, training
 from jaxssl.data.sampler import epoch_plan, eval_plan
 from jaxssl.data.unreadable import SubstituteUnreadable
 from tests.data.fixtures import Images, coded, flat, photo
@@ -23,7 +24,7 @@ VIEWS = {
 
 
 def batches(source, index, partner, **options):
-  return list(host_batches(source, index, partner, VIEWS, options.pop("seed", 0), options.pop("epoch", 0), **options))
+  return list(training(source, index, partner, VIEWS, options.pop("seed", 0), options.pop("epoch", 0), **options))
 
 
 def same(a, b):
@@ -50,7 +51,7 @@ def test_batches_follow_the_plan(workers):
       assert (view == shown[:, None, None, None]).all()
 
 
-def test_the_same_again_and_after_a_restart():
+def test_batches_repeat_after_a_restart():
   source = Images([coded(photo(k, 120, 160)) for k in range(20)])
   index, partner = epoch_plan(0, 0, 20, 4, np.roll(np.arange(20), 1))
   whole = batches(source, index, partner, workers=3)
@@ -62,7 +63,7 @@ def test_the_same_again_and_after_a_restart():
   assert any((a[2]["global"] != b[2]["global"]).any() for a, b in zip(other, whole, strict=True))
 
 
-def test_a_slow_image_does_not_lose_its_place():
+def test_slow_images_keep_their_place():
   class Slow(Images):
     def encoded(self, index):
       time.sleep(0.02 * (index % 3 == 0))
@@ -73,18 +74,18 @@ def test_a_slow_image_does_not_lose_its_place():
   same(batches(Slow(files), index, partner, workers=6), batches(Images(files), index, partner))
 
 
-def test_arrays_are_cut_too():
+def test_arrays_are_cropped():
   images = np.random.default_rng(0).integers(0, 256, (12, 10, 10), dtype=np.uint8)
   index, partner = epoch_plan(0, 0, 12, 4)
   for channels in (1, 3):
     found = batches(ArraySource(images, channels=channels), index, partner)
     assert found[0][2]["global"].shape == (4, 2, 8, 8, channels)
   whole = {"g": ViewConfig(size=10, count=1, crop_scale=(0, 0), partner=(False,))}
-  for i, _, views in host_batches(ArraySource(images), index, partner, whole, 0, 0):
+  for i, _, views in training(ArraySource(images), index, partner, whole, 0, 0):
     assert (views["g"][:, 0, :, :, 0] == images[i]).all()
 
 
-def test_a_slice_of_the_rows_for_one_of_several_processes():
+def test_processes_read_their_columns_of_the_plan():
   source = Images([flat(k) for k in range(16)])
   index, partner = epoch_plan(0, 0, 16, 8)
   whole = batches(source, index, partner)
@@ -93,7 +94,7 @@ def test_a_slice_of_the_rows_for_one_of_several_processes():
     same(mine, [(i[rows], p[rows], {name: views[name][rows] for name in views}) for i, p, views in whole])
 
 
-def test_bad_images_in_mid_epoch_keep_its_length(tmp_path):
+def test_unreadable_images_do_not_shorten_an_epoch(tmp_path):
   files = [coded(photo(k, 120, 160)) for k in range(20)] * 10
   files[30], files[77] = b"", files[77][:3000]
   index, partner = epoch_plan(0, 0, 200, 8)
@@ -101,47 +102,70 @@ def test_bad_images_in_mid_epoch_keep_its_length(tmp_path):
   assert len(first) == 25
   assert sorted((tmp_path / "bad_files.txt").read_text().split("\n")) == ["", "made 30", "made 77"]
   same(batches(SubstituteUnreadable(Images(files), tmp_path), index, partner, first_step=10, workers=3), first[10:])
-  mended = Images([*files[:30], files[31], *files[31:77], files[78], *files[78:]])
-  same(batches(mended, index, partner), first)
+  repaired = Images([*files[:30], files[31], *files[31:77], files[78], *files[78:]])
+  same(batches(repaired, index, partner), first)
 
 
-def test_too_many_bad_images_stop_the_batches():
-  guard = SubstituteUnreadable(Images([b""] * 4 + [flat(k) for k in range(196)]))
+def test_errors_keep_their_type():
+  source = SubstituteUnreadable(Images([b""] * 4 + [flat(k) for k in range(196)]))
   index, partner = epoch_plan(0, 0, 200, 8)
-  with pytest.raises(UserError, match="made: 3 of 200 images cannot be read"):
-    batches(guard, index, partner)
+  with pytest.raises(UserError, match="made: 3 of 200 images are unreadable"):
+    batches(source, index, partner)
 
+  class Broken(Images):
+    def encoded(self, index):
+      raise KeyError("a defect")
 
-def test_leaving_early():
-  index, partner = epoch_plan(0, 0, 40, 4)
-  stream = host_batches(Images([flat(k) for k in range(40)]), index, partner, VIEWS, 0, 0)
-  next(stream)
-  stream.close()
+  stream = training(Broken([flat(1)] * 8), *epoch_plan(0, 0, 8, 4), VIEWS, 0, 0)
+  with pytest.raises(KeyError, match="a defect"):
+    next(stream)
   assert list(stream) == []
+
+
+def test_closing_early_stops_the_workers():
+  index, partner = epoch_plan(0, 0, 40, 4)
+  source = Images([flat(k) for k in range(40)])
+  with training(source, index, partner, VIEWS, 0, 0) as stream:
+    next(stream)
+  assert list(stream) == []
+  stream.close()  # again, without effect
+  reads = source.reads
+  time.sleep(0.05)
+  assert source.reads == reads
+  stream = training(source, index, partner, VIEWS, 0, 0)
+  next(stream)
+  iterator, stream = weakref.ref(stream), None
+  assert iterator() is None  # nothing else keeps it, so that a dropped pipeline stops as well
 
 
 def test_python_can_end_in_mid_epoch():
   program = """
 import time
+import weakref
+weakref.finalize(time, print, "the first finalizer, from before TensorFlow is imported")
 import numpy as np
 from jaxssl.config.schema import ViewConfig
 from jaxssl.data.arrays import ArraySource
-from jaxssl.data.input_pipeline import host_batches
+from jaxssl.data.input_pipeline import training
 from jaxssl.data.sampler import epoch_plan
 class Slow(ArraySource):
   def read(self, index):
     time.sleep(0.003)
     return super().read(index)
-source = Slow(np.zeros((512, 32, 32, 3), np.uint8))
-stream = host_batches(source, *epoch_plan(0, 0, 512, 16), {"g": ViewConfig(size=32)}, 0, 0)
-next(stream)
+def batches(stream):
+  with stream:
+    yield from stream
+source, plan, views = Slow(np.zeros((512, 32, 32, 3), np.uint8)), epoch_plan(0, 0, 512, 16), {"g": ViewConfig(size=32)}
+direct, generator = training(source, *plan, views, 0, 0), batches(training(source, *plan, views, 0, 0))
+next(direct), next(generator)
+raise SystemExit(3)
 """
-  ended = subprocess.run([sys.executable, "-c", program], check=True, timeout=300, capture_output=True, text=True)
-  assert "Exception" not in ended.stderr
+  ended = subprocess.run([sys.executable, "-c", program], timeout=300, capture_output=True, text=True)
+  assert ended.returncode == 3 and "Exception" not in ended.stderr
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_resident_as_they_are(channels):
+def test_resident_at_full_size(channels):
   source = Images([flat(k % 256) for k in range(1500)], channels)
   images = resident(source, 0, workers=2)
   assert images.shape == (1500, 8, 8, channels) and images.dtype == np.uint8
@@ -158,33 +182,32 @@ def test_resident_at_one_size():
 
 def test_resident_of_several_sizes_is_an_error():
   source = Images([flat(1), flat(2), flat(3, (8, 10)), flat(4, (9, 9))])
-  expected = "data.resident_size=0 needs images of one size, but made 0 is 8 x 8 and made 2 is 10 x 8: set data.resident_size"
+  expected = "data.resident_size=0: images differ in size .made 0 is 8 x 8, made 2 is 10 x 8.; set a size"
   with pytest.raises(UserError, match=expected):
     resident(source, 0)
 
 
-def test_resident_of_bad_images(tmp_path):
+def test_resident_with_unreadable_images(tmp_path):
   files = [flat(k) for k in range(200)]
   files[5] = b""
-  guard = SubstituteUnreadable(Images(files), tmp_path)
-  assert (resident(guard, 0)[5] == 6).all() and len(guard.bad) == 1
-  with pytest.raises(UserError, match="more than 1%"):
+  source = SubstituteUnreadable(Images(files), tmp_path)
+  assert (resident(source, 0)[5] == 6).all() and len(source.unreadable) == 1
+  with pytest.raises(UserError, match="limit: 1%"):
     resident(SubstituteUnreadable(Images([b""] * 3 + files)), 0)
 
 
 @pytest.mark.parametrize("resize,size", [(0, 16), (20, 16), (16, 16)])
-def test_evaluation_images(resize, size):
+def test_inference(resize, size):
   source = Images([coded(photo(k, 60, 80 + 10 * k)) for k in range(7)])
   index, mask = eval_plan(7, 3)
-  found = list(eval_batches(source, index, mask, resize, size, workers=2))
-  assert [len(images) for _, _, images in found] == [3, 3, 3] and source.reads == 7
-  assert (np.array([valid for _, valid, _ in found]) == mask).all()
-  for numbers, valid, images in found:
+  found = list(inference(source, index, mask, resize, size, workers=2))
+  assert len(found) == 3 and source.reads == 7
+  for numbers, valid, images in zip(index, mask, found, strict=True):
     assert images.shape == (3, size, size, 3) and images.dtype == np.uint8 and not images[~valid].any()
     for number, image in zip(numbers[valid], images[valid], strict=True):
       assert (image == center(decode(source.files[number], 3, ""), resize, size)).all()
 
 
-def test_an_evaluation_cannot_show_more_than_there_is():
-  with pytest.raises(UserError, match=r"evals.resize=16 is smaller than evals.size=20: set 0 .* or at least 20"):
-    next(eval_batches(Images([flat(1)]), np.zeros((1, 1), np.int32), np.ones((1, 1), bool), 16, 20))
+def test_a_crop_cannot_be_larger_than_the_image():
+  with pytest.raises(UserError, match=r"evals.resize=16: smaller than evals.size=20; use 0 .* or at least 20"):
+    next(inference(Images([flat(1)]), np.zeros((1, 1), np.int32), np.ones((1, 1), bool), 16, 20))

@@ -1,10 +1,10 @@
-"""What libjpeg-turbo decodes is what PIL decodes; all else is left to PIL."""
+"""The fast JPEG path decodes the same pixels as PIL, and leaves all other files to PIL."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl.data.image_io import decode_plain, plain_size
+from jaxssl.data.jpeg import decode_jpeg, jpeg_size
 from tests.data.fixtures import coded, noise, photo
 
 
@@ -19,21 +19,21 @@ def exif(orientation):
 def test_the_same_pixels_as_pil(subsampling, progressive, tmp_path):
   file = coded(photo(), subsampling=subsampling, progressive=progressive)
   (tmp_path / "x.jpg").write_bytes(file)
-  assert plain_size(file) == (300, 400)
+  assert jpeg_size(file) == (300, 400)
   for channels, mode in ((3, "RGB"), (1, "L")):
     image = Image.open(tmp_path / "x.jpg")
-    image.draft(mode, image.size)  # gray: the luma as stored, not one computed from colors
+    image.draft(mode, image.size)  # gray: the stored luma, not one computed from colors
     theirs = np.asarray(image.convert(mode)).reshape(300, 400, channels)
-    found = decode_plain(file, channels, (300, 400))
+    found = decode_jpeg(file, channels, (300, 400))
     assert found.dtype == np.uint8 and (found == theirs).all()
 
 
-def test_grey_gives_color_and_upright_exif_is_plain():
+def test_gray_to_color_and_upright_exif():
   gray = coded(photo()[..., 0])
-  assert plain_size(gray) == (300, 400)
-  found = decode_plain(gray, 3, (300, 400))
+  assert jpeg_size(gray) == (300, 400)
+  found = decode_jpeg(gray, 3, (300, 400))
   assert found.shape == (300, 400, 3) and (found == found[..., :1]).all()
-  assert plain_size(coded(photo(), exif=exif(1))) == (300, 400)
+  assert jpeg_size(coded(photo(), exif=exif(1))) == (300, 400)
 
 
 @pytest.mark.parametrize(
@@ -48,23 +48,23 @@ def test_grey_gives_color_and_upright_exif_is_plain():
     b"\xff\xd8\xff\xe1\xff\xff",
   ],
 )
-def test_what_is_not_plain(file):
-  assert plain_size(file) is None
+def test_other_files_are_left_to_pil(file):
+  assert jpeg_size(file) is None
 
 
-def test_damaged_exif_is_no_reason():
+def test_damaged_exif_is_ignored():
   file = coded(photo(), exif=exif(6))
   at = file.index(b"Exif\0\0")
-  assert plain_size(file[: at + 6] + b"\xff" * 8 + file[at + 14 :]) == (300, 400)
+  assert jpeg_size(file[: at + 6] + b"\xff" * 8 + file[at + 14 :]) == (300, 400)
 
 
 @pytest.mark.parametrize("spare,factor", [(0.3, 1), (1, 1), (1.99, 1), (2, 2), (3.9, 2.66), (4, 4), (9, 8), (100, 8)])
-def test_shrunk_by_no_more_than_is_spare(spare, factor):
-  found = decode_plain(coded(photo()), 3, (300, 400), spare)
+def test_reduced_by_at_most_the_spare_factor(spare, factor):
+  found = decode_jpeg(coded(photo()), 3, (300, 400), spare)
   assert abs(300 / found.shape[0] - factor) < 0.15 and abs(400 / found.shape[1] - factor) < 0.15
 
 
 @pytest.mark.parametrize("length", [300, 20_000, -3])
 @pytest.mark.parametrize("ending", [b"", b"\xff\xd9"])
-def test_a_file_that_is_not_whole_is_refused(length, ending):
-  assert decode_plain(coded(noise())[:length] + ending, 3, (300, 400)) is None
+def test_a_truncated_file_is_rejected(length, ending):
+  assert decode_jpeg(coded(noise())[:length] + ending, 3, (300, 400)) is None

@@ -1,4 +1,4 @@
-"""Crops resized by OpenCV lie where PIL's lie and are as smooth."""
+"""Crops resized by OpenCV are aligned with those of PIL and as free of aliasing."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ def test_close_to_pil(how, height, width):
 
 @pytest.mark.parametrize("how", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("side", [56, 60, 70, 80, 100])
-def test_detail_too_fine_to_be_seen_is_smoothed_away(how, side):
-  """Without a filter, noise would come through as strong as it was: 74 gray levels."""
+def test_downsampling_is_antialiased(how, side):
+  """Without a filter, noise would keep its deviation of 74 gray levels."""
   part = noise(0, side, side)
   found, theirs = resampled(part, how).std(), resize(part, 40, 40, how).std()
   assert found < 1.2 * theirs and found < 60
@@ -36,7 +36,7 @@ def test_detail_too_fine_to_be_seen_is_smoothed_away(how, side):
 
 @pytest.mark.parametrize("how", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("side", [25, 40, 64, 100])
-def test_nothing_is_moved(how, side):
+def test_crops_are_aligned(how, side):
   ramp = np.repeat(np.linspace(0, 255, side).round().astype(np.uint8)[None, :, None], side, 0).repeat(3, 2)
   places = ((np.arange(40) + 0.5) * side / 40 - 0.5) * 255 / (side - 1)
   assert abs(resampled(ramp, how) - places[None, :, None])[:, 3:-3].max() < 1.5

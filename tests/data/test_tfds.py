@@ -1,13 +1,13 @@
-"""Named sets, against the stand-in that tensorflow_datasets brings."""
+"""Named datasets, against the mock of tensorflow_datasets."""
 
 import numpy as np
 import pytest
 
 from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
-from jaxssl.data import tfds as room
-from jaxssl.data.datasets import open_sources
-from jaxssl.data.input_pipeline import host_batches, resident
+from jaxssl.data import tfds as tfds_source
+from jaxssl.data.datasets import open_datasets
+from jaxssl.data.input_pipeline import resident, training
 from jaxssl.data.sampler import epoch_plan
 
 
@@ -20,13 +20,13 @@ def mocked():
 
 
 def opened(name, **fields):
-  sources = open_sources(DataConfig(source="tfds", path=name, mean=(0.5,), std=(0.5,), **fields), 0)
-  return sources.train, sources.test
+  datasets = open_datasets(DataConfig(source="tfds", path=name, mean=(0.5,), std=(0.5,), **fields), 0)
+  return datasets.train.source, datasets.test and datasets.test.source
 
 
 @pytest.mark.parametrize("name,size,classes", [("cifar10", 32, 10), ("mnist", 28, 10)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_named_set(mocked, name, size, classes, channels):
+def test_a_named_dataset(mocked, name, size, classes, channels):
   train, test = opened(name, channels=channels)
   assert train.name == f"{name} train" and test.name == f"{name} test" and len(train) == len(test) == 9
   assert len(train.classes) == classes and train.labels.shape == (9,) and train.labels.dtype == np.int32
@@ -34,7 +34,7 @@ def test_a_named_set(mocked, name, size, classes, channels):
   assert train.encoded(2)[:4] == b"\x89PNG" and train.describe(2) == f"{name} train image 2"
 
 
-def test_its_images_are_those_of_the_set(mocked):
+def test_images_and_labels(mocked):
   train, _ = opened("cifar10")
   plain = mocked.data_source("cifar10", split="train", decoders={"image": mocked.decode.SkipDecoding()})
   for k in range(9):
@@ -44,22 +44,22 @@ def test_its_images_are_those_of_the_set(mocked):
 def test_photographs_on_the_host(mocked):
   train, _ = opened("imagenet2012", limit=8)
   index, partner = epoch_plan(0, 0, 8, 4)
-  found = list(host_batches(train, index, partner, {"global": ViewConfig(size=16)}, 0, 0))
+  found = list(training(train, index, partner, {"global": ViewConfig(size=16)}, 0, 0))
   assert [views["global"].shape for _, _, views in found] == [(4, 2, 16, 16, 3)] * 2
 
 
-def test_a_set_that_is_not_known(mocked):
-  with pytest.raises(UserError, match="data.path=cifar1 is no data set that tensorflow_datasets knows; nearest: cifar10"):
+def test_an_unknown_dataset(mocked):
+  with pytest.raises(UserError, match="data.path=cifar1: not a TFDS dataset; nearest: cifar10"):
     opened("cifar1")
 
 
-def test_a_set_without_images(mocked):
-  with pytest.raises(UserError, match="data.path=ag_news_subset has no image; its features: .*title"):
+def test_a_dataset_without_images(mocked):
+  with pytest.raises(UserError, match="data.path=ag_news_subset: has no image feature; its features: .*title"):
     opened("ag_news_subset")
 
 
-class Stand:
-  """Answers for tensorflow_datasets: splits by name, each a list of labels."""
+class FakeDataSource:
+  """Fake `tfds.data_source`: splits by name, each a list of labels."""
 
   def __init__(self, real, **splits):
     self.real, self.splits = real, splits
@@ -89,13 +89,13 @@ class Examples(list):
     ({}, None),
   ],
 )
-def test_which_split_is_the_test(mocked, monkeypatch, splits, chosen):
-  monkeypatch.setattr(mocked, "data_source", Stand(mocked, train=[0, 3], **splits))
-  train, test = room.open_tfds(DataConfig(source="tfds", path="name"))
+def test_the_choice_of_the_test_split(mocked, monkeypatch, splits, chosen):
+  monkeypatch.setattr(mocked, "data_source", FakeDataSource(mocked, train=[0, 3], **splits))
+  train, test = tfds_source.open_tfds(DataConfig(source="tfds", path="name"))
   assert train.labels.tolist() == [0, 3] and (test and test.name) == (chosen and f"name {chosen}")
 
 
-def test_a_set_that_cannot_be_prepared(mocked, monkeypatch):
-  monkeypatch.setattr(mocked, "data_source", Stand(mocked, train=AssertionError("Manual\n  download required")))
-  with pytest.raises(UserError, match="data.path=name cannot be prepared: Manual download required"):
+def test_a_dataset_that_cannot_be_prepared(mocked, monkeypatch):
+  monkeypatch.setattr(mocked, "data_source", FakeDataSource(mocked, train=AssertionError("Manual\n  download required")))
+  with pytest.raises(UserError, match="data.path=name: cannot be prepared: Manual download required"):
     opened("name")

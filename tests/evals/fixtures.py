@@ -28,7 +28,7 @@ def subject(
   return types.SimpleNamespace(
     config=read(Config, {"evals": evals}),
     mesh=mesh or make_mesh(),
-    splits=types.SimpleNamespace(bank=types.SimpleNamespace(source=source), test=None, groups=groups or {}),
+    splits=types.SimpleNamespace(reference=types.SimpleNamespace(source=source), test=None, class_groups=groups or {}),
     variables=None,
     bank=Features(np.asarray(bank, np.float32), np.asarray(bank_labels, np.int32), "the bank"),
     queries=None if queries is None else Features(np.asarray(queries, np.float32), np.asarray(labels, np.int32), "queries"),

@@ -30,7 +30,7 @@ def measured(placement: str, *more: str) -> tuple[Experiment, Evaluator]:
   labels, test = np.repeat(np.arange(6), [40, 42, 44, 46, 48, 50]), np.repeat(np.arange(6), [10, 11, 12, 13, 14, 15])
   config, workdir = flags.parse([*words, *more])
   run = Experiment(config, workdir, {"train": (images(labels, 1), labels), "test": (images(test, 2), test)})
-  return run, Evaluator(config, run.mesh, run.splits, run.train_step.network, has_teacher=True)
+  return run, Evaluator(config, run.mesh, run.datasets, run.train_step.network, has_teacher=True)
 
 
 def figures(measure: Evaluator, variables: Variables | None, whose: str) -> dict[str, Measurement]:
@@ -38,31 +38,33 @@ def figures(measure: Evaluator, variables: Variables | None, whose: str) -> dict
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
-def test_all_large_and_rare(placement):
+def test_all_head_and_tail(placement):
   run, measure = measured(placement)
   values = {name: m.value for name, m in figures(measure, None, "raw_pixels").items()}
-  assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_large", "_rare")]
+  assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_head", "_tail")]
   assert (
-    len(run.train.source) < len(run.splits.bank) == 6 * 40 and run.splits.test is not None and len(run.splits.test) == 6 * 10
+    len(run.train.source) < len(run.datasets.reference) == 6 * 40
+    and run.datasets.test is not None
+    and len(run.datasets.test) == 6 * 10
   )
-  large, rare = values["knn1_cosine_large"], values["knn1_cosine_rare"]
-  assert values["knn1_cosine"] == pytest.approx((2 * large + 4 * rare) / 6)
-  hard = np.isin([4, 5], run.splits.groups["large"])  # which of the classes that cannot be told
-  assert (large < 90) == bool(hard.any()) and (rare < 90) == (not hard.all())
+  head, tail = values["knn1_cosine_head"], values["knn1_cosine_tail"]
+  assert values["knn1_cosine"] == pytest.approx((2 * head + 4 * tail) / 6)
+  hard = np.isin([4, 5], run.datasets.class_groups["head"])  # which of the classes that cannot be told
+  assert (head < 90) == bool(hard.any()) and (tail < 90) == (not hard.all())
 
 
 def test_protocols_say_so():
   run, measure = measured("device")
   raw, trained = figures(measure, None, "raw_pixels"), figures(measure, run.init().student, "teacher_network")
-  everyone, rare = trained["knn1_cosine"].protocol, raw["knn1_cosine_rare"].protocol
+  everyone, tail = trained["knn1_cosine"].protocol, raw["knn1_cosine_tail"].protocol
   assert "bank: 240 training images of train array, equally many of 6 classes, trained on or not, " in everyone
-  assert "mean of" not in everyone and "mean of the accuracies of the 4 rare classes, raw pixels at 28" in rare
-  assert "mean of the accuracies of the 2 large classes, teacher network" in trained["knn1_cosine_large"].protocol
+  assert "mean of" not in everyone and "mean of the accuracies of the 4 tail classes, raw pixels at 28" in tail
+  assert "mean of the accuracies of the 2 head classes, teacher network" in trained["knn1_cosine_head"].protocol
 
 
 def test_a_balanced_run_keeps_one_store():
   run, measure = measured("device", "--config.data.imbalance.kind=none")
-  assert run.splits.bank is run.splits.train and len(run.splits.train) == 270
+  assert run.datasets.reference is run.datasets.train and len(run.datasets.train) == 270
   found = figures(measure, None, "raw_pixels")
   assert list(found) == ["knn1_cosine", "knn20_cosine"]
   assert "bank: 270 training images of train array, queries: 75 test images" in found["knn1_cosine"].protocol

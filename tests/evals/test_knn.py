@@ -92,17 +92,17 @@ def test_groups_average_the_accuracies_of_their_classes(alone):
   bank, bank_labels = rng.normal(size=(80, 3)).astype(np.float32), np.arange(80) % 5
   queries = None if alone else rng.normal(size=(40, 3)).astype(np.float32)
   labels = bank_labels if alone else rng.choice(4, 40, p=[0.4, 0.3, 0.2, 0.1])  # none of class 4
-  groups = {"large": np.array([0, 3]), "rare": np.array([1, 2, 4]), "none": np.array([7])}
+  groups = {"head": np.array([0, 3]), "tail": np.array([1, 2, 4]), "none": np.array([7])}
   made = subject(bank, bank_labels, queries, None if alone else labels, groups=groups, knn={"k": (1, 3)})
   found = {m.name: m.value for m in knn.measure(made)}
   name = "_cosine_leave_one_out" if alone else "_cosine"
-  assert list(found) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_large", "_rare")]
+  assert list(found) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_head", "_tail")]
   shown = bank if queries is None else queries
   cosines = shown @ (bank / np.linalg.norm(bank, axis=1, keepdims=True)).T
   if alone:
     np.fill_diagonal(cosines, -np.inf)
   right = bank_labels[cosines.argmax(1)] == labels
-  for group, classes in (("large", [0, 3]), ("rare", [1, 2, 4] if alone else [1, 2])):
+  for group, classes in (("head", [0, 3]), ("tail", [1, 2, 4] if alone else [1, 2])):
     assert found[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
   assert found[f"knn1{name}"] == pytest.approx(100 * right.mean())
 

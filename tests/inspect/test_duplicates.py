@@ -1,4 +1,4 @@
-"""Twins are found, whatever was done to them, and nothing else is."""
+"""Duplicates are found after common changes, and nothing else is."""
 
 import io
 
@@ -28,7 +28,7 @@ def changed(image, how):
   return np.clip(image.astype(int) + 25, 0, 255).astype(np.uint8)
 
 
-def test_different_photos_are_no_twins(prints):
+def test_different_photos_are_not_duplicates(prints):
   assert duplicates.near(prints) == []
 
 
@@ -38,7 +38,7 @@ def test_changed_copies_are_found(prints, how):
   assert duplicates.near(np.stack([*prints, *copies])) == [[k, PHOTOS + k] for k in range(20)]
 
 
-def test_groups_are_the_same_in_blocks_of_any_size(prints, monkeypatch):
+def test_groups_do_not_depend_on_the_block_size(prints, monkeypatch):
   many = np.concatenate([prints[:50], prints[10:20], prints[15:30]])
   whole = duplicates.near(many)
   assert sorted(map(len, whole)) == [2] * 15 + [3] * 5
@@ -47,13 +47,13 @@ def test_groups_are_the_same_in_blocks_of_any_size(prints, monkeypatch):
   assert duplicates.near(many) == whole
 
 
-def test_flat_images_are_like_none():
+def test_flat_images_match_nothing():
   flat = [duplicates.fingerprint(np.full((30, 30, 3), gray, np.uint8)) for gray in (0, 7, 200)]
   assert duplicates.near(np.stack(flat)) == []
   assert duplicates.near(np.empty((0, 64), np.float32)) == []
 
 
-def test_equal_images_are_exact_and_stand_once_among_near_ones(prints):
+def test_exact_duplicates_are_compared_once(prints):
   exactly = duplicates.exact(["a", "b", "a", "c", "a"])
   assert exactly == [[0, 2, 4]]
   five = prints[[0, 1, 0, 0, 0]]

@@ -1,4 +1,4 @@
-"""The command: what it tells of folders made for it, and that what it suggests trains."""
+"""The `inspect` command: its summary of generated folders, and that the suggested config trains."""
 
 import io
 import pathlib
@@ -23,34 +23,34 @@ QUICK = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
   """Times the host on fewer images."""
-  monkeypatch.setattr(throughput, "MOST", 64)
+  monkeypatch.setattr(throughput, "IMAGES", 64)
 
 
 def images(count, kind="JPEG", size=40, first=0):
   return [fixtures.coded(fixtures.photo(first + k, size, size), kind) for k in range(count)]
 
 
-def told(capfd, *words):
-  """The command's lines."""
+def output(capfd, *words):
+  """Returns the output lines of the command."""
   assert command.main(["inspect", *map(str, words)]) == 0, capfd.readouterr().err
   return capfd.readouterr().out.splitlines()
 
 
 def starting(lines, start):
-  """The one line that starts so."""
+  """Returns the only line with this start."""
   [line] = [line for line in lines if line.startswith(start)]
   return line
 
 
 def classed(tmp_path, **more):
-  """Twenty images of two classes to train on, four to test on."""
+  """Makes twenty training and four test images of two classes."""
   files = {f"train/{'ab'[k % 2]}/{k:02}.jpg": data for k, data in enumerate(images(20))}
   files |= {f"test/{'ab'[k % 2]}/{k:02}.png": data for k, data in enumerate(images(4, "PNG", first=20))}
   return fixtures.folder(tmp_path / "images", files | more)
 
 
 def train(file, *words):
-  """Takes three steps of a config file's run; returns its config."""
+  """Runs three steps of a config file and returns its config."""
   config, _ = flags.parse([f"--config={file}", *words])
   run = Experiment(config, pathlib.Path(str(file).partition(":")[0]).parent / "run")
   state, logs = run.start_epoch(run.init(), 0), {}
@@ -63,12 +63,12 @@ def train(file, *words):
 
 
 def test_counts_formats_sizes(tmp_path, capfd):
-  found = told(capfd, f"--data={classed(tmp_path)}")
+  found = output(capfd, f"--data={classed(tmp_path)}")
   assert "train: 20 images" in found and "test: 4 images" in found
-  assert found.count("  2 class folders (for measuring only): a 10, b 10") == 1
+  assert found.count("  2 class folders (for evaluation only): a 10, b 10") == 1
   assert starting(found, "formats") == "formats: JPEG 20, PNG 4"
   assert starting(found, "channels") == "channels: color 24"
-  assert starting(found, "bits") == "bits a channel: 8 24"
+  assert starting(found, "bits") == "bits per channel: 8 24"
   assert starting(found, "sizes").endswith("largest 40 x 40 pixels; 1 different")
   assert starting(found, "shapes") == "shapes: square 24"
   for nothing in ("unreadable", "exact duplicates", "near duplicates", "test images that are in train too"):
@@ -76,24 +76,24 @@ def test_counts_formats_sizes(tmp_path, capfd):
   assert any(line.startswith("  config.evals.knn.k = (20,)") for line in found)
 
 
-def test_the_measured_mean_and_deviation_are_those_of_the_pixels(tmp_path, capfd):
+def test_the_measured_mean_and_std_are_those_of_the_pixels(tmp_path, capfd):
   flat = {f"{k:02}.png": fixtures.flat(51 + 102 * (k % 2), size=(16, 24)) for k in range(20)}
-  found = starting(told(capfd, f"--data={fixtures.folder(tmp_path, flat)}", "--data.channels=3"), "mean")
+  found = starting(output(capfd, f"--data={fixtures.folder(tmp_path, flat)}", "--data.channels=3"), "mean")
   assert found.startswith("mean (0.4, 0.4, 0.4), standard deviation (0.2, 0.2, 0.2)")
 
 
 @pytest.mark.usefixtures("one_device")
-def test_the_config_trains_without_what_is_broken_or_in_the_test_split_too(tmp_path, capfd):
+def test_the_config_leaves_out_unreadable_images_and_test_images(tmp_path, capfd):
   broken = {"train/a/broken.jpg": images(1)[0][:300], "train/b/empty.png": b""}
   twins = {"train/a/twin.png": fixtures.coded(fixtures.photo(20, 40, 40), "PNG"), "train/b/near.jpg": images(1, first=21)[0]}
   out = tmp_path / "new" / "mine.py"
-  found = told(capfd, f"--data={classed(tmp_path, **broken, **twins)}", f"--out={out}")
+  found = output(capfd, f"--data={classed(tmp_path, **broken, **twins)}", f"--out={out}")
   assert "train: 24 images, 2 of them unreadable" in found
   assert starting(found, "unreadable") == "unreadable: 2"
   assert sum("train/a/broken.jpg: " in line for line in found) == 1
   assert starting(found, "exact duplicates") == "exact duplicates: 1 groups, 2 images"
   assert starting(found, "near duplicates") == "near duplicates: 1 groups, 2 images"
-  assert starting(found, "test images") == "test images that are in train too: 2, which spoils what is measured"
+  assert starting(found, "test images") == "test images that are in train too: 2, which invalidates the evaluation"
   listed = out.with_suffix(".train.txt").read_text().split()
   assert len(listed) == 20 and not any(word in name for name in listed for word in ("broken", "empty", "twin", "near"))
   every = out.with_suffix(".found.txt").read_text().splitlines()
@@ -105,12 +105,12 @@ def test_the_config_trains_without_what_is_broken_or_in_the_test_split_too(tmp_p
 
 
 @pytest.mark.usefixtures("one_device")
-def test_grey_images_of_many_sizes_from_a_zip(tmp_path, capfd):
+def test_gray_images_of_many_sizes_from_a_zip(tmp_path, capfd):
   gray = [Image.fromarray(fixtures.photo(k, 60 + k, 80)).convert("L") for k in range(30)]
   files = {f"{k:02}.jpg": fixtures.coded(one if k % 2 else one.convert("RGB")) for k, one in enumerate(gray)}
   out = tmp_path / "gray.py"
-  found = told(capfd, f"--data={fixtures.zipped(tmp_path / 'gray.zip', files)}", f"--out={out}")
-  assert starting(found, "channels") == "channels: color 15, gray 15; 15 of them are stored in color and are gray"
+  found = output(capfd, f"--data={fixtures.zipped(tmp_path / 'gray.zip', files)}", f"--out={out}")
+  assert starting(found, "channels") == "channels: color 15, gray 15; 15 of them are stored in color but gray"
   config, _ = flags.parse([f"--config={out}"])
   assert config.data.channels == 1 and len(config.data.mean) == 1
   assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray_p == 0
@@ -118,16 +118,16 @@ def test_grey_images_of_many_sizes_from_a_zip(tmp_path, capfd):
   assert command.main([f"--config={out}:runlocal", f"--workdir={tmp_path / 'run'}", *QUICK]) == 0
 
 
-def test_a_test_split_that_would_stop_a_run_is_named(tmp_path, capfd):
+def test_a_test_split_that_would_stop_a_run_is_reported(tmp_path, capfd):
   broken = {"test/a/1.jpg": b"x", "test/b/2.jpg": b"x"}
-  found = told(capfd, f"--data={classed(tmp_path, **broken)}")
+  found = output(capfd, f"--data={classed(tmp_path, **broken)}")
   assert "test: 6 images, 2 of them unreadable" in found
-  assert any(line.startswith("  more than 1% unreadable to test on") for line in found)
+  assert any(line.startswith("  more than 1% of the test images are unreadable") for line in found)
 
 
-def test_a_test_split_without_the_classes_of_the_training_split_is_named(tmp_path, capfd):
+def test_a_test_split_without_class_folders_is_reported(tmp_path, capfd):
   files = {f"train/{'ab'[k % 2]}/{k}.jpg": data for k, data in enumerate(images(20))}
-  found = told(capfd, f"--data={fixtures.folder(tmp_path, files | {'test/1.jpg': images(1, first=30)[0]})}")
+  found = output(capfd, f"--data={fixtures.folder(tmp_path, files | {'test/1.jpg': images(1, first=30)[0]})}")
   assert "  no class folders, but train has some: a run would stop there, so sort them too" in found
 
 
@@ -137,7 +137,7 @@ def tiff(pixels, **how):
   return file.getvalue()
 
 
-def test_what_the_header_says_of_deep_and_many_channelled_files(tmp_path, capfd):
+def test_headers_of_files_with_many_bits_or_channels(tmp_path, capfd):
   deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
   alpha = Image.fromarray(fixtures.photo(0, 40, 40)).convert("RGBA")
   odd = {"deep.png": fixtures.coded(Image.fromarray(deep), "PNG"), "alpha.png": fixtures.coded(alpha, "PNG")}
@@ -145,14 +145,14 @@ def test_what_the_header_says_of_deep_and_many_channelled_files(tmp_path, capfd)
   odd["many.tif"] = tiff(np.zeros((5, 20, 30), np.uint16), photometric="minisblack", planarconfig="separate")
   odd["float.npy"] = npy(np.zeros((20, 30, 5)))
   odd["pages.tif"] = tiff(np.zeros((4, 20, 30), np.uint8), photometric="minisblack")
-  found = told(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
+  found = output(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
   for word in ("color 20", "gray 2", "color with alpha 1", "CMYK 1"):
     assert word in starting(found, "channels")
   assert "16 1" in starting(found, "bits") and starting(found, "bits").endswith("; read as 8")
-  assert sum("many.tif: 5 channels, where most images have 3" in line for line in found) == 1
+  assert sum("many.tif: 5 channels; most images have 3" in line for line in found) == 1
   assert sum("float.npy: " in line and "(NPY, 5 channels, 64 bit)" in line for line in found) == 1
   assert (
-    starting(found, "pages") == "pages: 1 files have 4, of which the first is taken; --data.channels=4 takes them as channels"
+    starting(found, "pages") == "pages: 1 files have 4, of which the first is used; --data.channels=4 reads them as channels"
   )
 
 
@@ -170,8 +170,8 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   files |= {f"{k:02}.tif": tiff(np.moveaxis(one, -1, 0), photometric="minisblack") for k, one in enumerate(low[12:], 12)}
   files |= {"photo.jpg": images(1)[0]}
   words = [f"--data={fixtures.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
-  found = told(capfd, *words, "--data.channels=5")
-  assert starting(found, "bits") == "bits a channel: 16 24; read as 16"
+  found = output(capfd, *words, "--data.channels=5")
+  assert starting(found, "bits") == "bits per channel: 16 24; read as 16"
   assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in found) == 1
   config = train(tmp_path / "cells.py", "--config.model.width=0.125", "--config.model.name=resnet10")
   assert (config.data.channels, config.data.bit_depth) == (5, 16)
@@ -183,8 +183,8 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
 @pytest.mark.parametrize(
   "files, words, message",
   [
-    ({}, [], "holds no image"),
-    ({"notes.txt": b"hello"}, [], "holds no image"),
+    ({}, [], "has no images"),
+    ({"notes.txt": b"hello"}, [], "has no images"),
     ({"a.jpg": b"hello"}, [], "all 1 images are unreadable, e.g. "),
     ({"a.png": fixtures.flat(3)}, [], "1 usable training images; expected at least 16"),
     ({"a.png": fixtures.flat(3)}, ["--data.sorce=folder"], "data.sorce: unknown field; did you mean data.source?"),
@@ -193,7 +193,7 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
     ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3: unknown option of jaxssl inspect"),
     ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out=mine.txt: a config is a local Python file"),
     ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], ": exists; remove it"),
-    ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "data.path=/nowhere/at/all does not exist"),
+    ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "data.path=/nowhere/at/all: does not exist"),
   ],
 )
 def test_errors_are_one_line(files, words, message, tmp_path, capfd):
@@ -202,6 +202,6 @@ def test_errors_are_one_line(files, words, message, tmp_path, capfd):
   assert len(errors) == 1 and message in errors[0]
 
 
-def test_the_folder_must_be_named(capfd):
+def test_the_folder_is_required(capfd):
   assert command.main(["inspect"]) == 2
   assert "--data" in capfd.readouterr().err

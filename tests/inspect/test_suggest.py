@@ -1,4 +1,4 @@
-"""What is suggested for all sorts of sets: valid, and as the documentation says."""
+"""Suggested configs are valid and as documented for all kinds of datasets."""
 
 import dataclasses
 
@@ -6,8 +6,8 @@ import jax
 import pytest
 
 from jaxssl.augment import pipeline
-from jaxssl.inspect import config_file, suggest
-from jaxssl.inspect.suggest import Facts
+from jaxssl.inspect import suggest
+from jaxssl.inspect.facts import Facts
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import setup
 
@@ -16,13 +16,13 @@ SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5)
 
 def made(**changes):
   facts = dataclasses.replace(SET, **changes)
-  return config_file.config_of(config_file.text(suggest.suggest(facts), facts, "x.py", {}))
+  return suggest.config_of(suggest.text(suggest.suggest(facts), facts, "x.py", {}))
 
 
 @pytest.mark.parametrize("train", [16, 300, 4999, 5000, 60_000, 1_300_000])
 @pytest.mark.parametrize("side", [9, 28, 32, 64, 100, 250, 3000])
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
-def test_every_suggestion_is_a_config_that_fits_itself(train, side, channels, depth):
+def test_every_suggestion_is_a_valid_config(train, side, channels, depth):
   config = made(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
   setup.build_train_step(config, make_mesh(jax.devices()[:1]), train)
   assert config.data.path == SET.path and (config.data.channels, config.data.bit_depth) == (channels, depth)
@@ -34,18 +34,18 @@ def test_every_suggestion_is_a_config_that_fits_itself(train, side, channels, de
 
 
 @pytest.mark.parametrize("devices", [1, 4, 8, 6])
-def test_batches_are_split_evenly_over_devices(devices):
+def test_batches_divide_evenly_among_devices(devices):
   assert made(devices=devices).train.batch_size % devices == 0
   assert made(devices=devices, train=16).train.batch_size % devices == 0
 
 
-def test_what_does_not_fit_in_memory_stays_with_the_host():
+def test_images_that_do_not_fit_in_memory_stay_on_the_host():
   small, large = made(train=100_000, memory=10**12), made(train=100_000, memory=10**10)
   assert (small.data.placement, large.data.placement) == ("device", "host")
   assert (small.data.resident_size, large.data.resident_size, large.evals.resize) == (280, 0, 256)
 
 
-def test_images_of_one_small_size_are_stored_as_they_are():
+def test_small_images_of_one_size_are_not_resized():
   assert made(side=32, one_size=True).data.resident_size == 0
   assert made(side=32, one_size=False).data.resident_size == 32
 
@@ -54,12 +54,12 @@ def test_smaller_sets_get_more_epochs():
   assert [made(train=n).train.epochs for n in (1000, 20_000, 50_000, 10**6)] == [1000, 500, 200, 100]
 
 
-def test_what_is_evaluated_follows_from_labels_and_a_test_split():
+def test_evaluations_depend_on_labels_and_a_test_split():
   assert made(classes=3, test=100).evals.final == ("knn", "quality", "linear")
   assert made(classes=3).evals.final == made(test=100).evals.final == ("quality",)
 
 
-def test_fields_that_were_asked_for_come_last():
-  text = config_file.text(suggest.suggest(SET), SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
-  config = config_file.config_of(text)
+def test_given_fields_come_last():
+  text = suggest.text(suggest.suggest(SET), SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
+  config = suggest.config_of(text)
   assert (config.data.resident_size, config.data.mean) == (99, (0.1,))

@@ -44,10 +44,10 @@ def test_the_step_is_the_very_one_that_trains(pair):
   assert step.state == run.state_shapes
   state = run.init()
   rows = next(iter(run.batches(state, 0, 0)))
-  assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), (rows, run.train.store)) == jax.tree.map(
+  assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), (rows, run.train.resident)) == jax.tree.map(
     lambda x: (x.shape, x.dtype, x.sharding), (step.rows, step.store)
   )
-  assert step.trace().lower().as_text() == run._step.lower(run.state_shapes, rows, run.train.store).as_text()
+  assert step.trace().lower().as_text() == run._step.lower(run.state_shapes, rows, run.train.resident).as_text()
 
 
 def test_the_parts_are_what_the_arrays_take(pair):
@@ -58,10 +58,10 @@ def test_the_parts_are_what_the_arrays_take(pair):
   assert held["optimizer"] == on_first_device(state.opt_state) > 0
   assert held["method_state"] == on_first_device(state.method_state)
   assert held["parameters"] == on_first_device((state.student, state.step)) > 0
-  assert held["images"] == on_first_device(run.train.store)
+  assert held["images"] == on_first_device(run.train.resident)
   assert held["batch"] == on_first_device(rows) > 0
   assert held["bank"] == (0 if state.neighbor_bank is None else on_first_device(state.neighbor_bank.features))
-  assert sum(held.values()) == on_first_device((state, rows, run.train.store))
+  assert sum(held.values()) == on_first_device((state, rows, run.train.resident))
 
 
 def test_rows_are_shared_out_and_the_rest_is_not():

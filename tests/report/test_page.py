@@ -150,7 +150,7 @@ def test_neighbors_are_the_nearest(labeled):
   lines = [json.loads(line) for line in (labeled / "neighbors.jsonl").read_text().splitlines()]
   assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["images"] == lines[1]["images"]
   run, last = load(labeled), lines[-1]
-  x = unit(run.subject.features(run.measure.splits.bank))
+  x = unit(run.subject.features(run.measure.splits.reference))
   cosines = x @ x.T
   np.fill_diagonal(cosines, -2)
   for row, near, similar in zip(last["images"], last["neighbors"], last["similarities"], strict=True):

@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxssl.core.errors import UserError
-from jaxssl.data.datasets import DataConfig, open_sources
+from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_index import list_images
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
-from jaxssl.inspect.header import header
-from jaxssl.inspect.scan import look
+from jaxssl.inspect.scan import image_stats, read_header
 from tests.data.fixtures import coded, flat, folder, quarters, zipped
 from tests.security.damage import damaged
 from tests.security.guarded import answer, bounded, examples
@@ -66,8 +65,8 @@ def read(data: bytes, channels: int, depth: int) -> None:
     assert image.dtype == dtype and image.ndim == 3 and image.shape[2] == channels and image.size
     if image.nbytes < 2**24:
       center(image, 4, 4)
-  header(data)
-  answer(lambda: look(data, "a.png"))
+  read_header(data)
+  answer(lambda: image_stats(data, "a.png"))
 
 
 @pytest.mark.filterwarnings("ignore")  # PIL's and numpy's, of damaged files
@@ -148,7 +147,7 @@ def test_damaged_zips(tmp_path, data):
     assert not {"..", "", "."} & set(listing.names[k].split("/"))
     try:
       answer(lambda k=k: listing.read(k))
-    except (OSError, ValueError):  # what FolderSource.read makes a BadImage of
+    except (OSError, ValueError):  # FolderSource.encoded raises DecodeError for these
       pass
   assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
 
@@ -164,9 +163,9 @@ def test_a_bomb_in_a_zip(tmp_path):
     entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, 0, size, 2**31, len(name), 0, 0, 0, 0, 0, 0) + name
     tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
     (tmp_path / "set.zip").write_bytes(local + entry + tail)
-    sources = open_sources(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0)
-    with pytest.raises(DecodeError, match="more than|outside of the zip"):
-      sources.train.source.read(0)
+    sources = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0)
+    with pytest.raises(DecodeError, match="larger than|outside of the zip"):
+      sources.train.source.source.read(0)
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
@@ -176,7 +175,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
   (tmp_path / "set/d.png").symlink_to(tmp_path / "gone")
   with (tmp_path / "set/e.png").open("wb") as file:
     file.truncate(2**40)
-  source = open_sources(DataConfig(source="folder", path=path), 0).train.source
+  source = open_datasets(DataConfig(source="folder", path=path), 0).train.source.source
   assert len(source) == 5
   for k in range(1, 5):
     assert answer(lambda k=k: source.read(k)) is None
@@ -189,15 +188,15 @@ def test_a_link_in_a_zip_is_no_door(tmp_path):
     link = zipfile.ZipInfo("link.png")
     link.external_attr = 0o120777 << 16
     archive.writestr(link, "secret.png")
-  source = open_sources(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0).train.source
+  source = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0).train.source.source
   with pytest.raises(DecodeError, match="not an image"):
     source.read(0)
 
 
 @pytest.mark.parametrize("name", ["huggingface:mnist", "kaggle:a", "a:b/c:1.0.0", "my_code:mnist"])
 def test_no_code_of_others_is_fetched(name):
-  with pytest.raises(UserError, match="a set of others"):
-    open_sources(DataConfig(source="tfds", path=name), 0)
+  with pytest.raises(UserError, match="a dataset outside of TFDS"):
+    open_datasets(DataConfig(source="tfds", path=name), 0)
 
 
 def test_messages_are_one_line():

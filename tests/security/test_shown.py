@@ -13,7 +13,7 @@ from jaxssl import main as command
 from jaxssl.config import load
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.data.datasets import open_sources
+from jaxssl.data.datasets import open_datasets
 from jaxssl.report import page
 from tests import devices, tiny_run
 from tests.data import fixtures
@@ -99,7 +99,7 @@ def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
     assert "\u202e" not in told.out + told.err and "have a line break in their name" in out.read_text()
     config = read(Config, load.load(str(out)))
     assert config.data.path == str(folder)
-    train = open_sources(config.data, 0).train
+    train = open_datasets(config.data, 0).train.source
     assert train.classes == tuple(sorted(classes)) and not any(
       "\n" in train.describe(k)[len(str(folder)) :] for k in range(len(train))
     )

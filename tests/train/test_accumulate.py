@@ -56,7 +56,7 @@ def test_parts_give_the_loss_and_the_gradient_of_the_whole(recipe, devices, monk
     rows = next(iter(run.batches(state, 0, 0)))
     step: Any = run.compile_step(rows)
     peaks.append(step.memory_analysis().temp_size_in_bytes)
-    state, logs = step(state, rows, run.train.store)
+    state, logs = step(state, rows, run.train.resident)
     change = jax.tree.map(np.subtract, jax.device_get(state.student.params), before)
     ends.append((float(logs["loss"]), float(logs["gradient_norm"]), change))
   np.testing.assert_allclose(ends[0][:2], ends[1][:2], rtol=1e-5)

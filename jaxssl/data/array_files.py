@@ -1,0 +1,60 @@
+"""Files of other than 8 bits or with other than 1 or 3 channels: .npy, TIFF and 16-bit PNG."""
+
+import io
+import math
+
+import numpy as np
+
+from jaxssl.data.resize import opencv
+
+_MAX_BYTES = 2**30  # of an image: a header of a few bytes can claim any size
+NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: BigTIFF
+
+
+def read_array(data: bytes) -> np.ndarray | None:
+  """Reads .npy, [h, w] or [h, w, c], or TIFF, whose channels are samples or pages: [h, w, c]; None for any other file.
+
+  Raises ValueError for other dimensions and for types other than uint8 and uint16.
+  """
+  if data.startswith(NPY):
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.ndim not in (2, 3):
+      raise ValueError(f"an array {list(array.shape)}; expected [h, w] or [h, w, c]")
+  elif data.startswith(TIFF):
+    array = _tiff(data)
+  else:
+    return None
+  kind = array.dtype.newbyteorder("=")
+  if kind not in (np.uint8, np.uint16):
+    raise ValueError(f"{array.dtype} pixels; expected uint8 or uint16")
+  if not array.size:
+    raise ValueError(f"an empty array {list(array.shape)}")
+  return np.ascontiguousarray(array[..., None] if array.ndim == 2 else array, kind)
+
+
+def _tiff(data: bytes) -> np.ndarray:
+  """Reads the first series of a TIFF; the axis that is neither rows nor columns holds the channels."""
+  import tifffile
+
+  with tifffile.TiffFile(io.BytesIO(data)) as file:
+    if not file.series:
+      raise ValueError("a TIFF without pages")
+    series = file.series[0]
+    if math.prod(series.shape) * 2 > _MAX_BYTES:
+      raise ValueError(f"a TIFF {list(series.shape)}: too large")
+    array, axes = series.asarray(), series.axes
+  kept = [i for i, axis in enumerate(axes) if array.shape[i] > 1 or axis in "YX"]
+  axes, array = "".join(axes[i] for i in kept), array.reshape([array.shape[i] for i in kept])
+  if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
+    raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
+  last = [axes.index("Y"), axes.index("X"), *(i for i, axis in enumerate(axes) if axis not in "YX")]
+  return array.transpose(last)
+
+
+def read_sixteen(data: bytes) -> np.ndarray | None:
+  """Reads a 16-bit PNG or TIFF, gray or color: uint16 [h, w, 1 or 3]; None for anything else."""
+  cv2 = opencv()
+  array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+  if array is None or array.dtype != np.uint16 or array.ndim == 3 and array.shape[-1] != 3:
+    return None
+  return array[..., None] if array.ndim == 2 else np.ascontiguousarray(array[..., ::-1])
