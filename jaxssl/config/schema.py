@@ -67,6 +67,8 @@ class ViewConfig:
   shift: float = 0.0  # pixels, uniform in +-, each axis
   elastic: float = 0.0  # pixels, deviation of a smooth random displacement (a 4 x 4 grid), applied with the affine map
   thicken: float = 0.0  # uniform in +-: moves towards the brightest (or darkest) of each 3 x 3 neighborhood
+  # a user's operations (docs/extending.md), such as {"name": "cutout", "p": 0.5}; `hash` is off since dicts have none
+  extra: tuple[Mapping[str, Any], ...] = dataclasses.field(default=(), hash=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
