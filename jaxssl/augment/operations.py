@@ -35,7 +35,7 @@ OperationClass = TypeVar("OperationClass", bound=type[Operation])
 
 
 def register(name: str) -> Callable[[OperationClass], OperationClass]:
-  """Returns a decorator that registers an operation class under a name. Raises UserError if another file uses the name."""
+  """Returns a decorator that registers an operation class under a name. Raises UserError if the name is taken."""
 
   def add(cls: OperationClass) -> OperationClass:
     OPERATIONS.register(name)(cls)

@@ -1,11 +1,24 @@
 """Registries of classes and functions by name, which files of the user may extend."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from jaxssl.core.errors import UserError, nearest_name
 
 T = TypeVar("T")
+_loading: list[tuple[str, list[str]]] = []  # the file of the user that is being executed, and what it has registered
+
+
+@contextlib.contextmanager
+def loading(file: str) -> Iterator[list[str]]:
+  """Attributes entries to a file of the user while it is executed; yields the list of what it registers."""
+  registered: list[str] = []
+  _loading.append((file, registered))
+  try:
+    yield registered
+  finally:
+    _loading.pop()
 
 
 class Registry(dict[str, T]):
@@ -14,18 +27,20 @@ class Registry(dict[str, T]):
   def __init__(self, field: str):
     super().__init__()
     self.field = field
+    self._files: dict[str, str] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that adds an entry. A file that is executed again replaces its own entry.
+    """Returns a decorator that adds an entry. A file that is executed again replaces its own entries.
 
-    Raises UserError if another file has registered the name.
+    Raises UserError if the name is taken.
     """
+    file, registered = _loading[-1] if _loading else ("jaxssl", [])
 
     def add(entry: T) -> T:
-      known = self.get(name)
-      if known is not None and _origin(known) != _origin(entry):
-        raise UserError(f"{self.field}={name}: is registered twice, by {_origin(known)} and by {_origin(entry)}; rename one")
-      self[name] = entry
+      if name in self and (file == "jaxssl" or self._files[name] != file):
+        raise UserError(f"{self.field}={name}: registered by {self._files[name]} and by {file}; rename one of them")
+      self[name], self._files[name] = entry, file
+      registered.append(f"{self.field}={name}")
       return entry
 
     return add
@@ -33,11 +48,6 @@ class Registry(dict[str, T]):
   def find(self, name: str) -> T:
     """Returns the entry of a name. Raises UserError for an unknown one."""
     if not isinstance(name, str) or name not in self:
-      raise UserError(
-        f"{self.field}={name!r}: unknown; nearest: {nearest_name(str(name), list(self))}; expected one of: {', '.join(self)}"
-      )
+      nearest = nearest_name(str(name), list(self))
+      raise UserError(f"{self.field}={name!r}: unknown; nearest: {nearest}; expected one of: {', '.join(self)}")
     return self[name]
-
-
-def _origin(entry: object) -> str:
-  return getattr(entry, "__module__", "?")

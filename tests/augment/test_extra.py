@@ -1,5 +1,6 @@
 """Operations named in `views.GROUP.extra`: the documented example, probabilities, geometry-only views, positions, errors."""
 
+import copy
 import dataclasses
 import pathlib
 import re
@@ -17,7 +18,7 @@ from jaxssl.config import flags
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core.errors import UserError
-from jaxssl.core.registry import Registry
+from jaxssl.core.registry import loading
 from jaxssl.evals import finetune
 from jaxssl.evals.features import Preprocessing
 
@@ -47,15 +48,13 @@ class Top(Operation):
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch):
+def registered(monkeypatch):
   """A registry of this test's own, with Dim and Top."""
-  own = Registry("views.GROUP.extra.name")
-  own.update(operations.OPERATIONS)
+  own = copy.deepcopy(operations.OPERATIONS)
   for module in (operations, pipeline):
     monkeypatch.setattr(module, "OPERATIONS", own)
   operations.register("dim")(Dim)
   operations.register("top")(Top)
-  return own
 
 
 def finish(*extra, crops=GRAY, geometric_only=False, **fields):
@@ -71,22 +70,20 @@ def finish(*extra, crops=GRAY, geometric_only=False, **fields):
   return np.asarray(run(crops)).round(2)
 
 
-def test_the_example_of_the_docs(registry, tmp_path):
+def test_the_example_of_the_docs(tmp_path):
   file = tmp_path / "my_config.py"
   file.write_text(re.findall(r"```python\n(.*?)```", (DOCS / "extending_augmentation.part.md").read_text(), re.DOTALL)[0])
-  config, _ = flags.parse([f"--config={file}:runlocal"])
+  with loading(str(file)):
+    config, _ = flags.parse([f"--config={file}:runlocal"])
   pipeline.check(config.views, (28, 28))
-  (cutout,) = [
-    step
-    for step in pipeline.augmentations("global", config.views["global"], 1)
-    if step.p == 0.5 and "size" in vars(step.operation)
-  ]
-  assert vars(cutout.operation) == {"max_value": 255, "size": 12}
+  *_, (cutout, p) = pipeline.augmentations("global", config.views["global"], 1)
+  assert vars(cutout) == {"max_value": 255, "size": 12} and p == 0.5
   crops = np.full((64, 1, 28, 28, 3), 100, np.uint8)
   black = (finish({"name": "cutout", "p": 0.5, "size": 12}, crops=crops, count=1, size=28) == 0).sum((2, 3, 4))
   assert set(black.ravel()) == {0, 12 * 12 * 3} and 0.25 < (black > 0).mean() < 0.75
   flag = "--config.views.global.extra=({'name':'cutout','p':0.2},)"
-  config, _ = flags.parse([f"--config={file}:runlocal", flag])
+  with loading(str(file)):
+    config, _ = flags.parse([f"--config={file}:runlocal", flag])
   assert config.views["global"].extra == ({"name": "cutout", "p": 0.2},)
   assert pipeline.augmentations("global", config.views["global"], 0)[-1].p == 0.2
 
@@ -151,6 +148,8 @@ def test_errors_name_the_entry(entry, message):
 
 
 def test_a_name_belongs_to_one_file():
-  operations.register("dim")(Dim)  # the same file, executed again
-  with pytest.raises(UserError, match="extra.name=flip"):
+  with (
+    loading("mine.py"),
+    pytest.raises(UserError, match=r"views\.GROUP\.extra\.name=flip: registered by jaxssl and by mine\.py"),
+  ):
     operations.register("flip")(Dim)
