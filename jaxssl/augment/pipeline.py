@@ -81,7 +81,10 @@ def finish(
       """Applies the operations to one view."""
       image = image.astype(jnp.float32)
       for i, (operation, p) in enumerate(steps):
-        image = jnp.where(chances[i] < p, operation(keys[i + 1], image), image)
+        augmented = operation(keys[i + 1], image)
+        # After a geometric operation, the select keeps XLA from repeating its gathers in each window of a filter that follows.
+        always = p == 1 and not operation.geometric
+        image = augmented if always else jnp.where(chances[i] < p, augmented, image)
       return normalize(keys[0], image)
 
     done = [
