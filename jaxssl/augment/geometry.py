@@ -1,11 +1,11 @@
-"""What moves the pixels of one image, as PIL does it to 8 bits.
+"""Operations that move the pixels of one image, with PIL's results on 8 bits, and the random boxes of crops.
 
-An image is float32 [h, w, c] of whole numbers in 0..`most`, 255 or (16 bits) 65535; so is what comes back, cut or rounded
-where PIL cuts or rounds. Parameters may be traced, sizes may not. One image at a time: `vmap` for more.
+An image is float32 [h, w, c] of whole numbers in 0..max_value, 255 or (16 bits) 65535, and so is the result, truncated or
+rounded as PIL does. Parameters may be traced, sizes may not. All functions take one image; use `vmap` for more.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -18,26 +18,28 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 def crop_resize(
-  image: Array, box: Sequence[Array | int] | Array, size: tuple[int, int], how: Interpolation, most: int = 255
+  image: Array, box: Sequence[Array | int] | Array, size: tuple[int, int], interpolation: Interpolation, max_value: int = 255
 ) -> Array:
-  """Cuts out `box` (top, left, height, width; whole numbers) and resizes it to `size`: [h, w, c] -> [*size, c].
+  """Crops `box` (top, left, height, width; whole numbers) and resizes it to `size`: [h, w, c] -> [*size, c].
 
-  The filter is widened where the cut-out shrinks, and sees nothing outside of it. The width is resized first, as in PIL; that
-  Pillow 13 starts with the height of tall boxes, and how PIL rounds what lies halfway, may make a value differ by one.
+  This is the resize of views and evaluation images on the accelerator; `data/resize.py` crops views on the host, and
+  `data/image_io.py` resizes whole images there. The filter is widened if the crop shrinks (antialiasing) and reads nothing
+  outside the box. The width is resized first, as in PIL. Pillow 13 resizes the height of tall boxes first and rounds ties
+  its own way, so values may differ by one.
   """
   top, left, height, width = box
-  rows = _weights(top, height, image.shape[0], size[0], how)
-  columns = _weights(left, width, image.shape[1], size[1], how)
-  image = _whole(jnp.einsum("tw,hwc->htc", columns, image, precision="highest"), most)
-  return _whole(jnp.einsum("sh,htc->stc", rows, image, precision="highest"), most)
+  rows = _filter_weights(top, height, image.shape[0], size[0], interpolation)
+  columns = _filter_weights(left, width, image.shape[1], size[1], interpolation)
+  image = _round(jnp.einsum("tw,hwc->htc", columns, image, precision="highest"), max_value)
+  return _round(jnp.einsum("sh,htc->stc", rows, image, precision="highest"), max_value)
 
 
-def _weights(start: Array | int, length: Array | int, before: int, after: int, how: Interpolation) -> Array:
-  """How much each of `before` pixels counts for each of the `after` that `length` of them, from `start` on, become."""
+def _filter_weights(start: Array | int, length: Array | int, before: int, after: int, interpolation: Interpolation) -> Array:
+  """Returns float32 [after, before]: the weights with which `length` pixels from `start` on are resized to `after`."""
   at = jnp.arange(before)[None, :] - start
-  # Distances between pixel centers in units of the filter: whole numbers up to the division, else float32 is not enough.
+  # Distances between pixel centers in units of the filter. Whole numbers up to the division: float32 is not precise enough.
   gap = jnp.abs((2 * at + 1) * after - (2 * jnp.arange(after)[:, None] + 1) * length) / (2.0 * jnp.maximum(length, after))
-  if how == "bilinear":
+  if interpolation == "bilinear":
     weights = jnp.maximum(1.0 - gap, 0.0)
   else:
     near, far = (1.5 * gap - 2.5) * gap * gap + 1.0, ((2.5 - 0.5 * gap) * gap - 4.0) * gap + 2.0
@@ -46,20 +48,20 @@ def _weights(start: Array | int, length: Array | int, before: int, after: int, h
   return weights / weights.sum(axis=1, keepdims=True)
 
 
-def _whole(value: Array, most: int) -> Array:
-  """Rounds into 0..most."""
-  return jnp.clip(jnp.floor(value + 0.5), 0.0, most)
+def _round(value: Array, max_value: int) -> Array:
+  """Rounds half up and clips to 0..max_value."""
+  return jnp.clip(jnp.floor(value + 0.5), 0.0, max_value)
 
 
-def resize(image: Array, size: tuple[int, int], how: Interpolation, most: int = 255) -> Array:
+def resize(image: Array, size: tuple[int, int], interpolation: Interpolation, max_value: int = 255) -> Array:
   """Resizes the whole image: [h, w, c] -> [*size, c]."""
   if image.shape[:2] == size:
     return image
-  return crop_resize(image, (0, 0, *image.shape[:2]), size, how, most)
+  return crop_resize(image, (0, 0, *image.shape[:2]), size, interpolation, max_value)
 
 
 def center_crop(image: Array, size: int) -> Array:
-  """Cuts the middle out of an image that is at least `size` high and wide: [h, w, c] -> [size, size, c]."""
+  """Crops the center of an image that is at least `size` high and wide: [h, w, c] -> [size, size, c]."""
   top, left = (round((side - size) / 2) for side in image.shape[:2])
   return image[top : top + size, left : left + size]
 
@@ -69,20 +71,20 @@ def flip(image: Array) -> Array:
   return image[:, ::-1]
 
 
-def affine(image: Array, rotate: Array, shear: Array, zoom: Array, shift: Array, bend: Array | float = 0.0) -> Array:
-  """Shears along x, turns clockwise (both radians), zooms, all about the center, then shifts by (x, y) pixels.
+def affine(image: Array, rotate: Array, shear: Array, zoom: Array, shift: Array, bend: Array | None = None) -> Array:
+  """Shears along x, rotates clockwise (both in radians) and zooms about the center, then shifts by (x, y) pixels.
 
-  `bend`: displacements [4, 4, 2] in pixels (x, y), spread smoothly over the image (elastic distortion). Bilinear; black
-  where nothing was.
+  `bend`: float32 [4, 4, 2] displacements in pixels (x, y), interpolated over the image (elastic distortion). Sampling is
+  bilinear; pixels from outside the image are black.
   """
   height, width, _ = image.shape
   y, x = jnp.mgrid[:height, :width]
   x, y = (x - (width - 1) / 2 - shift[0]) / zoom, (y - (height - 1) / 2 - shift[1]) / zoom
   x, y = jnp.cos(rotate) * x + jnp.sin(rotate) * y, jnp.cos(rotate) * y - jnp.sin(rotate) * x
   x, y = x + jnp.tan(shear) * y + (width - 1) / 2, y + (height - 1) / 2
-  if isinstance(bend, Array):
-    wide = jax.image.resize(bend, (height, width, 2), "cubic")
-    x, y = x + wide[..., 0], y + wide[..., 1]
+  if bend is not None:
+    displacement = jax.image.resize(bend, (height, width, 2), "cubic")
+    x, y = x + displacement[..., 0], y + displacement[..., 1]
   left, top = jnp.floor(x), jnp.floor(y)
 
   def at(row: Array, column: Array) -> Array:
@@ -98,84 +100,16 @@ def affine(image: Array, rotate: Array, shear: Array, zoom: Array, shift: Array,
   return jnp.where(inside[..., None], jnp.floor(mix(above, below, y - top)), 0.0)
 
 
-def thicken(image: Array, share: Array) -> Array:
-  """Moves every value by `share` towards the largest of its 3 x 3 neighborhood; by -share towards the smallest if negative."""
-
-  def extreme(start: float, pick: Callable) -> Array:
-    return jax.lax.reduce_window(image, start, pick, (3, 3, 1), (1, 1, 1), "SAME")
-
-  bright, dark = extreme(-jnp.inf, jax.lax.max), extreme(jnp.inf, jax.lax.min)
-  return jnp.floor(image + jnp.maximum(share, 0) * (bright - image) + jnp.maximum(-share, 0) * (dark - image))
-
-
-def blur(image: Array, sigma: Array | float, largest: float, most: int = 255) -> Array:
-  """PIL's Gaussian blur: three box blurs, of radius (Gwosdek et al. 2011) so that the variance is sigma^2, pixels.
-
-  `largest`: no sigma is above it. A sigma of 0 changes nothing.
-  """
-  variance = jnp.square(sigma) / 3
-  whole = jnp.floor((jnp.sqrt(12 * variance + 1) - 1) / 2)
-  rest = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance) / (6 * (variance - jnp.square(whole + 1)))
-  unit = 2**32 // (most + 1)  # what weights add up to, so that the brightest fits into 32 bits
-  inner = jnp.floor(unit / (2 * (whole + rest) + 1))
-  outer = jnp.floor((unit - (2 * whole + 1) * inner) / 2)
-  reach = int(((4 * largest**2 + 1) ** 0.5 - 1) / 2) + 1
-  far = jnp.abs(jnp.arange(-reach, reach + 1))
-  weights = jnp.where(far <= whole, inner, jnp.where(far <= whole + 1, outer, 0.0)).astype(jnp.uint32)
-
-  def along(axis: int, image: Array) -> Array:
-    pad = [(reach, reach) if i == axis else (0, 0) for i in range(3)]
-    side = image.shape[axis]
-
-    def box(_: int, image: Array) -> Array:
-      wide = jnp.pad(image, pad, mode="edge")
-      total = jnp.full_like(image, unit // 2)
-      for i in range(2 * reach + 1):
-        total += weights[i] * jax.lax.slice_in_dim(wide, i, i + side, axis=axis)
-      return total // unit
-
-    return jax.lax.fori_loop(0, 3, box, image)
-
-  return along(0, along(1, image.astype(jnp.uint32))).astype(jnp.float32)
-
-
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels
+Range = tuple[float, float]
 _ATTEMPTS = 10
 
 
-def sample_boxes(
-  key: Array, num: int, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Array:
-  """Draws int32 [num, 4] boxes (top, left, height, width) as torchvision's RandomResizedCrop does.
+def random_box(rng: np.random.Generator, height: int, width: int, scale: Range, ratio: Range) -> Box:
+  """Draws the box of torchvision's RandomResizedCrop with NumPy, for crops on the host.
 
-  `scale`: range of the share of the area, uniform; `ratio`: range of width over height, uniform in the logarithm. Ten shapes
-  are tried; if none fits, the box is the largest of an allowed ratio, in the middle.
-  """
-  draws = jax.random.uniform(key, (num, 2 * _ATTEMPTS + 2))
-  share, turn, place = jnp.split(draws, (_ATTEMPTS, 2 * _ATTEMPTS), axis=1)
-  area = height * width * (scale[0] + (scale[1] - scale[0]) * share)
-  aspect = jnp.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * turn)
-  tried = jnp.round(jnp.sqrt(jnp.stack([area / aspect, area * aspect], axis=-1))).astype(jnp.int32)
-  image = jnp.array([[height, width]])
-  fits = jnp.all((tried > 0) & (tried <= image[None]), axis=-1)
-  drawn = jnp.take_along_axis(tried, fits.argmax(axis=1)[:, None, None], axis=1)[:, 0]
-  nearest = min(max(width / height, ratio[0]), ratio[1])
-  largest = jnp.array([[min(height, round(width / nearest)), min(width, round(height * nearest))]])
-  place = jnp.floor(place * (image - drawn + 1)).astype(jnp.int32)
-  found = fits.any(axis=1, keepdims=True)
-  place = jnp.where(found, place, (image - largest) // 2)
-  return jnp.concatenate([place, jnp.where(found, drawn, largest)], axis=1)
-
-
-Box = tuple[int, int, int, int]  # top, left, height, width in pixels
-
-
-def random_box(
-  rng: np.random.Generator, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]
-) -> Box:
-  """Draws a box as torchvision's RandomResizedCrop does.
-
-  `scale`: range of its share of the area, uniform; (0, 0): the whole image. `ratio`: range of width over height, uniform in
-  the logarithm. Ten boxes are tried; if none fits, the largest centerd one of an allowed ratio is taken.
+  `scale`: range of the share of the area, uniform; (0, 0): the whole image. `ratio`: range of width / height, uniform in the
+  logarithm. Takes the first of ten shapes that fits into the image, or else the largest centered box of an allowed ratio.
   """
   if scale == (0, 0):
     return 0, 0, height, width
@@ -184,9 +118,34 @@ def random_box(
     share, turn, down, across = rng.random(4)
     area = height * width * (scale[0] + (scale[1] - scale[0]) * share)
     aspect = math.exp(low + (high - low) * turn)
-    w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-    if 0 < w <= width and 0 < h <= height:
+    h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+    if 0 < h <= height and 0 < w <= width:
       return int(down * (height - h + 1)), int(across * (width - w + 1)), h, w
+  return _largest_box(height, width, ratio)
+
+
+def random_boxes(key: Array, num: int, height: int, width: int, scale: Range, ratio: Range) -> Array:
+  """Draws int32 [num, 4] boxes with JAX, for crops on the accelerator; arguments and distribution are `random_box`'s.
+
+  All ten shapes are computed, since a loop that may stop early does not vectorize, so the random bits differ.
+  """
+  if scale == (0, 0):
+    return jnp.tile(jnp.array([[0, 0, height, width]]), (num, 1))
+  draws = jax.random.uniform(key, (num, 2 * _ATTEMPTS + 2))
+  share, turn, place = jnp.split(draws, (_ATTEMPTS, 2 * _ATTEMPTS), axis=1)
+  area = height * width * (scale[0] + (scale[1] - scale[0]) * share)
+  low, high = math.log(ratio[0]), math.log(ratio[1])
+  aspect = jnp.exp(low + (high - low) * turn)
+  shapes = jnp.round(jnp.sqrt(jnp.stack([area / aspect, area * aspect], axis=-1))).astype(jnp.int32)
+  image = jnp.array([[height, width]])
+  fits = jnp.all((shapes > 0) & (shapes <= image[None]), axis=-1)
+  shape = jnp.take_along_axis(shapes, fits.argmax(axis=1)[:, None, None], axis=1)[:, 0]
+  boxes = jnp.concatenate([jnp.floor(place * (image - shape + 1)).astype(jnp.int32), shape], axis=1)
+  return jnp.where(fits.any(axis=1, keepdims=True), boxes, jnp.array([_largest_box(height, width, ratio)]))
+
+
+def _largest_box(height: int, width: int, ratio: Range) -> Box:
+  """Returns the largest centered box whose ratio is allowed, at least one pixel high and wide."""
   aspect = min(max(width / height, ratio[0]), ratio[1])
-  h, w = (max(1, min(side, round(of))) for side, of in ((height, width / aspect), (width, height * aspect)))
+  h, w = (max(1, min(side, round(other))) for side, other in ((height, width / aspect), (width, height * aspect)))
   return (height - h) // 2, (width - w) // 2, h, w

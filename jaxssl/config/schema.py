@@ -72,6 +72,8 @@ class ViewConfig:
   shift: float = 0.0  # largest shift in pixels, either way, per axis
   elastic: float = 0.0  # standard deviation in pixels of a smooth random displacement (4 x 4 grid), part of the affine map
   thicken: float = 0.0  # largest step towards the brightest (or darkest) of each 3 x 3 neighborhood
+  # registered operations (docs/extending.md), e.g. {"name": "cutout", "p": 0.5}; p: the probability, for all views or per view
+  extra: tuple[Mapping[str, Any], ...] = dataclasses.field(default=(), hash=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

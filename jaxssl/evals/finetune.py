@@ -67,19 +67,9 @@ def _see_crops(
 
 
 def crops_of(subject: FeatureExtractor, count: int) -> ViewConfig:
-  """The run's own first group of views, of the size that measurements show, without their changes of color."""
+  """Returns the run's first view group at the size of the evaluations, without partners; `_finished` leaves out its colors."""
   first = next(iter(subject.config.views.values()))
-  return dataclasses.replace(
-    first,
-    count=count,
-    size=subject.show.size,
-    partner=(False,),
-    jitter_p=0.0,
-    gray_p=0.0,
-    blur_p=(0.0,),
-    solarize_p=(0.0,),
-    thicken=0.0,
-  )
+  return dataclasses.replace(first, count=count, size=subject.show.size, partner=(False,))
 
 
 def _batches(
@@ -105,7 +95,7 @@ def _finished(
   if crops is None:
     assert store is not None
     crops = pipeline.crop(cut_key, jnp.stack([store[index]] * 2, axis=1), {GROUP: view})[GROUP]
-  return pipeline.finish(finish_key, {GROUP: crops}, {GROUP: view}, show.mean, show.std)[GROUP]
+  return pipeline.finish(finish_key, {GROUP: crops}, {GROUP: view}, show.mean, show.std, geometric_only=True)[GROUP]
 
 
 class Tuning:

@@ -57,7 +57,11 @@ def test_negatives_need_another_image(name):
     ),
     ("isd.py", ["views.strong.count=1", "views.strong.partner=False"], r"views\.strong\.count=1: .*isd takes 2"),
     ("isd.py", ["method.teacher_view=weak"], r"views\.weak is missing: method\.name=isd takes strong, weak"),
-    ("dino.py", ["bootstrap.policy=adaptive"], r"bootstrap\.policy=adaptive: no view is cut from the partner"),
+    (
+      "dino.py",
+      ["bootstrap.policy=adaptive", "views.global.partner=False"],
+      r"bootstrap\.policy=adaptive: no view is cut from the partner",
+    ),
     (
       "byol.py",
       ["bootstrap.policy=naive", "views.global.partner=True"],

@@ -1,4 +1,4 @@
-"""Random view sets: where their randomness comes from, what probabilities do, and what is refused."""
+"""Random views: their randomness, probabilities, and the errors of invalid configs."""
 
 import ast
 import dataclasses
@@ -47,7 +47,7 @@ def make(key, given, views, channels=3):
 
 @functools.cache
 def maker(name, group=None, channels=3):
-  """A compiled `make` of a preset, or of one of its groups."""
+  """Compiles `make` for a preset, or for one of its groups."""
   views = {key: view for key, view in read(PRESETS[name]).items() if group in (None, key)}
   return jax.jit(lambda key, given: make(jax.random.key(key), given, views, channels))
 
@@ -76,7 +76,7 @@ def test_crops_are_bytes():
   assert {x.dtype for x in crops.values()} == {jnp.dtype(jnp.uint8)}
 
 
-def test_the_key_decides():
+def test_views_are_a_function_of_the_key():
   first, again, other = (maker("weak and strong")(key, images(4))["strong"] for key in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   assert np.all(np.any(first != other, axis=(2, 3, 4)))
@@ -102,7 +102,7 @@ def test_groups_do_not_depend_on_each_other():
   np.testing.assert_array_equal(together["strong"], alone["strong"])
 
 
-def test_eight_devices_make_the_views_of_one():
+def test_eight_devices_make_the_same_views_as_one():
   mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
   spread = NamedSharding(mesh, PartitionSpec("data"))
   given = images(8)
@@ -112,7 +112,7 @@ def test_eight_devices_make_the_views_of_one():
   np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-def test_partner_picks_the_image():
+def test_partner_selects_the_image():
   given = np.stack([np.full((3, 20, 20, 3), 10, np.uint8), np.full((3, 20, 20, 3), 200, np.uint8)], axis=1)
   for partner in [(False, True, True), (True,)]:
     for scale in [(0.3, 1.0), (0.0, 0.0)]:
@@ -123,7 +123,7 @@ def test_partner_picks_the_image():
 
 
 def finished(given, **fields):
-  """Views of crops [b, v, s, s, 3], in 0..255 again."""
+  """Makes views of crops [b, v, s, s, 3], scaled back to 0..255."""
   view = dataclasses.replace(PLAIN, count=given.shape[1], size=given.shape[2], **fields)
   finish = jax.jit(
     lambda given: pipeline.finish(jax.random.key(0), {"weak": given}, {"weak": view}, (0.0,) * 3, (1 / 255,) * 3)
@@ -142,30 +142,47 @@ def test_probability_0_and_1():
   assert np.std(partly[:, 1]) < 0.8 * np.std(given[:, 1])
 
 
-def test_probability_0_and_strength_0_are_not_computed():
-  crops = {"weak": images(2)}
+@pytest.mark.parametrize(
+  "fields, expected",
+  [
+    ({}, ["", ""]),
+    ({"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.0}, ["", ""]),
+    ({"jitter": (0.0, 0.0, 0.0, 0.0), "jitter_p": 1.0}, ["", ""]),
+    ({"flip": 0.5, "blur_p": (0.5, 0.0), "solarize_p": (0.0, 0.2)}, ["Flip GaussianBlur", "Flip Solarize"]),
+    (
+      {"affine": 1.0, "thicken": 0.4, "flip": 0.5, "jitter": (0.4, 0.0, 0.0, 0.0), "gray_p": 0.2, "blur_p": (1.0,)},
+      ["Affine Thicken Flip ColorJitter Grayscale GaussianBlur"] * 2,
+    ),
+  ],
+)
+def test_operations_of_probability_0_and_strength_0_are_left_out(fields, expected):
+  view = dataclasses.replace(PLAIN, **fields)
+  steps = [pipeline.augmentations("weak", view, v) for v in range(2)]
+  assert [" ".join(type(step.operation).__name__ for step in listed) for listed in steps] == expected
 
+
+def test_equal_views_are_computed_together():
   def loops(**fields):
-    view = dataclasses.replace(PLAIN, size=20, **fields)
-    program = jax.make_jaxpr(lambda key: pipeline.finish(key, crops, {"weak": view}, MEAN, STD))(jax.random.key(0))
+    view = {"weak": dataclasses.replace(PLAIN, size=20, **fields)}
+    program = jax.make_jaxpr(lambda key: pipeline.finish(key, {"weak": images(2)}, view, MEAN, STD))(jax.random.key(0))
     return str(program).count(" scan[")
 
-  base = loops()  # those of the random numbers
-  assert loops(jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.0) == loops(jitter=(0.0, 0.0, 0.0, 0.0), jitter_p=1.0) == base
+  base = loops()
   assert loops(jitter=(0.4, 0.0, 0.0, 0.0)) == base + 1
-  assert loops(blur_p=(0.5, 0.0)) == loops(blur_p=(0.5,)) == base + 2  # rows and columns
+  assert loops(blur_p=(0.5,)) == loops(blur_p=(0.5, 0.0)) == base + 2  # rows and columns
+  assert loops(blur_p=(0.5, 0.4)) == base + 4
 
 
 def test_chances_and_ranges():
   given = np.full((600, 1, 4, 4, 3), 100, np.uint8)
   given[:, :, :, 2:] = 0
   flipped = finished(given, flip=0.3)[:, 0, 0, 0, 0] == 0
-  assert abs(flipped.mean() - 0.3) < 0.07  # three and a half standard deviations
+  assert abs(flipped.mean() - 0.3) < 0.07  # 3.5 standard deviations
   bright = finished(given, jitter=(0.4, 0.0, 0.0, 0.0), jitter_p=0.8)[:, 0, 0, 0, 0]
   assert abs(np.mean(bright == 100) - 0.2) < 0.07
   assert 60 <= bright.min() < 65 and 135 < bright.max() <= 140
   dark = finished(given, jitter=(2.0, 0.0, 0.0, 0.0), jitter_p=1.0)[:, 0, 0, 0, 0]
-  assert np.mean(dark == 0) < 0.05 and dark.max() > 250  # factors of 0..3: none is negative
+  assert np.mean(dark == 0) < 0.05 and dark.max() > 250  # factors in 0..3, none negative
   sharp = np.all(finished(given, blur_p=(0.3,), blur_sigma=(1.0, 2.0)) == given, axis=(1, 2, 3, 4))
   assert abs(sharp.mean() - 0.7) < 0.07
   shifted = finished(given, affine=1.0, shift=1.5)
@@ -179,7 +196,7 @@ def test_show():
   blank = (0.0,) * 3, (1 / 255,) * 3
   np.testing.assert_allclose(show(given, 28, 0, *blank), given, atol=1e-3)
   assert show(given[:, :20], 12, 0, MEAN, STD).shape == (2, 12, 12, 3)
-  # 20 x 28 and 28 x 20: the shorter side is right already, so the middle is cut out and nothing resized.
+  # 20 x 28 and 28 x 20: the shorter side needs no resize, so only the center is cropped.
   np.testing.assert_allclose(show(given[:, 4:24], 16, 20, *blank), given[:, 6:22, 6:22], atol=1e-3)
   np.testing.assert_allclose(show(given[:, :, 4:24], 16, 20, *blank), given[:, 6:22, 6:22], atol=1e-3)
 
@@ -187,22 +204,22 @@ def test_show():
 @pytest.mark.parametrize(
   "fields, message",
   [
-    ({"count": 0}, "views.weak.count=0 "),
-    ({"size": 0}, "views.weak.size=0 "),
-    ({"partner": (True, False, True)}, "views.weak.partner=(True, False, True) is not allowed: it takes 1 value, or 2"),
-    ({"blur_p": (0.1,) * 3}, "views.weak.blur_p=(0.1, 0.1, 0.1) "),
-    ({"flip": 1.5}, "views.weak.flip=1.5 is not allowed: probabilities lie in 0..1"),
-    ({"solarize_p": (0.0, -0.1)}, "views.weak.solarize_p=(0.0, -0.1) "),
-    ({"crop_scale": (0.5, 0.2)}, "views.weak.crop_scale=(0.5, 0.2) "),
-    ({"crop_scale": (0.0, 0.5)}, "views.weak.crop_scale=(0.0, 0.5) "),
-    ({"crop_scale": (0.5, 1.5)}, "views.weak.crop_scale=(0.5, 1.5) "),
-    ({"crop_scale": (0.9, 1.0), "crop_ratio": (3.0, 4.0)}, "views.weak.crop_scale=(0.9, 1.0) is not allowed: no such share of"),
-    ({"crop_ratio": (0.0, 1.0)}, "views.weak.crop_ratio=(0.0, 1.0) "),
-    ({"jitter": (0.4, 0.4, 0.4, 0.6)}, "views.weak.jitter=(0.4, 0.4, 0.4, 0.6) "),
-    ({"blur_sigma": (2.0, 0.1)}, "views.weak.blur_sigma=(2.0, 0.1) "),
-    ({"zoom": (0.0, 1.0)}, "views.weak.zoom=(0.0, 1.0) "),
-    ({"shear": 1.6}, "views.weak.shear=1.6 is not allowed: it lies in 0..1.57"),
-    ({"shift": -1.0}, "views.weak.shift=-1.0 "),
+    ({"count": 0}, "views.weak.count=0: "),
+    ({"size": 0}, "views.weak.size=0: "),
+    ({"partner": (True, False, True)}, "views.weak.partner=(True, False, True): expected 1 value, or 2"),
+    ({"blur_p": (0.1,) * 3}, "views.weak.blur_p=(0.1, 0.1, 0.1): "),
+    ({"flip": 1.5}, "views.weak.flip=1.5: expected probabilities in 0..1"),
+    ({"solarize_p": (0.0, -0.1)}, "views.weak.solarize_p=(0.0, -0.1): "),
+    ({"crop_scale": (0.5, 0.2)}, "views.weak.crop_scale=(0.5, 0.2): "),
+    ({"crop_scale": (0.0, 0.5)}, "views.weak.crop_scale=(0.0, 0.5): "),
+    ({"crop_scale": (0.5, 1.5)}, "views.weak.crop_scale=(0.5, 1.5): "),
+    ({"crop_scale": (0.9, 1.0), "crop_ratio": (3.0, 4.0)}, "views.weak.crop_scale=(0.9, 1.0): no such share of"),
+    ({"crop_ratio": (0.0, 1.0)}, "views.weak.crop_ratio=(0.0, 1.0): "),
+    ({"jitter": (0.4, 0.4, 0.4, 0.6)}, "views.weak.jitter=(0.4, 0.4, 0.4, 0.6): "),
+    ({"blur_sigma": (2.0, 0.1)}, "views.weak.blur_sigma=(2.0, 0.1): "),
+    ({"zoom": (0.0, 1.0)}, "views.weak.zoom=(0.0, 1.0): "),
+    ({"shear": 1.6}, "views.weak.shear=1.6: expected a number in 0..1.57"),
+    ({"shift": -1.0}, "views.weak.shift=-1.0: "),
   ],
 )
 def test_check_names_field_and_value(fields, message):
@@ -212,7 +229,9 @@ def test_check_names_field_and_value(fields, message):
 
 
 def test_check_names_the_groups():
-  with pytest.raises(UserError, match="^views.globl is no view group; nearest: global; allowed: global, local, weak, strong$"):
+  with pytest.raises(
+    UserError, match="^views.globl: unknown view group; nearest: global; expected one of: global, local, weak, strong$"
+  ):
     pipeline.check({"globl": ViewConfig()}, None)
 
 

@@ -1,0 +1,155 @@
+"""Operations named in `views.GROUP.extra`: the documented example, probabilities, geometry-only views, positions, errors."""
+
+import copy
+import dataclasses
+import pathlib
+import re
+import types
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssl.augment import operations, pipeline
+from jaxssl.augment.operations import Operation
+from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config, ViewConfig
+from jaxssl.core.errors import UserError
+from jaxssl.core.registry import loading
+from jaxssl.evals import finetune
+from jaxssl.evals.features import Preprocessing
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+PLAIN = ViewConfig(count=2, size=6, partner=(False,), crop_scale=(0.0, 0.0), flip=0.0)
+GRAY = np.full((4, 2, 6, 6, 3), 100, np.uint8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dim(Operation):
+  """Multiplies all values by one random factor."""
+
+  least: float = 0.5
+
+  def __call__(self, key, image):
+    return image * jax.random.uniform(key, minval=self.least)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Top(Operation):
+  """Moves the bottom half to the top."""
+
+  geometric: ClassVar[bool] = True
+
+  def __call__(self, key, image):
+    return jnp.roll(image, 3, axis=0)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+  """A registry of this test's own, with Dim and Top."""
+  own = copy.deepcopy(operations.OPERATIONS)
+  for module in (operations, pipeline):
+    monkeypatch.setattr(module, "OPERATIONS", own)
+  operations.register("dim")(Dim)
+  operations.register("top")(Top)
+
+
+def finish(*extra, crops=GRAY, geometric_only=False, **fields):
+  """Views of crops with extra operations, float32 [b, v, h, w, c] in the units of the crops."""
+  view = {"weak": dataclasses.replace(PLAIN, extra=extra, **fields)}
+  pipeline.check(view, None)
+  scale = (1 / np.iinfo(crops.dtype).max,) * 3
+
+  @jax.jit
+  def run(crops):
+    return pipeline.finish(jax.random.key(0), {"weak": crops}, view, (0.0,) * 3, scale, geometric_only)["weak"]
+
+  return np.asarray(run(crops)).round(2)
+
+
+def test_the_example_of_the_docs(tmp_path):
+  file = tmp_path / "my_config.py"
+  file.write_text(re.findall(r"```python\n(.*?)```", (DOCS / "extending_augmentation.part.md").read_text(), re.DOTALL)[0])
+  with loading(str(file)):
+    config, _ = flags.parse([f"--config={file}:runlocal"])
+  pipeline.check(config.views, (28, 28))
+  *_, (cutout, p) = pipeline.augmentations("global", config.views["global"], 1)
+  assert vars(cutout) == {"max_value": 255, "size": 12} and p == 0.5
+  crops = np.full((64, 1, 28, 28, 3), 100, np.uint8)
+  black = (finish({"name": "cutout", "p": 0.5, "size": 12}, crops=crops, count=1, size=28) == 0).sum((2, 3, 4))
+  assert set(black.ravel()) == {0, 12 * 12 * 3} and 0.25 < (black > 0).mean() < 0.75
+  flag = "--config.views.global.extra=({'name':'cutout','p':0.2},)"
+  with loading(str(file)):
+    config, _ = flags.parse([f"--config={file}:runlocal", flag])
+  assert config.views["global"].extra == ({"name": "cutout", "p": 0.2},)
+  assert pipeline.augmentations("global", config.views["global"], 0)[-1].p == 0.2
+
+
+def test_probability_0_is_left_out():
+  assert (finish({"name": "dim", "p": 0.0}) == 100).all()
+  assert pipeline.augmentations("weak", dataclasses.replace(PLAIN, extra=({"name": "dim", "p": 0.0},)), 0) == []
+  views = finish({"name": "dim", "p": (0.0, 1.0)})
+  assert (views[:, 0] == 100).all() and (views[:, 1] < 100).all()
+
+
+def test_sixteen_bits_reach_the_operation():
+  bright = np.full((4, 2, 6, 6, 3), 40_000, np.uint16)
+  np.testing.assert_allclose(finish({"name": "solarize"}, crops=bright), 65535 - 40_000, rtol=1e-4)
+
+
+def test_draws_differ_by_position_row_and_view():
+  one = finish({"name": "dim"})
+  assert len(np.unique(one)) == 8  # four rows of two views
+  two = finish({"name": "dim"}, {"name": "dim"})
+  factors = one / 100, two / one
+  assert (abs(factors[0] - factors[1]) > 1e-3).all()
+  np.testing.assert_array_equal(finish({"name": "dim"}), one)
+
+
+def test_only_geometric_operations_reach_probes_and_alignment():
+  extra = ({"name": "dim"}, {"name": "top"})
+  colors = {
+    "jitter": (0.4, 0.4, 0.4, 0.1),
+    "jitter_p": 1.0,
+    "gray_p": 1.0,
+    "blur_p": (1.0,),
+    "solarize_p": (1.0,),
+    "thicken": 0.5,
+  }
+  group = dataclasses.replace(PLAIN, flip=1.0, extra=extra, **colors)
+  show = Preprocessing(size=6, resize=0, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+  subject = types.SimpleNamespace(config=Config(views={"global": group}), show=show)
+  view = finetune.crops_of(subject, count=1)
+  assert hash(view) == hash(dataclasses.replace(view))  # a static argument of jit
+  crops = np.random.default_rng(0).integers(0, 256, (4, 1, 6, 6, 3), dtype=np.uint8)
+  seen = finetune._finished(view, show, jnp.arange(4), jnp.asarray(crops), None, jax.random.key(0))
+  np.testing.assert_allclose(seen, np.roll(crops, 3, axis=2)[:, :, :, ::-1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+  "entry, message",
+  [
+    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; nearest: dim; expected one of: affine, thicken, flip, "),
+    ({"p": 0.5}, "views.weak.extra[0].name "),
+    ({"name": "dim", "lest": 0.1}, "views.weak.extra[0].lest "),
+    ({"name": "dim", "least": "x"}, "views.weak.extra[0].least='x' "),
+    ({"name": "dim", "p": 1.5}, "views.weak.extra[0].p=1.5: expected 1 or 2 probabilities (one a view) in 0..1"),
+    ({"name": "dim", "p": (0.1, 0.2, 0.3)}, "views.weak.extra[0].p=(0.1, 0.2, 0.3): "),
+  ],
+)
+def test_errors_name_the_entry(entry, message):
+  view = read(ViewConfig, {"extra": (entry,)})
+  with pytest.raises(UserError) as error:
+    pipeline.check({"weak": view}, None)
+  assert str(error.value).startswith(message)
+
+
+def test_a_name_belongs_to_one_file():
+  with (
+    loading("mine.py"),
+    pytest.raises(UserError, match=r"views\.GROUP\.extra\.name=flip: registered by jaxssl and by mine\.py"),
+  ):
+    operations.register("flip")(Dim)
