@@ -13,6 +13,7 @@ from jaxssl.config import flags
 from jaxssl.core.types import Outputs, TrainState, ViewBatch
 from jaxssl.methods import METHODS
 from jaxssl.models import network
+from jaxssl.models.backbone import Backbone
 from jaxssl.parallel import mesh
 from jaxssl.train import setup
 from jaxssl.train.setup import Experiment
@@ -74,7 +75,8 @@ def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: boo
   config, workdir = flags.parse(words)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(mesh, "default_devices", lambda: jax.devices()[:devices])
-    patch.setattr(network, "_encoder", lambda config, dtype, size: Encoder(8, dtype))  # compiles in a tenth of a ResNet's time
+    patch.setattr(Backbone, "build", lambda self, dtype, size: Encoder(8, dtype))  # compiles in a tenth of a ResNet's time
+    patch.setattr(network, "backbone", lambda config: Backbone(name=config.name))
     patch.setattr(setup, "compute_precision", lambda mesh, precision: precision)  # as on an accelerator
     return Experiment(with_partner(config), workdir)
 

@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import pathlib
-import re
 import types
 from typing import ClassVar
 
@@ -21,8 +19,8 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.registry import loading
 from jaxssl.evals import finetune
 from jaxssl.evals.features import Preprocessing
+from tests.extending_page import example
 
-DOCS = pathlib.Path(__file__).parents[2] / "docs"
 PLAIN = ViewConfig(count=2, size=6, partner=(False,), crop_scale=(0.0, 0.0), flip=0.0)
 GRAY = np.full((4, 2, 6, 6, 3), 100, np.uint8)
 
@@ -72,7 +70,7 @@ def finish(*extra, crops=GRAY, geometric_only=False, **fields):
 
 def test_the_example_of_the_docs(tmp_path):
   file = tmp_path / "my_config.py"
-  file.write_text(re.findall(r"```python\n(.*?)```", (DOCS / "extending_augmentation.part.md").read_text(), re.DOTALL)[0])
+  file.write_text(example("Add an augmentation"))
   with loading(str(file)):
     config, _ = flags.parse([f"--config={file}:runlocal"])
   pipeline.check(config.views, (28, 28))
@@ -132,10 +130,10 @@ def test_only_geometric_operations_reach_probes_and_alignment():
 @pytest.mark.parametrize(
   "entry, message",
   [
-    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; nearest: dim; expected one of: affine, thicken, flip, "),
-    ({"p": 0.5}, "views.weak.extra[0].name "),
-    ({"name": "dim", "lest": 0.1}, "views.weak.extra[0].lest "),
-    ({"name": "dim", "least": "x"}, "views.weak.extra[0].least='x' "),
+    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; expected affine, thicken, flip, "),
+    ({"p": 0.5}, "views.weak.extra[0].name: missing"),
+    ({"name": "dim", "lest": 0.1}, "views.weak.extra[0].lest: unknown field"),
+    ({"name": "dim", "least": "x"}, "views.weak.extra[0].least='x': a str"),
     ({"name": "dim", "p": 1.5}, "views.weak.extra[0].p=1.5: expected 1 or 2 probabilities (one a view) in 0..1"),
     ({"name": "dim", "p": (0.1, 0.2, 0.3)}, "views.weak.extra[0].p=(0.1, 0.2, 0.3): "),
   ],

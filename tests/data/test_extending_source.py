@@ -1,7 +1,4 @@
-"""The data source of docs/extending_source.part.md works as documented."""
-
-import pathlib
-import re
+"""The data source of docs/extending.md works as documented."""
 
 import numpy as np
 import pytest
@@ -10,16 +7,15 @@ from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.source import FIELDS, SOURCES
+from tests.extending_page import example
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "extending_source.part.md"
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def config_file(tmp_path):
   """The config file of the page; its source is unregistered afterward."""
-  (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-  (tmp_path / "my_config.py").write_text(code)
+  (tmp_path / "my_config.py").write_text(example("Add a data source"))
   yield tmp_path / "my_config.py"
   SOURCES.pop("npz", None), FIELDS.pop("npz", None)
 

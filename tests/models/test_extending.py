@@ -1,8 +1,6 @@
-"""The backbone of docs/extending_backbone.part.md: one file, and every part that asks a backbone works."""
+"""The backbone of docs/extending.md: one file, and every part that asks a backbone works."""
 
 import dataclasses
-import pathlib
-import re
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +13,14 @@ from jaxssl.models.backbone import BACKBONES, backbone
 from jaxssl.models.network import build
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.torch_names import from_torch, to_torch
-
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "extending_backbone.part.md"
+from tests.extending_page import PAGE, example
 
 
 @pytest.fixture
 def registered():
   """Runs the page; the registry is restored afterwards."""
   before = dict(BACKBONES)
-  (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-  exec(compile(code, str(PAGE), "exec"), {"__name__": "example"})
+  exec(compile(example("Add a backbone"), str(PAGE), "exec"), {"__name__": "example"})
   yield
   BACKBONES.clear()
   BACKBONES.update(before)

@@ -10,6 +10,7 @@ import pytest
 from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.models import network
+from jaxssl.models.backbone import Backbone
 from jaxssl.train.setup import Experiment
 from tests.devices import only
 from tests.test_methods import CONFIGS
@@ -29,7 +30,8 @@ class Plain(nn.Module):
 
 def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Experiment:
   with monkeypatch.context() as patch, only(devices):
-    patch.setattr(network, "_encoder", lambda config, dtype, size: Plain(dtype))
+    patch.setattr(Backbone, "build", lambda self, dtype, size: Plain(dtype))
+    patch.setattr(network, "backbone", lambda config: Backbone(name=config.name))
     config, workdir = flags.parse(
       [
         f"--config={CONFIGS / recipe}:runlocal",

@@ -1,0 +1,74 @@
+"""A method in a file of the user: every command executes the file, and only if the user has seen it."""
+
+import shutil
+
+import pytest
+
+from jaxssl import main
+from jaxssl.config import plugins
+from jaxssl.methods import METHODS
+from tests import test_methods
+from tests.extending_page import example
+
+RECIPE = "simclr.py --config.method={'name':'uniform'}"
+SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.train.epochs=1", "--config.evals.final=knn"]
+
+
+def forget():
+  """Unregisters what the file has registered, as at the start of another process."""
+  METHODS.pop("uniform", None)
+  plugins._executed.clear()
+  plugins._used.clear()
+
+
+@pytest.fixture
+def config_file(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  (tmp_path / "uniform.py").write_text(example("Add a method"))
+  yield tmp_path / "uniform.py"
+  forget()
+
+
+def test_the_method_passes_the_battery(config_file, tmp_path):
+  plugins.execute(config_file, "--config")
+  test_methods.test_the_gradient_lowers_the_loss(RECIPE)
+  test_methods.test_jit_changes_nothing(RECIPE)
+  test_methods.test_interrupted_runs_and_permuted_labels_change_no_bit(RECIPE, tmp_path / "run")
+
+
+@pytest.mark.usefixtures("one_device")
+def test_every_command_executes_the_file(config_file, tmp_path, capfd):
+  run = tmp_path / "run"
+  assert main.main(["train", f"--config={config_file}:runlocal", f"--workdir={run}", *SMALL]) == 0
+  commands = [
+    ["evaluate", "knn", f"--workdir={run}"],
+    ["report", f"--workdir={run}"],
+    ["embed", f"--workdir={run}", f"--out={tmp_path / 'features.npz'}"],
+    ["export", f"--workdir={run}", "--format=flax", f"--out={tmp_path / 'exported'}"],
+  ]
+  for command in commands:
+    forget()
+    assert main.main(command) == 0, (command, capfd.readouterr().err)
+
+  moved = tmp_path / "moved" / "uniform.py"
+  moved.parent.mkdir()
+  shutil.copy(config_file, moved)
+  config_file.write_text(config_file.read_text() + "\nraise SystemError('must not run')\n")
+  forget()
+  capfd.readouterr()
+  assert main.main(commands[0]) == 2
+  assert f"plugins={config_file}: not executed" in capfd.readouterr().err
+  config_file.unlink()
+  assert main.main(commands[0]) == 2
+  assert f"plugins={config_file}: no such file; add --plugins FILE" in capfd.readouterr().err
+  assert main.main([*commands[0], f"--plugins={moved}"]) == 0, capfd.readouterr().err
+
+
+def test_names_are_unique(config_file, tmp_path, capfd):
+  other = tmp_path / "other.py"
+  other.write_text(example("Add a method"))
+  for file in (config_file, config_file, other):  # a file may be executed again
+    code = main.main(["train", f"--config={file}:runlocal", f"--workdir={tmp_path}", "--config.train.epochs=none"])
+    error = capfd.readouterr().err
+    assert code == 2
+  assert f"method.name=uniform: registered by {config_file} and by {other}; rename one of them" in error
