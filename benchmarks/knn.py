@@ -1,11 +1,11 @@
-"""Exact nearest neighbors, 10,000 queries against 50,000 x 512, beside faiss-cpu's flat index: python -m benchmarks.knn.
+"""Exact nearest neighbors of 10,000 queries among 50,000 x 512: python -m benchmarks.knn.
 
-pip install faiss-cpu first.
+The peer is PyTorch if it has a GPU, otherwise faiss-cpu's flat index (pip install faiss-cpu first).
 """
 
-from collections.abc import Iterator
+import importlib.util
+from collections.abc import Callable, Iterator
 
-import faiss  # type: ignore[import-not-found]
 import numpy as np
 
 from benchmarks.table import Row, main, seconds
@@ -21,18 +21,37 @@ def rows() -> Iterator[Row]:
   bank, queries = (rng.normal(size=(n, FEATURES)).astype(np.float32) for n in (BANK, QUERIES))
   bank, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank, queries))
   mesh = make_mesh()
+  name, theirs = peer(bank, queries)
+  (cosines, ids), (their_cosines, their_ids) = knn.neighbors(mesh, bank, queries, K), theirs()
+  differing = np.sort(ids, axis=1) != np.sort(their_ids, axis=1)
+  assert np.abs(cosines - their_cosines).max() < 1e-5 and differing.mean() < 1e-4, f"other neighbors than {name} finds"
+  times = [(seconds(lambda: knn.neighbors(mesh, bank, queries, K), rounds=1), seconds(theirs, rounds=1)) for _ in range(7)]
+  ours, taken = np.median(np.array(times), axis=0)
+  yield Row(name=f"{QUERIES} queries, {BANK} x {FEATURES}", value=ours, unit="s", peer=name, peer_value=taken)
 
-  def theirs() -> tuple[np.ndarray, np.ndarray]:
+
+def peer(bank: np.ndarray, queries: np.ndarray) -> tuple[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
+  """Returns the name of the peer, and a function that searches with it: cosines and ids [q, K]."""
+  if importlib.util.find_spec("torch"):
+    import torch  # type: ignore[import-not-found]
+
+    if torch.cuda.is_available():
+
+      def products() -> tuple[np.ndarray, np.ndarray]:
+        rows = torch.from_numpy(bank).cuda()
+        found = [(block @ rows.T).topk(K) for block in torch.from_numpy(queries).cuda().split(1024)]
+        values, ids = zip(*found, strict=True)
+        return torch.cat(values).cpu().numpy(), torch.cat(ids).cpu().numpy()
+
+      return "PyTorch, product and topk", products
+  import faiss  # type: ignore[import-not-found]
+
+  def flat() -> tuple[np.ndarray, np.ndarray]:
     index = faiss.IndexFlatIP(FEATURES)
     index.add(bank)
     return index.search(queries, K)
 
-  (cosines, ids), (their_cosines, their_ids) = knn.neighbors(mesh, bank, queries, K), theirs()
-  differing = np.sort(ids, axis=1) != np.sort(their_ids, axis=1)
-  assert np.abs(cosines - their_cosines).max() < 1e-5 and differing.mean() < 1e-4, "other neighbors than faiss finds"
-  times = [(seconds(lambda: knn.neighbors(mesh, bank, queries, K), rounds=1), seconds(theirs, rounds=1)) for _ in range(7)]
-  ours, peer = np.median(np.array(times), axis=0)
-  yield Row(name=f"{QUERIES} queries, {BANK} x {FEATURES}", value=ours, unit="s", peer="faiss flat", peer_value=peer)
+  return "faiss flat", flat
 
 
 if __name__ == "__main__":

@@ -102,4 +102,5 @@ class Prototypes(nn.Module):
     if not self.fixed_norm:
       # Two-dimensional as in torch, so that weight decay that excludes one-dimensional parameters includes this one.
       kernel = kernel * self.param("norm", nn.initializers.ones, (1, self.out))
-    return x @ kernel
+    # A GPU would round both to TF32 otherwise, and DINO divides the teacher's logits by 0.04.
+    return jnp.dot(x, kernel, precision=jax.lax.Precision.HIGHEST)

@@ -85,7 +85,7 @@ def test_mean_and_deviation_that_would_be_measured_change_nothing():
     (["--config.train.batch_size=512"], "train.batch_size=512 must lie between 1 and the number of training images, 256"),
     (
       ["--config.train.accumulate=3"],
-      "train.accumulate=3 is not allowed; train.batch_size=32 is a multiple",
+      "train.accumulate=3: train.batch_size=32 must be a multiple of it times the",
     ),
     (["--config.bootstrap.k=0"], "bootstrap.k=0 is not allowed"),
     (["--config.method.name=dinno"], "method.name='dinno' is no method; nearest: dino"),

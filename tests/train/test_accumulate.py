@@ -69,5 +69,5 @@ def test_parts_give_the_loss_and_the_gradient_of_the_whole(recipe, devices, monk
 
 
 def test_parts_divide_the_batch(monkeypatch):
-  with pytest.raises(UserError, match=r"train\.accumulate=5: train\.batch_size=64 must be a multiple of it times the 1 devices"):
+  with pytest.raises(UserError, match=r"train\.accumulate=5: train\.batch_size=64 must be a multiple of it times"):
     run_in(5, "simclr.py", 1, monkeypatch)
