@@ -14,14 +14,11 @@ from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import dtype_of
-from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import load_run
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import encode
-from jaxssl.parallel.mesh import make_mesh, replicate
 from jaxssl.report import page
 from jaxssl.train import loop
 from jaxssl.workdir import results
+from jaxssl.workdir.workdir import Workdir
 
 
 def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
@@ -58,7 +55,7 @@ def train(
   """
   config, arrays = _with(config, source, test, encoder)
   loop.train(config, paths.path_of(str(workdir)), arrays, encoder, page.write_report)
-  return results.read(paths.path_of(str(workdir)) / "results.json")
+  return results.read(Workdir(paths.path_of(str(workdir))).results)
 
 
 def evaluate(
@@ -76,12 +73,12 @@ def evaluate(
   """
   workdir = paths.path_of(str(workdir))
   config, arrays = _with(load_run.read_config(workdir, []), source, test, encoder)
-  student, teacher, at, measure = load_run.open_run(workdir, config, step, arrays, encoder)
-  wanted: Any = list(names) or list(config.evals.final)
-  measure.require(wanted)
-  found = measure.of(student, teacher, wanted)
-  results.add(workdir / "results.json", at, found)
-  return {m.name: m.value for m in found}
+  run = load_run.load(workdir, config, step, arrays, encoder)
+  names = list(names) or list(config.evals.final)
+  run.evaluator.require(names)
+  measured = run.evaluator.measure(run.extractor, names)
+  results.add(run.workdir.results, run.step, measured)
+  return {m.name: m.value for m in measured}
 
 
 def embed(workdir: str | pathlib.Path, images: DataInput, *, step: int | None = None, encoder: Any = None) -> np.ndarray:
@@ -91,15 +88,11 @@ def embed(workdir: str | pathlib.Path, images: DataInput, *, step: int | None = 
   """
   workdir = paths.path_of(str(workdir))
   config, _ = _with(load_run.read_config(workdir, []), None, None, encoder)
-  network, student, teacher, _ = load_run.open_network(workdir, config, step, encoder)
-  variables = teacher if teacher is not None and network_of(config, True) == "teacher" else student
-  mesh, source = make_mesh(), as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
-  resident_size = config.data.resident_size if config.data.placement == "device" else 0
-  shown = SkipUnreadable(source, np.arange(len(source)), resident_size)
-  features, _ = encode(config, mesh, network, replicate(mesh, variables), shown)
-  if shown.bad:
-    bad = ", ".join(source.describe(k) for k in sorted(shown.bad)[:3])
-    raise UserError(f"{len(shown.bad)} of {len(source)} images cannot be read, first: {bad}")
+  source = as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
+  features, _, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
+  if unreadable:
+    first = ", ".join(source.describe(k) for k in unreadable[:3])
+    raise UserError(f"{len(unreadable)} of {len(source)} images cannot be read, first: {first}")
   return features
 
 

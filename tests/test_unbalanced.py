@@ -53,10 +53,10 @@ def test_the_table_over_two_draws(tmp_path, capsys, quick_to_compile):
   configs = [json.loads((tmp_path / "runs" / f"{name}-{draw}/config.json").read_text()) for draw in range(2) for name in runs]
   assert [config["data"]["imbalance"]["seed"] for config in configs] == [0, 0, 1, 1]
   heading, *rows = table.splitlines()
-  assert heading.split() == ["1-NN,", "draws:", "2", "all", "large", "rare"]
+  assert heading.split() == ["1-NN,", "draws:", "2", "all", "head", "tail"]
   for row, (name, draws) in zip(rows, runs.items(), strict=False):
-    rare = [draw["rare"] for draw in draws]
-    assert row.startswith(name) and row.endswith(f"{statistics.mean(rare):.2f} ± {statistics.stdev(rare):.2f}")
+    tail = [draw["tail"] for draw in draws]
+    assert row.startswith(name) and row.endswith(f"{statistics.mean(tail):.2f} ± {statistics.stdev(tail):.2f}")
   gains = [a["all"] - b["all"] for a, b in zip(*runs.values(), strict=True)]
   assert rows[2].split()[:4] == ["difference", f"{statistics.mean(gains):.2f}", "±", f"{statistics.stdev(gains):.2f}"]
 

@@ -6,7 +6,50 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.bootstrap.bank import NeighborBank
+from jaxssl.core.metric import Metric
 from jaxssl.core.types import Array
+
+METRICS = {
+  metric.name: metric
+  for metric in (
+    Metric(
+      name="share_trusted",
+      title="Trusted",
+      description="Share of the images that may take another image's view.",
+      group="Bootstrapping",
+      chart="Trusted and bootstrapped",
+    ),
+    Metric(
+      name="share_bootstrapped",
+      title="Bootstrapped",
+      description="Share of the images that do take another image's view.",
+      group="Bootstrapping",
+      chart="Trusted and bootstrapped",
+    ),
+    Metric(
+      name="share_self_neighbor",
+      title="Own nearest neighbor",
+      description="Share of the images that are nearest to their own features of the last visit.",
+      group="Bootstrapping",
+    ),
+    Metric(
+      name="neighbor_churn",
+      title="Neighbor churn",
+      description="Share of the neighbors that are new in an epoch. It falls as features settle.",
+      group="Bootstrapping",
+    ),
+    *(
+      Metric(
+        name=f"neighbor_top{place}_label",
+        title=f"Neighbor {place} of the class",
+        description="Share of the images whose neighbor is of their class.",
+        group="Bootstrapping",
+        chart="Neighbors of the class",
+      )
+      for place in (1, 2)
+    ),
+  )
+}
 
 
 @functools.partial(jax.jit, static_argnames="num_images")

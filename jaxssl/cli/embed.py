@@ -12,21 +12,16 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config import flags
-from jaxssl.config.schema import Config
-from jaxssl.core import cache, json_io, paths
+from jaxssl.core import atomic, cache, json_io, paths
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 from jaxssl.core.progress import ImageProgress
-from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
 from jaxssl.data.datasets import name_of, open_every
 from jaxssl.data.source import Source
-from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import embedding_file, load_run
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import encode, shown_size
-from jaxssl.parallel.mesh import make_mesh, replicate
+from jaxssl.evals.load_run import LoadedRun
 
 PART = 2048  # images
 PATCH_PART = 256  # where their patches are kept as well, which are some hundred times as much
@@ -40,24 +35,18 @@ def embed(argv: Sequence[str]) -> int:
   runlog.start(None)
   whole = load_run.names_other_images(words)
   sources = open_every(config.data, config.train.seed, whole)
-  network, student, teacher, step = load_run.open_network(known.workdir, config, known.step)
-  which = network_of(config, teacher is not None)
-  variables = teacher if teacher is not None and which == "teacher" else student
-  request = _request(config, sources, known.patches, which, step, variables)
+  run = load_run.load(known.workdir, config, known.step)
+  request = _request(run, sources, known.patches)
   parts = Parts(known.out, sources, request)
-  mesh = make_mesh()
-  variables = replicate(mesh, variables)
   progress = ImageProgress(request["images"])
   try:
     for number, (split, rows) in enumerate(parts.rows):
       made = not parts.file(number).exists()
       if made:
-        resident_size = config.data.resident_size if config.data.placement == "device" else 0
-        images = SkipUnreadable(sources[split], rows, resident_size)
-        features, patches = encode(config, mesh, network, variables, images, known.patches)
-        kept = np.delete(rows, sorted(images.bad))
-        features = np.delete(features, sorted(images.bad), axis=0)
-        patches = None if patches is None else np.delete(patches, sorted(images.bad), axis=0)
+        features, patches, unreadable = run.embed(sources[split], rows, known.patches)
+        kept = np.delete(rows, unreadable)
+        features = np.delete(features, unreadable, axis=0)
+        patches = None if patches is None else np.delete(patches, unreadable, axis=0)
         _require_finite(features, kept, sources[split])
         parts.write(number, kept, features, patches)
       progress.add(len(rows), made)
@@ -71,7 +60,7 @@ def embed(argv: Sequence[str]) -> int:
   count = parts.join({**meta, **{name: value for name, value in request.items() if not name.startswith("data.")}})
   left_out = request["images"] - count
   says = f"; {left_out} could not be read and are left out" if left_out else ""
-  runlog.LOG.info("%d images, step %d, %s network: %s%s", count, step, which, known.out, says)
+  runlog.LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, known.out, says)
   return 0
 
 
@@ -84,22 +73,20 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def _request(
-  config: Config, sources: Mapping[str, Source], patches: bool, which: str, step: int, variables: Variables
-) -> dict[str, Any]:
-  """All that the features follow from, as JSON reads it back."""
+def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> dict[str, Any]:
+  """Returns all that the features depend on, as JSON reads it back."""
   listing = hashlib.sha256()
   for split, source in sources.items():
     for k in range(len(source)):
       listing.update(f"{split}\0{name_of(source, k)}\n".encode(errors="surrogateescape"))
-  data = {f"data.{name}": getattr(config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
+  data = {f"data.{name}": getattr(run.config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
   request = {
     "jaxssl": VERSION,
-    "step": step,
-    "weights": load_run.fingerprint(variables),
-    "network": which,
-    "size": shown_size(config),
-    "resize": config.evals.resize,
+    "step": run.step,
+    "weights": run.fingerprint,
+    "network": run.which,
+    "size": run.preprocessing.size,
+    "resize": run.preprocessing.resize,
     "patches": patches,
     "part": PATCH_PART if patches else PART,
     "images": sum(map(len, sources.values())),
@@ -150,15 +137,13 @@ class Parts:
 
   def write(self, number: int, rows: np.ndarray, features: np.ndarray, patches: np.ndarray | None) -> None:
     """Writes a part; it appears when it is whole. Raises UserError where that cannot be."""
-    temporary = self.folder / "part.tmp"
     columns: dict[str, Any] = {"rows": rows, "features": features} | ({} if patches is None else {"patches": patches})
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       if not any(self.folder.glob("*.npz")):
         (self.folder / "request.json").write_text(json.dumps(self._request, indent=2) + "\n")
-      with temporary.open("wb") as file:
+      with atomic.replacing(self.file(number)) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)
-      temporary.replace(self.file(number))
     except OSError as error:
       raise UserError(f"{self.folder} cannot be written: {error.strerror}; the same command goes on from there") from error
 

@@ -1,4 +1,4 @@
-"""`evaluate`: measures what a run has learned again, by other protocols or on other images."""
+"""`evaluate`: measures the network of a run, by other protocols or on other images."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,8 @@ import jax
 
 from jaxssl.config import flags
 from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 from jaxssl.evals import load_run
-from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.parallel import processes
 from jaxssl.workdir import results
 
@@ -22,19 +20,16 @@ def evaluate(argv: Sequence[str]) -> int:
   parser.add_argument("--step", type=int)
   known, words = flags.known(parser, argv)
   config = load_run.read_config(known.workdir, words)
-  names = known.names or list(config.evals.final)
-  for name in names:
-    if name not in EVALUATIONS:
-      raise UserError(f"{name} is no evaluation; allowed: {', '.join(EVALUATIONS)}")
   runlog.start(None, jax.process_index())
-  student, teacher, step, measure = load_run.open_run(known.workdir, config, known.step)
-  measure.require(names)
+  run = load_run.load(known.workdir, config, known.step)
+  names = known.names or list(config.evals.final)
+  run.evaluator.require(names)
   for name in names:
     with runlog.heartbeat(f"measuring {name}"):
-      found = measure.of(student, teacher, [name])
+      measured = run.evaluator.measure(run.extractor, [name])
     if processes.is_primary():
-      results.add(known.workdir / "results.json", step, found)
-    for m in found:
-      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
-  runlog.LOG.info("step %d, %s network; protocols are in %s", step, measure.network, known.workdir / "results.json")
+      results.add(run.workdir.results, run.step, measured)
+    for m in measured:
+      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.std is None else f" ± {m.std:.3f}")
+  runlog.LOG.info("step %d, %s network; protocols are in %s", run.step, run.which, run.workdir.results)
   return 0

@@ -15,6 +15,7 @@ from jaxssl.core import log as runlog
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.train.setup import Experiment
+from jaxssl.workdir.workdir import Workdir
 
 STEPS, BEFORE = 10, 3  # steps that are traced, and steps before them that are not
 PARTS = {  # the scopes of jaxssl.train.step, and what they are
@@ -38,7 +39,7 @@ def profile(argv: Sequence[str]) -> int:
   config, workdir = flags.parse(argv)
   if not paths.is_local(workdir):
     raise UserError(f"--workdir {workdir} is not allowed; a trace is written to this machine")
-  folder = workdir / "trace"
+  folder = Workdir(workdir).trace
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:

@@ -6,6 +6,7 @@ from jaxssl.config import flags
 from jaxssl.core import log as runlog
 from jaxssl.core.paths import path_of
 from jaxssl.report.page import write
+from jaxssl.workdir.workdir import Workdir
 
 
 def report(argv: Sequence[str]) -> int:
@@ -15,6 +16,6 @@ def report(argv: Sequence[str]) -> int:
   parser.add_argument("--out", type=path_of)
   known = parser.parse_args(list(argv))
   runlog.start(None)
-  out = known.out or known.workdir[0] / "report.html"
-  runlog.LOG.info("%s, %.1f MB", out, write([(workdir, None) for workdir in known.workdir], out) / 1e6)
+  out = known.out or Workdir(known.workdir[0]).report
+  runlog.LOG.info("%s, %.1f MB", out, write([(Workdir(folder), None) for folder in known.workdir], out) / 1e6)
   return 0

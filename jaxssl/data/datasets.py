@@ -37,7 +37,7 @@ class Sources:
   train: SubstituteUnreadable
   bank: SubstituteUnreadable  # what measurements compare with: `train` itself, unless data.imbalance unbalances that
   test: SubstituteUnreadable | None  # None where there is no test split
-  groups: Mapping[str, np.ndarray]  # "large", "rare" -> classes that are also measured by themselves
+  groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also measured by themselves
 
 
 def open_sources(
@@ -121,7 +121,7 @@ def _choose(
   if config.imbalance.kind != "none":
     draw = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
     train, bank = Subset(whole, draw.train), Subset(whole, draw.bank)
-    groups = {name: classes for name, classes in (("large", draw.large), ("rare", draw.rare)) if len(classes)}
+    groups = {name: classes for name, classes in (("head", draw.large), ("tail", draw.rare)) if len(classes)}
     for name, classes in groups.items():
       shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
       _log.info("%d %s classes: %s", len(classes), name, shown)
@@ -152,7 +152,7 @@ class Splits:
   train: Split
   bank: Split  # what measurements compare with: `train` itself, unless data.imbalance unbalances that
   test: Split | None  # None where there is no test split
-  groups: Mapping[str, np.ndarray]  # "large", "rare" -> classes that are also measured by themselves
+  groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also measured by themselves
 
   @property
   def bad(self) -> set[str]:

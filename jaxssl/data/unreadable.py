@@ -11,6 +11,7 @@ import numpy as np
 from jaxssl.core.errors import UserError
 from jaxssl.data.image_io import DecodeError, WrongChannels, center
 from jaxssl.data.source import Source, Subset
+from jaxssl.workdir.workdir import Workdir
 
 T = TypeVar("T")
 _LOOKED_AT = 100  # images, for one of the right kind
@@ -27,7 +28,7 @@ class SubstituteUnreadable:
   def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
     self.source = source
     self.name, self.channels, self.dtype = source.name, source.channels, source.dtype
-    self._file = None if workdir is None else pathlib.Path(workdir) / "bad_files.txt"
+    self._file = None if workdir is None else Workdir(pathlib.Path(workdir)).unreadable
     self._bad: dict[int, str] = {}
     self._lock = threading.Lock()
 

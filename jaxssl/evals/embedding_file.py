@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.core import json_io, paths
+from jaxssl.core import atomic, json_io, paths
 from jaxssl.core.errors import UserError
 
 ENDINGS = (".npz", ".parquet")
@@ -37,9 +37,8 @@ def check_name(file: pathlib.Path) -> None:
 
 def write(file: pathlib.Path, columns: Sequence[str], parts: int, read: Read, meta: Mapping[str, Any]) -> None:
   """Writes the columns of all parts, in order; the file appears when it is whole."""
-  temporary = file.with_name(file.name + ".tmp")
-  (_write_npz if file.suffix == ".npz" else _write_parquet)(temporary, columns, parts, read, json.dumps(meta))
-  temporary.replace(file)
+  with atomic.replacing(file) as temporary:
+    (_write_npz if file.suffix == ".npz" else _write_parquet)(temporary, columns, parts, read, json.dumps(meta))
 
 
 def _write_npz(file: pathlib.Path, columns: Sequence[str], parts: int, read: Read, meta: str) -> None:

@@ -16,8 +16,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import shown_size
+from jaxssl.evals.load_run import LoadedRun
 from jaxssl.models.network import Network
 from jaxssl.models.vit import ViT, positions
 
@@ -71,9 +70,8 @@ def open_bundle(workdir: pathlib.Path, words: Sequence[str], step: int | None, h
   config = load_run.read_config(workdir, words)
   trained_in = config.train.precision
   config = dataclasses.replace(config, train=dataclasses.replace(config.train, precision="float32"))
-  network, student, teacher, step = load_run.open_network(workdir, config, step)
-  which = network_of(config, teacher is not None)
-  whole = teacher if teacher is not None and which == "teacher" else student
+  run = load_run.load(workdir, config, step)
+  whole, network = run.variables, run.network
   kept = ["encoder", *(name for name in HEADS if heads and name in whole.params)]
   variables = Variables(
     params={name: jax.device_get(whole.params[name]) for name in kept},
@@ -82,13 +80,12 @@ def open_bundle(workdir: pathlib.Path, words: Sequence[str], step: int | None, h
   gone = {name: None for name in HEADS if name not in kept}
   network = dataclasses.replace(network, **gone)
   model = dataclasses.replace(config.model, **{name: HeadConfig() for name in gone})
-  about = _about(config, model, network, which, step) | {"trained_in": trained_in, "heads": kept[1:]}
+  about = _about(run, model, network) | {"trained_in": trained_in, "heads": kept[1:]}
   return ExportBundle(network=network, variables=variables, model=model, about=json.loads(json.dumps(about)))
 
 
-def _about(config: Config, model: ModelConfig, network: Network, which: str, step: int) -> dict[str, Any]:
-  data, size = config.data, shown_size(config)
-  model_fields = dataclasses.asdict(model)
+def _about(run: LoadedRun, model: ModelConfig, network: Network) -> dict[str, Any]:
+  config, model_fields = run.config, dataclasses.asdict(model)
   return {
     "jaxssl": VERSION,
     "method": config.method["name"],
@@ -96,21 +93,12 @@ def _about(config: Config, model: ModelConfig, network: Network, which: str, ste
     "data": data_name(config),
     "epochs": config.train.epochs,
     "batch_size": config.train.batch_size,
-    "step": step,
-    "network": which,
+    "step": run.step,
+    "network": run.which,
     "model": {name: model_fields[name] for name in MAKES},
-    "image_size": network.encoder.image_size if isinstance(network.encoder, ViT) else size,
+    "image_size": network.encoder.image_size if isinstance(network.encoder, ViT) else run.preprocessing.size,
     "precision": "float32",
-    "preprocessing": {
-      "channels": data.channels,
-      "bit_depth": data.bit_depth,
-      "resident_size": data.resident_size if data.placement == "device" else 0,
-      "resize": config.evals.resize,
-      "size": size,
-      "interpolation": "bicubic",
-      "mean": _each(data.mean, data.channels),
-      "std": _each(data.std, data.channels),
-    },
+    "preprocessing": dataclasses.asdict(run.preprocessing),
   }
 
 
@@ -118,7 +106,3 @@ def data_name(config: Config) -> str:
   """Names the training images without the folder of this machine that they lie in."""
   path = config.data.path
   return os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source
-
-
-def _each(values: Sequence[float], channels: int) -> list[float]:
-  return [float(x) for x in (values if len(values) > 1 else [*values] * channels)]

@@ -34,10 +34,9 @@ def run(workdir, out, *more):
 
 def measured(workdir, *words, step=None):
   """Features as evaluations see them, by split, and their images."""
-  student, teacher, _, measure = load_run.open_run(workdir, load_run.read_config(workdir, words), step)
-  subject = measure.subject(teacher if measure.network == "teacher" else student, "network")
-  splits = {"train": measure.splits.train, "test": measure.splits.test}
-  return {name: (subject.features(split), split.source) for name, split in splits.items() if split}
+  run = load_run.load(workdir, load_run.read_config(workdir, words), step)
+  splits = {"train": run.evaluator.splits.train, "test": run.evaluator.splits.test}
+  return {name: (run.extractor.features(split), split.source) for name, split in splits.items() if split}
 
 
 @pytest.mark.parametrize("words", [(), ("--evals.network=student", "--step=3")], ids=["teacher", "student"])

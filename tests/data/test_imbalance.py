@@ -124,8 +124,8 @@ def test_measuring_stays_balanced():
   found, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
   for source, positions in ((found.train, expected.train), (found.bank, expected.bank)):
     assert read(source) == positions.tolist() and (source.labels == LABELS[positions]).all()
-  used = np.union1d(found.groups["large"], found.groups["rare"])
-  assert (found.groups["rare"] == expected.rare).all() and set(found.bank.labels) == set(found.test.labels) == set(used)
+  used = np.union1d(found.groups["head"], found.groups["tail"])
+  assert (found.groups["tail"] == expected.rare).all() and set(found.bank.labels) == set(found.test.labels) == set(used)
   assert (counts(found.test.labels)[used] == counts(TEST)[used].min()).all()
   assert [TEST[k] for k in read(found.test)] == found.test.labels.tolist()
 
@@ -175,9 +175,9 @@ def test_a_list_as_an_unbalanced_set(where, tmp_path):
   found, names = listing(tmp_path, where, lines, kind="listed")
   assert names == ["train/" + line for line in lines] and found.test.labels.tolist() == [1, 1, 2, 2]
   assert found.bank.labels.tolist() == [1] * 3 + [2] * 3
-  assert {name: classes.tolist() for name, classes in found.groups.items()} == {"large": [1], "rare": [2]}
+  assert {name: classes.tolist() for name, classes in found.groups.items()} == {"head": [1], "tail": [2]}
   found, _ = listing(tmp_path, where, lines[-2:], kind="listed")
-  assert list(found.groups) == ["large"]  # of one size
+  assert list(found.groups) == ["head"]  # of one size
 
 
 @pytest.mark.parametrize(

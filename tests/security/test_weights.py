@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
-from tests.security.test_images import npy
 
 from jaxssl.evals import embedding_file
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
 from tests.security.damage import damaged, other
 from tests.security.guarded import answer, bounded, examples
+from tests.security.test_images import npy
 
 SHAPES = {"conv1.weight": (4, 3, 3, 3), "patch_embed.proj.weight": (4, 3, 4, 4), "pos_embed": (1, 5, 4), "norm.bias": (4,)}
 TENSORS = {"teacher." + name: np.ones(shape, np.float32) for name, shape in SHAPES.items()} | {
