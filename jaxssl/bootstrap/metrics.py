@@ -9,45 +9,17 @@ from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.core.metric import Metric
 from jaxssl.core.types import Array
 
+_metric = functools.partial(Metric, group="Bootstrapping")
+_BOTH, _SAME = "Trusted and bootstrapped", "Neighbors of the class"
 METRICS = {
   metric.name: metric
   for metric in (
-    Metric(
-      name="share_trusted",
-      title="Trusted",
-      description="Share of the images that may take another image's view.",
-      group="Bootstrapping",
-      chart="Trusted and bootstrapped",
-    ),
-    Metric(
-      name="share_bootstrapped",
-      title="Bootstrapped",
-      description="Share of the images that do take another image's view.",
-      group="Bootstrapping",
-      chart="Trusted and bootstrapped",
-    ),
-    Metric(
-      name="share_self_neighbor",
-      title="Own nearest neighbor",
-      description="Share of the images that are nearest to their own features of the last visit.",
-      group="Bootstrapping",
-    ),
-    Metric(
-      name="neighbor_churn",
-      title="Neighbor churn",
-      description="Share of the neighbors that are new in an epoch. It falls as features settle.",
-      group="Bootstrapping",
-    ),
-    *(
-      Metric(
-        name=f"neighbor_top{place}_label",
-        title=f"Neighbor {place} of the class",
-        description="Share of the images whose neighbor is of their class.",
-        group="Bootstrapping",
-        chart="Neighbors of the class",
-      )
-      for place in (1, 2)
-    ),
+    _metric("share_trusted", "Trusted", "Share of the images that may take another image's view.", chart=_BOTH),
+    _metric("share_bootstrapped", "Bootstrapped", "Share of the images that do take another image's view.", chart=_BOTH),
+    _metric("share_self_neighbor", "Own nearest neighbor", "Share of the images nearest to their own last features."),
+    _metric("neighbor_churn", "Neighbor churn", "Share of the neighbors that are new in an epoch. It falls as they settle."),
+    _metric("neighbor_top1_label", "Neighbor 1 of the class", "Share of images whose neighbor has their class.", chart=_SAME),
+    _metric("neighbor_top2_label", "Neighbor 2 of the class", "Share of images whose neighbor has their class.", chart=_SAME),
   )
 }
 

@@ -119,7 +119,7 @@ def _make(folder: pathlib.Path, subject: ExportBundle, workdir: pathlib.Path, li
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
     about = subject.about | (chosen.write(folder, subject) or {})
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
-    measured = model_card.of_this(results.read(Workdir(workdir).results), subject)
+    measured = model_card.of_this(results.read(Workdir(workdir).results), subject.about)
     text = model_card.card(subject, chosen.file, chosen.usage(subject), license, measured)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return compare(subject, chosen.run(folder, subject))

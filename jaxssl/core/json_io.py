@@ -1,4 +1,4 @@
-"""JSON that a run writes, read back by whoever has it now: what is damaged in it, or is no such thing, is said or left out."""
+"""Reads a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
 
 import json
 import pathlib
@@ -7,11 +7,11 @@ from typing import Any
 from jaxssl.core import atomic
 from jaxssl.core.errors import UserError
 
-DEEPEST = 32  # lists and objects inside each other
+DEEPEST = 32  # levels of nested lists and objects
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a file of one object. Raises UserError where it cannot be read, or holds anything else."""
+  """Reads a file of one object. Raises UserError if it cannot be read, or holds anything else."""
   try:
     return parse(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
@@ -19,7 +19,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def parse(text: str) -> dict[str, Any]:
-  """Gives the object in `text`. Raises ValueError where there is anything else."""
+  """Parses text of one object. Raises ValueError for anything else."""
   try:
     found = json.loads(text)
   except RecursionError as error:
@@ -35,9 +35,9 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads a file of one object with its `step` a line; none where there is no file. A line that is damaged is left out.
+  """Reads a file with one object a line, each with a `step`; empty without a file. Damaged lines are skipped.
 
-  Raises UserError where it cannot be read at all.
+  Raises UserError if the file cannot be read.
   """
   try:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -55,18 +55,18 @@ def lines(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def finite(value: object) -> float | None:
-  """Gives a number that is finite and that float32 can hold, as all of a run's figures are; None for anything else."""
+  """Returns a number that is finite in float32, as all of a run's values are; None for anything else."""
   if not isinstance(value, int | float) or isinstance(value, bool):
     return None
   return float(value) if abs(value) < 3.5e38 else None  # which NaN is not
 
 
 def count(value: object) -> bool:
-  """Whether a value counts something: a whole number from 0 on, of 63 bits."""
+  """Returns whether a value is an integer of 63 bits, at least 0."""
   return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def truncate_lines(path: pathlib.Path, last_step: int) -> None:
-  """Takes the lines of later steps out of a file of lines such as metrics.jsonl; makes the file where there is none."""
+  """Removes the lines of later steps from a JSONL file; creates the file if there is none."""
   kept = [line for line in lines(path) if line["step"] <= last_step]
   atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -14,21 +14,27 @@ GROUPS = (
 BASELINES = ("untrained", "imported", "raw_pixels")  # subjects that a run is compared with; it has one of the first two
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Metric:
   """What a number means, for tables, charts and reports."""
 
   name: str  # as in metrics.jsonl: letters, digits and _
   title: str
   description: str = ""  # one or two sentences for a reader who is new to self-supervised learning
+  group: str = "Training"  # one of GROUPS
+  _: dataclasses.KW_ONLY
   unit: str = ""  # "%", "nats", ...; empty: none
   higher_is_better: bool | None = None  # None: neither
-  group: str = "Training"  # one of GROUPS
   chart: str = ""  # metrics with the same text here share a chart, which has it as its title
 
   def variant(self, suffix: str, title: str) -> "Metric":
     """Returns the same metric of a part of the data: NAME_SUFFIX, "TITLE, title"."""
     return dataclasses.replace(self, name=f"{self.name}_{suffix}", title=f"{self.title}, {title}" if title else self.title)
+
+
+def accuracy_metric(name: str, title: str, description: str) -> Metric:
+  """Returns a metric in percent of which more is better."""
+  return Metric(name, title, description, "Accuracy", unit="%", higher_is_better=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -33,11 +33,11 @@ def metric(layer: str, algorithm: str, figure: str, rows: int) -> Metric:
   """Returns the metric of a layer; algorithm: one of ALGORITHMS, or empty; rows: size of the sample, 0 for all images."""
   of = "How well classes are separated" if not algorithm else f"How well {ALGORITHMS[algorithm]} finds the classes"
   return Metric(
-    name="_".join(filter(None, (layer, algorithm, figure, f"of_{rows}" if rows else ""))),
-    title=", ".join(filter(None, (TITLES[figure], ALGORITHMS.get(algorithm), layer.replace("_", " ")))),
-    description=f"{of} in the features.",
+    "_".join(filter(None, (layer, algorithm, figure, f"of_{rows}" if rows else ""))),
+    ", ".join(filter(None, (TITLES[figure], ALGORITHMS.get(algorithm), layer.replace("_", " ")))),
+    f"{of} in the features.",
+    "Features",
     higher_is_better=None if figure == "silhouette_deviation" else figure != "davies_bouldin",
-    group="Features",
   )
 
 

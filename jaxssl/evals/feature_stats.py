@@ -9,30 +9,27 @@ from jaxssl.evals.registry import evaluation
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
 EFFECTIVE_RANK = Metric(
-  name="effective_rank",
-  title="Effective rank",
-  description="How many directions the features use: exp(entropy of normalized singular values). Near 1: collapse.",
-  group="Features",
+  "effective_rank",
+  "Effective rank",
+  "How many directions the features use: exp(entropy of normalized singular values). Near 1: collapse.",
+  "Features",
 )
 UNIFORMITY = Metric(
-  name="uniformity",
-  title="Uniformity",
-  description="How evenly images spread. Near 0: collapse; more negative: spread wider.",
-  group="Features",
+  "uniformity", "Uniformity", "How evenly images spread. Near 0: collapse; more negative: spread wider.", "Features"
 )
 ALIGNMENT = Metric(
-  name="alignment",
-  title="Alignment",
-  description="Mean squared distance of two random crops of an image. Small is good as long as images stay spread out.",
-  group="Features",
+  "alignment",
+  "Alignment",
+  "Mean squared distance of two random crops of an image. Small is good as long as images stay spread out.",
+  "Features",
 )
 DEVIATION = Metric(
-  name="deviation",
-  title="Deviation",
-  description="Mean deviation over dimensions, times their root. 1: the features fill the sphere evenly; 0: collapse.",
-  group="Features",
+  "deviation",
+  "Deviation",
+  "Mean deviation over dimensions, times their root. 1: the features fill the sphere evenly; 0: collapse.",
+  "Features",
 )
-RANKME = Metric(name="rankme", title="RankMe", description="The effective rank, 1e-7 added to each share.", group="Features")
+RANKME = Metric("rankme", "RankMe", "The effective rank, 1e-7 added to each share.", "Features")
 METRICS = {metric.name: metric for metric in (EFFECTIVE_RANK, RANKME, UNIFORMITY, DEVIATION)}
 
 

@@ -117,7 +117,7 @@ class Features(NamedTuple):
 class FeatureExtractor:
   """The input of every evaluation: a network with its weights, or raw pixels (`variables` None), and the datasets of a run.
 
-  `subject`: teacher, student, untrained, imported or raw_pixels. Features are computed when first asked for.
+  `subject`: teacher, student, untrained, imported or raw_pixels. Features are computed on first use.
   Raises UserError if the weights are not finite.
   """
 

@@ -13,7 +13,7 @@ import optax
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables, struct
 from jaxssl.data import input_pipeline
@@ -207,14 +207,7 @@ class Tuning:
     )
 
 
-FINETUNE = Metric(
-  name="finetune",
-  title="Fine-tuned",
-  description="Accuracy after the whole network was trained further with labels.",
-  unit="%",
-  higher_is_better=True,
-  group="Accuracy",
-)
+FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
 
 
 @evaluation("finetune", labels=True, test_set=True)

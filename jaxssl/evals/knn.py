@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals.features import FeatureExtractor, by_group
 from jaxssl.evals.registry import evaluation
@@ -25,13 +25,8 @@ CHUNK = 65536  # reference rows compared at a time on each device
 def metric(protocol: str, k: int) -> Metric:
   """Returns the metric of a protocol, one of PROTOCOLS, and a number of neighbors."""
   nearest_by = {"cosine": "neighbors", "unweighted": "neighbors, unweighted", "euclidean": "by distance"}[protocol]
-  return Metric(
-    name=f"knn{k}_{protocol}",
-    title=f"{k} nearest {nearest_by}",
-    description=f"Accuracy of a vote of the {k} most similar training images.",
-    unit="%",
-    higher_is_better=True,
-    group="Accuracy",
+  return accuracy_metric(
+    f"knn{k}_{protocol}", f"{k} nearest {nearest_by}", f"Accuracy of a vote of the {k} most similar training images."
   )
 
 

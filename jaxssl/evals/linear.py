@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals import heads
 from jaxssl.evals.features import FeatureExtractor, by_group, labeled_test
@@ -34,13 +34,8 @@ class Linear(NamedTuple):
 
 def metric(solver: str) -> Metric:
   """Returns the metric of a solver, one of PROTOCOLS."""
-  return Metric(
-    name=f"linear_{solver}",
-    title=f"Linear classifier ({solver})",
-    description="Accuracy of a linear classifier trained on the frozen features.",
-    unit="%",
-    higher_is_better=True,
-    group="Accuracy",
+  return accuracy_metric(
+    f"linear_{solver}", f"Linear classifier ({solver})", "Accuracy of a linear classifier trained on the frozen features."
   )
 
 

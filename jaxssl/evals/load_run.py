@@ -119,7 +119,7 @@ class LoadedRun:
   def embed(
     self, source: Source, rows: np.ndarray | None = None, patches: bool = False
   ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
-    """Computes features float32 [n, f] of rows of a source, patches' [n, p, f] if asked for, and lists unreadable positions.
+    """Computes features float32 [n, f] of rows of a source, of patches [n, p, f] on request, and lists unreadable positions.
 
     rows: int [n]; None: all. The features of an unreadable image are those of a black one.
     """

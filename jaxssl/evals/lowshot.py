@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
 from jaxssl.evals import finetune, linear
 from jaxssl.evals.features import FeatureExtractor, Features, labeled_test
 from jaxssl.evals.registry import evaluation
@@ -13,13 +13,10 @@ from jaxssl.evals.registry import evaluation
 
 def metric(shots: float, classifier: str) -> Metric:
   """Returns the metric of a number of labels; classifier: linear or finetune."""
-  return Metric(
-    name=f"lowshot_{f'{100 * shots:.0f}percent' if shots < 1 else f'{shots:.0f}'}_{classifier}",
-    title=f"Few labels: {_amount(shots)}, {classifier}",
-    description="Accuracy when only a few images have labels.",
-    unit="%",
-    higher_is_better=True,
-    group="Accuracy",
+  return accuracy_metric(
+    f"lowshot_{f'{100 * shots:.0f}percent' if shots < 1 else f'{shots:.0f}'}_{classifier}",
+    f"Few labels: {_amount(shots)}, {classifier}",
+    "Accuracy when only a few images have labels.",
   )
 
 

@@ -15,19 +15,19 @@ from jaxssl.parallel.mesh import to_host
 K = 10
 EXAMPLES, NEAREST, PAIRS = 12, 8, 12
 ORPHANS = Metric(
-  name="neighbors_orphans",
-  title="Images without reverse neighbors",
-  description="Share of the images that are among the nearest neighbors of no other image. Hubs raise it.",
+  "neighbors_orphans",
+  "Images without reverse neighbors",
+  "Share of the images that are among the nearest neighbors of no other image. Hubs raise it.",
+  "Features",
   unit="%",
   higher_is_better=False,
-  group="Features",
 )
 
 
 def metric(name: str, title: str) -> Metric:
   """Returns a metric of the agreement of neighbors with classes."""
   description = "Share of the nearest training images that have the image's class."
-  return Metric(name=name, title=title, description=description, unit="%", higher_is_better=True, group="Features")
+  return Metric(name, title, description, "Features", unit="%", higher_is_better=True)
 
 
 @evaluation("neighbors")

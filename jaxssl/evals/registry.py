@@ -12,7 +12,7 @@ Measure = Callable[[FeatureExtractor], list[Measurement]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Needs:
-  """What an evaluation cannot do without; it is skipped, or refused if asked for by name, if the datasets lack it."""
+  """What an evaluation requires of the datasets; without it a run skips the evaluation."""
 
   labels: bool = False
   test_set: bool = False

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxssl.core.metric import Measurement, Metric
+from jaxssl.core.metric import Measurement, Metric, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals.features import FeatureExtractor
 from jaxssl.evals.registry import evaluation
@@ -19,21 +19,11 @@ QUERIES = 512  # at a time; each needs a few numbers for every image of the refe
 
 def metric(name: str, title: str) -> Metric:
   """Returns a metric of retrieval."""
-  return Metric(
-    name=name,
-    title=title,
-    description="How well an image finds the others of its class.",
-    unit="%",
-    higher_is_better=True,
-    group="Accuracy",
-  )
+  return accuracy_metric(name, title, "How well an image finds the others of its class.")
 
 
 SHARE = Metric(
-  name="share_retrievable",
-  title="Retrievable",
-  description="Share of the images whose class has another image; only these are measured.",
-  group="Accuracy",
+  "share_retrievable", "Retrievable", "Share of the images whose class has another image; only these are measured.", "Accuracy"
 )
 
 

@@ -50,7 +50,7 @@ It computes features of images and was trained without labels.
 
 ## Results
 
-{_measured(measured, about)}
+{results_table(measured, about)}
 """
 
 
@@ -63,13 +63,13 @@ def _yaml(text: str) -> str:
   return text if re.fullmatch(r"[A-Za-z][\w.+-]*", text, re.ASCII) else json.dumps(text)
 
 
-def of_this(document: Mapping[str, Any], bundle: ExportBundle) -> list[tuple[Metric, dict[str, Any]]]:
+def of_this(document: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[Metric, dict[str, Any]]]:
   """Selects the measurements of the exported network at its step from results.json."""
   metrics = results.metrics_of(document)
   return [
     (metrics.get(m["name"]) or Metric(name=m["name"], title=m["name"]), m)
     for m in results.measurements_of(document)
-    if (m["step"], m["subject"]) == (bundle.about["step"], bundle.about["network"])
+    if (m["step"], m["subject"]) == (about["step"], about["network"])
   ]
 
 
@@ -110,7 +110,8 @@ def _preparation(shown: Mapping[str, Any]) -> str:
   return f"{shown['channels']} channel{'s' * (shown['channels'] > 1)}; bicubic with antialiasing: {'; '.join(steps)}."
 
 
-def _measured(measured: Measured, about: Mapping[str, Any]) -> str:
+def results_table(measured: Measured, about: Mapping[str, Any]) -> str:
+  """Returns the table of measurements."""
   if not measured:
     return f"Nothing was measured of the {about['network']} network at step {about['step']}."
   rows = ["| metric | value | protocol |", "|---|---|---|"]

@@ -27,7 +27,7 @@ def section(key: str, images: np.ndarray, attention: np.ndarray) -> tuple[str, s
     tiles[i, 0] = resized
     for j, one in enumerate([maps.mean(0), *maps[:heads]]):
       tiles[i, j + 1] = over(resized, one)
-  sheet = Sheet(f"{key}-look", tiles)
+  sheet = Sheet(f"{key}-attention", tiles)
   body = ""
   for i in range(len(images)):
     shown = (f"<div>{sheet.tile((i, j), f'image {i + 1}, {name}')}<small>{name}</small></div>" for j, name in enumerate(names))

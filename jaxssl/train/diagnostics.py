@@ -26,7 +26,7 @@ class MetricRange(NamedTuple):
 
 
 class Check(NamedTuple):
-  """Gives the reason for an alert if the metrics of a step or an epoch call for it."""
+  """An alert and the function that returns the reason for it, or None, from the metrics of a step or an epoch."""
 
   alert: str
   reason: Callable[[Values, MetricRange], str | None]

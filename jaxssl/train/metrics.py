@@ -27,26 +27,12 @@ from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 
 STEP_METRICS = (  # returned by train.step; those of a method follow
-  Metric(name="loss", title="Loss", description="The training objective. Losses of different methods cannot be compared."),
-  Metric(name="gradient_norm", title="Gradient norm", description="The length of the gradient. Sudden peaks announce trouble."),
-  *(
-    metric
-    for what in ("feature", "projection")
-    for metric in (
-      Metric(
-        name=f"{what}_deviation",
-        title=f"Deviation of {what}s",
-        description="Of a training batch. 1: spread evenly over the sphere; 0: collapse.",
-        group="Features",
-      ),
-      Metric(
-        name=f"{what}_rank",
-        title=f"Rank of {what}s",
-        description="Number of directions that a training batch uses. Near 1: collapse.",
-        group="Features",
-      ),
-    )
-  ),
+  Metric("loss", "Loss", "The training objective. Losses of different methods cannot be compared."),
+  Metric("gradient_norm", "Gradient norm", "The length of the gradient. Sudden peaks announce trouble."),
+  Metric("feature_deviation", "Deviation of features", "Of a batch. 1: evenly spread; 0: collapse.", "Features"),
+  Metric("feature_rank", "Rank of features", "Directions that a batch uses. Near 1: collapse.", "Features"),
+  Metric("projection_deviation", "Deviation of projections", "Of a batch. 1: evenly spread; 0: collapse.", "Features"),
+  Metric("projection_rank", "Rank of projections", "Directions that a batch uses. Near 1: collapse.", "Features"),
 )
 LOGGED = (*STEP_METRICS, *method_metrics.METRICS, *progress.METRICS, *bootstrap_metrics.METRICS.values())
 

@@ -9,20 +9,8 @@ from jaxssl.core.log import LOG, SECONDS_BETWEEN_LINES, bar_shown
 from jaxssl.core.metric import Metric
 
 METRICS = (
-  Metric(
-    name="images_per_second",
-    title="Images per second",
-    description="The speed of training.",
-    unit="images/s",
-    higher_is_better=True,
-    group="Speed",
-  ),
-  Metric(
-    name="data_wait",
-    title="Wait for data",
-    description="Share of the time in which training waited for images.",
-    group="Speed",
-  ),
+  Metric("images_per_second", "Images per second", "The speed of training.", "Speed", unit="images/s", higher_is_better=True),
+  Metric("data_wait", "Wait for data", "Share of the time in which training waited for images.", "Speed"),
 )
 
 

@@ -253,7 +253,6 @@ def test_workdirs_of_any_content(name, tmp_path, data):
   if (
     answer(lambda: page.write([(workdir.Workdir(folder), None)], tmp_path / "page.html"), tmp_path) is None
     and (tmp_path / "page.html").exists()
-    and (tmp_path / "page.html").exists()
   ):
     quiet(tmp_path / "page.html")
   for line in json_io.lines(folder / "neighbors.jsonl"):

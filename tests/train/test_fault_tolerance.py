@@ -115,7 +115,7 @@ def test_the_disk_is_full(whole, tmp_path):
   ended = run(FULL, workdir)
   assert ended.returncode == 2, ended.stderr
   said = error(ended.stderr)
-  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "goes on from step 6" in said
+  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "resume from step 6" in said
   assert train(workdir) == 0
   same(workdir, whole)
 
