@@ -19,7 +19,8 @@ from jaxssl.core.types import Array, PyTree, Variables, struct
 from jaxssl.data import input_pipeline
 from jaxssl.data.datasets import Split, in_order
 from jaxssl.evals import heads
-from jaxssl.evals.features import FeatureExtractor, Preprocessing, by_group, extract, labeled_test, method_views
+from jaxssl.evals.features import FeatureExtractor, by_group, extract, labeled_test
+from jaxssl.evals.preprocessing import Preprocessing, method_views
 from jaxssl.evals.registry import evaluation
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate, to_host

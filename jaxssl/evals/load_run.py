@@ -21,7 +21,8 @@ from jaxssl.data import datasets
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
-from jaxssl.evals.features import FeatureExtractor, Preprocessing, encode, method_views
+from jaxssl.evals.features import FeatureExtractor, encode
+from jaxssl.evals.preprocessing import Preprocessing, method_views
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from

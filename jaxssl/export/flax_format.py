@@ -16,7 +16,7 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.core import json_io, paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
-from jaxssl.evals.features import Preprocessing
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle
 from jaxssl.models.network import Network, build
 

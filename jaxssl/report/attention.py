@@ -9,7 +9,8 @@ from PIL import Image
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data.datasets import Split, in_order
 from jaxssl.data.image_io import viewable
-from jaxssl.evals.features import FeatureExtractor, Preprocessing, extract
+from jaxssl.evals.features import FeatureExtractor, extract
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 from jaxssl.report.thumbnails import Sheet
 
