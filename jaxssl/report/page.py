@@ -1,7 +1,6 @@
 """Writes a self-contained web page that shows whether a run learned, and what, or compares several runs."""
 
 import pathlib
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -84,47 +83,50 @@ def compared(records: Sequence[RunRecord]) -> str:
 def one(key: str, record: RunRecord, run: LoadedRun | None) -> Section:
   """Returns everything about one run."""
   images, style = from_images(key, record, run)
-  text = _block(key, "Evaluations", tables.evaluations(record))
-  text += _block(key, "Curves", curves.section(key, [record]))
-  text += images
-  text += _block(key, "Alerts", tables.alerts(record))
-  text += _block(key, "Config", tables.config(record))
-  ways = "".join(f'<a href="#{id}">{title}</a>' for id, title in re.findall(r'<section id="([^"]*)"><h2>([^<]*)', text))
-  return f"{summary.section(record)}<nav>{ways}</nav>{text}", style
+  blocks = {
+    "Evaluations": tables.evaluations(record),
+    "Curves": curves.section(key, [record]),
+    **images,
+    "Alerts": tables.alerts(record),
+    "Config": tables.config(record),
+  }
+  links = "".join(f'<a href="#{_id(key, title)}">{title}</a>' for title in blocks)
+  text = "".join(_block(key, title, body) for title, body in blocks.items())
+  return f"{summary.section(record)}<nav>{links}</nav>{text}", style
 
 
-def from_images(key: str, record: RunRecord, run: LoadedRun | None) -> Section:
-  """Returns the sections that need images and weights, or the reason why they are missing."""
+def from_images(key: str, record: RunRecord, run: LoadedRun | None) -> tuple[dict[str, str], str]:
+  """Returns the blocks that need images and weights, by title, and their style; or the reason why they are missing."""
   try:
     run = run or load(record.workdir.folder)
     splits = run.evaluator.splits
   except (UserError, OSError) as error:
-    why = " ".join(str(error).split())
-    missing = (
-      "Neighbors, map, attention, similarities and spectrum are missing, since the run's images or weights cannot be opened"
-    )
-    return _block(key, "Images", f'<p class="missing">{missing}: {escape(why)}</p>'), ""
+    missing = "Neighbors, map, attention, similarities and spectrum are missing: the run's images or weights cannot be opened"
+    return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}, ""
   queries = splits.test or splits.bank
   drawn = generator(run.config.train.seed, -4).permutation(len(queries))
   some, few = part(queries, np.sort(drawn[:ROWS])), part(queries, np.sort(drawn[:MAPPED]))
-  eight = part(queries, drawn[:ATTENDED])
-  text, style = "", ""
-  maps = attention.attention_maps(run.extractor, eight)
+  maps = attention.attention_maps(run.extractor, part(queries, drawn[:ATTENDED]))
   sections: dict[str, Callable[[], Section | str]] = {
     "Nearest neighbors": lambda: neighbors.section(key, run, record),
     "Map": lambda: tsne.section(key, run, few, run.extractor.features(few)),
     **({"Attention": lambda: attention.section(key, *maps)} if maps else {}),
     "Similarity and spectrum": lambda: spectrum.section(key, run, some),
   }
+  blocks, style = {}, ""
   for title, make in sections.items():
     try:
       made = make()
     except UserError as error:
       made = f'<p class="missing">Missing: {escape(str(error))}</p>'
-    body, more = made if isinstance(made, tuple) else (made, "")
-    text, style = text + _block(key, title, body), style + more
-  return text, style
+    blocks[title], more = made if isinstance(made, tuple) else (made, "")
+    style += more
+  return blocks, style
+
+
+def _id(key: str, title: str) -> str:
+  return charts.slug(f"{key}-{title}".lower())
 
 
 def _block(key: str, title: str, body: str) -> str:
-  return f'<section id="{charts.slug(f"{key}-{title}".lower())}"><h2>{escape(title)}</h2>{body}</section>'
+  return f'<section id="{_id(key, title)}"><h2>{escape(title)}</h2>{body}</section>'

@@ -83,7 +83,7 @@ def test_features_belong_to_a_part_and_not_to_its_id():
   first, old, held = raw.features(one), id(one), []
   del one
   gc.collect()
-  while id((other := dataclasses.replace(two))) != old and len(held) < 100_000:
+  while id(other := dataclasses.replace(two)) != old and len(held) < 100_000:
     held.append(other)
   assert (raw.features(other) != first).any()
 
