@@ -62,11 +62,11 @@ def test_features_of_the_runs_own_images_are_those_that_are_measured(words, resn
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_a_killed_command_goes_on(ending, resnet, tmp_path, monkeypatch):
+def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
   monkeypatch.setattr(embed, "PART", 300)
   whole, broken = tmp_path / f"whole{ending}", tmp_path / f"broken{ending}"
   assert run(resnet, whole) == 0
-  write, encode, written, encoded = embed.Parts.write, embed.encode, [], []
+  write, encode, written, encoded = embed.Parts.write, load_run.encode, [], []
 
   def killed(self, number, *rest):
     if len(written) == 3:
@@ -78,7 +78,7 @@ def test_a_killed_command_goes_on(ending, resnet, tmp_path, monkeypatch):
     patched.setattr(embed.Parts, "write", killed)
     assert run(resnet, broken) == 130
   assert not broken.exists() and written == [0, 1, 2]
-  monkeypatch.setattr(embed, "encode", lambda *args: encoded.append(len(args[4])) or encode(*args))
+  monkeypatch.setattr(load_run, "encode", lambda *args: encoded.append(len(args[4])) or encode(*args))
   assert run(resnet, broken) == 0
   assert encoded == [300, 100]  # of 256 + 1,000 images in five parts, the last two
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, broken.name])

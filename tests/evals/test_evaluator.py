@@ -1,4 +1,4 @@
-"""What a run on unbalanced images measures, on raw pixels: no training, no network."""
+"""Evaluation of a run on unbalanced images, without training."""
 
 import dataclasses
 import gc
@@ -49,7 +49,7 @@ def test_all_classes_head_and_tail(placement):
   )
   head, tail = values["knn1_cosine_head"], values["knn1_cosine_tail"]
   assert values["knn1_cosine"] == pytest.approx((2 * head + 4 * tail) / 6)
-  hard = np.isin([4, 5], run.splits.groups["head"])  # which of the classes that cannot be told
+  hard = np.isin([4, 5], run.splits.groups["head"])  # which group has the classes that cannot be distinguished
   assert (head < 90) == bool(hard.any()) and (tail < 90) == (not hard.all())
 
 

@@ -11,7 +11,7 @@ from tests.data.fixtures import coded
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.evals.final=knn,quality"]
-NASTY = "<b>\"zwei\" & 'drei'"  # a class that is no HTML
+NASTY = "<b>\"zwei\" & 'drei'"  # a class name that HTML must escape
 CLASSES = ("eins", NASTY, "vier")
 
 

@@ -1,4 +1,4 @@
-"""The page says what the files say, needs nothing else, and is made of whatever is left of a run."""
+"""The page shows what the files contain, is self-contained, and copes with whatever is left of a run."""
 
 import html.parser
 import json
