@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks.table import machine
 from jaxssl import main as command
 from jaxssl.workdir import results
+from jaxssl.workdir.workdir import Workdir
 
 FIGURE = "knn1_cosine"
 ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")
@@ -21,10 +22,10 @@ ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")
 
 def accuracies(workdir: pathlib.Path) -> dict[str, float]:
   """Reads a finished run's 1-NN in percent: all, head, tail."""
-  measured = json.loads((workdir / "results.json").read_text())["measurements"]
+  measured = results.read(Workdir(workdir).results)["measurements"]
   last = max(m["step"] for m in measured)
-  values = {m["name"]: m["value"] for m in measured if m["step"] == last and m["name"].startswith(FIGURE)}
-  return {name.removeprefix(FIGURE).strip("_") or "all": value for name, value in values.items()}
+  names = {FIGURE: "all", f"{FIGURE}_head": "head", f"{FIGURE}_tail": "tail"}
+  return {names[m["name"]]: m["value"] for m in measured if m["step"] == last and m["name"] in names}
 
 
 def table(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       name = pathlib.Path(config).name.replace(".py", "").replace(":", "-").replace(",", "-")
       workdir = arguments.workdir / f"{name}-{draw}"
       code = command.main([f"--config={config}", f"--workdir={workdir}", *rest, f"--config.data.imbalance.seed={draw}"])
-      if code or not results.read(workdir / "results.json").get("finished"):
+      if code or not results.read(Workdir(workdir).results).get("finished"):
         return code
       runs.setdefault(name, []).append(accuracies(workdir))
   print(table(runs))

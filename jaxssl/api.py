@@ -14,19 +14,17 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import dtype_of
-from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import embed as embed_file
 from jaxssl.evals import load_run, nearest_images
-from jaxssl.evals.evaluator import EVALUATIONS, network_of
-from jaxssl.evals.features import encode
+from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.export import flax_format, formats
 from jaxssl.inspect import inspect_images
 from jaxssl.parallel import processes
-from jaxssl.parallel.mesh import make_mesh, replicate
 from jaxssl.plan import make_plan
 from jaxssl.report import page
 from jaxssl.train import loop
 from jaxssl.workdir import results
+from jaxssl.workdir.workdir import Workdir
 
 Path = str | pathlib.Path
 
@@ -51,7 +49,7 @@ def train(
   Raises UserError.
   """
   run_training(config, workdir, source=source, test=test, encoder=encoder)
-  return results.read(path_of(workdir) / "results.json")
+  return results.read(Workdir(path_of(workdir)).results)
 
 
 def run_training(
@@ -79,22 +77,21 @@ def evaluate(
   """
   workdir = path_of(workdir)
   config, arrays = _with_inputs(load_run.read_config(workdir, changes), source, test, encoder)
-  chosen: Any = list(names) or list(config.evals.final)
-  for name in chosen:
-    if name not in EVALUATIONS:
-      raise UserError(f"{name}: unknown evaluation; expected {', '.join(EVALUATIONS)}")
-  student, teacher, at, evaluator = load_run.open_run(workdir, config, step, arrays, encoder)
-  evaluator.require(chosen)
+  names = list(names) or list(config.evals.final)
+  for name in names:
+    EVALUATIONS.find(name)
+  run = load_run.load(workdir, config, step, arrays, encoder)
+  run.evaluator.require(names)
   values: dict[str, float] = {}
-  for name in chosen:
+  for name in names:
     with runlog.heartbeat(f"evaluating {name}"):
-      measured = evaluator.of(student, teacher, [name])
+      measured = run.evaluator.measure(run.extractor, [name])
     if processes.is_primary():
-      results.add(workdir / "results.json", at, measured)
+      results.add(run.workdir.results, run.step, measured)
     for m in measured:
-      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.deviation is None else f" ± {m.deviation:.3f}")
+      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.std is None else f" ± {m.std:.3f}")
     values |= {m.name: m.value for m in measured}
-  runlog.LOG.info("step %d, %s network; protocols are in %s", at, evaluator.network, workdir / "results.json")
+  runlog.LOG.info("step %d, %s network; protocols are in %s", run.step, run.which, run.workdir.results)
   return values
 
 
@@ -105,22 +102,18 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   """
   workdir = path_of(workdir)
   config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
-  network, student, teacher, _ = load_run.open_network(workdir, config, step, encoder)
-  variables = teacher if teacher is not None and network_of(config, True) == "teacher" else student
-  mesh, source = make_mesh(), as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
-  resident_size = config.data.resident_size if config.data.placement == "device" else 0
-  readable = SkipUnreadable(source, np.arange(len(source)), resident_size)
-  features, _ = encode(config, mesh, network, replicate(mesh, variables), readable)
-  if readable.unreadable:
-    examples = ", ".join(source.describe(k) for k in sorted(readable.unreadable)[:3])
-    raise UserError(f"{len(readable.unreadable)} of {len(source)} images are unreadable, e.g. {examples}")
+  source = as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
+  features, _, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
+  if unreadable:
+    examples = ", ".join(source.describe(k) for k in unreadable[:3])
+    raise UserError(f"{len(unreadable)} of {len(source)} images are unreadable, e.g. {examples}")
   return features
 
 
 def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
   """Writes a web page about one run, or several side by side; returns its path (default: report.html in the first workdir)."""
-  runs = [path_of(workdir) for workdir in workdirs]
-  path = runs[0] / "report.html" if out is None else path_of(out)
+  runs = [Workdir(path_of(workdir)) for workdir in workdirs]
+  path = runs[0].report if out is None else path_of(out)
   size = page.write([(run, None) for run in runs], path)
   runlog.LOG.info("%s, %.1f MB", path, size / 1e6)
   return path

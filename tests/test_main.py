@@ -14,7 +14,7 @@ from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
-from jaxssl.workdir.workdir import check_workdir, write_config
+from jaxssl.workdir.workdir import Workdir
 from tests.conftest import QUICK_COMPILES
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -59,7 +59,7 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   every = ["--config.train.checkpoint_every_steps=3", "--config.health.patience=8"]
   whole, broken = tmp_path / "whole", tmp_path / "broken"
   finish(start(whole, *every))
-  assert not json_io.lines(whole / "health.jsonl")  # no false alarm
+  assert not json_io.lines(whole / "alerts.jsonl")  # no false alarm
   assert sorted(losses(whole)) == list(range(1, 25)) and any("share_bootstrapped" in line for line in lines(whole))
   for step, number in ((5, signal.SIGKILL), (13, signal.SIGTERM)):
     process = start(broken, *every)
@@ -75,7 +75,8 @@ def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
   assert (broken / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
   assert measurements(broken) == measurements(whole)
   names = ("knn20_cosine", "linear_lbfgs")
-  assert {m["name"] for m in measurements(whole)} >= {of + name for name in names for of in ("", "raw_pixels/", "untrained/")}
+  subjects = {(m["name"], m["subject"]) for m in measurements(whole)}
+  assert subjects >= {(name, of) for name in names for of in ("teacher", "raw_pixels", "untrained")}
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
     assert (whole / name).exists()
   assert list((whole / "tensorboard").glob("events*"))
@@ -124,13 +125,14 @@ def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
 
 def test_a_workdir_of_another_config_is_refused(tmp_path):
   config, _ = flags.parse([f"{CONFIG}:runlocal"])
-  check_workdir(tmp_path, config)
-  write_config(tmp_path, config)
-  check_workdir(tmp_path, config)
+  workdir = Workdir(tmp_path)
+  workdir.check(config)
+  workdir.write_config(config)
+  workdir.check(config)
   other, _ = flags.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
   with pytest.raises(UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
-    check_workdir(tmp_path, other)
+    workdir.check(other)
   older = json.loads((tmp_path / "config.json").read_text())
   del older["train"]["accumulate"], older["data"]["imbalance"]  # as written before there were such fields
   (tmp_path / "config.json").write_text(json.dumps(older))
-  check_workdir(tmp_path, config)
+  workdir.check(config)

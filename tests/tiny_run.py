@@ -9,7 +9,7 @@ import jax
 from jaxssl.config import fields, flags
 from jaxssl.models import network
 from jaxssl.workdir.checkpoint import Checkpoints
-from jaxssl.workdir.workdir import write_config
+from jaxssl.workdir.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -18,7 +18,7 @@ def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...]
   """Writes a config and checkpoints of these steps, all of other weights."""
   config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32"])
   workdir.mkdir()
-  write_config(workdir, config)
+  Workdir(workdir).write_config(config)
   size = config.views["global"].size
   init = jax.jit(network.build(config.model, "float32", size).init, static_argnums=1)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=5)

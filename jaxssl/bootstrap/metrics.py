@@ -6,7 +6,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.bootstrap.bank import NeighborBank
+from jaxssl.core.metric import Metric
 from jaxssl.core.types import Array
+
+_metric = functools.partial(Metric, group="Bootstrapping")
+_BOTH, _SAME = "Trusted and bootstrapped", "Neighbors of the class"
+METRICS = {
+  metric.name: metric
+  for metric in (
+    _metric("share_trusted", "Trusted", "Share of the images that may take another image's view.", chart=_BOTH),
+    _metric("share_bootstrapped", "Bootstrapped", "Share of the images that do take another image's view.", chart=_BOTH),
+    _metric("share_self_neighbor", "Own nearest neighbor", "Share of the images nearest to their own last features."),
+    _metric("neighbor_churn", "Neighbor churn", "Share of the neighbors that are new in an epoch. It falls as they settle."),
+    _metric("neighbor_top1_label", "Neighbor 1 of the class", "Share of images whose neighbor has their class.", chart=_SAME),
+    _metric("neighbor_top2_label", "Neighbor 2 of the class", "Share of images whose neighbor has their class.", chart=_SAME),
+  )
+}
 
 
 @functools.partial(jax.jit, static_argnames="num_images")

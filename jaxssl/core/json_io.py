@@ -4,6 +4,7 @@ import json
 import pathlib
 from typing import Any
 
+from jaxssl.core import atomic
 from jaxssl.core.errors import UserError
 
 MAX_DEPTH = 32  # of nested lists and objects
@@ -68,6 +69,4 @@ def count(value: object) -> bool:
 def truncate_lines(path: pathlib.Path, last_step: int) -> None:
   """Removes lines of steps after `last_step` from a JSONL file; creates the file if it does not exist."""
   kept = [line for line in lines(path) if line["step"] <= last_step]
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-  temporary.replace(path)
+  atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))

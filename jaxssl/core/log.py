@@ -1,4 +1,4 @@
-"""The log of a command: terminal and train.log."""
+"""The log of a command: terminal and, of a run, a file."""
 
 import contextlib
 import logging
@@ -31,8 +31,8 @@ class _AboveBar(logging.StreamHandler):
       tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
 
-def start(workdir: pathlib.Path | None, process: int = 0) -> None:
-  """Logs to the terminal and, with a workdir, to its train.log. Secondary processes log warnings only."""
+def start(path: pathlib.Path | None, process: int = 0) -> None:
+  """Sends the log to the terminal and, if given, to a file; processes other than the first log warnings only."""
   LOG.setLevel(logging.WARNING if process else logging.INFO)
   LOG.propagate = False
   for handler in list(LOG.handlers):
@@ -41,8 +41,8 @@ def start(workdir: pathlib.Path | None, process: int = 0) -> None:
   terminal = _AboveBar()
   terminal.setFormatter(_Line(f"process {process}: %(message)s" if process else "%(message)s"))
   LOG.addHandler(terminal)
-  if workdir is not None:
-    file = logging.FileHandler(workdir / "train.log", encoding="utf-8")
+  if path is not None:
+    file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(file)
 

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from jaxssl.core import cache, paths
+from jaxssl.core import atomic, cache, paths
 from jaxssl.core.errors import UserError
 from jaxssl.data.image_io import ENDINGS
 
@@ -220,10 +220,8 @@ def _save(root: str, content: dict[str, Any]) -> None:
   try:
     file = _cache_file(root)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(content))
-    os.replace(partial, file)
-  except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home folder
+    atomic.write_text(file, json.dumps(content))
+  except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
     _log.debug("the listing of %s is not cached: %s", root, error)
 
 

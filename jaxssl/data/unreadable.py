@@ -11,6 +11,7 @@ import numpy as np
 from jaxssl.core.errors import UserError
 from jaxssl.data.image_io import DecodeError, WrongChannels, center
 from jaxssl.data.source import Source, Subset
+from jaxssl.workdir.workdir import Workdir
 
 T = TypeVar("T")
 LIMIT = 0.01  # share of unreadable images that a set may have; one image is always allowed
@@ -23,13 +24,13 @@ class SubstituteUnreadable(Subset):
 
   Only pixels are substituted. Labels stay those of the image's own row, since they must not depend on which images this
   process happened to read.
-  Each unreadable image is logged once and appended once to `bad_files.txt` in `workdir`, across restarts. More than 1%
+  Each unreadable image is logged once and appended once to a file in `workdir`, across restarts. More than 1%
   unreadable images (and more than one) raise UserError.
   """
 
   def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
     super().__init__(source, np.arange(len(source)))
-    self._file = None if workdir is None else pathlib.Path(workdir) / "bad_files.txt"
+    self._file = None if workdir is None else Workdir(pathlib.Path(workdir)).unreadable
     self._unreadable: dict[int, str] = {}
     self._lock = threading.Lock()
 

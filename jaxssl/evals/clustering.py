@@ -1,4 +1,4 @@
-"""How well classes form clusters, and how well clusters found without labels agree with them (ReSA's study)."""
+"""How well classes form clusters, and how well k-means clusters agree with classes (ReSA's study)."""
 
 import warnings
 
@@ -6,93 +6,111 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxssl.core.errors import UserError
+from jaxssl.core.metric import Measurement, Metric
 from jaxssl.evals.feature_stats import entropy
 from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.registry import evaluation
 from jaxssl.ops.nearest import normalize
-from jaxssl.workdir.results import Measurement
 
-ROWS = 10_000  # a silhouette compares as many images with each other
-DESCRIPTIONS = {
-  "silhouette": "mean silhouette of the classes",
-  "silhouette_deviation": "deviation of the silhouettes of the classes over images",
+ROWS = 10_000  # images of a silhouette, each of which is compared with all others
+Figure = tuple[str, str, int]  # (algorithm, figure, sample size)
+LLOYD = 10**9  # rows x features x clusters; above, mini-batch k-means: at this size 300 passes take a minute on two cores
+
+
+TITLES = {
+  "silhouette": "Silhouette of the classes",
+  "silhouette_deviation": "Deviation of silhouettes",
   "davies_bouldin": "Davies-Bouldin index of the classes",
-  **{
-    f"{name}_{figure}": f"{figure} of {how} with as many clusters as classes against the classes"
-    for name, how in (("kmeans", "k-means"), ("minibatch_kmeans", "mini-batch k-means"))
-    for figure in ("ari", "nmi", "purity", "hungarian_accuracy")
-  },
+  "ari": "Adjusted Rand index",
+  "nmi": "Normalized mutual information",
+  "purity": "Purity",
+  "hungarian_accuracy": "Accuracy by the best assignment",
 }
-LLOYD = 10**9  # rows x features x clusters; above, k-means takes mini-batches: 300 passes take a minute on two cores here
+ALGORITHMS = {"kmeans": "k-means", "minibatch_kmeans": "mini-batch k-means"}
 
 
-def measure(subject: FeatureExtractor) -> list[Measurement]:
-  """The figures of the encoder's output and of every layer of the projector, of the test split, or else of the bank.
+def metric(layer: str, algorithm: str, figure: str, rows: int) -> Metric:
+  """Returns the metric of a layer; algorithm: one of ALGORITHMS, or empty; rows: size of the sample, 0 for all images."""
+  of = "How well classes are separated" if not algorithm else f"How well {ALGORITHMS[algorithm]} finds the classes"
+  return Metric(
+    "_".join(filter(None, (layer, algorithm, figure, f"of_{rows}" if rows else ""))),
+    ", ".join(filter(None, (TITLES[figure], ALGORITHMS.get(algorithm), layer.replace("_", " ")))),
+    f"{of} in the features.",
+    "Features",
+    higher_is_better=None if figure == "silhouette_deviation" else figure != "davies_bouldin",
+  )
 
-  Named by layer: `encoder_silhouette`, `hidden_1_kmeans_nmi`, ...
+
+@evaluation("clusters", labels=True)
+def measure(extractor: FeatureExtractor) -> list[Measurement]:
+  """Measures the encoder's output and every layer of the projector on the test set or, without one, the reference set.
+
+  Names start with the layer: `encoder_silhouette`, `hidden_1_kmeans_nmi`, ...
   """
-  split = subject.splits.test or subject.splits.reference
-  asked = subject.queries or subject.bank
-  layers = subject.layers(split) if subject.variables is not None else {"pixels": asked.x}
+  split, queries = extractor.splits.test or extractor.splits.reference, extractor.test or extractor.reference
+  layers = extractor.layers(split) if extractor.variables is not None else {"pixels": queries.x}
   found = []
   for layer, x in layers.items():
     if not np.isfinite(x).all():
-      raise UserError(f"features are not finite: layer {layer} of {subject.says}")
-    for name, value in figures(x, asked.labels, subject.config.train.seed).items():
-      protocol = f"clusters (ReSA's study), {DESCRIPTIONS[name.split('_of_')[0]]}, directions of {layer}, {asked.says}, "
-      found.append(Measurement(name=f"{layer}_{name}", value=value, protocol=protocol + subject.says))
+      raise UserError(f"the features of layer {layer} are not finite (subject: {extractor.subject})")
+    for (algorithm, figure, rows), value in figures(x, queries.labels, extractor.config.train.seed).items():
+      protocol = {"layer": layer, "features": "unit length", **queries.protocol}
+      made = metric(layer, algorithm, figure, rows)
+      found.append(Measurement(metric=made, value=value, subject=extractor.subject, protocol=protocol))
   return found
 
 
-def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROWS) -> dict[str, float]:
-  """Gives `separation` of the classes, and `agreement` of k-means with them, named `kmeans_...` or `minibatch_kmeans_...`.
+def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROWS) -> dict[Figure, float]:
+  """Computes `separation` of the classes and `agreement` of k-means with them: (algorithm, figure, sample size) -> value.
 
-  features: float32 [n, f], of which only the directions count: they are scaled to length one first. labels: int [n]. k is the
-  number of classes that occur. Nothing is given where there is one class, or every image has its own.
+  features: float32 [n, f], scaled to unit length first. labels: int [n]. k is the number of classes that occur. The result is
+  empty if there is one class, or every image has its own.
   """
   if not _is_partition(labels):
     return {}
   unit = np.asarray(normalize(jnp.asarray(features)))
   k = len(np.unique(labels))
   minibatch = unit.size * k > LLOYD
-  found = agreement(labels, kmeans(unit, k, seed, minibatch))
-  name = "minibatch_kmeans" if minibatch else "kmeans"
-  return separation(unit, labels, rows, seed) | {f"{name}_{figure}": value for figure, value in found.items()}
+  algorithm = "minibatch_kmeans" if minibatch else "kmeans"
+  agreements = agreement(labels, kmeans(unit, k, seed, minibatch))
+  return separation(unit, labels, rows, seed) | {(algorithm, name, 0): value for name, value in agreements.items()}
 
 
-def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int) -> dict[str, float]:
-  """Gives mean and deviation of the silhouettes, and davies_bouldin, of features [n, f] split by partition: int [n].
+def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int) -> dict[Figure, float]:
+  """Computes mean and deviation of the silhouettes, and davies_bouldin, of features [n, f] by partition, int [n].
 
-  Where n exceeds rows, silhouettes are those of a sample by itself, and their names end in `_of_{rows}`. The partition needs
-  two parts at least, and one of two images; a sample that lacks them gives no silhouette.
+  If n exceeds rows, silhouettes are those of a sample of that size. The partition needs at least two parts, one of them of
+  two images; a sample that lacks them has no silhouette.
   """
   from sklearn import metrics
 
-  # Distances do not change when all is moved; those of equal rows become exact zeros, not rounding errors to be compared.
+  # A common shift keeps distances; those of equal rows become exact zeros instead of rounding errors.
   moved = features.astype(np.float64) - features[0]
-  found, suffix, some = {}, "", slice(None)
+  found: dict[Figure, float] = {}
+  size, some = 0, slice(None)
   if len(features) > rows:
-    some, suffix = sample(partition, rows, seed), f"_of_{rows}"
+    some, size = sample(partition, rows, seed), rows
   if _is_partition(partition[some]):
     values = np.asarray(metrics.silhouette_samples(moved[some], partition[some]))
-    found = {f"silhouette{suffix}": float(values.mean()), f"silhouette_deviation{suffix}": float(values.std())}
-  return found | {"davies_bouldin": float(metrics.davies_bouldin_score(moved, partition))}
+    found = {("", "silhouette", size): float(values.mean()), ("", "silhouette_deviation", size): float(values.std())}
+  return found | {("", "davies_bouldin", 0): float(metrics.davies_bouldin_score(moved, partition))}
 
 
 def sample(partition: np.ndarray, rows: int, seed: int) -> np.ndarray:
-  """Draws `rows` images, int [rows] in rising order: two of each part (of as many parts as fit), then from all the rest."""
+  """Draws `rows` images, int [rows] ascending: two of each part (of as many parts as fit), then from the rest."""
   rng = np.random.default_rng(seed)
   _, part, sizes = np.unique(partition, return_inverse=True, return_counts=True)
   shuffled = rng.permutation(len(part))
   grouped = shuffled[np.argsort(part[shuffled], kind="stable")]
   place = np.arange(len(part)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-  lot = np.where(place < 2, rng.random(len(sizes))[part[grouped]], 1 + rng.random(len(part)))  # a pair shares its lot
-  return np.sort(grouped[np.argsort(lot, kind="stable")[:rows]])
+  priority = np.where(place < 2, rng.random(len(sizes))[part[grouped]], 1 + rng.random(len(part)))  # a pair shares its priority
+  return np.sort(grouped[np.argsort(priority, kind="stable")[:rows]])
 
 
 def kmeans(features: np.ndarray, k: int, seed: int, minibatch: bool = False) -> np.ndarray:
-  """Finds k clusters of features [n, f] from one k-means++ start; gives each image's cluster, int32 [n].
+  """Finds k clusters of features [n, f] from one k-means++ start: int32 [n].
 
-  Clusters may stay empty where fewer than k features differ.
+  Clusters stay empty if fewer than k rows differ.
   """
   from sklearn import cluster, exceptions
 
@@ -101,12 +119,12 @@ def kmeans(features: np.ndarray, k: int, seed: int, minibatch: bool = False) -> 
   else:
     model = cluster.KMeans(k, random_state=seed)
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", exceptions.ConvergenceWarning)  # that is what it says of collapsed features
+    warnings.simplefilter("ignore", exceptions.ConvergenceWarning)  # collapsed features
     return model.fit_predict(features).astype(np.int32)
 
 
 def contingency(labels: np.ndarray, assignment: np.ndarray) -> np.ndarray:
-  """Counts the images of each class in each cluster: int64 [clusters, classes], in rising order of their numbers."""
+  """Counts the images of each class in each cluster: int64 [clusters, classes], ascending."""
   classes, label = np.unique(labels, return_inverse=True)
   clusters, cluster = np.unique(assignment, return_inverse=True)
   counts = np.bincount(cluster * len(classes) + label, minlength=len(clusters) * len(classes))
@@ -114,11 +132,11 @@ def contingency(labels: np.ndarray, assignment: np.ndarray) -> np.ndarray:
 
 
 def agreement(labels: np.ndarray, assignment: np.ndarray) -> dict[str, float]:
-  """Compares clusters with classes, both int [n]; 1: the same up to the numbers of the clusters.
+  """Compares clusters with classes, both int [n]; 1 if they are the same up to renumbering.
 
-  ari: pairs of images that both agree on, 0 by chance (Hubert & Arabie, 1985); nmi: mutual information by the mean of both
-  entropies; purity: share of images of their cluster's main class; hungarian_accuracy: share of images of their cluster's
-  class when each cluster is given a class of its own, the best way.
+  ari: pairs of images on which both agree, 0 by chance (Hubert & Arabie, 1985); nmi: mutual information over the mean of
+  both entropies; purity: share of images in the majority class of their cluster; hungarian_accuracy: share of images in the
+  class of their cluster under the best one-to-one assignment.
   """
   from scipy.optimize import linear_sum_assignment
 
@@ -136,5 +154,5 @@ def agreement(labels: np.ndarray, assignment: np.ndarray) -> dict[str, float]:
 
 
 def _is_partition(partition: np.ndarray) -> bool:
-  """Whether there are two parts at least, and one of two images at least."""
+  """Whether there are at least two parts, one of them of at least two images."""
   return 2 <= len(np.unique(partition)) < len(partition)

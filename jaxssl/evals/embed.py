@@ -10,21 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.config.schema import Config
-from jaxssl.core import cache, json_io, paths
+from jaxssl.core import atomic, cache, json_io, paths
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 from jaxssl.core.progress import ImageProgress
-from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
 from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.source import Source
-from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import embedding_file, load_run
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import encode, shown_size
-from jaxssl.parallel.mesh import make_mesh, replicate
+from jaxssl.evals.load_run import LoadedRun
 
 PART = 2048  # images per part
 PATCH_PART = 256  # with patch tokens, which take about a hundred times the space
@@ -48,24 +43,18 @@ def embed_to_file(
   embedding_file.check_name(out)
   whole = load_run.names_other_images(changes)
   sources = open_splits(config.data, config.train.seed, whole)
-  network, student, teacher, step = load_run.open_network(workdir, config, step)
-  which = network_of(config, teacher is not None)
-  variables = teacher if teacher is not None and which == "teacher" else student
-  request = _request(config, sources, patches, which, step, variables)
+  run = load_run.load(workdir, config, step)
+  request = _request(run, sources, patches)
   parts = Parts(out, sources, request)
-  mesh = make_mesh()
-  variables = replicate(mesh, variables)
   progress = ImageProgress(request["images"])
   try:
     for number, (split, rows) in enumerate(parts.rows):
       missing = not parts.file(number).exists()
       if missing:
-        resident_size = config.data.resident_size if config.data.placement == "device" else 0
-        images = SkipUnreadable(sources[split], rows, resident_size)
-        features, tokens = encode(config, mesh, network, variables, images, patches)
-        readable = np.delete(rows, sorted(images.unreadable))
-        features = np.delete(features, sorted(images.unreadable), axis=0)
-        tokens = None if tokens is None else np.delete(tokens, sorted(images.unreadable), axis=0)
+        features, tokens, unreadable = run.embed(sources[split], rows, patches)
+        readable = np.delete(rows, unreadable)
+        features = np.delete(features, unreadable, axis=0)
+        tokens = None if tokens is None else np.delete(tokens, unreadable, axis=0)
         _require_finite(features, readable, sources[split])
         parts.write(number, readable, features, tokens)
       progress.add(len(rows), missing)
@@ -77,28 +66,26 @@ def embed_to_file(
   meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
   meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
   count = parts.join({**meta, **{name: value for name, value in request.items() if not name.startswith("data.")}})
-  unreadable = request["images"] - count
-  note = f"; {unreadable} unreadable images are left out" if unreadable else ""
-  runlog.LOG.info("%d images, step %d, %s network: %s%s", count, step, which, out, note)
+  left_out = request["images"] - count
+  note = f"; {left_out} unreadable images are left out" if left_out else ""
+  runlog.LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, out, note)
   return count
 
 
-def _request(
-  config: Config, sources: Mapping[str, Source], patches: bool, which: str, step: int, variables: Variables
-) -> dict[str, Any]:
+def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> dict[str, Any]:
   """Returns everything that the features depend on, as JSON reads it back."""
   listing = hashlib.sha256()
   for split, source in sources.items():
     for k in range(len(source)):
       listing.update(f"{split}\0{name_of(source, k)}\n".encode(errors="surrogateescape"))
-  data = {f"data.{name}": getattr(config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
+  data = {f"data.{name}": getattr(run.config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
   request = {
     "jaxssl": VERSION,
-    "step": step,
-    "weights": load_run.fingerprint(variables),
-    "network": which,
-    "size": shown_size(config),
-    "resize": config.evals.resize,
+    "step": run.step,
+    "weights": run.fingerprint,
+    "network": run.which,
+    "size": run.preprocessing.size,
+    "resize": run.preprocessing.resize,
     "patches": patches,
     "part": PATCH_PART if patches else PART,
     "images": sum(map(len, sources.values())),
@@ -149,15 +136,13 @@ class Parts:
 
   def write(self, number: int, rows: np.ndarray, features: np.ndarray, patches: np.ndarray | None) -> None:
     """Writes a part; its file appears when it is complete. Raises UserError."""
-    temporary = self.folder / "part.tmp"
     columns: dict[str, Any] = {"rows": rows, "features": features} | ({} if patches is None else {"patches": patches})
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       if not any(self.folder.glob("*.npz")):
         (self.folder / "request.json").write_text(json.dumps(self._request, indent=2) + "\n")
-      with temporary.open("wb") as file:
+      with atomic.replacing(self.file(number)) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)
-      temporary.replace(self.file(number))
     except OSError as error:
       raise UserError(f"{self.folder} cannot be written: {error.strerror}; rerun the same command to resume") from error
 

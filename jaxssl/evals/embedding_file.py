@@ -1,4 +1,4 @@
-"""Files of embeddings, .npz or .parquet: written column by column or row group by row group, so that memory holds a part."""
+"""Files of embeddings, .npz or .parquet, written in parts so that memory holds only one of them."""
 
 import json
 import pathlib
@@ -8,27 +8,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.core import json_io, paths
+from jaxssl.core import atomic, json_io, paths
 from jaxssl.core.errors import UserError
 
 ENDINGS = (".npz", ".parquet")
-META = "jaxssl"  # under this name a file holds, as JSON, what made it
+META = "jaxssl"  # the name of the JSON that describes how a file was made
 Read = Callable[[int, str], np.ndarray]  # (part, column) -> its rows
 
 
 class Embeddings(NamedTuple):
-  """What a file holds, but for the patches."""
+  """The content of a file, without patch tokens."""
 
   features: np.ndarray  # float32 [n, f]
   path: np.ndarray  # text [n], relative to the folder or zip
   index: np.ndarray  # int64 [n], position in the source
-  split: np.ndarray | None  # text [n]; None where there was one
+  split: np.ndarray | None  # text [n]; None if there was only one
   label: np.ndarray | None  # text [n], the class, "" unknown; None without labels
   meta: Mapping[str, Any]
 
 
 def check_name(file: pathlib.Path) -> None:
-  """Raises UserError for a file that is there already, or is of no known kind."""
+  """Raises UserError for a file that exists, or whose suffix is unknown."""
   if file.suffix not in ENDINGS:
     raise UserError(f"--out {file} is not allowed; it ends in {' or '.join(ENDINGS)}")
   if file.exists():
@@ -36,10 +36,9 @@ def check_name(file: pathlib.Path) -> None:
 
 
 def write(file: pathlib.Path, columns: Sequence[str], parts: int, read: Read, meta: Mapping[str, Any]) -> None:
-  """Writes the columns of all parts, in order; the file appears when it is whole."""
-  temporary = file.with_name(file.name + ".tmp")
-  (_write_npz if file.suffix == ".npz" else _write_parquet)(temporary, columns, parts, read, json.dumps(meta))
-  temporary.replace(file)
+  """Writes the columns of all parts, in order; the file appears when it is complete."""
+  with atomic.replacing(file) as temporary:
+    (_write_npz if file.suffix == ".npz" else _write_parquet)(temporary, columns, parts, read, json.dumps(meta))
 
 
 def _write_npz(file: pathlib.Path, columns: Sequence[str], parts: int, read: Read, meta: str) -> None:
@@ -47,7 +46,7 @@ def _write_npz(file: pathlib.Path, columns: Sequence[str], parts: int, read: Rea
   with zipfile.ZipFile(file, "w") as archive:
 
     def add(name: str, like: np.ndarray, shape: tuple[int, ...], pieces: Callable[[], Any]) -> None:
-      with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:  # ZipInfo: the same bytes at any time
+      with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:  # without a date
         header = {"descr": np.lib.format.dtype_to_descr(like.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(member, header)
         for piece in pieces():
@@ -58,8 +57,8 @@ def _write_npz(file: pathlib.Path, columns: Sequence[str], parts: int, read: Rea
       if first.dtype.kind == "U":  # as wide as the longest
         first = max((read(part, name) for part in range(parts)), key=lambda x: x.dtype.itemsize)
       add(name, first, (rows, *first.shape[1:]), lambda name=name: (read(part, name) for part in range(parts)))
-    said = np.array(meta)
-    add(META, said, (), lambda: [said])
+    text = np.array(meta)
+    add(META, text, (), lambda: [text])
 
 
 def _write_parquet(file: pathlib.Path, columns: Sequence[str], parts: int, read: Read, meta: str) -> None:
@@ -67,7 +66,7 @@ def _write_parquet(file: pathlib.Path, columns: Sequence[str], parts: int, read:
   import pyarrow.parquet as pq
 
   def column(values: np.ndarray) -> Any:
-    if values.dtype.kind == "U":  # a file name need not be UTF-8, but parquet's text is
+    if values.dtype.kind == "U":  # file names need not be UTF-8, but text in parquet is
       return pa.array([text.encode(errors="surrogateescape").decode(errors="replace") for text in values.tolist()], pa.string())
     if values.ndim == 1:
       return pa.array(values)
@@ -82,7 +81,7 @@ def _write_parquet(file: pathlib.Path, columns: Sequence[str], parts: int, read:
 
 
 def load(file: pathlib.Path) -> Embeddings:
-  """Reads a file. Raises UserError where it is none that `jaxssl embed` has written."""
+  """Reads a file. Raises UserError if `jaxssl embed` did not write it."""
   try:
     with paths.local_copy(file) as here:
       found, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(here)

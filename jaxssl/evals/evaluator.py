@@ -1,9 +1,9 @@
-"""What is measured of a network, during a run, at its end, and from the command line: one code for all."""
+"""Runs evaluations of one run: during training, at its end, and from the command line."""
 
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -11,107 +11,108 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.bootstrap import metrics
-from jaxssl.config.schema import Config, Evaluation
+from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
+from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Array, TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
-from jaxssl.evals.features import NEED_LABELS, NEED_TEST, FeatureExtractor
+from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.registry import EVALUATIONS, NEEDS, Needs
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import padded_rows, replicate
-from jaxssl.workdir.results import Measurement
 
+__all__ = ["EVALUATIONS", "Evaluator", "network_of"]
+
+BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats)  # importing them registers them
 LOG = logging.getLogger("jaxssl")
-RAW_IMAGES = 200_000  # raw pixels are a baseline of so many at most: 2.5 GB
-EVALUATIONS: Mapping[Evaluation, Callable[[FeatureExtractor], list[Measurement]]] = {
-  "knn": knn.measure,
-  "linear": linear.measure,
-  "lowshot": lowshot.measure,
-  "finetune": finetune.measure,
-  "clusters": clustering.measure,
-  "retrieval": retrieval.measure,
-  "neighbors": neighbors.measure,
-  "quality": feature_stats.measure,
-}
+RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more than 2.5 GB
 
 
 def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "student"]:
-  """Says which network `evals.network` means. Raises UserError where it is a teacher and there is none."""
+  """Returns which network `evals.network` means. Raises UserError for the teacher of a method without one."""
   if config.evals.network == "teacher" and not has_teacher:
-    raise UserError(f"evals.network=teacher is not allowed; method.name={config.method['name']} has no teacher: auto, student")
+    raise UserError(f"evals.network=teacher: method.name={config.method['name']} has no teacher; use auto or student")
   if config.evals.network == "auto":
     return "teacher" if has_teacher else "student"
   return config.evals.network
 
 
+def check_names(config: Config) -> None:
+  """Raises UserError for an unknown evaluation in `evals.periodic` or `evals.final`."""
+  for name in (*config.evals.periodic, *config.evals.final):
+    EVALUATIONS.find(name)
+
+
 class Evaluator:
-  """The measurements of one run, on the network that `evals.network` names."""
+  """Measures the networks of one run on its datasets.
+
+  Raises UserError for unknown evaluations in the config, and for a test set without labels if the training set has some.
+  """
 
   def __init__(self, config: Config, mesh: Mesh, splits: Datasets, network: Network, has_teacher: bool):
-    self.config, self.mesh, self.splits, self.built = config, mesh, splits, network
+    self.config, self.mesh, self.splits, self.network = config, mesh, splits, network
+    check_names(config)
     labels = splits.reference.source.labels
     if labels is not None and splits.test is not None and splits.test.source.labels is None:
-      raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training split has")
-    self.labeled = labels is not None
-    if not self.labeled:
-      LOG.info(
-        "no labels in %s: measured by what needs none, such as the effective rank, not by k-NN", splits.reference.source.name
-      )
-    self.network = network_of(config, has_teacher)
-    self.before = "imported" if config.model.init_from else "untrained"  # what the network before the first step is called
+      raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training set has")
+    self.has = Needs(labels=labels is not None, test_set=splits.test is not None)
+    if labels is None:
+      LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", splits.reference.source.name)
+    self.which = network_of(config, has_teacher)
+    self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1
 
-  def possible(self, names: Sequence[Evaluation]) -> list[Evaluation]:
-    """Keeps what these images allow: without labels, or without a test split, some evaluations are not."""
-    lacking = (*(NEED_LABELS if not self.labeled else ()), *(NEED_TEST if self.splits.test is None else ()))
-    return [name for name in names if name not in lacking]
+  def possible(self, names: Sequence[str]) -> list[str]:
+    """Returns the evaluations whose needs these datasets meet."""
+    needs = {name: NEEDS[name] for name in names}
+    return [n for n in names if self.has.labels >= needs[n].labels and self.has.test_set >= needs[n].test_set]
 
-  def require(self, names: Sequence[Evaluation]) -> None:
-    """Raises UserError for an evaluation that these images do not allow."""
+  def require(self, names: Sequence[str]) -> None:
+    """Raises UserError for an unknown evaluation, and for one whose needs these datasets do not meet."""
     possible = self.possible(tuple(EVALUATIONS))
     for name in names:
+      EVALUATIONS.find(name)
       if name not in possible:
-        lacks = "labels" if not self.labeled else "a test split (data.test_path)"
-        raise UserError(
-          f"{name} needs {lacks}, and {self.splits.reference.source.name} has none; possible: {', '.join(possible)}"
-        )
+        lacks = "a test set (data.test_path)" if self.has.labels else "labels"
+        source = self.splits.reference.source.name
+        raise UserError(f"{name} needs {lacks}, which {source} lacks; possible: {', '.join(possible)}")
 
-  def subject(self, variables: Variables | None, whose: str) -> FeatureExtractor:
-    """Gives what evaluations are given."""
-    return FeatureExtractor(self.config, self.mesh, self.splits, self.built, variables, whose)
+  def extractor(self, variables: Variables | None, subject: str) -> FeatureExtractor:
+    """Returns the input of evaluations for a network, or for raw pixels if `variables` is None."""
+    return FeatureExtractor(self.config, self.mesh, self.splits, self.network, variables, subject)
 
   def chosen(self, student: Variables, teacher: Variables | None) -> FeatureExtractor:
-    """The network that the config names."""
-    variables = teacher if self.network == "teacher" else student
-    assert variables is not None
-    return self.subject(variables, f"{self.network}_network")
+    """Returns the input of evaluations for the network that `evals.network` names."""
+    variables = teacher if teacher is not None and self.which == "teacher" else student
+    return self.extractor(variables, self.which)
 
-  def of(self, student: Variables, teacher: Variables | None, names: Sequence[Evaluation]) -> list[Measurement]:
-    """Measures the network that the config names, by all of these evaluations that are possible."""
-    return self.all(self.chosen(student, teacher), names)
+  def measure(self, extractor: FeatureExtractor, names: Sequence[str]) -> list[Measurement]:
+    """Runs those of the evaluations that are possible."""
+    return [dataclasses.replace(m, evaluation=name) for name in self.possible(names) for m in EVALUATIONS[name](extractor)]
 
-  def all(self, subject: FeatureExtractor, names: Sequence[Evaluation]) -> list[Measurement]:
-    """Measures by all of these evaluations that are possible."""
-    return [found for name in self.possible(names) for found in EVALUATIONS[name](subject)]
-
-  def baselines(self, first: Variables, names: Sequence[Evaluation]) -> list[Measurement]:
-    """Measures raw pixels and the network before its first step as the trained one is, so that a reader sees the gain."""
-    subjects = {"raw_pixels": None, self.before: first} if self.config.evals.baselines else {}
-    if subjects and len(self.splits.reference.source) > RAW_IMAGES:
-      LOG.info("raw pixels are no baseline of more than %d images", RAW_IMAGES)
+  def baselines(self, first: Variables, names: Sequence[str]) -> list[Measurement]:
+    """Measures raw pixels and the network before its first step, which show what training gained."""
+    if not self.config.evals.baselines:
+      return []
+    subjects: dict[str, Variables | None] = {"raw_pixels": None, self.untrained: first}
+    if len(self.splits.reference.source) > RAW_IMAGES:
+      LOG.info("raw pixels are not measured: there are more than %d images", RAW_IMAGES)
       del subjects["raw_pixels"]
-    return [
-      dataclasses.replace(found, name=f"{whose}/{found.name}")
-      for whose, variables in subjects.items()
-      for found in self.all(self.subject(variables, whose if variables is None else f"{whose}_network"), names)
-    ]
+    return [m for subject, variables in subjects.items() for m in self.measure(self.extractor(variables, subject), names)]
 
-  def memory(self, state: TrainState) -> list[Measurement]:
-    """AdaSim's figures of the epoch that ends, from the neighbor memory; none when bootstrapping is off."""
+  def neighbor_bank(self, state: TrainState) -> list[Measurement]:
+    """Measures the neighbor bank at the end of an epoch (AdaSim's metrics); empty if bootstrapping is off."""
     if state.neighbor_bank is None:
       return []
     values = jax.device_get(metrics.figures(state.neighbor_bank, self._padded_labels, len(self.splits.train)))
-    protocol = "share of the images visited in the last epoch"
-    return [Measurement(name=name, value=float(x), protocol=protocol) for name, x in values.items() if np.isfinite(x)]
+    protocol = {"images": "visited in the last epoch"}
+    return [
+      Measurement(
+        metric=metrics.METRICS[name], value=float(x), subject="neighbor_bank", protocol=protocol, evaluation="bootstrap"
+      )
+      for name, x in values.items()
+      if np.isfinite(x)
+    ]
 
   @functools.cached_property
   def _padded_labels(self) -> Array:

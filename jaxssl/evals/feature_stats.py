@@ -1,37 +1,59 @@
-"""What features say of themselves, without labels: how many dimensions they use, and how they lie on the sphere."""
+"""Statistics of features without labels: the dimensions they use, and how they are distributed on the sphere."""
 
 import numpy as np
 
+from jaxssl.core.metric import Measurement, Metric
 from jaxssl.evals.features import FeatureExtractor
 from jaxssl.evals.finetune import two_crops
-from jaxssl.workdir.results import Measurement
+from jaxssl.evals.registry import evaluation
 
-ROWS, PAIRS = 4096, 1024  # images looked at
-DESCRIPTIONS = {
-  "effective_rank": "exp(entropy of normalized singular values)",
-  "rankme": "RankMe",
-  "uniformity": "uniformity, t = 2, of directions",
-  "deviation": "mean deviation over dimensions, times their root, of directions",
-  "alignment": "mean squared distance between the directions of two random crops",
-}
+ROWS, PAIRS = 4096, 1024  # largest samples of images
+EFFECTIVE_RANK = Metric(
+  "effective_rank",
+  "Effective rank",
+  "How many directions the features use: exp(entropy of normalized singular values). Near 1: collapse.",
+  "Features",
+)
+UNIFORMITY = Metric(
+  "uniformity", "Uniformity", "How evenly images spread. Near 0: collapse; more negative: spread wider.", "Features"
+)
+ALIGNMENT = Metric(
+  "alignment",
+  "Alignment",
+  "Mean squared distance of two random crops of an image. Small is good as long as images stay spread out.",
+  "Features",
+)
+DEVIATION = Metric(
+  "deviation",
+  "Deviation",
+  "Mean deviation over dimensions, times their root. 1: the features fill the sphere evenly; 0: collapse.",
+  "Features",
+)
+RANKME = Metric("rankme", "RankMe", "The effective rank, 1e-7 added to each share.", "Features")
+METRICS = {metric.name: metric for metric in (EFFECTIVE_RANK, RANKME, UNIFORMITY, DEVIATION)}
 
 
-def measure(subject: FeatureExtractor) -> list[Measurement]:
-  """The figures of the test split, or else of the bank; and the alignment of two random crops of the bank's images."""
-  asked = subject.queries or subject.bank
-  found = figures(asked.x)
-  of = {name: f"{DESCRIPTIONS[name]} of up to {ROWS} of {asked.says}, {subject.says}" for name in found}
-  if subject.variables is not None:
-    one, other = two_crops(subject, np.arange(min(len(subject.bank.x), PAIRS)))
-    found["alignment"] = alignment(one, other)
-    of["alignment"] = f"{DESCRIPTIONS['alignment']} of {len(one)} of {subject.bank.says}, {subject.says}"
-  return [Measurement(name=name, value=value, protocol=of[name]) for name, value in found.items()]
+@evaluation("quality")
+def measure(extractor: FeatureExtractor) -> list[Measurement]:
+  """Measures the test set or, without one, the reference set, and the alignment of two random crops of reference images."""
+  queries = extractor.test or extractor.reference
+  protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
+  found = [
+    Measurement(metric=METRICS[name], value=value, subject=extractor.subject, protocol=protocol)
+    for name, value in figures(queries.x).items()
+  ]
+  if extractor.variables is not None:
+    one, other = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
+    of_crops = {"sample": len(one), **extractor.reference.protocol}
+    value = alignment(one, other)
+    found.append(Measurement(metric=ALIGNMENT, value=value, subject=extractor.subject, protocol=of_crops))
+  return found
 
 
 def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
-  """Gives effective_rank, rankme, uniformity and deviation of features [n, f]: of `rows` random ones, where there are more.
+  """Computes effective_rank, rankme, uniformity and deviation of features [n, f], of `rows` random ones if there are more.
 
-  The ranks are of the features as they are, the others of their directions.
+  The ranks are of the features as they are, the others of the features at unit length.
   """
   if len(features) > rows:
     features = features[np.sort(np.random.default_rng(0).choice(len(features), rows, replace=False))]
@@ -45,10 +67,10 @@ def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
 
 
 def singular_values(features: np.ndarray) -> np.ndarray:
-  """Gives the float64 [min(n, f)] singular values of features [n, f], largest first.
+  """Computes the float64 [min(n, f)] singular values of features [n, f], largest first.
 
-  Through the smaller matrix of inner products: 10 to 70 times faster than a decomposition of the features. What lies below 1e-7
-  of the largest counts as zero: float32 features hold nothing finer.
+  Uses the smaller matrix of inner products: 10 to 70 times faster than a decomposition of the features. Values below 1e-7 of
+  the largest become zero, since float32 features resolve nothing finer.
   """
   x = np.asarray(features, np.float64)
   squares = np.linalg.eigvalsh(x.T @ x if x.shape[0] >= x.shape[1] else x @ x.T)[::-1]
@@ -56,31 +78,31 @@ def singular_values(features: np.ndarray) -> np.ndarray:
 
 
 def entropy(shares: np.ndarray) -> float:
-  """Gives -sum(p log p) of shares p of any shape; p = 0 adds nothing."""
+  """Computes -sum(p log p) of shares p of any shape; p = 0 adds nothing."""
   shares = shares[shares > 0]
   return float(-(shares * np.log(shares)).sum())
 
 
 def effective_rank(singular_values: np.ndarray) -> float:
-  """Gives exp(entropy of the normalized singular values), 1 where all are zero (Roy & Vetterli, 2007)."""
+  """Computes exp(entropy of the normalized singular values), 1 if all are zero (Roy & Vetterli, 2007)."""
   total = singular_values.sum()
   return float(np.exp(entropy(singular_values / total))) if total else 1.0
 
 
 def rankme(singular_values: np.ndarray) -> float:
-  """The same with 1e-7 added to every share, those of zero included (RankMe: Garrido et al., 2023)."""
+  """Computes the effective rank with 1e-7 added to every share (RankMe: Garrido et al., 2023)."""
   total = singular_values.sum()
   return float(np.exp(entropy(singular_values / (total or 1) + 1e-7)))
 
 
 def unit(features: np.ndarray) -> np.ndarray:
-  """Scales rows [n, f] to length one, float64; rows of zeros stay."""
+  """Scales rows [n, f] to unit length, float64; rows of zeros stay."""
   x = np.asarray(features, np.float64)
   return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def alignment(features: np.ndarray, partners: np.ndarray, power: float = 2) -> float:
-  """Gives the mean of |x - y|^power over pairs of directions: rows of features and partners, both [n, f].
+  """Computes the mean of |x - y|^power over pairs of rows at unit length; features and partners: both [n, f].
 
   0: the views of an image agree (Wang & Isola, 2020, section 4.1).
   """
@@ -88,7 +110,7 @@ def alignment(features: np.ndarray, partners: np.ndarray, power: float = 2) -> f
 
 
 def uniformity(features: np.ndarray, t: float = 2) -> float:
-  """Gives log mean exp(-t |x - y|^2) over all pairs of distinct rows of features [n, f], n > 1, by their directions.
+  """Computes log mean exp(-t |x - y|^2) over all pairs of distinct rows of features [n, f], n > 1, at unit length.
 
   0: all the same; near -2t: spread evenly in many dimensions (Wang & Isola, 2020, section 4.1). Holds n x n numbers.
   """
@@ -100,7 +122,7 @@ def uniformity(features: np.ndarray, t: float = 2) -> float:
 
 
 def deviation(features: np.ndarray) -> float:
-  """Gives sqrt(f) times the mean deviation of a dimension over the directions of features [n, f].
+  """Computes sqrt(f) times the mean standard deviation of a dimension over rows [n, f] at unit length.
 
   1: spread evenly over the sphere; 0: collapsed (SimSiam: Chen & He, 2021, section 4.1).
   """

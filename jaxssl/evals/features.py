@@ -1,118 +1,137 @@
-"""What an evaluation is given, and what it gives back."""
+"""Features of datasets, by a network or as raw pixels, for evaluations and for `embed`."""
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxssl.augment import pipeline
-from jaxssl.config.schema import Config
+from jaxssl.config.schema import Config, DataConfig
+from jaxssl.core import paths
 from jaxssl.core.errors import UserError
+from jaxssl.core.metric import Metric, Scalar
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline, sampler
 from jaxssl.data.datasets import Dataset, Datasets, in_order
 from jaxssl.data.source import Source
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
-NEED_LABELS = ("knn", "linear", "lowshot", "finetune", "clusters", "retrieval")
-NEED_TEST = ("linear", "lowshot", "finetune")
-RAW_SIZE = 32  # raw pixels are compared at this side at most
-
 
 class Features(NamedTuple):
-  """The features of a split."""
+  """The features of a dataset."""
 
   x: np.ndarray  # float32 [n, f]
-  labels: np.ndarray  # int32 [n]; -1 throughout where the source has none
-  says: str  # "4000 training images of mnist5k"
+  labels: np.ndarray  # int32 [n]; -1 throughout without labels
+  protocol: Mapping[str, Scalar]  # names the dataset: {"test": "mnist5k", "test_images": 1000}
 
 
 class FeatureExtractor:
-  """Whose features are measured: a network with its weights, or raw pixels; and on which images. Features are made once."""
+  """The input of every evaluation: a network with its weights, or raw pixels (`variables` None), and the datasets of a run.
+
+  `subject`: teacher, student, untrained, imported or raw_pixels. Features are computed on first use.
+  Raises UserError if the weights are not finite.
+  """
 
   def __init__(
-    self, config: Config, mesh: Mesh, splits: Datasets, network: Network, variables: Variables | None, whose: str = "raw_pixels"
+    self,
+    config: Config,
+    mesh: Mesh,
+    splits: Datasets,
+    network: Network,
+    variables: Variables | None,
+    subject: str = "raw_pixels",
   ):
-    self.config, self.mesh, self.splits, self.network, self.variables = config, mesh, splits, network, variables
-    self.show = Preprocessing(
-      size=config.evals.size or next(iter(config.views.values())).size,
-      resize=config.evals.resize,
-      mean=config.data.mean,
-      std=config.data.std,
-    )
-    self.says = whose.replace("_", " ") + (f" at {min(self.show.size, RAW_SIZE)}" if variables is None else "")
-    self._made: dict[int, np.ndarray] = {}
+    self.config, self.mesh, self.splits, self.network = config, mesh, splits, network
+    self.variables, self.subject = variables, subject
+    self.preprocessing = Preprocessing.of(config)
     if variables is not None and not _all_finite(variables):  # a ReLU would turn them into zeros
-      raise UserError(f"the weights of the {self.says} are not finite: nothing can be measured with them")
+      raise UserError(f"the weights of the {subject} network are not finite; nothing can be measured")
 
-  @property
-  def bank(self) -> Features:
-    """What is compared with, or learned from."""
-    split, groups = self.splits.reference, self.splits.class_groups
-    balance = f", equally many of {sum(map(len, groups.values()))} classes, trained on or not" if groups else ""
-    return Features(self.features(split), _labels(split), f"{len(split)} training images of {split.source.name}{balance}")
+  @functools.cached_property
+  def reference(self) -> Features:
+    """The k-NN reference set, which classifiers are also trained on."""
+    protocol = self._protocol("reference", self.splits.reference)
+    if groups := self.class_groups:
+      protocol["reference_balanced_classes"] = sum(map(len, groups.values()))
+    return Features(self.features(self.splits.reference), _labels(self.splits.reference), protocol)
 
-  @property
-  def queries(self) -> Features | None:
-    """What is asked about; None where there is no test split: then the bank's images, each by the others."""
+  @functools.cached_property
+  def test(self) -> Features | None:
+    """The test set; None if there is none: then each image of the reference set is compared with the others."""
     split = self.splits.test
-    if split is None:
-      return None
-    return Features(self.features(split), _labels(split), f"{len(split)} test images of {split.source.name}")
+    return None if split is None else Features(self.features(split), _labels(split), self._protocol("test", split))
+
+  def _protocol(self, role: str, split: Dataset) -> dict[str, Scalar]:
+    name = dataset_name(split.source.name, self.config.data)
+    return {role: name, f"{role}_images": len(split)} | self.shown
 
   @property
-  def num_classes(self) -> int:
-    """Classes of the images."""
-    return len(self.splits.reference.source.classes)
+  def shown(self) -> dict[str, Scalar]:
+    """The part of a protocol about the images as the network sees them."""
+    fields: dict[str, Scalar] = {"image_size": self.preprocessing.size}
+    return fields | ({"resize": self.preprocessing.resize} if self.preprocessing.resize else {})
+
+  @property
+  def class_groups(self) -> Mapping[str, np.ndarray]:
+    """Groups of classes that are also measured by themselves: "head" and "tail" of an unbalanced training set."""
+    return self.splits.class_groups
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """The names of the classes."""
+    return self.splits.reference.source.classes
 
   def features(self, split: Dataset) -> np.ndarray:
-    """Gives float32 [n, f] of every image of a split. Raises UserError where they are not finite."""
-    if id(split) not in self._made:
-      made = self._run(split, layers=False)
-      if not np.isfinite(made).all():
-        raise UserError(f"features are not finite: {self.says}, {(~np.isfinite(made)).any(1).sum()} of {len(made)} images")
-      self._made[id(split)] = made
-    return self._made[id(split)]
+    """Computes float32 [n, f] of every image of a split. Raises UserError if they are not finite."""
+    made = self._run(split, "features")
+    if not np.isfinite(made).all():
+      count = (~np.isfinite(made)).any(1).sum()
+      raise UserError(f"the features of {count} of {len(made)} images are not finite (subject: {self.subject})")
+    return made
 
   def layers(self, split: Dataset) -> dict[str, np.ndarray]:
-    """Gives float32 [n, d] of the encoder's output and every layer of the projector, for every image of a split."""
-    return self._run(split, layers=True)
+    """Computes float32 [n, d] of the encoder's output and every layer of the projector, for every image of a split."""
+    return self._run(split, "layers")
 
-  def _run(self, split: Dataset, layers: bool) -> Any:
-    run = functools.partial(_see, self.network, self.show, layers, self.variables, store=split.resident)
-    return extract(self.mesh, run, in_order(self.config, self.mesh, split, self.show.size))
+  def _run(self, split: Dataset, output: "Output") -> Any:
+    apply = functools.partial(_apply, self.network, self.preprocessing, output, self.variables, store=split.resident)
+    return extract(self.mesh, apply, in_order(self.config, self.mesh, split, self.preprocessing.size))
 
 
-class Preprocessing(NamedTuple):
-  """How an image is shown to a network."""
+def dataset_name(name: str, data: DataConfig) -> str:
+  """Returns the name of a source without the folders of this machine above `data.path` or `data.test_path`."""
+  for path in filter(None, (data.path, data.test_path)):
+    whole = paths.absolute(path)
+    if os.sep in whole and (name == whole or name.startswith(whole + os.sep)):
+      return os.path.basename(whole) + name[len(whole) :]
+  return name
 
-  size: int
-  resize: int
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
 
-  def images(self, stored: Array, store: Array | None) -> Array:
-    """Makes float32 [b, size, size, c] of stored, which the host has resized, or of their places in a store."""
-    if store is None:
-      return pipeline.show(stored, self.size, 0, self.mean, self.std)
-    return pipeline.show(store[stored], self.size, self.resize, self.mean, self.std)
+Output = Literal["features", "layers", "tokens"]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _see(
-  network: Network, show: Preprocessing, layers: bool, variables: Variables | None, stored: Array, store: Array | None
+def _apply(
+  network: Network,
+  preprocessing: Preprocessing,
+  output: Output,
+  variables: Variables | None,
+  stored: Array,
+  store: Array | None = None,
 ) -> PyTree:
-  """Features of stored; raw pixels where there are no variables. Compiled once for all subjects of a run."""
+  """Computes an output of stored images; raw pixels without variables. Compiled once for all subjects of a run."""
   if variables is None:
-    plain = show._replace(size=min(show.size, RAW_SIZE), resize=0, mean=(0.0,) * len(show.mean), std=(1.0,) * len(show.std))
-    return plain.images(stored, store).reshape(len(stored), -1)
-  images = show.images(stored, store)
-  return network.layers(variables, images) if layers else network.encode(variables, images)
+    return preprocessing.raw().on_device(stored, store).reshape(len(stored), -1)
+  images = preprocessing.on_device(stored, store)
+  if output == "layers":
+    return network.layers(variables, images)
+  return network.tokens(variables, images) if output == "tokens" else network.encode(variables, images)
 
 
 @jax.jit
@@ -120,52 +139,49 @@ def _all_finite(tree: PyTree) -> Array:
   return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
-def labeled_test(subject: FeatureExtractor, evaluation: str) -> Features:
-  """Gives the test split's features. Raises UserError where there is none, or it has a class that the bank lacks."""
-  bank, queries = subject.bank, subject.queries
-  if queries is None:
-    raise UserError(
-      f"{evaluation} needs a test split, and there is none: set data.test_path (needed by {', '.join(NEED_TEST)})"
-    )
-  missing = sorted(set(queries.labels.tolist()) - set(bank.labels.tolist()))
-  if missing:
-    names = ", ".join(subject.splits.reference.source.classes[c] for c in missing[:3])
-    raise UserError(f"{len(missing)} classes of the test split have no image in the training split, such as {names}")
-  return queries
-
-
-def by_group(name: str, right: np.ndarray, labels: np.ndarray, groups: Mapping[str, np.ndarray]) -> dict[str, float]:
-  """Top-1 accuracy in percent, and, under `{name}_{group}`, the mean of the accuracies of each group's classes.
-
-  right: bool [n]; labels: int32 [n]. Classes without images do not count.
-  """
-  found = {name: 100.0 * float(right.mean())}
-  for group, classes in groups.items():
-    of_class = [right[labels == c].mean() for c in classes if (labels == c).any()]
-    found |= {f"{name}_{group}": 100.0 * float(np.mean(of_class))} if of_class else {}
-  return found
-
-
-def mean_of(name: str, groups: Mapping[str, np.ndarray]) -> str:
-  """Says in a protocol what a name of `by_group` is the mean of."""
-  group = name.rpartition("_")[2]
-  return f"mean of the accuracies of the {len(groups[group])} {group} classes, " if group in groups else ""
-
-
 def _labels(split: Dataset) -> np.ndarray:
   labels = split.source.labels
   return np.full(len(split), -1, np.int32) if labels is None else labels
 
 
-# One evaluation batch: images [b, h, w, c] as stored, or their int32 [b] places in a store on the devices, of both the rows
-# of this process; bool [b] mask of all rows.
+def labeled_test(extractor: FeatureExtractor, evaluation: str) -> Features:
+  """Returns the test set's features. Raises UserError if there is no test set, or it has a class that the reference lacks."""
+  reference, test = extractor.reference, extractor.test
+  if test is None:
+    raise UserError(f"{evaluation} needs a test set, and there is none; set data.test_path")
+  missing = sorted(set(test.labels.tolist()) - set(reference.labels.tolist()))
+  if missing:
+    names = ", ".join(extractor.classes[c] for c in missing[:3])
+    raise UserError(f"{len(missing)} classes of the test set have no image in the reference set, e.g. {names}")
+  return test
+
+
+def by_group(
+  metric: Metric, right: np.ndarray, labels: np.ndarray, groups: Mapping[str, np.ndarray]
+) -> list[tuple[Metric, float, dict[str, Scalar]]]:
+  """Returns (metric, top-1 accuracy in percent, addition to the protocol), then one such entry for each group of classes.
+
+  right: bool [n]; labels: int32 [n]. The accuracy of a group is the mean over its classes; classes without images are
+  skipped.
+  """
+  found: list[tuple[Metric, float, dict[str, Scalar]]] = [(metric, 100.0 * float(right.mean()), {})]
+  for group, classes in groups.items():
+    of_class = [right[labels == c].mean() for c in classes if (labels == c).any()]
+    if of_class:
+      addition: dict[str, Scalar] = {"mean_over_classes": group, "classes": len(classes)}
+      found.append((metric.variant(group, f"{group} classes"), 100.0 * float(np.mean(of_class)), addition))
+  return found
+
+
+# One evaluation batch: images [b, h, w, c] as stored, or int32 [b] positions in resident images, of the rows of this process;
+# bool [b] mask of all rows.
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 def extract(mesh: Mesh, encode: Callable[[Array], PyTree], batches: Batches) -> Any:
   """Runs a jitted `encode` over all batches: its tree of [b, ...] as one of float32 [n, ...] in order, without the padding.
 
-  A batch is fetched once the next is under way, so that neither the devices wait nor more than two batches stay on them.
+  A batch is fetched once the next one is dispatched, so devices do not wait and hold at most two batches.
   """
   parts: list[PyTree] = []
   pending: tuple[PyTree, np.ndarray] | None = None
@@ -183,39 +199,18 @@ def extract(mesh: Mesh, encode: Callable[[Array], PyTree], batches: Batches) -> 
   return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
 
 
-def shown_size(config: Config) -> int:
-  """Side in pixels of the image that evaluations show to the network."""
-  return config.evals.size or next(iter(config.views.values())).size
-
-
 def encode(
   config: Config, mesh: Mesh, network: Network, variables: Variables, images: Source, patches: bool = False
 ) -> tuple[np.ndarray, np.ndarray | None]:
-  """Gives float32 [n, f] of all images, and with `patches` float32 [n, p, f] of their patches row by row.
+  """Computes float32 [n, f] of images of any size and, with `patches`, float32 [n, p, f] of their patches, row by row.
 
-  Images may differ in size: the host resizes each, whatever data.placement is. `variables` lie on the devices.
-  Raises UserError for `patches` of a network that has none, and where evals.size and evals.resize do not go together.
+  The host resizes each image, whatever data.placement is. `variables` are on the devices.
+  Raises UserError for `patches` of a network without them, and if evals.size and evals.resize do not fit each other.
   """
-  size = shown_size(config)
+  shown = Preprocessing.of(config)
   index, mask = sampler.eval_plan(len(images), padded_rows(min(config.evals.batch_size, len(images)), mesh))
   own = local_slice(mesh, index.shape[1])
-  read = input_pipeline.inference(images, index[:, own], mask[:, own], config.evals.resize, size, config.data.workers)
-  run = functools.partial(_encode, network, size, config.data.mean, config.data.std, patches, variables)
-  return extract(mesh, run, zip(read, mask, strict=True))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _encode(
-  network: Network,
-  size: int,
-  mean: tuple[float, ...],
-  std: tuple[float, ...],
-  patches: bool,
-  variables: Variables,
-  stored: Array,
-) -> tuple[Array, Array | None]:
-  images = pipeline.show(stored, size, 0, mean, std)
-  if not patches:
-    return network.encode(variables, images), None
-  tokens = network.tokens(variables, images)
-  return tokens[:, 0], tokens[:, 1:]
+  read = input_pipeline.inference(images, index[:, own], mask[:, own], shown.resize, shown.size, config.data.workers)
+  apply = functools.partial(_apply, network, shown, "tokens" if patches else "features", variables)
+  made = extract(mesh, apply, zip(read, mask, strict=True))
+  return (made[:, 0], made[:, 1:]) if patches else (made, None)

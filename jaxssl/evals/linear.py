@@ -1,6 +1,6 @@
-"""A linear classifier on frozen features: how much of the classes a hyperplane can read from them."""
+"""Linear classifiers on frozen features, by four solvers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -8,19 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals.features import FeatureExtractor, by_group, labeled_test, mean_of
+from jaxssl.evals import heads
+from jaxssl.evals.features import FeatureExtractor, by_group, labeled_test
 from jaxssl.evals.finetune import Tuning
-from jaxssl.workdir.results import Measurement
+from jaxssl.evals.registry import evaluation
 
-LOGISTIC = "logistic regression by L-BFGS on standardized features, penalty"
-ADAM = "linear by Adam (ReSA on CIFAR), raw features, 500 epochs of batches of 1000, learning rate 1e-2 to 1e-6, decay 5e-6"
-PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each starts where the one before ended
-MIDDLE = 1e-2  # where a class has one image, so that none can be held out
-HELD_OUT = 5  # one image of so many chooses the penalty or the learning rate
+PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
+MIDDLE = 1e-2  # if each class has one image, so that none can be held out
+HELD_OUT = 5  # one image in five selects the penalty or the learning rate
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 STEPS = 200  # of L-BFGS at most
-TOLERANCE = 1e-5  # of the objective, in nats: it stops once a step gains less
+TOLERANCE = 1e-5  # of the objective, in nats: L-BFGS stops once a step gains less
 
 
 class Linear(NamedTuple):
@@ -32,52 +32,69 @@ class Linear(NamedTuple):
   bias: Array  # [c]
 
 
-def measure(subject: FeatureExtractor) -> list[Measurement]:
-  """Top-1 accuracy in percent on the test split of a classifier that the bank has taught, by each of `evals.linear.solvers`."""
-  config, bank, queries = subject.config.evals.linear, subject.bank, labeled_test(subject, "linear")
-  num_classes, seed, groups = subject.num_classes, subject.config.train.seed, subject.splits.class_groups
+def metric(solver: str) -> Metric:
+  """Returns the metric of a solver, one of PROTOCOLS."""
+  return accuracy_metric(
+    f"linear_{solver}", f"Linear classifier ({solver})", "Accuracy of a linear classifier trained on the frozen features."
+  )
+
+
+HELD_OUT_FIFTH = "best accuracy on a held-out fifth"
+PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
+  "lbfgs": {"classifier": "logistic regression", "features": "standardized", "penalty": HELD_OUT_FIFTH},
+  "sgd": {"classifier": "SGD, momentum 0.9, cosine", "features": "standardized", "learning_rate": HELD_OUT_FIFTH},
+  "augmented": {"classifier": "SGD, momentum 0.9, cosine", "features": "random crops", "learning_rate": HELD_OUT_FIFTH},
+  # ReSA on CIFAR
+  "adam": {"classifier": "Adam", "features": "raw", "learning_rate": "1e-2 to 1e-6", "epochs": 500, "batch_size": 1000},
+}
+
+
+@evaluation("linear", labels=True, test_set=True)
+def measure(extractor: FeatureExtractor) -> list[Measurement]:
+  """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
+  config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor, "linear")
+  num_classes, seed = len(extractor.classes), extractor.config.train.seed
   found = []
   for solver in config.solvers:
+    chosen: dict[str, Scalar] = {}
     if solver == "augmented":
-      if subject.variables is None:
-        continue  # raw pixels have no network to pass fresh crops through
-      guesses, how = augmented(subject)
+      if extractor.variables is None:
+        continue  # raw pixels have no network to pass crops through
+      guesses, chosen["learning_rate"] = augmented(extractor)
     else:
       if solver == "lbfgs":
-        weights, penalty = logistic(bank.x, bank.labels, num_classes, seed)
-        how = f"{LOGISTIC} {penalty:g} chosen on a held-out fifth"
+        weights, chosen["penalty"] = logistic(reference.x, reference.labels, num_classes, seed)
       elif solver == "sgd":
-        weights, rate = descend(bank.x, bank.labels, num_classes, seed, config.epochs, config.batch_size)
-        how = f"linear by SGD on standardized features, momentum 0.9, cosine, {config.epochs} epochs of batches of "
-        how += f"{config.batch_size}, learning rate {rate:g} chosen on a held-out fifth"
+        epochs, batch_size = config.epochs, config.batch_size
+        weights, chosen["learning_rate"] = descend(reference.x, reference.labels, num_classes, seed, epochs, batch_size)
       else:
-        weights, how = adam(bank.x, bank.labels, num_classes, seed), ADAM
-      guesses, how = classify(weights, queries.x), f"{how}, without augmentation"
-    for name, value in by_group(f"linear_{solver}", guesses == queries.labels, queries.labels, groups).items():
-      protocol = f"{how}, taught by {bank.says}, queries: {queries.says}, {mean_of(name, groups)}{subject.says}"
-      found.append(Measurement(name=name, value=value, protocol=protocol))
+        weights = adam(reference.x, reference.labels, num_classes, seed)
+      guesses = classify(weights, test.x)
+    length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
+    fields = {**PROTOCOLS[solver], **(length if solver in ("sgd", "augmented") else {}), **reference.protocol, **test.protocol}
+    for of_group, value, more in by_group(metric(solver), guesses == test.labels, test.labels, extractor.class_groups):
+      protocol = {**fields, **more}
+      found.append(Measurement(metric=of_group, value=value, subject=extractor.subject, protocol=protocol, chosen=chosen))
   return found
 
 
-def augmented(subject: FeatureExtractor) -> tuple[np.ndarray, str]:
-  """Trains classifiers on the frozen network with fresh crops in each epoch: (classes of the test split int [m], protocol).
+def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, float]:
+  """Trains classifiers on the frozen network with new crops in each epoch: (classes of the test set int [m], learning rate).
 
-  One for each of RATES side by side; the best on a held-out fifth of the bank counts.
+  One classifier for each of RATES, side by side, without the held-out fifth of the reference set that selects the best.
   """
-  assert subject.splits.test is not None
-  config, bank, seed = subject.config.evals.linear, subject.bank, subject.config.train.seed
-  out = held_out(bank.labels, seed)
-  tuning = Tuning(subject, RATES, 0.0, config.epochs, config.batch_size)
+  assert extractor.splits.test is not None
+  config, labels, seed = extractor.config.evals.linear, extractor.reference.labels, extractor.config.train.seed
+  out = held_out(labels, seed)
+  tuning = Tuning(extractor, RATES, 0.0, config.epochs, config.batch_size)
   tuned = tuning.fit(np.flatnonzero(~out), seed)
-  right = tuning.logits(tuned, subject.splits.reference)[out].argmax(2) == bank.labels[out][:, None]
+  right = tuning.logits(tuned, extractor.splits.reference)[out].argmax(2) == labels[out][:, None]
   best = int(right.sum(0).argmax())
-  how = f"linear by SGD, momentum 0.9, cosine, {config.epochs} epochs of batches of {config.batch_size}, the run's crops, "
-  how += f"learning rate {RATES[best]:g} chosen on a held-out fifth, which it is not taught"
-  return tuning.logits(tuned, subject.splits.test)[:, best].argmax(1), how
+  return tuning.logits(tuned, extractor.splits.test)[:, best].argmax(1), RATES[best]
 
 
 def classify(weights: Linear, x: np.ndarray) -> np.ndarray:
-  """Gives the most likely class of features float32 [n, f]: int [n]."""
+  """Returns the most likely classes, int [n], of features float32 [n, f]."""
   return np.asarray(_logits(weights, jnp.asarray(x))).argmax(1)
 
 
@@ -88,13 +105,13 @@ def _logits(weights: Linear, x: Array) -> Array:
 
 
 def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Gives the mean and the deviation of every feature; one that hardly varies is not blown up."""
+  """Returns mean and standard deviation of each feature; a floor keeps nearly constant features from being scaled up."""
   deviation = x.std(0)
   return x.mean(0), np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
 
 
 def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
-  """Draws bool [n], True for one image in five of each class, but never for all of one."""
+  """Draws bool [n], True for one image in five of each class, but never for all of a class."""
   order = np.random.default_rng(seed).permutation(len(labels))
   out = np.zeros(len(labels), bool)
   for c in np.unique(labels):
@@ -106,8 +123,8 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
 def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[Linear, float]:
   """Fits multinomial logistic regression: mean cross-entropy + penalty / 2 |kernel|^2, to convergence.
 
-  x: float32 [n, f]; labels int32 [n]. The penalty with the most right answers on a held-out fifth (the largest of equals) is
-  fitted again on all. Returns the classifier and the penalty.
+  x: float32 [n, f]; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of equals) is
+  fitted again on all images. Returns the classifier and the penalty.
   """
   mean, scale = standard(x)
   standardized = jnp.asarray((x - mean) / scale)
@@ -116,7 +133,7 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
   y, out = jnp.asarray(labels), held_out(labels, seed)
   penalty, kernel = MIDDLE, jnp.zeros((x.shape[1] + 1, num_classes))
   if out.any():
-    share = jnp.asarray(~out, jnp.float32)  # held-out rows weigh nothing: the features are not copied
+    share = jnp.asarray(~out, jnp.float32)  # held-out rows get weight zero, so the features are not copied
     kernels, scores = [kernel], []
     for tried in PENALTIES:
       kernels.append(_fit(z, y, share, jnp.float32(tried), kernels[-1]))
@@ -134,10 +151,10 @@ def _product(z: Array, kernel: Array) -> Array:
 
 @jax.jit
 def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Array:
-  """Minimizes the mean over rows by their share [n], from `start` [f + 1, c]; the last row is the bias, which is not penalised.
+  """Minimizes the mean over rows by their share [n], from `start` [f + 1, c]; the last row is the bias, which is not penalized.
 
   `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
-  1992): scaled by that bound, L-BFGS needs tens of steps where it would need hundreds.
+  1992): scaled by that bound, L-BFGS needs tens of steps instead of hundreds.
   """
   weight = share / share.sum()
   scale = 1 / jnp.sqrt(jnp.append(0.5 * (weight @ z**2), 0.5) + penalty)[:, None]
@@ -167,22 +184,23 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 def descend(
   x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int, batch_size: int
 ) -> tuple[Linear, float]:
-  """Trains a classifier for each of RATES side by side; the best rate on a held-out fifth trains one on all: (it, the rate)."""
+  """Trains a classifier for each of RATES; the best rate on a held-out fifth trains one on all images: (classifier, rate)."""
   mean, scale = standard(x)
   z, out = (x - mean) / scale, held_out(labels, seed)
 
-  def train(rates: tuple[float, ...], taught: np.ndarray) -> Array:
-    steps = epochs * max(len(taught) // batch_size, 1)
+  def train(rates: tuple[float, ...], rows: np.ndarray) -> Array:
+    steps = epochs * max(len(rows) // batch_size, 1)
     each = jnp.asarray(rates)[:, None, None]
     start = jnp.zeros((len(rates), x.shape[1] + 1, num_classes))
-    falling = lambda step: each * 0.5 * (1 + jnp.cos(jnp.pi * step / steps))  # noqa: E731
-    return _epochs(optax.trace(0.9), falling, start, z, labels, taught, seed, epochs, batch_size)
+    return _epochs(
+      optax.trace(0.9), lambda step: each * heads.cosine(step, steps), start, z, labels, rows, seed, epochs, batch_size
+    )
 
   rate = RATES[len(RATES) // 2]
   if out.any():
-    asked = jnp.asarray(z[out])
+    queries = jnp.asarray(z[out])
     right = [
-      (np.asarray(_product(asked, kernel)).argmax(1) == labels[out]).sum() for kernel in train(RATES, np.flatnonzero(~out))
+      (np.asarray(_product(queries, kernel)).argmax(1) == labels[out]).sum() for kernel in train(RATES, np.flatnonzero(~out))
     ]
     rate = RATES[int(np.argmax(right))]
   kernel = train((rate,), np.arange(len(x)))[0]
@@ -190,10 +208,10 @@ def descend(
 
 
 def adam(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int = 500, batch_size: int = 1000) -> Linear:
-  """Trains as ReSA does on CIFAR: Adam with L2 decay 5e-6, the learning rate falling geometrically each epoch."""
+  """Trains as ReSA does on CIFAR: Adam with L2 decay 5e-6 and a learning rate that falls geometrically each epoch."""
   optimizer = optax.chain(optax.add_decayed_weights(5e-6), optax.scale_by_adam())
   steps = max(len(x) // batch_size, 1)
-  bound = 1 / np.sqrt(x.shape[1])  # a torch Linear's first weights
+  bound = 1 / np.sqrt(x.shape[1])  # the initialization of torch.nn.Linear
   start = np.random.default_rng(seed).uniform(-bound, bound, (1, x.shape[1] + 1, num_classes)).astype(np.float32)
   kernel = _epochs(
     optimizer, lambda step: 1e-2 * 1e-4 ** ((step // steps) / epochs), jnp.asarray(start),
@@ -208,30 +226,25 @@ def _epochs(
   kernels: Array,
   z: np.ndarray,
   labels: np.ndarray,
-  taught: np.ndarray,
+  used: np.ndarray,
   seed: int,
   epochs: int,
   batch_size: int,
 ) -> Array:
-  """Trains kernels [g, f + 1, c] on the rows `taught`, by rate(step) [g, 1, 1]; a last, incomplete batch is dropped."""
-  batch_size = min(batch_size, len(taught))
-  steps = len(taught) // batch_size
+  """Trains kernels [g, f + 1, c] on the rows `used`, with rate(step) [g, 1, 1]; an incomplete last batch is dropped."""
+  batch_size = min(batch_size, len(used))
+  steps = len(used) // batch_size
   x, y = jnp.asarray(z), jnp.asarray(labels)
 
   def step(carry: tuple, rows: Array) -> tuple[tuple, None]:
     kernels, state, number = carry
 
-    def loss(kernels: Array) -> Array:
-      logits = jnp.einsum("bf,gfc->bgc", x[rows], kernels[:, :-1]) + kernels[None, :, -1]
-      truth = jnp.broadcast_to(y[rows][:, None], logits.shape[:2])
-      return optax.softmax_cross_entropy_with_integer_labels(logits, truth).mean(0).sum()
-
-    updates, state = optimizer.update(jax.grad(loss)(kernels), state, kernels)
+    updates, state = optimizer.update(jax.grad(heads.loss)(kernels, x[rows], y[rows]), state, kernels)
     return (kernels - rate(number) * jnp.asarray(updates), state, number + 1), None
 
   epoch = jax.jit(lambda carry, order: jax.lax.scan(step, carry, order)[0])
   carry = (kernels, optimizer.init(kernels), jnp.int32(0))
   shuffle = np.random.default_rng(seed)
   for _ in range(epochs):
-    carry = epoch(carry, shuffle.permutation(taught)[: steps * batch_size].reshape(steps, batch_size))
+    carry = epoch(carry, shuffle.permutation(used)[: steps * batch_size].reshape(steps, batch_size))
   return carry[0]

@@ -1,4 +1,4 @@
-"""A run opened again: its config, its weights, its images."""
+"""A run, read back from its workdir: config, weights, datasets, and what evaluations and `embed` do with them."""
 
 import dataclasses
 import functools
@@ -9,28 +9,30 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxssl import methods
 from jaxssl.augment import pipeline
 from jaxssl.config import plugins
 from jaxssl.config.load import changed
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
 from jaxssl.data import datasets
-from jaxssl.evals.evaluator import Evaluator
-from jaxssl.evals.features import FeatureExtractor
+from jaxssl.data.source import Source
+from jaxssl.data.unreadable import SkipUnreadable
+from jaxssl.evals.evaluator import Evaluator, network_of
+from jaxssl.evals.features import FeatureExtractor, encode
+from jaxssl.evals.preprocessing import Preprocessing, method_views
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from
 from jaxssl.workdir.checkpoint import Checkpoints
-from jaxssl.workdir.workdir import CONFIG
+from jaxssl.workdir.workdir import Workdir
 
-OTHER_IMAGES = ("source", "path")  # whoever names these means other images: nothing of the old ones is kept
-OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # what it sees: weights are good for these only
+OTHER_IMAGES = ("source", "path")  # fields that name other images: none of the run's other fields about images is kept
+OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
 
 
 def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
@@ -38,10 +40,7 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
 
   Raises UserError if there is no run, if another version of jaxssl wrote it, or for a field that cannot be changed.
   """
-  path = workdir / CONFIG
-  if not path.exists():
-    raise UserError(f"--workdir {workdir} holds no run: there is no {CONFIG}")
-  fields, changes = json_io.read(path), dict(changes or {})
+  fields, changes = Workdir(workdir).read_config(), dict(changes or {})
   try:
     plugins.load(read(Config, fields).plugins)
   except UserError as error:
@@ -59,87 +58,126 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
   return read(Config, changed(fields, changes))
 
 
-def open_run(
-  workdir: pathlib.Path, config: Config, step: int | None = None, arrays: datasets.Arrays | None = None, encoder: Any = None
-) -> tuple[Variables, Variables | None, int, Evaluator]:
-  """Opens a run's weights and its images: student, teacher, their step, and what measures them."""
-  mesh = make_mesh()
-  built, student, teacher, step = open_network(workdir, config, step, encoder)
-  images = datasets.open_datasets(config.data, config.train.seed, arrays).on_devices(config, mesh)
-  measure = Evaluator(config, mesh, images, built, teacher is not None)
-  return replicate(mesh, student), replicate(mesh, teacher), step, measure
-
-
-def open_network(
-  workdir: pathlib.Path, config: Config, step: int | None = None, encoder: Any = None
-) -> tuple[network.Network, Variables, Variables | None, int]:
-  """Opens a run's network without its images: the modules, the student and the teacher's weights, and their step."""
-  student, teacher, step = Checkpoints(workdir / "checkpoints", config.train.max_to_keep).weights(step)
-  group = methods.read_method(config.method).forward_spec.student[0].group
-  pipeline.check(config.views, None)
-  if group not in config.views:
-    raise UserError(f"views.{group} is missing; method.name={config.method['name']} sees it")
-  size = config.views[group].size
-  precision = compute_precision(make_mesh(), config.train.precision)
-  built = network.build(config.model, precision, size, encoder)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
-  if not all(_fits(shapes, found) for found in (student, teacher) if found is not None):
-    raise UserError(f"checkpoint {step} in {workdir} holds another network than the one in its {CONFIG}")
-  return built, student, teacher, step
-
-
-def _fits(shapes: Variables, found: Variables) -> bool:
-  """Whether modules have the shapes that a network gives them; a teacher need not have all modules."""
-  if "encoder" not in found.params:
-    return False
-  for ours, theirs in ((shapes.params, found.params), (shapes.stats, found.stats)):
-    expected = {name: ours.get(name) for name in theirs}
-    if jax.tree.map(lambda x: x.shape, expected) != jax.tree.map(lambda x: x.shape, dict(theirs)):
-      return False
-  return all(name in found.stats for name in shapes.stats if name in found.params)
-
-
 def names_other_images(changes: Mapping[str, Any]) -> bool:
-  """Whether changed fields name other images than those of the run."""
+  """Returns whether changed fields name other images than those of the run."""
   return any(f"data.{name}" in changes for name in OTHER_IMAGES)
 
 
-def fingerprint(variables: Variables) -> str:
-  """Names weights by what they are."""
-  digest = hashlib.sha256()
-  for leaf in jax.tree.leaves(variables):
-    digest.update(np.asarray(leaf).tobytes())
-  return digest.hexdigest()[:16]
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-  """The weights of a run after `step` steps, and what measures them on its images."""
+  """A run after `step` steps. All decisions about it are made here: which network, which image size, which preprocessing.
 
+  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that still trains, whose
+  weights are on the devices.
+  """
+
+  workdir: Workdir
+  config: Config
+  network: network.Network
   student: Variables
   teacher: Variables | None
   step: int
-  measure: Evaluator
-  workdir: pathlib.Path
+  arrays: datasets.Arrays | None = None
+  opened: Evaluator | None = None
+
+  @property
+  def which(self) -> str:
+    """The network that `evals.network` names: teacher or student."""
+    return network_of(self.config, self.teacher is not None)
+
+  @property
+  def variables(self) -> Variables:
+    """Its weights."""
+    return self.teacher if self.teacher is not None and self.which == "teacher" else self.student
+
+  @property
+  def preprocessing(self) -> Preprocessing:
+    """How images are shown to it."""
+    return Preprocessing.of(self.config)
 
   @functools.cached_property
-  def subject(self) -> FeatureExtractor:
-    """The network that the config says is measured."""
-    return self.measure.chosen(self.student, self.teacher)
+  def fingerprint(self) -> str:
+    """A hash of its weights."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(self.variables):
+      digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
 
   @functools.cached_property
-  def before(self) -> FeatureExtractor:
-    """The network before its first step, made again from the seed, and from what was imported, as `Run.init` makes it."""
-    measure, config = self.measure, self.measure.config
-    forward_spec = methods.read_method(config.method).forward_spec
-    size, channels = config.views[forward_spec.student[0].group].size, config.data.channels
-    key = jax_key(config.train.seed, "weights")
-    first = jax.jit(lambda: measure.built.init(key, (size, size, channels)))()
-    imported = init_from.load(config.model, measure.built, (size, size, channels), self.workdir)
+  def mesh(self) -> Mesh:
+    """All devices."""
+    return make_mesh()
+
+  @functools.cached_property
+  def _on_devices(self) -> Variables:
+    return self.variables if self.opened else replicate(self.mesh, self.variables)
+
+  def embed(
+    self, source: Source, rows: np.ndarray | None = None, patches: bool = False
+  ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
+    """Computes features float32 [n, f] of rows of a source, of patches [n, p, f] on request, and lists unreadable positions.
+
+    rows: int [n]; None: all. The features of an unreadable image are those of a black one.
+    """
+    rows = np.arange(len(source)) if rows is None else rows
+    images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
+    features, of_patches = encode(self.config, self.mesh, self.network, self._on_devices, images, patches)
+    return features, of_patches, sorted(images.unreadable)
+
+  @functools.cached_property
+  def evaluator(self) -> Evaluator:
+    """Measures the run on its datasets, which are opened here. Raises UserError if they cannot be."""
+    if self.opened is not None:
+      return self.opened
+    opened = datasets.open_datasets(self.config.data, self.config.train.seed, self.arrays).on_devices(self.config, self.mesh)
+    return Evaluator(self.config, self.mesh, opened, self.network, self.teacher is not None)
+
+  @functools.cached_property
+  def extractor(self) -> FeatureExtractor:
+    """The input of evaluations for the network that `evals.network` names."""
+    return self.evaluator.extractor(self._on_devices, self.which)
+
+  @functools.cached_property
+  def untrained(self) -> FeatureExtractor:
+    """The input of evaluations for the network before its first step, rebuilt from the seed and `model.init_from`."""
+    size, channels = self.config.views[method_views(self.config)].size, self.config.data.channels
+    key = jax_key(self.config.train.seed, "weights")  # as TrainStep.init_student
+    first = jax.jit(lambda: self.network.init(key, (size, size, channels)))()
+    imported = init_from.load(self.config.model, self.network, (size, size, channels), self.workdir.folder)
     first = first if imported is None else init_from.put(first, imported)
-    return measure.subject(replicate(measure.mesh, first), f"{measure.before}_network")
+    return self.evaluator.extractor(replicate(self.mesh, first), self.evaluator.untrained)
 
 
-def load(workdir: pathlib.Path) -> LoadedRun:
-  """Opens a run's newest weights and its images. Raises UserError where either cannot be read."""
-  return LoadedRun(*open_run(workdir, read_config(workdir)), workdir)
+def load(
+  workdir: pathlib.Path,
+  config: Config | None = None,
+  step: int | None = None,
+  arrays: datasets.Arrays | None = None,
+  encoder: Any = None,
+) -> LoadedRun:
+  """Opens a run's weights after `step` steps (default: the newest); its datasets are opened when they are needed.
+
+  `config`: the run's own, by default, or `read_config` with changes; `encoder`: a flax module, for model.name=custom.
+  Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
+  """
+  config = config or read_config(workdir)
+  folder = Workdir(workdir)
+  student, teacher, step = Checkpoints(folder.checkpoints, config.train.max_to_keep).weights(step)
+  pipeline.check(config.views, None)
+  size = config.views[method_views(config)].size
+  built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), size, encoder)
+  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
+  if not all(_fits(shapes, read_back) for read_back in (student, teacher) if read_back is not None):
+    raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
+  return LoadedRun(workdir=folder, config=config, network=built, student=student, teacher=teacher, step=step, arrays=arrays)
+
+
+def _fits(shapes: Variables, variables: Variables) -> bool:
+  """Returns whether modules have the shapes that the network has; a teacher may lack modules."""
+  if "encoder" not in variables.params:
+    return False
+  for ours, theirs in ((shapes.params, variables.params), (shapes.stats, variables.stats)):
+    expected = {name: ours.get(name) for name in theirs}
+    if jax.tree.map(lambda x: x.shape, expected) != jax.tree.map(lambda x: x.shape, dict(theirs)):
+      return False
+  return all(name in variables.stats for name in shapes.stats if name in variables.params)

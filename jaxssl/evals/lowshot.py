@@ -1,59 +1,71 @@
-"""Low-shot: how well a few labeled images teach a classifier, over several draws of them."""
+"""Low-shot classification: accuracy with a few labeled images, over several draws of them."""
 
 import statistics
 
 import numpy as np
 
 from jaxssl.core.errors import UserError
+from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
 from jaxssl.evals import finetune, linear
 from jaxssl.evals.features import FeatureExtractor, Features, labeled_test
-from jaxssl.workdir.results import Measurement
+from jaxssl.evals.registry import evaluation
 
 
-def measure(subject: FeatureExtractor) -> list[Measurement]:
-  """Mean top-1 accuracy in percent, and its deviation over draws, of every entry of `evals.lowshot.shots`."""
-  config, bank, queries = subject.config.evals.lowshot, subject.bank, labeled_test(subject, "lowshot")
+def metric(shots: float, classifier: str) -> Metric:
+  """Returns the metric of a number of labels; classifier: linear or finetune."""
+  return accuracy_metric(
+    f"lowshot_{f'{100 * shots:.0f}percent' if shots < 1 else f'{shots:.0f}'}_{classifier}",
+    f"Few labels: {_amount(shots)}, {classifier}",
+    "Accuracy when only a few images have labels.",
+  )
+
+
+def _amount(shots: float) -> str:
+  return f"{shots:.0%} of each class" if shots < 1 else f"{shots:.0f} of each class"
+
+
+@evaluation("lowshot", labels=True, test_set=True)
+def measure(extractor: FeatureExtractor) -> list[Measurement]:
+  """Measures mean and standard deviation over draws of the top-1 accuracy in percent, for each of `evals.lowshot.shots`."""
+  config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor, "lowshot")
   if config.draws < 1:
-    raise UserError(f"evals.lowshot.draws={config.draws} is not allowed; at least 1")
-  tuning = finetune.make(subject) if config.finetune else None
+    raise UserError(f"evals.lowshot.draws={config.draws}: out of range; expected at least 1")
+  tuning = finetune.make(extractor) if config.finetune else None
+  protocols = {"linear": dict(linear.PROTOCOLS["lbfgs"]), **({"finetune": finetune.protocol(extractor)} if tuning else {})}
   found = []
   for shots in config.shots:
-    drawn = [draw(bank, shots, seed) for seed in range(config.draws)]
-    right: dict[str, list[float]] = {"linear": [], **({"finetune": []} if tuning else {})}
+    drawn = [draw(reference, shots, seed) for seed in range(config.draws)]
+    right: dict[str, list[float]] = {name: [] for name in protocols}
     for seed, rows in enumerate(drawn):
-      weights, _ = linear.logistic(bank.x[rows], bank.labels[rows], subject.num_classes, seed)
-      right["linear"].append(100 * float((linear.classify(weights, queries.x) == queries.labels).mean()))
+      weights, _ = linear.logistic(reference.x[rows], reference.labels[rows], len(extractor.classes), seed)
+      right["linear"].append(100 * float((linear.classify(weights, test.x) == test.labels).mean()))
       if tuning:
-        right["finetune"].append(100 * float((finetune.guess(tuning, rows, seed) == queries.labels).mean()))
-    how = {
-      "linear": f"{linear.LOGISTIC} chosen on a held-out fifth of the few, on frozen features",
-      "finetune": finetune.describe(subject),
-    }
+        right["finetune"].append(100 * float((finetune.guess(tuning, rows, seed) == test.labels).mean()))
     for name, values in right.items():
-      few = f"{shots:.0%} of each class" if shots < 1 else f"{shots:.0f} of each class"
+      few: dict[str, Scalar] = {"labeled": _amount(shots), "labeled_images": len(drawn[0]), "draws": len(drawn)}
       found.append(
         Measurement(
-          name=f"lowshot_{few.replace(' of each class', '').replace('%', 'percent')}_{name}",
+          metric=metric(shots, name),
           value=statistics.mean(values),
-          deviation=statistics.stdev(values) if len(values) > 1 else None,
-          protocol=f"{how[name]}, taught by {few}, {len(drawn[0])} of {bank.says}, mean of {len(values)} draws, "
-          f"queries: {queries.says}, {subject.says}",
+          std=statistics.stdev(values) if len(values) > 1 else None,
+          subject=extractor.subject,
+          protocol={**protocols[name], **few, **reference.protocol, **test.protocol},
         )
       )
   return found
 
 
-def draw(bank: Features, shots: float, seed: int) -> np.ndarray:
-  """Draws rows of the bank: a share of each class where shots < 1 (at least one image), else so many of each.
+def draw(reference: Features, shots: float, seed: int) -> np.ndarray:
+  """Draws rows of the reference set: a share of each class if shots < 1 (at least one image), else that many of each.
 
-  Raises UserError where a class has fewer.
+  Raises UserError if a class has fewer.
   """
-  smallest = min(np.unique(bank.labels, return_counts=True)[1])
+  smallest = min(np.unique(reference.labels, return_counts=True)[1])
   if not 0 < shots <= max(smallest, 1):
-    raise UserError(f"evals.lowshot.shots={shots:g} is not allowed; the smallest class has {smallest} images")
-  order, rows = np.random.default_rng(seed).permutation(len(bank.labels)), []
-  for c in np.unique(bank.labels):
-    of_class = order[bank.labels[order] == c]
+    raise UserError(f"evals.lowshot.shots={shots:g}: out of range; expected at most {smallest}, the size of the smallest class")
+  order, rows = np.random.default_rng(seed).permutation(len(reference.labels)), []
+  for c in np.unique(reference.labels):
+    of_class = order[reference.labels[order] == c]
     count = max(round(shots * len(of_class)), 1) if shots < 1 else int(shots)
     rows.append(of_class[:count])
   return np.sort(np.concatenate(rows))

@@ -19,12 +19,9 @@ from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.image_io import DecodeError, decode, dtype_of, viewable
 from jaxssl.data.source import Source
-from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals import embedding_file, knn, load_run
 from jaxssl.evals.embedding_file import Embeddings
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import encode
-from jaxssl.parallel.mesh import make_mesh, replicate
+from jaxssl.parallel.mesh import make_mesh
 
 SIDE, TEXT, GAP, COLUMNS = 160, 14, 8, 6  # contact sheet: pixels per image, line and gap; images per row
 
@@ -121,14 +118,10 @@ def embed_image(image: np.ndarray, file: Embeddings, workdir: pathlib.Path) -> n
   meta = file.meta
   config = load_run.read_config(workdir, {f"evals.{name}": meta[name] for name in ("network", "size", "resize")})
   config = dataclasses.replace(config, data=read(DataConfig, meta["data"]))
-  network, student, teacher, _ = load_run.open_network(workdir, config, meta["step"])
-  variables = teacher if teacher is not None and network_of(config, True) == "teacher" else student
-  if load_run.fingerprint(variables) != meta["weights"]:
+  run = load_run.load(workdir, config, meta["step"])
+  if run.fingerprint != meta["weights"]:
     raise UserError(f"--workdir={workdir}: other weights than those that made the file; expected the run that made it")
-  resident_size = config.data.resident_size if config.data.placement == "device" else 0
-  query = SkipUnreadable(ArraySource(image[None], name="query"), np.arange(1), resident_size)
-  mesh = make_mesh()
-  features, _ = encode(config, mesh, network, replicate(mesh, variables), query)
+  features, _, _ = run.embed(ArraySource(image[None], name="query"))
   return features[0]
 
 

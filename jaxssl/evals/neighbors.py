@@ -1,56 +1,71 @@
-"""How good neighbors are: what the neighbor memory says at an epoch's end (AdaSim's own figures), and of any network."""
+"""Nearest neighbors among the reference images: agreement with classes, and examples for the report."""
 
 from typing import Any
 
 import numpy as np
 
 from jaxssl.bootstrap.bank import NeighborBank
+from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.rng import generator
 from jaxssl.evals import knn
 from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.registry import evaluation
 from jaxssl.parallel.mesh import to_host
-from jaxssl.workdir.results import Measurement
 
 K = 10
-
-
-def measure(subject: FeatureExtractor) -> list[Measurement]:
-  """Of the bank's images among the others: how their nearest neighbors agree with their class, and who is nobody's.
-
-  Without labels `neighbors_orphans` only: the share of images that are among nobody's nearest; hubs, which are near to
-  everyone, raise it.
-  """
-  bank = subject.bank
-  k = min(K, len(bank.x) - 1)
-  _, ids = knn.neighbors(subject.mesh, bank.x, None, k)
-  values = {"neighbors_orphans": 100 * (1 - len(np.unique(ids)) / len(bank.x))}
-  if (bank.labels >= 0).all():
-    same = bank.labels[ids] == bank.labels[:, None]
-    values |= {f"neighbors_top{i + 1}_label": 100 * same[:, i].mean() for i in range(min(2, k))}
-    values[f"neighbors_purity{k}"] = 100 * same.mean()
-  protocol = f"the {k} nearest by cosine of each of {bank.says} among the others, percent, {subject.says}"
-  return [Measurement(name=name, value=float(value), protocol=protocol) for name, value in values.items()]
-
-
 EXAMPLES, NEAREST, PAIRS = 12, 8, 12
+ORPHANS = Metric(
+  "neighbors_orphans",
+  "Images without reverse neighbors",
+  "Share of the images that are among the nearest neighbors of no other image. Hubs raise it.",
+  "Features",
+  unit="%",
+  higher_is_better=False,
+)
 
 
-def nearest_examples(subject: FeatureExtractor, memory: NeighborBank | None) -> dict[str, Any]:
-  """Gives, ready for JSON, of fixed images of the bank, drawn by the seed, the nearest others by cosine.
+def metric(name: str, title: str) -> Metric:
+  """Returns a metric of the agreement of neighbors with classes."""
+  description = "Share of the nearest training images that have the image's class."
+  return Metric(name, title, description, "Features", unit="%", higher_is_better=True)
 
-  `images` [q], `neighbors` [q, k] and `similarities` [q, k], nearest first, count in the bank; `partners`, pairs of images
-  in which the second gave the first one's other view in this epoch, in the training split. None: bootstrapping is off.
+
+@evaluation("neighbors")
+def measure(extractor: FeatureExtractor) -> list[Measurement]:
+  """Measures how the nearest neighbors of reference images, among the others, agree with their class.
+
+  Without labels only `neighbors_orphans`: the share of images that are nobody's neighbor. Hubs, which are near to everyone,
+  raise it.
   """
-  x = subject.features(subject.splits.reference)
-  drawn = generator(subject.config.train.seed, "neighbors")
+  reference = extractor.reference
+  k = min(K, len(reference.x) - 1)
+  _, ids = knn.neighbors(extractor.mesh, reference.x, None, k)
+  values = {ORPHANS: 100 * (1 - len(np.unique(ids)) / len(reference.x))}
+  if (reference.labels >= 0).all():
+    same = reference.labels[ids] == reference.labels[:, None]
+    for i in range(min(2, k)):
+      values[metric(f"neighbors_top{i + 1}_label", f"Neighbor {i + 1} of the class")] = 100 * same[:, i].mean()
+    values[metric(f"neighbors_purity{k}", f"{k} nearest neighbors of the class")] = 100 * same.mean()
+  protocol = {"k": k, "similarity": "cosine", **reference.protocol}
+  return [Measurement(metric=m, value=float(x), subject=extractor.subject, protocol=protocol) for m, x in values.items()]
+
+
+def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> dict[str, Any]:
+  """Returns, ready for JSON, the nearest neighbors by cosine of a few reference images, which the seed draws.
+
+  `images` [q], `neighbors` [q, k] and `similarities` [q, k], nearest first, count in the reference set; `partners`: pairs of
+  training images of which the second supplied the first one's second view in this epoch; None if bootstrapping is off.
+  """
+  x = extractor.reference.x
+  drawn = generator(extractor.config.train.seed, "neighbors")
   images = np.sort(drawn.choice(len(x), min(EXAMPLES, len(x)), replace=False))
   k = min(NEAREST, len(x) - 1)
-  similarities, ids = knn.neighbors(subject.mesh, x, x[images], k + 1)
-  others = np.argsort(ids == images[:, None], axis=1, kind="stable")[:, :k]  # an image is no neighbor of its own
-  similarities, ids = (np.take_along_axis(found, others, 1) for found in (similarities, ids))
+  similarities, ids = knn.neighbors(extractor.mesh, x, x[images], k + 1)
+  others = np.argsort(ids == images[:, None], axis=1, kind="stable")[:, :k]  # an image is not its own neighbor
+  similarities, ids = (np.take_along_axis(values, others, 1) for values in (similarities, ids))
   pairs = None
-  if memory is not None:
-    partners = to_host(subject.mesh, memory.partners)[: len(subject.splits.train)]
+  if bank is not None:
+    partners = to_host(extractor.mesh, bank.partners)[: len(extractor.splits.train)]
     moved = np.flatnonzero(partners != np.arange(len(partners)))
     shown = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
     pairs = np.stack([shown, partners[shown]], axis=1).tolist()

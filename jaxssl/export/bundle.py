@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,8 +15,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
-from jaxssl.evals.evaluator import network_of
-from jaxssl.evals.features import shown_size
+from jaxssl.evals.load_run import LoadedRun
 from jaxssl.models.network import Network
 
 # Fields of ModelConfig that define the network. model.init_from, the source of its first weights, does not.
@@ -61,9 +60,8 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
   config = load_run.read_config(workdir, changes)
   trained_in = config.train.precision
   config = dataclasses.replace(config, train=dataclasses.replace(config.train, precision="float32"))
-  network, student, teacher, step = load_run.open_network(workdir, config, step)
-  which = network_of(config, teacher is not None)
-  whole = teacher if teacher is not None and which == "teacher" else student
+  run = load_run.load(workdir, config, step)
+  whole, network = run.variables, run.network
   kept = ["encoder", *(name for name in HEADS if heads and name in whole.params)]
   variables = Variables(
     params={name: jax.device_get(whole.params[name]) for name in kept},
@@ -72,13 +70,12 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
   gone = {name: None for name in HEADS if name not in kept}
   network = dataclasses.replace(network, **gone)
   model = dataclasses.replace(config.model, **{name: HeadConfig() for name in gone})
-  about = _about(config, model, network, which, step) | {"trained_in": trained_in, "heads": kept[1:]}
+  about = _about(run, model, network) | {"trained_in": trained_in, "heads": kept[1:]}
   return ExportBundle(network=network, variables=variables, model=model, about=json.loads(json.dumps(about)))
 
 
-def _about(config: Config, model: ModelConfig, network: Network, which: str, step: int) -> dict[str, Any]:
-  data, size = config.data, shown_size(config)
-  model_fields = dataclasses.asdict(model)
+def _about(run: LoadedRun, model: ModelConfig, network: Network) -> dict[str, Any]:
+  config, model_fields = run.config, dataclasses.asdict(model)
   return {
     "jaxssl": VERSION,
     "method": config.method["name"],
@@ -86,21 +83,12 @@ def _about(config: Config, model: ModelConfig, network: Network, which: str, ste
     "data": data_name(config),
     "epochs": config.train.epochs,
     "batch_size": config.train.batch_size,
-    "step": step,
-    "network": which,
+    "step": run.step,
+    "network": run.which,
     "model": {name: model_fields[name] for name in MAKES},
-    "image_size": getattr(network.encoder, "image_size", size),
+    "image_size": getattr(network.encoder, "image_size", run.preprocessing.size),
     "precision": "float32",
-    "preprocessing": {
-      "channels": data.channels,
-      "bit_depth": data.bit_depth,
-      "resident_size": data.resident_size if data.placement == "device" else 0,
-      "resize": config.evals.resize,
-      "size": size,
-      "interpolation": "bicubic",
-      "mean": _each(data.mean, data.channels),
-      "std": _each(data.std, data.channels),
-    },
+    "preprocessing": dataclasses.asdict(run.preprocessing),
   }
 
 
@@ -108,7 +96,3 @@ def data_name(config: Config) -> str:
   """Returns the name of the training set, without the path of its folder on this machine."""
   path = config.data.path
   return os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source
-
-
-def _each(values: Sequence[float], channels: int) -> list[float]:
-  return [float(x) for x in (values if len(values) > 1 else [*values] * channels)]

@@ -11,51 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from jaxssl.augment.color import normalize
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import json_io, paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
-from jaxssl.data.image_io import center, dtype_of, match
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle
-from jaxssl.models.backbone import LARGEST_SIDE as MOST
 from jaxssl.models.network import Network, build
 
 FILE, CONFIG = "model.safetensors", "config.json"
 PART = 256  # images embedded at once
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Preprocessing:
-  """How an image is prepared, as config.json says it."""
-
-  channels: int
-  bit_depth: Literal[8, 16]
-  resident_size: int
-  resize: int
-  size: int
-  interpolation: Literal["bicubic"]
-  mean: tuple[float, ...]
-  std: tuple[float, ...]
-
-  def check(self) -> None:
-    """Raises UserError for values that make no image."""
-    for field, least, most in (
-      ("channels", 1, MOST),
-      ("size", 1, MOST),
-      ("resident_size", 0, MOST),
-      ("resize", 0, MOST),
-    ):
-      if not least <= getattr(self, field) <= most:
-        raise UserError(f"preprocessing.{field}={getattr(self, field)} is not allowed; {least} to {most}")
-    if 0 < self.resize < self.size:
-      raise UserError(f"preprocessing.resize={self.resize} is not allowed; 0, or preprocessing.size={self.size} at least")
-    for field in ("mean", "std"):
-      if len(getattr(self, field)) != self.channels:
-        raise UserError(f"preprocessing.{field} is not allowed; one value for each of {self.channels} channels")
-    if min(self.std) <= 0:
-      raise UserError(f"preprocessing.std={self.std} is not allowed; above 0")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +31,7 @@ class _Asked:
   model: ModelConfig
   precision: Literal["float32", "bfloat16"]
   image_size: int
-  preprocessing: _Preprocessing
+  preprocessing: Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,15 +70,7 @@ class Pretrained:
 
   def prepare(self, images: np.ndarray) -> np.ndarray:
     """Makes float32 [b, size, size, c], normalized, of [b, h, w, c], uint8 or uint16."""
-    how = self.config["preprocessing"]
-    kind = dtype_of(how["bit_depth"])
-    shown = np.zeros((len(images), how["size"], how["size"], how["channels"]), kind)
-    for place, image in enumerate(images):
-      image = match(image, how["channels"], kind, f"image {place}")
-      image = center(image, how["resident_size"], how["resident_size"]) if how["resident_size"] else image
-      shown[place] = center(image, how["resize"], how["size"])
-    most = np.iinfo(kind).max
-    return np.asarray(jax.vmap(lambda x: normalize(x, how["mean"], how["std"], most))(jnp.asarray(shown, jnp.float32)))
+    return read(Preprocessing, dict(self.config["preprocessing"])).on_host(images)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -14,10 +14,10 @@ import numpy as np
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError, nearest_name
 from jaxssl.core.paths import path_of
-from jaxssl.evals import load_run
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
 from jaxssl.workdir import results
+from jaxssl.workdir.workdir import Workdir
 
 LOG = logging.getLogger("jaxssl")
 TOLERANCE = 1e-5  # of the largest feature
@@ -127,8 +127,7 @@ def _write(folder: pathlib.Path, subject: ExportBundle, workdir: pathlib.Path, l
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
     about = subject.about | (chosen.write(folder, subject) or {})
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
-    found = results.read(workdir / "results.json").get("measurements", [])
-    measured = model_card.of_this(found, subject, load_run.read_config(workdir).data)
+    measured = model_card.of_this(results.read(Workdir(workdir).results), subject.about)
     text = model_card.card(subject, chosen.file, chosen.usage(subject), license, measured)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return compare(subject, chosen.run(folder, subject))

@@ -1,25 +1,25 @@
-"""The README.md beside exported weights: what they are, how they were made, what was measured, how they are used."""
+"""The README.md of an export: what the weights are, how they were trained, what was measured, how to use them."""
 
 import json
-import os
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxssl.config.parse import read
-from jaxssl.config.schema import DataConfig, ModelConfig
-from jaxssl.core import paths
+from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import one_line
+from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.export.bundle import ExportBundle
 from jaxssl.models.backbone import backbone
-from jaxssl.workdir.results import BASELINES
+from jaxssl.workdir import results
+
+Measured = Sequence[tuple[Metric, Mapping[str, Any]]]
 
 
-def card(subject: ExportBundle, file: str, usage: str, license: str | None, measured: Sequence[Mapping[str, Any]]) -> str:
-  """Gives the text. `license` None: it says that nobody has chosen one."""
-  about, how = subject.about, subject.about["preprocessing"]
-  of = f"{about['model']['name']}, {about['method']}"
+def card(bundle: ExportBundle, file: str, usage: str, license: str | None, measured: Measured) -> str:
+  """Returns the text; without a license it asks the publisher to choose one."""
+  about, shown = bundle.about, bundle.about["preprocessing"]
+  name = f"{about['model']['name']}, {about['method']}"
   return f"""---
 library_name: jaxssl
 pipeline_tag: image-feature-extraction
@@ -27,38 +27,38 @@ license: {_yaml(license or "other")}
 tags: [self-supervised, {about["method"]}]
 ---
 
-# {of} on {_plain(about["data"])}
+# {name} on {_plain(about["data"])}
 
 `{file}` holds the {about["network"]} network{_heads(about)} after {about["step"]} steps.
-It makes features of images, and was trained without labels.
+It computes features of images and was trained without labels.
 {_license(license)}
-## How it was trained
+## Training
 
-| what | value |
+| field | value |
 |---|---|
 | method | {about["method"]}, neighbor bootstrapping {about["bootstrap"]} |
 | images | {_plain(about["data"])} |
-| epochs, batch size | {about["epochs"]}, {about["batch_size"]}; this is step {about["step"]} |
+| epochs, batch size | {about["epochs"]}, {about["batch_size"]}; step {about["step"]} |
 | encoder | {_encoder(about["model"])} |
-| computed in | {_precision(about["trained_in"])} while training; this export in float32 |
-| with | jaxssl {about["jaxssl"]} |
+| precision | {_precision(about["trained_in"])} in training, float32 in this export |
+| software | jaxssl {about["jaxssl"]} |
 
-## How an image is prepared
+## Preprocessing
 
-{_preparation(how)}
+{_preparation(shown)}
 
-## How it is used
+## Usage
 
 {usage}
 
-## What was measured
+## Results
 
-{_measured(measured, about)}
+{results_table(measured, about)}
 """
 
 
 def _plain(text: str) -> str:
-  """Writes a name, such as a folder's, so that Markdown shows it as it is, in a cell of a table too."""
+  """Escapes a name, such as a folder's, for Markdown, also inside a table."""
   return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", one_line(text))
 
 
@@ -66,21 +66,14 @@ def _yaml(text: str) -> str:
   return text if re.fullmatch(r"[A-Za-z][\w.+-]*", text, re.ASCII) else json.dumps(text)
 
 
-def of_this(measured: Sequence[Mapping[str, Any]], subject: ExportBundle, data: DataConfig) -> list[dict[str, Any]]:
-  """Keeps the measurements of this network at this step, without the folders of this machine in their protocols."""
-  about = subject.about
-  kept = [m for m in measured if m["step"] == about["step"] and f"{about['network']} network" in m["protocol"]]
-  kept = [m for m in kept if m["name"].partition("/")[0] not in BASELINES]
-  return [dict(m) | {"protocol": _without_folders(m["protocol"], data)} for m in kept]
-
-
-def _without_folders(protocol: str, data: DataConfig) -> str:
-  for path in filter(None, (data.path, data.test_path)):
-    whole = paths.absolute(path)
-    for written in (whole, str(pathlib.Path(path)), path):
-      if os.sep in written:
-        protocol = protocol.replace(written, os.path.basename(whole))
-  return protocol
+def of_this(document: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[Metric, dict[str, Any]]]:
+  """Selects the measurements of the exported network at its step from results.json."""
+  metrics = results.metrics_of(document)
+  return [
+    (metrics.get(m["name"]) or Metric(name=m["name"], title=m["name"]), m)
+    for m in results.measurements_of(document)
+    if (m["step"], m["subject"]) == (about["step"], about["network"])
+  ]
 
 
 def _precision(configured: str) -> str:
@@ -94,36 +87,39 @@ def _heads(about: Mapping[str, Any]) -> str:
 def _license(license: str | None) -> str:
   if license:
     return ""
-  return "\nNo license was named at export: whoever publishes this chooses one, and writes it in the head of this file.\n"
+  return "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
 
 
 def _encoder(model: Mapping[str, Any]) -> str:
   return backbone(read(ModelConfig, model)).describe()
 
 
-def _preparation(how: Mapping[str, Any]) -> str:
-  size, steps = how["size"], []
-  if how["resident_size"]:
-    steps.append(f"the shorter side is resized to {how['resident_size']} pixels and the middle square cut out")
-  if how["resize"]:
-    steps.append(f"the shorter side is resized to {how['resize']} pixels and the middle {size} x {size} cut out")
+def _preparation(shown: Mapping[str, Any]) -> str:
+  size, steps = shown["size"], []
+  if shown["resident_size"]:
+    steps.append(f"the shorter side is resized to {shown['resident_size']} pixels and the center square cropped")
+  if shown["resize"]:
+    steps.append(f"the shorter side is resized to {shown['resize']} pixels and the center {size} x {size} cropped")
   else:
     steps.append(f"the whole image is resized to {size} x {size}")
   steps = [
     *steps,
-    f"values are divided by {2 ** how['bit_depth'] - 1}",
-    f"mean {how['mean']} is subtracted",
-    f"divided by {how['std']}, by channel",
+    f"values are divided by {2 ** shown['bit_depth'] - 1}",
+    f"mean {shown['mean']} is subtracted",
+    f"divided by {shown['std']}, by channel",
   ]
-  return f"{how['channels']} channel{'s' * (how['channels'] > 1)}; bicubic with antialiasing: {'; '.join(steps)}."
+  return f"{shown['channels']} channel{'s' * (shown['channels'] > 1)}; bicubic with antialiasing: {'; '.join(steps)}."
 
 
-def _measured(measured: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+def results_table(measured: Measured, about: Mapping[str, Any]) -> str:
+  """Returns the table of measurements."""
   if not measured:
     return f"Nothing was measured of the {about['network']} network at step {about['step']}."
-  rows = ["| what | value | protocol |", "|---|---|---|"]
-  for m in measured:
-    value = "none" if m["value"] is None else f"{m['value']:.5g}"
-    deviation = f" ± {m['deviation']:.2g}" if m.get("deviation") is not None else ""
-    rows.append(f"| {_plain(m['name'])} | {value}{deviation} | {_plain(m['protocol'])} |")
+  rows = ["| metric | value | protocol |", "|---|---|---|"]
+  for metric, m in measured:
+    value = "not finite" if m["value"] is None else f"{m['value']:.5g}{metric.unit}"
+    std = f" ± {m['std']:.2g}" if m["std"] is not None else ""
+    chosen = f" ({_plain(protocol_text(m['chosen']))})" if m["chosen"] else ""
+    name = f"{_plain(metric.title)} ({_plain(metric.name)})"
+    rows.append(f"| {name} | {_plain(value)}{std}{chosen} | {_plain(protocol_text(m['protocol']))} |")
   return "\n".join(rows)

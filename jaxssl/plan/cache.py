@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from jaxssl.config.schema import Config
+from jaxssl.core import atomic
 from jaxssl.core.errors import UserError
 from jaxssl.core.version import VERSION
 from jaxssl.plan.abstract_step import DatasetSpec
@@ -54,11 +55,9 @@ class PlanCache:
       return
     key = _key(config, images, target)
     self.plans[key] = {**self.plans.get(key, {"key": key, "images": images.count}), **more}
-    partial = self.path.with_name(self.path.name + ".part")
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
-      partial.write_text(json.dumps({"plans": list(self.plans.values())}, indent=1) + "\n")
-      partial.replace(self.path)
+      atomic.write_text(self.path, json.dumps({"plans": list(self.plans.values())}, indent=1) + "\n")
     except OSError as error:
       raise UserError(f"--out {self.path} cannot be written: {error}") from error
 

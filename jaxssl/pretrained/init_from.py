@@ -9,6 +9,7 @@ import numpy as np
 import safetensors.numpy
 
 from jaxssl.config.schema import ModelConfig
+from jaxssl.core import atomic
 from jaxssl.core.paths import path_of
 from jaxssl.core.types import Variables
 from jaxssl.models.backbone import backbone
@@ -16,8 +17,7 @@ from jaxssl.models.network import Network
 from jaxssl.pretrained.match import Tensors, find
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import from_torch, to_torch
-
-KEPT = "imported.safetensors"  # copy in the workdir, so that a resumed run or a report does not need the original file
+from jaxssl.workdir.workdir import Workdir
 
 
 def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int], workdir: pathlib.Path) -> Tensors | None:
@@ -32,17 +32,17 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
     jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree.get("encoder", {})) for tree in (variables.params, variables.stats)
   )
   shapes = {name: x.shape for name, x in to_torch(*encoder).items()}
-  kept = workdir / KEPT
+  kept = Workdir(workdir).imported
   path = kept if kept.exists() else path_of(os.path.expanduser(config.init_from))
   return find(str(path), read_tensors(path), shapes, backbone(config), config.allow_partial)
 
 
 def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
   """Writes the tensors to the workdir unless they are there."""
-  if not (workdir / KEPT).exists():
-    temporary = (workdir / KEPT).with_suffix(".tmp")
-    safetensors.numpy.save_file(dict(tensors), temporary)
-    temporary.replace(workdir / KEPT)
+  path = Workdir(workdir).imported
+  if not path.exists():
+    with atomic.replacing(path) as temporary:
+      safetensors.numpy.save_file(dict(tensors), temporary)
 
 
 def put(variables: Variables, tensors: Tensors) -> Variables:

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn by matplotlib, which is imported when the first is drawn and keeps its global state."""
+"""Charts as inline SVG, drawn by matplotlib, which is imported on first use and whose global state stays as it is."""
 
 import io
 import re
@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.report.descriptions import escape
+from jaxssl.report.text import escape
 
-# Okabe and Ito's colors, which color-blind readers tell apart, without the yellow, too pale for thin lines on white
+# The colors of Okabe and Ito, which color-blind readers can distinguish, without yellow, too pale for thin lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#555555", "#B22222")
 LEVELS = {"untrained": "#555555", "imported": "#555555", "raw_pixels": "#A0522D"}
-SIZE = (4.0, 2.2)  # inches: text of 9 points is readable where the chart is as wide as a phone
-POINTS = 400  # of a line; what has more is averaged
+SIZE = (4.0, 2.2)  # inches: text of 9 points is readable on a chart as wide as a phone
+POINTS = 400  # of a line; longer lines are averaged
 STYLE: Any = {
   "svg.fonttype": "none",
   "svg.hashsalt": "report",
@@ -35,7 +35,7 @@ STYLE: Any = {
 
 
 class Curve(NamedTuple):
-  """A curve."""
+  """One line of a chart."""
 
   label: str
   x: np.ndarray
@@ -44,7 +44,7 @@ class Curve(NamedTuple):
 
 
 def curves(key: str, title: str, lines: Sequence[Curve], unit: str, levels: Mapping[str, float], scale: str = "free") -> str:
-  """Draws lines, and levels (of LEVELS) dashed. `key` is the chart's own among all of the page; scale: free, zero or log."""
+  """Draws lines, and levels (of LEVELS) dashed. `key`: unique in the page; scale: free, zero or log."""
 
   def draw(axes: Any) -> None:
     for of, value in levels.items():
@@ -64,7 +64,7 @@ def curves(key: str, title: str, lines: Sequence[Curve], unit: str, levels: Mapp
 
 
 def histograms(key: str, title: str, groups: Mapping[str, np.ndarray], colors: Mapping[str, str], low: float) -> str:
-  """Draws the densities of cosines from `low` on, each filled."""
+  """Draws the densities of groups of cosines above `low`."""
 
   def draw(axes: Any) -> None:
     for name, values in groups.items():
@@ -78,25 +78,25 @@ def histograms(key: str, title: str, groups: Mapping[str, np.ndarray], colors: M
   return svg(key, title, draw)
 
 
-def figure(title: str, name: str, keys: str, drawn: str, says: str) -> str:
-  """Puts a chart below its title and keys, and above what it means."""
+def figure(title: str, name: str, keys: str, drawn: str, text: str) -> str:
+  """Returns a chart with its title and keys above, and its description below."""
   head = f'<b title="{escape(name)}">{escape(title)}</b><span class="keys">{keys}</span>'
-  return f"<figure><figcaption>{head}</figcaption>{drawn}<small>{escape(says)}</small></figure>"
+  return f"<figure><figcaption>{head}</figcaption>{drawn}<small>{escape(text)}</small></figure>"
 
 
 def key(color: str, label: str, level: str = "") -> str:
-  """Says what a color stands for; `level`: one of LEVELS, which is drawn dashed or dotted."""
+  """Returns the legend of a color; `level`: one of LEVELS, which is drawn dashed or dotted."""
   style = {"": "solid", "untrained": "dashed", "imported": "dashed", "raw_pixels": "dotted"}[level]
   return f'<span><i style="border-top:2px {style} {color}"></i>{escape(label)}</span>'
 
 
 def slug(text: str) -> str:
-  """Makes an id of any text."""
+  """Returns an HTML id made from any text."""
   return re.sub(r"[^a-zA-Z0-9_-]+", "-", text)
 
 
 def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Averages neighboring points where there are more than POINTS."""
+  """Averages neighboring points if there are more than POINTS."""
   if len(x) <= POINTS:
     return x, y
   starts = np.linspace(0, len(x), POINTS, endpoint=False).astype(int)
@@ -105,7 +105,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def svg(key: str, title: str, draw: Callable[[Any], None]) -> str:
-  """Makes one chart, as wide as the page lets it be."""
+  """Draws one chart, as wide as the page allows."""
   import matplotlib
   from matplotlib.figure import Figure
 
@@ -118,7 +118,7 @@ def svg(key: str, title: str, draw: Callable[[Any], None]) -> str:
 
 
 def inlined(text: str, key: str, title: str) -> str:
-  """Makes an SVG file a part of a page: ids that are its own, the reader's font, no name of anything outside."""
+  """Adapts an SVG file to a page: unique ids, the reader's font, no references to anything outside."""
   text = text[text.index("<svg") :]
   text = re.sub(r"<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>|<!--.*?-->", "", text, flags=re.DOTALL)
   text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")

@@ -1,33 +1,34 @@
-"""The answer first: what was trained on what, and whether it learned."""
+"""The head of a report: what was trained on what, and whether it learned."""
 
 import pathlib
 from collections.abc import Sequence
 
-from jaxssl.report.descriptions import escape, meaning, number
+from jaxssl.core.metric import BASELINES, Metric
+from jaxssl.evals.feature_stats import ALIGNMENT, EFFECTIVE_RANK, UNIFORMITY
+from jaxssl.report.text import escape, number
 from jaxssl.workdir.records import Final, RunRecord
-from jaxssl.workdir.results import BASELINES
 
-MAIN = ("knn", "linear", "effective_rank")
-MAIN_WITHOUT_LABELS = ("effective_rank", "uniformity", "alignment")
-COLLAPSED = {"effective_rank": 2.0, "uniformity": -0.05}  # below that, and above this
+COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # collapse below that, and above this
 CLEAR = 1.0  # percentage points that count as a difference: less is noise at a thousand test images
 
 
 def section(record: RunRecord) -> str:
-  """Makes the head of one run."""
+  """Returns the head of one run."""
   finals = record.finals()
-  labeled = any(final.name.startswith("knn") for final in finals)
-  main = [_first(finals, name) for name in (MAIN if labeled else MAIN_WITHOUT_LABELS)]
+  knn, rank = _first(finals, evaluation="knn"), _first(finals, EFFECTIVE_RANK)
+  if knn is not None:
+    main, answer = [knn, _first(finals, evaluation="linear"), rank], with_labels(knn)
+  else:
+    main, answer = [rank, _first(finals, UNIFORMITY), _first(finals, ALIGNMENT)], without_labels(finals)
   tiles = "".join(_tile(final) for final in main if final is not None)
-  answer = with_labels(main[0]) if labeled and main[0] is not None else without_labels(finals)
   return (
     f'<p class="what">{escape(what(record))}</p><p class="answer"><b>Did it learn?</b> {escape(answer)}</p>'
-    f'<p class="health">{health(record)}</p><div class="tiles">{tiles}</div>'
+    f'<p class="alerts">{alerts(record)}</p><div class="tiles">{tiles}</div>'
   )
 
 
 def what(record: RunRecord) -> str:
-  """Says what was trained on what, and how far."""
+  """Returns one sentence about what was trained on what, and how far."""
   model, method, data, boot, train = (record.config.get(name, {}) for name in ("model", "method", "data", "bootstrap", "train"))
   policy = boot.get("policy", "off")
   images = pathlib.PurePath(str(data.get("path", ""))).name or data.get("source", "unknown images")
@@ -44,60 +45,60 @@ def what(record: RunRecord) -> str:
 def with_labels(main: Final) -> str:
   """Compares the main accuracy with that of the network before training and of raw pixels."""
   if main.value is None:
-    return "No: the features are no finite numbers."
-  gains = {of: main.value - value for of in BASELINES if (value := main.beside.get(of)) is not None}
-  right = f"its nearest neighbors name the class of {number(main.value)}% of the images"
+    return "No: the features are not finite."
+  gains = {of: main.value - value for of in BASELINES if (value := main.baselines.get(of)) is not None}
+  right = f"its nearest neighbors give the class of {number(main.value)}% of the images"
   if not gains:
-    return f"{right[0].upper()}{right[1:]}; there is nothing to compare that with."
+    return f"{right[0].upper()}{right[1:]}; there are no baselines to compare with."
   words = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}
-  told = " and ".join(f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'} {words[of]}" for of, gain in gains.items())
+  points = [f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'} {words[of]}" for of, gain in gains.items()]
   clear = [gain >= CLEAR for gain in gains.values()]
-  return f"{'Yes' if all(clear) else 'Partly' if any(clear) else 'Not yet'}: {right}, {told}."
+  return f"{'Yes' if all(clear) else 'Partly' if any(clear) else 'Not yet'}: {right}, {' and '.join(points)}."
 
 
 def without_labels(finals: Sequence[Final]) -> str:
-  """Says what can be said without labels: whether the features collapsed, and whether crops of an image came together."""
-  rank, spread, aligned = (_first(finals, name) for name in ("effective_rank", "uniformity", "alignment"))
+  """Returns what is known without labels: whether the features collapsed, and whether crops of an image came together."""
+  rank, spread, aligned = (_first(finals, metric) for metric in (EFFECTIVE_RANK, UNIFORMITY, ALIGNMENT))
   if rank is None or spread is None or rank.value is None or spread.value is None:
     return "There are no measurements yet."
-  figures = f"effective rank {number(rank.value)}, uniformity {number(spread.value)}"
-  if rank.value < COLLAPSED["effective_rank"] or spread.value > COLLAPSED["uniformity"]:
-    return f"No: the features collapsed, nearly all images look alike ({figures})."
-  text = f"It did not collapse: different images stay apart ({figures})"
+  values = f"effective rank {number(rank.value)}, uniformity {number(spread.value)}"
+  if rank.value < COLLAPSED_RANK or spread.value > COLLAPSED_UNIFORMITY:
+    return f"No: the features collapsed, nearly all images have the same ({values})."
+  text = f"It did not collapse: different images have different features ({values})"
   if aligned is not None and aligned.value is not None:
-    first, first_spread = (final.beside.get("untrained", final.beside.get("imported")) for final in (aligned, spread))
-    if first is not None and first_spread:  # distances of crops grow as all features spread: only their ratio tells
+    first, first_spread = (final.baselines.get("untrained", final.baselines.get("imported")) for final in (aligned, spread))
+    if first is not None and first_spread:  # distances of crops grow as all features spread: only their ratio is comparable
       closer = aligned.value / -spread.value < first / -first_spread
       text += f", and two crops of an image are {'closer' if closer else 'no closer'} than before training, for that spread"
   return f"{text}. How good that is without labels: look at the neighbors."
 
 
-def health(record: RunRecord) -> str:
-  """Says what the run was warned of: what still holds at its end, or that all of it went away."""
-  if record.health is None:
-    return "Health: nothing was written down (no health.jsonl)."
-  if not record.health:
-    return '<b class="good">Health: no warnings.</b>'
-  last = {str(line.get("verdict")): line for line in record.health}
-  now = {name: line for name, line in last.items() if not line.get("over")}
-  standing = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in now.items()]
-  if standing:
-    return f'<b class="bad">Health:</b> {escape("; ".join(standing))}.'
-  return f"Health: there were warnings ({escape(', '.join(last))}); all went away."
+def alerts(record: RunRecord) -> str:
+  """Returns the alerts that still hold at the end of the run, or that all of them were resolved."""
+  if record.alerts is None:
+    return f"Alerts: not recorded (no {record.workdir.alerts.name})."
+  if not record.alerts:
+    return '<b class="good">No alerts.</b>'
+  last = {str(line.get("alert")): line for line in record.alerts}
+  active = {name: line for name, line in last.items() if line.get("active")}
+  since = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in active.items()]
+  if since:
+    return f'<b class="bad">Alerts:</b> {escape("; ".join(since))}.'
+  return f"There were alerts ({escape(', '.join(last))}); all were resolved."
 
 
-def _first(finals: Sequence[Final], begin: str) -> Final | None:
-  return next((final for final in finals if final.name.startswith(begin)), None)
+def _first(finals: Sequence[Final], metric: Metric | None = None, evaluation: str = "") -> Final | None:
+  wanted = (final for final in finals if (final.metric.name == metric.name if metric else final.evaluation == evaluation))
+  return next(wanted, None)
 
 
 def _tile(final: Final) -> str:
-  means = meaning(final.name)
-  values = {"this run": final.value, **final.beside}
-  percent = means.better == 1
-  bars = "".join(_bar(of, value, percent) for of, value in values.items())
+  values = {"this run": final.value, **final.baselines}
+  unit = final.metric.unit
+  bars = "".join(_bar(of, value, unit == "%") for of, value in values.items())
   return (
-    f"<div><b>{escape(means.title)}</b><strong>{number(final.value)}{'%' if percent else ''}</strong>"
-    f'<div class="bars">{bars}</div><small>{escape(means.says)}</small></div>'
+    f"<div><b>{escape(final.metric.title)}</b><strong>{number(final.value)}{escape(unit)}</strong>"
+    f'<div class="bars">{bars}</div><small>{escape(final.metric.description)}</small></div>'
   )
 
 

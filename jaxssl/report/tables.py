@@ -1,55 +1,62 @@
-"""Tables: what was measured, in which fields runs differ, warnings, and the config."""
+"""Tables: measurements, differing fields of configs, alerts, and the config."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
-from jaxssl.report.descriptions import escape, meaning, number, rank
+from jaxssl.report.curves import defined
+from jaxssl.report.text import escape, number, rank, subject_text
 from jaxssl.workdir.records import Final, RunRecord
 
 MISSING = "—"
-LOGGED, SHOWN = 10, 25  # lines of the log, and differing fields that are not folded away
+LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown without unfolding
 
 
-def value(of: float | None, deviation: float | None = None) -> str:
-  """Shows a number of results.json, which it holds in full."""
-  if of is None:
-    return number(of)
-  spread = "" if deviation is None else f" ± {number(deviation)}"
-  return f'<data value="{of!r}">{number(of)}</data>{spread}'
+def value(x: float | None, std: float | None = None, chosen: Mapping | None = None) -> str:
+  """Renders a number of results.json, which is in the page in full, and what its protocol chose."""
+  if x is None:
+    return number(x)
+  spread = "" if std is None else f" ± {number(std)}"
+  beside = f"<br><small>{escape(protocol_text(chosen))}</small>" if chosen else ""
+  return f'<data value="{x!r}">{number(x)}</data>{spread}{beside}'
 
 
 def evaluations(record: RunRecord) -> str:
-  """Makes the table of one run's last values."""
+  """Returns the table of one run's last values."""
   body, finals = "", record.finals()
-  before = "imported" if any("imported" in final.beside for final in finals) else "untrained"
-  for final in sorted(finals, key=lambda final: rank(final.name)):
-    at = f"step {final.step}" if final.step != record.step else ""
-    cells = f"<td><b>{value(final.value, final.deviation)}</b></td>"
-    cells += "".join(f"<td>{value(final.beside[of]) if of in final.beside else MISSING}</td>" for of in (before, "raw_pixels"))
-    body += _rows(final.name, cells, 3, ", ".join(filter(None, (final.how, final.whose, at))))
+  before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
+  for final in sorted(finals, key=lambda final: rank(final.metric, record.metrics)):
+    step = f"step {final.step}" if final.step != record.step else ""
+    cells = f"<td><b>{value(final.value, final.std, final.chosen)}</b></td>"
+    for subject in (before, "raw_pixels"):
+      cells += f"<td>{value(final.baselines[subject]) if subject in final.baselines else MISSING}</td>"
+    small = ", ".join(filter(None, (protocol_text(final.protocol), subject_text(final.subject), step)))
+    body += _rows(final.metric, cells, 3, small)
   return _table("values", ["this run", before, "raw pixels"], body)
 
 
 def side_by_side(records: Sequence[RunRecord]) -> str:
-  """Makes the table of several runs' last values: those measured by the same protocol share a row, the best is bold."""
-  finals = [{(final.name, final.how): final for final in record.finals()} for record in records]
+  """Returns the table of several runs' last values: one row a metric and protocol, the best value in bold."""
+  finals = [{final.key: final for final in record.finals()} for record in records]
+  keys = dict.fromkeys(key for of in finals for key in of)
   body = ""
-  for name, how in sorted(dict.fromkeys(key for of in finals for key in of), key=lambda key: rank(key[0])):
-    row, better = [of.get((name, how)) for of in finals], meaning(name).better
-    known = [final.value for final in row if final is not None and final.value is not None]
-    best = max(known, key=lambda x: better * x) if better and len(known) > 1 else None
-    cells = "".join(_cell(record, _measured(final, best)) for record, final in zip(records, row, strict=True))
-    levels = [final.beside for final in row if final is not None]
-    shared = "".join(
-      f"; {of.replace('_', ' ')} {number(x)}" for of, x in levels[0].items() if all(x == b.get(of) for b in levels)
-    )
-    body += _rows(name, cells, len(records), how + shared)
+  for metric in defined(records, [name for name, _ in keys]):
+    for key in (key for key in keys if key[0] == metric.name):
+      row = [of.get(key) for of in finals]
+      known = [final.value for final in row if final is not None and final.value is not None]
+      compared = metric.higher_is_better is not None and len(known) > 1
+      best = (max if metric.higher_is_better else min)(known) if compared else None
+      cells = "".join(_cell(record, _measured(final, best)) for record, final in zip(records, row, strict=True))
+      measured = [final for final in row if final is not None]
+      baselines = [final.baselines for final in measured]
+      shared = (f"; {subject_text(of)} {number(x)}" for of, x in baselines[0].items() if all(x == b.get(of) for b in baselines))
+      body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + "".join(shared))
   return _table("values many", [record.name for record in records], body)
 
 
 def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
-  """Gives the fields in which configs differ: name -> each run's value as JSON; None where a run has no such field."""
+  """Returns the fields in which configs differ: name -> each run's value as JSON; None if a run has no such field."""
   fields = [flatten(record.config) for record in records]
   names = list(dict.fromkeys(name for of in fields for name in of))
   shown = {name: [json.dumps(of[name], ensure_ascii=False) if name in of else None for of in fields] for name in names}
@@ -57,7 +64,7 @@ def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
 
 
 def differences(records: Sequence[RunRecord]) -> str:
-  """Makes the table of the fields in which the runs differ."""
+  """Returns the table of the fields in which the runs differ."""
   body = ""
   for name, values in differing(records).items():
     settings = (MISSING if v is None else f"<code>{escape(v)}</code>" for v in values)
@@ -69,31 +76,32 @@ def differences(records: Sequence[RunRecord]) -> str:
   return table if count <= SHOWN else f"<details><summary>{count} fields</summary>{table}</details>"
 
 
-def health(record: RunRecord) -> str:
-  """Lists the warnings."""
-  text = "<p>This run wrote no health.jsonl.</p>" if record.health is None else "" if record.health else "<p>No warnings.</p>"
-  for line in record.health or []:
-    step, verdict, reason = (escape(str(line.get(name, "?"))) for name in ("step", "verdict", "reason"))
-    text += f"<p><b>Step {step}: {verdict}.</b> {reason}</p>"
-  if record.trouble:
-    text += f"<p>The last warnings and errors of train.log:</p><pre>{lines(record.trouble[-LOGGED:])}</pre>"
+def alerts(record: RunRecord) -> str:
+  """Lists the alerts, and the last warnings of the log."""
+  name = record.workdir.alerts.name
+  text = f"<p>This run has no {name}.</p>" if record.alerts is None else "" if record.alerts else "<p>No alerts.</p>"
+  for line in record.alerts or []:
+    step, alert, reason = (escape(str(line.get(name, "?"))) for name in ("step", "alert", "reason"))
+    text += f"<p><b>Step {step}: {alert}.</b> {reason}</p>"
+  if record.warnings:
+    last = lines(record.warnings[-LOGGED:])
+    text += f"<p>The last warnings and errors of {record.workdir.log.name}:</p><pre>{last}</pre>"
   return text
 
 
 def config(record: RunRecord) -> str:
-  """Shows every field, and what the run was made with."""
-  facts = {name: of for name, of in record.results.items() if name != "measurements"}
-  text = json.dumps(record.config, indent=2, ensure_ascii=False)
-  made = json.dumps(facts, indent=2, ensure_ascii=False)
+  """Shows all fields, software and hardware."""
+  facts = {name: of for name, of in record.results.items() if name not in ("measurements", "metrics")}
+  text, made = (json.dumps(x, indent=2, ensure_ascii=False).split("\n") for x in (record.config, facts))
   return (
-    f"<details><summary>config.json</summary><pre>{lines(text.split(chr(10)))}</pre></details>"
-    f"<details><summary>Software, hardware and the like</summary><pre>{lines(made.split(chr(10)))}</pre></details>"
+    f"<details><summary>{record.workdir.config.name}</summary><pre>{lines(text)}</pre></details>"
+    f"<details><summary>Software, hardware and the like</summary><pre>{lines(made)}</pre></details>"
   )
 
 
-def lines(of: Sequence[str]) -> str:
-  """Shows lines of text."""
-  return "\n".join(map(escape, of))
+def lines(texts: Sequence[str]) -> str:
+  """Escapes lines of text."""
+  return "\n".join(map(escape, texts))
 
 
 def _table(kind: str, columns: Sequence[str], body: str) -> str:
@@ -103,19 +111,19 @@ def _table(kind: str, columns: Sequence[str], body: str) -> str:
   return f'<table class="{kind}"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _rows(name: str, cells: str, columns: int, protocol: str) -> str:
-  """A measurement, and in small print its name and protocol."""
-  how = f"<code>{escape(name)}</code> {escape(protocol)}"
-  return f'<tr><th>{escape(meaning(name).title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
+def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
+  """Returns the row of a metric, and one in small print with its name and protocol."""
+  how = f"<code>{escape(metric.name)}</code> {escape(small)}"
+  return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
 
 
 def _cell(record: RunRecord, shown: str) -> str:
-  """A cell of a table with a column for each run; a narrow screen shows the run's name beside it."""
+  """Returns a cell of a table with one column a run; a narrow screen shows the run's name beside it."""
   return f'<td data-run="{escape(record.name)}">{shown}</td>'
 
 
 def _measured(final: Final | None, best: float | None) -> str:
   if final is None:
     return MISSING
-  shown = value(final.value, final.deviation)
+  shown = value(final.value, final.std, final.chosen)
   return f'<b class="best">{shown}</b>' if best is not None and final.value == best else shown

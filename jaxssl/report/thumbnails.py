@@ -1,4 +1,4 @@
-"""Small images of a run, many of which travel in a page as one JPEG."""
+"""Small images of a run, many of which a page holds as one JPEG."""
 
 import base64
 import io
@@ -11,14 +11,14 @@ from PIL import Image
 
 from jaxssl.data.datasets import Dataset
 from jaxssl.data.image_io import center, viewable
-from jaxssl.report.descriptions import escape
+from jaxssl.report.text import escape
 
 
 class Sheet:
-  """Images of one size side by side. `key` is its own among all of the page; `style` belongs into the page's head."""
+  """Images of one size side by side. `key`: unique in the page; `style`: belongs into the head of the page."""
 
   def __init__(self, key: str, images: Mapping[Any, np.ndarray]):
-    """Takes uint8 [side, side, 3] each; a side that 8 divides keeps JPEG's blocks from crossing borders."""
+    """Takes uint8 [side, side, 3] each; 8 should divide the side, so that JPEG blocks do not cross borders."""
     self.key, self._place = key, {which: place for place, which in enumerate(images)}
     side = len(next(iter(images.values())))
     self.columns = math.ceil(math.sqrt(len(images)))
@@ -33,37 +33,37 @@ class Sheet:
     size = f"{self.columns * 100}% {self.rows * 100}%"
     self.style = f".{key}{{background-image:url(data:image/jpeg;base64,{data});background-size:{size}}}"
 
-  def tile(self, which: Hashable, says: str) -> str:
-    """Shows one image as wide as what it stands in."""
+  def tile(self, which: Hashable, label: str) -> str:
+    """Returns one image, as wide as its container."""
     y, x = divmod(self._place[which], self.columns)
     across, down = (100 * at / max(count - 1, 1) for at, count in ((x, self.columns), (y, self.rows)))
-    text = escape(says)
+    text = escape(label)
     where = f"background-position:{across:.4g}% {down:.4g}%"
     return f'<i class="tile {self.key}" style="{where}" role="img" aria-label="{text}" title="{text}"></i>'
 
 
 def thumbnail(split: Dataset, row: int, side: int) -> np.ndarray:
-  """Reads one image: uint8 [side, side, 3], its middle."""
+  """Reads the center of one image: uint8 [side, side, 3]."""
   return viewable(center(split.source.read(row), side, side))
 
 
 def as_shown(split: Dataset) -> str:
-  """Says how images are shown that no screen can show as they are; empty for all others."""
+  """Describes how images are shown that a screen cannot show as they are; empty for all others."""
   source, words = split.source, []
   if source.channels not in (1, 3):
-    how = "their mean" if source.channels == 2 else "the first three as red, green and blue"
-    words.append(f"of {source.channels} channels {how}")
+    how = "their mean" if source.channels == 2 else "the first three, as red, green and blue,"
+    words.append(f"{how} of {source.channels} channels")
   if source.dtype == np.uint16:
-    words.append("of 16 bits what lies between the darkest and the brightest percent of each image")
-  return f"<p>What is shown: {'; '.join(words)}.</p>" if words else ""
+    words.append("the values between the darkest and the brightest percent of each 16-bit image")
+  return f"<p>Images show {'; '.join(words)}.</p>" if words else ""
 
 
-def says(split: Dataset, row: int) -> str:
-  """Names an image, and its class where that is known."""
+def name_of(split: Dataset, row: int) -> str:
+  """Returns the class, if known, and the number of an image."""
   return f"{class_of(split, row)}, image {row}".removeprefix(", ")
 
 
 def class_of(split: Dataset, row: int) -> str:
-  """Gives the name of an image's class; empty where it is not known."""
+  """Returns the name of an image's class; empty if it is unknown."""
   labels = split.source.labels
   return split.source.classes[labels[row]] if labels is not None and labels[row] >= 0 else ""

@@ -1,4 +1,4 @@
-"""Trains a run: epochs, evaluations, checkpoints, resume."""
+"""Trains a run from its first step to its results, or resumes it: epochs, evaluation, checkpoints."""
 
 import contextlib
 import logging
@@ -13,8 +13,8 @@ from jaxssl.config.schema import Config
 from jaxssl.core import log as runlog
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
-from jaxssl.evals import neighbors
-from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals import feature_stats, neighbors
+from jaxssl.evals.evaluator import Evaluator, check_names
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
@@ -24,14 +24,14 @@ from jaxssl.train.metrics import MetricLogger, RunWriter, Stopped
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
 from jaxssl.workdir.checkpoint import Checkpoints
-from jaxssl.workdir.results import BASELINES
+from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.sync import LocalWorkdir
-from jaxssl.workdir.workdir import CONFIG, check_workdir, hold, write_config
+from jaxssl.workdir.workdir import Workdir
 
 LOG = logging.getLogger("jaxssl")
+SUMMARIZED = ("knn", "linear")  # evaluations whose results are logged at the end, beside the effective rank
 
-
-Report = Callable[[pathlib.Path, LoadedRun | None], None]  # (folder, run; None after a failure): writes a report there
+Report = Callable[[Workdir, LoadedRun | None], None]  # (workdir, run; None after a failure): writes a report there
 
 
 def train(
@@ -43,54 +43,60 @@ def train(
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
-  Returns the exit code: 0 done; 1 the loss diverged; 75 or 130 saved on a signal, see distributed.Preemption.
-  `arrays`: images that the calling program gives; `encoder`: its own flax module, for model.name=custom; `report`: called at
-  the end if `evals.report` asks for one.
+  Returns the exit code: 0 done; 1 the loss diverged; 75 or 130 saved on a signal, see parallel.preemption.
+  `arrays`: images of the calling program; `encoder`: its own flax module, for model.name=custom; `report`: called at the end
+  if `evals.report` asks for one.
   """
   began = time.monotonic()
-  config = check_workdir(workdir, config)
-  with hold(workdir) if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(workdir) as kept:
-    runlog.start(kept.folder if processes.is_primary() else None, jax.process_index())
-    run = Experiment(config, kept.folder, arrays, encoder)
-    return _train(run, workdir, kept, began, report if config.evals.report else None)
+  original = Workdir(workdir)
+  config = original.check(config)
+  with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
+    runlog.start(local.log if processes.is_primary() else None, jax.process_index())
+    check_names(config)
+    run = Experiment(config, local.folder, arrays, encoder)
+    return _train(run, original, local, began, report if config.evals.report else None)
 
 
-def _train(run: Experiment, workdir: pathlib.Path, kept: LocalWorkdir, began: float, report: Report | None) -> int:
-  config, notes = run.config, kept.folder
-  measure = Evaluator(config, run.mesh, run.datasets, run.train_step.network, run.state_shapes.teacher is not None)
-  write_config(notes, config)  # only now: an invalid config must not claim the folder
+def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float, report: Report | None) -> int:
+  config = run.config
+  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network, run.state_shapes.teacher is not None)
+  local.write_config(config)  # not before: a config with a mistake must not take the folder
   if run.imported is not None:
-    init_from.keep(run.imported, notes)
-  checkpoints = Checkpoints(workdir / "checkpoints", config.train.max_to_keep)
+    init_from.keep(run.imported, local.folder)
+  checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
   restored = checkpoints.restore(run.state_shapes)
   state, step = restored or (run.init(), 0)
   LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
   if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
-  record = RunWriter(notes, step)
-  health = Diagnostics(config.health, MetricRange(run.dims.features, run.dims.projection), notes, step)
-  with contextlib.closing(record.metrics), contextlib.closing(checkpoints), Preemption() as stop:
+  writer = RunWriter(local, step)
+  diagnostics = Diagnostics(config.health, MetricRange(run.dims.features, run.dims.projection), local, step)
+  with contextlib.closing(writer.metrics), contextlib.closing(checkpoints), Preemption() as stop:
     try:
-      if not record.has_baselines:
-        with runlog.heartbeat(f"measuring raw pixels and the {measure.before} network"):
-          found = measure.baselines(state.student if step == 0 else run.untrained(), config.evals.periodic)
-        record.measured(0, 0, found)
-      state = epochs(run, state, step, checkpoints, record, measure, health, stop, kept)
+      if not writer.has_baselines:
+        with runlog.heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
+          baselines = evaluator.baselines(state.student if step == 0 else run.untrained(), config.evals.periodic)
+        writer.write(0, 0, baselines)
+      state = epochs(run, state, step, checkpoints, writer, evaluator, diagnostics, stop, local)
     except Stopped as error:
-      LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), workdir / "checkpoints")
+      LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
       if report:
-        report(notes, None)
+        report(local, None)
       return 1
   done = int(state.step)
   if done < run.training_length.steps:
     LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
-  else:
-    add_linear_baselines(run, measure, notes / "results.json")
-    finalize(run, workdir, notes, seconds=time.monotonic() - began)
-    if report:
-      report(notes, LoadedRun(state.student, state.teacher, done, measure, notes))
-  return stop.code if done < run.training_length.steps else 0
+    return stop.code
+  add_linear_baselines(run, evaluator, local.results)
+  finalize(run, original, local, seconds=time.monotonic() - began)
+  if report:
+    network, student, teacher = run.train_step.network, state.student, state.teacher
+    report(
+      local,
+      LoadedRun(workdir=local, config=config, network=network, student=student, teacher=teacher, step=done, opened=evaluator),
+    )
+  return 0
 
 
 def epochs(
@@ -98,18 +104,18 @@ def epochs(
   state: TrainState,
   step: int,
   checkpoints: Checkpoints,
-  record: RunWriter,
-  measure: Evaluator,
-  health: Diagnostics,
+  writer: RunWriter,
+  evaluator: Evaluator,
+  diagnostics: Diagnostics,
   stop: Preemption,
-  kept: LocalWorkdir,
+  local: LocalWorkdir,
 ) -> TrainState:
-  """Trains from `step` to the end of the run or until a signal; the returned state is saved."""
+  """Trains from `step` to the end of the run, or until a stop signal; the state that is returned has been saved."""
   config, length = run.config.train, run.training_length
-  ledger = MetricLogger(run, record.metrics, health, step)
+  logger = MetricLogger(run, writer.metrics, diagnostics, step)
 
   def save() -> None:
-    ledger.flush()  # a state whose loss is not finite is never saved
+    logger.flush()  # a state whose loss is not finite is never saved
     checkpoints.save(step, state)
 
   with jax.transfer_guard("disallow"):
@@ -121,38 +127,38 @@ def epochs(
       asked_at = time.monotonic()
       for rows in batches:
         waited = time.monotonic() - asked_at
-        with ledger.compiling():
+        with logger.compiling():
           state, logs = run.step(state, rows)
         step += 1
-        ledger.push(step, logs, waited)
+        logger.push(step, logs, waited)
         stop_requested = stop.stop_requested(step)
         if stop_requested or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
           save()
         if stop_requested:
           return state
         asked_at = time.monotonic()
-      ledger.flush()
+      logger.flush()
       last = epoch + 1 == length.epochs
       with jax.transfer_guard("allow"):
-        found = measure.memory(state)
+        measured = evaluator.neighbor_bank(state)
         if last or (epoch + 1) % run.config.evals.every == 0:
           names = run.config.evals.final if last else run.config.evals.periodic
-          subject = measure.chosen(state.student, state.teacher)
+          extractor = evaluator.chosen(state.student, state.teacher)
           with runlog.heartbeat(f"measuring {', '.join(names)}"):
-            found += measure.all(subject, names)
-          record.looked(step, epoch, neighbors.nearest_examples(subject, state.neighbor_bank))
-        record.measured(step, epoch, found)
-      ledger.stop_if(health.epoch(step, {m.name: m.value for m in found}))
+            measured += evaluator.measure(extractor, names)
+          writer.write_neighbors(step, epoch, neighbors.nearest_examples(extractor, state.neighbor_bank))
+        writer.write(step, epoch, measured)
+      logger.stop_if(diagnostics.epoch(step, {m.name: m.value for m in measured}))
       if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
         save()
-      kept.publish()
-      ledger.progress.pause()
-  ledger.progress.close()
+      local.upload()
+      logger.progress.pause()
+  logger.progress.close()
   return state
 
 
 def summary_line(run: Experiment) -> str:
-  """Describes in one line what is trained, where and for how long."""
+  """Returns one line about what is trained, where and for how long."""
   c, devices, processes = run.config, jax.devices(), jax.process_count()
   weights = sum(x.size for x in jax.tree.leaves(run.state_shapes.student.params))
   return (
@@ -163,35 +169,35 @@ def summary_line(run: Experiment) -> str:
   )
 
 
-def add_linear_baselines(run: Experiment, measure: Evaluator, path: pathlib.Path) -> None:
-  """Adds the linear probe's baselines to the results, once, at the end, so that they do not delay the first step."""
+def add_linear_baselines(run: Experiment, evaluator: Evaluator, path: pathlib.Path) -> None:
+  """Adds the baselines of the linear probe to results.json, once: at the end, so that the first step need not wait for them."""
   evals = run.config.evals
-  known = any(m["name"].startswith(f"{measure.before}/linear") for m in results.read(path)["measurements"])
-  if evals.baselines and not known and "linear" in measure.possible(evals.final):
-    with runlog.heartbeat(f"measuring linear of raw pixels and of the {measure.before} network"):
-      results.add(path, 0, measure.baselines(run.untrained(), ["linear"]))
+  measured = results.measurements_of(results.read(path))
+  known = any(m["evaluation"] == "linear" and m["subject"] == evaluator.untrained for m in measured)
+  if evals.baselines and not known and "linear" in evaluator.possible(evals.final):
+    with runlog.heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
+      results.add(path, 0, evaluator.baselines(run.untrained(), ["linear"]))
 
 
-def finalize(run: Experiment, workdir: pathlib.Path, notes: pathlib.Path, seconds: float) -> None:
-  """Completes the results and logs the trained features beside raw pixels and the untrained network."""
-  path, bad = notes / "results.json", run.datasets.unreadable
+def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float) -> None:
+  """Completes results.json, and logs the main results beside the baselines."""
+  unreadable = run.datasets.unreadable
   results.add(
-    path,
+    local.results,
     run.training_length.steps,
     [],
     finished=True,
     step=run.training_length.steps,
     epochs=run.training_length.epochs,
-    bad_images=len(bad),
+    bad_images=len(unreadable),
     seconds_since_start=round(seconds, 1),
-    config=str(workdir / CONFIG),
+    config=str(original.config),
   )
-  measured = results.read(path)["measurements"]
-  first = {m["name"]: m["value"] for m in measured if m["step"] == 0}
-  final = {m["name"]: m["value"] for m in measured if m["step"] == run.training_length.steps}
-  for name in sorted(n for n in final if n.startswith(("knn", "linear", "effective_rank"))):
-    beside = ", ".join(f"{of.replace('_', ' ')} {first[f'{of}/{name}']:.2f}" for of in BASELINES if f"{of}/{name}" in first)
-    LOG.info("%s %.2f%s", name, final[name], f" ({beside})" if beside else "")
-  if bad:
-    LOG.info("%d images are unreadable; see %s", len(bad), workdir / "bad_files.txt")
-  LOG.info("done in %.0f s; everything is in %s", seconds, workdir)
+  for final in RunRecord(local).finals():
+    if final.value is not None and (final.evaluation in SUMMARIZED or final.metric == feature_stats.EFFECTIVE_RANK):
+      baselines = (f"{of.replace('_', ' ')} {x:.2f}" for of, x in final.baselines.items() if x is not None)
+      beside = ", ".join(baselines)
+      LOG.info("%s %.2f%s", final.metric.name, final.value, f" ({beside})" if beside else "")
+  if unreadable:
+    LOG.info("%d images are unreadable; see %s", len(unreadable), original.unreadable)
+  LOG.info("done in %.0f s; results: %s", seconds, original.folder)

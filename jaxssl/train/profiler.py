@@ -16,6 +16,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.train.setup import Experiment
+from jaxssl.workdir.workdir import Workdir
 
 LOG = logging.getLogger("jaxssl")
 STEPS, BEFORE = 10, 3  # steps that are traced, and steps before them that are not
@@ -39,7 +40,7 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
   """Traces STEPS training steps to `workdir`/trace and returns a table of where their time goes. Raises UserError."""
   if not paths.is_local(workdir):
     raise UserError(f"--workdir={workdir}: a trace is written to a local disk; expected a local folder")
-  folder = workdir / "trace"
+  folder = Workdir(workdir).trace
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:

@@ -19,10 +19,10 @@ LOG = logging.getLogger("jaxssl")
 
 
 class Checkpoints:
-  """The checkpoints of one workdir, newest `keep` of them. A save is written in the background and appears when complete."""
+  """The newest `keep` checkpoints of a run. A save is written in the background and appears when complete."""
 
   def __init__(self, folder: pathlib.Path, keep: int):
-    for name in ("asyncio", "absl"):  # they tell, with tracebacks, of failed writes and reads, which are raised here anyway
+    for name in ("asyncio", "absl"):  # they log tracebacks of failed reads and writes, which are raised here anyway
       logging.getLogger(name).setLevel(logging.CRITICAL)
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
@@ -30,17 +30,17 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(folder, options=options)
 
   def latest(self) -> int | None:
-    """Gives the step of the newest complete checkpoint, or None."""
+    """Returns the step of the newest complete checkpoint, or None."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves the state after `step` steps; waits for the save before. Raises UserError where the disk does not take it."""
+    """Saves the state after `step` steps, once the save before is complete. Raises UserError if writing fails."""
     with self._written():
       if step not in self._manager.all_steps():
         self._manager.save(step, args=ocp.args.StandardSave(state))
 
   def wait(self) -> None:
-    """Waits until all saves are on disk. Raises UserError where one is not."""
+    """Waits until all saves are on disk. Raises UserError if writing fails."""
     with self._written():
       self._manager.wait_until_finished()
 
@@ -50,14 +50,14 @@ class Checkpoints:
       yield
     except Exception as error:  # tensorstore's and the operating system's errors have no common type
       raise UserError(
-        f"a checkpoint cannot be written to {self._manager.directory}: {_first_line(error)}. Make room there; the same command "
-        f"goes on from step {self.latest() or 0}"
+        f"a checkpoint cannot be written to {self._manager.directory}: {_first_line(error)}. Free some space, then rerun "
+        f"the same command to resume from step {self.latest() or 0}"
       ) from error
 
   def restore(self, like: PyTree) -> tuple[PyTree, int] | None:
-    """Gives the newest readable state and its step, sharded as `like` (shapes with shardings); None if there is none at all.
+    """Returns the newest readable state and its step, sharded as `like` (shapes with shardings); None without checkpoints.
 
-    An unreadable checkpoint is named in the log and set aside, and the one before it is used. Raises UserError if none is left.
+    An unreadable checkpoint is logged and renamed, and the one before it is used. Raises UserError if none is readable.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
@@ -65,9 +65,9 @@ class Checkpoints:
       try:
         state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         jax.block_until_ready(state)
-      except Exception as error:  # tensorstore, json and file errors have no common type, and any of them means: not readable
+      except Exception as error:  # tensorstore, json and file errors have no common type
         why = _first_line(error)
-      if not _everyone(not why):  # all processes take the same one
+      if not _all_processes(not why):  # all processes must use the same checkpoint
         LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
         continue
       for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
@@ -81,10 +81,10 @@ class Checkpoints:
     return None
 
   def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
-    """Gives the student network's weights, the teacher's where there is one, and their step: the newest, or that of `step`.
+    """Returns the weights of the student, those of the teacher if there is one, and their step (default: the newest).
 
-    What else the checkpoint holds is not read, so the images that it was trained on are not needed. Raises UserError where
-    there is no such checkpoint, or it cannot be read.
+    Nothing else of the checkpoint is read, so the images of the run are not needed. Raises UserError if there is no such
+    checkpoint, or it is unreadable.
     """
     steps = sorted(self._manager.all_steps())
     if not steps or (step is not None and step not in steps):
@@ -114,13 +114,13 @@ class Checkpoints:
     return student, teacher, step
 
   def close(self) -> None:
-    """Waits for saves and closes the folder. Raises UserError where one is not on disk."""
+    """Waits for saves and closes the folder. Raises UserError if writing fails."""
     with self._written():
       self._manager.close()
 
 
-def _everyone(yes: bool) -> bool:
-  """Whether all processes say yes."""
+def _all_processes(yes: bool) -> bool:
+  """Returns whether the value is true on all processes."""
   return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
 
 

@@ -1,4 +1,4 @@
-"""Local copies of a workdir, for buckets and for secondary processes."""
+"""Local copies of a workdir, for buckets and for processes other than the first."""
 
 import contextlib
 import pathlib
@@ -6,42 +6,44 @@ import tempfile
 
 from jaxssl.core import paths
 from jaxssl.parallel.processes import barrier, is_primary
+from jaxssl.workdir.workdir import Workdir
 
 
-class LocalWorkdir:
-  """The folder on this machine where a process notes what the run does.
+class LocalWorkdir(Workdir):
+  """A workdir on this machine's disk, for the files that a run writes itself; checkpoints go to the original.
 
-  The first one's is the workdir. Others have a copy of the workdir's files that is gone afterwards, so that all of them read,
-  decide and compute the same. Of a workdir in a bucket every process has a copy, and `publish` brings the first one's back.
+  The first process uses the original if that is local. Other processes have a temporary copy of its files, so that all of
+  them read and decide the same. Of a workdir in a bucket every process has a copy; `upload` writes the first one's back.
   """
 
-  def __init__(self, workdir: pathlib.Path):
-    self._workdir = workdir
-    self._remote = not paths.is_local(workdir)
+  def __init__(self, original: Workdir):
+    self._original = original
+    self._remote = not paths.is_local(original.folder)
     self._temporary = tempfile.TemporaryDirectory(prefix="jaxssl-") if self._remote or not is_primary() else None
-    self.folder = pathlib.Path(self._temporary.name) if self._temporary else workdir
-    self._published: dict[pathlib.Path, tuple[int, int]] = {}
+    super().__init__(pathlib.Path(self._temporary.name) if self._temporary else original.folder)
+    self.checkpoints = original.checkpoints
+    self._uploaded: dict[pathlib.Path, tuple[int, int]] = {}
 
   def __enter__(self) -> "LocalWorkdir":
     if self._temporary:
-      for path in self._workdir.iterdir():
+      for path in self._original.folder.iterdir():
         if not path.is_dir():
           with contextlib.suppress(OSError):  # such as one that is being replaced
             (self.folder / path.name).write_bytes(path.read_bytes())
     barrier("before the workdir is written")
     return self
 
-  def publish(self) -> None:
+  def upload(self) -> None:
     """Writes files that have changed to the bucket, if the workdir is in one."""
     if not self._remote or not is_primary():
       return
     for path in self.folder.rglob("*"):
       state = path.stat()
-      if path.is_file() and self._published.get(path) != (state.st_mtime_ns, state.st_size):
-        paths.upload(path, self._workdir / str(path.relative_to(self.folder)))
-        self._published[path] = state.st_mtime_ns, state.st_size
+      if path.is_file() and self._uploaded.get(path) != (state.st_mtime_ns, state.st_size):
+        paths.upload(path, self._original.folder / str(path.relative_to(self.folder)))
+        self._uploaded[path] = state.st_mtime_ns, state.st_size
 
   def __exit__(self, *_: object) -> None:
-    self.publish()
+    self.upload()
     if self._temporary:
       self._temporary.cleanup()

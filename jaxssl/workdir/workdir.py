@@ -1,4 +1,4 @@
-"""Whose workdir it is: a folder belongs to the config in its config.json."""
+"""The folder of a run: the names of its files, its lock, and the config it belongs to."""
 
 import contextlib
 import dataclasses
@@ -9,70 +9,87 @@ from collections.abc import Iterator
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io, paths, tree
+from jaxssl.core import atomic, json_io, paths, tree
 from jaxssl.core.errors import UserError
 
-CONFIG = "config.json"
 
+class Workdir:
+  """The paths of a run's files, and who may use them. No other code knows their names."""
 
-def check_workdir(workdir: pathlib.Path, config: Config) -> Config:
-  """Makes the workdir; raises UserError when it holds a run of another config, naming the differing fields.
+  def __init__(self, folder: pathlib.Path):
+    self.folder = folder
+    self.config = folder / "config.json"
+    self.metrics = folder / "metrics.jsonl"  # one line a logged step or evaluation
+    self.results = folder / "results.json"  # all measurements with their protocols
+    self.alerts = folder / "alerts.jsonl"  # from train.diagnostics
+    self.neighbors = folder / "neighbors.jsonl"  # nearest neighbors of a few images over the epochs
+    self.log = folder / "train.log"
+    self.report = folder / "report.html"
+    self.unreadable = folder / "bad_files.txt"  # names of images that cannot be read
+    self.imported = folder / "imported.safetensors"  # what model.init_from read: resuming does not need its file again
+    self.checkpoints = folder / "checkpoints"
+    self.tensorboard = folder / "tensorboard"
+    self.trace = folder / "trace"  # from `profile`
 
-  Gives the config; where `data.mean` or `data.std` is empty, with what the run in the workdir has measured.
-  """
-  path = workdir / CONFIG
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    theirs = json_io.read(path) if path.exists() else None
-  except OSError as error:
-    raise UserError(f"--workdir {workdir} cannot be used: {error}") from error
-  if theirs is None:
-    return config
-  try:
-    known = read(Config, theirs)  # fields that are newer than the run have their defaults
-    theirs, data = as_json(known), config.data
-    data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
-    config = dataclasses.replace(config, data=data)
-  except UserError:
-    pass  # it has fields that there are no more: they are listed
-  differing = list(tree.differences(theirs, as_json(config)))
-  if differing:
-    listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
-    raise UserError(f"--workdir {workdir} belongs to another config: {listed}. Use another --workdir, or the same values")
-  return config
+  def check(self, config: Config) -> Config:
+    """Creates the folder. Raises UserError, which names the differing fields, if it holds a run of another config.
 
-
-@contextlib.contextmanager
-def hold(workdir: pathlib.Path) -> Iterator[None]:
-  """Keeps other runs out of a workdir while this one uses it. Raises UserError where one is at work there.
-
-  The lock is the operating system's, and ends with the process that has it, however that ends.
-  """
-  if not paths.is_local(workdir):  # a bucket has no locks
-    yield
-    return
-  try:
-    lock = (workdir / "lock").open("a")
-  except OSError as error:
-    raise UserError(f"--workdir {workdir} cannot be written to: {error.strerror}") from error
-  with lock as file:
+    Returns the config, with the `data.mean` and `data.std` that the run has measured if they are empty.
+    """
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise UserError(f"--workdir {workdir} is used by another run at this moment; wait for it, or use another") from error
-    except OSError:  # a file system without locks
-      pass
-    yield
+      self.folder.mkdir(parents=True, exist_ok=True)
+      theirs = json_io.read(self.config) if self.config.exists() else None
+    except OSError as error:
+      raise UserError(f"--workdir {self.folder} cannot be used: {error}") from error
+    if theirs is None:
+      return config
+    try:
+      known = read(Config, theirs)  # fields that are newer than the run have their defaults
+      theirs, data = as_json(known), config.data
+      data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
+      config = dataclasses.replace(config, data=data)
+    except UserError:
+      pass  # fields that no longer exist are listed below
+    differing = list(tree.differences(theirs, as_json(config)))
+    if differing:
+      listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
+      raise UserError(f"--workdir {self.folder} belongs to another config: {listed}. Use another --workdir, or the same values")
+    return config
 
+  @contextlib.contextmanager
+  def hold(self) -> Iterator[None]:
+    """Locks the folder for a run. Raises UserError if another run holds it.
 
-def write_config(workdir: pathlib.Path, config: Config) -> None:
-  """Writes config.json, where there is none yet: from then on the workdir belongs to this config."""
-  if not (workdir / CONFIG).exists():
-    temporary = (workdir / CONFIG).with_suffix(".tmp")
-    temporary.write_text(json.dumps(as_json(config), indent=2) + "\n")
-    temporary.replace(workdir / CONFIG)
+    The operating system releases the lock when the process ends, however it ends.
+    """
+    if not paths.is_local(self.folder):  # a bucket has no locks
+      yield
+      return
+    try:
+      lock = (self.folder / "lock").open("a")
+    except OSError as error:
+      raise UserError(f"--workdir {self.folder} cannot be written to: {error.strerror}") from error
+    with lock as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise UserError(f"--workdir {self.folder} is in use by another run; wait for it, or use another") from error
+      except OSError:  # a file system without locks
+        pass
+      yield
+
+  def write_config(self, config: Config) -> None:
+    """Writes the config unless there is one: from then on the folder belongs to it."""
+    if not self.config.exists():
+      atomic.write_text(self.config, json.dumps(as_json(config), indent=2) + "\n")
+
+  def read_config(self) -> dict:
+    """Reads the fields of the config, of whatever version. Raises UserError if there is none."""
+    if not self.config.exists():
+      raise UserError(f"--workdir {self.folder} holds no run: there is no {self.config.name}")
+    return json_io.read(self.config)
 
 
 def as_json(config: Config) -> dict:
-  """Gives a config as JSON reads it back."""
+  """Returns a config as JSON reads it back."""
   return json.loads(json.dumps(dataclasses.asdict(config)))

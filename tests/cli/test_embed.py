@@ -33,10 +33,9 @@ def run(workdir, out, *more):
 
 def measured(workdir, *words, step=None):
   """Features as evaluations see them, by split, and their images."""
-  student, teacher, _, measure = load_run.open_run(workdir, load_run.read_config(workdir, tiny_run.changes(words)), step)
-  subject = measure.subject(teacher if measure.network == "teacher" else student, "network")
-  splits = {"train": measure.splits.train, "test": measure.splits.test}
-  return {name: (subject.features(split), split.source) for name, split in splits.items() if split}
+  run = load_run.load(workdir, load_run.read_config(workdir, tiny_run.changes(words)), step)
+  splits = {"train": run.evaluator.splits.train, "test": run.evaluator.splits.test}
+  return {name: (run.extractor.features(split), split.source) for name, split in splits.items() if split}
 
 
 @pytest.mark.parametrize("words", [(), ("--evals.network=student", "--step=3")], ids=["teacher", "student"])
@@ -62,11 +61,11 @@ def test_features_of_the_runs_own_images_are_those_that_are_measured(words, resn
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_a_killed_command_goes_on(ending, resnet, tmp_path, monkeypatch):
+def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
   monkeypatch.setattr(embed, "PART", 300)
   whole, broken = tmp_path / f"whole{ending}", tmp_path / f"broken{ending}"
   assert run(resnet, whole) == 0
-  write, encode, written, encoded = embed.Parts.write, embed.encode, [], []
+  write, encode, written, encoded = embed.Parts.write, load_run.encode, [], []
 
   def killed(self, number, *rest):
     if len(written) == 3:
@@ -78,7 +77,7 @@ def test_a_killed_command_goes_on(ending, resnet, tmp_path, monkeypatch):
     patched.setattr(embed.Parts, "write", killed)
     assert run(resnet, broken) == 130
   assert not broken.exists() and written == [0, 1, 2]
-  monkeypatch.setattr(embed, "encode", lambda *args: encoded.append(len(args[4])) or encode(*args))
+  monkeypatch.setattr(load_run, "encode", lambda *args: encoded.append(len(args[4])) or encode(*args))
   assert run(resnet, broken) == 0
   assert encoded == [300, 100]  # of 256 + 1,000 images in five parts, the last two
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, broken.name])

@@ -1,4 +1,4 @@
-"""Subjects whose features are given."""
+"""Extractors whose features are given."""
 
 import types
 from collections.abc import Sequence
@@ -12,26 +12,32 @@ from jaxssl.evals.features import Features
 from jaxssl.parallel.mesh import make_mesh
 
 
-def subject(
-  bank: np.ndarray,
-  bank_labels: Sequence[int] | np.ndarray,
-  queries: np.ndarray | None = None,
-  labels: Sequence[int] | np.ndarray | None = None,
+def extractor(
+  reference: np.ndarray,
+  reference_labels: Sequence[int] | np.ndarray,
+  test: np.ndarray | None = None,
+  test_labels: Sequence[int] | np.ndarray | None = None,
   *,
   groups: dict[str, np.ndarray] | None = None,
   mesh: Any = None,
   **evals: Any,
 ) -> Any:
-  """What evaluations of features alone look at; fields of `evals` as in a config."""
-  classes = tuple(f"class {c}" for c in range(1 + max(*bank_labels, *([] if labels is None else labels))))
-  source = types.SimpleNamespace(classes=classes, name="images")
+  """Returns the part of a FeatureExtractor that evaluations of features alone use; fields of `evals` as in a config."""
+  classes = tuple(f"class {c}" for c in range(1 + max(*reference_labels, *([] if test_labels is None else test_labels))))
   return types.SimpleNamespace(
     config=read(Config, {"evals": evals}),
     mesh=mesh or make_mesh(),
-    splits=types.SimpleNamespace(reference=types.SimpleNamespace(source=source), test=None, class_groups=groups or {}),
+    splits=types.SimpleNamespace(reference=None, test=None),
+    class_groups=groups or {},
     variables=None,
-    bank=Features(np.asarray(bank, np.float32), np.asarray(bank_labels, np.int32), "the bank"),
-    queries=None if queries is None else Features(np.asarray(queries, np.float32), np.asarray(labels, np.int32), "queries"),
-    num_classes=len(classes),
-    says="given features",
+    reference=features(reference, reference_labels, "reference"),
+    test=None if test is None or test_labels is None else features(test, test_labels, "test"),
+    classes=classes,
+    subject="teacher",
   )
+
+
+def features(x: np.ndarray, labels: Sequence[int] | np.ndarray, role: str) -> Features:
+  """Returns features of a dataset called "images"."""
+  protocol = {role: "images", f"{role}_images": len(x)}
+  return Features(np.asarray(x, np.float32), np.asarray(labels, np.int32), protocol)

@@ -24,10 +24,11 @@ def computed(name: str, case: dict[str, np.ndarray]):
   x = case["features"]
   if name == "silhouette_samples_labels":
     found = clustering.separation(x, case["labels"], rows=len(x), seed=0)
-    return [found["silhouette"], found["silhouette_deviation"]]
+    return [found["", "silhouette", 0], found["", "silhouette_deviation", 0]]
   if parts := re.fullmatch(r"(silhouette|davies_bouldin)(_normalized)?_(labels|assignment)", name):
     figure, normalized, partition = parts.groups()
-    return clustering.separation(feature_stats.unit(x) if normalized else x, case[partition], rows=len(x), seed=0)[figure]
+    x = feature_stats.unit(x) if normalized else x
+    return clustering.separation(x, case[partition], rows=len(x), seed=0)["", figure, 0]
   if parts := re.fullmatch(r"align(\d+)", name):
     return feature_stats.alignment(x, case["features2"], int(parts[1]))
   if parts := re.fullmatch(r"uniform(\d+)", name):

@@ -1,6 +1,7 @@
-"""What a run on unbalanced images measures, on raw pixels: no training, no network."""
+"""Evaluation of a run on unbalanced images, without training."""
 
 import dataclasses
+import gc
 import pathlib
 
 import jax
@@ -9,11 +10,11 @@ import pytest
 
 from jaxssl.config import flags
 from jaxssl.core.errors import UserError
+from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
-from jaxssl.evals import knn
 from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
-from jaxssl.workdir.results import Measurement
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/unbalanced.py"
 BASE = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)  # an image for each class
@@ -25,7 +26,7 @@ def images(labels: np.ndarray, seed: int) -> np.ndarray:
   return np.where((labels < 4)[:, None, None], BASE[labels] // 2 + noise // 2, noise)
 
 
-def measured(placement: str, *more: str) -> tuple[Experiment, Evaluator]:
+def opened(placement: str, *more: str) -> tuple[Experiment, Evaluator]:
   words = [f"--config={CONFIG}:runlocal", "--config.data.source=array", f"--config.data.placement={placement}"]
   labels, test = np.repeat(np.arange(6), [40, 42, 44, 46, 48, 50]), np.repeat(np.arange(6), [10, 11, 12, 13, 14, 15])
   config, workdir = flags.parse([*words, *more])
@@ -33,14 +34,14 @@ def measured(placement: str, *more: str) -> tuple[Experiment, Evaluator]:
   return run, Evaluator(config, run.mesh, run.datasets, run.train_step.network, has_teacher=True)
 
 
-def figures(measure: Evaluator, variables: Variables | None, whose: str) -> dict[str, Measurement]:
-  return {m.name: m for m in knn.measure(measure.subject(variables, whose))}
+def by_name(evaluator: Evaluator, variables: Variables | None, subject: str) -> dict[str, Measurement]:
+  return {m.name: m for m in evaluator.measure(evaluator.extractor(variables, subject), ["knn"])}
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
-def test_all_head_and_tail(placement):
-  run, measure = measured(placement)
-  values = {name: m.value for name, m in figures(measure, None, "raw_pixels").items()}
+def test_all_classes_head_and_tail(placement):
+  run, evaluator = opened(placement)
+  values = {name: m.value for name, m in by_name(evaluator, None, "raw_pixels").items()}
   assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_head", "_tail")]
   assert (
     len(run.train.source) < len(run.datasets.reference) == 6 * 40
@@ -49,30 +50,62 @@ def test_all_head_and_tail(placement):
   )
   head, tail = values["knn1_cosine_head"], values["knn1_cosine_tail"]
   assert values["knn1_cosine"] == pytest.approx((2 * head + 4 * tail) / 6)
-  hard = np.isin([4, 5], run.datasets.class_groups["head"])  # which of the classes that cannot be told
+  hard = np.isin([4, 5], run.datasets.class_groups["head"])  # which group has the classes that cannot be distinguished
   assert (head < 90) == bool(hard.any()) and (tail < 90) == (not hard.all())
 
 
-def test_protocols_say_so():
-  run, measure = measured("device")
-  raw, trained = figures(measure, None, "raw_pixels"), figures(measure, run.init().student, "teacher_network")
-  everyone, tail = trained["knn1_cosine"].protocol, raw["knn1_cosine_tail"].protocol
-  assert "bank: 240 training images of train array, equally many of 6 classes, trained on or not, " in everyone
-  assert "mean of" not in everyone and "mean of the accuracies of the 4 tail classes, raw pixels at 28" in tail
-  assert "mean of the accuracies of the 2 head classes, teacher network" in trained["knn1_cosine_head"].protocol
+def test_protocols_are_data():
+  run, evaluator = opened("device")
+  raw, trained = by_name(evaluator, None, "raw_pixels"), by_name(evaluator, run.init().student, "student")
+  everyone = {
+    "k": 1, "similarity": "cosine", "vote": "exp(similarity / temperature)", "temperature": 0.07, "reference": "train array",
+    "reference_images": 240, "reference_balanced_classes": 6, "test": "test array", "test_images": 60, "image_size": 28,
+  }  # fmt: skip
+  assert trained["knn1_cosine"].protocol == raw["knn1_cosine"].protocol == everyone
+  assert trained["knn1_cosine_tail"].protocol == everyone | {"mean_over_classes": "tail", "classes": 4}
+  assert (raw["knn1_cosine"].subject, trained["knn1_cosine"].subject) == ("raw_pixels", "student")
+  assert trained["knn1_cosine"].evaluation == "knn" and raw["knn1_cosine"].flat_name == "raw_pixels/knn1_cosine"
 
 
 def test_a_balanced_run_keeps_one_store():
-  run, measure = measured("device", "--config.data.imbalance.kind=none")
+  run, evaluator = opened("device", "--config.data.imbalance.kind=none")
   assert run.datasets.reference is run.datasets.train and len(run.datasets.train) == 270
-  found = figures(measure, None, "raw_pixels")
+  found = by_name(evaluator, None, "raw_pixels")
   assert list(found) == ["knn1_cosine", "knn20_cosine"]
-  assert "bank: 270 training images of train array, queries: 75 test images" in found["knn1_cosine"].protocol
+  expected = {"reference": "train array", "reference_images": 270, "test_images": 75}
+  assert expected.items() <= found["knn1_cosine"].protocol.items() and len(found["knn1_cosine"].protocol) == 9
+
+
+def test_features_belong_to_a_subset_and_not_to_its_id():
+  """A subset that is garbage collected leaves its id to a later one."""
+  _, evaluator = opened("device", "--config.data.imbalance.kind=none")
+  raw, reference = evaluator.extractor(None, "raw_pixels"), evaluator.splits.reference
+  one, two = reference.subset(np.arange(9)), reference.subset(np.arange(9, 18))
+  first, old, held = raw.features(one), id(one), []
+  del one
+  gc.collect()
+  while id(other := dataclasses.replace(two)) != old and len(held) < 100_000:
+    held.append(other)
+  assert (raw.features(other) != first).any()
+
+
+def test_the_image_size_is_that_of_the_students_first_view():
+  """ISD+ shows weak views to the teacher; the network is built for the strong views of the student, whatever comes first."""
+  words = [f"--config={CONFIG.parent}/isd.py:plus,runlocal", "--config.data.source=array", "--config.data.test_path="]
+  config, _ = flags.parse([*words, "--config.views.weak.size=20", "--config.views.strong.size=28"])
+  assert list(config.views) == ["weak", "strong"] or list(config.views) == ["strong", "weak"]
+  for views in (config.views, dict(reversed(config.views.items()))):
+    assert Preprocessing.of(dataclasses.replace(config, views=views)).size == 28
+
+
+def test_an_unknown_evaluation_names_the_nearest():
+  with pytest.raises(UserError, match="evaluation='knm': unknown; .*did you mean knn"):
+    opened("device", "--config.evals.periodic=knm")
 
 
 def test_weights_that_are_not_finite_are_an_error():
-  run, measure = measured("device")
+  run, evaluator = opened("device")
   student = run.init().student
   broken = dataclasses.replace(student, params=jax.tree.map(lambda x: x * np.nan, student.params))
   with pytest.raises(UserError, match="the weights of the teacher network are not finite"):
-    measure.of(student, broken, ["knn"])
+    evaluator.chosen(student, broken)

@@ -6,7 +6,7 @@ import pytest
 from jaxssl.core.errors import UserError
 from jaxssl.evals import knn
 from jaxssl.parallel.mesh import make_mesh
-from tests.evals.fixtures import subject
+from tests.evals.fixtures import extractor
 from tests.golden_files import cases, split
 
 (CASES,) = split("knn", r"c\d+")
@@ -27,7 +27,7 @@ def test_every_protocol_as_published(name, devices, monkeypatch):
   ks = tuple(int(k) for k in case["ks"])
   config = {"temperature": float(case["temperature"]), "k": ks, "unweighted_k": ks, "euclidean": ks}
   mesh = make_mesh(jax.devices()[:devices])
-  found = knn.measure(subject(case["train"], case["train_labels"], case["test"], case["test_labels"], mesh=mesh, knn=config))
+  found = knn.measure(extractor(case["train"], case["train_labels"], case["test"], case["test_labels"], mesh=mesh, knn=config))
   assert [m.name for m in found] == [f"knn{k}_{protocol}" for protocol in PROTOCOLS for k in ks]
   expected = np.concatenate([case[accuracy] * factor for accuracy, factor, _ in PROTOCOLS.values()])
   np.testing.assert_allclose([m.value for m in found], expected, rtol=1e-7)  # one is stored as a float32 share
@@ -68,40 +68,40 @@ def test_leave_one_out_is_the_plain_search_without_oneself(euclidean):
   np.testing.assert_array_equal(ids, np.argsort(far, axis=1, kind="stable")[:, :4])
 
 
-def test_without_a_test_split_each_image_is_asked_about_by_the_others():
+def test_without_a_test_set_each_image_is_classified_by_the_others():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 3, 60)
   features = (np.eye(3)[labels] + 0.1 * rng.normal(size=(60, 3))).astype(np.float32)
   labels[0] = (labels[0] + 1) % 3  # it lies among another class
-  (found,) = knn.measure(subject(features, labels, knn={"k": (4,)}))
+  (found,) = knn.measure(extractor(features, labels, knn={"k": (4,)}))
   assert found.name == "knn4_cosine_leave_one_out" and found.value == pytest.approx(100 * 59 / 60)
-  assert "queries: every image of the bank by the others" in found.protocol
+  assert found.protocol["test"] == "leave one out" and found.protocol["reference_images"] == 60
 
 
 @pytest.mark.parametrize("field", ["k", "unweighted_k", "euclidean"])
 @pytest.mark.parametrize("k", [0, 8])
-def test_k_that_does_not_fit_the_bank(field, k):
+def test_k_that_exceeds_the_reference(field, k):
   features = np.eye(8, dtype=np.float32)
-  with pytest.raises(UserError, match=rf"evals\.knn: k={k} is not allowed; 1 to 7, the images of the bank"):
-    knn.measure(subject(features, np.arange(8), knn={"k": (), field: (k,)}))
+  with pytest.raises(UserError, match=rf"evals\.knn: k={k} is out of range; expected 1 to 7, the size of the reference set"):
+    knn.measure(extractor(features, np.arange(8), knn={"k": (), field: (k,)}))
 
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_groups_average_the_accuracies_of_their_classes(alone):
   rng = np.random.default_rng(0)
-  bank, bank_labels = rng.normal(size=(80, 3)).astype(np.float32), np.arange(80) % 5
+  reference, reference_labels = rng.normal(size=(80, 3)).astype(np.float32), np.arange(80) % 5
   queries = None if alone else rng.normal(size=(40, 3)).astype(np.float32)
-  labels = bank_labels if alone else rng.choice(4, 40, p=[0.4, 0.3, 0.2, 0.1])  # none of class 4
+  labels = reference_labels if alone else rng.choice(4, 40, p=[0.4, 0.3, 0.2, 0.1])  # none of class 4
   groups = {"head": np.array([0, 3]), "tail": np.array([1, 2, 4]), "none": np.array([7])}
-  made = subject(bank, bank_labels, queries, None if alone else labels, groups=groups, knn={"k": (1, 3)})
+  made = extractor(reference, reference_labels, queries, None if alone else labels, groups=groups, knn={"k": (1, 3)})
   found = {m.name: m.value for m in knn.measure(made)}
   name = "_cosine_leave_one_out" if alone else "_cosine"
   assert list(found) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_head", "_tail")]
-  shown = bank if queries is None else queries
-  cosines = shown @ (bank / np.linalg.norm(bank, axis=1, keepdims=True)).T
+  shown = reference if queries is None else queries
+  cosines = shown @ (reference / np.linalg.norm(reference, axis=1, keepdims=True)).T
   if alone:
     np.fill_diagonal(cosines, -np.inf)
-  right = bank_labels[cosines.argmax(1)] == labels
+  right = reference_labels[cosines.argmax(1)] == labels
   for group, classes in (("head", [0, 3]), ("tail", [1, 2, 4] if alone else [1, 2])):
     assert found[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
   assert found[f"knn1{name}"] == pytest.approx(100 * right.mean())

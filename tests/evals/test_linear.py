@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from jaxssl.core.errors import UserError
 from jaxssl.evals import linear
-from tests.evals.fixtures import subject
+from tests.evals.fixtures import extractor
 
 
 def mixture(count: int, seed: int, classes: int = 4, width: int = 6, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -36,8 +36,10 @@ def test_the_minimum_is_that_of_another_solver(penalty, monkeypatch):
 
 def test_all_solvers_agree_where_the_classes_are_clear():
   (x, labels), (asked, truth) = mixture(600, 0, spread=0.3), mixture(200, 1, spread=0.3)
-  found = linear.measure(subject(x, labels, asked, truth, linear={"solvers": ("lbfgs", "sgd"), "batch_size": 50}))
+  found = linear.measure(extractor(x, labels, asked, truth, linear={"solvers": ("lbfgs", "sgd"), "batch_size": 50}))
   assert [m.name for m in found] == ["linear_lbfgs", "linear_sgd"]
+  assert [set(m.chosen) for m in found] == [{"penalty"}, {"learning_rate"}]
+  assert found[0].chosen["penalty"] not in found[0].protocol.values()  # not a part of the identity
   bayes = LogisticRegression(max_iter=1000).fit((x - x.mean(0)) / x.std(0), labels).score((asked - x.mean(0)) / x.std(0), truth)
   assert all(m.value >= 100 * bayes - 3 for m in found)
   weights = linear.adam((x - x.mean(0)) / x.std(0), labels, 4, 0, epochs=100, batch_size=100)
@@ -68,10 +70,10 @@ def test_one_image_a_class_is_enough():
 
 def test_a_class_without_a_training_image_is_an_error():
   x = np.eye(4, dtype=np.float32)
-  with pytest.raises(UserError, match="1 classes of the test split have no image in the training split, such as class 3"):
-    linear.measure(subject(x, [0, 1, 2, 2], x, [0, 1, 2, 3]))
+  with pytest.raises(UserError, match="1 classes of the test set have no image in the reference set, e.g. class 3"):
+    linear.measure(extractor(x, [0, 1, 2, 2], x, [0, 1, 2, 3]))
 
 
-def test_no_test_split_is_an_error():
-  with pytest.raises(UserError, match=r"linear needs a test split, and there is none: set data\.test_path"):
-    linear.measure(subject(np.eye(4), np.arange(4)))
+def test_no_test_set_is_an_error():
+  with pytest.raises(UserError, match=r"linear needs a test set, and there is none; set data\.test_path"):
+    linear.measure(extractor(np.eye(4), np.arange(4)))

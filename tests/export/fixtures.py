@@ -1,16 +1,18 @@
 """Workdirs to export from: untrained networks with random weights and statistics."""
 
-import json
+import functools
 import pathlib
 
 import jax
 import numpy as np
 
 from jaxssl.config.schema import Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig, ViewConfig
+from jaxssl.core.metric import Measurement, Metric
 from jaxssl.models import network
 from jaxssl.pretrained import init_from
 from jaxssl.workdir.checkpoint import Checkpoints
-from jaxssl.workdir.workdir import write_config
+from jaxssl.workdir.results import add
+from jaxssl.workdir.workdir import Workdir
 
 
 def run(
@@ -28,7 +30,7 @@ def run(
     evals=EvalsConfig(**evals),
   )
   workdir.mkdir(parents=True)
-  write_config(workdir, config)
+  Workdir(workdir).write_config(config)
   built = network.build(model, "float32", size)
   like = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
   rng = np.random.default_rng(0)
@@ -48,13 +50,17 @@ def run(
 
 
 def results(workdir: pathlib.Path) -> None:
-  """Writes measurements of the exported network and of others."""
-  rows = [
-    (7, "knn20_cosine", 61.25, None, "k 20, bank: 9 training images of /home/somebody/birds/train, teacher network"),
-    (7, "lowshot", 40.0, 1.5, "mean of 3 draws, teacher network"),
-    (7, "student_knn", 11.0, None, "k 20, student network"),
-    (5, "early_knn", 12.0, None, "k 20, teacher network"),
-    (0, "untrained/knn", 13.0, None, "k 20, untrained network"),
-  ]
-  names = ("step", "name", "value", "deviation", "protocol")
-  (workdir / "results.json").write_text(json.dumps({"measurements": [dict(zip(names, row, strict=True)) for row in rows]}))
+  """Writes measurements of the exported network at its step, and others that a card must leave out."""
+  knn = Metric(name="knn20_cosine", title="20 nearest neighbors", unit="%", higher_is_better=True)
+  lowshot, hidden = Metric(name="lowshot", title="Few labels"), Metric(name="hidden", title="Hidden")
+  reference = {"k": 20, "reference": "birds/train", "reference_images": 9}
+  path = Workdir(workdir).results
+  write = functools.partial(Measurement, protocol=reference)
+  add(path, 7, [write(metric=knn, value=61.25, subject="teacher", chosen={"penalty": 0.01})])
+  add(
+    path,
+    7,
+    [write(metric=lowshot, value=40.0, std=1.5, subject="teacher"), write(metric=hidden, value=11.0, subject="student")],
+  )
+  add(path, 5, [write(metric=hidden, value=12.0, subject="teacher")])
+  add(path, 0, [write(metric=hidden, value=13.0, subject="untrained")])

@@ -15,10 +15,8 @@ from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.evals import load_run
-from jaxssl.evals.features import encode
 from jaxssl.export import flax_format, onnx_format, stablehlo, torch_formats
 from jaxssl.export import formats as command
-from jaxssl.parallel.mesh import make_mesh, replicate
 from tests import tiny_run
 from tests.export import fixtures
 
@@ -56,10 +54,8 @@ def export(workdir, out, kind, *words):
 
 def measured(workdir, images, *words):
   """Features as evaluations see them."""
-  config, mesh = load_run.read_config(workdir, tiny_run.changes(words)), make_mesh()
-  network, student, teacher, _ = load_run.open_network(workdir, config)
-  variables = replicate(mesh, student if config.evals.network == "student" else teacher)
-  return encode(config, mesh, network, variables, ArraySource(images, name="made"))[0]
+  run = load_run.load(workdir, load_run.read_config(workdir, tiny_run.changes(words)))
+  return run.embed(ArraySource(images, name="made"))[0]
 
 
 def load(folder, kind):
@@ -122,7 +118,7 @@ def test_embed_refuses_other_arrays(runs, tmp_path):
 def test_a_run_can_start_from_a_flax_export(name, runs, tmp_path):
   assert export(runs[name], tmp_path / "out", "flax") == 0
   fixtures.run(tmp_path / "next", dataclasses.replace(MODELS[name], init_from=str(tmp_path / "out")))
-  (before, after) = (load_run.open_network(run, load_run.read_config(run, []))[2] for run in (runs[name], tmp_path / "next"))
+  (before, after) = (load_run.load(run).variables for run in (runs[name], tmp_path / "next"))
   jax.tree.map(np.testing.assert_array_equal, before.params["encoder"], after.params["encoder"])
   jax.tree.map(np.testing.assert_array_equal, before.stats.get("encoder"), after.stats.get("encoder"))
 
@@ -131,8 +127,8 @@ def test_a_run_can_start_from_a_flax_export(name, runs, tmp_path):
 def test_heads(network, runs, tmp_path):
   assert export(runs["vit"], tmp_path, "flax", "--heads", f"--evals.network={network}") == 0
   model = jaxssl.load_pretrained(tmp_path)
-  _, student, teacher, _ = load_run.open_network(runs["vit"], load_run.read_config(runs["vit"], []))
-  expected = student if network == "student" else teacher
+  run = load_run.load(runs["vit"])
+  expected = run.student if network == "student" else run.teacher
   jax.tree.map(np.testing.assert_array_equal, model.weights, expected)
   assert list(expected.params) == ["encoder", "predictor", "projector"][:: 1 if network == "student" else 2]
   assert (model.network.predictor is None) == (network == "teacher")
@@ -169,10 +165,11 @@ def test_the_card(runs, tmp_path):
   assert export(workdir, tmp_path / "out", "stablehlo", "--license=mit") == 0
   text = (tmp_path / "out" / "README.md").read_text()
   assert text.startswith("---\nlibrary_name: jaxssl\n") and "\nlicense: mit\n" in text and "No license" not in text
-  assert "| knn20_cosine | 61.25 | k 20, bank: 9 training images of birds/train, teacher network |" in text
-  assert "| lowshot | 40 ± 1.5 | mean of 3 draws, teacher network |" in text
+  protocol = "k 20, reference birds/train, reference images 9"
+  assert f"| 20 nearest neighbors (knn20_cosine) | 61.25% (penalty 0.01) | {protocol} |" in text
+  assert f"| Few labels (lowshot) | 40 ± 1.5 | {protocol} |" in text
   assert "| images | birds |" in text and "somebody" not in text and str(tmp_path) not in text
-  assert "student_knn" not in text and "early_knn" not in text and "untrained" not in text
+  assert "hidden" not in text and "13" not in text.partition("## Results")[2]
   assert "1 channel; bicubic with antialiasing: the whole image is resized to 32 x 32" in text
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
   assert export(runs["vit"], tmp_path / "other", "flax") == 0

@@ -107,7 +107,7 @@ def near(found, expected):
   assert [line["neighbors"] for line in lines[0]] == [line["neighbors"] for line in lines[1]]
   assert [line["partners"] for line in lines[0]] == [line["partners"] for line in lines[1]]
   ours, theirs = (
-    {m["name"]: m["value"] for m in measurements(run) if m["name"].startswith("knn")} for run in (found, expected)
+    {(m["name"], m["subject"]): m["value"] for m in measurements(run) if m["evaluation"] == "knn"} for run in (found, expected)
   )
   assert ours == theirs and ours
   (leaves, step), (expected_leaves, expected_step) = weights(found), weights(expected)

@@ -10,11 +10,11 @@ from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.evals.load_run import load
 from jaxssl.models import network
-from jaxssl.pretrained.init_from import KEPT
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
+from jaxssl.workdir.workdir import Workdir
 from tests.pretrained.fixtures import family, written
 from tests.test_main import CONFIG
 
@@ -84,13 +84,13 @@ def test_a_run_keeps_a_copy(weights, tmp_path, capfd):
   count = len(tensors)
   log = capfd.readouterr().err.splitlines()
   assert f"{count} of {count} tensors of {path} (state_dict.module.momentum_encoder.)" in log
-  same(read_tensors(workdir / KEPT), tensors)
+  same(read_tensors(Workdir(workdir).imported), tensors)
   path.unlink()
   assert loop.train(config, workdir) == 0  # resumes without the file
-  names = {m["name"].partition("/")[0] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
-  assert "imported" in names and "untrained" not in names
-  before = load(workdir).before
-  assert before.says == "imported network"
+  subjects = {m["subject"] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
+  assert "imported" in subjects and "untrained" not in subjects
+  before = load(workdir).untrained
+  assert before.subject == "imported"
   same(encoder(before.variables), tensors)
 
 
@@ -104,4 +104,4 @@ def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):
     assert command.main(words) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and said in errors[0]
-    assert not (tmp_path / "run" / "config.json").exists() and not (tmp_path / "run" / KEPT).exists()
+    assert not (tmp_path / "run" / "config.json").exists() and not Workdir(tmp_path / "run").imported.exists()

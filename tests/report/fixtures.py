@@ -5,12 +5,13 @@ import pathlib
 import numpy as np
 
 from jaxssl.config import flags
+from jaxssl.report import page
 from jaxssl.train import loop
 from tests.data.fixtures import coded
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.evals.final=knn,quality"]
-NASTY = "<b>\"zwei\" & 'drei'"  # a class that is no HTML
+NASTY = "<b>\"zwei\" & 'drei'"  # a class name that HTML must escape
 CLASSES = ("eins", NASTY, "vier")
 
 
@@ -27,5 +28,5 @@ def images(count: int, seed: int) -> dict[str, bytes]:
 def train(workdir: pathlib.Path, path: str, *more: str) -> pathlib.Path:
   """Trains a tiny run on a folder, which also makes its report."""
   config, _ = flags.parse([*SHORT, "--config.data.limit=0", "--config.data.source=folder", f"--config.data.path={path}", *more])
-  assert loop.train(config, workdir) == 0
+  assert loop.train(config, workdir, report=page.write_report) == 0
   return workdir

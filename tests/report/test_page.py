@@ -1,4 +1,4 @@
-"""The page says what the files say, needs nothing else, and is made of whatever is left of a run."""
+"""The page shows what the files contain, is self-contained, and copes with whatever is left of a run."""
 
 import html.parser
 import json
@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from jaxssl import main as command
+from jaxssl.config.schema import Config
 from jaxssl.core import log as runlog
+from jaxssl.core.metric import Measurement, Metric, protocol_text
 from jaxssl.evals.feature_stats import figures, unit
 from jaxssl.evals.load_run import load
 from jaxssl.report import page, tables
-from jaxssl.train import loop
+from jaxssl.workdir import results
 from jaxssl.workdir.records import RunRecord
+from jaxssl.workdir.workdir import Workdir
 from tests.report.fixtures import NASTY
 
 pytestmark = pytest.mark.xdist_group("report")  # one worker makes the runs that they share
@@ -73,12 +76,9 @@ def test_a_run_with_labels(labeled):
   found, measurements = parsed(labeled / "report.html"), measured(labeled)
   last = max(m["step"] for m in measurements)
   expected = [m["value"] for m in measurements if m["step"] in (0, last)]
-  deviations = [m["deviation"] for m in measurements if "deviation" in m]
-  assert sorted(found.values) == sorted(expected) and not deviations
-  assert all(
-    m["name"].rpartition("/")[2] in found.text and m["protocol"].rpartition(", ")[0] in found.text for m in measurements
-  )
-  for title in ("Did it learn?", "Nearest neighbors", "How they changed", "Who was bootstrapped to whom", "Map", "Similarity"):
+  assert sorted(found.values) == sorted(expected) and not any("std" in m for m in measurements)
+  assert all(m["name"] in found.text and protocol_text(m["protocol"]) in found.text for m in measurements)
+  for title in ("Did it learn?", "Nearest neighbors", "How they changed", "Bootstrapped pairs", "Map", "Similarity"):
     assert title in found.text
   text = (labeled / "report.html").read_text()
   assert text.count("<circle") == 30 and 'class="same"' in text and "Attention" not in text
@@ -88,7 +88,7 @@ def test_a_run_with_labels(labeled):
 def test_a_run_without_labels(plain):
   found, text = parsed(plain / "report.html"), (plain / "report.html").read_text()
   assert "It did not collapse" in found.text or "collapsed" in found.text
-  assert "Attention" in found.text and "head 1" in found.text and "bootstrapped to whom" not in found.text
+  assert "Attention" in found.text and "head 1" in found.text and "Bootstrapped pairs" not in found.text
   assert text.count("<circle") == 66 and "cluster 1" in found.text and 'class="same"' not in text
   assert "two images" in found.text and "different class" not in found.text
 
@@ -98,26 +98,28 @@ def test_what_is_left_of_a_run(labeled, tmp_path):
   config = json.loads((tmp_path / "run/config.json").read_text())
   config["data"]["path"] = "/nowhere/at/all"
   (tmp_path / "run/config.json").write_text(json.dumps(config))
-  (tmp_path / "run/health.jsonl").write_text("")
+  (tmp_path / "run/alerts.jsonl").write_text("")
   assert command.main(["report", f"--workdir={tmp_path / 'run'}"]) == 0
   gone = parsed(tmp_path / "run/report.html")
-  assert "missing" in gone.text and "/nowhere/at/all" in gone.text and "no warnings" in gone.text
+  assert "missing" in gone.text and "/nowhere/at/all" in gone.text and "No alerts" in gone.text
   assert sorted(gone.values) == sorted(parsed(labeled / "report.html").values)
 
   (tmp_path / "run/results.json").unlink()
   shutil.rmtree(tmp_path / "run/checkpoints")
   lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
   (tmp_path / "run/metrics.jsonl").write_text("\n".join(lines[:3]) + '\n{"step": 3, "lo')
-  (tmp_path / "run/health.jsonl").write_text(json.dumps({"step": 2, "verdict": "<slow>", "reason": "no <i>"}) + "\n")
+  (tmp_path / "run/alerts.jsonl").write_text(
+    json.dumps({"step": 2, "alert": "<slow>", "reason": "no <i>", "active": True}) + "\n"
+  )
   assert command.main(["report", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'x.html'}"]) == 0
   stopped = parsed(tmp_path / "x.html")
   assert "it stopped, or still runs" in stopped.text and "Nothing has been measured yet" in stopped.text
   assert "<slow>" in stopped.text and "no <i>" in stopped.text and "holds no checkpoint" in stopped.text
 
-  for file in ("metrics.jsonl", "neighbors.jsonl", "health.jsonl", "train.log"):
+  for file in ("metrics.jsonl", "neighbors.jsonl", "alerts.jsonl", "train.log"):
     (tmp_path / "run" / file).unlink()
-  page.write([(tmp_path / "run", None)], tmp_path / "bare.html")
-  assert "metrics.jsonl holds no figures yet" in parsed(tmp_path / "bare.html").text
+  page.write([(Workdir(tmp_path / "run"), None)], tmp_path / "bare.html")
+  assert "metrics.jsonl has no metrics yet" in parsed(tmp_path / "bare.html").text
 
 
 def test_comparison(labeled, tmp_path):
@@ -128,29 +130,50 @@ def test_comparison(labeled, tmp_path):
     config["data"]["path"] = "/nowhere"
     config["method"] |= {"only": 1} if name == "two" else {}
     (tmp_path / name / "config.json").write_text(json.dumps(config))
-    results = json.loads((labeled / "results.json").read_text())
-    for m in results["measurements"]:
+    document = json.loads((labeled / "results.json").read_text())
+    for m in document["measurements"]:
       m["value"] += shift
-    (tmp_path / name / "results.json").write_text(json.dumps(results))
+    (tmp_path / name / "results.json").write_text(json.dumps(document))
     shutil.copy(labeled / "metrics.jsonl", tmp_path / name)
-  records = [RunRecord(tmp_path / name) for name in ("one", "two", "three")]
+  records = [RunRecord(Workdir(tmp_path / name)) for name in ("one", "two", "three")]
   assert tables.differing(records) == {"optim.lr": ["0.1", "0.2", "0.1"], "method.only": [None, "1", None]}
   table = tables.side_by_side(records)
-  best = {m["value"] + 5 for m in measured(labeled) if m["name"].startswith(("knn", "linear"))}
+  best = {m["value"] + 5 for m in measured(labeled) if m["evaluation"] in ("knn", "linear")}
   assert {float(x) for x in re.findall(r'class="best"><data value="([^"]+)"', table)} <= best
 
   out = tmp_path / "compared.html"
-  assert command.main(["report", "--workdir", *(str(r.workdir) for r in records), f"--out={out}"]) == 0
+  assert command.main(["report", "--workdir", *(str(r.workdir.folder) for r in records), f"--out={out}"]) == 0
   found = parsed(out)
   assert found.text.index("Results side by side") < found.text.index("Fields that differ") < found.text.index("Evaluations")
   assert out.read_text().count('<details class="run">') == 3
+
+
+def test_what_a_protocol_chose_is_shown_and_splits_no_row(tmp_path):
+  """Two runs whose linear probes chose other penalties share the row of the probe."""
+  linear = Metric(name="linear_lbfgs", title="Linear classifier", unit="%", higher_is_better=True, group="Accuracy")
+  for name, penalty, value in (("one", 0.01, 91.5), ("two", 0.0001, 92.25)):
+    workdir = Workdir(tmp_path / name)
+    workdir.check(Config())
+    workdir.write_config(Config())
+    probe = {"metric": linear, "protocol": {"classifier": "logistic regression", "test_images": 100}}
+    results.add(
+      workdir.results, 8, [Measurement(**probe, value=value, subject="teacher", chosen={"penalty": penalty})], finished=True
+    )
+    results.add(workdir.results, 0, [Measurement(**probe, value=80.0, subject="untrained", chosen={"penalty": 1.0})])
+  records = [RunRecord(Workdir(tmp_path / name)) for name in ("one", "two")]
+  table = tables.side_by_side(records)
+  assert table.count('<tr class="how">') == 1 and table.count("<code>linear_lbfgs</code>") == 1
+  assert re.findall(r'data value="([^"]+)"', table) == ["91.5", "92.25"] and "untrained 80.0" in table
+  assert "penalty 0.01" in table and "penalty 0.0001" in table and 'class="best"><data value="92.25"' in table
+  alone = tables.evaluations(records[0])
+  assert alone.count('<tr class="how">') == 1 and re.findall(r'data value="([^"]+)"', alone) == ["91.5", "80.0"]
 
 
 def test_neighbors_are_the_nearest(labeled):
   lines = [json.loads(line) for line in (labeled / "neighbors.jsonl").read_text().splitlines()]
   assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["images"] == lines[1]["images"]
   run, last = load(labeled), lines[-1]
-  x = unit(run.subject.features(run.measure.splits.reference))
+  x = unit(run.extractor.reference.x)
   cosines = x @ x.T
   np.fill_diagonal(cosines, -2)
   for row, near, similar in zip(last["images"], last["neighbors"], last["similarities"], strict=True):
@@ -159,16 +182,16 @@ def test_neighbors_are_the_nearest(labeled):
   pairs = np.array(last["partners"])
   assert len(pairs) and (pairs[:, 0] != pairs[:, 1]).all()
   # the untrained network is made again as it was
-  first = {m["name"]: m["value"] for m in measured(labeled)}
-  assert run.measure.splits.test is not None
-  again = figures(run.before.features(run.measure.splits.test))
-  assert again["effective_rank"] == pytest.approx(first["untrained/effective_rank"], rel=1e-4)
+  first = {(m["name"], m["subject"]): m["value"] for m in measured(labeled)}
+  assert run.untrained.test is not None
+  again = figures(run.untrained.test.x)
+  assert again["effective_rank"] == pytest.approx(first["effective_rank", "untrained"], rel=1e-4)
 
 
 def test_a_failure_is_one_line_and_no_more(tmp_path, monkeypatch, capfd):
   runlog.start(None)
   monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
-  loop.write_report(tmp_path, None)
+  page.write_report(Workdir(tmp_path), None)
   assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"
 
 

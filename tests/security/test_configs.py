@@ -171,13 +171,21 @@ def test_an_error_in_a_config_file_names_its_line(tmp_path):
 RECORDS = {
   "results.json": {
     "measurements": [
-      {"step": step, "name": name, "value": 3.5, "deviation": None, "protocol": "20 images, teacher network", "commit": "a"}
-      for step, name in ((0, "untrained/knn20_cosine"), (4, "knn20_cosine"), (4, "effective_rank"))
+      {
+        "step": step, "name": name, "subject": subject, "evaluation": "knn", "value": 3.5, "std": None,
+        "protocol": {"test": "images", "k": 20}, "chosen": {"penalty": 0.1}, "commit": "a",
+      }
+      for step, name, subject in ((0, "knn20_cosine", "untrained"), (4, "knn20_cosine", "teacher"), (4, "rankme", "teacher"))
     ],
+    "metrics": {
+      "knn20_cosine": {
+        "title": "k-NN", "description": "a vote", "unit": "%", "higher_is_better": True, "group": "Accuracy", "chart": "",
+      },
+    },
     "finished": True,
   },
   "metrics.jsonl": {"step": 4, "epoch": 1, "loss": 3.25, "knn20_cosine": 10.0},
-  "health.jsonl": {"step": 4, "verdict": "collapsing", "reason": "it collapses", "over": False},
+  "alerts.jsonl": {"step": 4, "alert": "collapsing", "reason": "it collapses", "active": True},
   "neighbors.jsonl": {
     "step": 4, "epoch": 1, "images": [0, 1], "neighbors": [[1, 2], [0, 2]], "similarities": [[0.5, 0.25], [0.5, 0.1]],
     "partners": [[0, 1]],
@@ -215,7 +223,7 @@ def unlooked(monkeypatch):
     raise UserError(f"{path} has none")
 
   results.commit()  # which asks git, once
-  monkeypatch.setattr(page, "see", none)
+  monkeypatch.setattr(page, "load", none)
   monkeypatch.setattr(page.charts, "svg", lambda key, title, draw: "<svg></svg>")
 
 
@@ -242,9 +250,10 @@ def test_workdirs_of_any_content(name, tmp_path, data):
   answer(lambda: load_run.read_config(folder, {"evals.size": 8, "data.path": "/none"}), folder)
   if config is not None:
     answer(lambda: checked(config), folder)
-  answer(lambda: workdir.check_workdir(folder, read(Config, whole())), folder)
+  answer(lambda: workdir.Workdir(folder).check(read(Config, whole())), folder)
   if (
-    answer(lambda: page.write([(folder, None)], tmp_path / "page.html"), tmp_path) is None and (tmp_path / "page.html").exists()
+    answer(lambda: page.write([(workdir.Workdir(folder), None)], tmp_path / "page.html"), tmp_path) is None
+    and (tmp_path / "page.html").exists()
   ):
     quiet(tmp_path / "page.html")
   for line in json_io.lines(folder / "neighbors.jsonl"):

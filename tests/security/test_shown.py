@@ -50,10 +50,12 @@ def run(tmp_path_factory) -> pathlib.Path:
   config["data"] |= {"source": "folder", "path": str(images(root / FOLDER, 5)), "limit": 0}
   config["data"] |= {"test_path": str(images(root / "test", 3))}
   (workdir / "config.json").write_text(json.dumps(config))
-  protocol = f"k 20, bank: 9 images of {root / FOLDER}, teacher network"
-  measurement = {"step": 3, "name": "knn20|<b>", "value": 50.0, "protocol": protocol}
-  (workdir / "results.json").write_text(json.dumps({"measurements": [measurement]}))
-  (workdir / "health.jsonl").write_text(json.dumps({"step": 3, "verdict": MARKUP, "reason": NASTY[3], "over": False}) + "\n")
+  protocol = {"k": 20, "reference": FOLDER, "<i>|": MARKUP}
+  measurement = {"step": 3, "name": "knn20|<b>", "value": 50.0, "protocol": protocol, "subject": "teacher"}
+  texts = dict.fromkeys(("title", "description", "unit", "group", "chart"), f"{MARKUP}|")
+  metrics = {"knn20|<b>": texts | {"higher_is_better": True}}
+  (workdir / "results.json").write_text(json.dumps({"measurements": [measurement], "metrics": metrics}))
+  (workdir / "alerts.jsonl").write_text(json.dumps({"step": 3, "alert": MARKUP, "reason": NASTY[3], "active": True}) + "\n")
   (workdir / "train.log").write_text(f"2026-01-01 00:00:00 WARNING cannot read {MARKUP}\x1b[2J: {NASTY[3]}\n")
   return workdir
 
@@ -65,7 +67,7 @@ def test_the_report_escapes(run, capfd, monkeypatch):
   assert "<h2>Nearest neighbors</h2>" in text and 'class="missing"' not in text
   assert MARKUP not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
   assert r"turned\u202egnp" in text and r"line\nbreak" in text and r"no text \udcff" in text and "\U0001f600" in text
-  monkeypatch.setattr(page, "see", lambda folder: shutil.rmtree(folder / "none"))
+  monkeypatch.setattr(page, "load", lambda folder: shutil.rmtree(folder / "none"))
   assert command.main(["report", "--workdir", str(run), str(run), f"--out={run}/two.html"]) == 0
   assert "No such file" in quiet(run / "two.html")
   told = capfd.readouterr().err

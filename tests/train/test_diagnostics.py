@@ -1,4 +1,4 @@
-"""Verdicts on made figures; tests/test_failing_runs.py has runs that really fail."""
+"""Alerts on made-up metrics; tests/train/test_failing_runs.py has runs that really fail."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.train import diagnostics
 from jaxssl.train.diagnostics import Diagnostics, MetricRange
+from jaxssl.workdir.workdir import Workdir
 
 FINE = {
   "feature_deviation": 0.5, "projection_deviation": 0.5, "feature_rank": 9.0, "projection_rank": 9.0,
@@ -18,7 +19,7 @@ STEPS = [
   ({"projection_deviation": 0.0}, "collapsing", "the deviation of the projections is 0.000 of 1"),
   ({"feature_rank": 1.3}, "dimensional collapse", "effective rank of the features 1.3 of 512 for 4 steps"),
   ({"projection_rank": 1.0}, "dimensional collapse", "effective rank of the projections 1.0 of 64"),
-  ({"teacher_entropy": 4.158}, "teacher uniform", "its entropy is 100.0% of the largest possible"),
+  ({"teacher_entropy": 4.158}, "teacher uniform", "teacher targets are almost uniform: their entropy is 100.0% of its maximum"),
   ({"prototypes_used": 1.0}, "one prototype", "1.0 of 64 prototypes are used"),
   ({"data_wait": 0.63}, "waiting for data", "63% of the time"),
 ]
@@ -26,48 +27,48 @@ EPOCHS = [
   (
     {"share_self_neighbor": 0.04, "share_bootstrapped": 0.96},
     "neighbors stale",
-    "4% of the images are nearest to their own last features, yet 96% take a view from their neighbors",
+    "4% of the images are nearest to their own last features, yet 96% take a view from a neighbor",
   ),
 ]
 
 
 def made(tmp_path, stop=(), step=0) -> Diagnostics:
-  return Diagnostics(HealthConfig(patience=4, stop=stop), MetricRange(512, 64), tmp_path, step)
+  return Diagnostics(HealthConfig(patience=4, stop=stop), MetricRange(512, 64), Workdir(tmp_path), step)
 
 
 def noted(tmp_path) -> list[tuple[int, str, bool]]:
-  return [(line["step"], line["verdict"], line["over"]) for line in json_io.lines(tmp_path / "health.jsonl")]
+  return [(line["step"], line["alert"], line["active"]) for line in json_io.lines(tmp_path / "alerts.jsonl")]
 
 
-@pytest.mark.parametrize("bad, verdict, reason", STEPS)
-def test_a_verdict_comes_after_some_steps_and_goes(bad, verdict, reason, tmp_path):
+@pytest.mark.parametrize("bad, alert, reason", STEPS)
+def test_an_alert_comes_after_some_steps_and_goes(bad, alert, reason, tmp_path):
   watch = made(tmp_path)
   for step in range(1, 4):
     watch.step(step, {**FINE, **bad})
   watch.step(4, FINE)
-  assert noted(tmp_path) == [] and watch.standing == ""
+  assert noted(tmp_path) == [] and watch.active_alerts == ""
   for step in range(5, 12):
     watch.step(step, {**FINE, **bad})
-  assert noted(tmp_path) == [(8, verdict, False)] and watch.standing == verdict
-  assert reason in json_io.lines(tmp_path / "health.jsonl")[0]["reason"]
+  assert noted(tmp_path) == [(8, alert, True)] and watch.active_alerts == alert
+  assert reason in json_io.lines(tmp_path / "alerts.jsonl")[0]["reason"]
   watch.step(12, FINE)
-  assert noted(tmp_path) == [(8, verdict, False), (12, verdict, True)] and watch.standing == ""
+  assert noted(tmp_path) == [(8, alert, True), (12, alert, False)] and watch.active_alerts == ""
 
 
-@pytest.mark.parametrize("bad, verdict, reason", EPOCHS)
-def test_epochs_are_judged_twice(bad, verdict, reason, tmp_path):
+@pytest.mark.parametrize("bad, alert, reason", EPOCHS)
+def test_epochs_are_judged_twice(bad, alert, reason, tmp_path):
   watch = made(tmp_path)
   for step in (10, 20, 30):
     watch.epoch(step, {**EPOCH, **bad})
-  assert noted(tmp_path) == [(20, verdict, False)]
-  assert reason in json_io.lines(tmp_path / "health.jsonl")[0]["reason"]
+  assert noted(tmp_path) == [(20, alert, True)]
+  assert reason in json_io.lines(tmp_path / "alerts.jsonl")[0]["reason"]
 
 
-def test_every_verdict_is_tested_above():
-  assert {verdict for _, verdict, _ in (*STEPS, *EPOCHS)} == set(diagnostics.ALERTS)
+def test_every_alert_is_tested_above():
+  assert {alert for _, alert, _ in (*STEPS, *EPOCHS)} == set(diagnostics.ALERTS)
 
 
-def test_only_the_named_verdicts_stop_the_run(tmp_path):
+def test_only_the_named_alerts_stop_the_run(tmp_path):
   watch = made(tmp_path, stop=("collapsing",))
   assert [watch.step(s, {**FINE, "feature_rank": 1.0}) for s in range(1, 6)] == [None] * 5
   answers = [watch.step(s, {**FINE, "feature_deviation": 0.0}) for s in range(6, 11)]
@@ -82,28 +83,28 @@ def test_figures_that_a_method_does_not_log_say_nothing(tmp_path):
   assert noted(tmp_path) == []
 
 
-def test_a_resumed_run_knows_what_stands(tmp_path):
+def test_a_resumed_run_restores_active_alerts(tmp_path):
   watch = made(tmp_path)
   for step in range(1, 9):
     watch.step(step, {**FINE, **({"data_wait": 0.9} if step < 7 else {})})
-  assert noted(tmp_path) == [(4, "waiting for data", False), (7, "waiting for data", True)]
+  assert noted(tmp_path) == [(4, "waiting for data", True), (7, "waiting for data", False)]
   again = made(tmp_path, step=5)
-  assert noted(tmp_path) == [(4, "waiting for data", False)] and again.standing == "waiting for data"
+  assert noted(tmp_path) == [(4, "waiting for data", True)] and again.active_alerts == "waiting for data"
   again.step(6, FINE)
-  assert noted(tmp_path)[1:] == [(6, "waiting for data", True)]
+  assert noted(tmp_path)[1:] == [(6, "waiting for data", False)]
 
 
-def test_a_verdict_stands_while_any_of_its_reasons_does(tmp_path):
+def test_an_alert_holds_while_any_of_its_reasons_does(tmp_path):
   watch = made(tmp_path)
   for step in range(1, 6):
     watch.step(step, {**FINE, "projection_rank": 1.0})
   watch = made(tmp_path, step=5)  # a resumed run as well
   watch.step(6, {**FINE, "projection_rank": 1.0})
-  assert noted(tmp_path) == [(4, "dimensional collapse", False)]
+  assert noted(tmp_path) == [(4, "dimensional collapse", True)]
   watch.step(7, FINE)
-  assert noted(tmp_path)[1:] == [(7, "dimensional collapse", True)]
+  assert noted(tmp_path)[1:] == [(7, "dimensional collapse", False)]
 
 
-def test_a_verdict_that_does_not_exist(tmp_path):
-  with pytest.raises(UserError, match=r"health\.stop=colapsing is not allowed; allowed: collapsing, dimensional collapse, "):
+def test_an_alert_that_does_not_exist(tmp_path):
+  with pytest.raises(UserError, match=r"health\.stop=colapsing: unknown; nearest: collapsing; expected one of: collapsing"):
     made(tmp_path, stop=("colapsing",))

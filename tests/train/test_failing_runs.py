@@ -1,4 +1,4 @@
-"""Runs that are really made to fail, each in its way, and what their health says."""
+"""Runs that fail, each in its own way, and the alerts they raise."""
 
 import pathlib
 import time
@@ -27,16 +27,16 @@ FAST = ["optim.schedule.warmup_epochs=0"]
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
-def verdicts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[str, str]]:
-  """Trains; gives the exit code, and the verdicts with their reasons."""
+def alerts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[str, str]]:
+  """Trains; returns the exit code and the alerts with their reasons."""
   flag = [f"--config={CONFIGS / recipe}:runlocal", f"--workdir={workdir}"]
   config, workdir = flags.parse([*flag, *(f"--config.{word}" for word in (*QUICK, *words))])
   code = loop.train(config, workdir)
-  return code, {line["verdict"]: line["reason"] for line in json_io.lines(workdir / "health.jsonl") if not line["over"]}
+  return code, {line["alert"]: line["reason"] for line in json_io.lines(workdir / "alerts.jsonl") if line["active"]}
 
 
 def test_a_learning_rate_far_too_high(tmp_path):
-  code, found = verdicts("simclr.py", tmp_path, "optim.lr=30", *FAST)
+  code, found = alerts("simclr.py", tmp_path, "optim.lr=30", *FAST)
   assert code == 0 and "effective rank of the" in found["dimensional collapse"]
 
 
@@ -45,22 +45,22 @@ def test_simsiam_without_its_stop_gradient(tmp_path, monkeypatch):
     return 0.5 * cosine_distance(normalize(student.prediction), normalize(student.projection[::-1])), {}
 
   monkeypatch.setattr(SimSiam, "loss", loss)
-  code, found = verdicts("simsiam.py", tmp_path, "optim.lr=1", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
-  assert code == 1 and "dimensional collapse" in found  # the run was ended for it
+  code, found = alerts("simsiam.py", tmp_path, "optim.lr=1", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
+  assert code == 1 and "dimensional collapse" in found  # which ended the run
   assert loop.results.read(tmp_path / "results.json")["finished"] is False
 
 
 def test_naive_bootstrapping_from_the_start(tmp_path):
-  _, found = verdicts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1")
-  assert "take a view from their neighbors" in found["neighbors stale"]
+  _, found = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1")
+  assert "take a view from a neighbor" in found["neighbors stale"]
 
 
 def test_a_teacher_too_warm_and_one_without_a_center(tmp_path):
   warm = ["method.centering=mean", "method.teacher_temperature=10.0", "bootstrap.policy=off"]
-  _, found = verdicts("nnboot.py", tmp_path / "warm", *warm)
-  assert "its entropy is 100.0% of the largest possible" in found["teacher uniform"]
+  _, found = alerts("nnboot.py", tmp_path / "warm", *warm)
+  assert "their entropy is 100.0% of its maximum" in found["teacher uniform"]
   still = ["method.center_momentum=1.0", "method.teacher_temperature=0.01", "optim.lr=0.02"]
-  _, found = verdicts("dino.py", tmp_path / "still", *still, *FAST)
+  _, found = alerts("dino.py", tmp_path / "still", *still, *FAST)
   assert "of 64 prototypes are used" in found["one prototype"] and "hardly differ" in found["collapsing"]
 
 
@@ -73,5 +73,5 @@ def test_a_slow_disk(tmp_path, monkeypatch):
 
   monkeypatch.setattr(ArraySource, "read", slow)
   small = ["data.limit=64", "train.batch_size=16", "train.epochs=4"]
-  _, found = verdicts("byol.py", tmp_path, "data.placement=host", "data.workers=1", *small)
+  _, found = alerts("byol.py", tmp_path, "data.placement=host", "data.workers=1", *small)
   assert "of the time: raise data.workers" in found["waiting for data"]

@@ -17,7 +17,7 @@ from jaxssl.config import flags
 from jaxssl.evals import load_run
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
-from jaxssl.workdir.workdir import hold
+from jaxssl.workdir.workdir import Workdir
 from tests import devices
 from tests.data import fixtures
 from tests.test_main import CONFIG, ROOT, losses, measurements
@@ -115,7 +115,7 @@ def test_the_disk_is_full(whole, tmp_path):
   ended = run(FULL, workdir)
   assert ended.returncode == 2, ended.stderr
   said = error(ended.stderr)
-  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "goes on from step 6" in said
+  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "resume from step 6" in said
   assert train(workdir) == 0
   same(workdir, whole)
 
@@ -136,9 +136,9 @@ def test_a_workdir_that_cannot_be_written(tmp_path, capfd, monkeypatch):
 
 
 def test_two_runs_on_one_workdir(tmp_path, capfd):
-  with hold(tmp_path):
+  with Workdir(tmp_path).hold():
     assert train(tmp_path) == 2
-  assert "is used by another run at this moment" in error(capfd.readouterr().err)
+  assert "is in use by another run" in error(capfd.readouterr().err)
   assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 

@@ -1,0 +1,27 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a temporary path beside `path` to write to; afterwards it replaces `path`, so no reader sees half a file.
+
+  If the block raises, `path` stays as it was.
+  """
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+  try:
+    yield temporary
+    temporary.replace(path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes text, in UTF-8, as `replacing` does."""
+  with replacing(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")

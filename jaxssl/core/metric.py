@@ -1,0 +1,71 @@
+"""Metrics, which are declared once where they are computed, and measurements of them."""
+
+import dataclasses
+from collections.abc import Mapping
+
+Scalar = str | int | float | bool
+GROUPS = (
+  "Accuracy",
+  "Features",
+  "Training",
+  "Bootstrapping",
+  "Speed",
+)  # sections of a report, in order
+BASELINES = ("untrained", "imported", "raw_pixels")  # subjects that a run is compared with; it has one of the first two
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+  """What a number means, for tables, charts and reports."""
+
+  name: str  # as in metrics.jsonl: letters, digits and _
+  title: str
+  description: str = ""  # one or two sentences for a reader who is new to self-supervised learning
+  group: str = "Training"  # one of GROUPS
+  _: dataclasses.KW_ONLY
+  unit: str = ""  # "%", "nats", ...; empty: none
+  higher_is_better: bool | None = None  # None: neither
+  chart: str = ""  # metrics with the same text here share a chart, which has it as its title
+
+  def variant(self, suffix: str, title: str) -> "Metric":
+    """Returns the same metric of a part of the data: NAME_SUFFIX, "TITLE, title"."""
+    return dataclasses.replace(self, name=f"{self.name}_{suffix}", title=f"{self.title}, {title}" if title else self.title)
+
+
+def accuracy_metric(name: str, title: str, description: str) -> Metric:
+  """Returns a metric in percent of which more is better."""
+  return Metric(name, title, description, "Accuracy", unit="%", higher_is_better=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+  """One value of a metric. Two values are comparable if metric and protocol are the same."""
+
+  metric: Metric
+  value: float
+  subject: str  # whose features: teacher, student, untrained, imported, raw_pixels; or neighbor_bank
+  protocol: Mapping[str, Scalar]  # all that defines the measurement
+  chosen: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)  # what the protocol selected, such as a penalty
+  std: float | None = None  # sample standard deviation over draws; None: there was one draw
+  evaluation: str = ""  # the name of the evaluation that made it; filled in by the evaluator
+
+  @property
+  def name(self) -> str:
+    """The name of the metric."""
+    return self.metric.name
+
+  @property
+  def flat_name(self) -> str:
+    """The name in metrics.jsonl and in TensorBoard: those of baselines start with the subject."""
+    return flat_name(self.subject, self.name)
+
+
+def flat_name(subject: str, name: str) -> str:
+  """Returns the name of a subject's metric in a file of flat names, such as untrained/knn20_cosine."""
+  return f"{subject}/{name}" if subject in BASELINES else name
+
+
+def protocol_text(fields: Mapping[str, Scalar]) -> str:
+  """Renders a protocol, or what it chose, for a reader: "k 20, similarity cosine"."""
+  texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in fields.items()}
+  return ", ".join(f"{name.replace('_', ' ')} {text}" for name, text in texts.items())

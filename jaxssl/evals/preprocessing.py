@@ -1,0 +1,95 @@
+"""How images are shown to a network: one definition for evaluations, `embed` and exports."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxssl import methods
+from jaxssl.augment import pipeline
+from jaxssl.augment.color import normalize
+from jaxssl.config.schema import Config
+from jaxssl.core.errors import UserError
+from jaxssl.core.types import Array
+from jaxssl.data.image_io import center, dtype_of, match
+from jaxssl.models.backbone import LARGEST_SIDE as MOST
+
+RAW_SIZE = 32  # raw pixels are compared at this side at most
+
+
+def method_views(config: Config) -> str:
+  """Returns the group of the student's first view, whose size is the one that the network is built for.
+
+  Raises UserError if the config lacks that group.
+  """
+  group = methods.read_method(config.method).forward_spec.student[0].group
+  if group not in config.views:
+    raise UserError(f"views.{group} is missing; method.name={config.method['name']} needs it")
+  return group
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+  """How an image is prepared for a network."""
+
+  channels: int
+  bit_depth: Literal[8, 16]
+  resident_size: int  # shorter side, then center crop, before all else; 0: not done
+  resize: int  # shorter side before the center crop; 0: the whole image is resized to `size`
+  size: int  # side in pixels
+  interpolation: Literal["bicubic"]
+  mean: tuple[float, ...]  # one for each channel, of values in 0..1
+  std: tuple[float, ...]
+
+  @classmethod
+  def of(cls, config: Config) -> "Preprocessing":
+    """Returns the preprocessing of a run's evaluations."""
+    data = config.data
+    mean, std = (tuple(map(float, x if len(x) > 1 else [*x] * data.channels)) for x in (data.mean, data.std))
+    return cls(
+      channels=data.channels,
+      bit_depth=data.bit_depth,
+      resident_size=data.resident_size if data.placement == "device" else 0,
+      resize=config.evals.resize,
+      size=config.evals.size or config.views[method_views(config)].size,
+      interpolation="bicubic",
+      mean=mean,
+      std=std,
+    )
+
+  def check(self) -> None:
+    """Raises UserError for values that are out of range."""
+    for field, least, most in (("channels", 1, MOST), ("size", 1, MOST), ("resident_size", 0, MOST), ("resize", 0, MOST)):
+      if not least <= getattr(self, field) <= most:
+        raise UserError(f"preprocessing.{field}={getattr(self, field)}: out of range; expected {least} to {most}")
+    if 0 < self.resize < self.size:
+      raise UserError(f"preprocessing.resize={self.resize}: below preprocessing.size={self.size}; expected 0, or at least that")
+    for field in ("mean", "std"):
+      if len(getattr(self, field)) != self.channels:
+        raise UserError(f"preprocessing.{field}: expected one value for each of {self.channels} channels")
+    if min(self.std) <= 0:
+      raise UserError(f"preprocessing.std={self.std}: expected values above 0")
+
+  def on_device(self, stored: Array, store: Array | None) -> Array:
+    """Returns float32 [b, size, size, c] from images that the host has resized, or from positions in resident images."""
+    if store is None:
+      return pipeline.show(stored, self.size, 0, self.mean, self.std)
+    return pipeline.show(store[stored], self.size, self.resize, self.mean, self.std)
+
+  def on_host(self, images: np.ndarray) -> np.ndarray:
+    """Returns float32 [b, size, size, c], normalized, from [b, h, w, c], uint8 or uint16, of any size."""
+    kind = dtype_of(self.bit_depth)
+    shown = np.zeros((len(images), self.size, self.size, self.channels), kind)
+    for place, image in enumerate(images):
+      image = match(image, self.channels, kind, f"image {place}")
+      image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
+      shown[place] = center(image, self.resize, self.size)
+    most = np.iinfo(kind).max
+    return np.asarray(jax.vmap(lambda x: normalize(x, self.mean, self.std, most))(jnp.asarray(shown, jnp.float32)))
+
+  def raw(self) -> "Preprocessing":
+    """Returns the preprocessing of raw pixels: at most RAW_SIZE a side, not normalized."""
+    zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels
+    return dataclasses.replace(self, size=min(self.size, RAW_SIZE), resize=0, mean=zeros, std=ones)

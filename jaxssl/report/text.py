@@ -1,0 +1,39 @@
+"""Numbers and untrusted text as HTML."""
+
+import html
+from collections.abc import Mapping
+
+from jaxssl.core.errors import one_line
+from jaxssl.core.metric import GROUPS, Metric
+
+
+def escape(text: str) -> str:
+  """Escapes text of any origin, such as a file name, for HTML, on one line."""
+  return html.escape(one_line(text))
+
+
+def number(value: float | None) -> str:
+  """Rounds a value so that it can be read at a glance; None: it was not finite."""
+  if value is None:
+    return "not finite"
+  size = abs(value)
+  if size and (size < 0.001 or size >= 100_000):
+    return f"{value:.2e}"
+  return f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3}f}"
+
+
+def subject_text(subject: str) -> str:
+  """Renders the subject of a measurement for a reader: "raw pixels", "teacher network"."""
+  return subject.replace("_", " ") + (" network" if subject in ("teacher", "student") else "")
+
+
+def rank(metric: Metric, known: Mapping[str, Metric]) -> tuple[int, int]:
+  """Orders metrics by group, then in the order in which a run defines them."""
+  names = list(known)
+  place = names.index(metric.name) if metric.name in known else len(names)
+  return GROUPS.index(group(metric)), place
+
+
+def group(metric: Metric) -> str:
+  """Returns the group of a metric; one that a file of another version invents counts as training."""
+  return metric.group if metric.group in GROUPS else "Training"
