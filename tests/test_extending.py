@@ -57,10 +57,10 @@ def test_every_command_executes_the_file(config_file, tmp_path, capfd):
   forget()
   capfd.readouterr()
   assert main.main(commands[0]) == 2
-  assert f"plugins={config_file}: not executed" in capfd.readouterr().err
+  assert f"error: plugins={config_file}: not executed" in capfd.readouterr().err
   config_file.unlink()
   assert main.main(commands[0]) == 2
-  assert f"plugins={config_file}: no such file; add --plugins FILE" in capfd.readouterr().err
+  assert f"error: plugins={config_file}: no such file; add --plugins FILE" in capfd.readouterr().err
   assert main.main([*commands[0], f"--plugins={moved}"]) == 0, capfd.readouterr().err
 
 

@@ -42,9 +42,10 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
   """
   fields, changes = Workdir(workdir).read_config(), dict(changes or {})
   try:
-    plugins.load(read(Config, fields).plugins)
+    config = read(Config, fields)
   except UserError as error:
     raise UserError(f"--workdir {workdir} was written by another version of jaxssl ({error}); train again") from error
+  plugins.load(config.plugins)
   for name in changes:
     if not name.startswith(("evals.", "data.")):
       raise UserError(f"{name}: cannot change after training; expected a field of evals or data")

@@ -36,7 +36,7 @@ def alerts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[s
 
 
 def test_a_learning_rate_far_too_high(tmp_path):
-  code, found = alerts("simclr.py", tmp_path, "optim.lr=30", *FAST)
+  code, found = alerts("simclr.py", tmp_path, "optim.lr=100", *FAST)
   assert code == 0 and "effective rank of the" in found["dimensional collapse"]
 
 

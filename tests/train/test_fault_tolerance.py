@@ -12,10 +12,9 @@ import jax
 import pytest
 from etils import epath
 
-from jaxssl import main
+from jaxssl import api, main
 from jaxssl.config import flags
 from jaxssl.evals import load_run
-from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import devices
@@ -33,20 +32,21 @@ WORDS = [f"{CONFIG}:runlocal"] + [
 ]  # fmt: skip
 DIE = """
 import os, signal, sys
-from jaxssl import checkpoint, main
+from jaxssl import main
+from jaxssl.workdir import checkpoint
 from tests import devices
 save = checkpoint.Checkpoints.save
 def save_and_die(self, step, state):
   save(self, step, state)
   if step == 6:
-    os.kill(os.getpid(), signal.SIGKILL)  # the save goes on in the background
+    os.kill(os.getpid(), signal.SIGKILL)  # the save continues in the background
 checkpoint.Checkpoints.save = save_and_die
 with devices.only(1):
   main.main(sys.argv[1:])
 """
 FULL = """
 import resource, sys
-from jaxssl import flags, loop, main, opened
+from jaxssl import api, main  # before the limit, since imports may write files
 from tests import devices
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
 with devices.only(1):
@@ -175,12 +175,12 @@ def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
   """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
   workdir = epath.Path(tmp_path / "bucket")
   config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
-  assert loop.train(config, workdir) == 0
+  assert api.run_training(config, workdir) == 0
   same(tmp_path / "bucket", whole)
   (tmp_path / "bucket" / "results.json").unlink()
   shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")
-  assert loop.train(config, workdir) == 0  # goes on from what is there
+  assert api.run_training(config, workdir) == 0  # resumes
   assert "resumes at step 6" in capfd.readouterr().err
   names = {path.name for path in (tmp_path / "bucket").iterdir()}
   assert names >= {"config.json", "results.json", "metrics.jsonl", "train.log", "report.html", "tensorboard", "checkpoints"}
-  assert load_run.read_config(workdir, []) == config
+  assert load_run.read_config(workdir) == config
