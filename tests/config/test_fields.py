@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from jaxssl.cli import config as command
-from jaxssl.config import fields, schema
+from jaxssl.config import fields
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
