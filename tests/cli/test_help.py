@@ -73,7 +73,6 @@ def test_help_imports_nothing_heavy():
     (["train", "knn"], "knn: unexpected argument; see jaxssl train --help"),
     (["--distributed=yes"], "--distributed: 'yes' is unknown; expected auto, on, off; did you mean .*?"),
     (["embed", "--distributed=on"], "--distributed=on: unknown option of jaxssl embed; did you mean .*?"),
-    (["evaluate", "knnn", "--workdir=a"], "NAME: 'knnn' is unknown; expected .*; did you mean knn?"),
     (["evaluate", "--workdirr", "a"], "--workdirr: unknown option of jaxssl evaluate; did you mean --workdir?"),
     (["evaluate", "--knn.k=3"], "--knn.k=3: unknown option of jaxssl evaluate; did you mean --evals.knn.k?"),
     (["export"], "the following arguments are required: --workdir, --format, --out; see jaxssl export --help"),

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from jaxssl.cli import config as command
-from jaxssl.config import fields, schema
+from jaxssl.config import fields
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
@@ -84,11 +84,3 @@ def test_unknown_fields_name_the_nearest(path, message):
 
 def test_the_page_is_up_to_date():
   assert PAGE.read_text() == command.page() + "\n", f"docs/config.md is not up to date; run: {command.GENERATE}"
-
-
-def test_the_evaluations_in_the_schema_are_those_that_exist():
-  import typing
-
-  from jaxssl.evals.evaluator import EVALUATIONS
-
-  assert set(EVALUATIONS) == set(typing.get_args(schema.Evaluation))

@@ -63,5 +63,5 @@ def test_views_heads_and_memory_fit_together(recipe, size):
 @pytest.mark.parametrize("recipe", EVERY)
 def test_every_recipe_accepts_every_policy(recipe, policy):
   config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}", f"--config.bootstrap.policy={policy}"])
-  train_step = setup.assemble(config, make_mesh(jax.devices()[:1]), num_images=10**6)
+  train_step = setup.build_train_step(config, make_mesh(jax.devices()[:1]), num_images=10**6)
   assert train_step.bootstrap.config.policy == policy

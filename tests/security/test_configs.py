@@ -154,7 +154,7 @@ def test_only_python_files_are_configs(tmp_path):
   flag = tmp_path / "ran"
   for name in ("c.txt", "c.pyc", "c.so", "c", "c.py.txt"):
     (tmp_path / name).write_text(f"open({str(flag)!r}, 'w')")
-    with pytest.raises(UserError, match="expected a Python file"):
+    with pytest.raises(UserError, match="not a Python file"):
       load.load(str(tmp_path / name))
   for name in ("x" * 300, "a\0b", str(tmp_path), ""):
     with pytest.raises(UserError, match="no such file"):
@@ -263,7 +263,7 @@ def test_workdirs_of_any_content(name, tmp_path, data):
         and max(map(max, filter(None, line["neighbors"])), default=0) < 3
       )
   answer(lambda: results.add(folder / "results.json", 9, []), folder)
-  answer(lambda: Diagnostics(read(Config, whole()).health, MetricRange(8, 8), folder, 2), folder)
+  answer(lambda: Diagnostics(read(Config, whole()).health, MetricRange(8, 8), workdir.Workdir(folder), 2), folder)
   for file in ("metrics.jsonl", "neighbors.jsonl"):
     answer(lambda file=file: json_io.truncate_lines(folder / file, 3), folder)
   answer(lambda: results.cut(folder / "results.json", 3), folder)
