@@ -168,7 +168,7 @@ def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch, capfd):
   monkeypatch.setattr(Experiment, "step", step)
   assert train(tmp_path) == 2
   said = error(capfd.readouterr().err)
-  assert "train.batch_size=32 with train.accumulate=1 does not fit in the memory of 1 devices: lower the one" in said
+  assert "train.batch_size=32 with train.accumulate=1 does not fit in the memory of 1 devices; lower the first" in said
 
 
 def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
