@@ -97,9 +97,7 @@ def test_many_channels_of_sixteen_bits(placement, kind, tmp_path, capfd):
   assert len(kept["mean"]) == len(kept["std"]) == 5 and 0.02 < min(kept["mean"]) < 0.04
   if placement == "host":
     return
-  assert (
-    "Images show the first three, as red, green and blue, of 5 channels; the values" in (workdir / "report.html").read_text()
-  )
+  assert "Images show the first three, as red, green and blue, of 5 channels; " in (workdir / "report.html").read_text()
   assert command.main(words) == 0 and "measured on" not in capfd.readouterr().err  # goes on with what was measured
   assert command.main(["evaluate", "knn", f"--workdir={workdir}", f"--data.path={where}"]) == 0
   assert command.main(["evaluate", "knn", f"--workdir={workdir}", "--data.bit_depth=8"]) == 2
