@@ -109,7 +109,6 @@ def test_items():
   with pytest.raises(UserError, match=r"labels have shape \[1\]; expected \[4\]"):
     as_source((items, np.array([0])), "mine", 3, np.dtype(np.uint8))
   assert as_source(source, "other", 3, np.dtype(np.uint8)) is source
-  with pytest.raises(
-    UserError, match="data.channels=1, data.bit_depth=8: other is a source of 3 channels of uint8; set the fields to match"
-  ):
+  expected = "data.channels=1, data.bit_depth=8: other is a source of 3 channels of uint8; set the fields to match"
+  with pytest.raises(UserError, match=expected):
     as_source(source, "other", 1, np.dtype(np.uint8))

@@ -33,7 +33,7 @@ def load(file: str) -> dict[str, Any]:
       *map(str, catalog.config_files()),
     ]
     raise UserError(f"--config={name}: no such file; did you mean {nearest_name(name, near)}?")
-  module, registered = plugins.execute(path, f"--config={name}")
+  module, registered = plugins.execute(path, "--config")
   try:
     if not hasattr(module, "get_config"):
       raise UserError("no function get_config in the file")

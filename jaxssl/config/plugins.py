@@ -31,13 +31,13 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]
   path = pathlib.Path(file).absolute()
   spec = importlib.util.spec_from_file_location(f"jaxssl_plugin_{path.stem}", path) if path.suffix == ".py" else None
   if spec is None or spec.loader is None:
-    raise UserError(f"{flag} {file}: not a Python file; expected a file such as configs/nnboot.py")
+    raise UserError(f"{flag}={file}: not a Python file; expected a file such as configs/nnboot.py")
   module = importlib.util.module_from_spec(spec)
   try:
     with loading(str(path)) as registered:
       spec.loader.exec_module(module)
   except Exception as error:
-    raise failure(error, f"{flag} {file}", str(path)) from error
+    raise failure(error, f"{flag}={file}", str(path)) from error
   _executed[str(path)] = _digest(path)
   return module, registered
 
