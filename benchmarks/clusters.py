@@ -1,4 +1,4 @@
-"""What evaluations of clusters and retrieval take, and may take: python -m benchmarks.clusters [--json FILE]."""
+"""Seconds for the clustering, feature and retrieval evaluations: python -m benchmarks.clusters [--json FILE]."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,20 +14,20 @@ QUERIES = 10_000
 
 
 def rows() -> Iterator[Row]:
-  """Times each on features without structure, the slowest for k-means, and on features that tell the classes."""
+  """Times each evaluation on noise, the slowest input for k-means, and on features that separate the classes."""
   rng = np.random.default_rng(0)
   labels = rng.integers(0, CLASSES, IMAGES).astype(np.int32)
   noise = rng.normal(size=(IMAGES, FEATURES)).astype(np.float32)
   classes = noise + rng.normal(size=(CLASSES, FEATURES)).astype(np.float32)[labels]
   size = f"{IMAGES:,} x {FEATURES}"
   yield row(f"all figures of clusters, {size}, noise", lambda: clustering.figures(noise, labels, seed=0))
-  yield row("the same, features that tell the classes", lambda: clustering.figures(classes, labels, seed=0))
+  yield row("the same, features that separate the classes", lambda: clustering.figures(classes, labels, seed=0))
   yield row("of which separation", lambda: clustering.separation(classes, labels, clustering.ROWS, 0))
   yield row("of which k-means, noise", lambda: clustering.kmeans(noise, CLASSES, 0))
   yield row(f"all figures without labels, {size}", lambda: feature_stats.figures(noise))
-  some, theirs, mesh = noise[:QUERIES], labels[:QUERIES], make_mesh()
+  queries, query_labels, mesh = noise[:QUERIES], labels[:QUERIES], make_mesh()
   name = f"retrieval, {QUERIES:,} among themselves"
-  yield row(name, lambda: retrieval.accuracy(mesh, some, theirs, None, None, (1, 5)))
+  yield row(name, lambda: retrieval.accuracy(mesh, queries, query_labels, None, None, (1, 5)))
 
 
 def row(name: str, run: Callable[[], Any]) -> Row:

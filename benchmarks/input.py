@@ -1,7 +1,7 @@
-"""Two 224-pixel views an image from JPEGs, read and cut on the host: python -m benchmarks.input [--images FOLDER_OR_ZIP].
+"""JPEGs to two 224-pixel views per image on the host: python -m benchmarks.input [--images FOLDER_OR_ZIP].
 
-Without --images: drawn JPEGs of 500 x 375. One worker each, so that figures are images/s a core. The limit is TensorFlow's
-`decode_and_crop_jpeg` on the same crops, one call a view, with neither a resize nor a batch.
+Without --images, reads generated JPEGs of 500 x 375. Uses one worker, so that the figures are images/s per core. The upper
+limit is TensorFlow's `decode_and_crop_jpeg` on the same crops, one call per view, without resizing and batching.
 """
 
 import argparse
@@ -28,17 +28,17 @@ BATCH, STEPS, ROUNDS = 32, 16, 5
 VIEW = ViewConfig(**presets.adasim(224)["global"])
 
 
-def drawn(count: int = 128) -> str:
-  """Makes a folder of JPEGs."""
-  where, rng = pathlib.Path(tempfile.mkdtemp()), np.random.default_rng(0)
+def generate_jpegs(count: int = 128) -> str:
+  """Writes a folder of JPEGs and returns its path."""
+  folder, rng = pathlib.Path(tempfile.mkdtemp()), np.random.default_rng(0)
   for i in range(count):
     image = np.asarray(smooth_image(rng, 500)[:375]).astype(int) + rng.integers(-20, 20, (375, 500, 3))
-    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(where / f"{i}.jpg", quality=90)
-  return str(where)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.jpg", quality=90)
+  return str(folder)
 
 
 def rows(path: str) -> Iterator[Row]:
-  """Ours beside PIL with the reference's transforms, and beside what decoding alone allows."""
+  """Compares the input pipeline with PIL and the reference's transforms, and with decoding alone."""
   source = open_datasets(DataConfig(source="folder", path=path), 0).train.source
   index = np.resize(epoch_plan(0, 0, len(source), BATCH)[0], (STEPS, BATCH))
   tf, rng = tensorflow(), np.random.default_rng(0)
@@ -67,27 +67,27 @@ def rows(path: str) -> Iterator[Row]:
         tf.io.decode_and_crop_jpeg(data, np.array(box, np.int32), channels=3, dct_method="INTEGER_ACCURATE").numpy()
 
   speeds = {run: [] for run in (ours, reference, decoding)}
-  for round_ in range(ROUNDS + 1):  # in turns, so that a slow phase of the machine meets all; the first is not counted
-    for run, found in speeds.items():
-      found.extend([index.size / taken(run)] if round_ else [])
+  for round_ in range(ROUNDS + 1):  # alternates, so that a slow phase affects all; the first round warms up
+    for run, rates in speeds.items():
+      rates.extend([index.size / seconds_of(run)] if round_ else [])
       if not round_:
         run()
-  mine, theirs, limit = (float(np.median(found)) for found in speeds.values())
+  mine, theirs, limit = (float(np.median(rates)) for rates in speeds.values())
   yield Row(
     name=f"{len(source)} JPEGs, two views each", value=mine, unit="images/s", peer="PIL, all transforms", peer_value=theirs
   )
   yield Row(name="the same", value=mine, unit="images/s", peer="decode_and_crop_jpeg alone", peer_value=limit)
 
 
-def taken(run: Callable[[], None]) -> float:
-  """Seconds."""
-  then = time.perf_counter()
+def seconds_of(run: Callable[[], None]) -> float:
+  """Times one call."""
+  start = time.perf_counter()
   run()
-  return time.perf_counter() - then
+  return time.perf_counter() - start
 
 
 if __name__ == "__main__":
   parser = argparse.ArgumentParser()
   parser.add_argument("--images", default="")
   known, sys.argv[1:] = parser.parse_known_args()
-  main(lambda: rows(known.images or drawn()))
+  main(lambda: rows(known.images or generate_jpegs()))

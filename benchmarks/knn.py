@@ -16,22 +16,22 @@ BANK, QUERIES, FEATURES, K = 50_000, 10_000, 512, 20
 
 
 def rows() -> Iterator[Row]:
-  """Both search the same unit features, and must find the same neighbors."""
+  """Compares the search with the peer's on the same unit features; raises AssertionError if their neighbors differ."""
   rng = np.random.default_rng(0)
   bank, queries = (rng.normal(size=(n, FEATURES)).astype(np.float32) for n in (BANK, QUERIES))
   bank, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (bank, queries))
   mesh = make_mesh()
-  name, theirs = peer(bank, queries)
-  (cosines, ids), (their_cosines, their_ids) = knn.neighbors(mesh, bank, queries, K), theirs()
+  name, search = peer(bank, queries)
+  (cosines, ids), (their_cosines, their_ids) = knn.neighbors(mesh, bank, queries, K), search()
   differing = np.sort(ids, axis=1) != np.sort(their_ids, axis=1)
-  assert np.abs(cosines - their_cosines).max() < 1e-5 and differing.mean() < 1e-4, f"other neighbors than {name} finds"
-  times = [(seconds(lambda: knn.neighbors(mesh, bank, queries, K), rounds=1), seconds(theirs, rounds=1)) for _ in range(7)]
-  ours, taken = np.median(np.array(times), axis=0)
-  yield Row(name=f"{QUERIES} queries, {BANK} x {FEATURES}", value=ours, unit="s", peer=name, peer_value=taken)
+  assert np.abs(cosines - their_cosines).max() < 1e-5 and differing.mean() < 1e-4, f"the neighbors differ from those of {name}"
+  times = [(seconds(lambda: knn.neighbors(mesh, bank, queries, K), rounds=1), seconds(search, rounds=1)) for _ in range(7)]
+  ours, theirs = np.median(np.array(times), axis=0)
+  yield Row(name=f"{QUERIES} queries, {BANK} x {FEATURES}", value=ours, unit="s", peer=name, peer_value=theirs)
 
 
 def peer(bank: np.ndarray, queries: np.ndarray) -> tuple[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
-  """Returns the name of the peer, and a function that searches with it: cosines and ids [q, K]."""
+  """Returns the name of the peer and its search function, which returns cosines and ids [q, K]."""
   if importlib.util.find_spec("torch"):
     import torch  # type: ignore[import-not-found]
 
@@ -39,8 +39,8 @@ def peer(bank: np.ndarray, queries: np.ndarray) -> tuple[str, Callable[[], tuple
 
       def products() -> tuple[np.ndarray, np.ndarray]:
         rows = torch.from_numpy(bank).cuda()
-        found = [(block @ rows.T).topk(K) for block in torch.from_numpy(queries).cuda().split(1024)]
-        values, ids = zip(*found, strict=True)
+        results = [(block @ rows.T).topk(K) for block in torch.from_numpy(queries).cuda().split(1024)]
+        values, ids = zip(*results, strict=True)
         return torch.cat(values).cpu().numpy(), torch.cat(ids).cpu().numpy()
 
       return "PyTorch, product and topk", products

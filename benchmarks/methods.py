@@ -1,4 +1,4 @@
-"""A method beside its networks' passes, and the time its step takes to compile: python -m benchmarks.methods [--json FILE]."""
+"""Time of the method layer, memory with accumulation, and compile times: python -m benchmarks.methods [--json FILE]."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.runs import made
+from benchmarks.runs import build_run
 from benchmarks.table import Row, main, seconds
 from jaxssl.core.types import MethodState, Outputs, Variables, ViewBatch
 from jaxssl.methods.base import ViewSlice
@@ -25,60 +25,62 @@ COMPILES = (
 )
 
 
-def layer(run: Experiment) -> float:
-  """Seconds of the loss, its gradient in the outputs, and the update of the method state."""
+def method_seconds(run: Experiment) -> float:
+  """Times the loss, its gradient with respect to the outputs, and the update of the method state."""
   method, forward_spec = run.train_step.method, run.train_step.method.forward_spec
   state = run.init()
 
-  def shapes(variables: Variables, seen: Sequence[ViewSlice]) -> Outputs:
-    groups: Any = [np.zeros((BATCH, (v.stop or 1) - v.start, 32, 32, 3), np.float32) for v in seen]
+  def shapes(variables: Variables, views: Sequence[ViewSlice]) -> Outputs:
+    groups: Any = [np.zeros((BATCH, (v.stop or 1) - v.start, 32, 32, 3), np.float32) for v in views]
     return jax.eval_shape(lambda v: run.train_step.network.apply(v, groups, joint=forward_spec.joint, key=None)[0], variables)
 
-  def draw(tree: Outputs) -> Outputs:
+  def random_like(tree: Outputs) -> Outputs:
     return jax.tree.map(lambda x: jax.random.normal(jax.random.key(0), x.shape), tree)
 
-  student = draw(shapes(state.student, forward_spec.student))
-  teacher = draw(shapes(state.teacher, forward_spec.teacher)) if state.teacher else jax.tree.map(lambda x: x[:0], student)
+  student = random_like(shapes(state.student, forward_spec.student))
+  teacher = (
+    random_like(shapes(state.teacher, forward_spec.teacher)) if state.teacher else jax.tree.map(lambda x: x[:0], student)
+  )
   scheduled = {name: jax.numpy.float32(schedule(0)) for name, schedule in run.train_step.schedules.items()}
   rows = next(iter(run.batches(state, 0, 0)))
   batch = ViewBatch(index=rows.index, views={}, label=rows.label)
 
   @jax.jit
-  def both(student: Outputs, method_state: MethodState) -> tuple:
+  def update(student: Outputs, method_state: MethodState) -> tuple:
     loss = jax.value_and_grad(lambda o: method.loss(o, teacher, method_state, scheduled)[0])(student)
     return loss, method.update_state(method_state, student, teacher, batch)
 
-  return seconds(lambda: both(student, state.method_state), rounds=5)
+  return seconds(lambda: update(student, state.method_state), rounds=5)
 
 
 def rows() -> Iterator[Row]:
-  """Method layer against a whole step; seconds to compile every method's shrunk step, against 20."""
+  """Compares the method layer with a whole step, accumulation with one batch, and compile times with a limit of 20 s."""
   for name, recipe in LAYERS.items():
-    run = made(*recipe, f"train.batch_size={BATCH}", "train.precision=float32")
-    share = layer(run)
+    run = build_run(*recipe, f"train.batch_size={BATCH}", "train.precision=float32")
+    method = method_seconds(run)
     state, batches = run.init(), list(run.batches(run.init(), 0, 0))
-    taken = []
+    times = []
     for batch in batches[:3]:
-      then = time.perf_counter()
+      start = time.perf_counter()
       state, logs = run.step(state, batch)
       jax.block_until_ready(logs)
-      taken.append(time.perf_counter() - then)
-    yield Row(name=f"{name}: method layer", value=1e3 * share, unit="ms", peer="whole step", peer_value=1e3 * min(taken[1:]))
-  whole = None
+      times.append(time.perf_counter() - start)
+    yield Row(name=f"{name}: method layer", value=1e3 * method, unit="ms", peer="whole step", peer_value=1e3 * min(times[1:]))
+  unsplit = None
   for parts in (1, 4, 16):
-    run = made("simclr.py", "train.batch_size=512", f"train.accumulate={parts}")
+    run = build_run("simclr.py", "train.batch_size=512", f"train.accumulate={parts}")
     batch = next(iter(run.batches(run.init(), 0, 0)))
     memory: Any = run.compile_step(batch).memory_analysis()
-    taken = memory.temp_size_in_bytes / 1e9
-    whole = whole or taken
-    yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=taken, unit="GB", peer="in one", peer_value=whole)
+    size = memory.temp_size_in_bytes / 1e9
+    unsplit = unsplit or size
+    yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=size, unit="GB", peer="in one", peer_value=unsplit)
   for recipe in COMPILES:
-    run = made(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "train.batch_size=32")
+    run = build_run(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "train.batch_size=32")
     state = run.init()
     batch = next(iter(run.batches(state, 0, 0)))
-    then = time.perf_counter()
+    start = time.perf_counter()
     run.compile_step(batch)
-    yield Row(name=f"{recipe}: compile", value=time.perf_counter() - then, unit="s", peer="limit", peer_value=20.0)
+    yield Row(name=f"{recipe}: compile", value=time.perf_counter() - start, unit="s", peer="limit", peer_value=20.0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The neighbor bank at ImageNet's size: python -m benchmarks.neighbors [--json FILE].
 
-Measures the search and update for a batch, beside its matrix product alone and (on an accelerator) a ViT-S/16 step; the partner
-table of an epoch; bytes per image. Without an accelerator, an eighth of the images.
+Compares the search and update for a batch with the matrix product alone and, on an accelerator, with a ViT-S/16 step. Also
+measures the partner table of an epoch and the bytes per image. Without an accelerator, uses an eighth of the images.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.runs import made
+from benchmarks.runs import build_run
 from benchmarks.step import step_seconds
 from benchmarks.table import Row, main, seconds
 from jaxssl.bootstrap import bank
@@ -23,22 +23,22 @@ from jaxssl.parallel.mesh import make_mesh
 ACCELERATOR = jax.default_backend() != "cpu"
 IMAGES = 1_281_167 if ACCELERATOR else 1_281_167 // 8
 FEATURES, BATCH = 384, 1024 if ACCELERATOR else 256
-PART = 256  # batch of the measured ViT-S/16 step: 1,024 do not fit into 80 GB
+STEP_BATCH = 256  # batch size of the measured ViT-S/16 step; 1,024 does not fit into 80 GB
 
 
 def rows() -> Iterator[Row]:
-  """Everything on all devices there are."""
+  """Measures on all devices."""
   config, mesh = BootstrapConfig(policy="adaptive"), make_mesh()
   bootstrap = NeighborBootstrap(config=config, mesh=mesh, num_images=IMAGES)
-  state = jax.jit(lambda: full(bootstrap))()
+  state = jax.jit(lambda: filled_bank(bootstrap))()
   index = jnp.asarray(np.random.default_rng(0).permutation(IMAGES)[:BATCH].astype(np.int32))
   features = jax.random.normal(jax.random.key(1), (1, BATCH, FEATURES))
 
-  remember = jax.jit(bootstrap.update_bank, donate_argnums=0)
+  update_bank = jax.jit(bootstrap.update_bank, donate_argnums=0)
 
-  def visit() -> jax.Array:
+  def update() -> jax.Array:
     nonlocal state
-    state = remember(state, index, features)
+    state = update_bank(state, index, features)
     assert state is not None
     return state.similarities[:1, 0, 0]
 
@@ -51,31 +51,35 @@ def rows() -> Iterator[Row]:
 
     return jax.lax.map(largest, jnp.arange(0, len(bank) - chunk + 1, chunk)).max()
 
-  taken = seconds(visit, rounds=5)
-  alone = seconds(lambda: product(state.features, normalize(features[0])), rounds=5)
+  ours = seconds(update, rounds=5)
+  product_alone = seconds(lambda: product(state.features, normalize(features[0])), rounds=5)
   label = f"a batch of {BATCH} among {IMAGES} x {FEATURES}, k {config.k}"
-  yield Row(name=label, value=1e3 * taken, unit="ms", peer="its matrix product alone", peer_value=1e3 * alone)
+  yield Row(name=label, value=1e3 * ours, unit="ms", peer="its matrix product alone", peer_value=1e3 * product_alone)
   if ACCELERATOR:
-    run = made("nnboot.py:imagenet", f"train.batch_size={PART}", "bootstrap.policy=off", side=224, num_images=PART)
-    step = BATCH / PART * step_seconds(run)[0]
-    yield Row(name=f"{label}: 3% of a step", value=1e3 * taken, unit="ms", peer="3% of a ViT-S/16 step", peer_value=30 * step)
+    run = build_run(
+      "nnboot.py:imagenet", f"train.batch_size={STEP_BATCH}", "bootstrap.policy=off", side=224, num_images=STEP_BATCH
+    )
+    step = BATCH / STEP_BATCH * step_seconds(run)[0]
+    yield Row(name=f"{label}: 3% of a step", value=1e3 * ours, unit="ms", peer="3% of a ViT-S/16 step", peer_value=30 * step)
   draw = jax.jit(lambda state: bootstrap.sample_partners(state, jax.random.key(0), jnp.int32(60)).partners)
   table = seconds(lambda: draw(state), rounds=2)
   limit = 10.0 * IMAGES / 1_281_167
   yield Row(name=f"partner table of {IMAGES}", value=table, unit="s", peer="10 s for 1,281,167", peer_value=limit)
-  held = sum(x.nbytes for x in (state.features, state.ids, state.similarities, state.partners)) / IMAGES
+  per_image = sum(x.nbytes for x in (state.features, state.ids, state.similarities, state.partners)) / IMAGES
   bound = 2 * FEATURES + 6 * config.window * config.k + 4
-  yield Row(name="bytes an image", value=held, unit="bytes", peer="2 features + 6 window k + 4", peer_value=bound)
+  yield Row(name="bytes an image", value=per_image, unit="bytes", peer="2 features + 6 window k + 4", peer_value=bound)
 
 
-def full(bootstrap: NeighborBootstrap) -> bank.NeighborBank:
-  """Returns a bank in which every row was visited and every list of the window is filled."""
+def filled_bank(bootstrap: NeighborBootstrap) -> bank.NeighborBank:
+  """Returns a bank in which all features and all lists of the vote window are filled."""
   empty = bootstrap.init(FEATURES)
   assert empty is not None
   keys = jax.random.split(jax.random.key(0), 3)
   features = normalize(jax.random.normal(keys[0], empty.features.shape)).astype(empty.features.dtype)
   ids = jax.random.randint(keys[1], empty.ids.shape, 0, IMAGES, jnp.int32)
-  ids = ids.at[:, :, 0].set(jnp.arange(len(features), dtype=jnp.int32)[:, None])  # most are nearest to themselves
+  ids = ids.at[:, :, 0].set(
+    jnp.arange(len(features), dtype=jnp.int32)[:, None]
+  )  # as in training, most images are their own nearest neighbor
   similarities = jax.random.uniform(keys[2], empty.similarities.shape).astype(empty.similarities.dtype)
   return dataclasses.replace(empty, features=features, ids=ids, similarities=similarities)
 

@@ -1,4 +1,4 @@
-"""From the typed command to the first step, with nothing cached and again: python -m benchmarks.startup [--json FILE]."""
+"""Time from the command to the first step, without and with caches: python -m benchmarks.startup [--json FILE]."""
 
 import os
 import pathlib
@@ -14,24 +14,24 @@ RECIPES = ("configs/nnboot.py", "configs/nnboot.py:runlocal", "configs/simclr.py
 
 
 def first_step(recipe: str, cache: str) -> float:
-  """Seconds until the run says that step 1 is done; then it is ended."""
+  """Returns the seconds until a run logs step 1, and kills the run."""
   environment = os.environ | {"XDG_CACHE_HOME": cache}
   command = [sys.executable, "-m", "jaxssl.main", f"--config={recipe}", f"--workdir={tempfile.mkdtemp()}"]
-  began = time.perf_counter()
+  start = time.perf_counter()
   process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=pathlib.Path(__file__).parents[1])
   assert process.stderr is not None
   for line in process.stderr:
     if line.startswith("step 1/"):
       break
-  taken = time.perf_counter() - began
+  elapsed = time.perf_counter() - start
   process.kill()
   process.communicate()
-  assert process.returncode < 0, f"{recipe} never took a step"
-  return taken
+  assert process.returncode < 0, f"{recipe} ended before its first step"
+  return elapsed
 
 
 def rows() -> Iterator[Row]:
-  """The second start of each recipe beside the first."""
+  """Compares the second start of each recipe with the first."""
   for recipe in RECIPES:
     with tempfile.TemporaryDirectory() as cache:
       first = first_step(recipe, cache)

@@ -1,4 +1,4 @@
-"""SimCLR's step in PyTorch, as it is usually written to be fast: channels-last, compiled. The peer of our steps."""
+"""SimCLR's training step in PyTorch, channels-last and compiled: the peer of `step` and `whole`."""
 
 import os
 import pathlib
@@ -17,14 +17,14 @@ STAGES = {"resnet18": (False, (2, 2, 2, 2)), "resnet50": (True, (3, 4, 6, 3))}
 
 
 class Block(nn.Module):
-  """A residual block as torchvision builds it."""
+  """Residual block of torchvision."""
 
-  def __init__(self, inside: int, width: int, stride: int, bottleneck: bool):
+  def __init__(self, in_channels: int, width: int, stride: int, bottleneck: bool):
     super().__init__()
     out = 4 * width if bottleneck else width
     plan = [(width, 1, 1), (width, 3, stride), (out, 1, 1)] if bottleneck else [(width, 3, stride), (out, 3, 1)]
     layers: list[nn.Module] = []
-    before = inside
+    before = in_channels
     for channels, side, step in plan:
       layers += [
         nn.Conv2d(before, channels, side, step, side // 2, bias=False),
@@ -34,29 +34,29 @@ class Block(nn.Module):
       before = channels
     self.body = nn.Sequential(*layers[:-1])
     self.shortcut = nn.Sequential()
-    if stride != 1 or inside != out:
-      self.shortcut = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+    if stride != 1 or in_channels != out:
+      self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
     return F.relu(self.body(x) + self.shortcut(x))
 
 
 def resnet(name: str, width: float, cifar: bool) -> tuple[nn.Module, int]:
-  """A residual network without classifier, and how many features it gives."""
+  """Returns a residual network without a classifier, and its number of features."""
   bottleneck, stages = STAGES[name]
-  inside = first = int(64 * width)
+  channels = first = int(64 * width)
   side, stride, padding = (3, 1, 1) if cifar else (7, 2, 3)
-  layers = [nn.Conv2d(3, inside, side, stride, padding, bias=False), nn.BatchNorm2d(inside), nn.ReLU(inplace=True)]
+  layers = [nn.Conv2d(3, channels, side, stride, padding, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
   layers += [] if cifar else [nn.MaxPool2d(3, 2, 1)]
   for stage, blocks in enumerate(stages):
     for i in range(blocks):
-      layers.append(Block(inside, first * 2**stage, 2 if stage and not i else 1, bottleneck))
-      inside = first * 2**stage * (4 if bottleneck else 1)
-  return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), inside
+      layers.append(Block(channels, first * 2**stage, 2 if stage and not i else 1, bottleneck))
+      channels = first * 2**stage * (4 if bottleneck else 1)
+  return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
 
 
 class Attention(nn.Module):
-  """A pre-norm transformer block with PyTorch's fused attention."""
+  """Pre-norm transformer block with PyTorch's fused attention."""
 
   def __init__(self, dim: int, heads: int):
     super().__init__()
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class ViT(nn.Module):
-  """ViT-S with a class token."""
+  """ViT-S/16 with a class token."""
 
   def __init__(self, side: int, dim: int = 384, heads: int = 6, depth: int = 12, patch: int = 16):
     super().__init__()
@@ -88,13 +88,13 @@ class ViT(nn.Module):
 
 
 def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Callable[..., float]:
-  """Gives a function that trains on one batch, two views float32 [b, 3, h, w] or such that lie ready, and waits for it."""
+  """Returns a function that trains on two views float32 [b, 3, h, w] (default: random ones), waits, and returns the loss."""
   device = "cuda" if torch.cuda.is_available() else "cpu"
   encoder, features = (ViT(side), 384) if name == "vit_s" else resnet(name, width, cifar=side <= 64)
   head = nn.Sequential(nn.Linear(features, 2048), nn.BatchNorm1d(2048), nn.ReLU(inplace=True), nn.Linear(2048, 128))
   model = nn.Sequential(encoder, head).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
   optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
-  ready = [torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last) for _ in range(2)]
+  default = [torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last) for _ in range(2)]
 
   def loss(views: Sequence[torch.Tensor]) -> torch.Tensor:
     with torch.autocast(device, torch.bfloat16, enabled=half):
@@ -104,9 +104,9 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
     logits = logits.masked_fill(torch.eye(2 * batch, dtype=torch.bool, device=device), float("-inf"))
     return F.cross_entropy(logits, torch.arange(2 * batch, device=device).roll(batch))
 
-  compiled = torch.compile(loss) if device == "cuda" else loss  # on a CPU it would need a C++ compiler
+  compiled = torch.compile(loss) if device == "cuda" else loss  # on a CPU it requires a C++ compiler
 
-  def step(views: Sequence[torch.Tensor] = ready) -> float:
+  def step(views: Sequence[torch.Tensor] = default) -> float:
     optimizer.zero_grad(set_to_none=True)
     moved = [view.to(device, memory_format=torch.channels_last, non_blocking=True) for view in views]
     value = compiled(moved)
@@ -120,7 +120,7 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
 
 
 class Views(torch.utils.data.Dataset):
-  """Two views of each image, float32 [3, size, size], decoded and augmented by PIL: how the released references do it."""
+  """Two views of each image, float32 [3, size, size], decoded and augmented with PIL as in the reference implementations."""
 
   def __init__(self, files: Sequence[pathlib.Path], view: ViewConfig):
     self.files, self.view = files, view
@@ -134,14 +134,14 @@ class Views(torch.utils.data.Dataset):
 
 
 def loader(files: Sequence[pathlib.Path], view: ViewConfig, batch: int) -> torch.utils.data.DataLoader:
-  """Batches of two views, made by one worker a core."""
+  """Returns a loader of batches of two views, with one worker per core."""
   return torch.utils.data.DataLoader(
     Views(files, view),
     batch,
     shuffle=True,
     drop_last=True,
     num_workers=os.cpu_count() or 1,
-    multiprocessing_context="spawn",  # jax does not outlive a fork
+    multiprocessing_context="spawn",  # JAX does not support fork
     persistent_workers=True,
     pin_memory=torch.cuda.is_available(),
   )

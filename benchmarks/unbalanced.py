@@ -1,7 +1,7 @@
-"""Two configs on the same unbalanced images, draw by draw, and the table of their 1-NN; by default ISD and MoCo v2.
+"""Trains two configs (default: ISD and MoCo v2) on the same unbalanced subsets of the images and compares their 1-NN accuracy.
 
-Every run has its own folder, so the same command goes on where it stopped. All other flags, --config.FIELD=VALUE, go to every
-run: --config.data.source=folder --config.data.path=TRAIN.zip --config.data.test_path=TEST.zip
+Every run has its own workdir, so that the same command resumes. All other flags, --config.FIELD=VALUE, apply to every run, e.g.
+--config.data.source=folder --config.data.path=TRAIN.zip --config.data.test_path=TEST.zip
 """
 
 import argparse
@@ -16,7 +16,7 @@ from jaxssl import main as command
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 
-FIGURE = "knn1_cosine"
+METRIC = "knn1_cosine"
 ISD_AND_MOCO = ("configs/unbalanced.py:isd", "configs/unbalanced.py:moco")
 
 
@@ -24,37 +24,37 @@ def accuracies(workdir: pathlib.Path) -> dict[str, float]:
   """Reads a finished run's 1-NN in percent: all, head, tail."""
   measured = results.read(Workdir(workdir).results)["measurements"]
   last = max(m["step"] for m in measured)
-  names = {FIGURE: "all", f"{FIGURE}_head": "head", f"{FIGURE}_tail": "tail"}
+  names = {METRIC: "all", f"{METRIC}_head": "head", f"{METRIC}_tail": "tail"}
   return {names[m["name"]]: m["value"] for m in measured if m["step"] == last and m["name"] in names}
 
 
 def table(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-  """Lays out mean and standard deviation over the draws of each of two configs, and of their difference draw by draw."""
-  one, other = runs.values()
-  columns = list(one[0])
-  difference = [{column: a[column] - b[column] for column in columns} for a, b in zip(one, other, strict=True)]
-  lines = [f"{f'1-NN, draws: {len(one)}':<30}" + "".join(f"{column:>16}" for column in columns)]
+  """Formats mean and standard deviation over the draws for two configs and for their paired difference."""
+  first, second = runs.values()
+  columns = list(first[0])
+  difference = [{column: a[column] - b[column] for column in columns} for a, b in zip(first, second, strict=True)]
+  lines = [f"{f'1-NN, draws: {len(first)}':<30}" + "".join(f"{column:>16}" for column in columns)]
   for name, draws in {**runs, "difference": difference}.items():
-    lines.append(f"{name:<30}" + "".join(f"{figure([draw[column] for draw in draws]):>16}" for column in columns))
+    lines.append(f"{name:<30}" + "".join(f"{mean_and_std([draw[column] for draw in draws]):>16}" for column in columns))
   return "\n".join(lines)
 
 
-def figure(values: Sequence[float]) -> str:
-  """Gives the mean, and the sample's standard deviation where there are several values."""
+def mean_and_std(values: Sequence[float]) -> str:
+  """Formats the mean, and the sample standard deviation if there are several values."""
   deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
   return f"{statistics.mean(values):.2f}{deviation}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Returns 0 when the table is printed or a signal stopped a run; else the exit code of the run that failed."""
+  """Prints the table. Returns 0, also if a signal stopped a run, or the exit code of the run that failed."""
   parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
   parser.add_argument("--draws", type=int, default=3, help="data.imbalance.seed 0, 1, ... (default 3; the authors 10)")
-  parser.add_argument("--configs", nargs=2, metavar="FILE:RECIPE", default=ISD_AND_MOCO, help="what is compared")
+  parser.add_argument("--configs", nargs=2, metavar="FILE:RECIPE", default=ISD_AND_MOCO, help="the configs to compare")
   parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/unbalanced"))
-  parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="write the numbers of every draw here as well")
+  parser.add_argument("--json", metavar="FILE", type=pathlib.Path, help="also write the accuracies of every draw to FILE")
   arguments, rest = parser.parse_known_args(argv)
   if arguments.draws < 1 or len(set(arguments.configs)) < 2:
-    parser.error("at least one draw and two different configs")
+    parser.error("expected --draws of at least 1 and two different --configs")
   runs: dict[str, list[dict[str, float]]] = {}
   for draw in range(arguments.draws):
     for config in arguments.configs:

@@ -1,4 +1,4 @@
-"""Views made under jit, beside PIL making the same views in one process: python -m benchmarks.views [--json FILE]."""
+"""Time per view of the jitted augmentations, compared with PIL in one process: python -m benchmarks.views [--json FILE]."""
 
 import math
 import random
@@ -18,7 +18,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def rows() -> Iterator[table.Row]:
-  """Time a view takes: AdaSim's recipe."""
+  """Measures AdaSim's recipe at two sizes."""
   yield measure(size=32, side=32, batch=256)
   yield measure(size=224, side=256, batch=16)
 
@@ -54,7 +54,7 @@ def smooth_image(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def pil_view(image: np.ndarray, view: ViewConfig, v: int) -> np.ndarray:
-  """View number `v` of one image, by PIL and numpy: uint8 [h, w, 3] -> float32 [size, size, 3]."""
+  """Makes view number `v` of an image with PIL and NumPy: uint8 [h, w, 3] -> float32 [size, size, 3]."""
   top, left, height, width = pil_box(image.shape[0], image.shape[1], view)
   pil_image = Image.fromarray(image).crop((left, top, left + width, top + height))
   pil_image = pil_image.resize((view.size, view.size), Image.Resampling.BICUBIC)

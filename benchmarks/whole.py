@@ -1,7 +1,8 @@
 """Epochs from files to updated weights, at 224 pixels: python -m benchmarks.whole [--json FILE].
 
-SimCLR on drawn JPEGs of 500 x 375, read and cut on the host by all cores, beside the same network and loss in PyTorch with
-PIL's transforms in a DataLoader with a worker for each core. Needs torch. Without an accelerator: a narrow ResNet-18, float32.
+Trains SimCLR on generated JPEGs of 500 x 375, decoded and cropped on the host by all cores, and compares it with the same
+network and loss in PyTorch with PIL's transforms in a DataLoader with one worker per core. Requires torch. Without an
+accelerator, uses a narrow ResNet-18 in float32.
 """
 
 import itertools
@@ -12,8 +13,8 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from benchmarks.input import drawn
-from benchmarks.runs import made
+from benchmarks.input import generate_jpegs
+from benchmarks.runs import build_run
 from benchmarks.table import Row, main
 
 SIDE, ROUNDS = 224, 3
@@ -22,16 +23,16 @@ NARROW = {"ResNet-18 of a quarter's width": ("resnet18", 32, 0.25, 256)}
 
 
 def rows() -> Iterator[Row]:
-  """Images a second of whole epochs, the first of each not counted."""
+  """Measures images/s over whole epochs, without the first."""
   from benchmarks.torch_step import loader, stepper
 
   accelerator = jax.default_backend() != "cpu"
   for title, (name, batch, width, images) in (NETWORKS if accelerator else NARROW).items():
-    folder = drawn(images)
-    half = "bfloat16" if accelerator else "float32"
+    folder = generate_jpegs(images)
+    precision = "bfloat16" if accelerator else "float32"
     fields = [f"model.name={name}", f"model.width={width}", "model.stem=imagenet", f"train.batch_size={batch}"]
-    fields += [f"train.precision={half}", "data.source=folder", f"data.path={folder}", "data.placement=host"]
-    run = made("simclr.py", *fields, side=SIDE)
+    fields += [f"train.precision={precision}", "data.source=folder", f"data.path={folder}", "data.placement=host"]
+    run = build_run("simclr.py", *fields, side=SIDE)
     state, numbers = run.init(), itertools.count()
     view, step = run.config.views["global"], stepper(name, SIDE, batch, width, accelerator)
     batches = loader(sorted(pathlib.Path(folder).iterdir()), view, batch)
@@ -48,12 +49,12 @@ def rows() -> Iterator[Row]:
 
     speeds: dict[Callable[[], None], list[float]] = {ours: [], theirs: []}
     for _ in range(ROUNDS + 1):
-      for epoch, found in speeds.items():
-        then = time.perf_counter()
+      for epoch, rates in speeds.items():
+        start = time.perf_counter()
         epoch()
-        found.append(images // batch * batch / (time.perf_counter() - then))
-    mine, peer = (float(np.median(found[1:])) for found in speeds.values())
-    yield Row(name=f"SimCLR, {title}, {half}", value=mine, unit="images/s", peer="PyTorch, DataLoader", peer_value=peer)
+        rates.append(images // batch * batch / (time.perf_counter() - start))
+    mine, peer = (float(np.median(rates[1:])) for rates in speeds.values())
+    yield Row(name=f"SimCLR, {title}, {precision}", value=mine, unit="images/s", peer="PyTorch, DataLoader", peer_value=peer)
 
 
 if __name__ == "__main__":

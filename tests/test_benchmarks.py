@@ -3,9 +3,10 @@ import jax.numpy as jnp
 
 from benchmarks import compiled, runs
 from benchmarks.table import Row
+from jaxssl.plan.jaxpr_memory import flops
 
 
-def test_operations_are_counted():
+def test_flops_of_a_forward_pass():
   def forward(x, kernel, weights):
     y = jax.lax.conv_general_dilated(x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     return jax.lax.scan(lambda z, _: (jax.jit(jnp.dot)(z, weights), None), y.reshape(2, -1), None, length=3)[0]
@@ -13,20 +14,25 @@ def test_operations_are_counted():
   shapes = (2, 8, 8, 3), (3, 3, 3, 5), (4 * 4 * 5, 4 * 4 * 5)
   jaxpr = jax.make_jaxpr(forward)(*(jnp.zeros(shape) for shape in shapes))
   convolution, product = 2 * (2 * 4 * 4 * 5) * (3 * 3 * 3), 2 * (2 * 80) * 80
-  assert runs.count(jaxpr.jaxpr) == convolution + 3 * product
+  assert flops(jaxpr.jaxpr, chips=1) == convolution + 3 * product
 
 
-def test_a_step_counts_three_passes_for_each_view_and_one_for_each_of_the_teacher():
-  run = runs.made("moco.py:runlocal", "train.batch_size=8", "data.limit=0", num_images=16)  # one view each, no predictor
+def test_a_step_counts_three_student_passes_and_one_teacher_pass():
+  run = runs.build_run(
+    "moco.py:runlocal", "train.batch_size=8", "data.limit=0", num_images=16
+  )  # one view per network, no predictor
   jaxpr = jax.make_jaxpr(lambda v, x: run.train_step.network.apply(v, [x], joint=False, key=None)[0])
-  one_pass = runs.count(jaxpr(run.state_shapes.student, jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)).jaxpr)
+  images = jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)
+  one_pass = flops(jaxpr(run.state_shapes.student, images).jaxpr, chips=1)
   assert one_pass > 0 and runs.model_flops(run) == 4 * one_pass
 
 
 def test_kernels_are_counted():
   step = jax.jit(lambda x, w: jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y @ w), x).sum())
-  found = compiled.kernels(step.lower(jnp.ones((64, 64)), jnp.ones((64, 64))).compile().as_text() or "")
-  assert 2 <= found.total() <= 8 and not compiled.FREE & set(found)  # the loop, the sum, and copies; not what runs inside
+  opcodes = compiled.kernels(step.lower(jnp.ones((64, 64)), jnp.ones((64, 64))).compile().as_text() or "")
+  assert 2 <= opcodes.total() <= 8 and not compiled.FREE & set(
+    opcodes
+  )  # the loop, the sum and copies, without the body of the loop
   text = "%inner { %a = f32[] parameter(0) }\n\nENTRY %main {\n  %x = f32[4]{0} parameter(0)\n"
   text += "  %y = (f32[4]{0}, s32[]) while(%x), condition=%c\n  ROOT %z = f32[4]{0} fusion(%y), kind=kLoop\n}"
   assert compiled.kernels(text) == {"while": 1, "fusion": 1}

@@ -1,4 +1,4 @@
-"""The training step of a run whose images are not there: the same Trainer and shardings, from shapes alone."""
+"""Builds the train step of a run from shapes alone: the TrainStep and the shardings of training, without images or devices."""
 
 import dataclasses
 from typing import Any
@@ -17,46 +17,46 @@ from jaxssl.train.step import Batch, TrainStep
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-  """The images that a run would have."""
+  """Number and size of the training images."""
 
   count: int
-  size: tuple[int, int] | None = None  # height and width as stored, where data.placement=device
-  said: str = ""  # where the count is from
+  size: tuple[int, int] | None = None  # height and width as stored; needed for data.placement=device
+  origin: str = ""  # where the count comes from, for the user
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-  """A step ready to be traced: what `jax.jit(train_step.step)` takes."""
+  """A train step and its arguments as `jax.ShapeDtypeStruct`s with shardings."""
 
   train_step: TrainStep
-  state: TrainState  # of shapes with shardings
-  rows: Batch
-  store: Any  # None where data.placement=host
+  state: TrainState
+  batch: Batch
+  resident: Any  # all images; None if data.placement=host
 
   def trace(self) -> jax.stages.Traced:
-    """Traces the step as a run compiles it."""
-    return setup.jit_step(self.train_step, self.state).trace(self.state, self.rows, self.store)
+    """Traces the step that a run would compile."""
+    return setup.jit_step(self.train_step, self.state).trace(self.state, self.batch, self.resident)
 
 
 def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
-  """Puts the step of a run together on a mesh, whose devices need not be there. Raises UserError as training would."""
-  batch, channels = config.train.batch_size, config.data.channels
+  """Builds the step of a run on a mesh, which may be abstract. Raises UserError as training would."""
+  batch_size, channels = config.train.batch_size, config.data.channels
+  # Training measures a missing mean and std on the images; the values do not change any shape.
   data = dataclasses.replace(config.data, mean=config.data.mean or (0.5,), std=config.data.std or (0.5,))
-  config = dataclasses.replace(config, data=data)  # measured on the images otherwise; the step's shape is the same
+  config = dataclasses.replace(config, data=data)
   train_step = setup.build_train_step(config, mesh, images.count)
   pixel = jnp.uint8 if config.data.bit_depth == 8 else jnp.uint16
 
-  def rows(*shape: int, dtype: Any = jnp.int32) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, ROWS))
+  def sharded(*shape: int, dtype: Any = jnp.int32) -> Any:
+    return jax.ShapeDtypeStruct((batch_size, *shape), dtype, sharding=NamedSharding(mesh, ROWS))
 
-  crops = store = None
+  crops = resident = None
   if config.data.placement == "host":
-    crops = {n: rows(batch, v.count, v.size, v.size, channels, dtype=pixel) for n, v in config.views.items()}
+    crops = {name: sharded(v.count, v.size, v.size, channels, dtype=pixel) for name, v in config.views.items()}
   else:
-    side = (config.data.resident_size,) * 2 if config.data.resident_size else images.size
-    if side is None:
-      raise UserError("--size is missing: data.placement=device holds all images; give their side in pixels, e.g. --size 256")
-    everywhere = NamedSharding(mesh, REPLICATED)
-    store = jax.ShapeDtypeStruct((images.count, *side, channels), pixel, sharding=everywhere)
-  step_rows: Any = {"index": rows(batch), "label": rows(batch), "crops": crops}
-  return Step(train_step=train_step, state=setup.abstract_state(train_step, channels), rows=Batch(**step_rows), store=store)
+    size = (config.data.resident_size,) * 2 if config.data.resident_size else images.size
+    if size is None:
+      raise UserError("--size: missing; expected the side of the images in pixels, e.g. --size 256, for data.placement=device")
+    resident = jax.ShapeDtypeStruct((images.count, *size, channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
+  batch: Any = {"index": sharded(), "label": sharded(), "crops": crops}
+  return Step(train_step=train_step, state=setup.abstract_state(train_step, channels), batch=Batch(**batch), resident=resident)

@@ -1,4 +1,4 @@
-"""Plans kept in a file: a compile takes minutes, so what was planned once is not compiled again."""
+"""Stores plans in a JSON file, since compiling a step can take minutes."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ LOG = logging.getLogger("jaxssl")
 
 
 class PlanCache:
-  """A JSON file of plans by what was asked; `path` None keeps nothing. Raises UserError for a file of something else."""
+  """Plans by a hash of their inputs, in the JSON file `path`; in memory if it is None. Raises UserError for another file."""
 
   def __init__(self, path: pathlib.Path | None):
     self.path, self.plans = path, {}
@@ -32,40 +32,39 @@ class PlanCache:
       if path is not None and path.exists():
         self.plans = {plan["key"]: plan for plan in json.loads(path.read_text())["plans"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-      raise UserError(f"--out {path} is there and holds no plans: remove it, or name another file") from error
+      raise UserError(f"--out={path}: the file exists and is not a file of plans; remove it or choose another name") from error
 
   def estimate(self, config: Config, images: DatasetSpec, target: Topology) -> Estimate:
-    """Gives what the file has, or estimates it."""
-    key = _key(config, images, target)
-    fields = dict(self.plans.get(key, {}).get("estimate", {}))
+    """Returns the stored estimate, or computes and stores it."""
+    fields = dict(self.plans.get(_key(config, images, target), {}).get("estimate", {}))
     if fields.keys() == {field.name for field in dataclasses.fields(Estimate)}:
       traffic = fields.pop("traffic")
-      return Estimate(**fields, traffic=traffic and {kind: Traffic(**one) for kind, one in traffic.items()})
-    what = "compiling" if target.compiles else "tracing"
-    LOG.info("%s the step for %s, batch %d", what, target.name, config.train.batch_size)
-    began = time.monotonic()
-    found = estimate(config, images, target)
-    LOG.info("%s: %.0f s", target.name, time.monotonic() - began)
-    self.write(config, images, target, {"estimate": dataclasses.asdict(found)})
-    return found
+      return Estimate(**fields, traffic=traffic and {kind: Traffic(**values) for kind, values in traffic.items()})
+    action = "compiling" if target.compiles else "tracing"
+    LOG.info("%s the step for %s, batch size %d", action, target.name, config.train.batch_size)
+    start = time.monotonic()
+    result = estimate(config, images, target)
+    LOG.info("%s: %.0f s", target.name, time.monotonic() - start)
+    self.write(config, images, target, {"estimate": dataclasses.asdict(result)})
+    return result
 
-  def write(self, config: Config, images: DatasetSpec, target: Topology, more: dict[str, Any]) -> None:
-    """Adds to a plan, and writes the file."""
+  def write(self, config: Config, images: DatasetSpec, target: Topology, entries: dict[str, Any]) -> None:
+    """Adds entries to a plan and writes the file."""
     if self.path is None:
       return
     key = _key(config, images, target)
-    self.plans[key] = {**self.plans.get(key, {"key": key, "images": images.count}), **more}
+    self.plans[key] = {**self.plans.get(key, {"key": key, "images": images.count}), **entries}
     try:
       self.path.parent.mkdir(parents=True, exist_ok=True)
       atomic.write_text(self.path, json.dumps({"plans": list(self.plans.values())}, indent=1) + "\n")
     except OSError as error:
-      raise UserError(f"--out {self.path} cannot be written: {error}") from error
+      raise UserError(f"--out={self.path}: cannot be written: {error}") from error
 
 
 def _key(config: Config, images: DatasetSpec, target: Topology) -> str:
-  """Stands for all that an estimate follows from."""
+  """Hashes everything that an estimate depends on."""
   versions = [VERSION, jax.__version__]
   if target.kind not in ("cpu", "gpu"):
     versions += [d.version for d in importlib.metadata.distributions(name="libtpu")][:1]
-  words = [dataclasses.asdict(config), images.count, images.size, target.name, target.memory, target.compiles, versions]
-  return hashlib.sha256(json.dumps(words, sort_keys=True, default=list).encode()).hexdigest()[:16]
+  inputs = [dataclasses.asdict(config), images.count, images.size, target.name, target.memory, target.compiles, versions]
+  return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=list).encode()).hexdigest()[:16]

@@ -1,10 +1,10 @@
-"""How many images a run would have, though none is there."""
+"""Number and size of the images of a run, without opening the dataset."""
 
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name
 from jaxssl.plan.abstract_step import DatasetSpec
 
-SETS = {  # training images, and their side where all have the same
+DATASETS = {  # name -> training images, and their side in pixels if it is the same for all
   "imagenet": (1_281_167, None),
   "imagenet2012": (1_281_167, None),
   "imagenet21k": (14_197_122, None),
@@ -13,40 +13,40 @@ SETS = {  # training images, and their side where all have the same
   "mnist": (60_000, 28),
   "mnist5k": (4_000, 28),
 }
+EXPECTED = f"a number or one of {', '.join(DATASETS)}"
+MAX_NUMBER = 2**31 - 8  # image numbers are int32
 
 
 def dataset_spec(config: Config, recipe: str, images: str, size: str) -> DatasetSpec:
-  """Gives the images that flags ask for, or that the config's source or the recipe's name stands for.
+  """Returns the images named by --images and --size, or else by the config's data source or the name of the recipe.
 
-  Raises UserError where none of them says how many there are.
+  Raises UserError if the number of images is unknown.
   """
-  names = [config.data.source, config.data.path, *recipe.replace("_", ",").split(",")]
-  known, own = SETS.get(name := next((name for name in names if name in SETS), ""), (0, None))
-  if images in SETS:
-    (count, own), said = SETS[images], f"{images}, as --images says"
+  candidates = [config.data.source, config.data.path, *recipe.replace("_", ",").split(",")]
+  name = next((name for name in candidates if name in DATASETS), "")
+  known, side = DATASETS.get(name, (0, None))
+  if images in DATASETS:
+    (count, side), origin = DATASETS[images], f"{images}, from --images"
   elif images[:1].isdecimal():
-    count, said = _number(images, "--images"), "as --images says"
+    count, origin = _number(images, "--images"), "from --images"
   elif images:
-    allowed = ", ".join(SETS)
-    raise UserError(
-      f"--images {images} is not known; nearest: {nearest_name(images, list(SETS))}; allowed: a number, {allowed}"
-    )
+    raise UserError(f"--images={images}: unknown; expected {EXPECTED}; did you mean {nearest_name(images, DATASETS)}?")
   elif config.data.limit and (not known or config.data.limit < known):
-    count, said = config.data.limit, "data.limit"
+    count, origin = config.data.limit, "from data.limit"
   elif known:
-    count, said = known, f"known of {name}"
+    count, origin = known, f"the size of {name}"
   else:
-    raise UserError(f"--images is missing: how many images to train on; a number, or one of {', '.join(SETS)}")
-  side = _number(size, "--size") if size else own
-  return DatasetSpec(count=count, size=(side, side) if side else None, said=said)
+    raise UserError(f"--images: missing; expected the number of training images: {EXPECTED}")
+  side = _number(size, "--size") if size else side
+  return DatasetSpec(count=count, size=(side, side) if side else None, origin=origin)
 
 
 def _number(text: str, flag: str) -> int:
-  """A whole number above 0, which may be written as 1e9."""
+  """Parses a positive integer, which may be written as 1e9."""
   try:
     value = float(text)
   except ValueError:
     value = 0.0
-  if value < 1 or value != int(value) or value > 2**31 - 8:
-    raise UserError(f"{flag} {text} is not allowed; a whole number from 1 to {2**31 - 8}")
+  if value < 1 or value != int(value) or value > MAX_NUMBER:
+    raise UserError(f"{flag}={text}: out of range; expected an integer from 1 to {MAX_NUMBER}")
   return int(value)

@@ -1,4 +1,4 @@
-"""What a run would take on one machine: memory, operations, traffic."""
+"""Memory, operations and traffic of a run on one machine."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import GIB, Topology
 from jaxssl.train import setup
 
-STATE = {  # part of the state -> where it lies in TrainState, the first that fits
+STATE = {  # part of the memory -> paths in TrainState; the first match counts
   "bank": r"^\.neighbor_bank\.features",
   "votes": r"^\.neighbor_bank\.",
   "optimizer": r"^\.opt_state",
@@ -24,130 +24,126 @@ STATE = {  # part of the state -> where it lies in TrainState, the first that fi
   "method_state": r"^\.method_state",
   "parameters": r"",
 }
-MARGIN = 1.5  # what estimated activations are multiplied by before they count as fitting
+MARGIN = 1.5  # safety factor for activations that were estimated, not compiled
 PARTS = ("parameters", "optimizer", "teacher", "method_state", "bank", "votes", "images", "batch", "padding", "activations")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-  """One machine and batch size. Bytes are those of one chip."""
+  """A run on one machine at one batch size. Memory and traffic are per chip."""
 
   topology: str
   chips: int
   hosts: int
   batch_size: int
   accumulate: int
-  compiled: bool  # or estimated from the traced step
-  memory: dict[str, int]  # by PARTS
-  total: int
-  available: int | None
-  fits: bool | None  # None: what there is is not known
-  live: int  # what activations are estimated to take, compiled or not
-  live_twice: int  # and at twice the batch
-  flops: float  # of a step, all chips
-  flops_compiled: float | None  # the compiler's own count, loops once
-  traffic: dict[str, Traffic] | None  # None: not known, for the compiler refused; estimated: the gradients' alone
-  steps: int  # of the whole run
+  compiled: bool  # False: estimated from the traced step
+  memory: dict[str, int]  # bytes of each of PARTS
+  total: int  # bytes
+  available: int | None  # bytes; None: unknown
+  fits: bool | None  # None: unknown
+  live: int  # estimated bytes of the activations, also if compiled
+  live_twice: int  # the same at twice the batch size
+  flops: float  # operations per step of all chips
+  flops_compiled: float | None  # the compiler's count, which counts the body of a loop once
+  traffic: dict[str, Traffic] | None  # None: unknown; only the gradients' if not compiled
+  steps: int  # of the run
 
 
 def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
-  """Traces the step of a run, and compiles it where that can be done. Raises UserError as training would."""
+  """Traces the step of a run and compiles it if the machine allows that. Raises UserError as training would."""
   step = abstract_step.build(config, images, target.mesh)
-  held = memory_of(step)
-  batch, chips = config.train.batch_size, target.chips
-  tracing = step.trace()
-  flops = jaxpr_memory.flops(tracing.jaxpr.jaxpr, chips)
-  live, live_twice = lives(step, tracing)
-  available, fits, counted, traffic = target.memory, None, None, None
+  memory = memory_of(step)
+  arrays, chips = sum(memory.values()), target.chips
+  traced = step.trace()
+  live, live_twice = live_bytes(step, traced)
+  available, fits, flops_compiled, traffic = target.memory, None, None, None
   if target.compiles:
-    compiled, refused = compile_step(tracing)
+    compiled, (used, limit) = compile_step(traced)
     if compiled is None:
-      used, available = refused
-      arrays = sum(held.values())
-      held |= {"padding": 0, "activations": used - arrays if used > arrays else used}
-      fits = False
+      available, fits = limit, False
+      memory |= {"padding": 0, "activations": used - arrays if used > arrays else used}
     else:
-      found: Any = compiled.memory_analysis()
-      arguments = found.argument_size_in_bytes
-      beside = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-      held |= {"padding": arguments - sum(held.values()), "activations": beside + found.generated_code_size_in_bytes}
+      stats: Any = compiled.memory_analysis()
+      activations = stats.temp_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+      activations += stats.generated_code_size_in_bytes
+      memory |= {"padding": stats.argument_size_in_bytes - arrays, "activations": activations}
       fits = None if target.kind == "cpu" else True  # a TPU's compiler refuses what does not fit
       traffic = hlo.traffic(compiled.as_text() or "", chips)
       cost: Any = compiled.cost_analysis() or {}
-      counted = cost["flops"] * chips if "flops" in cost else None
+      flops_compiled = cost["flops"] * chips if "flops" in cost else None
   else:
-    held |= {"padding": 0, "activations": live}
+    memory |= {"padding": 0, "activations": live}
     weights = sum(leaf.size for leaf in jax.tree.leaves(step.state.student.params))
     payload = weights * jnp.dtype(config.train.precision).itemsize
     traffic = {"all-reduce": Traffic(1, payload, hlo.ring("all-reduce", payload, chips))} if chips > 1 else {}
-  total = sum(held.values())
+  total = sum(memory.values())
   if fits is None and available is not None:
-    unsure = 0 if target.compiles else (MARGIN - 1) * held["activations"]
-    fits = total + unsure <= available
+    margin = 0 if target.compiles else (MARGIN - 1) * memory["activations"]
+    fits = total + margin <= available
   return Estimate(
     topology=target.name,
     chips=chips,
     hosts=target.hosts,
-    batch_size=batch,
+    batch_size=config.train.batch_size,
     accumulate=config.train.accumulate,
     compiled=target.compiles,
-    memory={part: held[part] for part in PARTS},
+    memory={part: memory[part] for part in PARTS},
     total=total,
     available=available,
     fits=fits,
     live=live,
     live_twice=live_twice,
-    flops=flops,
-    flops_compiled=counted,
+    flops=jaxpr_memory.flops(traced.jaxpr.jaxpr, chips),
+    flops_compiled=flops_compiled,
     traffic=traffic,
     steps=setup.training_length(config, images.count).steps,
   )
 
 
 def memory_of(step: Step) -> dict[str, int]:
-  """Bytes of one chip that a step's arguments take, by part."""
-  held = dict.fromkeys((*STATE, "images", "batch"), 0)
+  """Returns the bytes per chip of a step's arguments, by part."""
+  memory = dict.fromkeys((*STATE, "images", "batch"), 0)
   for path, leaf in jax.tree_util.tree_leaves_with_path(step.state):
     name = jax.tree_util.keystr(path)
-    held[next(part for part, where in STATE.items() if re.search(where, name))] += _bytes(leaf)
-  held["images"] += sum(map(_bytes, jax.tree.leaves(step.store)))
-  held["batch"] += sum(map(_bytes, jax.tree.leaves(step.rows)))
-  return held
+    memory[next(part for part, pattern in STATE.items() if re.search(pattern, name))] += _bytes(leaf)
+  memory["images"] += sum(map(_bytes, jax.tree.leaves(step.resident)))
+  memory["batch"] += sum(map(_bytes, jax.tree.leaves(step.batch)))
+  return memory
 
 
-def lives(step: Step, tracing: jax.stages.Traced) -> tuple[int, int]:
-  """Estimates the bytes of one chip that live at once in a traced step beside its arguments: (as it is, at twice the batch)."""
+def live_bytes(step: Step, traced: jax.stages.Traced) -> tuple[int, int]:
+  """Estimates the peak bytes per chip of a traced step without its arguments: (at its batch size, at twice that)."""
 
   def twice(x: Any) -> Any:
     return jax.ShapeDtypeStruct((2 * x.shape[0], *x.shape[1:]), x.dtype, sharding=x.sharding)
 
-  more = dataclasses.replace(step, rows=jax.tree.map(twice, step.rows)).trace()
-  one, two = tracing.jaxpr.jaxpr, more.jaxpr.jaxpr
-  chips, kept = step.train_step.mesh.size, len(jax.tree.leaves(step.state))
-  return jaxpr_memory.live(one, two, chips, kept), jaxpr_memory.live(two, one, chips, kept)
+  doubled = dataclasses.replace(step, batch=jax.tree.map(twice, step.batch)).trace().jaxpr.jaxpr
+  jaxpr, chips, aliased = traced.jaxpr.jaxpr, step.train_step.mesh.size, len(jax.tree.leaves(step.state))
+  return jaxpr_memory.live(jaxpr, doubled, chips, aliased), jaxpr_memory.live(doubled, jaxpr, chips, aliased)
 
 
-def compile_step(tracing: jax.stages.Traced) -> tuple[jax.stages.Compiled | None, tuple[int, int]]:
-  """Compiles; where the memory does not suffice: (None, (bytes that it takes, bytes that there are)).
+def compile_step(traced: jax.stages.Traced) -> tuple[jax.stages.Compiled | None, tuple[int, int]]:
+  """Compiles a step: (compiled, (0, 0)), or (None, (bytes needed, bytes available)) if it does not fit.
 
-  Raises UserError where the compiler does not take the step for another reason.
+  Raises UserError if compilation fails for another reason.
   """
   try:
-    return tracing.lower().compile(), (0, 0)
+    return traced.lower().compile(), (0, 0)
   except jax.errors.JaxRuntimeError as error:
-    refused = refusal(str(error))
-    if refused is None:
+    sizes = refusal(str(error))
+    if sizes is None:
       raise UserError(f"the step cannot be compiled: {str(error).splitlines()[0]}") from error
-    return None, refused
+    return None, sizes
 
 
 def refusal(text: str) -> tuple[int, int] | None:
-  """Reads from a compiler's message how many bytes a program takes, and how many there are; None: it says neither."""
-  found = re.search(r"([\d.]+)([KMGT]?)\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT]?)", text)
-  if "RESOURCE_EXHAUSTED" not in text or not found:
+  """Parses (bytes needed, bytes available) from a compiler's out-of-memory message; None for any other message."""
+  match = re.search(r"([\d.]+)([KMGT]?)\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT]?)", text)
+  if "RESOURCE_EXHAUSTED" not in text or not match:
     return None
   scale = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
-  used, available = (int(float(found[i]) * scale[found[i + 1]]) for i in (1, 3))
+  used, available = (int(float(match[i]) * scale[match[i + 1]]) for i in (1, 3))
   return used, available
 
 

@@ -1,4 +1,4 @@
-"""What crosses the interconnect in a compiled step, read from its HLO text."""
+"""Traffic between chips in a compiled step, parsed from its HLO text."""
 
 import collections
 import dataclasses
@@ -18,24 +18,24 @@ _ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-  """One kind of collective in one step, in bytes."""
+  """All collectives of one kind in a step."""
 
   count: int
-  payload: int  # what is reduced, gathered or exchanged: the whole of it
-  sent: int  # by one chip, on rings: the least that does it
+  payload: int  # bytes reduced, gathered or exchanged
+  sent: int  # bytes that each chip sends with ring algorithms, a lower bound
 
 
 def traffic(text: str, chips: int) -> dict[str, Traffic]:
-  """Sums a step's collectives by kind, each as often as its loop runs it.
+  """Sums a step's collectives by kind. A collective in a loop counts once per iteration.
 
-  A collective that the compiler splits into start, parts hidden behind other work, and end is one, by its channel.
+  The compiler may split a collective into several instructions, which have the same channel; they count as one.
   """
-  times = _times(text)
+  executions = _executions(text)
   seen: set[tuple[str, str]] = set()
   counts, payloads, sents = (collections.Counter[str]() for _ in range(3))
   for computation, _, result, opcode, rest in _instructions(text):
     kind = opcode.removesuffix("-start")
-    if kind not in KINDS or not times[computation]:
+    if kind not in KINDS or not executions[computation]:
       continue
     channel = re.search(r"channel_id=(\d+)", rest)
     if channel:
@@ -44,14 +44,14 @@ def traffic(text: str, chips: int) -> dict[str, Traffic]:
       seen.add((kind, channel[1]))
     group = group_size(rest, chips)
     payload = _payload(kind, result, opcode.endswith("-start"), group)
-    counts[kind] += times[computation]
-    payloads[kind] += payload * times[computation]
-    sents[kind] += ring(kind, payload, group) * times[computation]
+    counts[kind] += executions[computation]
+    payloads[kind] += payload * executions[computation]
+    sents[kind] += ring(kind, payload, group) * executions[computation]
   return {kind: Traffic(counts[kind], payloads[kind], sents[kind]) for kind in KINDS if counts[kind]}
 
 
 def group_size(text: str, chips: int) -> int:
-  """How many chips take part in one collective, from its replica_groups in any of HLO's three notations."""
+  """Returns the number of chips in a collective's group, from any of the three HLO notations of replica_groups."""
   if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", text):
     sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
     return math.prod(int(sizes[name]) for name in re.findall(r"'([^']+)'", mesh[2]))
@@ -63,30 +63,30 @@ def group_size(text: str, chips: int) -> int:
 
 
 def size(shape: str) -> list[int]:
-  """Bytes of each array in the text of an HLO shape, such as (f32[8,4]{1,0}, s32[])."""
-  found = [(kind, dims) for kind, dims in _ARRAY.findall(shape) if kind in BITS or kind.startswith("f8")]
-  return [math.prod(int(d) for d in dims.split(",") if d) * BITS.get(kind, 8) // 8 for kind, dims in found]
+  """Returns the bytes of each array in an HLO shape, such as (f32[8,4]{1,0}, s32[])."""
+  arrays = [(kind, dims) for kind, dims in _ARRAY.findall(shape) if kind in BITS or kind.startswith("f8")]
+  return [math.prod(int(d) for d in dims.split(",") if d) * BITS.get(kind, 8) // 8 for kind, dims in arrays]
 
 
 def ring(kind: str, payload: int, group: int) -> int:
-  """Bytes that each chip of a ring of `group` sends."""
+  """Returns the bytes that each of `group` chips in a ring sends."""
   if kind == "collective-permute":
     return payload
   return (2 if kind == "all-reduce" else 1) * payload * (group - 1) // group
 
 
-def _payload(kind: str, result: str, started: bool, group: int) -> int:
-  """Bytes of the whole that a collective with this result is about."""
+def _payload(kind: str, result: str, is_start: bool, group: int) -> int:
+  """Returns the bytes of the whole array, over all chips, from the shape of a collective's result."""
   arrays = size(result)
-  if started and kind != "all-reduce" and len(arrays) > 1:  # operand, then result, then counters
+  if is_start and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
     arrays = arrays[1:2]
   return sum(arrays) * (group if kind == "reduce-scatter" else 1)
 
 
-def _times(text: str) -> collections.Counter[str]:
-  """How often each computation runs in one step. A branch counts as if it were taken."""
+def _executions(text: str) -> collections.Counter[str]:
+  """Counts how often each computation runs in one step. Every branch of a conditional counts as taken."""
   calls: dict[str, list[tuple[str, int]]] = collections.defaultdict(list)
-  bounds: dict[str, int] = collections.Counter()
+  bounds: dict[str, int] = collections.Counter()  # largest constant of a loop condition, used if the trip count is missing
   entry = ""
   whiles: list[tuple[str, str, str, str]] = []
   for line in text.splitlines():
@@ -100,27 +100,27 @@ def _times(text: str) -> collections.Counter[str]:
       assert condition and body, rest
       whiles.append((computation, condition[1], body[1], rest))
       continue
-    for one, several in _CALLED.findall(rest):
-      calls[computation] += [(name.strip().lstrip("%"), 1) for name in (several.split(",") if several else [one])]
+    for single, branches in _CALLED.findall(rest):
+      calls[computation] += [(name.strip().lstrip("%"), 1) for name in (branches.split(",") if branches else [single])]
   for computation, condition, body, rest in whiles:
-    known = re.search(r'known_trip_count[^\d}]*"?(\d+)', rest)
-    calls[computation].append((body, int(known[1]) if known else max(bounds[condition], 1)))
-  times: collections.Counter[str] = collections.Counter()
+    trips = re.search(r'known_trip_count[^\d}]*"?(\d+)', rest)
+    calls[computation].append((body, int(trips[1]) if trips else max(bounds[condition], 1)))
+  executions: collections.Counter[str] = collections.Counter()
 
   def run(computation: str, count: int) -> None:
-    times[computation] += count
+    executions[computation] += count
     for called, each in calls[computation]:
       run(called, count * each)
 
   run(entry, 1)
-  return times
+  return executions
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str, str, str, str]]:
-  """(computation, name, result's shape, opcode, all that follows) of every instruction."""
+  """Yields (computation, name, shape of the result, opcode, rest of the line) of every instruction."""
   computation = ""
   for line in text.splitlines():
     if head := _HEAD.match(line):
       computation = head[2]
-    elif found := _INSTRUCTION.match(line):
-      yield computation, *found.groups()  # type: ignore[misc]
+    elif instruction := _INSTRUCTION.match(line):
+      yield computation, *instruction.groups()  # type: ignore[misc]

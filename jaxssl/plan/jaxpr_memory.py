@@ -1,4 +1,4 @@
-"""What a traced step costs, counted before anything is compiled: operations, and bytes that live at once."""
+"""Operations and peak memory of a traced step, counted on its jaxpr without compiling."""
 
 import collections
 import math
@@ -6,37 +6,21 @@ from typing import Any
 
 from jax.extend.core import Literal
 
-# A compiler makes their results anew where they are used, from the one large operand, rather than storing them.
-POINTWISE = {
-  *("broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "iota", "reshape", "squeeze", "stop_gradient"),
-  *(
-    "abs",
-    "add",
-    "add_any",
-    "and",
-    "ceil",
-    "clamp",
-    "cos",
-    "div",
-    "eq",
-    "erf",
-    "exp",
-    "floor",
-    "ge",
-    "gt",
-    "integer_pow",
-    "le",
-  ),
-  *("log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "rem", "round", "rsqrt"),
-  *("select_n", "sign", "sin", "sqrt", "square", "sub", "tanh", "exp2", "erfc", "erf_inv", "is_finite", "xor"),
-}
-SMALL = 1 / 8  # so much smaller are the other operands of what counts as made from one
+# Compilers recompute the results of these from their one large operand where they are used and do not store them.
+POINTWISE = frozenset(
+  (
+    "abs add add_any and broadcast_in_dim ceil clamp convert_element_type copy cos div eq erf erf_inv erfc exp exp2 "
+    "expand_dims floor ge gt integer_pow iota is_finite le log log1p logistic lt max min mul ne neg not or pow rem reshape "
+    "round rsqrt select_n sign sin sqrt square squeeze stop_gradient sub tanh xor"
+  ).split()
+)
+SMALL = 1 / 8  # a pointwise result has one large operand if the others have at most this fraction of its bytes
 
 
 def flops(jaxpr: Any, chips: int) -> float:
-  """Counts the operations of all chips together, 2 for each product that is added up in a matrix product or a convolution.
+  """Counts the operations of matrix products and convolutions on all chips, 2 per multiply-add.
 
-  jaxpr: of the step for the whole batch; what a shard_map holds is run by each of the `chips`.
+  `jaxpr` is that of the whole batch; the body of a shard_map runs on each of the `chips`.
   """
   total = 0.0
   for equation in jaxpr.eqns:
@@ -47,70 +31,70 @@ def flops(jaxpr: Any, chips: int) -> float:
       total += 2.0 * math.prod(out.shape) * math.prod(equation.invars[0].aval.shape[d] for d in contracted)
     elif name == "conv_general_dilated":
       kernel, numbers = equation.invars[1].aval.shape, params["dimension_numbers"]
-      # Of a strided convolution's way back most products are with zeros between the rows: nobody computes them.
+      # The gradient of a strided convolution dilates its input with zeros, whose products are not computed.
       zeros = math.prod(params["lhs_dilation"])
       total += 2.0 * math.prod(out.shape) * math.prod(kernel) / kernel[numbers.rhs_spec[0]] / zeros
     elif name == "cond":
       total += max(flops(branch, chips) for branch in inner(equation))
     else:
       times = params["length"] if name == "scan" else chips if name == "shard_map" else 1
-      total += times * sum(flops(one, chips) for one in inner(equation))
+      total += times * sum(flops(body, chips) for body in inner(equation))
   return total
 
 
-def live(jaxpr: Any, other: Any, chips: int, kept: int) -> int:
-  """Estimates the most bytes that live at once on one chip beside the step's arguments, operations being run as traced.
+def live(jaxpr: Any, other: Any, chips: int, aliased: int) -> int:
+  """Estimates the peak bytes per chip without the step's arguments, if operations run in the order of the trace.
 
-  `other`: the same step traced for another batch size: what has another shape there has rows of the batch, and is split over
-  the chips.
-  `kept`: so many first results take their argument's place. Elementwise chains are not fused, so this is more than what a
-  compiler needs.
+  `other` is the same step traced at another batch size: values whose shapes differ have a batch dimension and are split over
+  the chips. The first `aliased` results reuse the memory of arguments. Since elementwise chains are not fused, this is more
+  than a compiler needs.
   """
-  return _peak(jaxpr, other, chips, set(jaxpr.outvars[:kept]))
+  return _peak(jaxpr, other, chips, set(jaxpr.outvars[:aliased]))
 
 
 def inner(equation: Any) -> list[Any]:
-  """The jaxprs that an equation holds."""
-  found = [v for value in equation.params.values() for v in (value if isinstance(value, (tuple, list)) else [value])]
-  return [getattr(value, "jaxpr", value) for value in found if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
+  """Returns the jaxprs in an equation's parameters."""
+  values = [v for value in equation.params.values() for v in (value if isinstance(value, (tuple, list)) else [value])]
+  return [getattr(value, "jaxpr", value) for value in values if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
 
 
-def _peak(jaxpr: Any, doubled: Any, chips: int, ignored: Any = frozenset()) -> int:
-  roots: dict[Any, Any] = {}  # value -> the one that it is made from where it is used
-  sizes = {var: _bytes(var.aval, other.aval, chips) for var, other in zip(jaxpr.invars, doubled.invars, strict=True)}
-  stored: dict[Any, int] = {}  # those that are made here and kept until they are used
-  last: dict[Any, int] = {}
-  equations = list(zip(jaxpr.eqns, doubled.eqns, strict=True))
-  for number, (equation, twice) in enumerate(equations):
+def _peak(jaxpr: Any, other: Any, chips: int, ignored: Any = frozenset()) -> int:
+  roots: dict[Any, Any] = {}  # value -> the stored value from which it is recomputed
+  sizes = {var: _bytes(var.aval, var2.aval, chips) for var, var2 in zip(jaxpr.invars, other.invars, strict=True)}
+  stored: dict[Any, int] = {}  # value -> bytes, from its equation to its last use
+  last: dict[Any, int] = {}  # value -> number of the equation that uses it last
+  equations = list(zip(jaxpr.eqns, other.eqns, strict=True))
+  for number, (equation, equation2) in enumerate(equations):
     operands = {roots.get(var, var): None for var in equation.invars if not isinstance(var, Literal)}
     last |= dict.fromkeys(operands, number)
     largest = max(operands, key=lambda var: sizes.get(var, 0), default=None)
     rest = sum(sizes.get(var, 0) for var in operands if var is not largest)
     pointwise = equation.primitive.name in POINTWISE and rest <= sizes.get(largest, 0) * SMALL
-    for var, other in zip(equation.outvars, twice.outvars, strict=True):
-      sizes[var] = _bytes(var.aval, other.aval, chips)
+    for var, var2 in zip(equation.outvars, equation2.outvars, strict=True):
+      sizes[var] = _bytes(var.aval, var2.aval, chips)
       if pointwise and largest is not None:
         roots[var] = largest
       elif var not in ignored:
         stored[var] = sizes[var]
   last |= {roots.get(var, var): len(equations) for var in jaxpr.outvars if not isinstance(var, Literal)}
-  ends: dict[int, int] = collections.Counter()
+  freed: dict[int, int] = collections.Counter()  # number of an equation -> bytes used there for the last time
   for var, size in stored.items():
     if var in last:
-      ends[last[var]] += size
-  now = most = 0
-  for number, (equation, twice) in enumerate(equations):
-    one_chip = 1 if equation.primitive.name == "shard_map" else chips  # its shapes are those of one chip already
-    inside = max((_peak(a, b, one_chip) for a, b in zip(inner(equation), inner(twice), strict=True)), default=0)
-    made = sum(stored.get(var, 0) for var in equation.outvars)
-    most = max(most, now + max(made, inside))
-    now += made - ends[number] - sum(stored.get(var, 0) for var in equation.outvars if var not in last)
-  return most
+      freed[last[var]] += size
+  current = peak = 0
+  for number, (equation, equation2) in enumerate(equations):
+    inner_chips = 1 if equation.primitive.name == "shard_map" else chips  # its body has the shapes of one chip
+    bodies = zip(inner(equation), inner(equation2), strict=True)
+    inside = max((_peak(body, body2, inner_chips) for body, body2 in bodies), default=0)
+    outputs = sum(stored.get(var, 0) for var in equation.outvars)
+    peak = max(peak, current + max(outputs, inside))
+    current += outputs - freed[number] - sum(stored.get(var, 0) for var in equation.outvars if var not in last)
+  return peak
 
 
-def _bytes(aval: Any, doubled: Any, chips: int) -> int:
-  """Bytes of a value on one chip."""
+def _bytes(aval: Any, other: Any, chips: int) -> int:
+  """Returns the bytes of a value on one chip."""
   if not hasattr(aval, "shape"):
     return 0
-  each = getattr(aval.dtype, "itemsize", 8)
-  return math.prod(aval.shape) * each // (chips if aval.shape != doubled.shape else 1)
+  itemsize = getattr(aval.dtype, "itemsize", 8)
+  return math.prod(aval.shape) * itemsize // (chips if aval.shape != other.shape else 1)

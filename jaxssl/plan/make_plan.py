@@ -1,4 +1,4 @@
-"""Plans a run on machines that need not exist: memory, operations, traffic, time and cost."""
+"""Estimates memory, operations, traffic, time and cost of a run on machines that need not exist."""
 
 import dataclasses
 import math
@@ -13,7 +13,7 @@ from jaxssl.plan import abstract_step, advice, dataset_sizes, table, topology
 from jaxssl.plan.abstract_step import DatasetSpec
 from jaxssl.plan.advice import Change
 from jaxssl.plan.cache import PlanCache
-from jaxssl.plan.cost import Assumptions, Cost, spent
+from jaxssl.plan.cost import Assumptions, Cost, cost_of
 from jaxssl.plan.estimate import Estimate
 
 
@@ -52,10 +52,10 @@ def plan(
   """
   numbers = {"memory": memory, "peak": peak, "price": price, "step_seconds": step_seconds, "utilization": utilization}
   for name, value in numbers.items():
-    most = 1 if name == "utilization" else math.inf
-    if value is not None and (not 0 < value <= most or value == math.inf):
-      limits = "above 0, at most 1" if most == 1 else "above 0"
-      raise UserError(f"--{name.replace('_', '-')}={value:g}: out of range; expected a number {limits}")
+    limit = 1 if name == "utilization" else math.inf
+    if value is not None and (not 0 < value <= limit or value == math.inf):
+      allowed = "above 0, at most 1" if limit == 1 else "above 0"
+      raise UserError(f"--{name.replace('_', '-')}={value:g}: out of range; expected a number {allowed}")
   assumed = Assumptions(utilization=utilization, step_seconds=step_seconds, price=price)
   spec = dataset_sizes.dataset_spec(config, recipe, images, size)
   topology.prepare([int(name[4:]) for name in topologies if name.startswith("cpu:") and name[4:].isdecimal()])
@@ -63,27 +63,27 @@ def plan(
   batches = batch_sizes or [config.train.batch_size]
   runs = [(tree.replace(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
   for run, target in runs:
-    abstract_step.build(run, spec, target.mesh)  # raises before minutes of compilation
+    abstract_step.build(run, spec, target.mesh)  # reports errors before minutes of compilation
   cache, plans, lines = PlanCache(path_of(out) if out else None), [], []
   for run, target in runs:
-    found = cache.estimate(run, spec, target)
-    cost, largest = spent(found, target, assumed), advice.largest_batch(run, found)
-    changes = advice.changes(run, spec, found, target)
-    plans.append(Plan(estimate=found, cost=cost, largest_batch=largest, changes=tuple(changes)))
-    lines += table.advice(found, changes)
+    estimate = cache.estimate(run, spec, target)
+    cost, largest = cost_of(estimate, target, assumed), advice.largest_batch(run, estimate)
+    changes = advice.changes(run, spec, estimate, target)
+    plans.append(Plan(estimate=estimate, cost=cost, largest_batch=largest, changes=tuple(changes)))
+    lines += table.advice(estimate, changes)
     if check and changes:
       lines.append(_check(run, spec, target, changes[0], cache))
     entry = {"spent": dataclasses.asdict(cost), "assumed": dataclasses.asdict(assumed), "peak": target.peak}
     entry |= {"link": target.link, "largest_batch": largest, "fits_with": [str(change) for change in changes]}
     cache.write(run, spec, target, entry)
   columns = [(plan.estimate, plan.cost, plan.largest_batch) for plan in plans]
-  head = f"{spec.count:,} images ({spec.said}), {config.train.epochs} epochs"
+  head = f"{spec.count:,} images ({spec.origin}), {config.train.epochs} epochs"
   return plans, "\n".join([head, *table.table(columns), *lines, *table.sources(columns, targets, assumed)])
 
 
 def _check(config: Config, images: DatasetSpec, target: topology.Topology, change: Change, cache: PlanCache) -> str:
   """Plans with a change; returns the result as a line."""
   other = target if change.topology == target.name else topology.parse(change.topology)
-  found = cache.estimate(tree.replace(config, change.fields), images, other)
-  how, result = "compiled" if found.compiled else "estimated", "fits" if found.fits else "does not fit"
-  return f"  checked, {how}: with {change} it takes {found.total / topology.GIB:.2f} GiB and {result}"
+  estimate = cache.estimate(tree.replace(config, change.fields), images, other)
+  how, result = "compiled" if estimate.compiled else "estimated", "fits" if estimate.fits else "does not fit"
+  return f"  checked ({how}): with {change} the run needs {estimate.total / topology.GIB:.2f} GiB and {result}"

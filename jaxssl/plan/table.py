@@ -1,4 +1,4 @@
-"""A plan as text: one column a machine and batch size."""
+"""Formats plans as text, with one column per machine and batch size."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,104 +7,110 @@ from jaxssl.plan.cost import Assumptions, Cost
 from jaxssl.plan.estimate import MARGIN, PARTS, Estimate
 from jaxssl.plan.topology import GIB, GPU_SHARE, Topology
 
+Column = tuple[Estimate, Cost, int | None]  # the last: the largest batch that fits, None if unknown
 NAMES = {
   "parameters": "parameters, statistics",
   "method_state": "method state",
   "bank": "neighbor bank",
-  "votes": "neighbor window",
-  "images": "stored images",
+  "votes": "vote window",
+  "images": "resident images",
   "batch": "images of a batch",
-  "padding": "padding in memory",
+  "padding": "padding",
   "activations": "activations, temporaries",
 }
 MISSING = "-"
 
 
-def table(found: Sequence[tuple[Estimate, Cost, int | None]]) -> list[str]:
-  """Lines of figures; `found`: of each column, with the largest batch that fits."""
-  rows = [[label, *cells] for label, cells in _rows(found)]
-  widths = [max(len(row[k]) for row in rows if len(row) > 1) for k in range(len(found) + 1)]
+def table(columns: Sequence[Column]) -> list[str]:
+  """Returns the lines of the table, columns aligned."""
+  rows = [[label, *cells] for label, cells in _rows(columns)]
+  widths = [max(len(row[i]) for row in rows if len(row) > 1) for i in range(len(columns) + 1)]
   return [
-    "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=False))).rstrip()
+    "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=False))).rstrip()
     for row in rows
   ]
 
 
-def _rows(found: Sequence[tuple[Estimate, Cost, int | None]]) -> Iterator[tuple[str, list[str]]]:
-  estimates, spent = [one for one, _, _ in found], [one for _, one, _ in found]
-  yield "", [one.topology for one in estimates]
-  yield "batch size", [str(one.batch_size) for one in estimates]
-  if any(one.accumulate > 1 for one in estimates):
-    yield "  in parts", [str(one.accumulate) for one in estimates]
-  yield "chips", [str(one.chips) for one in estimates]
-  yield "hosts", [str(one.hosts) for one in estimates]
-  yield "memory is", ["compiled" if one.compiled else "estimated" for one in estimates]
-  yield "memory of a chip, GiB", []
+def _rows(columns: Sequence[Column]) -> Iterator[tuple[str, list[str]]]:
+  """Yields (label, cells); headings have no cells."""
+  estimates, costs = [estimate for estimate, _, _ in columns], [cost for _, cost, _ in columns]
+  yield "", [e.topology for e in estimates]
+  yield "batch size", [str(e.batch_size) for e in estimates]
+  if any(e.accumulate > 1 for e in estimates):
+    yield "  accumulated over", [str(e.accumulate) for e in estimates]
+  yield "chips", [str(e.chips) for e in estimates]
+  yield "hosts", [str(e.hosts) for e in estimates]
+  yield "memory is", ["compiled" if e.compiled else "estimated" for e in estimates]
+  yield "memory per chip, GiB", []
   for part in PARTS:
-    if any(one.memory[part] for one in estimates):
-      yield f"  {NAMES.get(part, part)}", [_gib(one.memory[part]) for one in estimates]
-  yield "  together", [_gib(one.total) for one in estimates]
-  yield "  there is", [MISSING if one.available is None else _gib(one.available) for one in estimates]
-  yield "  fits", [{True: "yes", False: "NO", None: "?"}[one.fits] for one in estimates]
-  yield "  largest batch", [MISSING if most is None else str(most) for _, _, most in found]
+    if any(e.memory[part] for e in estimates):
+      yield f"  {NAMES.get(part, part)}", [_gib(e.memory[part]) for e in estimates]
+  yield "  total", [_gib(e.total) for e in estimates]
+  yield "  available", [MISSING if e.available is None else _gib(e.available) for e in estimates]
+  yield "  fits", [{True: "yes", False: "NO", None: "?"}[e.fits] for e in estimates]
+  yield "  largest batch", [MISSING if batch is None else str(batch) for _, _, batch in columns]
   yield "operations", []
-  yield "  a step, TFLOP", [_short(one.flops / 1e12) for one in estimates]
-  yield "  an image, GFLOP", [_short(one.flops / one.batch_size / 1e9) for one in estimates]
-  kinds = sorted({kind for one in estimates for kind in one.traffic or ()})
-  yield "sent by a chip in a step, MB", [MISSING if one.traffic is None else "" for one in estimates]
-  for kind in kinds:
-    yield f"  {kind}", [_sent(one, kind) for one in estimates]
-  if any(one.step_seconds is not None for one in spent):
+  yield "  TFLOP per step", [_short(e.flops / 1e12) for e in estimates]
+  yield "  GFLOP per image", [_short(e.flops / e.batch_size / 1e9) for e in estimates]
+  yield "sent by each chip per step, MB", [MISSING if e.traffic is None else "" for e in estimates]
+  for kind in sorted({kind for e in estimates for kind in e.traffic or ()}):
+    yield f"  {kind}", [_sent(e, kind) for e in estimates]
+  if any(c.step_seconds is not None for c in costs):
     yield "at the assumed speed", []
-    if any(one.sending_seconds for one in spent):
-      yield "  sending alone, ms", [_or(one.sending_seconds and 1e3 * one.sending_seconds) for one in spent]
-    yield "  a step, ms", [_or(one.step_seconds and 1e3 * one.step_seconds) for one in spent]
-    yield "  images/s a host", [_or(one.images_per_second_and_host) for one in spent]
-    yield "  the run, hours", [_or(one.hours) for one in spent]
-    if any(one.dollars is not None for one in spent):
-      yield "  the run, dollars", [_or(one.dollars) for one in spent]
+    if any(c.sending_seconds for c in costs):
+      yield "  ms per step to send", [_or_missing(c.sending_seconds and 1e3 * c.sending_seconds) for c in costs]
+    yield "  ms per step", [_or_missing(c.step_seconds and 1e3 * c.step_seconds) for c in costs]
+    yield "  images/s per host", [_or_missing(c.images_per_second_and_host) for c in costs]
+    yield "  hours", [_or_missing(c.hours) for c in costs]
+    if any(c.dollars is not None for c in costs):
+      yield "  dollars", [_or_missing(c.dollars) for c in costs]
 
 
-def advice(found: Estimate, changes: Sequence[Change]) -> list[str]:
-  """Lines that say what would make a run fit that does not."""
-  if found.fits is not False or found.available is None:
+def advice(estimate: Estimate, changes: Sequence[Change]) -> list[str]:
+  """Returns lines with the changes that would make a run fit; none if it fits or that is unknown."""
+  if estimate.fits is not False or estimate.available is None:
     return []
-  head = f"\n{found.topology}, batch {found.batch_size}, takes {_gib(found.total)} of {_gib(found.available)} GiB."
+  need = f"needs {_gib(estimate.total)} GiB of {_gib(estimate.available)} GiB available"
+  head = f"\n{estimate.topology}, batch size {estimate.batch_size}: {need}."
   if not changes:
-    most = max(found.memory, key=lambda part: found.memory[part])
-    return [f"{head} No single change makes it fit; the most is {NAMES.get(most, most)}, {_gib(found.memory[most])} GiB"]
-  return [f"{head} By calculation, any of these makes it fit:", *(f"  {c}: {_gib(c.total)} GiB" for c in changes)]
+    part = max(estimate.memory, key=lambda part: estimate.memory[part])
+    return [
+      f"{head} No single change makes it fit; the largest part is {NAMES.get(part, part)}, {_gib(estimate.memory[part])} GiB"
+    ]
+  return [f"{head} Any of these changes should make it fit:", *(f"  {c}: {_gib(c.total)} GiB" for c in changes)]
 
 
-def sources(found: Sequence[tuple[Estimate, Cost, int | None]], targets: Sequence[Topology], assumed: Assumptions) -> list[str]:
-  """Lines that say which numbers are compiled, which counted and which assumed."""
-  lines = ["", "counted: operations of the matrix products and convolutions of the step as traced; arrays, from their shapes."]
-  if any(one.compiled for one, _, _ in found):
+def sources(columns: Sequence[Column], targets: Sequence[Topology], assumed: Assumptions) -> list[str]:
+  """Returns lines that list which numbers are counted, compiled, estimated and assumed."""
+  lines = ["", "counted: operations of the matrix products and convolutions in the traced step; arrays, from their shapes."]
+  if any(e.compiled for e, _, _ in columns):
     lines.append(
-      "compiled: padding, activations and what is sent, by the compiler's own figures for the very step that trains; "
-      "what is sent assumes rings."
+      "compiled: padding, activations and traffic are the compiler's figures for the step that trains; "
+      "traffic assumes ring algorithms."
     )
-  if any(not one.compiled for one, _, _ in found):
+  if any(not e.compiled for e, _, _ in columns):
     lines.append(
-      "estimated: activations where nothing was compiled, as the values that live at once; "
-      f"it counts as fitting where {MARGIN:g} times as much does. Sent: the gradients alone, in train.precision."
+      "estimated: activations without a compiler are the peak of the live values in the traced step; a run fits if "
+      f"{MARGIN:g} times that fits. Traffic is that of the gradients alone, in train.precision."
     )
   lines.append(
-    "calculated: the largest batch and what makes a run fit, activations being taken to change as the estimated ones do."
+    "extrapolated: the largest batch and the changes that make a run fit scale the activations as the traced step's do."
   )
   if assumed.step_seconds is not None:
-    lines.append(f"assumed: {assumed.step_seconds:g} s a step, as --step-seconds says.")
+    lines.append(f"assumed: {assumed.step_seconds:g} s per step (--step-seconds).")
   elif peaks := {target.kind: target.peak for target in targets if target.peak}:
-    of = ", ".join(f"{kind} {peak / 1e12:g}" for kind, peak in peaks.items())
+    listed = ", ".join(f"{kind} {peak / 1e12:g}" for kind, peak in peaks.items())
     lines.append(
-      f"assumed: a step reaches {assumed.utilization:.0%} (--utilization) of a chip's peak; TFLOP/s (--peak): {of}; "
-      "it is never shorter than sending alone."
+      f"assumed: a step reaches {assumed.utilization:.0%} (--utilization) of a chip's peak; TFLOP/s (--peak): {listed}; "
+      "it takes at least the time to send."
     )
   if links := {target.kind: target.link for target in targets if target.link}:
-    of = ", ".join(f"{kind} {link / 1e9:g}" for kind, link in links.items())
-    lines.append(f"assumed: all links of a chip are used at full speed in sending; GB/s: {of}.")
+    listed = ", ".join(f"{kind} {link / 1e9:g}" for kind, link in links.items())
+    lines.append(f"assumed: a chip sends on all its links at full speed; GB/s: {listed}.")
   if any(target.kind == "gpu" for target in targets):
-    lines.append(f"assumed: a GPU's program can have {GPU_SHARE:.0%} of its memory (--memory, 80 GB), as JAX's allocator does.")
+    lines.append(
+      f"assumed: a program can use {GPU_SHARE:.0%} of a GPU's memory (--memory, 80 GB), the default of JAX's allocator."
+    )
   return lines
 
 
@@ -116,11 +122,11 @@ def _short(value: float) -> str:
   return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _or(value: float | None) -> str:
+def _or_missing(value: float | None) -> str:
   return MISSING if value is None else _short(value)
 
 
-def _sent(one: Estimate, kind: str) -> str:
-  if one.traffic is None:
+def _sent(estimate: Estimate, kind: str) -> str:
+  if estimate.traffic is None:
     return MISSING
-  return _short(one.traffic[kind].sent / 1e6) if kind in one.traffic else "0"
+  return _short(estimate.traffic[kind].sent / 1e6) if kind in estimate.traffic else "0"

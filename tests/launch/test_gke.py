@@ -59,7 +59,7 @@ def container(jobset: dict) -> dict:
 )
 def test_a_slice_of_tpus(tmp_path, topology, more, kind, hosts, chips):
   _, jobset = manifest(tmp_path, f"--topology={topology}", *more)
-  assert job(jobset)["parallelizm"] == job(jobset)["completions"] == hosts
+  assert job(jobset)["parallelism"] == job(jobset)["completions"] == hosts
   shape = {"cloud.google.com/gke-tpu-accelerator": kind, "cloud.google.com/gke-tpu-topology": topology.partition(":")[2]}
   assert pod(jobset)["nodeSelector"] == shape
   assert container(jobset)["resources"] == {"requests": {"google.com/tpu": chips}, "limits": {"google.com/tpu": chips}}
@@ -71,7 +71,7 @@ def test_a_slice_of_tpus(tmp_path, topology, more, kind, hosts, chips):
 
 def test_hosts_with_gpus_find_each_other(tmp_path):
   _, jobset = manifest(tmp_path, *GPU, "--name=two")
-  assert job(jobset)["parallelizm"] == job(jobset)["completions"] == 2
+  assert job(jobset)["parallelism"] == job(jobset)["completions"] == 2
   assert pod(jobset)["nodeSelector"] == {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"}
   assert container(jobset)["resources"] == {"requests": {"nvidia.com/gpu": 8}, "limits": {"nvidia.com/gpu": 8}}
   env = {entry["name"]: entry.get("value") for entry in container(jobset)["env"]}
@@ -142,7 +142,7 @@ def test_the_schema_finds_mistakes(tmp_path):
     lambda bad: bad["spec"]["failurePolicy"].update(maxRestart=1),
     lambda bad: bad["spec"]["failurePolicy"]["rules"][0].update(onJobFailureReasons=["PodFailure"]),
     lambda bad: job(bad).update(completionMode="indexed"),
-    lambda bad: job(bad).update(parallelizm="2"),
+    lambda bad: job(bad).update(parallelism="2"),
     lambda bad: pod(bad).update(serviceAccount="a"),
     lambda bad: pod(bad)["nodeSelector"].update(spot=True),
     lambda bad: container(bad).pop("image"),

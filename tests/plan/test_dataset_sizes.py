@@ -26,25 +26,25 @@ def spec(recipe, *words, images="", size=""):
     ("nnboot.py:cifar10", ("--config.data.limit=60000",), 50_000, (32, 32)),
   ],
 )
-def test_what_the_config_says(recipe, words, count, size):
-  found = spec(recipe, *words)
-  assert (found.count, found.size) == (count, size)
+def test_dataset_from_the_config(recipe, words, count, size):
+  images = spec(recipe, *words)
+  assert (images.count, images.size) == (count, size)
 
 
-def test_flags_come_first():
+def test_flags_override_the_config():
   assert spec("nnboot.py:imagenet", images="1e9").count == 10**9
   assert spec("nnboot.py", images="imagenet", size="256").size == (256, 256)
   assert spec("nnboot.py", images="5000").size == (28, 28)
 
 
-def test_images_that_nothing_is_known_of(tmp_path):
+def test_an_unknown_number_of_images_is_an_error(tmp_path):
   (tmp_path / "mine.py").write_text((CONFIGS / "nnboot.py").read_text())
   config = flags.parse([f"--config={tmp_path}/mine.py", "--config.data.source=folder", "--config.data.path=IMAGES"])[0]
-  with pytest.raises(UserError, match="--images is missing: how many images to train on; a number, or one of imagenet"):
+  with pytest.raises(UserError, match="--images: missing; expected the number of training images: a number or one of imagenet"):
     dataset_sizes.dataset_spec(config, "", "", "")
 
 
 @pytest.mark.parametrize("text", ["1.5", "0", "1e10", "4x4"])
-def test_numbers_that_are_none(text):
-  with pytest.raises(UserError, match=f"--images {text} is not allowed; a whole number from 1 to 2147483640"):
+def test_invalid_numbers(text):
+  with pytest.raises(UserError, match=f"--images={text}: out of range; expected an integer from 1 to 2147483640"):
     spec("nnboot.py", images=text)

@@ -28,43 +28,43 @@ def planned(config, mesh=None):
   return abstract_step.build(config, DatasetSpec(count=256, size=(28, 28)), mesh or make_mesh())
 
 
-def on_first_device(tree):
+def bytes_on_first_device(tree):
   return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
 @pytest.fixture(scope="module", params=RECIPES)
 def pair(request, tmp_path_factory):
-  """A run whose images are there, and the step planned from its config alone."""
+  """An experiment with images, and the step planned from its config alone."""
   config = config_of(request.param, *RECIPES[request.param])
   return Experiment(config, tmp_path_factory.mktemp("run")), planned(config)
 
 
-def test_the_step_is_the_very_one_that_trains(pair):
+def test_the_planned_step_is_the_one_that_trains(pair):
   run, step = pair
   assert step.state == run.state_shapes
   state = run.init()
-  rows = next(iter(run.batches(state, 0, 0)))
-  assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), (rows, run.train.resident)) == jax.tree.map(
-    lambda x: (x.shape, x.dtype, x.sharding), (step.rows, step.store)
+  batch = next(iter(run.batches(state, 0, 0)))
+  assert jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), (batch, run.train.resident)) == jax.tree.map(
+    lambda x: (x.shape, x.dtype, x.sharding), (step.batch, step.resident)
   )
-  assert step.trace().lower().as_text() == run._step.lower(run.state_shapes, rows, run.train.resident).as_text()
+  assert step.trace().lower().as_text() == run._step.lower(run.state_shapes, batch, run.train.resident).as_text()
 
 
-def test_the_parts_are_what_the_arrays_take(pair):
+def test_memory_parts_equal_the_bytes_of_the_arrays(pair):
   run, step = pair
-  state, held = run.init(), estimate.memory_of(step)
-  rows = next(iter(run.batches(state, 0, 0)))
-  assert held["teacher"] == on_first_device(state.teacher) > 0
-  assert held["optimizer"] == on_first_device(state.opt_state) > 0
-  assert held["method_state"] == on_first_device(state.method_state)
-  assert held["parameters"] == on_first_device((state.student, state.step)) > 0
-  assert held["images"] == on_first_device(run.train.resident)
-  assert held["batch"] == on_first_device(rows) > 0
-  assert held["bank"] == (0 if state.neighbor_bank is None else on_first_device(state.neighbor_bank.features))
-  assert sum(held.values()) == on_first_device((state, rows, run.train.resident))
+  state, memory = run.init(), estimate.memory_of(step)
+  batch = next(iter(run.batches(state, 0, 0)))
+  assert memory["teacher"] == bytes_on_first_device(state.teacher) > 0
+  assert memory["optimizer"] == bytes_on_first_device(state.opt_state) > 0
+  assert memory["method_state"] == bytes_on_first_device(state.method_state)
+  assert memory["parameters"] == bytes_on_first_device((state.student, state.step)) > 0
+  assert memory["images"] == bytes_on_first_device(run.train.resident)
+  assert memory["batch"] == bytes_on_first_device(batch) > 0
+  assert memory["bank"] == (0 if state.neighbor_bank is None else bytes_on_first_device(state.neighbor_bank.features))
+  assert sum(memory.values()) == bytes_on_first_device((state, batch, run.train.resident))
 
 
-def test_rows_are_shared_out_and_the_rest_is_not():
+def test_bank_and_batch_are_sharded_and_the_rest_is_replicated():
   config = config_of("nnboot.py:runlocal")
   one, eight = (estimate.memory_of(planned(config, make_mesh(jax.devices()[:n]))) for n in (1, 8))
   assert one["bank"] == 8 * eight["bank"] and one["batch"] == 8 * eight["batch"]
@@ -72,7 +72,7 @@ def test_rows_are_shared_out_and_the_rest_is_not():
     assert one[part] == eight[part] > 0, part
 
 
-def test_mean_and_deviation_that_would_be_measured_change_nothing():
+def test_unmeasured_mean_and_std_do_not_change_the_state():
   config = config_of("nnboot.py:runlocal")
   unmeasured = dataclasses.replace(config, data=dataclasses.replace(config.data, mean=(), std=()))
   assert planned(unmeasured).state == planned(config).state
@@ -82,23 +82,23 @@ def test_mean_and_deviation_that_would_be_measured_change_nothing():
   "words, message",
   [
     (["--config.train.batch_size=36"], "train.batch_size=36: must be a multiple of the number of devices, 8"),
-    (["--config.train.batch_size=512"], "train.batch_size=512 must lie between 1 and the number of training images, 256"),
+    (["--config.train.batch_size=512"], "train.batch_size=512: the training set has 256 images; expected 1 to 256"),
     (
       ["--config.train.accumulate=3"],
       "train.accumulate=3: train.batch_size=32 must be a multiple of it times the",
     ),
-    (["--config.bootstrap.k=0"], "bootstrap.k=0 is not allowed"),
-    (["--config.method.name=dinno"], "method.name='dinno' is no method; nearest: dino"),
+    (["--config.bootstrap.k=0"], "bootstrap.k=0: must lie between 1 and the number of training images, 256"),
+    (["--config.method.name=dinno"], "method.name='dinno': unknown; expected barlow, .*; did you mean dino\\?"),
   ],
 )
-def test_errors(words, message):
+def test_errors_are_those_of_training(words, message):
   with pytest.raises(UserError, match=message):
     planned(config_of("nnboot.py:runlocal", *words))
 
 
-def test_stored_images_need_a_size():
-  with pytest.raises(UserError, match="--size is missing"):
+def test_resident_images_need_a_size():
+  with pytest.raises(UserError, match="--size: missing"):
     abstract_step.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
   host = config_of("nnboot.py:runlocal", "--config.data.placement=host")
   step = abstract_step.build(host, DatasetSpec(count=256), make_mesh())
-  assert step.store is None and np.prod(step.rows.crops["global"].shape) == 32 * 2 * 28 * 28
+  assert step.resident is None and np.prod(step.batch.crops["global"].shape) == 32 * 2 * 28 * 28

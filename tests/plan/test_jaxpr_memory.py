@@ -21,7 +21,7 @@ def convolution(x, kernel, stride):
   return jax.lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def test_operations_of_products():
+def test_flops_of_products():
   once = 2 * B * D * D
   assert jaxpr_memory.flops(jaxpr(product, (B, D), (D, D)), 8) == 2 * once
   gradient = jax.value_and_grad(lambda x, w: product(x, w).sum(), argnums=(0, 1))
@@ -31,7 +31,7 @@ def test_operations_of_products():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_operations_of_convolutions(stride):
+def test_flops_of_convolutions(stride):
   shapes = (2, 8, 8, 3), (3, 3, 3, 16)
   once = 2 * (2 * (8 // stride) ** 2 * 16) * 3 * 3 * 3
   assert jaxpr_memory.flops(jaxpr(lambda x, k: convolution(x, k, stride), *shapes), 1) == once
@@ -39,28 +39,28 @@ def test_operations_of_convolutions(stride):
   assert jaxpr_memory.flops(jaxpr(gradient, *shapes), 1) == 3 * once
 
 
-def test_every_chip_runs_what_a_shard_map_holds():
+def test_every_chip_runs_the_body_of_a_shard_map():
   mesh = jax.sharding.AbstractMesh((4,), (AXIS,), axis_types=(AxisType.Auto,))
   split = jax.shard_map(lambda x, w: x @ w, mesh=mesh, in_specs=(ROWS, REPLICATED), out_specs=ROWS)
   assert jaxpr_memory.flops(jaxpr(split, (B, D), (D, D)), 4) == 2 * B * D * D
 
 
-def test_bytes_that_live_at_once():
+def test_live_counts_simultaneous_values():
   def function(x, w):
     first = x @ w
-    second = jnp.sin(first) + 1  # made where it is used
+    second = jnp.sin(first) + 1  # recomputed where it is used
     third = second @ w
-    return (first @ w) + third  # two products and the first live until here
+    return (first @ w) + third  # `first`, `third` and a product are live
 
-  def live(chips, kept=0):
-    return jaxpr_memory.live(jaxpr(function, (B, D), (D, D)), jaxpr(function, (2 * B, D), (D, D)), chips, kept)
+  def live(chips, aliased=0):
+    return jaxpr_memory.live(jaxpr(function, (B, D), (D, D)), jaxpr(function, (2 * B, D), (D, D)), chips, aliased)
 
   each = B * D * 4
   assert live(1) == 3 * each and live(8) == 3 * each // 8
-  assert live(1, kept=1) == 3 * each  # the result, which then takes an argument's place, is not the most
+  assert live(1, aliased=1) == 3 * each  # the peak does not include the aliased result
 
 
-def test_what_does_not_grow_with_the_batch_is_on_every_chip():
+def test_values_without_a_batch_dimension_are_replicated():
   def gradient(x, w):
     return x.T @ (x @ w)
 

@@ -9,14 +9,14 @@ from jaxssl.plan import topology
 GIB = topology.GIB
 
 
-def test_gpus_and_cpus_need_nothing():
-  gpu, cpu, more = (topology.parse(name) for name in ("gpu:12", "cpu:8", "cpu:16"))
+def test_gpus_and_cpus():
+  gpu, cpu, cpu16 = (topology.parse(name) for name in ("gpu:12", "cpu:8", "cpu:16"))
   assert (gpu.chips, gpu.hosts, gpu.memory, gpu.compiles) == (12, 2, 60 * GIB, False)
   assert (cpu.chips, cpu.hosts, cpu.memory, cpu.peak, cpu.compiles) == (8, 1, None, None, True)
-  assert (more.chips, more.compiles) == (16, False)  # there are eight fake devices
+  assert (cpu16.chips, cpu16.compiles) == (16, False)  # the tests have eight fake devices
 
 
-def test_what_is_known_of_a_chip_may_be_said_otherwise():
+def test_memory_and_peak_override_the_defaults():
   target = topology.parse("gpu:8", memory=40, peak=1000)
   assert (target.memory, target.peak) == (30 * GIB, 1e15)
   assert topology.parse("cpu:8", memory=2).memory == 2 * GIB
@@ -30,29 +30,31 @@ def test_larger_machines():
 @pytest.mark.parametrize(
   "name, message",
   [
-    ("v5x:4x4", "--topology v5x:4x4 is not known; nearest: v5p:2x2x4; allowed: v4:2x2x1, 2x2x2"),
-    ("v5litepod-16", "nearest: v5e:4x4"),
-    ("h100:8", "nearest: gpu:8"),
-    ("gpu:0", "nearest: gpu:8"),
-    ("v5e", "--topology v5e is not allowed; nearest: v5e:1x1; allowed: v5e:1x1, 2x2"),
-    ("v5e:16", "--topology v5e:16 is not allowed; nearest: v5e:4x4; "),
-    ("v5p:4*4", "--topology v5p:4*4 is not allowed; nearest: v5p:2x2x4; "),
+    ("v5x:4x4", "did you mean v5e:4x4?"),
+    ("v5x:4x4", "--topology=v5x:4x4: unknown; expected v4:2x2x1, 2x2x2"),
+    ("v5litepod-16", "did you mean v5e:4x4?"),
+    ("h100:8", "did you mean gpu:8?"),
+    ("gpu:0", "did you mean gpu:8?"),
+    ("v5e", "--topology=v5e: unknown slice; expected v5e:1x1, 2x2"),
+    ("v5e", "; did you mean v5e:1x1?"),
+    ("v5e:16", "; did you mean v5e:4x4?"),
+    ("v5p:4*4", "; did you mean v5p:2x2x4?"),
   ],
 )
-def test_names_that_are_none(name, message):
+def test_unknown_names(name, message):
   with pytest.raises(UserError) as error:
     topology.parse(name)
   assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_without_libtpu(monkeypatch):
+def test_tpus_require_libtpu(monkeypatch):
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
   monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
-  with pytest.raises(UserError, match=r"v5e:4x4 is compiled by libtpu, which is missing: pip install 'jaxssl\[tpu-plan\]'"):
+  with pytest.raises(UserError, match=r"--topology=v5e:4x4: requires libtpu, .*; run pip install 'jaxssl\[tpu-plan\]'"):
     topology.parse("v5e:4x4")
 
 
-def test_a_process_that_runs_is_left_as_it_is():
+def test_prepare_does_not_change_an_initialized_process():
   devices = jax.devices()
   topology.prepare([64])
   assert jax.devices() == devices
@@ -70,5 +72,5 @@ def test_tpu_slices(name, chips, hosts):
 
 def test_tpu_slices_that_libtpu_refuses():
   pytest.importorskip("libtpu")
-  with pytest.raises(UserError, match="--topology v5e:3x5 is not allowed; nearest: v5e:4x4; allowed: .* is not divisible"):
+  with pytest.raises(UserError, match=r"--topology=v5e:3x5: unknown slice \(.* is not divisible.*; did you mean v5e:4x4\?"):
     topology.parse("v5e:3x5")
