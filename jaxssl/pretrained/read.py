@@ -115,7 +115,7 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _reason(error: Exception) -> str:
-  if type(error).__name__ == "UnpicklingError":  # of pickle, which nothing here imports
+  if type(error).__name__ == "UnpicklingError":
     code = re.search(r"GLOBAL (\S+)", str(error))
     return f"it may contain code, which was not run{f' ({code[1]})' if code else ''}; save the state_dict alone"
   return str(error).strip().partition("\n")[0][:150] or type(error).__name__
