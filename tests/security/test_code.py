@@ -1,4 +1,4 @@
-"""Config files and plugins are the only code that runs: nothing in the package reads anything else as code, or unpacks archives."""
+"""Config files and plugins are the only code that runs: nothing else is read as code, and no archive is unpacked."""
 
 import ast
 import pathlib
