@@ -1,5 +1,7 @@
 """A map of features: pictures that the network finds alike lie close together."""
 
+from typing import Any
+
 import numpy as np
 
 from jaxssl.evals.clusters import kmeans
@@ -22,7 +24,7 @@ def positions(features: np.ndarray, seed: int) -> np.ndarray:
   if len(x) < 5 or axes[:, 0].std() < 1e-6:  # too few for neighbourhoods, or all the same
     placed = axes
   else:
-    start = (axes / axes[:, 0].std() * 1e-4).astype(np.float32)
+    start: Any = (axes / axes[:, 0].std() * 1e-4).astype(np.float32)
     perplexity = min(30.0, (len(x) - 1) / 3)
     with threadpoolctl.threadpool_limits(1):  # its threads wait busily: six times slower where the cores have other work
       placed = manifold.TSNE(init=start, perplexity=perplexity, max_iter=STEPS, random_state=seed).fit_transform(x)

@@ -26,4 +26,5 @@ class Barlow:
 
   def loss(self, online: Outputs, teacher: Outputs | None, memory: None, step: Array) -> tuple[Array, Logs]:
     """Squared difference of the correlation and the identity (Barlow Twins, eq. 1)."""
-    return self.scale * redundancy(cross_correlation(*online.prediction), self.off_diagonal), {}
+    a, b = online.prediction
+    return self.scale * redundancy(cross_correlation(a, b), self.off_diagonal), {}
