@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from jaxssl.core.types import Array, PyTree
 from jaxssl.export.onnx_arrays import BATCH, Builder, Value, dims, held, untranslated
@@ -31,9 +31,9 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
   return t.graph.model(t.tensor(features), ("batch", channels, height, width), ("batch", *features.shape[1:]))
 
 
-def _run(t: Builder, closed: ClosedJaxpr | Jaxpr, inputs: Sequence[Value]) -> list[Value]:
+def _run(t: Builder, closed: Any, inputs: Sequence[Value]) -> list[Value]:
   """Translates a jaxpr and those that it calls, and returns its outputs."""
-  jaxpr, constants = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, [])
+  jaxpr, constants = (closed, []) if isinstance(closed, Jaxpr) else (closed.jaxpr, closed.consts)
   values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(t.constant, constants), strict=True))
   values |= zip(jaxpr.invars, inputs, strict=True)
 

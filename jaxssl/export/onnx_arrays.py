@@ -93,7 +93,7 @@ class Builder:
     node, constant = self.graph.node, self.graph.constant
     if self.is_constant(x):
       array = self.graph.constants[x.name].transpose(order + spare).reshape([x.shape[x.axes.index(axis)] for axis in order])
-      return constant(np.expand_dims(array, gaps), self.graph.labels[x.name])
+      return constant(np.expand_dims(array, tuple(gaps)), self.graph.labels[x.name])
     if x.rank == rank:
       return node("Transpose", x.name, perm=[at[slot] if slot in at else spare.pop() for slot in range(rank)])
     name = node("Squeeze", x.name, constant(spare)) if spare else x.name
