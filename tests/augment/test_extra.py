@@ -14,11 +14,11 @@ from jaxssl.augment import operations, pipeline
 from jaxssl.augment.operations import Operation
 from jaxssl.config import flags
 from jaxssl.config.parse import read
-from jaxssl.config.schema import Config, ViewConfig
+from jaxssl.config.schema import Config, DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.registry import loading
 from jaxssl.evals import finetune
-from jaxssl.evals.features import Preprocessing
+from jaxssl.evals.preprocessing import Preprocessing
 from tests.extending_page import example
 
 PLAIN = ViewConfig(count=2, size=6, partner=(False,), crop_scale=(0.0, 0.0), flip=0.0)
@@ -118,9 +118,10 @@ def test_only_geometric_operations_reach_probes_and_alignment():
     "thicken": 0.5,
   }
   group = dataclasses.replace(PLAIN, flip=1.0, extra=extra, **colors)
-  show = Preprocessing(size=6, resize=0, mean=(0.0,) * 3, std=(1 / 255,) * 3)
-  subject = types.SimpleNamespace(config=Config(views={"global": group}), show=show)
-  view = finetune.crops_of(subject, count=1)
+  data = DataConfig(mean=(0.0,) * 3, std=(1 / 255,) * 3)
+  config = Config(views={"global": group}, method={"name": "simclr", "temperature": 0.2}, data=data)
+  show = Preprocessing.of(config)
+  view = finetune.crops_of(types.SimpleNamespace(config=config, preprocessing=show), count=1)
   assert hash(view) == hash(dataclasses.replace(view))  # a static argument of jit
   crops = np.random.default_rng(0).integers(0, 256, (4, 1, 6, 6, 3), dtype=np.uint8)
   seen = finetune._finished(view, show, jnp.arange(4), jnp.asarray(crops), None, jax.random.key(0))
