@@ -1,6 +1,9 @@
 """A method in a file of the user: every command executes the file, and only if the user has seen it."""
 
+import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +13,7 @@ from jaxssl.methods import METHODS
 from tests import test_methods
 from tests.extending_page import example
 
+ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = "simclr.py --config.method={'name':'uniform'}"
 SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.train.epochs=1", "--config.evals.final=knn"]
 
@@ -72,3 +76,10 @@ def test_names_are_unique(config_file, tmp_path, capfd):
     error = capfd.readouterr().err
     assert code == 2
   assert f"method.name=uniform: registered by {config_file} and by {other}; rename one of them" in error
+
+
+def test_importing_the_package_registers_nothing_for_the_file(tmp_path):
+  (tmp_path / "plain.py").write_text("from jaxssl import methods\nfrom jaxssl.evals import evaluator\n")
+  script = f"from jaxssl.config import plugins; print(plugins.execute({str(tmp_path / 'plain.py')!r}, '--config')[1])"
+  done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+  assert done.stdout.splitlines()[-1] == "[]"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxssl.core import cache
+from jaxssl.core import atomic, cache
 from jaxssl.core.errors import UserError
 from jaxssl.core.registry import loading
 
@@ -68,7 +68,7 @@ def trust(path: pathlib.Path) -> None:
   known = {**_trusted(), str(path.absolute()): _digest(path)}
   with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
     _store().parent.mkdir(parents=True, exist_ok=True)
-    _store().write_text(json.dumps(known, indent=2) + "\n")
+    atomic.write_text(_store(), json.dumps(known, indent=2) + "\n")
 
 
 def load(files: Sequence[str]) -> None:

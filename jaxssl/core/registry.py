@@ -34,13 +34,16 @@ class Registry(dict[str, T]):
 
     Raises UserError if the name is taken.
     """
-    file, registered = _loading[-1] if _loading else ("jaxssl", [])
+    loading_file, registered = _loading[-1] if _loading else ("jaxssl", [])
 
     def add(entry: T) -> T:
+      own = entry.__module__.startswith("jaxssl.")  # a user's file may be the first to import one of our modules
+      file = "jaxssl" if own else loading_file
       if name in self and (file == "jaxssl" or self._files[name] != file):
         raise UserError(f"{self.field}={name}: registered by {self._files[name]} and by {file}; rename one of them")
       self[name], self._files[name] = entry, file
-      registered.append(f"{self.field}={name}")
+      if not own:
+        registered.append(f"{self.field}={name}")
       return entry
 
     return add

@@ -24,5 +24,10 @@ NEEDS: dict[str, Needs] = {}
 
 def evaluation(name: str, *, labels: bool = False, test_set: bool = False) -> Callable[[Measure], Measure]:
   """Returns a decorator that registers an evaluation for `evals.periodic`, `evals.final` and `jaxssl evaluate`."""
-  NEEDS[name] = Needs(labels=labels, test_set=test_set)
-  return EVALUATIONS.register(name)
+
+  def add(measure: Measure) -> Measure:
+    EVALUATIONS.register(name)(measure)  # first, since it may refuse the name
+    NEEDS[name] = Needs(labels=labels, test_set=test_set)
+    return measure
+
+  return add
