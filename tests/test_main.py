@@ -22,19 +22,6 @@ CONFIG = f"--config={ROOT}/configs/nnboot.py"
 QUICK = ["--config.data.limit=64", "--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
 
 
-def start(workdir: pathlib.Path, *more: str, recipe: str = ":runlocal") -> subprocess.Popen:
-  quick = "--config.evals.report=false"
-  argv = [sys.executable, "-m", "jaxssl.main", CONFIG + recipe, f"--workdir={workdir}", quick, *more]
-  one_device = {**os.environ, "XLA_FLAGS": QUICK_COMPILES, "JAX_ENABLE_COMPILATION_CACHE": "true"}
-  return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
-
-
-def finish(process: subprocess.Popen) -> str:
-  _, log = process.communicate(timeout=300)
-  assert process.returncode == 0, log
-  return log
-
-
 def lines(workdir: pathlib.Path) -> list[dict]:
   return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
@@ -47,36 +34,37 @@ def measurements(workdir: pathlib.Path) -> list[dict]:
   return json.loads((workdir / "results.json").read_text())["measurements"]
 
 
-def wait_for(workdir: pathlib.Path, step: int, process: subprocess.Popen) -> None:
-  """Waits until the run has written a line of this step."""
+@pytest.mark.usefixtures("one_device")
+def test_a_run_stopped_by_a_signal_ends_as_an_unbroken_one(tmp_path, capfd):
+  words = [
+    f"{CONFIG}:runlocal",
+    "--config.data.limit=128",
+    "--config.train.checkpoint_every_steps=3",
+    "--config.evals.report=false",
+  ]
+  whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+  argv = [sys.executable, "-m", "jaxssl.main", *words, f"--workdir={stopped}"]
+  one_device = {**os.environ, "XLA_FLAGS": QUICK_COMPILES}
+  process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
   until = time.monotonic() + 240
-  while not (workdir / "metrics.jsonl").exists() or max(losses(workdir) or [0]) < step:
+  while not (stopped / "metrics.jsonl").exists() or max(losses(stopped) or [0]) < 5:
     assert process.poll() is None and time.monotonic() < until, "the run ended too early"
     time.sleep(0.01)
-
-
-def test_killed_runs_end_as_an_unbroken_one_does(tmp_path):
-  every = ["--config.train.checkpoint_every_steps=3", "--config.health.patience=8"]
-  whole, broken = tmp_path / "whole", tmp_path / "broken"
-  finish(start(whole, *every))
+  process.send_signal(signal.SIGTERM)
+  _, log = process.communicate(timeout=300)
+  assert process.returncode == 75, log  # launchers start such a run again
+  assert "rerun the same command to resume" in log
+  assert command.main([*words, f"--workdir={stopped}"]) == 0
+  assert "resumes at step" in capfd.readouterr().err
+  assert command.main([*words, f"--workdir={whole}"]) == 0
   assert not json_io.lines(whole / "alerts.jsonl")  # no false alarm
-  assert sorted(losses(whole)) == list(range(1, 25)) and any("share_bootstrapped" in line for line in lines(whole))
-  for step, number in ((5, signal.SIGKILL), (13, signal.SIGTERM)):
-    process = start(broken, *every)
-    wait_for(broken, step, process)
-    process.send_signal(number)
-    _, log = process.communicate(timeout=300)
-    if number == signal.SIGTERM:
-      assert process.returncode == 75, log  # which launchers start again
-      assert "rerun the same command to resume" in log
-  log = finish(start(broken, *every))
-  assert "resumes at step" in log
-  assert losses(broken) == losses(whole)
-  assert (broken / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
-  assert measurements(broken) == measurements(whole)
-  names = ("knn20_cosine", "linear_lbfgs")
+  assert sorted(losses(whole)) == list(range(1, 13)) and any("share_bootstrapped" in line for line in lines(whole))
+  assert losses(stopped) == losses(whole)
+  assert (stopped / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
+  assert measurements(stopped) == measurements(whole)
   subjects = {(m["name"], m["subject"]) for m in measurements(whole)}
-  assert subjects >= {(name, of) for name in names for of in ("teacher", "raw_pixels", "untrained")}
+  compared = ("teacher", "raw_pixels", "untrained")
+  assert subjects >= {(name, subject) for name in ("knn20_cosine", "linear_lbfgs") for subject in compared}
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
     assert (whole / name).exists()
   assert list((whole / "tensorboard").glob("events*"))

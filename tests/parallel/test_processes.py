@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxssl import main
 from jaxssl.core.errors import UserError
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
@@ -26,7 +27,8 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   f"--config.{word}"
   for word in (
     "data.limit=64", "data.placement=host", "train.epochs=4", "train.checkpoint_every_steps=2", "optim.name=sgd",
-    "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality",
+    "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality", "model.name=vit_ti", "model.depth=1",
+    "model.patch=14",
   )
 ]  # fmt: skip
 
@@ -83,14 +85,14 @@ class Two:
     """Waits until the run has noted this step."""
     end = time.monotonic() + BOUND
     while not (self.workdir / "metrics.jsonl").exists() or max(losses(self.workdir) or [0]) < step:
-      assert self.processes[0].poll() is None and time.monotonic() < end, self.told(0)
+      assert self.processes[0].poll() is None and time.monotonic() < end, self.log(0)
       time.sleep(0.01)
 
   def codes(self) -> list[int]:
     """Waits for both."""
     return [process.wait(BOUND) for process in self.processes]
 
-  def told(self, rank: int) -> str:
+  def log(self, rank: int) -> str:
     return self.logs[rank].read_text()
 
 
@@ -102,7 +104,7 @@ def weights(workdir):
 def near(found, expected):
   """Compares runs: rounding differs with the order of sums."""
   assert losses(found).keys() == losses(expected).keys()
-  np.testing.assert_allclose(list(losses(found).values()), list(losses(expected).values()), rtol=1e-4)
+  np.testing.assert_allclose(list(losses(found).values()), list(losses(expected).values()), rtol=5e-4)
   lines = [[json.loads(line) for line in (run / "neighbors.jsonl").read_text().splitlines()] for run in (found, expected)]
   assert [line["neighbors"] for line in lines[0]] == [line["neighbors"] for line in lines[1]]
   assert [line["partners"] for line in lines[0]] == [line["partners"] for line in lines[1]]
@@ -117,32 +119,27 @@ def near(found, expected):
 
 
 def test_two_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
-  cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_ENABLE_COMPILATION_CACHE": "true"}  # they compile the same
-  env = {**os.environ, **cache, "PYTHON": sys.executable}
+  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "PYTHON": sys.executable}
   whole = tmp_path / "whole"
-  alone = [sys.executable, "-m", "jaxssl.main", *WORDS, f"--workdir={whole}"]
-  subprocess.run(alone, cwd=ROOT, env=env, check=True, timeout=BOUND)  # one process with eight devices, unbroken
-  with Two(tmp_path, env) as two:  # one is killed in the middle of a step
-    two.until(3)
-    two.processes[1].kill()
-    assert two.codes()[0] != 0
-    assert max(losses(two.workdir)) < 8
+  assert (
+    main.main([*WORDS, f"--workdir={whole}", "--config.evals.report=false"]) == 0
+  )  # one process with eight devices, unbroken
   with Two(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
     code, killed = two.codes()
-    assert code != 0 and killed == -signal.SIGKILL, two.told(0) + two.told(1)
-    assert "resumes at step 2" in two.told(0)
-  with Two(tmp_path, env) as two:  # one is asked to leave
+    assert code != 0 and killed == -signal.SIGKILL, two.log(0) + two.log(1)
+  with Two(tmp_path, env) as two:  # one is asked to stop
     two.until(5)
     two.processes[1].send_signal(signal.SIGTERM)
-    assert two.codes() == [75, 75], two.told(0) + two.told(1)
-    assert "resumes at step" in two.told(0)
+    assert two.codes() == [75, 75], two.log(0) + two.log(1)
+    assert "resumes at step 2" in two.log(0)
   saved = weights(two.workdir)[1]
   assert 5 <= saved < 8
   words = ["--processes=2", "--devices-per-process=1", *WORDS, f"--workdir={two.workdir}"]
-  process = start("local.sh", *words, env=env)  # and resumes on fewer devices
+  process = start("local.sh", *words, env=env)  # resumes on fewer devices
   out, err = process.communicate(timeout=BOUND)
   assert process.returncode == 0, out + err
-  assert "2 x cpu of 2 processes" in (two.workdir / "train.log").read_text() and (two.workdir / "report.html").exists()
+  log = (two.workdir / "train.log").read_text()
+  assert f"resumes at step {saved}" in log and "2 x cpu of 2 processes" in log and (two.workdir / "report.html").exists()
   assert "step" not in (two.workdir / "launch/process-1.log").read_text()
   near(two.workdir, whole)
 
