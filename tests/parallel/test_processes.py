@@ -27,8 +27,8 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   f"--config.{word}"
   for word in (
     "data.limit=64", "data.placement=host", "train.epochs=4", "train.checkpoint_every_steps=2", "optim.name=sgd",
-    "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality", "model.name=vit_ti", "model.depth=1",
-    "model.patch=14",
+    "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality",
+    "model.name=vit_ti", "model.depth=1", "model.patch=14",
   )
 ]  # fmt: skip
 
