@@ -1,25 +1,52 @@
-# `make demo` trains and evaluates on the embedded dataset; `make test` runs lint, types and tests; `make test-portable` runs a
-# fast part of the tests. Each first creates .venv and installs into it. PYTHON names another interpreter (3.11 to 3.14), whose
-# environment is .venv-VERSION: make test PYTHON=python3.12
+# Each target first creates .venv and installs into it. PYTHON names another interpreter (3.11 to 3.14), whose environment is
+# .venv-VERSION: make test PYTHON=python3.12
+#   demo        trains and evaluates on the embedded dataset
+#   test        lint, types and tests
+#   test-fast   lint, types and the tests that compile little
+#   test-full   what `test` runs, then the tests that need PyTorch, timm or a browser, then `test-portable` on every other
+#               supported interpreter of this machine
+#   test-portable   what may differ from one Python or JAX to another: every recipe's step, evaluation, exports, two devices
 PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup
 
-.PHONY: demo test test-portable clean
+.PHONY: demo lint test test-fast test-full test-peers test-interpreters test-portable clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m jaxssl.main --config configs/nnboot.py --workdir runs/demo
 
-test: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(PYTEST)
 
-# What may differ from one Python or jax to another: every recipe's step, evaluation, exports, two devices, traces.
+test: lint
+	$(PYTEST) -m "not full"
+
+test-fast: lint
+	$(PYTEST) -m "not slow and not full"
+
+test-full: test test-peers test-interpreters
+
+test-peers: $(VENV)/installed-peers
+	$(PYTEST) -m full
+
 test-portable: $(VENV)/installed-dev
 	$(PYTEST) tests/portable tests/cli/test_profile.py tests/models/test_precision.py
+
+# An interpreter is looked for on the PATH and below a pyenv root, whose shims run the selected version only.
+test-interpreters:
+	@for version in 3.11 3.12 3.13 3.14; do \
+	  $(PYTHON) -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] == '$$version')" || continue; \
+	  for candidate in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python3; do \
+	    if $$candidate -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2> /dev/null; then \
+	      echo "== test-portable on Python $$version"; \
+	      $(MAKE) test-portable PYTHON=$$candidate || exit 1; \
+	      break; \
+	    fi; \
+	  done; \
+	done
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "jaxssl needs Python 3.11 to 3.14: make PYTHON=...")'
@@ -31,6 +58,10 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(VENV)/installed-peers: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[peers]'
 	touch $@
 
 clean:

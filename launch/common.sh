@@ -1,23 +1,23 @@
 # shellcheck shell=bash
-# Read by the scripts beside it: their options, one-line errors, and lines that --dry-run prints instead of running.
+# Sourced by the other scripts: parses options, reports errors in one line, and prints commands under --dry-run.
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
-  echo "error: bash ${BASH_VERSION} is too old; 4.4 or newer is needed" >&2
+  echo "error: bash ${BASH_VERSION} is too old; 4.4 or newer is required" >&2
   exit 2
 fi
 
-declare -A option=([config]="" [workdir]="" [distributed]="" [env]="") # --NAME VALUE; a script adds its own, then calls `parse`
+declare -A option=([config]="" [workdir]="" [distributed]="" [env]="") # --NAME VALUE; a script adds its own before `parse`
 declare -A flag=([dry-run]="")                                         # --NAME
-words=()                                                               # what the training command gets besides
-assignments=()                                                         # NAME=VALUE from the file of --env
-any_word=""                                                            # set by scripts that pass every word on
+words=()                                                               # further arguments of the training command
+assignments=()                                                         # NAME=VALUE lines of the --env file
+any_word=""                                                            # set by scripts that forward unknown options
 
 fail() {
   printf 'error: %s\n' "$*" >&2
   exit 2
 }
 
-# Prints the words as one line that a shell reads back as the same words.
+# Prints the words, quoted for a shell, on one line.
 quote() {
   local word line=""
   for word; do
@@ -26,20 +26,20 @@ quote() {
   printf '%s' "${line# }"
 }
 
-# Runs a line of shell, or prints it under --dry-run.
+# Runs a shell command, or prints it under --dry-run.
 run() {
   if [[ ${flag[dry-run]} ]]; then printf '%s\n' "$1"; else bash -o errexit -o pipefail -c "$1"; fi
 }
 
-# Takes a word that is for the training command.
+# Adds an argument for the training command.
 take() {
   [[ $any_word || $1 == --config.*=* ]] ||
-    fail "$1 is not understood; allowed: --config.FIELD=VALUE," \
+    fail "$1: unknown option; expected --config.FIELD=VALUE," \
       "$(printf -- '--%s\n' "${!option[@]}" "${!flag[@]}" | sort | paste -sd' ')"
   words+=("$1")
 }
 
-# Sorts the words of the command line into `option`, `flag` and `words`.
+# Parses the command line into `option`, `flag` and `words`.
 parse() {
   local name
   while (($#)); do
@@ -53,12 +53,12 @@ parse() {
       if [[ $1 == *=* ]]; then
         option[$name]=${1#*=}
       else
-        (($# > 1)) || fail "--$name has no value: write --$name VALUE"
+        (($# > 1)) || fail "--$name: missing value; expected --$name VALUE"
         option[$name]=$2
         shift
       fi
     elif [[ -v flag[$name] ]]; then
-      [[ $1 == "--$name" ]] || fail "$1 is not allowed; --$name takes no value"
+      [[ $1 == "--$name" ]] || fail "$1: --$name takes no value"
       flag[$name]=yes
     else
       take "$1"
@@ -67,37 +67,37 @@ parse() {
   done
 }
 
-# Fails unless the option's value matches; the rest says what is allowed.
+# Fails unless the option's value matches; the remaining arguments describe the expected value.
 check() {
   local name=$1 pattern=$2
-  [[ ${option[$name]} =~ ^($pattern)$ ]] || fail "--$name=${option[$name]} is not allowed; allowed: ${*:3}"
+  [[ ${option[$name]} =~ ^($pattern)$ ]] || fail "--$name=${option[$name]}: expected ${*:3}"
 }
 
-# The config must be given; without a workdir it is runs/ and the config's name, as the training command has it.
+# Requires a config, and sets the default workdir as the training command does: runs/ and the config's name.
 check_config() {
-  [[ ${option[config]} ]] || fail "--config is missing; for example --config configs/nnboot.py"
+  [[ ${option[config]} ]] || fail "--config: required, for example --config configs/nnboot.py"
   local file=${option[config]%%:*} recipe=""
-  [[ -f $file ]] || fail "--config ${option[config]} is no file"
+  [[ -f $file ]] || fail "--config=${option[config]}: file not found"
   [[ ${option[config]} == *:* ]] && recipe=${option[config]#*:}
   file=${file##*/}
   [[ ${option[workdir]} ]] || option[workdir]=runs/${file%.py}${recipe:+-${recipe//,/-}}
 }
 
-# Reads NAME=VALUE lines, as docker's --env-file has them, into `assignments`.
+# Reads NAME=VALUE lines, in the format of docker's --env-file, into `assignments`.
 read_env() {
   local file=${option[env]} line number=0
   [[ $file ]] || return 0
-  [[ -r $file && ! -d $file ]] || fail "--env=$file is no file that can be read"
+  [[ -r $file && ! -d $file ]] || fail "--env=$file: cannot be read"
   while IFS= read -r line || [[ $line ]]; do
     number=$((number + 1))
     [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
     [[ $line =~ ^[A-Za-z_][A-Za-z0-9_]*=[^\"\']*$ ]] ||
-      fail "$file, line $number: $line is not understood; allowed: NAME=VALUE, with no quotes, and lines that start with #"
+      fail "$file, line $number: $line: expected NAME=VALUE without quotes, or a line that starts with #"
     assignments+=("$line")
   done <"$file"
 }
 
-# Takes `assignments` into the environment; drops those that it has already.
+# Exports `assignments`; drops those whose variable is already set.
 apply_env() {
   local line new=()
   for line in "${assignments[@]}"; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Several training processes on this machine, over loopback.
+# Starts several training processes on this machine.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/common.sh
@@ -9,24 +9,25 @@ usage() {
   cat <<'END'
 usage: launch/local.sh [--processes N] [--dry-run] --config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]
 
-Trains with N processes on this machine. Process 0 is shown; the others write to WORKDIR/launch/. When one fails, the others
-are ended. Exit code: that of the first that failed; else 75 if it was saved to go on later; else 0. Signals are passed on.
+Trains with N processes on this machine. Process 0 writes to the terminal, the others to WORKDIR/launch/. If one fails, the
+others are stopped. Signals are forwarded. Exit code: that of the first process that failed; else 75 if the run was stopped
+and saved; else 0.
 
-  --processes N           how many (default 1); GPUs are split evenly among them
-  --devices-per-process N so many fake CPU devices for each
-  --port PORT             of the coordinator (default: a free one)
-  --grace SECONDS         how long the others may take once one has ended (default 60); then they are killed
-  --env FILE              NAME=VALUE lines for the environment, see launch/env.example
-  --dry-run               prints the commands, one a process
+  --processes N           number of processes (default 1); GPUs are split evenly among them
+  --devices-per-process N simulate N CPU devices in each process
+  --port PORT             port of the coordinator (default: a free port)
+  --grace SECONDS         after one process has ended, kill the others after this time (default 60)
+  --env FILE              environment variables, see launch/env.example
+  --dry-run               print the commands, one per process
 END
 }
 
 option+=([processes]=1 [devices-per-process]="" [port]="" [grace]=60)
 parse "$@"
-check processes '[1-9][0-9]*' "a whole number from 1"
-check devices-per-process '([1-9][0-9]*)?' "a whole number from 1"
+check processes '[1-9][0-9]*' "a positive integer"
+check devices-per-process '([1-9][0-9]*)?' "a positive integer"
 check port '([1-9][0-9]*)?' "a port number"
-check grace '[0-9]+' "whole seconds"
+check grace '[0-9]+' "a number of seconds"
 check_config
 read_env
 apply_env
@@ -40,16 +41,16 @@ if [[ ! ${option[devices-per-process]} && ${JAX_PLATFORMS:-cuda} =~ cuda|gpu ]];
     gpus=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
   fi
 fi
-((gpus % processes == 0)) || fail "--processes=$processes is not allowed; allowed: a divisor of this machine's $gpus GPUs"
+((gpus % processes == 0)) || fail "--processes=$processes: expected a divisor of the number of GPUs, $gpus"
 
-# Gives a port that nobody listens to, below those that systems hand out for connections.
+# Prints an unused port below the range of ephemeral ports.
 free_port() {
   local port
   for _ in {1..100}; do
     port=$((20000 + RANDOM % 12000))
     (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port" && return; }
   done
-  fail "no free port was found; name one with --port"
+  fail "--port: no free port found; set one"
 }
 
 shared=("${assignments[@]}")
@@ -64,7 +65,7 @@ fi
 train=("$here/run.sh" --restarts 0 --config "${option[config]}" --workdir "$workdir")
 [[ ! ${option[distributed]} ]] || train+=(--distributed "${option[distributed]}")
 
-# Sets `command` to that of one process.
+# Sets `command` to the command of one process.
 command_of() {
   local rank=$1 each=$((gpus / processes)) own=()
   ((processes == 1)) || own+=("JAX_PROCESS_ID=$rank")
@@ -83,15 +84,15 @@ fi
 
 logs=$workdir/launch
 [[ $workdir == *://* ]] && logs=${TMPDIR:-/tmp}/jaxssl-$$
-((processes == 1)) || mkdir -p "$logs" || fail "--workdir $workdir cannot be written to"
+((processes == 1)) || mkdir -p "$logs" || fail "--workdir=$workdir: cannot be written to"
 
-set -m # each process gets a group of its own, and SIGINT is not ignored in it
+set -m # gives each process its own group; otherwise background processes ignore SIGINT
 declare -A running=()
 stopped="" failed="" result=0 deadline=""
-asked=() # signals to pass on; the loop below does it, when all processes are known
+pending=() # signals that the loop below forwards once all processes are started
 
-# Sends a signal to every process; KILL to what they have started as well.
-pass_on() {
+# Sends a signal to every process; KILL also goes to the processes they have started.
+forward() {
   local rank group=""
   [[ $1 != KILL ]] || group=-
   for rank in "${!running[@]}"; do kill -s "$1" -- "$group${running[$rank]}" 2>/dev/null || true; done
@@ -99,7 +100,7 @@ pass_on() {
 
 for name in TERM INT USR1 HUP; do # HUP: the terminal was closed
   # shellcheck disable=SC2064
-  trap "stopped=yes; asked+=(${name/HUP/TERM})" "$name"
+  trap "stopped=yes; pending+=(${name/HUP/TERM})" "$name"
 done
 
 for ((rank = 0; rank < processes; rank++)); do
@@ -108,15 +109,15 @@ for ((rank = 0; rank < processes; rank++)); do
   running[$rank]=$!
 done
 
-# Notes how a process ended, and ends the others if it failed.
+# Records how a process ended, and stops the others if it failed.
 ended() {
   local rank=$1 code=$2
   if ((code == 0)); then
-    ((rank > 0)) || deadline=${deadline:-$((SECONDS + option[grace]))} # process 0 has the most to do at the end
+    ((rank > 0)) || deadline=${deadline:-$((SECONDS + option[grace]))} # process 0 has more to do at the end than the others
     return
   fi
   deadline=${deadline:-$((SECONDS + option[grace]))}
-  if ((code == 75 || code == 130)); then # saved; so will the others
+  if ((code == 75 || code == 130)); then # stopped and saved, as the others will
     ((result)) || result=$code
     return
   fi
@@ -124,16 +125,16 @@ ended() {
   failed=yes result=$code
   echo "local.sh: process $rank ended with exit code $code" >&2
   if ((rank > 0)); then
-    echo "local.sh: the last lines of $logs/process-$rank.log:" >&2
+    echo "local.sh: last lines of $logs/process-$rank.log:" >&2
     tail -n 20 "$logs/process-$rank.log" >&2
   fi
-  [[ $stopped ]] || pass_on TERM
+  [[ $stopped ]] || forward TERM
 }
 
 while ((${#running[@]})); do
-  for name in "${asked[@]}"; do
-    pass_on "$name"
-    asked=("${asked[@]:1}")
+  for name in "${pending[@]}"; do
+    forward "$name"
+    pending=("${pending[@]:1}")
   done
   for rank in "${!running[@]}"; do
     kill -0 "${running[$rank]}" 2>/dev/null && continue
@@ -143,8 +144,8 @@ while ((${#running[@]})); do
     ended "$rank" "$code"
   done
   if [[ $deadline ]] && ((${#running[@]} && SECONDS >= deadline)); then
-    echo "local.sh: killed after ${option[grace]} s of waiting: process ${!running[*]}" >&2
-    pass_on KILL
+    echo "local.sh: killed process ${!running[*]} after ${option[grace]} s of waiting" >&2
+    forward KILL
     deadline=$((SECONDS + option[grace] + 1))
   fi
   sleep 0.1

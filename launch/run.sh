@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Every launcher ends here: one process of the training command, with its environment, its signals and its restarts.
+# Runs one training process: sets its environment, forwards signals, restarts it. All launchers call this script.
 set -euo pipefail
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 usage() {
   cat <<'END'
-usage: launch/run.sh [--env FILE] [--restarts N] [--dry-run] --config FILE[:RECIPE] [--workdir DIR] [WORD ...]
+usage: launch/run.sh [--env FILE] [--restarts N] [--dry-run] --config FILE[:RECIPE] [--workdir DIR] [ARGUMENT ...]
 
-Runs `python -m jaxssl.main` with all further words. When that was told to stop by another host (exit code 75: saved), it is
-started again and goes on. Codes 0, 1 (training failed) and 2 (a mistake in the command) end it. SIGTERM, SIGINT and SIGUSR1
-are passed on; it is not started again after one.
+Runs `python -m jaxssl.main` with all other arguments. If another host stops the run (exit code 75: stopped and saved), it is
+restarted and resumes. It is not restarted after exit codes 0, 1 (training failed) and 2 (a mistake in the command), nor after
+SIGTERM, SIGINT or SIGUSR1, which are forwarded.
 
-  --env FILE         NAME=VALUE lines for the environment, see launch/env.example; what is set already stays
-  --restarts N       at most so often (default 100); 0: this process becomes the training process
-  --restart-crashes  also starts it again when it was killed or aborted (codes over 128)
-  --pause SECONDS    before it is started again (default 5)
-  --dry-run          prints the command
-  PYTHON             the interpreter, from the environment or the file (default: python)
+  --env FILE         environment variables, see launch/env.example; variables that are already set are kept
+  --restarts N       maximum number of restarts (default 100); with 0 this process becomes the training process
+  --restart-crashes  also restart it if it was killed or aborted (exit codes above 128)
+  --pause SECONDS    wait before a restart (default 5)
+  --dry-run          print the command
+  PYTHON             environment variable that names the interpreter (default: python)
 END
 }
 
@@ -25,8 +25,8 @@ option=([env]="" [restarts]=100 [pause]=5)
 flag+=([restart-crashes]="")
 any_word=yes
 parse "$@"
-check restarts '0|[1-9][0-9]*' "a whole number"
-check pause '[0-9]+' "whole seconds"
+check restarts '0|[1-9][0-9]*' "an integer"
+check pause '[0-9]+' "a number of seconds"
 read_env
 apply_env
 
@@ -37,10 +37,10 @@ if [[ ${flag[dry-run]} ]]; then
   echo
   exit 0
 fi
-command -v "$python" >/dev/null || fail "PYTHON=$python is no command; allowed: a Python that has jaxssl"
+command -v "$python" >/dev/null || fail "PYTHON=$python: command not found; expected a Python with jaxssl installed"
 ((option[restarts])) || exec "${command[@]}"
 
-set -m # or bash would have the process ignore SIGINT
+set -m # otherwise the process ignores SIGINT
 child="" pending="" stopped=""
 
 deliver() {
@@ -58,19 +58,19 @@ done
 for ((starts = 1; ; starts++)); do
   "${command[@]}" &
   child=$!
-  deliver # what arrived before `child` was known
+  deliver # signals that arrived before `child` was set
   while interrupted="" code=0; do
     wait "$child" || code=$?
-    [[ $interrupted ]] || break # else the code is the signal's, not the process's
+    [[ $interrupted ]] || break # otherwise `code` belongs to the signal
   done
   child=""
   [[ $stopped ]] && exit "$code"
   ((code == 75)) || { ((code > 128)) && [[ ${flag[restart-crashes]} ]]; } || exit "$code"
   if ((starts > option[restarts])); then
-    echo "run.sh: exit code $code after $starts starts; --restarts=${option[restarts]} allows no more" >&2
+    echo "run.sh: exit code $code; giving up after --restarts=${option[restarts]}" >&2
     exit "$code"
   fi
-  echo "run.sh: exit code $code; starts again (${starts} of ${option[restarts]})" >&2
+  echo "run.sh: exit code $code; restart $starts of ${option[restarts]}" >&2
   until=$((SECONDS + option[pause]))
   while [[ ! $stopped ]] && ((SECONDS < until)); do sleep 0.1; done
   [[ $stopped ]] && exit "$code"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Read by tpu_vm.sh and tpu_queued.sh: what both ask for, and the lines of shell that both run.
+# Sourced by tpu_vm.sh and tpu_queued.sh: their common options and commands.
 
 # shellcheck source=launch/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -10,28 +10,28 @@ flag+=([spot]="")
 tpu_options() {
   cat <<'END'
   --accelerator-type TYPE  such as v5litepod-16, v5p-128 or v6e-8
-  --name NAME              of the TPU (default jaxssl)
-  --version VERSION        of its software (default: that of the type)
-  --zone, --project        default: gcloud's own
-  --spot                   cheaper, and may be taken away at any time
-  --service-account EMAIL  as which it reads and writes gs:// (default: the project's own)
-  --env FILE               NAME=VALUE lines for the environment, see launch/env.example
-  --dry-run                prints the commands
+  --name NAME              name of the TPU (default jaxssl)
+  --version VERSION        software version (default: by accelerator type)
+  --zone, --project        default: those of gcloud
+  --spot                   cheaper; may be preempted at any time
+  --service-account EMAIL  account that reads and writes gs:// (default: that of the project)
+  --env FILE               environment variables, see launch/env.example
+  --dry-run                print the commands
 END
 }
 
-# Checks the options; sets `place` (where the TPU is), `kind` (what it is), `pack` (a line that packs the code) and `worker`
-# (what each host runs).
+# Checks the options; sets `place` (zone and project), `kind` (accelerator type and version), `pack` (the command that packs
+# the code) and `worker` (the command of each host).
 # shellcheck disable=SC2034
 prepare() {
   local root version
-  check name '[a-z]([a-z0-9-]{0,60}[a-z0-9])?' "small letters, digits and -"
+  check name '[a-z]([a-z0-9-]{0,60}[a-z0-9])?' "lowercase letters, digits and -"
   check accelerator-type 'v[0-9][a-z]*-[0-9]+' "a type such as v5litepod-16, v5p-128 or v6e-8"
   read_env
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   cd "$root" || exit
   check_config
-  [[ ${option[config]} != /* ]] || fail "--config ${option[config]} is not allowed; allowed: a path from the folder of jaxssl"
+  [[ ${option[config]} != /* ]] || fail "--config=${option[config]}: expected a path relative to the repository"
   case ${option[accelerator-type]} in
     v5litepod-*) version=v2-alpha-tpuv5-lite ;;
     v5p-*) version=v2-alpha-tpuv5 ;;
@@ -40,7 +40,7 @@ prepare() {
     *) version="" ;;
   esac
   version=${option[version]:-$version}
-  [[ $version ]] || fail "--version is missing; the software of ${option[accelerator-type]} is not known here"
+  [[ $version ]] || fail "--version: required for --accelerator-type=${option[accelerator-type]}"
   place=()
   [[ ! ${option[zone]} ]] || place+=("--zone=${option[zone]}")
   [[ ! ${option[project]} ]] || place+=("--project=${option[project]}")

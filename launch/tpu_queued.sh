@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Cloud TPU from the queue, whose hosts begin to train by themselves when they start, and start again.
+# Requests a Cloud TPU as a queued resource whose startup script trains.
 set -euo pipefail
 # shellcheck source=launch/tpu.sh
 source "$(dirname "${BASH_SOURCE[0]}")/tpu.sh"
@@ -9,13 +9,12 @@ usage() {
 usage: launch/tpu_queued.sh --accelerator-type TYPE [--spot] [--watch] [--dry-run]
          --config FILE[:RECIPE] --workdir gs://BUCKET/FOLDER [--config.FIELD=VALUE ...]
 
-Asks for a Cloud TPU as a queued resource. Its start-up script trains on every host, and goes on when a host was restarted or
-the TPU is a new one. The code lies in gs://BUCKET/FOLDER.code.tar.gz. A spot TPU that was taken away does not come back by
-itself: --watch asks for it again.
+Requests a Cloud TPU as a queued resource. Its startup script trains on every host, and resumes after a host restarts or the TPU
+is replaced. The code is stored in gs://BUCKET/FOLDER.code.tar.gz. A preempted spot TPU is requested again only with --watch.
 
-  --watch                  stays, asks for the TPU again when it was taken away, and gives it back when the run is finished
-  --every SECONDS          how often it looks (default 60)
-  --restarts N             at most so often is it asked for again (default 100)
+  --watch                  keep running: request the TPU again after a preemption, delete it when the run has finished
+  --every SECONDS          interval of --watch (default 60)
+  --restarts N             maximum number of repeated requests (default 100)
 END
   tpu_options
 }
@@ -23,10 +22,10 @@ END
 option+=([every]=60 [restarts]=100)
 flag+=([watch]="")
 parse "$@"
-check every '[0-9]+' "whole seconds"
-check restarts '0|[1-9][0-9]*' "a whole number"
+check every '[0-9]+' "a number of seconds"
+check restarts '0|[1-9][0-9]*' "an integer"
 prepare queued
-check workdir 'gs://[^/]+/.*[^/]' "gs://BUCKET/FOLDER: the hosts' own disks go with them"
+check workdir 'gs://[^/]+/.*[^/]' "gs://BUCKET/FOLDER, since the disks of the hosts are deleted with them"
 
 name=${option[name]} code=${option[workdir]}.code.tar.gz
 startup=${TMPDIR:-/tmp}/$name.startup.sh
@@ -53,25 +52,25 @@ if [[ ${flag[dry-run]} ]]; then
   exit 0
 fi
 if [[ ! ${flag[watch]} ]]; then
-  echo "It is asked for. To see its state, to watch the run, to give it back:"
+  echo "Requested. To see its state, to watch the run, to delete it:"
   printf '%s\n' "$state" "$(quote gcloud compute tpus tpu-vm ssh "$name" "${place[@]}" --worker=0 \
     "--command=sudo journalctl --unit=jaxssl --unit=google-startup-scripts --follow")" "$delete"
   exit 0
 fi
 
-before="" asked=0
+before="" requests=0
 while sleep "${option[every]}"; do
   if bash -o pipefail -c "$finished"; then
     echo "finished: ${option[workdir]}/results.json"
     run "$delete"
     exit 0
   fi
-  now=$(bash -c "$state") || continue # the network, or gcloud, for once
+  now=$(bash -c "$state") || continue # a transient error of gcloud or the network
   [[ $now == "$before" ]] || echo "$(date +%H:%M:%S) $name: $now"
   before=$now
   [[ $now != FAILED ]] || fail "$name: the request failed; see: $describe"
   [[ $now == SUSPENDED ]] || continue
   run "$delete" || continue
-  until ((asked++ >= option[restarts])) || run "$create"; do sleep "${option[every]}"; done
-  ((asked <= option[restarts])) || fail "$name was taken away; --restarts=${option[restarts]} allows to ask for it no more"
+  until ((requests++ >= option[restarts])) || run "$create"; do sleep "${option[every]}"; done
+  ((requests <= option[restarts])) || fail "$name was preempted; giving up after --restarts=${option[restarts]}"
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Cloud TPU of one or many hosts: made if it is not there, given the code, and set to train on all its hosts.
+# Creates a Cloud TPU of one or many hosts if needed, copies the code, and starts training on all its hosts.
 set -euo pipefail
 # shellcheck source=launch/tpu.sh
 source "$(dirname "${BASH_SOURCE[0]}")/tpu.sh"
@@ -9,8 +9,8 @@ usage() {
 usage: launch/tpu_vm.sh --accelerator-type TYPE [--dry-run]
          --config FILE[:RECIPE] --workdir gs://BUCKET/FOLDER [--config.FIELD=VALUE ...]
 
-Trains on a Cloud TPU, in the background on all its hosts, and says how to watch it. The TPU is made if there is none of that
-name. What git does not ignore in the folder of jaxssl is copied there, changes that are not committed included.
+Trains on a Cloud TPU, in the background on all its hosts, and prints how to watch it. Creates the TPU if none of that name
+exists. Copies all files of the repository that git does not ignore, uncommitted changes included.
 
 END
   tpu_options
@@ -18,7 +18,7 @@ END
 
 parse "$@"
 prepare vm
-check workdir '(gs://|/).+' "gs://BUCKET/FOLDER, or an absolute path on a disk that every host has mounted"
+check workdir '(gs://|/).+' "gs://BUCKET/FOLDER, or an absolute path on a disk shared by all hosts"
 
 name=${option[name]}
 tpu=(gcloud compute tpus tpu-vm)
@@ -31,7 +31,7 @@ run "$(quote "${tpu[@]}" scp "$archive" "$name:jaxssl.tar.gz" "${place[@]}" --wo
 run "$(on_all "mkdir -p jaxssl && tar -xzf jaxssl.tar.gz -C jaxssl && sudo jaxssl/$(quote "${worker[@]}")")"
 
 [[ ! ${flag[dry-run]} ]] || exit 0
-echo "It trains. To watch it, to have it save and stop, to give the TPU back:"
+echo "Training has started. To watch it, to save and stop it, to delete the TPU:"
 quote "${tpu[@]}" ssh "$name" "${place[@]}" --worker=0 "--command=sudo journalctl --unit=jaxssl --follow"
 echo
 on_all "sudo systemctl stop jaxssl"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs on every host of a TPU, as root: installs once, then trains in the background as the systemd unit `jaxssl`.
+# Runs on every host of a TPU, as root: installs jaxssl once, then trains in the background as the systemd unit `jaxssl`.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/common.sh
@@ -7,11 +7,11 @@ source "$here/common.sh"
 
 usage() {
   cat <<'END'
-usage: launch/tpu_worker.sh [--set=NAME=VALUE ...] [--dry-run] WORD ...
+usage: launch/tpu_worker.sh [--set=NAME=VALUE ...] [--dry-run] ARGUMENT ...
 
-What launch/tpu_vm.sh and launch/tpu_queued.sh run on every host of a TPU. Installs jaxssl in .venv, if it is not there yet, and
-starts launch/run.sh with all further words in the background. `journalctl --unit=jaxssl` is its log, `systemctl stop jaxssl`
-has it save and end. A second start while it runs is refused.
+Run by launch/tpu_vm.sh and launch/tpu_queued.sh on every host of a TPU. Installs jaxssl in .venv if needed, and starts
+launch/run.sh with all other arguments in the background. `journalctl --unit=jaxssl` shows its log, `systemctl stop jaxssl`
+saves and stops the run. A second start while it runs is refused.
 END
 }
 
@@ -24,11 +24,11 @@ any_word=yes
 parse "${rest[@]}"
 cd "$here/.."
 
-# The hosts' own Python may be older than jaxssl wants.
+# The system's Python may be too old.
 [[ .venv/installed -nt pyproject.toml ]] || run "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet uv &&\
  python3 -m uv venv --quiet --clear --python 3.12 .venv &&\
  python3 -m uv pip install --quiet --python .venv/bin/python --editable '.[tpu]' && touch .venv/installed"
-# At a shutdown systemd sends TERM and waits; run.sh passes it on. It starts again what stopped because another host did.
+# At shutdown systemd sends TERM and waits; run.sh forwards it. If another host stopped the run, run.sh restarts it.
 unit=(systemd-run --unit=jaxssl --collect --property=KillMode=mixed --property=TimeoutStopSec=300
   "--property=WorkingDirectory=$PWD" "--setenv=HOME=${HOME:-/root}" "${settings[@]/#/--setenv=}"
   "--setenv=PYTHON=$PWD/.venv/bin/python" "$here/run.sh" --restart-crashes "${words[@]}")

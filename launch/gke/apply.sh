@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A JobSet on a GKE cluster, with TPUs or GPUs: fills the manifest beside it in and gives it to kubectl.
+# Fills in the JobSet manifest for TPUs or GPUs and applies it with kubectl.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/common.sh
@@ -10,20 +10,20 @@ usage() {
 usage: launch/gke/apply.sh --image IMAGE (--topology v5e:4x4 | --gpus nvidia-h100-80gb:8 --hosts N) [--dry-run]
          --config FILE[:RECIPE] --workdir gs://BUCKET/FOLDER [--config.FIELD=VALUE ...]
 
-Trains on a GKE cluster that has JobSet. Needs kubectl with the cluster as its context, and an image with jaxssl in /jaxssl
-(launch/gke/Dockerfile). All hosts start again after a preemption or a crash, and go on; codes 1 and 2 end it.
+Trains on a GKE cluster with JobSet. Needs kubectl with the cluster as its context, and an image with jaxssl in /jaxssl
+(launch/gke/Dockerfile). After a preemption or a crash all hosts restart and resume; exit codes 1 and 2 end the job.
 
-  --topology TPU:TOPOLOGY  v4, v5e, v5p or v6e and the slice's shape, as `jaxssl plan` has it
-  --chips-per-host N       of a TPU host (default 4; 1 for 1x1; 8 for one host of v5e or v6e, 2x4)
-  --gpus TYPE:N            the node's label cloud.google.com/gke-accelerator, and how many a host
-  --hosts N                GPU hosts (default 1)
-  --name NAME              of the JobSet (default jaxssl)
-  --service-account NAME   of Kubernetes, as which it reads and writes gs:// (default jaxssl); it is made if there is none
-  --spot                   on spot nodes
-  --restarts N             at most so often (default 100)
-  --grace SECONDS          to save in before the pod is killed (default 300); spot nodes give about 25 whatever this says
-  --env FILE               NAME=VALUE lines for the environment, see launch/env.example
-  --dry-run                prints the manifest, and as comments the commands that make the cluster and apply it
+  --topology TPU:TOPOLOGY  v4, v5e, v5p or v6e and the shape of the slice, as in `jaxssl plan`
+  --chips-per-host N       chips of a TPU host (default 4, 1 for 1x1; 8 for a single host of v5e or v6e with 2x4)
+  --gpus TYPE:N            the node label cloud.google.com/gke-accelerator, and the number of GPUs per host
+  --hosts N                number of GPU hosts (default 1)
+  --name NAME              name of the JobSet (default jaxssl)
+  --service-account NAME   Kubernetes account that reads and writes gs:// (default jaxssl); created if it does not exist
+  --spot                   use spot nodes
+  --restarts N             maximum number of restarts (default 100)
+  --grace SECONDS          time to save before the pod is killed (default 300); spot nodes always give about 25
+  --env FILE               environment variables, see launch/env.example
+  --dry-run                print the manifest and, as comments, the commands that create the cluster and apply it
 END
 }
 
@@ -35,18 +35,18 @@ read_env
 cd "$here/../.."
 check_config
 [[ ${option[config]} != /* ]] ||
-  fail "--config ${option[config]} is not allowed; allowed: a path from the folder of jaxssl"
-check workdir 'gs://[^/]+/.+' "gs://BUCKET/FOLDER: the pods' own disks go with them"
-[[ ${option[image]} ]] || fail "--image is missing; launch/gke/Dockerfile makes one"
+  fail "--config=${option[config]}: expected a path relative to the repository"
+check workdir 'gs://[^/]+/.+' "gs://BUCKET/FOLDER, since the disks of the pods are deleted with them"
+[[ ${option[image]} ]] || fail "--image: required; build one with launch/gke/Dockerfile"
 check image '[A-Za-z0-9._:/@-]+' "an image such as REGION-docker.pkg.dev/PROJECT/REPOSITORY/jaxssl:1"
 for one in name service-account; do
-  check "$one" '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' "small letters, digits and -, at most 40"
+  check "$one" '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' "lowercase letters, digits and -, at most 40 characters"
 done
-for one in hosts grace; do check "$one" '[1-9][0-9]*' "a whole number from 1"; done
-check restarts '0|[1-9][0-9]*' "a whole number"
-check chips-per-host '([1-9][0-9]*)?' "a whole number from 1"
-[[ ${option[topology]}${option[gpus]} ]] || fail "--topology and --gpus are both missing; give one, such as --topology v5e:4x4"
-[[ ! ${option[topology]} || ! ${option[gpus]} ]] || fail "--topology and --gpus are both given; allowed: one of them"
+for one in hosts grace; do check "$one" '[1-9][0-9]*' "a positive integer"; done
+check restarts '0|[1-9][0-9]*' "an integer"
+check chips-per-host '([1-9][0-9]*)?' "a positive integer"
+[[ ${option[topology]}${option[gpus]} ]] || fail "--topology or --gpus: required, for example --topology v5e:4x4"
+[[ ! ${option[topology]} || ! ${option[gpus]} ]] || fail "--topology, --gpus: expected only one of them"
 
 hosts=${option[hosts]} devices="" coordinator="" shape=""
 if [[ ${option[topology]} ]]; then
@@ -55,12 +55,12 @@ if [[ ${option[topology]} ]]; then
   type=${option[topology]%%:*} shape=${option[topology]#*:}
   chips=$((${shape//x/*}))
   each=${option[chips-per-host]:-$((chips < 4 ? chips : 4))}
-  ((chips % each == 0)) || fail "--chips-per-host=$each is not allowed; allowed: a divisor of the $chips chips of $shape"
+  ((chips % each == 0)) || fail "--chips-per-host=$each: expected a divisor of the $chips chips of $shape"
   hosts=$((chips / each)) template=$here/jobset-tpu.yaml blueprint=gke-tpu-$type
   declare -A accelerators=([v4]=tpu-v4-podslice [v5e]=tpu-v5-lite-podslice [v5p]=tpu-v5p-slice [v6e]=tpu-v6e-slice)
   accelerator=${accelerators[$type]}
 else
-  check gpus '[a-z0-9-]+:[1-9][0-9]*' "the type and how many a host, such as nvidia-h100-80gb:8"
+  check gpus '[a-z0-9-]+:[1-9][0-9]*' "TYPE:N, such as nvidia-h100-80gb:8"
   accelerator=${option[gpus]%:*} each=${option[gpus]##*:} template=$here/jobset-gpu.yaml
   devices=$(seq -s, 0 $((each - 1)))
   coordinator=${option[name]}-workers-0-0.${option[name]}:8476
@@ -73,16 +73,16 @@ else
   esac
 fi
 
-# Gives a word as YAML reads it: in quotes, as JSON has them.
+# Prints a word as a quoted YAML string.
 text() {
   local word=$1
-  [[ ! $word =~ [[:cntrl:]] ]] || fail "${word@Q} is not allowed; allowed: words on one line"
+  [[ ! $word =~ [[:cntrl:]] ]] || fail "${word@Q}: expected one line"
   word=${word//\\/\\\\}
-  word=${word//"\$("/"\$\$("} # or Kubernetes puts a variable's value there
+  word=${word//"\$("/"\$\$("} # otherwise Kubernetes expands $(NAME)
   printf '"%s"' "${word//\"/\\\"}"
 }
 
-several=off # or jax would look for other pods
+several=off # otherwise jax waits for other pods
 ((hosts == 1)) || several=on
 args=(--restarts 0 --config "${option[config]}" --workdir "${option[workdir]}" --distributed "${option[distributed]:-$several}")
 list=""
@@ -104,7 +104,7 @@ for assignment in "${assignments[@]}"; do
   entries+=("- {name: \"${assignment%%=*}\", value: $word}")
 done
 
-# Prints the manifest, filled in.
+# Prints the filled-in manifest.
 manifest() {
   local line filled entry
   while IFS= read -r line; do
@@ -122,17 +122,17 @@ manifest() {
 }
 
 cluster="./gcluster deploy -d examples/$blueprint/$blueprint-deployment.yaml examples/$blueprint/$blueprint.yaml"
-[[ $blueprint ]] || cluster="no blueprint is known here for $accelerator"
+[[ $blueprint ]] || cluster="(unknown blueprint for $accelerator)"
 if [[ ${flag[dry-run]} ]]; then
-  echo "# A cluster for it, from a checkout of cluster-toolkit, after its deployment file was filled in:"
+  echo "# To create a cluster, fill in the deployment file in a checkout of cluster-toolkit and run:"
   echo "#   $cluster"
-  echo "# kubectl apply --filename=- is given:"
+  echo "# Input of kubectl apply --filename=-:"
   manifest
   exit 0
 fi
 manifest | kubectl apply --filename=- ||
-  fail "kubectl could not apply it; where there is no cluster yet, from a checkout of cluster-toolkit: $cluster"
-echo "It is asked for. To see its pods, to watch the run, to have it save and end:"
+  fail "kubectl apply failed; to create a cluster, in a checkout of cluster-toolkit: $cluster"
+echo "Submitted. To see its pods, to watch the run, to save and stop it:"
 pods=--selector=jobset.sigs.k8s.io/jobset-name=${option[name]}
 quote kubectl get pods "$pods"
 echo

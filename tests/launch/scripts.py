@@ -13,12 +13,12 @@ CONFIG = "configs/nnboot.py:runlocal"
 
 
 def environment(folder: pathlib.Path, **more: object) -> dict[str, str]:
-  """Gives a plain environment in which commands are looked for in `folder` first."""
+  """Returns a minimal environment whose PATH starts with `folder`."""
   plain = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(folder), "TMPDIR": str(folder), "JAX_PLATFORMS": "cpu"}
   return plain | {name: str(value) for name, value in more.items()}
 
 
-# Says a line and what signal came, and leaves with 75, as training does; in Python, since bash may lose an INT in a loop.
+# Prints "ready" and the signal it gets, and exits with 75, as training does. In Python, since bash may lose an INT in a loop.
 WAIT = f"""exec {shlex.quote(sys.executable)} -c '
 import signal
 def leave(number, frame):
@@ -33,32 +33,32 @@ while True:
 
 
 def stand_in(folder: pathlib.Path, name: str, body: str) -> None:
-  """Writes a command that notes its words, one call a line, in `folder`/NAME.calls and then does what `body` says."""
+  """Writes a command that appends its arguments, one call per line, to `folder`/NAME.calls and then runs `body`."""
   path = folder / name
   path.write_text(f'#!/usr/bin/env bash\nprintf "%q " "$@" >>{shlex.quote(str(path))}.calls\necho >>"$0.calls"\n{body}\n')
   path.chmod(0o755)
 
 
 def calls(folder: pathlib.Path, name: str) -> list[list[str]]:
-  """Gives the words of each call of a stand-in."""
+  """Returns the arguments of each call of a stand-in."""
   path = folder / f"{name}.calls"
   return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def start(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT) -> subprocess.Popen:
-  """Starts a script of launch/ in the folder of jaxssl."""
+  """Starts a script of launch/ in the repository."""
   pipe = subprocess.PIPE
   return subprocess.Popen(["bash", f"launch/{script}", *words], cwd=root, env=env, stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-  """Waits; gives exit code, output and errors."""
+  """Waits for a process and returns its exit code, output and errors."""
   out, err = process.communicate(timeout=60)
   return process.returncode, out, err
 
 
 def dry(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT) -> list[list[str]]:
-  """Gives the words of each line that --dry-run prints."""
+  """Returns the words of each line that --dry-run prints."""
   code, out, err = finish(start(script, "--dry-run", *words, env=env, root=root))
   assert code == 0, err
   return [shlex.split(line, comments=True) for line in out.splitlines()]

@@ -1,4 +1,4 @@
-"""launch/gke: the manifests against JobSet's schema, and what they must hold."""
+"""launch/gke: manifests are valid by JobSet's schema and hold what the options say."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ GPU = ["--gpus=nvidia-h100-80gb:8", "--hosts=2"]
 
 
 def manifest(tmp_path, *words: str) -> tuple[dict, dict]:
-  """Gives the service account and the JobSet that --dry-run prints."""
+  """Returns the service account and the JobSet that --dry-run prints."""
   code, out, err = finish(start("gke/apply.sh", "--dry-run", *WORDS, *words, env=environment(tmp_path)))
   assert code == 0, err
   account, jobset = yaml.safe_load_all(out)
@@ -166,7 +166,7 @@ def test_the_command_that_makes_the_cluster(tmp_path, words, blueprint):
   _, out, _ = finish(start("gke/apply.sh", "--dry-run", *WORDS, *words, env=environment(tmp_path)))
   command = f"./gcluster deploy -d examples/{blueprint}/{blueprint}-deployment.yaml examples/{blueprint}/{blueprint}.yaml"
   assert (f"#   {command}\n" in out) == (blueprint is not None)
-  assert "# kubectl apply --filename=-" in out
+  assert "# Input of kubectl apply --filename=-" in out
 
 
 def test_kubectl_is_given_the_manifest(tmp_path):

@@ -1,4 +1,4 @@
-"""launch/local.sh: what each process gets, how one's end ends the others, exit codes, signals."""
+"""launch/local.sh: environment of each process, failures, exit codes, signals."""
 
 import pathlib
 import signal
@@ -7,7 +7,7 @@ import pytest
 
 from tests.launch.scripts import CONFIG, ROOT, WAIT, calls, dry, environment, finish, stand_in, start
 
-# Leaves with its code of $CODES; "deaf" ignores TERM, "late" takes a second.
+# Exits with its code of $CODES; "deaf" ignores TERM, "late" takes a second.
 TRAINING = f"""
 read -r -a codes <<<"$CODES"
 code=${{codes[${{JAX_PROCESS_ID:-0}}]}}
@@ -54,29 +54,29 @@ def test_one_process_is_alone(env, tmp_path):
     ("0 75", 75),
     ("75 0 75", 75),
     ("late 75", 75),
-    ("1 wait", 1),  # the other is ended, and its 75 does not count
+    ("1 wait", 1),  # the other is stopped, and its 75 does not count
     ("wait 2", 2),
     ("wait wait 137 wait", 137),
     ("75 1", 1),
     ("130 130", 130),
   ],
 )
-def test_the_exit_code_says_the_worst(env, tmp_path, codes, code):
+def test_the_exit_code_is_the_worst(env, tmp_path, codes, code):
   found, _, err = finish(begin(tmp_path, env(codes), processes=len(codes.split())))
   assert found == code, err
 
 
-def test_what_the_failed_process_said_is_shown(env, tmp_path):
+def test_the_log_of_the_failed_process_is_shown(env, tmp_path):
   code, out, err = finish(begin(tmp_path, env("wait 1"), "--port=23456"))
   assert code == 1 and "process 0 of 2" in out
   assert "process 1 ended with exit code 1" in err and "process 1 of 2 at 127.0.0.1:23456" in err
 
 
 @pytest.mark.parametrize("codes, code", [("1 deaf", 1), ("deaf 75", 137)])
-def test_a_process_that_does_not_end_is_killed(env, tmp_path, codes, code):
+def test_a_process_that_does_not_exit_is_killed(env, tmp_path, codes, code):
   found, _, err = finish(begin(tmp_path, env(codes), "--grace=1"))
   assert found == code, err
-  assert "killed after 1 s of waiting: process" in err
+  assert "local.sh: killed process" in err and "after 1 s of waiting" in err
 
 
 @pytest.mark.parametrize("name, passed", [("TERM", "TERM"), ("INT", "INT"), ("USR1", "USR1"), ("HUP", "TERM")])
@@ -103,7 +103,7 @@ def test_gpus_are_split_evenly(env, tmp_path):
       "JAX_LOCAL_DEVICE_IDS=2,3",
     ]
   code, _, err = finish(start("local.sh", "--processes=3", "--config", CONFIG, env=with_gpus))
-  assert (code, err) == (2, "error: --processes=3 is not allowed; allowed: a divisor of this machine's 4 GPUs\n")
+  assert (code, err) == (2, "error: --processes=3: expected a divisor of the number of GPUs, 4\n")
 
 
 def test_fake_devices_and_the_default_workdir(env):
@@ -126,5 +126,5 @@ def test_a_port_is_found(env):
 def test_a_workdir_that_cannot_be_written(env, tmp_path):
   (tmp_path / "file").write_text("")
   code, _, err = finish(begin(tmp_path / "file" / "run", env("0 0")))
-  assert code == 2 and f"error: --workdir {tmp_path}/file/run cannot be written to" in err
+  assert code == 2 and f"error: --workdir={tmp_path}/file/run: cannot be written to" in err
   assert not calls(tmp_path, "python")

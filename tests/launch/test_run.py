@@ -61,7 +61,7 @@ def test_a_signal_is_passed_on_and_waited_for(env, tmp_path, name, restarts):
 
 def test_a_signal_between_two_starts_ends_it(env, tmp_path):
   process = start("run.sh", "--pause=50", env=env("75 0"))
-  assert process.stderr is not None and "starts again (1 of 100)" in process.stderr.readline()
+  assert process.stderr is not None and "restart 1 of 100" in process.stderr.readline()
   process.send_signal(signal.SIGTERM)
   assert finish(process)[0] == 75
   assert len(calls(tmp_path, "python")) == 1
@@ -100,5 +100,5 @@ def test_a_line_of_the_file_that_is_not_understood(env, tmp_path, line):
   code, _, err = finish(start("run.sh", f"--env={file}", env=env("0")))
   assert (code, err) == (
     2,
-    f"error: {file}, line 2: {line} is not understood; allowed: NAME=VALUE, with no quotes, and lines that start with #\n",
+    f"error: {file}, line 2: {line}: expected NAME=VALUE without quotes, or a line that starts with #\n",
   )

@@ -49,4 +49,4 @@ def test_a_saved_run_is_requeued(tmp_path, code, before, requeued):
 def test_a_job_from_another_folder_says_so(tmp_path):
   code, _, err = finish(start("slurm.sbatch", env=environment(tmp_path, SLURM_JOB_ID=7, SLURM_SUBMIT_DIR=tmp_path)))
   assert code == 2
-  assert err == f"error: {tmp_path} is not the folder of jaxssl; submit from there: sbatch launch/slurm.sbatch ...\n"
+  assert err == f"error: {tmp_path} is not the repository of jaxssl; submit from there: sbatch launch/slurm.sbatch ...\n"
