@@ -35,7 +35,9 @@ def test_commands_are_found():
 
 
 def test_pages_have_no_unresolved_merges():
-  assert not [page.name for page in PAGES for line in page.read_text().splitlines() if line.startswith(("<<<<<<< ", ">>>>>>> "))]
+  assert not [
+    page.name for page in PAGES for line in page.read_text().splitlines() if line.startswith(("<<<<<<< ", ">>>>>>> "))
+  ]
 
 
 @pytest.mark.parametrize("words", SHOWN)
