@@ -52,7 +52,7 @@ def batch_sizes(text: str) -> list[int]:
   return [int(word) for word in words]
 
 
-def run(config: str | None, changes: dict[str, Any], topologies: list[str], **options: Any) -> int:
+def run(config: str | None, changes: dict[str, Any], topologies: list[str], **options: Any) -> None:
   """Prints the plans."""
   read = config_of(config, changes)
   if not topologies:
@@ -62,4 +62,3 @@ def run(config: str | None, changes: dict[str, Any], topologies: list[str], **op
 
   _, text = api.plan(read, topologies, recipe=str(config).partition(":")[2], **options)
   print(f"{config}: {text}")
-  return 0

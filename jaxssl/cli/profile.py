@@ -13,9 +13,8 @@ def parser() -> Parser:
   return result
 
 
-def run(config: str | None, workdir: pathlib.Path | None, changes: dict[str, Any]) -> int:
+def run(config: str | None, workdir: pathlib.Path | None, changes: dict[str, Any]) -> None:
   """Prints the table."""
   from jaxssl.train.profiler import profile
 
   print(profile(config_of(config, changes), workdir or default_workdir(str(config))))
-  return 0

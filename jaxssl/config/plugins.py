@@ -15,16 +15,15 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxssl.core import atomic, cache
+from jaxssl.core import atomic, cache, registry
 from jaxssl.core.errors import UserError
-from jaxssl.core.registry import loading
 
 _executed: dict[str, str] = {}  # path -> digest
 _used: dict[str, pathlib.Path] = {}  # name of a file -> where the user says it is
 
 
-def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]:
-  """Executes a Python file: (its module, what it has registered). `flag` names it in errors.
+def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, bool]:
+  """Executes a Python file: (its module, whether it or a module that it imports registers something). `flag` is for errors.
 
   Raises UserError, in one line with the line number, for whatever its code raises.
   """
@@ -34,12 +33,14 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]
     raise UserError(f"{flag}={file}: not a Python file; expected a file such as configs/nnboot.py")
   module = importlib.util.module_from_spec(spec)
   try:
-    with loading(str(path)) as registered:
+    with registry.loading(str(path)):
       spec.loader.exec_module(module)
   except Exception as error:
     raise failure(error, f"{flag}={file}", str(path)) from error
   _executed[str(path)] = _digest(path)
-  return module, registered
+  # A module that was imported before, by this file or another, does not register again.
+  held = {getattr(value, "__module__", None) or getattr(value, "__name__", None) for value in vars(module).values()}
+  return module, not registry.registering.isdisjoint({str(path), *held})
 
 
 def failure(error: Exception, what: str, path: str) -> UserError:
@@ -77,13 +78,13 @@ def load(files: Sequence[str]) -> None:
   Raises UserError for a file that is missing, or that was neither trained with here nor named by --plugins.
   """
   for file in files:
-    path = _used.get(pathlib.Path(file).name, pathlib.Path(file))
+    path = _used.get(pathlib.Path(file).name, pathlib.Path(file)).absolute()
     if not path.is_file():
       raise UserError(f"plugins={file}: no such file; add --plugins FILE, with the file's place on this machine")
     digest = _digest(path)
-    if _executed.get(str(path.absolute())) == digest:
+    if _executed.get(str(path)) == digest:
       continue
-    if _trusted().get(str(path.absolute())) != digest:
+    if _trusted().get(str(path)) != digest:
       raise UserError(
         f"plugins={file}: not executed, since no run on this machine used this version; read it, then add --plugins {file}"
       )

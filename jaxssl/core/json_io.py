@@ -28,7 +28,8 @@ def parse(text: str) -> dict[str, Any]:
     raise ValueError("it does not hold a JSON object")
   level: list[Any] = [found]
   for _ in range(MAX_DEPTH):
-    level = [item for of in level if isinstance(of, dict | list) for item in (of.values() if isinstance(of, dict) else of)]
+    groups = [group.values() if isinstance(group, dict) else group for group in level if isinstance(group, dict | list)]
+    level = [item for group in groups for item in group]
   if level:
     raise ValueError("it is nested too deeply")
   return found

@@ -9,24 +9,17 @@ import numpy as np
 
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import BASELINES, Metric, Scalar, flat_name
+from jaxssl.core.metric import BASELINES, Metric, flat_name
 from jaxssl.workdir import results
 from jaxssl.workdir.results import protocol_key
 from jaxssl.workdir.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Final:
+class Final(results.Stored):
   """The last value of one metric by one protocol, and those of the baselines by the same protocol."""
 
   metric: Metric
-  evaluation: str
-  value: float | None  # None: it was not finite
-  std: float | None
-  subject: str
-  protocol: Mapping[str, Scalar]
-  chosen: Mapping[str, Scalar]
-  step: int
   baselines: Mapping[str, float | None]  # by subject
 
   @property
@@ -111,14 +104,8 @@ class RunRecord:
         last[key] = m
     return [
       Final(
+        **m,
         metric=self.metric(name),
-        evaluation=m["evaluation"],
-        value=m["value"],
-        std=m["std"],
-        subject=m["subject"],
-        protocol=m["protocol"],
-        chosen=m["chosen"],
-        step=m["step"],
         baselines={of: last[name, protocol, of]["value"] for of in BASELINES if (name, protocol, of) in last},
       )
       for (name, protocol, subject), m in last.items()

@@ -43,16 +43,15 @@ class Workdir:
       raise UserError(f"--workdir {self.folder} cannot be used: {error}") from error
     if theirs is None:
       return config
-    try:
+    with contextlib.suppress(UserError):  # fields that no longer exist are listed below
       known = read(Config, theirs)  # fields that are newer than the run have their defaults
       theirs, data = as_json(known), config.data
       data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
       config = dataclasses.replace(config, data=data)
-    except UserError:
-      pass  # fields that no longer exist are listed below
-    differing = list(tree.differences(theirs, as_json(config)))
+    there, here = tree.flatten(theirs), tree.flatten(as_json(config))
+    differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if differing:
-      listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
+      listed = "; ".join(f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in differing)
       raise UserError(f"--workdir {self.folder} belongs to another config: {listed}. Use another --workdir, or the same values")
     return config
 

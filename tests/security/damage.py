@@ -2,19 +2,12 @@
 
 import copy
 import json
+import struct
 from typing import Any
 
 from hypothesis import strategies as st
 
-EDGES = (
-  b"\0\0\0\0",
-  b"\xff\xff\xff\xff",
-  b"\x7f\xff\xff\xff",
-  b"\xff\xff\xff\x7f",
-  b"\0\0\0\x80",
-  b"\x01\0\0\0",
-  b"\0\x01\0\0",
-)
+EDGES = [struct.pack("<I", edge) for edge in (0, 2**32 - 1, 0xFFFFFF7F, 2**31 - 1, 2**31, 1, 256)]  # of integers
 GARBAGE: Any = st.one_of(
   st.none(),
   st.booleans(),
@@ -73,9 +66,8 @@ def other(draw: Any, tree: Any) -> Any:
       case 0:
         del group[last]
       case 1 if isinstance(group, dict):
-        group[draw(st.one_of(st.text(max_size=5), st.sampled_from(["step", "epoch", "value", "data", "<b>"])))] = copy.deepcopy(
-          draw(GARBAGE)
-        )
+        name = draw(st.one_of(st.text(max_size=5), st.sampled_from(["step", "epoch", "value", "data", "<b>"])))
+        group[name] = copy.deepcopy(draw(GARBAGE))
       case _:
         group[last] = copy.deepcopy(draw(GARBAGE))
     if not places(tree)[1:]:

@@ -14,19 +14,8 @@ MODULES = {  # never imported, whatever of them is used
 NAMES = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}  # builtins
 ATTRIBUTES = {  # of anything at all
   *("exec_module", "load_module", "import_module", "__import__", "__builtins__", "extractall", "extract", "unpack_archive"),
-  *("mktemp", "system", "popen", "Unpickler", "find_class", "__globals__", "__subclasses__", "getoutput"),
-  *(
-    "getstatusoutput",
-    "execv",
-    "execve",
-    "execvp",
-    "spawnv",
-    "spawnl",
-    "posix_spawn",
-    "full_load",
-    "unsafe_load",
-    "literal_eval",
-  ),
+  *("mktemp", "system", "popen", "Unpickler", "find_class", "__globals__", "__subclasses__", "getoutput", "getstatusoutput"),
+  *("execv", "execve", "execvp", "spawnv", "spawnl", "posix_spawn", "full_load", "unsafe_load", "literal_eval"),
 }
 ALLOWED = {
   ("jaxssl/config/plugins.py", "exec_module"),  # config files and plugins
@@ -34,7 +23,6 @@ ALLOWED = {
   ("jaxssl/__init__.py", "import_module"),  # the package's own api, on first use
   ("jaxssl/cli/__init__.py", "import_module"),  # the module of a command
   ("jaxssl/main.py", "module.run(**...)"),  # a command with its options
-  ("jaxssl/cli/execute.py", "module.run(**...)"),
 }
 PROCESSES = {"jaxssl/workdir/results.py"}  # asks git which commit this is
 
