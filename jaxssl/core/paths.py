@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -54,23 +55,21 @@ def local_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
   if is_local(path):
     yield path
     return
-  from etils import epath
-
   with tempfile.TemporaryDirectory(prefix="jaxssl-") as folder:
     copy = pathlib.Path(folder) / path.name
-    epath.Path(path).copy(copy)
+    with path.open("rb") as theirs, copy.open("wb") as ours:
+      shutil.copyfileobj(theirs, ours, 2**24)
     yield copy
 
 
 def upload(made: pathlib.Path, path: pathlib.Path) -> None:
   """Copies a local file or folder to `path` in a bucket."""
-  from etils import epath
-
   for file in sorted(made.rglob("*")) if made.is_dir() else [made]:
     if file.is_file():
       goal = path / str(file.relative_to(made)) if made.is_dir() else path
       goal.parent.mkdir(parents=True, exist_ok=True)
-      epath.Path(file).copy(goal, overwrite=True)
+      with file.open("rb") as ours, goal.open("wb") as theirs:
+        shutil.copyfileobj(ours, theirs, 2**24)
 
 
 @contextlib.contextmanager
