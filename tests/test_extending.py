@@ -18,6 +18,7 @@ from tests.extending_page import example
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = "simclr.py --config.method={'name':'uniform'}"
 SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.train.epochs=1", "--config.evals.final=knn"]
+SMALL += ["--config.evals.baselines=false", "--config.evals.report=false"]
 
 
 def forget():
@@ -43,7 +44,7 @@ def test_the_method_passes_the_battery(config_file, tmp_path):
   test_methods.test_interrupted_runs_and_permuted_labels_change_no_bit(RECIPE, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("one_device")
+@pytest.mark.usefixtures("one_device", "compiled_once")
 def test_every_command_executes_the_file(config_file, tmp_path, capfd):
   run = tmp_path / "run"
   assert main.main(["train", f"--config={config_file}:runlocal", f"--workdir={run}", *SMALL]) == 0

@@ -29,7 +29,11 @@ class Parser(argparse.ArgumentParser):
     """Adds the flags `--GROUP.FIELD=VALUE`; `config` stands for every group. They are parsed into `options.changes`."""
     self._groups.append(group)
     self.set_defaults(changes={})
-    self.add_argument(f"--{group}.FIELD", metavar="VALUE", help=help, default=argparse.SUPPRESS)
+    self._add_field(f"--{group}.FIELD", help)
+
+  def _add_field(self, name: str, help: str = argparse.SUPPRESS) -> None:
+    path = name.removeprefix("--").removeprefix("config.")
+    self.add_argument(name, action=_SetField, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=help)
 
   def parse(self, argv: Sequence[str]) -> argparse.Namespace:
     """Parses a command line; with field flags, `changes` of the result holds their values by dotted path. Raises UserError."""
@@ -37,11 +41,11 @@ class Parser(argparse.ArgumentParser):
       name = word.partition("=")[0]
       if name in self._option_string_actions or not name.startswith("--"):
         continue
-      if path := self._field(name):
-        self.add_argument(name, action=_SetField, dest=path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+      if self._is_field(name):
+        self._add_field(name)
       else:  # argparse would take the next word for an argument
         prefix = "--config." if "config" in self._groups else "--"
-        known = [*self._option_string_actions, *(prefix + path for path in fields.paths() if self._field(prefix + path))]
+        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in fields.paths()))]
         raise UserError(f"{word}: unknown option of {self.prog}; did you mean {nearest_name(name, known)}?")
     options, unknown = self.parse_known_args(argv)
     if unknown:
@@ -54,11 +58,8 @@ class Parser(argparse.ArgumentParser):
     message = re.sub(r"^argument ([^:]*): ", r"\1: ", message)
     raise UserError(message if "did you mean" in message else f"{message}; see {self.prog} --help")
 
-  def _field(self, name: str) -> str | None:
-    """Returns the dotted path of a field flag; None for another option."""
-    path = name.removeprefix("--").removeprefix("config.")
-    allowed = name.startswith("--config.") if "config" in self._groups else path.partition(".")[0] in self._groups
-    return path if allowed and "." in name else None
+  def _is_field(self, name: str) -> bool:
+    return name.startswith(tuple(f"--{prefix}{group}." for group in self._groups for prefix in ("", "config.")))
 
 
 class _SetField(argparse.Action):

@@ -8,14 +8,13 @@ the command line: a workdir from elsewhere must not run code.
 import contextlib
 import hashlib
 import importlib.util
-import json
 import pathlib
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxssl.core import atomic, cache, registry
+from jaxssl.core import cache, json_io, registry
 from jaxssl.core.errors import UserError
 
 _executed: dict[str, str] = {}  # path -> digest
@@ -69,7 +68,7 @@ def trust(path: pathlib.Path) -> None:
   known = {**_trusted(), str(path.absolute()): _digest(path)}
   with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
     _store().parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(_store(), json.dumps(known, indent=2) + "\n")
+    json_io.write(_store(), known)
 
 
 def load(files: Sequence[str]) -> None:
@@ -101,7 +100,6 @@ def _store() -> pathlib.Path:
 
 def _trusted() -> dict[str, Any]:
   try:
-    known = json.loads(_store().read_text())
-  except (OSError, ValueError, RuntimeError):
+    return json_io.read(_store())
+  except (UserError, RuntimeError):  # no home
     return {}
-  return known if isinstance(known, dict) else {}

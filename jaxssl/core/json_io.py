@@ -1,7 +1,8 @@
-"""Reads a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
+"""Reads and writes a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from jaxssl.core import atomic
@@ -16,6 +17,11 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     return parse(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+  """Writes one JSON object, atomically."""
+  atomic.write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 def parse(text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from jaxssl.config import parse
-from jaxssl.core import atomic, json_io
+from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.version import VERSION
@@ -57,7 +57,7 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   for metric in (*metrics, *(m.metric for m in measurements)):
     described[metric.name] = {name: value for name, value in vars(metric).items() if name != "name"}
   document |= {"measurements": old + new, "metrics": described, **facts, "software": software(), "hardware": hardware()}
-  _write(path, document)
+  json_io.write(path, document)
 
 
 def cut(path: pathlib.Path, step: int) -> None:
@@ -66,7 +66,7 @@ def cut(path: pathlib.Path, step: int) -> None:
   if document:
     kept = [m for m in document["measurements"] if m["step"] <= step]
     finished = bool(document.get("finished")) and len(kept) == len(document["measurements"])
-    _write(path, {**document, "measurements": kept, "finished": finished})
+    json_io.write(path, {**document, "measurements": kept, "finished": finished})
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
@@ -110,10 +110,6 @@ def protocol_key(protocol: Mapping[str, Any]) -> str:
 
 def _finite(value: float) -> float | None:
   return float(value) if math.isfinite(value) else None
-
-
-def _write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
-  atomic.write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 @functools.cache

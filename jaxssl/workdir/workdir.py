@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import atomic, json_io, paths, tree
+from jaxssl.core import json_io, paths, tree
 from jaxssl.core.errors import UserError
 
 
@@ -80,7 +80,7 @@ class Workdir:
   def write_config(self, config: Config) -> None:
     """Writes the config unless there is one: from then on the folder belongs to it."""
     if not self.config.exists():
-      atomic.write_text(self.config, json.dumps(as_json(config), indent=2) + "\n")
+      json_io.write(self.config, as_json(config))
 
   def read_config(self) -> dict:
     """Reads the fields of the config, of whatever version. Raises UserError if there is none."""

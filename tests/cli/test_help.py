@@ -76,6 +76,7 @@ def test_help_imports_nothing_heavy():
     (["embed", "--distributed=on"], "--distributed=on: unknown option of jaxssl embed; did you mean .*?"),
     (["evaluate", "--workdirr", "a"], "--workdirr: unknown option of jaxssl evaluate; did you mean --workdir?"),
     (["evaluate", "--knn.k=3"], "--knn.k=3: unknown option of jaxssl evaluate; did you mean --evals.knn.k?"),
+    (["evaluate", "--evals.FIELD=3"], "evals.FIELD: unknown field; did you mean .*?"),
     (["export"], "the following arguments are required: --workdir, --format, --out; see jaxssl export --help"),
     (["evaluate", "--step=a"], "--step: invalid int value: 'a'; see jaxssl evaluate --help"),
     (["config", "cpy"], "cpy: unknown action; expected list, fields, copy; did you mean copy?"),

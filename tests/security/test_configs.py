@@ -38,12 +38,12 @@ CONFIG = f"--config={ROOT}/configs/nnboot.py:runlocal"
 
 @functools.cache
 def whole() -> dict:
-  """A config as its workdir has it."""
+  """Returns a config as its workdir stores it."""
   return workdir.as_json(flags.parse([CONFIG])[0])
 
 
 def checked(config: Config) -> None:
-  """Makes of a config what a run makes of it before it opens images."""
+  """Builds what a run builds from a config before it opens images."""
   training_length = TrainingLength(steps_per_epoch=4, epochs=config.train.epochs)
   pipeline.check(config.views, None)
   method = methods.read_method(config.method)
@@ -54,7 +54,7 @@ def checked(config: Config) -> None:
 
 
 def fields() -> st.SearchStrategy[str]:
-  """Names of fields, of groups, and of none."""
+  """Returns names of fields, of groups, and unknown ones."""
   names = sorted(flatten(whole()))
   groups = sorted({name.rpartition(".")[0] for name in names})
   made = ["", ".", "..", "a.b", "data", "views.global.size.x", "method.name.x", "views..size", "__class__", "data.__init__"]
@@ -166,7 +166,7 @@ LINE = {"step": 2, "epoch": 0, "loss": 4.0, "knn20_cosine": 8.0}
 
 
 class Quiet(html.parser.HTMLParser):
-  """A page in which nothing runs but its own script."""
+  """Checks that a page runs nothing but its own script."""
 
   scripts = 0
 
@@ -188,7 +188,7 @@ def quiet(path: pathlib.Path) -> str:
 
 @pytest.fixture
 def unlooked(monkeypatch):
-  """Leaves out the report's images, which such a workdir does not have anyway."""
+  """Leaves out the images and charts of the report."""
 
   def none(path: pathlib.Path):
     raise UserError(f"{path} has none")
@@ -199,7 +199,7 @@ def unlooked(monkeypatch):
 
 
 def files(folder: pathlib.Path, name: str, content: bytes) -> None:
-  """A workdir, of whose files one is another."""
+  """Writes a workdir, one file of which has other content."""
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir()
   (folder / "config.json").write_text(json.dumps(whole()))

@@ -1,4 +1,4 @@
-"""Bytes that are said to be images, and zips that are said to hold some."""
+"""Damaged and malicious images and zips."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def memory():
 
 
 def read(data: bytes, channels: int, depth: int) -> None:
-  """Decodes, and looks as `inspect` does; what comes is an image."""
+  """Decodes as training and `inspect` do, and checks that the result is an image."""
   dtype = np.dtype(f"uint{depth}")
   image = answer(lambda: decode(data, channels, "a.png", dtype))
   if image is not None:
@@ -168,7 +168,7 @@ def test_a_bomb_in_a_zip(tmp_path):
       sources.train.source.source.read(0)
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path):
+def test_only_regular_files_are_read(tmp_path):
   path = folder(tmp_path / "set", {"a.png": flat(1)})
   os.mkfifo(tmp_path / "set/b.png")
   (tmp_path / "set/c.png").symlink_to("/dev/zero")
@@ -182,7 +182,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
   assert answer(lambda: source.read(0)) is not None
 
 
-def test_a_link_in_a_zip_is_no_door(tmp_path):
+def test_a_link_in_a_zip_is_not_followed(tmp_path):
   (tmp_path / "secret.png").write_bytes(flat(3))
   with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
     link = zipfile.ZipInfo("link.png")
@@ -194,7 +194,7 @@ def test_a_link_in_a_zip_is_no_door(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["huggingface:mnist", "kaggle:a", "a:b/c:1.0.0", "my_code:mnist"])
-def test_no_code_of_others_is_fetched(name):
+def test_no_dataset_code_is_downloaded(name):
   with pytest.raises(UserError, match="a dataset outside of TFDS"):
     open_datasets(DataConfig(source="tfds", path=name), 0)
 

@@ -1,4 +1,4 @@
-"""What jaxssl itself wrote, and someone has had since: checkpoints, exports, embeddings."""
+"""Damaged checkpoints, exports and embedding files."""
 
 import gc
 import json
@@ -40,7 +40,7 @@ def saved(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def given_up(monkeypatch):
-  """Orbax leaves reads that fail to the garbage collector, where they fail again."""
+  """Ignores errors of the garbage collector, where reads of orbax that failed fail again."""
   monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
   yield
   gc.collect()
@@ -50,7 +50,7 @@ def given_up(monkeypatch):
 @examples(30)
 @given(st.data())
 def test_damaged_checkpoints(saved, tmp_path, data):
-  """The newest is damaged: it is read as it was, or the one before is, or a line says why not."""
+  """If the newest is damaged, it or the one before is read, or a one-line error is raised."""
   folder = tmp_path / "checkpoints"
   shutil.rmtree(folder, ignore_errors=True)
   shutil.copytree(saved, folder)
