@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from jaxssl.config.flags import Parser, add_config, config_of
+from jaxssl.config.flags import Parser, add_config, resolve
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 
@@ -54,7 +54,7 @@ def batch_sizes(text: str) -> list[int]:
 
 def run(config: str | None, changes: dict[str, Any], topologies: list[str], **options: Any) -> None:
   """Prints the plans."""
-  read = config_of(config, changes)
+  read, _ = resolve(config, changes)
   if not topologies:
     raise UserError("--topology: missing; expected names of machines, e.g. --topology v5e:4x4,gpu:8")
 

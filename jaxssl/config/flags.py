@@ -92,22 +92,20 @@ def add_config(parser: Parser, workdir: str | None = None) -> None:
   parser.add_fields("config", help)
 
 
-def config_of(config: str | None, changes: Mapping[str, Any]) -> Config:
-  """Returns the config of `--config` and `--config.FIELD`. Raises UserError."""
+def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Path | None = None) -> tuple[Config, pathlib.Path]:
+  """Returns the config of `--config` and `--config.FIELD`, and the workdir: by default runs/ and the names in `--config`.
+
+  Raises UserError.
+  """
   if not config:
     raise UserError("--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py")
-  return load_config(config, changes)
-
-
-def default_workdir(config: str) -> pathlib.Path:
-  """Returns the workdir if none is given: runs/ and the names of the config file and its recipe."""
   file, _, recipe = config.partition(":")
-  return pathlib.Path("runs") / "-".join([pathlib.Path(file).stem, *filter(None, recipe.split(","))])
+  names = [pathlib.Path(file).stem, *filter(None, recipe.split(","))]
+  return load_config(config, changes), workdir or pathlib.Path("runs") / "-".join(names)
 
 
 def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
   """Returns the config and the workdir of `--config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]`."""
   parser = Parser("train", "")
   add_config(parser, "the workdir")
-  options = parser.parse(argv)
-  return config_of(options.config, options.changes), options.workdir or default_workdir(options.config)
+  return resolve(**vars(parser.parse(argv)))
