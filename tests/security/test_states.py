@@ -74,16 +74,11 @@ def exported(tmp_path_factory) -> pathlib.Path:
   model = ModelConfig(name="vit_ti", depth=1, patch=8)
   built = network.build(model, "float32", 16)
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
-  flax_format.save_file(
-    {name: np.ascontiguousarray(x) for name, x in flax_format._named(made).items()}, folder / flax_format.FILE
-  )
+  tensors = {name: np.ascontiguousarray(x) for name, x in flax_format._named(made).items()}
+  flax_format.save_file(tensors, folder / flax_format.FILE)
   how = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
-  about = {
-    "format": "flax",
-    "precision": "float32",
-    "image_size": 16,
-    "preprocessing": {**how, "mean": [0.5] * 3, "std": [0.5] * 3},
-  }
+  preprocessing = {**how, "mean": [0.5] * 3, "std": [0.5] * 3}
+  about: dict = {"format": "flax", "precision": "float32", "image_size": 16, "preprocessing": preprocessing}
   about["model"] = {"name": "vit_ti", "depth": 1, "patch": 8, "projector": {"name": "none"}, "predictor": {"name": "none"}}
   (folder / flax_format.CONFIG).write_text(json.dumps(about))
   return folder
@@ -143,12 +138,8 @@ def test_damaged_exports(exported, tmp_path, data):
 @pytest.fixture(scope="module", params=[".npz", ".parquet"])
 def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
   file = tmp_path_factory.mktemp("embeddings") / f"e{request.param}"
-  columns = {
-    "path": np.array(["a.png", "b.png"]),
-    "index": np.arange(2),
-    "label": np.array(["x", "y"]),
-    "features": np.eye(2, 3, dtype=np.float32),
-  }
+  columns = {"path": np.array(["a.png", "b.png"]), "index": np.arange(2), "label": np.array(["x", "y"])}
+  columns["features"] = np.eye(2, 3, dtype=np.float32)
   embedding_file.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
   return file
 
