@@ -60,7 +60,6 @@ def load(file: str) -> dict[str, Any]:
   except Exception as error:  # the file's code may raise anything
     raise plugins.failure(error, f"--config={file}", str(path.absolute())) from error
   if registers:
-    plugins.trust(path)
     config["plugins"] = [*config.get("plugins", ()), str(path.absolute())]
   return config
 

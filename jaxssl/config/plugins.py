@@ -53,19 +53,17 @@ def failure(error: Exception, what: str, path: str) -> UserError:
 
 
 def use(file: str | pathlib.Path) -> None:
-  """Executes a file that the user names, and trusts it. Raises UserError for a file that cannot be executed."""
+  """Executes a file that the user names, and trusts it: with this content, it may be executed for workdirs that name it.
+
+  Raises UserError for a file that cannot be executed.
+  """
   path = pathlib.Path(file).absolute()
   if not path.is_file():
     raise UserError(f"plugins={file}: no such file; expected a Python file")
   if _executed.get(str(path)) != _digest(path):
     execute(path, "plugins")
-  trust(path)
   _used[path.name] = path
-
-
-def trust(path: pathlib.Path) -> None:
-  """Allows a file, with its present content, to be executed for the workdirs that name it."""
-  known = {**_trusted(), str(path.absolute()): _digest(path)}
+  known = {**_trusted(), str(path): _executed[str(path)]}
   with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
     _store().parent.mkdir(parents=True, exist_ok=True)
     json_io.write(_store(), known)
