@@ -51,9 +51,8 @@ class ScheduleConfig:
     `step`: base * rate^(milestones passed), with a milestone of m ticks in effect from tick m on; `constant`: base.
     Raises UserError if two warm-ups are set, or one that is negative or longer than the run.
     """
-    steps_per_tick, ticks_per_epoch = training_length.steps_per_epoch, 1
-    if not self.by_epoch:
-      steps_per_tick, ticks_per_epoch = ticks_per_epoch, steps_per_tick
+    steps_per_tick = training_length.steps_per_epoch if self.by_epoch else 1
+    ticks_per_epoch = training_length.steps_per_epoch // steps_per_tick
     length = training_length.steps // steps_per_tick
     warmup = self._warmup(training_length, length, steps_per_tick, name)
 

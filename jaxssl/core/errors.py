@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # Line breaks and other control characters, characters that change the direction of text, and lone surrogates, which stand
 # for bytes of a file name that are not UTF-8
@@ -21,7 +21,7 @@ class UserError(Exception):
     return one_line(super().__str__())
 
 
-def unknown_name(problem: str, name: object, allowed: Iterable[str]) -> UserError:
+def unknown_name(problem: str, name: object, allowed: Collection[str]) -> UserError:
   """Returns the error for a name that is not one of `allowed`: the problem, the allowed names, and the nearest."""
   return UserError(f"{problem}; expected {', '.join(allowed)}; did you mean {nearest_name(str(name), allowed)}?")
 
