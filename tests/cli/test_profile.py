@@ -10,6 +10,7 @@ from jaxssl.train import profiler as profile
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 
 
+@pytest.mark.usefixtures("one_device")
 def test_where_a_steps_time_goes(tmp_path, capfd):
   assert main.main(["profile", f"--config={CONFIG}:runlocal", f"--workdir={tmp_path}"]) == 0
   text = capfd.readouterr().out
