@@ -48,16 +48,9 @@ def train(
   `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
   Raises UserError.
   """
-  run_training(config, workdir, source=source, test=test, encoder=encoder)
-  return results.read(Workdir(path_of(workdir)).results)
-
-
-def run_training(
-  config: Config, workdir: Path, *, source: DataInput | None = None, test: DataInput | None = None, encoder: Any = None
-) -> int:
-  """Trains as `train` does, but returns the exit code: 0 done, 1 the loss is not finite, 75 or 130 saved on a signal."""
   config, arrays = _with_inputs(config, source, test, encoder)
-  return loop.train(config, path_of(workdir), arrays, encoder, page.write_report)
+  loop.train(config, path_of(workdir), arrays, encoder, page.write_report)
+  return results.read(Workdir(path_of(workdir)).results)
 
 
 def evaluate(

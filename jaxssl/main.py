@@ -2,14 +2,15 @@
 
 import os
 import sys
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
 from jaxssl import cli
 from jaxssl.core.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one command and returns its exit code, see cli.execute. Prints help and returns 0 for --help."""
+  """Runs one command and returns its exit code, see `execute`. Prints help and returns 0 for --help."""
   argv = list(sys.argv[1:] if argv is None else argv)
   if not argv or argv[0] in ("-h", "--help", "help"):
     print(cli.overview())
@@ -18,15 +19,56 @@ def main(argv: list[str] | None = None) -> int:
     module = cli.module("train" if argv[0].startswith("-") else argv.pop(0))
     options = vars(module.parser().parse(argv))
     if module.__name__ == "jaxssl.cli.config":  # needs neither JAX nor a log
-      return module.run(**options)
+      module.run(**options)
+      return 0
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except SystemExit:  # --help
     return 0
-  from jaxssl.cli.execute import execute
-
   return execute(module, options)
+
+
+def execute(module: ModuleType, options: dict[str, Any]) -> int:
+  """Joins other processes, sets up log and compilation cache, runs a parsed command, and maps errors to exit codes.
+
+  Returns 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted.
+  """
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow logs at every start that it uses oneDNN
+
+  import jax
+
+  from jaxssl.config import plugins
+  from jaxssl.core import cache, log, paths
+  from jaxssl.parallel import preemption, processes
+
+  try:
+    process = 0
+    if mode := options.pop("distributed", None):  # of commands that several processes run together
+      processes.start(mode)
+      process = jax.process_index()
+    log.start(None, process)
+    cache.keep_compiled()
+    for file in options.pop("plugins", ()):
+      plugins.use(file)
+    return module.run(**options) or 0
+  except KeyboardInterrupt:
+    return processes.exit_with("interrupted", preemption.INTERRUPTED)
+  except UserError as error:
+    return processes.exit_with(f"error: {error}", 2)
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    reason = str(error).splitlines()[0]
+    message = f"error: {reason}. Another process may have died; rerun the same command to resume"
+    return processes.exit_with(message, preemption.AGAIN)
+  except processes.Lost as error:
+    return processes.exit_with(f"error: {error}; rerun the same command to resume from the last checkpoint", preemption.AGAIN)
+  except Exception as error:
+    if not paths.gcs_error(error):
+      raise
+    return processes.exit_with(f"error: {paths.gcs_error(error)}", 2 if paths.is_permanent(error) else preemption.AGAIN)
 
 
 def run() -> NoReturn:

@@ -1,4 +1,4 @@
-"""A bucket that lies on this disk: gs://NAME/... is FOLDER/NAME/..., to etils' paths as they are."""
+"""A fake bucket for etils' paths: gs://NAME/... is FOLDER/NAME/... on the local disk."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ from etils.epath import backend, gpath
 
 
 class Backend:
-  """Hands what is asked of a bucket to the disk, below a folder."""
+  """Maps operations on a bucket to a local folder."""
 
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
@@ -25,6 +25,6 @@ class Backend:
 
 
 def lend(folder: pathlib.Path, monkeypatch: Any) -> None:
-  """Makes gs:// lead below `folder`."""
+  """Maps gs:// to `folder`."""
   monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
   monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "gs", Backend(folder))

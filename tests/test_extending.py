@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+import jaxssl
 from jaxssl import main
 from jaxssl.config import plugins
+from jaxssl.core import registry
 from jaxssl.methods import METHODS
 from tests import test_methods
 from tests.extending_page import example
@@ -16,11 +18,13 @@ from tests.extending_page import example
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = "simclr.py --config.method={'name':'uniform'}"
 SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.train.epochs=1", "--config.evals.final=knn"]
+SMALL += ["--config.evals.baselines=false", "--config.evals.report=false"]
 
 
 def forget():
   """Unregisters what the file has registered, as at the start of another process."""
   METHODS.pop("uniform", None)
+  registry.registering.clear()
   plugins._executed.clear()
   plugins._used.clear()
 
@@ -40,7 +44,7 @@ def test_the_method_passes_the_battery(config_file, tmp_path):
   test_methods.test_interrupted_runs_and_permuted_labels_change_no_bit(RECIPE, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("one_device")
+@pytest.mark.usefixtures("one_device", "compiled_once")
 def test_every_command_executes_the_file(config_file, tmp_path, capfd):
   run = tmp_path / "run"
   assert main.main(["train", f"--config={config_file}:runlocal", f"--workdir={run}", *SMALL]) == 0
@@ -82,4 +86,15 @@ def test_importing_the_package_registers_nothing_for_the_file(tmp_path):
   (tmp_path / "plain.py").write_text("from jaxssl import methods\nfrom jaxssl.evals import evaluator\n")
   script = f"from jaxssl.config import plugins; print(plugins.execute({str(tmp_path / 'plain.py')!r}, '--config')[1])"
   done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
-  assert done.stdout.splitlines()[-1] == "[]"
+  assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_config_file_whose_module_was_imported_before_is_a_plugin(config_file, tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
+  for name in ("first", "second"):
+    (tmp_path / f"{name}.py").write_text("from uniform import Uniform, get_config\n")
+  for name in ("first", "first", "second"):  # only the first imports uniform.py
+    file = str(tmp_path / f"{name}.py")
+    assert jaxssl.load_config(f"{file}:runlocal").plugins == (file,)
+  del sys.modules["uniform"]
+  assert not jaxssl.load_config(str(ROOT / "configs/simclr.py")).plugins

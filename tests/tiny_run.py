@@ -1,4 +1,4 @@
-"""A workdir whose networks have never been trained: as good as any other for what reads it."""
+"""A workdir with untrained networks, for tests of code that reads a run."""
 
 import pathlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...] = (3, 5)) -> pathlib.Path:
-  """Writes a config and checkpoints of these steps, all of other weights."""
+  """Writes a config and checkpoints of these steps, each with other weights."""
   config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32"])
   workdir.mkdir()
   Workdir(workdir).write_config(config)

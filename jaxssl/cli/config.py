@@ -1,19 +1,29 @@
 """`config`: lists recipes and fields, and copies config files."""
 
+import itertools
 import os
 import pathlib
 import shutil
 import sys
 from collections.abc import Iterator
 
-from jaxssl.config import catalog, fields
+from jaxssl.config import fields, load
 from jaxssl.config.fields import Field
 from jaxssl.config.flags import Parser
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.errors import UserError, nearest_name, unknown_name
 
 GENERATE = "jaxssl config fields --markdown > docs/config.md"
+SMALLER = """
+append ",cpu" for a smaller version: minutes on two CPU cores, the same budget for every method
+append ",runlocal" for a smaller version: a minute on a CPU"""
+PAGE = f"""# Config fields
+
+Set a field on the command line, `--config.FIELD=VALUE`, or in a config file. `jaxssl config fields [PREFIX]` shows the
+same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` makes a copy of a config file to edit.
+
+This page is generated: `{GENERATE}`."""
 
 
 def parser() -> Parser:
@@ -33,12 +43,11 @@ def parser() -> Parser:
   return result
 
 
-def run(action: str, words: list[str], markdown: bool) -> int:
+def run(action: str, words: list[str], markdown: bool) -> None:
   """Prints or copies."""
   actions = {"list": (list_recipes, 0, 0), "fields": (list_fields, 0, 1), "copy": (copy, 2, 2)}
   if action not in actions:
-    near = nearest_name(action, actions)
-    raise UserError(f"{action}: unknown action; expected {', '.join(actions)}; did you mean {near}?")
+    raise unknown_name(f"{action}: unknown action", action, actions)
   function, least, most = actions[action]
   if not least <= len(words) <= most:
     raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
@@ -47,28 +56,26 @@ def run(action: str, words: list[str], markdown: bool) -> int:
     print(text, flush=True)
   except BrokenPipeError:  # jaxssl config fields | head
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-  return 0
 
 
 def list_recipes() -> str:
   """Returns every recipe of the project's config files with one line on each."""
-  recipes = {
-    f"{path}:{name}".removesuffix(":"): text
-    for path in catalog.config_files()
-    for name, text in catalog.recipes_of(path).items()
-  }
-  width = max(map(len, recipes), default=0)
-  smaller = [f'append ",{name}" for a smaller version: {text}' for name, text in catalog.SMALLER.items()]
-  return "\n".join([*(f"{name:<{width}}  {text}" for name, text in recipes.items()), "", *smaller])
+  recipes = [
+    (f"{path}:{name}".removesuffix(":"), text)
+    for path in load.config_files().values()
+    for name, text in load.recipes_of(path).items()
+  ]
+  width = max((len(name) for name, _ in recipes), default=0)
+  return "\n".join([*(f"{name:<{width}}  {text}" for name, text in recipes), SMALLER])
 
 
 def list_fields(prefix: str = "") -> str:
   """Returns the fields whose path starts with `prefix`, or those of the method `prefix`. Raises UserError if there are none."""
   lines, known = [], [*fields.paths()]
   for title, text, rows in sections():
-    whole = prefix in ("", title, title.removeprefix("method.name="))
-    found = [field for field in rows if whole or f"{field.path}.".startswith(f"{prefix}.")]
-    known += [title.removeprefix("method.name="), *(field.path for field in rows)]
+    method = title.removeprefix("method.name=")
+    found = [field for field in rows if prefix in ("", title, method) or f"{field.path}.".startswith(f"{prefix}.")]
+    known += [method, *(field.path for field in rows)]
     lines += [f"# {title}" + (f": {text}" if text else "")] if found else []
     for field in found:
       lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
@@ -79,29 +86,29 @@ def list_fields(prefix: str = "") -> str:
 
 
 def copy(name: str, file: str) -> str:
-  """Copies a config file, and says how to train with it. Raises UserError."""
-  source, out = catalog.config_file(name), pathlib.Path(file)
+  """Copies a config file, e.g. "nnboot" or "configs/nnboot.py", and returns how to train with it. Raises UserError."""
+  files, out = load.config_files(), pathlib.Path(file)
+  stem = pathlib.PurePath(name.partition(":")[0]).stem
+  if stem not in files:
+    raise UserError(f"{name}: no such config file; did you mean {nearest_name(stem, files)}? See jaxssl config list")
   if out.suffix != ".py":
     raise UserError(f"{file}: unknown kind of file; expected a Python file such as mine.py")
   if out.exists():
     raise UserError(f"{file}: exists; remove it or choose another name")
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, out)
+    shutil.copyfile(files[stem], out)
   except OSError as error:
     raise UserError(f"{file}: cannot be written: {error.strerror}") from error
-  return f"copied {source}; edit {out}, then run: jaxssl train --config {out}"
+  return f"copied {files[stem]}; edit {out}, then run: jaxssl train --config {out}"
 
 
 def sections() -> Iterator[tuple[str, str, list[Field]]]:
   """Yields (title, explanation, fields): the groups of a config, schedules, and the fields of each method."""
   from jaxssl.methods import METHODS  # imports JAX
 
-  groups: dict[str, list[Field]] = {}
-  for field in fields.fields_of(Config):
-    groups.setdefault(field.path.partition(".")[0], []).append(field)
-  for name, rows in groups.items():
-    yield name, "", rows
+  for group, rows in itertools.groupby(fields.fields_of(Config), lambda field: field.path.partition(".")[0]):
+    yield group, "", list(rows)
   text = "A field of type `schedule` takes a number or these fields, e.g. `method.teacher_momentum.base`."
   yield "SCHEDULE", text, list(fields.fields_of(ScheduleConfig, "SCHEDULE."))
   for name, method in sorted(METHODS.items()):
@@ -111,14 +118,7 @@ def sections() -> Iterator[tuple[str, str, list[Field]]]:
 
 def page() -> str:
   """Returns docs/config.md."""
-  lines = [
-    "# Config fields",
-    "",
-    "Set a field on the command line, `--config.FIELD=VALUE`, or in a config file. `jaxssl config fields [PREFIX]` shows the",
-    "same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` makes a copy of a config file to edit.",
-    "",
-    f"This page is generated: `{GENERATE}`.",
-  ]
+  lines = [PAGE]
   for title, text, rows in sections():
     lines += ["", f"## `{title}`", *(["", text] if text else [])]
     if rows:

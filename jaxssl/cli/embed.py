@@ -21,12 +21,8 @@ def parser() -> Parser:
   return result
 
 
-def run(**options: Any) -> int:
-  """Writes the file; returns 130 if interrupted."""
+def run(**options: Any) -> None:
+  """Writes the file."""
   from jaxssl import api
 
-  try:
-    api.embed_to_file(**options)
-  except KeyboardInterrupt:
-    return 130
-  return 0
+  api.embed_to_file(**options)

@@ -17,9 +17,8 @@ def parser() -> Parser:
   return result
 
 
-def run(**options: Any) -> int:
+def run(**options: Any) -> None:
   """Evaluates."""
   from jaxssl import api
 
   api.evaluate(**options)
-  return 0

@@ -36,7 +36,7 @@ def run(**options: Any) -> int:
 
   try:
     api.export(**options)
+    return 0
   except ExportMismatch as error:
     LOG.error("%s", error)
     return 1
-  return 0

@@ -21,14 +21,8 @@ def parser() -> Parser:
   return result
 
 
-def run(data: str, **options: Any) -> int:
-  """Inspects; returns 130 if interrupted."""
+def run(data: str, **options: Any) -> None:
+  """Inspects."""
   from jaxssl import api
-  from jaxssl.core.log import LOG
 
-  try:
-    api.inspect(data, **options)
-  except KeyboardInterrupt:
-    LOG.info("stopped; nothing is written")
-    return 130
-  return 0
+  api.inspect(data, **options)

@@ -19,10 +19,9 @@ def parser() -> Parser:
   return result
 
 
-def run(**options: Any) -> int:
+def run(**options: Any) -> None:
   """Prints the neighbors."""
   from jaxssl import api
   from jaxssl.evals.nearest_images import table
 
   print(table(api.neighbors(**options)))
-  return 0

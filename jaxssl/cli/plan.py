@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from jaxssl.config.flags import Parser, add_config, config_of
+from jaxssl.config.flags import Parser, add_config, resolve
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 
@@ -52,9 +52,9 @@ def batch_sizes(text: str) -> list[int]:
   return [int(word) for word in words]
 
 
-def run(config: str | None, changes: dict[str, Any], topologies: list[str], **options: Any) -> int:
+def run(config: str | None, changes: dict[str, Any], topologies: list[str], **options: Any) -> None:
   """Prints the plans."""
-  read = config_of(config, changes)
+  read, _ = resolve(config, changes)
   if not topologies:
     raise UserError("--topology: missing; expected names of machines, e.g. --topology v5e:4x4,gpu:8")
 
@@ -62,4 +62,3 @@ def run(config: str | None, changes: dict[str, Any], topologies: list[str], **op
 
   _, text = api.plan(read, topologies, recipe=str(config).partition(":")[2], **options)
   print(f"{config}: {text}")
-  return 0

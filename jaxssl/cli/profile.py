@@ -1,9 +1,8 @@
 """`profile`: traces training steps and shows where their time goes."""
 
-import pathlib
 from typing import Any
 
-from jaxssl.config.flags import Parser, add_config, config_of, default_workdir
+from jaxssl.config.flags import Parser, add_config, resolve
 
 
 def parser() -> Parser:
@@ -13,9 +12,8 @@ def parser() -> Parser:
   return result
 
 
-def run(config: str | None, workdir: pathlib.Path | None, changes: dict[str, Any]) -> int:
+def run(**options: Any) -> None:
   """Prints the table."""
   from jaxssl.train.profiler import profile
 
-  print(profile(config_of(config, changes), workdir or default_workdir(str(config))))
-  return 0
+  print(profile(*resolve(**options)))

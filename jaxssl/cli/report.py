@@ -16,9 +16,8 @@ def parser() -> Parser:
   return result
 
 
-def run(workdir: list[pathlib.Path], out: pathlib.Path | None) -> int:
+def run(workdir: list[pathlib.Path], out: pathlib.Path | None) -> None:
   """Writes the report."""
   from jaxssl import api
 
   api.report(*workdir, out=out)
-  return 0

@@ -1,10 +1,9 @@
 """`train`: trains a network, evaluates it and writes a report."""
 
-import pathlib
 from typing import Any
 
 from jaxssl.cli.options import add_distributed
-from jaxssl.config.flags import Parser, add_config, config_of, default_workdir
+from jaxssl.config.flags import Parser, add_config, resolve
 
 
 def parser() -> Parser:
@@ -19,10 +18,11 @@ def parser() -> Parser:
   return result
 
 
-def run(config: str | None, workdir: pathlib.Path | None, changes: dict[str, Any]) -> int:
-  """Trains; returns the exit code of `api.run_training`."""
-  read = config_of(config, changes)
+def run(**options: Any) -> int:
+  """Trains; returns the exit code: 0 done, 1 the loss is not finite, 75 or 130 saved on a signal."""
+  config, workdir = resolve(**options)
 
-  from jaxssl import api
+  from jaxssl.report.page import write_report
+  from jaxssl.train import loop
 
-  return api.run_training(read, workdir or default_workdir(str(config)))
+  return loop.train(config, workdir, report=write_report)

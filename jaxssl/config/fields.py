@@ -4,9 +4,7 @@ import ast
 import dataclasses
 import functools
 import inspect
-import io
-import textwrap
-import tokenize
+import re
 import typing
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,20 +31,17 @@ def fields_of(cls: type, prefix: str = "", defaults: Any = None) -> Iterator[Fie
   """Yields the fields of a dataclass and of the dataclasses in it; `defaults` is an instance with other default values."""
   hints, comments = typing.get_type_hints(cls), meanings(cls)
   for field in dataclasses.fields(cls):
-    if not field.init:
-      continue
     kind, path = hints[field.name], prefix + field.name
-    if typing.get_origin(kind) in (dict, Mapping):
+    default = getattr(defaults, field.name, field.default)
+    if typing.get_origin(kind) is Mapping:
       inner = typing.get_args(kind)[1]
       if dataclasses.is_dataclass(inner):
         yield from fields_of(typing.cast(type, inner), f"{path}.GROUP.")
-      continue
-    default = getattr(defaults, field.name) if defaults is not None else field.default
-    if dataclasses.is_dataclass(kind) and default is not dataclasses.MISSING and dataclasses.is_dataclass(default):
-      yield from fields_of(typing.cast(type, kind), f"{path}.", default)
-      continue
-    shown = "" if default is dataclasses.MISSING else _shown(default)
-    yield Field(path=path, type=type_name(kind), default=shown, meaning=comments.get(field.name, ""))
+    elif dataclasses.is_dataclass(default) and default is not dataclasses.MISSING:
+      yield from fields_of(kind, f"{path}.", default)
+    else:
+      shown = "" if default is dataclasses.MISSING else _shown(default)
+      yield Field(path=path, type=type_name(kind), default=shown, meaning=comments.get(field.name, ""))
 
 
 def _shown(value: Any) -> str:
@@ -65,23 +60,19 @@ def meanings(cls: type) -> Mapping[str, str]:
   Empty if the source is not available.
   """
   try:
-    source = textwrap.dedent(inspect.getsource(cls))
+    lines = inspect.getsource(cls).splitlines()
   except (OSError, TypeError):
     return {}
-  comments, alone = {}, set()
-  for token in tokenize.generate_tokens(io.StringIO(source).readline):
-    if token.type == tokenize.COMMENT:
-      comments[token.start[0]] = token.string.lstrip("# ")
-      if token.line.lstrip().startswith("#"):
-        alone.add(token.start[0])
-  found = {}
-  for node in typing.cast(ast.ClassDef, ast.parse(source).body[0]).body:
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-      first = node.lineno
-      while first - 1 in alone:
-        first -= 1
-      lines = range(first, (node.end_lineno or node.lineno) + 1)
-      found[node.target.id] = " ".join(comments[line] for line in lines if line in comments)
+  found: dict[str, str] = {}
+  above: list[str] = []
+  for line in map(str.strip, lines):
+    if line.startswith("# "):
+      above.append(line[2:])
+      continue
+    code, _, beside = line.partition("  # ")
+    if field := re.match(r"(\w+): ", code):
+      found.setdefault(field[1], " ".join([*above, beside]).strip())
+    above = []
   return found
 
 
@@ -96,11 +87,12 @@ def paths() -> tuple[str, ...]:
 def type_of(path: str) -> Any:
   """Returns the type of a config's field; `Any` for fields of a method. Raises UserError if there is no such field."""
   kind: Any = Config
-  for number, part in enumerate(parts := path.split(".")):
+  parts = path.split(".")
+  for number, part in enumerate(parts):
     if kind is Any:
       return Any
-    if typing.get_origin(kind) not in (None, Literal, tuple) and len(args := typing.get_args(kind)) == 2 and args[0] is str:
-      kind = args[1]  # of a mapping
+    if typing.get_origin(kind) is Mapping:
+      kind = typing.get_args(kind)[1]
     elif dataclasses.is_dataclass(kind):
       hints = typing.get_type_hints(kind)
       if part not in hints:

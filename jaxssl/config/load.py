@@ -1,15 +1,34 @@
-"""Loads config files."""
+"""Finds and loads config files."""
 
+import ast
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxssl.config import catalog, fields, plugins
+from jaxssl.config import fields, plugins
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import tree
 from jaxssl.core.errors import UserError, nearest_name
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+
+def config_files() -> dict[str, pathlib.Path]:
+  """Returns the project's config files by name, relative to the current folder if they are below it."""
+  here = pathlib.Path.cwd()
+  return {p.stem: p.relative_to(here) if p.is_relative_to(here) else p for p in sorted(CONFIGS.glob("*.py"))}
+
+
+def recipes_of(path: pathlib.Path) -> dict[str, str]:
+  """Reads a config file's recipes, with one line on each, from its docstring: "" is the default recipe.
+
+  A line of the docstring that starts with FILE.py or FILE.py:RECIPE describes a recipe.
+  """
+  head = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+  return dict(re.findall(rf"^\S*{re.escape(path.name)}(?::(\S+))?\s+(\S.*)$", head, re.MULTILINE))
 
 
 def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
@@ -28,12 +47,10 @@ def load(file: str) -> dict[str, Any]:
   name, _, recipe = file.partition(":")
   path = pathlib.Path(name)
   if not os.path.isfile(path):
-    near = [
-      *(map(str, sorted(path.parent.glob("*.py"))) if os.path.isdir(path.parent) else ()),
-      *map(str, catalog.config_files()),
-    ]
-    raise UserError(f"--config={name}: no such file; did you mean {nearest_name(name, near)}?")
-  module, registered = plugins.execute(path, "--config")
+    beside = sorted(path.parent.glob("*.py")) if os.path.isdir(path.parent) else []
+    near = nearest_name(name, map(str, [*beside, *config_files().values()]))
+    raise UserError(f"--config={name}: no such file; did you mean {near}?")
+  module, registers = plugins.execute(path, "--config")
   try:
     if not hasattr(module, "get_config"):
       raise UserError("no function get_config in the file")
@@ -42,8 +59,7 @@ def load(file: str) -> dict[str, Any]:
     raise UserError(f"--config={file}: {error}") from error
   except Exception as error:  # the file's code may raise anything
     raise plugins.failure(error, f"--config={file}", str(path.absolute())) from error
-  if registered:
-    plugins.trust(path)
+  if registers:
     config["plugins"] = [*config.get("plugins", ()), str(path.absolute())]
   return config
 
@@ -52,7 +68,4 @@ def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
   """Returns a config's nested dicts with changed fields, by dotted path. Raises UserError for an unknown field."""
   for path in changes:
     fields.type_of(path)
-  try:
-    return tree.updated(config, changes)
-  except KeyError as error:
-    raise UserError(f"{error.args[0]}: a value, not a group of fields; set {error.args[0]} itself") from None
+  return tree.updated(config, changes)

@@ -8,23 +8,21 @@ the command line: a workdir from elsewhere must not run code.
 import contextlib
 import hashlib
 import importlib.util
-import json
 import pathlib
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxssl.core import atomic, cache
+from jaxssl.core import cache, json_io, registry
 from jaxssl.core.errors import UserError
-from jaxssl.core.registry import loading
 
 _executed: dict[str, str] = {}  # path -> digest
 _used: dict[str, pathlib.Path] = {}  # name of a file -> where the user says it is
 
 
-def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]:
-  """Executes a Python file: (its module, what it has registered). `flag` names it in errors.
+def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, bool]:
+  """Executes a Python file: (its module, whether it or a module that it imports registers something). `flag` is for errors.
 
   Raises UserError, in one line with the line number, for whatever its code raises.
   """
@@ -34,12 +32,14 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, list[str]]
     raise UserError(f"{flag}={file}: not a Python file; expected a file such as configs/nnboot.py")
   module = importlib.util.module_from_spec(spec)
   try:
-    with loading(str(path)) as registered:
+    with registry.loading(str(path)):
       spec.loader.exec_module(module)
   except Exception as error:
     raise failure(error, f"{flag}={file}", str(path)) from error
   _executed[str(path)] = _digest(path)
-  return module, registered
+  # A module that was imported before, by this file or another, does not register again.
+  held = {getattr(value, "__module__", None) or getattr(value, "__name__", None) for value in vars(module).values()}
+  return module, not registry.registering.isdisjoint({str(path), *held})
 
 
 def failure(error: Exception, what: str, path: str) -> UserError:
@@ -53,22 +53,20 @@ def failure(error: Exception, what: str, path: str) -> UserError:
 
 
 def use(file: str | pathlib.Path) -> None:
-  """Executes a file that the user names, and trusts it. Raises UserError for a file that cannot be executed."""
+  """Executes a file that the user names, and trusts it: with this content, it may be executed for workdirs that name it.
+
+  Raises UserError for a file that cannot be executed.
+  """
   path = pathlib.Path(file).absolute()
   if not path.is_file():
     raise UserError(f"plugins={file}: no such file; expected a Python file")
   if _executed.get(str(path)) != _digest(path):
     execute(path, "plugins")
-  trust(path)
   _used[path.name] = path
-
-
-def trust(path: pathlib.Path) -> None:
-  """Allows a file, with its present content, to be executed for the workdirs that name it."""
-  known = {**_trusted(), str(path.absolute()): _digest(path)}
+  known = {**_trusted(), str(path): _executed[str(path)]}
   with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
     _store().parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(_store(), json.dumps(known, indent=2) + "\n")
+    json_io.write(_store(), known)
 
 
 def load(files: Sequence[str]) -> None:
@@ -77,13 +75,13 @@ def load(files: Sequence[str]) -> None:
   Raises UserError for a file that is missing, or that was neither trained with here nor named by --plugins.
   """
   for file in files:
-    path = _used.get(pathlib.Path(file).name, pathlib.Path(file))
+    path = _used.get(pathlib.Path(file).name, pathlib.Path(file)).absolute()
     if not path.is_file():
       raise UserError(f"plugins={file}: no such file; add --plugins FILE, with the file's place on this machine")
     digest = _digest(path)
-    if _executed.get(str(path.absolute())) == digest:
+    if _executed.get(str(path)) == digest:
       continue
-    if _trusted().get(str(path.absolute())) != digest:
+    if _trusted().get(str(path)) != digest:
       raise UserError(
         f"plugins={file}: not executed, since no run on this machine used this version; read it, then add --plugins {file}"
       )
@@ -100,7 +98,6 @@ def _store() -> pathlib.Path:
 
 def _trusted() -> dict[str, Any]:
   try:
-    known = json.loads(_store().read_text())
-  except (OSError, ValueError, RuntimeError):
+    return json_io.read(_store())
+  except (UserError, RuntimeError):  # no home
     return {}
-  return known if isinstance(known, dict) else {}

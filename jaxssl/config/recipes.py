@@ -1,21 +1,20 @@
 """Building blocks of config files: defaults, view groups, recipes by name, and smaller versions of recipes."""
 
 import dataclasses
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import config_dict
 
 from jaxssl.config.schema import Config, ViewConfig
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.errors import UserError, unknown_name
 
 Fields = Any  # a ConfigDict, whose attributes type checkers do not know
 
 
 def defaults() -> Fields:
   """Returns every field at its default."""
-  return config_dict.ConfigDict(_open(Config()))
+  return config_dict.ConfigDict(dataclasses.asdict(Config()))
 
 
 def cifar(name: str = "cifar10") -> Fields:
@@ -52,7 +51,7 @@ def sgd(config: Fields, lr: float, weight_decay: float, warmup_epochs: int = 10,
 
 def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   """Completes view groups, e.g. of jaxssl.augment.presets, with default fields."""
-  return {name: _open(ViewConfig(**fields)) for name, fields in groups.items()}
+  return {name: dataclasses.asdict(ViewConfig(**fields)) for name, fields in groups.items()}
 
 
 def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields:
@@ -64,15 +63,12 @@ def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields
   names = [word for word in words if word not in SMALLER]
   for name in names:
     if name not in recipes:
-      allowed = [*filter(None, recipes), *SMALLER]
-      near = nearest_name(name, allowed)
-      raise UserError(f"recipe {name}: unknown; expected {', '.join(allowed)}; did you mean {near}?")
+      raise unknown_name(f"recipe {name}: unknown", name, [*filter(None, recipes), *SMALLER])
   if len(names) > 1:
     raise UserError(f"{len(names)} recipes; expected one, and {' or '.join(SMALLER)} after a comma")
   config = recipes[names[0] if names else ""]()
   for word in words:
-    if word in SMALLER:
-      config = SMALLER[word](config)
+    config = SMALLER[word](config) if word in SMALLER else config
   return config
 
 
@@ -134,17 +130,3 @@ def _shorten(config: Fields, warmup_epochs: int, queue: int) -> None:
       config[name] = min(value, warmup_epochs)
     elif name == "queue" and value is not None:
       config[name] = min(value, queue)
-
-
-def _open(value: Any) -> dict[str, Any]:
-  """Converts a dataclass to nested dicts; a field that is None becomes a placeholder of its type."""
-  hints = typing.get_type_hints(type(value))
-
-  def one(name: str, item: Any) -> Any:
-    if dataclasses.is_dataclass(item):
-      return _open(item)
-    if item is None:
-      return config_dict.placeholder(next(a for a in typing.get_args(hints[name]) if a is not type(None)))
-    return item
-
-  return {field.name: one(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from jaxssl.config.schedules import ScheduleConfig
 
-Evaluation = str  # a name in evals.registry
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImbalanceConfig:
@@ -206,8 +204,8 @@ class EvalsConfig:
   """What is evaluated and when. The end of a run is always evaluated."""
 
   every: int = 10  # epochs between evaluations
-  periodic: tuple[Evaluation, ...] = ("knn", "quality")  # evaluations during the run
-  final: tuple[Evaluation, ...] = ("knn", "quality", "linear")  # evaluations at the end, and the default of `jaxssl evaluate`
+  periodic: tuple[str, ...] = ("knn", "quality")  # evaluations during the run
+  final: tuple[str, ...] = ("knn", "quality", "linear")  # evaluations at the end, and the default of `jaxssl evaluate`
   network: Literal["auto", "teacher", "student"] = "auto"  # the network to evaluate; auto: the teacher if there is one
   batch_size: int = 256  # images per step of feature extraction
   resize: int = 0  # shorter side before the center crop; 0: the whole image is resized to `size`

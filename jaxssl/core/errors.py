@@ -1,8 +1,8 @@
-"""`UserError`, one-line text, and the nearest name for a misspelled one."""
+"""`UserError`, one-line text, and the nearest name of a misspelled one."""
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 # Line breaks and other control characters, characters that change the direction of text, and lone surrogates, which stand
 # for bytes of a file name that are not UTF-8
@@ -21,18 +21,22 @@ class UserError(Exception):
     return one_line(super().__str__())
 
 
+def unknown_name(problem: str, name: object, allowed: Collection[str]) -> UserError:
+  """Returns the error for a name that is not one of `allowed`: the problem, the allowed names, and the nearest."""
+  return UserError(f"{problem}; expected {', '.join(allowed)}; did you mean {nearest_name(str(name), allowed)}?")
+
+
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
   """Returns the allowed name that is most similar to `name`; "none" if nothing is allowed.
 
   Names may be dotted paths. The last parts count as much as the whole paths, so that `epochs` finds `train.epochs`.
   """
 
+  def last_part(path: str) -> str:
+    return path.lstrip("-").rpartition(".")[2]
+
   def similarity(candidate: str) -> float:
-    pairs = ((name, candidate), (_last_part(name), _last_part(candidate)))
+    pairs = ((name, candidate), (last_part(name), last_part(candidate)))
     return sum(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
   return max(allowed, key=similarity, default="none")
-
-
-def _last_part(path: str) -> str:
-  return path.lstrip("-").rpartition(".")[2]

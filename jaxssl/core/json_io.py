@@ -1,7 +1,8 @@
-"""Reads a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
+"""Reads and writes a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
 
 import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from jaxssl.core import atomic
@@ -18,6 +19,11 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     raise UserError(f"{path} cannot be read: {error}") from error
 
 
+def write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+  """Writes one JSON object, atomically."""
+  atomic.write_text(path, json.dumps(document, indent=2) + "\n")
+
+
 def parse(text: str) -> dict[str, Any]:
   """Parses one JSON object. Raises ValueError for anything else."""
   try:
@@ -28,7 +34,8 @@ def parse(text: str) -> dict[str, Any]:
     raise ValueError("it does not hold a JSON object")
   level: list[Any] = [found]
   for _ in range(MAX_DEPTH):
-    level = [item for of in level if isinstance(of, dict | list) for item in (of.values() if isinstance(of, dict) else of)]
+    groups = [group.values() if isinstance(group, dict) else group for group in level if isinstance(group, dict | list)]
+    level = [item for group in groups for item in group]
   if level:
     raise ValueError("it is nested too deeply")
   return found

@@ -4,13 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 Scalar = str | int | float | bool
-GROUPS = (
-  "Accuracy",
-  "Features",
-  "Training",
-  "Bootstrapping",
-  "Speed",
-)  # sections of a report, in order
+GROUPS = ("Accuracy", "Features", "Training", "Bootstrapping", "Speed")  # sections of a report, in order
 BASELINES = ("untrained", "imported", "raw_pixels")  # subjects that a run is compared with; it has one of the first two
 
 

@@ -39,10 +39,9 @@ def absolute(text: str) -> str:
 
 def read(text: str) -> bytes:
   """Reads a file, ~ resolved. Raises OSError, or ValueError for text that is not a path."""
-  if not text.startswith(BUCKET):
-    return pathlib.Path(os.path.expanduser(text)).read_bytes()
+  path = path_of(text) if text.startswith(BUCKET) else pathlib.Path(os.path.expanduser(text))
   try:
-    return path_of(text).read_bytes()
+    return path.read_bytes()
   except Exception as error:
     if gcs_error(error):
       raise OSError(gcs_error(error)) from error

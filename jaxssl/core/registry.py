@@ -1,22 +1,23 @@
 """Registries of classes and functions by name, which files of the user may extend."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.errors import UserError, unknown_name
 
 T = TypeVar("T")
-_loading: list[tuple[str, list[str]]] = []  # the file of the user that is being executed, and what it has registered
+registering: set[str] = set()  # files and modules of the user that have registered something
+_loading: list[str] = []  # files of the user that are being executed
 
 
 @contextlib.contextmanager
-def loading(file: str) -> Iterator[list[str]]:
-  """Attributes entries to a file of the user while it is executed; yields the list of what it registers."""
-  registered: list[str] = []
-  _loading.append((file, registered))
+def loading(file: str) -> Iterator[None]:
+  """Attributes entries to a file of the user while it is executed."""
+  _loading.append(file)
   try:
-    yield registered
+    yield
   finally:
     _loading.pop()
 
@@ -34,16 +35,15 @@ class Registry(dict[str, T]):
 
     Raises UserError if the name is taken.
     """
-    loading_file, registered = _loading[-1] if _loading else ("jaxssl", [])
 
     def add(entry: T) -> T:
       own = entry.__module__.startswith("jaxssl.")  # a user's file may be the first to import one of our modules
-      file = "jaxssl" if own else loading_file
+      file = "jaxssl" if own or not _loading else _loading[-1]
       if name in self and (file == "jaxssl" or self._files[name] != file):
         raise UserError(f"{self.field}={name}: registered by {self._files[name]} and by {file}; rename one of them")
       self[name], self._files[name] = entry, file
       if not own:
-        registered.append(f"{self.field}={name}")
+        registering.update({file}, {entry.__module__} & sys.modules.keys())
       return entry
 
     return add
@@ -51,6 +51,5 @@ class Registry(dict[str, T]):
   def find(self, name: str) -> T:
     """Returns the entry of a name. Raises UserError for an unknown one."""
     if not isinstance(name, str) or name not in self:
-      near = nearest_name(str(name), self)
-      raise UserError(f"{self.field}={name!r}: unknown; expected {', '.join(self)}; did you mean {near}?")
+      raise unknown_name(f"{self.field}={name!r}: unknown", name, self)
     return self[name]

@@ -1,8 +1,11 @@
 """Nested mappings, such as configs, and their fields by dotted path: `optim.lr`."""
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
+
+from jaxssl.core.errors import UserError
 
 T = TypeVar("T")
 
@@ -16,31 +19,21 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def updated(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a copy of a nested mapping with the values of `changes`, by dotted path; missing groups are created.
+  """Returns a copy of nested dicts with the values of `changes`, by dotted path; missing groups are created.
 
-  Raises KeyError, with the path of the value, if a path leads through a value that is not a mapping.
+  Raises UserError if a path leads through a value that is not a dict.
   """
-  result = dict(tree)
+  result = copy.deepcopy(dict(tree))
   for path, value in changes.items():
-    first, _, rest = path.partition(".")
-    group = result.get(first, {})
-    if rest and not isinstance(group, Mapping):
-      raise KeyError(first)
-    try:
-      result[first] = updated(group, {rest: value}) if rest else value
-    except KeyError as error:
-      raise KeyError(f"{first}.{error.args[0]}") from None
+    *groups, last = path.split(".")
+    group = result
+    for depth, name in enumerate(groups, 1):
+      group = group.setdefault(name, {})
+      if not isinstance(group, dict):
+        parent = ".".join(groups[:depth])
+        raise UserError(f"{parent}: a value, not a group of fields; set {parent} itself")
+    group[last] = value
   return result
-
-
-def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-  """Yields (path, value in `a`, value in `b`) for the fields in which two nested mappings differ; None stands for missing."""
-  for name in sorted({*a, *b}):
-    x, y = a.get(name), b.get(name)
-    if isinstance(x, Mapping) and isinstance(y, Mapping):
-      yield from differences(x, y, f"{prefix}{name}.")
-    elif x != y:
-      yield prefix + name, x, y
 
 
 def replace(config: T, changes: Mapping[str, Any]) -> T:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxssl.config.parse import read
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.errors import UserError
 from jaxssl.methods import barlow, byol, dino, isd, mocov2, mocov3, msf, nnclr, resa, simclr, simsiam, swav, vicreg
 from jaxssl.methods.base import METHODS, SSLMethod, register
@@ -18,8 +17,4 @@ def read_method(config: Mapping[str, Any]) -> SSLMethod:
   fields = dict(config)
   if "name" not in fields:
     raise UserError(f"method.name is missing; expected one of: {', '.join(METHODS)}")
-
-  def schedule(value: Any, where: str) -> ScheduleConfig:
-    return read(ScheduleConfig, {"base": value} if isinstance(value, int | float) else value, where + ".")
-
-  return read(METHODS.find(fields.pop("name")), fields, "method.", convert={ScheduleConfig: schedule})
+  return read(METHODS.find(fields.pop("name")), fields, "method.")

@@ -39,11 +39,6 @@ class Checkpoints:
       if step not in self._manager.all_steps():
         self._manager.save(step, args=ocp.args.StandardSave(state))
 
-  def wait(self) -> None:
-    """Waits until all saves are on disk. Raises UserError if writing fails."""
-    with self._written():
-      self._manager.wait_until_finished()
-
   @contextlib.contextmanager
   def _written(self) -> Iterator[None]:
     try:
@@ -67,7 +62,7 @@ class Checkpoints:
         jax.block_until_ready(state)
       except Exception as error:  # tensorstore, json and file errors have no common type
         why = _first_line(error)
-      if not _all_processes(not why):  # all processes must use the same checkpoint
+      if not np.all(multihost_utils.process_allgather(np.array(not why))):  # all processes must use the same checkpoint
         LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
         continue
       for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
@@ -95,33 +90,21 @@ class Checkpoints:
     reader = ocp.PyTreeCheckpointer()
     try:
       metadata: Any = reader.metadata(folder).item_metadata
-      whole = metadata.tree
-      like = {
-        name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), dict(whole[name]))
-        for name in ("student", "teacher")
-        if whole.get(name)
-      }
+      networks = {name: dict(metadata.tree[name]) for name in ("student", "teacher") if metadata.tree.get(name)}
+      if "student" not in networks:
+        raise ValueError("it holds no network")
+      like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), networks)
       placed = ocp.checkpoint_utils.construct_restore_args(like)
       found = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
     except Exception as error:  # as above
       raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
-    student, teacher = (
-      Variables(params=found[name].get("params") or {}, stats=found[name].get("stats") or {}) if name in found else None
-      for name in ("student", "teacher")
-    )
-    if student is None:
-      raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: it holds no network")
-    return student, teacher, step
+    weights = {name: Variables(params=x.get("params") or {}, stats=x.get("stats") or {}) for name, x in found.items()}
+    return weights["student"], weights.get("teacher"), step
 
   def close(self) -> None:
     """Waits for saves and closes the folder. Raises UserError if writing fails."""
     with self._written():
       self._manager.close()
-
-
-def _all_processes(yes: bool) -> bool:
-  """Returns whether the value is true on all processes."""
-  return bool(np.all(multihost_utils.process_allgather(np.array(yes))))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,24 +9,17 @@ import numpy as np
 
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import BASELINES, Metric, Scalar, flat_name
+from jaxssl.core.metric import BASELINES, Metric, flat_name
 from jaxssl.workdir import results
 from jaxssl.workdir.results import protocol_key
 from jaxssl.workdir.workdir import Workdir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Final:
+class Final(results.Stored):
   """The last value of one metric by one protocol, and those of the baselines by the same protocol."""
 
   metric: Metric
-  evaluation: str
-  value: float | None  # None: it was not finite
-  std: float | None
-  subject: str
-  protocol: Mapping[str, Scalar]
-  chosen: Mapping[str, Scalar]
-  step: int
   baselines: Mapping[str, float | None]  # by subject
 
   @property
@@ -59,22 +52,12 @@ class RunRecord:
     self.alerts = json_io.lines(workdir.alerts) if workdir.alerts.exists() else None
     lines = workdir.log.read_text(errors="replace").splitlines() if workdir.log.exists() else []
     self.warnings = [line for line in lines if re.match(r"\S+ \S+ (WARNING|ERROR) ", line)]
-
-  @property
-  def finished(self) -> bool:
-    """Whether the run completed."""
-    return bool(self.results.get("finished"))
-
-  @property
-  def step(self) -> int:
-    """The last step that was logged."""
-    return max((line["step"] for line in self.lines), default=0)
-
-  @property
-  def steps_per_epoch(self) -> float | None:
-    """Derived from the first line that was written at the end of an epoch; None if there is none."""
+    self.finished = bool(self.results.get("finished"))
+    self.step = max((line["step"] for line in self.lines), default=0)  # the last one that was logged
+    # None unless there is a line that was written at the end of an epoch
     ends = (line for line in self.lines if line["step"] and json_io.count(line.get("epoch")) and "loss" not in line)
-    return next((line["step"] / (line["epoch"] + 1) for line in ends), None)
+    self.steps_per_epoch: float | None = next((line["step"] / (line["epoch"] + 1) for line in ends), None)
+    self.unit = "epochs" if self.steps_per_epoch else "steps"  # of the x axis of `series`
 
   def metric(self, name: str) -> Metric:
     """Returns the definition of a metric; one that the run does not define has its name as title."""
@@ -91,11 +74,6 @@ class RunRecord:
           y.append(value)
     return {name: Series(np.array(x), np.array(y)) for name, (x, y) in points.items()}
 
-  @property
-  def unit(self) -> str:
-    """The unit of the x axis of `series`."""
-    return "epochs" if self.steps_per_epoch else "steps"
-
   def baselines(self, name: str) -> dict[str, float]:
     """Returns a metric's values without training, by subject."""
     first = self.lines[0] if self.lines else {}
@@ -111,14 +89,8 @@ class RunRecord:
         last[key] = m
     return [
       Final(
+        **m,
         metric=self.metric(name),
-        evaluation=m["evaluation"],
-        value=m["value"],
-        std=m["std"],
-        subject=m["subject"],
-        protocol=m["protocol"],
-        chosen=m["chosen"],
-        step=m["step"],
         baselines={of: last[name, protocol, of]["value"] for of in BASELINES if (name, protocol, of) in last},
       )
       for (name, protocol, subject), m in last.items()

@@ -14,12 +14,33 @@ from typing import Any
 
 import jax
 
-from jaxssl.core import atomic, json_io
+from jaxssl.config import parse
+from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.version import VERSION
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored:
+  """A measurement in results.json. Raises UserError for a number that is not finite, and for nested protocols."""
+
+  step: int
+  name: str
+  subject: str
+  value: float | None  # None: it was not finite
+  protocol: Mapping[str, Any]
+  evaluation: str = ""
+  std: float | None = None
+  chosen: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  commit: str = ""
+
+  def __post_init__(self) -> None:
+    values = (self.value or 0, self.std or 0, *self.protocol.values(), *self.chosen.values())
+    if not json_io.count(self.step) or not all(isinstance(x, str | bool) or json_io.finite(x) is not None for x in values):
+      raise UserError(f"{self.name}: not a measurement")
 
 
 def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metrics: Iterable[Metric] = (), **facts: Any) -> None:
@@ -29,85 +50,53 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   written atomically. A value that is not finite is stored as null.
   """
   document = read(path)
-  definitions = {m.name: m for m in (*metrics, *(m.metric for m in measurements))}
   new = [_as_json(m, at) for m in measurements]
   replaced = {_key(m) for m in new}
   old = [m for m in document.get("measurements", []) if _key(m) not in replaced]
-  rest = {name: value for name, value in document.items() if name not in ("metrics", "measurements")}
-  described = document.get("metrics", {}) | {name: _definition(m) for name, m in definitions.items()}
-  _write(
-    path,
-    {"measurements": old + new, "metrics": described, **rest, **facts, "software": software(), "hardware": hardware()},
-  )
+  described = dict(document.get("metrics", {}))
+  for metric in (*metrics, *(m.metric for m in measurements)):
+    described[metric.name] = {name: value for name, value in vars(metric).items() if name != "name"}
+  document |= {"measurements": old + new, "metrics": described, **facts, "software": software(), "hardware": hardware()}
+  json_io.write(path, document)
 
 
 def cut(path: pathlib.Path, step: int) -> None:
   """Removes measurements made after `step`: the run resumes there and will repeat them."""
   document = read(path)
   if document:
-    all_of_it = document["measurements"]
-    kept = [m for m in all_of_it if m["step"] <= step]
-    _write(path, {**document, "measurements": kept, "finished": bool(document.get("finished")) and len(kept) == len(all_of_it)})
+    kept = [m for m in document["measurements"] if m["step"] <= step]
+    finished = bool(document.get("finished")) and len(kept) == len(document["measurements"])
+    json_io.write(path, {**document, "measurements": kept, "finished": finished})
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
   """Reads the file; empty if there is none. Raises UserError for a damaged one and for one of another version."""
-  document = json_io.read(path) if path.exists() else {}
-  if document:
-    measurements, metrics = document.setdefault("measurements", []), document.setdefault("metrics", {})
-    well_formed = isinstance(measurements, list) and all(map(_is_measurement, measurements))
-    if not well_formed or not isinstance(metrics, dict) or not all(map(_is_definition, metrics.values())):
-      raise UserError(f"{path} cannot be read: its measurements are damaged or of another version; remove it")
+  if not path.exists():
+    return {}
+  document = {"measurements": [], "metrics": {}, **json_io.read(path)}
+  try:
+    measurements_of(document)
+    metrics_of(document)
+  except (UserError, TypeError, AttributeError) as error:
+    raise UserError(f"{path} cannot be read: its measurements are damaged or of another version; remove it") from error
   return document
 
 
 def metrics_of(document: Mapping[str, Any]) -> dict[str, Metric]:
   """Returns the metrics that a document defines, by name."""
-  return {name: Metric(name=name, **fields) for name, fields in document.get("metrics", {}).items()}
+  return {name: parse.read(Metric, {**fields, "name": name}) for name, fields in document.get("metrics", {}).items()}
 
 
 def measurements_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-  """Returns the measurements of a document, with all optional fields."""
-  return [{"std": None, "chosen": {}, "evaluation": ""} | m for m in document.get("measurements", [])]
+  """Returns the measurements of a document with all fields of `Stored`."""
+  return [vars(parse.read(Stored, fields)) for fields in document.get("measurements", [])]
 
 
 def _as_json(m: Measurement, step: int) -> dict[str, Any]:
   optional = {"std": None if m.std is None else _finite(m.std), "chosen": dict(m.chosen)}
   fields = {"step": step, "name": m.name, "subject": m.subject, "evaluation": m.evaluation, "value": _finite(m.value)}
-  return (
-    fields | {k: v for k, v in optional.items() if v not in (None, {})} | {"protocol": dict(m.protocol), "commit": commit()}
-  )
-
-
-def _definition(metric: Metric) -> dict[str, Any]:
-  return {name: value for name, value in dataclasses.asdict(metric).items() if name != "name"}
-
-
-def _is_definition(fields: Any) -> bool:
-  texts = ("title", "description", "unit", "group", "chart")
-  return (
-    isinstance(fields, dict)
-    and fields.keys() == {*texts, "higher_is_better"}
-    and all(isinstance(fields[name], str) for name in texts)
-    and isinstance(fields["higher_is_better"], bool | None)
-  )
-
-
-def _is_measurement(m: Any) -> bool:
-  return (
-    isinstance(m, dict)
-    and json_io.count(m.get("step"))
-    and all(isinstance(m.get(name), str) for name in ("name", "subject"))
-    and isinstance(m.get("evaluation", ""), str)
-    and all(_is_flat(m.get(name, {})) for name in ("protocol", "chosen"))
-    and "protocol" in m
-    and "value" in m
-    and all(m.get(field) is None or json_io.finite(m[field]) is not None for field in ("value", "std"))
-  )
-
-
-def _is_flat(fields: Any) -> bool:
-  return isinstance(fields, dict) and all(isinstance(x, str | bool) or json_io.finite(x) is not None for x in fields.values())
+  fields |= {name: value for name, value in optional.items() if value not in (None, {})}
+  return fields | {"protocol": dict(m.protocol), "commit": commit()}
 
 
 def _key(m: Mapping[str, Any]) -> tuple:
@@ -121,10 +110,6 @@ def protocol_key(protocol: Mapping[str, Any]) -> str:
 
 def _finite(value: float) -> float | None:
   return float(value) if math.isfinite(value) else None
-
-
-def _write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
-  atomic.write_text(path, json.dumps(document, indent=2) + "\n")
 
 
 @functools.cache

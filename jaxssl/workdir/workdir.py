@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import atomic, json_io, paths, tree
+from jaxssl.core import json_io, paths, tree
 from jaxssl.core.errors import UserError
 
 
@@ -43,16 +43,15 @@ class Workdir:
       raise UserError(f"--workdir {self.folder} cannot be used: {error}") from error
     if theirs is None:
       return config
-    try:
+    with contextlib.suppress(UserError):  # fields that no longer exist are listed below
       known = read(Config, theirs)  # fields that are newer than the run have their defaults
       theirs, data = as_json(known), config.data
       data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
       config = dataclasses.replace(config, data=data)
-    except UserError:
-      pass  # fields that no longer exist are listed below
-    differing = list(tree.differences(theirs, as_json(config)))
+    there, here = tree.flatten(theirs), tree.flatten(as_json(config))
+    differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if differing:
-      listed = "; ".join(f"{name}: {theirs!r} there, {ours!r} here" for name, theirs, ours in differing)
+      listed = "; ".join(f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in differing)
       raise UserError(f"--workdir {self.folder} belongs to another config: {listed}. Use another --workdir, or the same values")
     return config
 
@@ -81,7 +80,7 @@ class Workdir:
   def write_config(self, config: Config) -> None:
     """Writes the config unless there is one: from then on the folder belongs to it."""
     if not self.config.exists():
-      atomic.write_text(self.config, json.dumps(as_json(config), indent=2) + "\n")
+      json_io.write(self.config, as_json(config))
 
   def read_config(self) -> dict:
     """Reads the fields of the config, of whatever version. Raises UserError if there is none."""

@@ -52,10 +52,9 @@ def test_without_a_command_it_trains(capsys):
 
 def test_help_imports_nothing_heavy():
   lines = [["--help"], *([command, "--help"] for command in cli.COMMANDS), ["config", "list"]]
+  heavy = {"jax", "flax", "tensorflow", "orbax", "matplotlib", "sklearn", "ml_collections"}
   code = f"import sys; from jaxssl.main import main; assert not any(map(main, {json.dumps(lines)}))"
-  code += (
-    "; print(sorted({'jax', 'flax', 'tensorflow', 'orbax', 'matplotlib', 'sklearn', 'ml_collections'} & set(sys.modules)))"
-  )
+  code += f"; print(sorted({heavy} & set(sys.modules)))"
   run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
   assert run.stdout.splitlines()[-1] == "[]"
 
@@ -65,6 +64,8 @@ def test_help_imports_nothing_heavy():
   [
     (["evalute"], "evalute: unknown command; expected train, evaluate, .*; did you mean evaluate?"),
     (["--epochs=5"], "--epochs=5: unknown option of jaxssl train; did you mean --config.train.epochs?"),
+    (["--config.optim.lr"], "--config.optim.lr: missing value; expected --config.optim.lr=VALUE; see jaxssl train --help"),
+    (["--workdir"], "--workdir: expected one argument; see jaxssl train --help"),
     (["--lr", "3"], "--lr: unknown option of jaxssl train; did you mean --config.optim.lr?"),
     (["--config", "configs/nnboot.py", "--config.epochs=5"], "epochs: unknown field; did you mean train.epochs?"),
     (["--config", "configs/nboot.py"], "--config=configs/nboot.py: no such file; did you mean configs/nnboot.py?"),
@@ -75,6 +76,7 @@ def test_help_imports_nothing_heavy():
     (["embed", "--distributed=on"], "--distributed=on: unknown option of jaxssl embed; did you mean .*?"),
     (["evaluate", "--workdirr", "a"], "--workdirr: unknown option of jaxssl evaluate; did you mean --workdir?"),
     (["evaluate", "--knn.k=3"], "--knn.k=3: unknown option of jaxssl evaluate; did you mean --evals.knn.k?"),
+    (["evaluate", "--evals.FIELD=3"], "evals.FIELD: unknown field; did you mean .*?"),
     (["export"], "the following arguments are required: --workdir, --format, --out; see jaxssl export --help"),
     (["evaluate", "--step=a"], "--step: invalid int value: 'a'; see jaxssl evaluate --help"),
     (["config", "cpy"], "cpy: unknown action; expected list, fields, copy; did you mean copy?"),

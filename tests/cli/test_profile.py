@@ -10,14 +10,15 @@ from jaxssl.train import profiler as profile
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 
 
+@pytest.mark.usefixtures("one_device")
 def test_where_a_steps_time_goes(tmp_path, capfd):
   assert main.main(["profile", f"--config={CONFIG}:runlocal", f"--workdir={tmp_path}"]) == 0
-  said = capfd.readouterr().out
-  assert "10 steps of 32: " in said and "the host waited for data" in said
+  text = capfd.readouterr().out
+  assert "10 steps of 32: " in text and "the host waited for data" in text
   for part in ("views", "teacher", "student", "gradient", "update", "neighbors"):
-    assert profile.PARTS[part] in said
+    assert profile.PARTS[part] in text
   assert list(tmp_path.glob("trace/plugins/profile/*/*.xplane.pb"))
-  assert not (tmp_path / "config.json").exists()  # the workdir is still anybody's
+  assert not (tmp_path / "config.json").exists()  # the folder does not belong to the config
 
 
 @pytest.mark.parametrize(

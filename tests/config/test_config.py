@@ -16,8 +16,8 @@ def test_defaults_read_back_to_the_dataclass_defaults():
 
 
 def test_nested_values_and_views():
-  config = read(Config, {"optim": {"lr": 1}, "views": {"global": {"size": 32, "blur_p": 0.5}}})
-  assert config.optim == OptimConfig(lr=1.0)
+  config = read(Config, {"optim": {"lr": 1, "weight_decay": 0.1}, "views": {"global": {"size": 32, "blur_p": 0.5}}})
+  assert config.optim == OptimConfig(lr=1.0, weight_decay=ScheduleConfig(base=0.1))
   assert isinstance(config.optim.lr, float)
   assert config.views["global"] == ViewConfig(size=32, blur_p=(0.5,))
 

@@ -84,10 +84,10 @@ def test_durations_agree():
   length = TrainingLength(steps_per_epoch=10, epochs=20)
   base = ScheduleConfig(kind="cosine")
   epochs, steps, percent = (
-    dataclasses.replace(base, **{name: value}).resolve(length)
+    dataclasses.replace(base, **{name: value}).resolve(length)(np.arange(200))
     for name, value in {"warmup_epochs": 2.0, "warmup_steps": 20, "warmup_percent": 10.0}.items()
   )
-  assert epochs == steps == percent
+  assert (epochs == steps).all() and (epochs == percent).all() and epochs[19] == 1.0
 
 
 @pytest.mark.parametrize(

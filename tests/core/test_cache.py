@@ -8,7 +8,7 @@ FIELDS = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_pe
 
 @pytest.fixture
 def fresh():
-  """Jax as it is where nobody has named a cache, and its settings back afterwards."""
+  """JAX without a named cache; restores its settings afterwards."""
   before = {field: jax.config.values[field] for field in FIELDS}
   jax.config.update("jax_compilation_cache_dir", None)
   yield
@@ -16,14 +16,14 @@ def fresh():
     jax.config.update(field, value)
 
 
-def test_what_is_compiled_is_kept_in_the_users_cache_folder(fresh, monkeypatch, tmp_path):
+def test_compiled_functions_are_stored_in_the_users_cache_folder(fresh, monkeypatch, tmp_path):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   cache.keep_compiled()
   assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "jaxssl/compiled")
   assert (tmp_path / "jaxssl/compiled").is_dir()
 
 
-def test_half_an_entry_is_thrown_away(fresh, monkeypatch, tmp_path):
+def test_an_incomplete_entry_is_deleted(fresh, monkeypatch, tmp_path):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   compiled = tmp_path / "jaxssl/compiled"
   compiled.mkdir(parents=True)
@@ -33,13 +33,13 @@ def test_half_an_entry_is_thrown_away(fresh, monkeypatch, tmp_path):
   assert (compiled / "whole-cache").exists() and not (compiled / "half-cache").exists()
 
 
-def test_another_place_stays_as_it_was_named(fresh, tmp_path):
+def test_a_folder_that_is_already_set_is_kept(fresh, tmp_path):
   jax.config.update("jax_compilation_cache_dir", str(tmp_path))
   cache.keep_compiled()
   assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
 
 
-def test_a_user_without_a_folder_to_write_to_goes_without(fresh, monkeypatch, tmp_path):
+def test_nothing_is_cached_without_a_writable_folder(fresh, monkeypatch, tmp_path):
   (tmp_path / "file").touch()
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   cache.keep_compiled()

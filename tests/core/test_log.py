@@ -7,8 +7,8 @@ from jaxssl.core import log as runlog
 
 
 @pytest.fixture
-def said():
-  """What the log says, as it says it."""
+def messages():
+  """A queue of the log's messages."""
   lines: queue.Queue[str] = queue.Queue()
   handler = logging.Handler()
   handler.emit = lambda record: lines.put(record.getMessage())
@@ -20,14 +20,14 @@ def said():
   runlog.LOG.removeHandler(handler)
 
 
-def test_what_takes_long_says_that_it_goes_on(said, monkeypatch):
+def test_a_heartbeat_is_logged_repeatedly(messages, monkeypatch):
   monkeypatch.setattr(runlog, "SECONDS_BETWEEN_LINES", 0.01)
   with runlog.heartbeat("compiling"):
-    first, second = said.get(timeout=60), said.get(timeout=60)
+    first, second = messages.get(timeout=60), messages.get(timeout=60)
   assert first.startswith("compiling: ") and second.endswith(" s so far")
 
 
-def test_what_is_soon_over_says_nothing_and_a_mistake_in_it_comes_through(said):
+def test_a_short_block_logs_nothing_and_its_exception_is_raised(messages):
   with pytest.raises(ZeroDivisionError), runlog.heartbeat("compiling"):
     _ = 1 / 0
-  assert said.empty()
+  assert messages.empty()

@@ -1,4 +1,4 @@
-"""gs:// wherever a path is taken: here it leads to a folder of this disk (tests/bucket.py)."""
+"""gs:// paths in every command; tests/bucket.py maps them to a local folder."""
 
 import json
 import pathlib
@@ -31,13 +31,13 @@ def store(tmp_path, monkeypatch) -> pathlib.Path:
 
 @pytest.fixture
 def run(store, monkeypatch) -> str:
-  """A run in the bucket; orbax, which reads gs:// by itself, is told where it lies."""
+  """A run in the bucket; orbax, which reads gs:// by itself, is given the local folder."""
   tiny_run.make(store / "run", steps=(5,))
   monkeypatch.setattr(load_run, "Checkpoints", lambda folder, keep: Checkpoints(store / "run/checkpoints", keep))
   return "gs://store/run"
 
 
-def test_a_path_is_checked_at_the_door():
+def test_paths_are_checked():
   assert paths.path_of("a/b") == pathlib.Path("a/b") and str(paths.path_of("gs://a/b")) == "gs://a/b"
   assert paths.is_local(paths.path_of("a")) and not paths.is_local(paths.path_of("gs://a"))
   assert paths.absolute("gs://a/b/") == "gs://a/b" and paths.absolute("~/x") == str(pathlib.Path.home() / "x")
@@ -46,7 +46,7 @@ def test_a_path_is_checked_at_the_door():
       paths.path_of(text)
 
 
-def test_images_are_those_of_a_folder(store, tmp_path):
+def test_images_equal_those_of_a_local_folder(store, tmp_path):
   read = {f"{split}/{name}/{i}.png": fixtures.flat(40 * i) for split in ("train", "test") for name in "ab" for i in range(3)}
   here = fixtures.folder(store / "set", {**read, ".hidden/x.png": fixtures.flat(1), "train/notes.txt": b"no image"})
   (store / "few.txt").write_text("a/1.png\nb/2.png\n")
@@ -62,7 +62,7 @@ def test_images_are_those_of_a_folder(store, tmp_path):
         assert a.describe(k).replace("gs://store/set", here) == b.describe(k)
 
 
-def test_images_that_are_not_there(store, monkeypatch):
+def test_missing_images(store, monkeypatch):
   path = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
   fixtures.zipped(store / "set.zip", {"a.png": fixtures.flat(1)})
   for name, says in (("gs://store/none", "does not exist"), ("gs://store/set.zip", "for folders only")):
@@ -75,7 +75,7 @@ def test_images_that_are_not_there(store, monkeypatch):
     source.read(1)
 
 
-def test_commands_read_and_write_there(run, store, capfd):
+def test_commands_read_and_write_buckets(run, store, capfd):
   images = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(40 * i, (28, 28)) for i in range(6)})
   data = "--data.path=gs://store/set"
 
@@ -100,12 +100,12 @@ def test_commands_read_and_write_there(run, store, capfd):
   assert "gs://store/run/report.html" in capfd.readouterr().err
 
 
-def test_evaluate_adds_to_what_is_there(run, store, capfd):
+def test_evaluate_adds_to_results_in_a_bucket(run, store, capfd):
   assert command.main(["evaluate", "quality", "--workdir", run]) == 0, capfd.readouterr().err
   assert json.loads((store / "run/results.json").read_text())["measurements"]
 
 
-def test_weights_come_from_there(run, store, tmp_path):
+def test_weights_are_read_from_a_bucket(run, store, tmp_path):
   assert command.main(["export", "--workdir", run, "--format=flax", "--out=gs://store/net"]) == 0
   words = [f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--config.model.init_from=gs://store/net"]
   from jaxssl.pretrained.read import read_tensors
@@ -119,7 +119,7 @@ def test_weights_come_from_there(run, store, tmp_path):
 @pytest.mark.parametrize(
   "kind, code", [(tf.errors.PermissionDeniedError, 2), (tf.errors.NotFoundError, 2), (tf.errors.UnavailableError, 75)]
 )
-def test_a_bucket_that_answers_otherwise_is_told_in_one_line(kind, code, run, monkeypatch, capfd):
+def test_errors_of_a_bucket_are_one_line(kind, code, run, monkeypatch, capfd):
   def no(self, *_):
     raise kind(None, None, "the bucket says\n\tno to gs://store/run")
 
@@ -135,13 +135,13 @@ def test_a_bucket_that_answers_otherwise_is_told_in_one_line(kind, code, run, mo
     ["profile", f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--workdir=gs://store/run"],
   ],
 )
-def test_what_is_for_this_machine_only(words, store, capfd):
+def test_commands_that_need_a_local_path(words, store, capfd):
   fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
   assert command.main(words) == 2
   assert "local" in capfd.readouterr().err
 
 
-def test_nothing_half_written_is_brought(store):
+def test_an_incomplete_file_is_not_uploaded(store):
   (store / "x.png").write_bytes(b"old")
   with pytest.raises(RuntimeError), paths.uploaded(paths.path_of("gs://store/x.png")) as file:
     file.write_bytes(b"half")

@@ -1,20 +1,13 @@
-"""Damage to files and to JSON, as hypothesis draws it."""
+"""Hypothesis strategies for damaged files and JSON."""
 
 import copy
 import json
+import struct
 from typing import Any
 
 from hypothesis import strategies as st
 
-EDGES = (
-  b"\0\0\0\0",
-  b"\xff\xff\xff\xff",
-  b"\x7f\xff\xff\xff",
-  b"\xff\xff\xff\x7f",
-  b"\0\0\0\x80",
-  b"\x01\0\0\0",
-  b"\0\x01\0\0",
-)
+EDGES = [struct.pack("<I", edge) for edge in (0, 2**32 - 1, 0xFFFFFF7F, 2**31 - 1, 2**31, 1, 256)]  # of integers
 GARBAGE: Any = st.one_of(
   st.none(),
   st.booleans(),
@@ -30,10 +23,10 @@ GARBAGE: Any = st.one_of(
 
 @st.composite
 def damaged(draw: Any, data: bytes) -> bytes:
-  """The bytes flipped, cut, extended, repeated, or with numbers at the edge of their type in them."""
+  """Flips, cuts, extends or repeats bytes, or writes extreme integers into them."""
   out = bytearray(data)
   for _ in range(draw(st.integers(1, 6))):
-    # headers say more than bodies do
+    # headers matter more than bodies
     at = draw(st.one_of(st.integers(0, min(len(out), 200)), st.integers(0, len(out))))
     match draw(st.integers(0, 6)):
       case 0 if at < len(out):
@@ -55,14 +48,14 @@ def damaged(draw: Any, data: bytes) -> bytes:
 
 
 def places(tree: Any, where: tuple = ()) -> list[tuple]:
-  """Paths of all that is inside."""
+  """Returns the paths of all nodes."""
   inside = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
   return [where] + [path for key, item in inside for path in places(item, (*where, key))]
 
 
 @st.composite
 def other(draw: Any, tree: Any) -> Any:
-  """The tree with values replaced, removed, added."""
+  """Replaces, removes and adds values of a tree."""
   tree = copy.deepcopy(tree)
   for _ in range(draw(st.integers(1, 4))):
     *path, last = draw(st.sampled_from(places(tree)[1:]))
@@ -73,9 +66,8 @@ def other(draw: Any, tree: Any) -> Any:
       case 0:
         del group[last]
       case 1 if isinstance(group, dict):
-        group[draw(st.one_of(st.text(max_size=5), st.sampled_from(["step", "epoch", "value", "data", "<b>"])))] = copy.deepcopy(
-          draw(GARBAGE)
-        )
+        name = draw(st.one_of(st.text(max_size=5), st.sampled_from(["step", "epoch", "value", "data", "<b>"])))
+        group[name] = copy.deepcopy(draw(GARBAGE))
       case _:
         group[last] = copy.deepcopy(draw(GARBAGE))
     if not places(tree)[1:]:
@@ -84,7 +76,7 @@ def other(draw: Any, tree: Any) -> Any:
 
 
 def text_of(tree: Any) -> st.SearchStrategy[bytes]:
-  """A file of JSON, other or damaged."""
+  """Returns a JSON file with other values, or a damaged one."""
   whole = other(tree).map(lambda x: json.dumps(x, ensure_ascii=True).encode())
   broken = st.sampled_from(
     [b"", b"{", b"[]", b"null", b"3", b'"a"', b"[" * 100_000, b'{"a":' * 2000, b"\xff\xfe{", b"9" * 5000]

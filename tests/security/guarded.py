@@ -1,4 +1,4 @@
-"""What every untrusted input is read under: soon, in bounded memory, told in one line; nothing is written elsewhere, or run."""
+"""Limits for reading untrusted input: time, memory, one-line errors, no code executed, nothing written elsewhere."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ _roots: list[str] = []
 
 
 def examples(count: int) -> Any:
-  """Settings of a test that tries so many examples."""
+  """Returns hypothesis settings for `count` examples."""
   slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
   return settings(
     max_examples=max(1, int(count * TIMES)), deadline=None, derandomize=TIMES == 1, database=None, suppress_health_check=slow
@@ -32,7 +32,7 @@ def examples(count: int) -> Any:
 
 
 class TooSlow(BaseException):
-  """Nothing that catches exceptions catches this."""
+  """Not an Exception, so that no handler catches it."""
 
 
 def _hook(event: str, arguments: tuple) -> None:
@@ -56,7 +56,7 @@ sys.addaudithook(_hook)
 
 
 def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
-  """Gives what a call gives; None where it refuses in one line. Fails where it does anything else."""
+  """Returns the result of a call, or None if it raises a one-line error. Fails if it does anything else."""
   global _seen
   _roots[:] = [os.path.realpath(path) for path in (*writable, os.environ["XDG_CACHE_HOME"])]
   _seen = []
@@ -74,7 +74,7 @@ def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
 
 @contextlib.contextmanager
 def soon() -> Iterator[None]:
-  """Ends what takes too long."""
+  """Raises TooSlow if the block takes too long."""
 
   def end(*_: object) -> None:
     raise TooSlow
@@ -90,7 +90,7 @@ def soon() -> Iterator[None]:
 
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
-  """Refuses memory beyond BYTES more than there is now."""
+  """Limits memory to BYTES more than is in use now."""
   before, used = resource.getrlimit(resource.RLIMIT_AS), pathlib.Path("/proc/self/statm")
   if not used.exists():
     yield

@@ -2,6 +2,7 @@
 
 import functools
 import html.parser
+import itertools
 import json
 import pathlib
 import shutil
@@ -37,12 +38,12 @@ CONFIG = f"--config={ROOT}/configs/nnboot.py:runlocal"
 
 @functools.cache
 def whole() -> dict:
-  """A config as its workdir has it."""
+  """Returns a config as its workdir stores it."""
   return workdir.as_json(flags.parse([CONFIG])[0])
 
 
 def checked(config: Config) -> None:
-  """Makes of a config what a run makes of it before it opens images."""
+  """Builds what a run builds from a config before it opens images."""
   training_length = TrainingLength(steps_per_epoch=4, epochs=config.train.epochs)
   pipeline.check(config.views, None)
   method = methods.read_method(config.method)
@@ -53,29 +54,14 @@ def checked(config: Config) -> None:
 
 
 def fields() -> st.SearchStrategy[str]:
-  """Names of fields, of groups, and of none."""
+  """Returns names of fields, of groups, and unknown ones."""
   names = sorted(flatten(whole()))
   groups = sorted({name.rpartition(".")[0] for name in names})
-  made = st.sampled_from(
-    ["", ".", "..", "a.b", "data", "views.global.size.x", "method.name.x", "views..size", "__class__", "data.__init__"]
-  )
-  return st.one_of(st.sampled_from(names), st.sampled_from(names), st.sampled_from(groups), made, st.text(max_size=5))
+  made = ["", ".", "..", "a.b", "data", "views.global.size.x", "method.name.x", "views..size", "__class__", "data.__init__"]
+  return st.one_of(*(st.sampled_from(some) for some in (names, names, groups, made)), st.text(max_size=5))
 
 
-ODD = [
-  "(" * 300,
-  "[" * 3000,
-  "-" * 5000 + "1",
-  "{[]: 1}",
-  "1if 2else 3",
-  '"\\d"',
-  "1e999",
-  "9" * 5000,
-  "1_0",
-  "b'a'",
-  "{1}",
-  "1j",
-]
+ODD = ["(" * 300, "[" * 3000, "-" * 5000 + "1", "9" * 5000, "{[]: 1}", "1if 2else 3", '"\\d"', "1e999", "1_0", "b'a'", "{1}"]
 CODE = ["__import__('os').system('true')", "open('ran', 'w')", "(lambda: 1)()", "f'{1}'", "[x for x in (1,)]", "..."]
 VALUES = st.one_of(GARBAGE.map(repr), GARBAGE.map(str), st.text(max_size=10), st.sampled_from(ODD), st.sampled_from(CODE))
 
@@ -83,29 +69,14 @@ VALUES = st.one_of(GARBAGE.map(repr), GARBAGE.map(str), st.text(max_size=10), st
 @examples(150)
 @given(st.lists(st.tuples(fields(), VALUES, st.booleans()), min_size=1, max_size=3))
 def test_words_of_any_kind(words):
-  argv = [
-    word for name, value, joined in words for word in ([f"--config.{name}={value}"] if joined else [f"--config.{name}", value])
-  ]
-  config = answer(lambda: flags.parse([CONFIG, *argv])[0])
+  argv = [[f"--config.{name}={value}"] if joined else [f"--config.{name}", value] for name, value, joined in words]
+  config = answer(lambda: flags.parse([CONFIG, *itertools.chain(*argv)])[0])
   if config is not None:
     answer(lambda: checked(config))
 
 
-WORDS = [
-  "--workdir",
-  "--config",
-  "--step",
-  "--out",
-  "--k",
-  "--data",
-  "--embeddings",
-  "--image",
-  "x" * 300,
-  "--evals.a=1",
-  "\0",
-  "=",
-  "-",
-]
+OPTIONS = ["--workdir", "--config", "--step", "--out", "--k", "--data", "--embeddings", "--image"]
+WORDS = [*OPTIONS, "x" * 300, "--evals.a=1", "\0", "=", "-"]
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "embed", "neighbors", "export", "inspect", "report", "profile"])
@@ -195,7 +166,7 @@ LINE = {"step": 2, "epoch": 0, "loss": 4.0, "knn20_cosine": 8.0}
 
 
 class Quiet(html.parser.HTMLParser):
-  """A page in which nothing runs but its own script."""
+  """Checks that a page runs nothing but its own script."""
 
   scripts = 0
 
@@ -217,7 +188,7 @@ def quiet(path: pathlib.Path) -> str:
 
 @pytest.fixture
 def unlooked(monkeypatch):
-  """Leaves out the report's images, which such a workdir does not have anyway."""
+  """Leaves out the images and charts of the report."""
 
   def none(path: pathlib.Path):
     raise UserError(f"{path} has none")
@@ -228,7 +199,7 @@ def unlooked(monkeypatch):
 
 
 def files(folder: pathlib.Path, name: str, content: bytes) -> None:
-  """A workdir, of whose files one is another."""
+  """Writes a workdir, one file of which has other content."""
   shutil.rmtree(folder, ignore_errors=True)
   folder.mkdir()
   (folder / "config.json").write_text(json.dumps(whole()))
@@ -251,17 +222,12 @@ def test_workdirs_of_any_content(name, tmp_path, data):
   if config is not None:
     answer(lambda: checked(config), folder)
   answer(lambda: workdir.Workdir(folder).check(read(Config, whole())), folder)
-  if (
-    answer(lambda: page.write([(workdir.Workdir(folder), None)], tmp_path / "page.html"), tmp_path) is None
-    and (tmp_path / "page.html").exists()
-  ):
+  if answer(lambda: page.write([(workdir.Workdir(folder), None)], tmp_path / "page.html"), tmp_path) is not None:
     quiet(tmp_path / "page.html")
   for line in json_io.lines(folder / "neighbors.jsonl"):
     if answer(lambda line=line: neighbors._fits(line, 3, 3)):
-      assert (
-        np.array(line["partners"] or [[0, 0]]).shape[1:] == (2,)
-        and max(map(max, filter(None, line["neighbors"])), default=0) < 3
-      )
+      assert np.array(line["partners"] or [[0, 0]]).shape[1:] == (2,)
+      assert max(map(max, filter(None, line["neighbors"])), default=0) < 3
   answer(lambda: results.add(folder / "results.json", 9, []), folder)
   answer(lambda: Diagnostics(read(Config, whole()).health, MetricRange(8, 8), workdir.Workdir(folder), 2), folder)
   for file in ("metrics.jsonl", "neighbors.jsonl"):

@@ -1,4 +1,4 @@
-"""Bytes that are said to be images, and zips that are said to hold some."""
+"""Damaged and malicious images and zips."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def memory():
 
 
 def read(data: bytes, channels: int, depth: int) -> None:
-  """Decodes, and looks as `inspect` does; what comes is an image."""
+  """Decodes as training and `inspect` do, and checks that the result is an image."""
   dtype = np.dtype(f"uint{depth}")
   image = answer(lambda: decode(data, channels, "a.png", dtype))
   if image is not None:
@@ -133,15 +133,13 @@ def test_bombs(name):
 @given(st.data())
 def test_damaged_zips(tmp_path, data):
   method = data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
-  name = data.draw(
-    st.sampled_from(["a.png", "../../evil.png", "/etc/evil.png", "c:\\evil.png", "a/../../evil.png", "a\nb.png", "\x1b[2J.png"])
-  )
+  evil = ["../../evil.png", "/etc/evil.png", "c:\\evil.png", "a/../../evil.png", "a\nb.png", "\x1b[2J.png"]
+  name = data.draw(st.sampled_from(["a.png", *evil]))
   path = pathlib.Path(zipped(tmp_path / "set.zip", {name: flat(1), "b/c.png": flat(2)}, method))
   whole = path.read_bytes()
   end = whole.rindex(b"PK\1\2")  # the directory is read first
-  path.write_bytes(
-    data.draw(st.one_of(damaged(whole), damaged(whole[end:]).map(lambda rest: whole[:end] + rest), st.just(whole)))
-  )
+  damaged_end = damaged(whole[end:]).map(lambda rest: whole[:end] + rest)
+  path.write_bytes(data.draw(st.one_of(damaged(whole), damaged_end, st.just(whole))))
   listing = answer(lambda: list_images(str(path), "data.path"))
   for k in range(len(listing.names) if listing else 0):
     assert not {"..", "", "."} & set(listing.names[k].split("/"))
@@ -168,7 +166,7 @@ def test_a_bomb_in_a_zip(tmp_path):
       sources.train.source.source.read(0)
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path):
+def test_only_regular_files_are_read(tmp_path):
   path = folder(tmp_path / "set", {"a.png": flat(1)})
   os.mkfifo(tmp_path / "set/b.png")
   (tmp_path / "set/c.png").symlink_to("/dev/zero")
@@ -182,7 +180,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
   assert answer(lambda: source.read(0)) is not None
 
 
-def test_a_link_in_a_zip_is_no_door(tmp_path):
+def test_a_link_in_a_zip_is_not_followed(tmp_path):
   (tmp_path / "secret.png").write_bytes(flat(3))
   with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
     link = zipfile.ZipInfo("link.png")
@@ -194,7 +192,7 @@ def test_a_link_in_a_zip_is_no_door(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["huggingface:mnist", "kaggle:a", "a:b/c:1.0.0", "my_code:mnist"])
-def test_no_code_of_others_is_fetched(name):
+def test_no_dataset_code_is_downloaded(name):
   with pytest.raises(UserError, match="a dataset outside of TFDS"):
     open_datasets(DataConfig(source="tfds", path=name), 0)
 

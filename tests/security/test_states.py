@@ -1,4 +1,4 @@
-"""What jaxssl itself wrote, and someone has had since: checkpoints, exports, embeddings."""
+"""Damaged checkpoints, exports and embedding files."""
 
 import gc
 import json
@@ -40,7 +40,7 @@ def saved(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def given_up(monkeypatch):
-  """Orbax leaves reads that fail to the garbage collector, where they fail again."""
+  """Ignores errors of the garbage collector, where reads of orbax that failed fail again."""
   monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
   yield
   gc.collect()
@@ -50,7 +50,7 @@ def given_up(monkeypatch):
 @examples(30)
 @given(st.data())
 def test_damaged_checkpoints(saved, tmp_path, data):
-  """The newest is damaged: it is read as it was, or the one before is, or a line says why not."""
+  """If the newest is damaged, it or the one before is read, or a one-line error is raised."""
   folder = tmp_path / "checkpoints"
   shutil.rmtree(folder, ignore_errors=True)
   shutil.copytree(saved, folder)
@@ -74,16 +74,11 @@ def exported(tmp_path_factory) -> pathlib.Path:
   model = ModelConfig(name="vit_ti", depth=1, patch=8)
   built = network.build(model, "float32", 16)
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
-  flax_format.save_file(
-    {name: np.ascontiguousarray(x) for name, x in flax_format._named(made).items()}, folder / flax_format.FILE
-  )
+  tensors = {name: np.ascontiguousarray(x) for name, x in flax_format._named(made).items()}
+  flax_format.save_file(tensors, folder / flax_format.FILE)
   how = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
-  about = {
-    "format": "flax",
-    "precision": "float32",
-    "image_size": 16,
-    "preprocessing": {**how, "mean": [0.5] * 3, "std": [0.5] * 3},
-  }
+  preprocessing = {**how, "mean": [0.5] * 3, "std": [0.5] * 3}
+  about: dict = {"format": "flax", "precision": "float32", "image_size": 16, "preprocessing": preprocessing}
   about["model"] = {"name": "vit_ti", "depth": 1, "patch": 8, "projector": {"name": "none"}, "predictor": {"name": "none"}}
   (folder / flax_format.CONFIG).write_text(json.dumps(about))
   return folder
@@ -143,12 +138,8 @@ def test_damaged_exports(exported, tmp_path, data):
 @pytest.fixture(scope="module", params=[".npz", ".parquet"])
 def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
   file = tmp_path_factory.mktemp("embeddings") / f"e{request.param}"
-  columns = {
-    "path": np.array(["a.png", "b.png"]),
-    "index": np.arange(2),
-    "label": np.array(["x", "y"]),
-    "features": np.eye(2, 3, dtype=np.float32),
-  }
+  columns = {"path": np.array(["a.png", "b.png"]), "index": np.arange(2), "label": np.array(["x", "y"])}
+  columns["features"] = np.eye(2, 3, dtype=np.float32)
   embedding_file.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
   return file
 

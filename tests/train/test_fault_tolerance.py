@@ -175,11 +175,11 @@ def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
   """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
   workdir = epath.Path(tmp_path / "bucket")
   config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
-  assert api.run_training(config, workdir) == 0
+  assert api.train(config, workdir)["finished"]
   same(tmp_path / "bucket", whole)
   (tmp_path / "bucket" / "results.json").unlink()
   shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")
-  assert api.run_training(config, workdir) == 0  # resumes
+  assert api.train(config, workdir)["finished"]  # resumes
   assert "resumes at step 6" in capfd.readouterr().err
   names = {path.name for path in (tmp_path / "bucket").iterdir()}
   assert names >= {"config.json", "results.json", "metrics.jsonl", "train.log", "report.html", "tensorboard", "checkpoints"}

@@ -50,8 +50,8 @@ def test_a_step_is_compiled_once(restored, tmp_path):
   if restored:
     checkpoints = Checkpoints(tmp_path / "checkpoints", 1)
     checkpoints.save(0, state)
-    checkpoints.wait()
-    found = checkpoints.restore(run.state_shapes)
+    checkpoints.close()
+    found = Checkpoints(tmp_path / "checkpoints", 1).restore(run.state_shapes)
     assert found is not None
     state, _ = found
   compiled = []

@@ -37,7 +37,11 @@ def test_repeated_measurements_replace_and_later_ones_are_cut(tmp_path):
   [
     "{",
     {"measurements": [{"step": 3, "name": "a", "value": 1.0, "protocol": "a sentence, as older versions wrote it"}]},
-    {"metrics": {"a": {"title": "A"}}},
+    {"metrics": {"a": {"title": 3}}},
+    {"metrics": {"a": "A"}},
+    {"measurements": 3},
+    {"measurements": [{"step": 3, "name": "a", "subject": "teacher", "value": float("inf"), "protocol": {}}]},
+    {"measurements": [{"step": 3, "name": "a", "subject": "teacher", "value": 1.0, "protocol": {"k": [1]}}]},
   ],
 )
 def test_a_file_that_cannot_be_read_is_named(document, tmp_path):
