@@ -47,7 +47,7 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
       known = [final.value for final in row if final is not None and final.value is not None]
       compared = metric.higher_is_better is not None and len(known) > 1
       best = (max if metric.higher_is_better else min)(known) if compared else None
-      cells = "".join(_cell(record, _measured(final, best)) for record, final in zip(records, row, strict=True))
+      cells = _cells(records, [_measured(final, best) for final in row])
       measured = [final for final in row if final is not None]
       baselines = [final.baselines for final in measured]
       shared = (f"; {subject_text(of)} {number(x)}" for of, x in baselines[0].items() if all(x == b.get(of) for b in baselines))
@@ -57,23 +57,21 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
 
 def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
   """Returns the fields in which configs differ: name -> each run's value as JSON; None if a run has no such field."""
-  fields = [flatten(record.config) for record in records]
-  names = list(dict.fromkeys(name for of in fields for name in of))
-  shown = {name: [json.dumps(of[name], ensure_ascii=False) if name in of else None for of in fields] for name in names}
+  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
+  shown = {name: [of.get(name) for of in fields] for of in fields for name in of}
   return {name: values for name, values in shown.items() if len(set(values)) > 1}
 
 
 def differences(records: Sequence[RunRecord]) -> str:
   """Returns the table of the fields in which the runs differ."""
-  body = ""
+  rows = []
   for name, values in differing(records).items():
-    settings = (MISSING if v is None else f"<code>{escape(v)}</code>" for v in values)
-    cells = "".join(_cell(record, setting) for record, setting in zip(records, settings, strict=True))
-    body += f"<tr><th><code>{escape(name)}</code></th>{cells}</tr>"
-  if not body:
+    settings = [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values]
+    rows.append(f"<tr><th><code>{escape(name)}</code></th>{_cells(records, settings)}</tr>")
+  if not rows:
     return "<p>The configs are the same.</p>"
-  table, count = _table("fields many", [record.name for record in records], body), body.count("<tr>")
-  return table if count <= SHOWN else f"<details><summary>{count} fields</summary>{table}</details>"
+  table = _table("fields many", [record.name for record in records], "".join(rows))
+  return table if len(rows) <= SHOWN else f"<details><summary>{len(rows)} fields</summary>{table}</details>"
 
 
 def alerts(record: RunRecord) -> str:
@@ -84,24 +82,22 @@ def alerts(record: RunRecord) -> str:
     step, alert, reason = (escape(str(line.get(name, "?"))) for name in ("step", "alert", "reason"))
     text += f"<p><b>Step {step}: {alert}.</b> {reason}</p>"
   if record.warnings:
-    last = lines(record.warnings[-LOGGED:])
-    text += f"<p>The last warnings and errors of {record.workdir.log.name}:</p><pre>{last}</pre>"
+    text += f"<p>The last warnings and errors of {record.workdir.log.name}:</p>{_lines(record.warnings[-LOGGED:])}"
   return text
 
 
 def config(record: RunRecord) -> str:
   """Shows all fields, software and hardware."""
   facts = {name: of for name, of in record.results.items() if name not in ("measurements", "metrics")}
-  text, made = (json.dumps(x, indent=2, ensure_ascii=False).split("\n") for x in (record.config, facts))
-  return (
-    f"<details><summary>{record.workdir.config.name}</summary><pre>{lines(text)}</pre></details>"
-    f"<details><summary>Software, hardware and the like</summary><pre>{lines(made)}</pre></details>"
-  )
+  text = ""
+  for title, fields in ((record.workdir.config.name, record.config), ("Software, hardware and the like", facts)):
+    lines = json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
+    text += f"<details><summary>{title}</summary>{_lines(lines)}</details>"
+  return text
 
 
-def lines(texts: Sequence[str]) -> str:
-  """Escapes lines of text."""
-  return "\n".join(map(escape, texts))
+def _lines(texts: Sequence[str]) -> str:
+  return "<pre>" + "\n".join(map(escape, texts)) + "</pre>"
 
 
 def _table(kind: str, columns: Sequence[str], body: str) -> str:
@@ -117,9 +113,9 @@ def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
   return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
 
 
-def _cell(record: RunRecord, shown: str) -> str:
-  """Returns a cell of a table with one column a run; a narrow screen shows the run's name beside it."""
-  return f'<td data-run="{escape(record.name)}">{shown}</td>'
+def _cells(records: Sequence[RunRecord], shown: Sequence[str]) -> str:
+  """Returns a row with one cell a run; a narrow screen shows the run's name beside it."""
+  return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, shown, strict=True))
 
 
 def _measured(final: Final | None, best: float | None) -> str:
