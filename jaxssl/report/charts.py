@@ -15,6 +15,7 @@ SIZE = (4.0, 2.2)  # inches: text of 9 points is readable on a chart as wide as 
 POINTS = 400  # of a line; longer lines are averaged
 STYLE: Any = {
   "svg.fonttype": "none",
+  "svg.hashsalt": "report",
   "font.family": "sans-serif",
   "font.size": 9,
   "axes.linewidth": 0.6,
