@@ -159,9 +159,6 @@ def _tiff(data: bytes) -> Header:
 
 
 def _npy(data: bytes) -> Header:
-  file = io.BytesIO(data)
-  version = np.lib.format.read_magic(file)
-  read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-  shape, _, dtype = read(file)
-  channels = shape[2] if len(shape) == 3 else 1
-  return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * dtype.itemsize)
+  array = np.load(io.BytesIO(data), allow_pickle=False)
+  channels = array.shape[2] if array.ndim == 3 else 1
+  return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * array.itemsize)

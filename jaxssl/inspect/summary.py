@@ -10,7 +10,6 @@ from jaxssl.data.folder import FolderSource
 from jaxssl.inspect.scan import ImageStats, ScannedFile
 
 Group = Sequence[ScannedFile]  # of duplicates
-
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 FILES, GROUPS, CLASSES = 10, 5, 10  # named at most; the rest is counted
 _SHAPES = ((0.5, "very tall (under 1:2)"), (0.95, "tall"), (1 / 0.95, "square"), (2.0, "wide"))  # by width / height
@@ -73,9 +72,11 @@ def unreadable(files: Sequence[ScannedFile]) -> Iterator[str]:
 def twins(groups: Sequence[Group], what: str) -> Iterator[str]:
   """The first groups of duplicates."""
   yield f"{what}: {f'{len(groups)} groups, {sum(map(len, groups))} images' if groups else 'none'}"
-  names = [", ".join(file.name for file in group[:3]) for group in groups]
-  more = [f" and {len(group) - 3} more" if len(group) > 3 else "" for group in groups]
-  yield from _first([f"{some}{others}" for some, others in zip(names, more, strict=True)], GROUPS, " groups")
+  lines = []
+  for group in groups:
+    more = f" and {len(group) - 3} more" if len(group) > 3 else ""
+    lines.append(", ".join(file.name for file in group[:3]) + more)
+  yield from _first(lines, GROUPS, " groups")
 
 
 def overlap(groups: Sequence[Group]) -> Iterator[str]:

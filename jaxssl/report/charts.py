@@ -16,20 +16,10 @@ POINTS = 400  # of a line; longer lines are averaged
 STYLE: Any = {
   "svg.fonttype": "none",
   "svg.hashsalt": "report",
-  "font.family": "sans-serif",
   "font.size": 9,
-  "axes.linewidth": 0.6,
-  "axes.edgecolor": "#999999",
   "axes.spines.top": False,
   "axes.spines.right": False,
-  "axes.grid": True,
-  "axes.axisbelow": True,
-  "grid.color": "#e8e8e4",
   "grid.linewidth": 0.6,
-  "xtick.color": "#555555",
-  "ytick.color": "#555555",
-  "axes.labelcolor": "#555555",
-  "lines.solid_capstyle": "round",
 }
 
 
@@ -76,10 +66,10 @@ def key(color: str, label: str, level: str = "") -> str:
 
 def image(title: str, draw: Callable[[Any], None]) -> str:
   """Draws one chart, as wide as the page allows."""
-  import matplotlib
+  from matplotlib import style
   from matplotlib.figure import Figure
 
-  with matplotlib.rc_context(STYLE):
+  with style.context(["seaborn-v0_8-whitegrid", STYLE]):
     figure = Figure(figsize=SIZE, layout="constrained")
     draw(figure.subplots())
     file = io.BytesIO()

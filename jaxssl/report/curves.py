@@ -19,7 +19,7 @@ def section(records: Sequence[RunRecord]) -> str:
     charted: dict[str, list[Metric]] = {}
     for metric in defined(records, [name for of in series for name in of]):
       # Single points without a level are in the tables.
-      drawable = any(len(of[metric.name].x) > 1 for of in series if metric.name in of) or _levels(metric.name, records)
+      drawable = _levels(metric.name, records) or any(len(of[metric.name].x) > 1 for of in series if metric.name in of)
       if group(metric) == title and drawable:
         shared = metric.chart if len(records) == 1 else ""
         charted.setdefault(shared or metric.name, []).append(metric)

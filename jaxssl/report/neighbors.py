@@ -23,6 +23,7 @@ def section(run: LoadedRun, record: RunRecord) -> str:
   reference, train = Gallery(splits.reference, SIDE), Gallery(splits.train, SIDE)
   lines = [line for line in record.neighbors if _fits(line, len(splits.reference), len(splits.train))]
   lines = lines or [{"epoch": 0, **neighbors.nearest_examples(run.extractor, None)}]
+  lines = [line for line in lines if line["images"] == lines[-1]["images"]]
   chosen = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]
   last, pairs = lines[-1], lines[-1]["partners"]
 

@@ -17,22 +17,21 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
   """Renders a number of results.json, which is in the page in full, and what its protocol chose."""
   if x is None:
     return number(x)
-  spread = "" if std is None else f" ± {number(std)}"
-  beside = f"<br><small>{escape(protocol_text(chosen))}</small>" if chosen else ""
-  return f'<data value="{x!r}">{number(x)}</data>{spread}{beside}'
+  text = f'<data value="{x!r}">{number(x)}</data>' + ("" if std is None else f" ± {number(std)}")
+  return f"{text}<br><small>{escape(protocol_text(chosen))}</small>" if chosen else text
 
 
 def evaluations(record: RunRecord) -> str:
   """Returns the table of one run's last values."""
-  body, finals = "", record.finals()
+  body, finals = "", sorted(record.finals(), key=lambda final: rank(final.metric, record.metrics))
   before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
-  for final in sorted(finals, key=lambda final: rank(final.metric, record.metrics)):
-    step = f"step {final.step}" if final.step != record.step else ""
-    cells = f"<td><b>{value(final.value, final.std, final.chosen)}</b></td>"
+  for final in finals:
+    cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
     for subject in (before, "raw_pixels"):
-      cells += f"<td>{value(final.baselines[subject]) if subject in final.baselines else MISSING}</td>"
+      cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
+    step = f"step {final.step}" if final.step != record.step else ""
     small = ", ".join(filter(None, (protocol_text(final.protocol), subject_text(final.subject), step)))
-    body += _rows(final.metric, cells, 3, small)
+    body += _rows(final.metric, "".join(f"<td>{cell}</td>" for cell in cells), 3, small)
   return _table("values", ["this run", before, "raw pixels"], body)
 
 
@@ -44,12 +43,11 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
   for metric in defined(records, [name for name, _ in keys]):
     for key in (key for key in keys if key[0] == metric.name):
       row = [of.get(key) for of in finals]
-      known = [final.value for final in row if final is not None and final.value is not None]
+      measured = [final for final in row if final is not None]
+      known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
       compared = metric.higher_is_better is not None and len(known) > 1
       best = (max if metric.higher_is_better else min)(known) if compared else None
       cells = _cells(records, [_measured(final, best) for final in row])
-      measured = [final for final in row if final is not None]
-      baselines = [final.baselines for final in measured]
       shared = (f"; {subject_text(of)} {number(x)}" for of, x in baselines[0].items() if all(x == b.get(of) for b in baselines))
       body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + "".join(shared))
   return _table("values many", [record.name for record in records], body)
@@ -76,8 +74,8 @@ def differences(records: Sequence[RunRecord]) -> str:
 
 def alerts(record: RunRecord) -> str:
   """Lists the alerts, and the last warnings of the log."""
-  name = record.workdir.alerts.name
-  text = f"<p>This run has no {name}.</p>" if record.alerts is None else "" if record.alerts else "<p>No alerts.</p>"
+  missing = "No alerts." if record.alerts == [] else f"This run has no {record.workdir.alerts.name}."
+  text = "" if record.alerts else f"<p>{missing}</p>"
   for line in record.alerts or []:
     step, alert, reason = (escape(str(line.get(name, "?"))) for name in ("step", "alert", "reason"))
     text += f"<p><b>Step {step}: {alert}.</b> {reason}</p>"

@@ -19,8 +19,8 @@ def made(**changes):
   return suggest.config_of(suggest.text(facts, "x.py", {}))
 
 
-@pytest.mark.parametrize("train", [16, 300, 4999, 5000, 60_000, 1_300_000])
-@pytest.mark.parametrize("side", [9, 28, 32, 64, 100, 250, 3000])
+@pytest.mark.parametrize("train", [16, 4999, 5000, 1_300_000])
+@pytest.mark.parametrize("side", [9, 32, 100, 3000])
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
 def test_every_suggestion_is_a_valid_config(train, side, channels, depth):
   config = made(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)

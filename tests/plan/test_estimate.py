@@ -81,7 +81,6 @@ def test_unmeasured_mean_and_std_do_not_change_the_state():
 @pytest.mark.parametrize(
   "words, message",
   [
-    (["--config.train.batch_size=36"], "train.batch_size=36: must be a multiple of the number of devices, 8"),
     (["--config.train.batch_size=512"], "train.batch_size=512: the training set has 256 images; expected 1 to 256"),
     (["--config.train.accumulate=3"], "train.accumulate=3: train.batch_size=32 must be a multiple of it times the"),
     (["--config.bootstrap.k=0"], "bootstrap.k=0: must lie between 1 and the number of training images, 256"),

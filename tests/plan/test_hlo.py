@@ -18,19 +18,16 @@ def compiled_text(function, *shapes, out):
   return jax.jit(function, out_shardings=NamedSharding(mesh, out)).lower(*rows).compile().as_text()
 
 
-def test_a_sum_over_rows_is_one_all_reduce():
-  text = compiled_text(lambda x: x.sum(0), (16, 128), out=REPLICATED)
-  assert hlo.traffic(text, 8) == {"all-reduce": traffic_of(1, 128 * 4, 2 * 128 * 4 * 7 // 8)}
-
-
-def test_replicating_rows_is_one_all_gather():
-  text = compiled_text(lambda x: x + 1, (16, 128), out=REPLICATED)
-  whole = 16 * 128 * 4
-  assert hlo.traffic(text, 8) == {"all-gather": traffic_of(1, whole, whole * 7 // 8)}
-
-
-def test_sharded_results_send_nothing():
-  assert hlo.traffic(compiled_text(lambda x: x + 1, (16, 128), out=ROWS), 8) == {}
+@pytest.mark.parametrize(
+  "function, out, traffic",
+  [
+    (lambda x: x.sum(0), REPLICATED, {"all-reduce": traffic_of(1, 128 * 4, 2 * 128 * 4 * 7 // 8)}),
+    (lambda x: x + 1, REPLICATED, {"all-gather": traffic_of(1, 16 * 128 * 4, 16 * 128 * 4 * 7 // 8)}),
+    (lambda x: x + 1, ROWS, {}),
+  ],
+)
+def test_traffic_of_a_sum_a_copy_and_a_sharded_result(function, out, traffic):
+  assert hlo.traffic(compiled_text(function, (16, 128), out=out), 8) == traffic
 
 
 @pytest.mark.parametrize("steps", [3, 7])
