@@ -73,7 +73,7 @@ def inspect(
     print(summary.speed(rate, suggested, len(kept)))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
-  print("\nsuggested:", text.partition("recipes.defaults()\n")[2], sep="\n")
+  print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")
   if out is None:
     print("--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt")
     return suggested
