@@ -47,9 +47,9 @@ def measured(given: Mapping[str, Any], stats: Sequence[ImageStats], train: Seque
   `given`: fields of data that the user set.
   """
   gray = all(image.gray for image in stats)
-  channels = given["channels"] if "channels" in given else 1 if gray else len(train[0].mean)
-  moments = np.mean([[image.mean, image.square] for image in train], axis=0)
-  mean, std = of_moments(*(moments if len(moments[0]) == channels else moments.mean(axis=1, keepdims=True)))
+  channels = given["channels"] if "channels" in given else 1 if gray else train[0].moments.shape[1]
+  moments = np.mean([image.moments for image in train], axis=0)
+  mean, std = of_moments(*(moments if moments.shape[1] == channels else moments.mean(axis=1, keepdims=True)))
   sizes = {(image.height, image.width) for image in stats}
   memory, memory_of = throughput.memory()
   return {

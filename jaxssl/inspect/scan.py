@@ -41,7 +41,7 @@ class Header(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
-  """Statistics of a readable image. `mean` and `square`: of each channel and of its square, float64 [c], in 0..1."""
+  """Statistics of a readable image. `moments`: the means of each channel and of its square, float64 [2, c], in 0..1."""
 
   header: Header
   height: int
@@ -49,8 +49,7 @@ class ImageStats:
   size: int  # bytes of the file
   digest: bytes  # of the pixels
   fingerprint: np.ndarray
-  mean: np.ndarray
-  square: np.ndarray
+  moments: np.ndarray
   gray: bool  # judged by the pixels, not by the header
 
 
@@ -94,11 +93,11 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
 
 def _reject_mixed(files: list[ScannedFile]) -> list[ScannedFile]:
   """Marks images as unusable whose number of channels differs from that of most."""
-  counts = collections.Counter(len(file.stats.mean) for file in files if file.stats)
+  counts = collections.Counter(file.stats.moments.shape[1] for file in files if file.stats)
   for usual, _ in counts.most_common(1):
     for place, file in enumerate(files):
-      if file.stats and len(file.stats.mean) != usual:
-        reason = f"{len(file.stats.mean)} channels; most images have {usual}"
+      if file.stats and file.stats.moments.shape[1] != usual:
+        reason = f"{file.stats.moments.shape[1]} channels; most images have {usual}"
         files[place] = dataclasses.replace(file, stats=None, reason=reason)
   return files
 
@@ -121,8 +120,7 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Im
     size=len(data),
     digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
     fingerprint=fingerprint(viewable(image)),
-    mean=pixels.mean(axis=0),
-    square=(pixels**2).mean(axis=0),
+    moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]),
     gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )
 

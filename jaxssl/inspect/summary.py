@@ -41,7 +41,7 @@ def kinds(stats: Sequence[ImageStats], depth: int) -> Iterator[str]:
   yield f"channels: {_tally(stats, lambda image: image.header.color)}{note}"
   deep = "" if all(image.header.bits <= 8 for image in stats) else f"; read as {depth}"
   yield f"bits per channel: {_tally(stats, lambda image: image.header.bits)}{deep}"
-  pages = collections.Counter(image.header.pages for image in stats if image.header.pages not in (1, len(image.mean)))
+  pages = collections.Counter(image.header.pages for image in stats if image.header.pages not in (1, image.moments.shape[1]))
   for number, count in pages.most_common(1):
     yield f"pages: {count} files have {number}, of which the first is used; --data.channels={number} reads them as channels"
   order = sorted(stats, key=lambda image: image.height * image.width)
