@@ -44,15 +44,12 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
   }
   result = []
   for field, values in candidates.items():
-    previous = math.inf
     for value in values:
       fields, (name, chips) = ({}, value) if field == "topology" else ({field: value}, (current.topology, current.chips))
       total = _total(tree.replace(config, fields), images, chips, current)
       if total <= current.available:
         result.append(Change(fields, name, total))
-      if total <= current.available or math.inf > total > 0.98 * previous:  # a larger change of this kind would not help
         break
-      previous = total
   return result
 
 
@@ -87,13 +84,16 @@ def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -
   except UserError:
     return math.inf
   memory, before = estimate.memory_of(step), current.memory
-  if sum(memory.values()) > (current.available or 0):
-    return sum(memory.values())
+  at_once = config.train.batch_size / (chips * config.train.accumulate)
+  share = at_once * current.chips * current.accumulate / current.batch_size
+  least = sum(memory.values()) + _activations(current, current.live * min(share, 1))
+  if least > (current.available or 0):  # not worth tracing
+    return least
   live, _ = estimate.live_bytes(step, step.trace())
   growth = (memory["bank"] + memory["votes"]) / max(before["bank"] + before["votes"], 1) or 1
   return sum(memory.values()) + before["padding"] * growth + _activations(current, live)
 
 
-def _activations(current: Estimate, live: int) -> float:
+def _activations(current: Estimate, live: float) -> float:
   """Scales the bytes of activations to `live` bytes in the traced step, with a margin if nothing was compiled."""
   return current.memory["activations"] * live / max(current.live, 1) * (1 if current.compiled else MARGIN)
