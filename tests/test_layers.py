@@ -23,7 +23,7 @@ LIBRARIES = {  # library: the packages, or modules, that may import it
   "tensorflow": {"data"},
   "tensorflow_datasets": {"data"},
   "cv2": {"data"},
-  "tifffile": {"data"},
+  "tifffile": {"data", "inspect"},
   "safetensors": {"pretrained", "export"},
   "torch": {"pretrained"},
   "onnx": {"export"},
@@ -33,7 +33,7 @@ LIBRARIES = {  # library: the packages, or modules, that may import it
   "ml_collections": {"config.recipes"},
   "clu": {"train.metrics"},
   "sklearn": {"evals", "report"},
-  "scipy": {"evals"},
+  "scipy": {"evals", "inspect"},
   "matplotlib": {"report"},
   "pyarrow": {"evals.embedding_file"},
 }

@@ -9,11 +9,7 @@ SIDE, KEPT = 32, 8  # side that images are reduced to; rows and columns of the c
 DISTANCE = 10  # of 64 bits that may differ
 COSINE = 0.95  # minimum similarity of two fingerprints
 FLAT = 2.0  # gray levels: images with a smaller standard deviation match nothing
-_ROWS, _COLUMNS = 64, 8192  # hashes compared at a time, which fit in a core's cache
-
-_angles = np.pi / SIDE * (np.arange(SIDE) + 0.5) * np.arange(KEPT)[:, None]
-_DCT = (np.cos(_angles) * np.sqrt(2 / SIDE)).astype(np.float32)
-_DCT[0] /= np.sqrt(np.float32(2))
+_PAIRS = 2**19  # hashes compared at a time, which fit in a core's cache
 
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
@@ -21,11 +17,13 @@ def fingerprint(image: np.ndarray) -> np.ndarray:
 
   Zeros for a flat image. The product of two fingerprints is the correlation of the images' low frequencies.
   """
+  from scipy import fft
+
   small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-  waves = _DCT @ np.asarray(small, np.float32) @ _DCT.T
-  waves[0, 0] = 0.0
+  waves = np.asarray(fft.dctn(np.asarray(small, np.float32), norm="ortho"))[:KEPT, :KEPT].ravel()
+  waves[0] = 0.0
   norm = np.linalg.norm(waves)
-  return (waves / norm if norm > FLAT * SIDE else np.zeros_like(waves)).ravel()
+  return waves / norm if norm > FLAT * SIDE else np.zeros_like(waves)
 
 
 def hashes(fingerprints: np.ndarray) -> np.ndarray:
@@ -47,38 +45,27 @@ def near(fingerprints: np.ndarray) -> list[list[int]]:
 
   All pairs are compared. Two are similar if their hashes differ in at most DISTANCE bits and their product is at least COSINE.
   """
+  from scipy import sparse
+
   shaped = np.flatnonzero(fingerprints.any(axis=1))
   prints = fingerprints[shaped]
-  codes = hashes(prints)
-  leader = list(range(len(shaped)))
-
-  def find(place: int) -> int:
-    while leader[place] != place:
-      leader[place] = place = leader[leader[place]]
-    return place
-
-  different, count = np.empty((_ROWS, _COLUMNS), np.uint64), np.empty((_ROWS, _COLUMNS), np.uint8)
-  for top in range(0, len(codes), _ROWS):
-    rows = codes[top : top + _ROWS, None]
-    for left in range(top, len(codes), _COLUMNS):
-      columns = codes[None, left : left + _COLUMNS]
-      part = np.s_[: rows.shape[0], : columns.shape[1]]
-      np.bitwise_xor(rows, columns, out=different[part])
-      np.bitwise_count(different[part], out=count[part])
-      row, column = np.divmod(np.flatnonzero(count[part] <= DISTANCE), columns.shape[1])
-      row, column = row + top, column + left
-      row, column = row[row < column], column[row < column]
-      alike = np.einsum("nk,nk->n", prints[row], prints[column]) >= COSINE
-      for one, other in zip(row[alike].tolist(), column[alike].tolist(), strict=True):
-        leader[find(other)] = find(one)
-  groups = exact(find(place) for place in range(len(leader)))
-  return [shaped[group].tolist() for group in groups]
+  codes, count = hashes(prints), len(prints)
+  links = sparse.lil_array((count, count), dtype=bool)
+  rows = max(_PAIRS // max(count, 1), 1)
+  for top in range(0, count, rows):
+    different = np.bitwise_count(codes[top : top + rows, None] ^ codes[top:])
+    row, column = np.divmod(np.flatnonzero(different <= DISTANCE), count - top)
+    row, column = row + top, column + top
+    alike = (row < column) & (np.einsum("nk,nk->n", prints[row], prints[column]) >= COSINE)
+    links[row[alike], column[alike]] = True
+  _, labels = sparse.csgraph.connected_components(links, directed=False) if count else (0, shaped)
+  return [shaped[group].tolist() for group in exact(labels.tolist())]
 
 
 def joined(exactly: Sequence[Sequence[int]], fingerprints: np.ndarray) -> list[list[int]]:
   """Groups similar images that are not all equal. The first of a group of exact duplicates is compared for all of them."""
-  others = {group[0]: list(group) for group in exactly}
-  copies = {place for group in exactly for place in group[1:]}
-  firsts = np.array([place for place in range(len(fingerprints)) if place not in copies], int)
-  groups = [[int(firsts[k]) for k in group] for group in near(fingerprints[firsts])] if len(firsts) else []
+  others = {group[0]: group for group in exactly}
+  copies = [place for group in exactly for place in group[1:]]
+  firsts = np.delete(np.arange(len(fingerprints)), copies)
+  groups = [firsts[group].tolist() for group in near(fingerprints[firsts])]
   return [sorted(place for first in group for place in others.get(first, [first])) for group in groups]

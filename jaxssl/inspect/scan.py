@@ -5,29 +5,25 @@ import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from jaxssl.core.errors import one_line
 from jaxssl.core.progress import ImageProgress
+from jaxssl.data.array_files import NPY, TIFF
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import FORMATS, DecodeError, WrongChannels, decode, dtype_of, viewable
 from jaxssl.inspect.duplicates import fingerprint
 
 GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, evenly spaced
 GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
-_CHUNK = 1024
-
-_COLORS = {"1": "gray", "L": "gray", "LA": "gray with alpha", "P": "palette", "PA": "palette", "RGB": "color"}
-_COLORS |= {"YCbCr": "color", "LAB": "color", "HSV": "color", "RGBA": "color with alpha", "CMYK": "CMYK", "F": "gray"}
-_CHANNELS = {"gray": 1, "palette": 1, "gray with alpha": 2, "color": 3, "color with alpha": 4, "CMYK": 4}
-_MAX_PAGES = 1000  # a damaged TIFF may have a cycle of pages
-_BITS, _SAMPLES, _PHOTOMETRIC = 258, 277, 262  # TIFF tags
-_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color"}
+_CHUNK = 1024  # files submitted at a time, so that an interrupt takes effect soon
+_CHANNELS = {"gray": 1, "palette": 1, "color": 3, "CMYK": 4}
+_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color"}  # of TIFF
 
 
 class Header(NamedTuple):
@@ -45,7 +41,7 @@ class Header(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
-  """Statistics of a readable image. `mean` and `square`: of each channel and of its square, float64 [c], in 0..1."""
+  """Statistics of a readable image. `moments`: the means of each channel and of its square, float64 [2, c], in 0..1."""
 
   header: Header
   height: int
@@ -53,8 +49,7 @@ class ImageStats:
   size: int  # bytes of the file
   digest: bytes  # of the pixels
   fingerprint: np.ndarray
-  mean: np.ndarray
-  square: np.ndarray
+  moments: np.ndarray
   gray: bool  # judged by the pixels, not by the header
 
 
@@ -67,54 +62,44 @@ class ScannedFile:
   name: str  # full name
   stats: ImageStats | None
   reason: str = ""
-  mixed: bool = False  # readable, but its number of channels differs from that of most images
-
-  def listable(self, root: str) -> bool:
-    """Whether its name below `root` fits on one line of a list."""
-    return not {"\n", "\r"} & set(self.name.removeprefix(root))
 
 
 def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> list[ScannedFile]:
   """Scans every image of every split, with as many threads as cores.
 
-  `channels`, `depth`: expected of all images; 0: those of each file. Images whose channels then differ from most are `mixed`.
+  `channels`, `depth`: expected of all images; 0: those of each file. Images whose channels then differ from most are unusable.
   """
-  places = [(split, index) for split, source in sources.items() for index in range(len(source))]
 
   def scan_file(place: tuple[str, int]) -> ScannedFile:
     split, index = place
-    source = sources[split]
-    name = source.describe(index)
+    name = sources[split].describe(index)
     try:
-      return ScannedFile(split, index, name, image_stats(source.encoded(index), name, channels, depth))
+      return ScannedFile(split, index, name, image_stats(sources[split].encoded(index), name, channels, depth))
     except (DecodeError, WrongChannels) as error:
       reason = str(error).removeprefix(one_line(name)).removeprefix(": ")
       return ScannedFile(split, index, name, None, " ".join(reason.split()))
 
+  places = [(split, index) for split, source in sources.items() for index in range(len(source))]
   files: list[ScannedFile] = []
   progress = ImageProgress(len(places))
-  pool = ThreadPoolExecutor(os.cpu_count())
-  try:
+  with ThreadPoolExecutor(os.cpu_count()) as pool:
     for start in range(0, len(places), _CHUNK):
       for file in pool.map(scan_file, places[start : start + _CHUNK]):
         files.append(file)
         progress.add(1)
-  finally:
-    pool.shutdown(cancel_futures=True)
-    progress.close()
+  progress.close()
   return _reject_mixed(files)
 
 
-def _reject_mixed(files: Sequence[ScannedFile]) -> list[ScannedFile]:
+def _reject_mixed(files: list[ScannedFile]) -> list[ScannedFile]:
   """Marks images as unusable whose number of channels differs from that of most."""
-  counts = collections.Counter(len(file.stats.mean) for file in files if file.stats)
-  usual = counts.most_common(1)[0][0] if counts else 0
-  return [
-    dataclasses.replace(file, stats=None, reason=f"{len(file.stats.mean)} channels; most images have {usual}", mixed=True)
-    if file.stats and len(file.stats.mean) != usual
-    else file
-    for file in files
-  ]
+  counts = collections.Counter(file.stats.moments.shape[1] for file in files if file.stats)
+  for usual, _ in counts.most_common(1):
+    for place, file in enumerate(files):
+      if file.stats and file.stats.moments.shape[1] != usual:
+        reason = f"{file.stats.moments.shape[1]} channels; most images have {usual}"
+        files[place] = dataclasses.replace(file, stats=None, reason=reason)
+  return files
 
 
 def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> ImageStats:
@@ -128,17 +113,14 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Im
     raise DecodeError(f"{error} ({header})" if header.bits else str(error)) from error
   height, width, channels = image.shape
   pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(dtype).max
-  digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-  digest.update(image.tobytes())
   return ImageStats(
     header=header,
     height=height,
     width=width,
     size=len(data),
-    digest=digest.digest(),
+    digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
     fingerprint=fingerprint(viewable(image)),
-    mean=pixels.mean(axis=0),
-    square=(pixels**2).mean(axis=0),
+    moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]),
     gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )
 
@@ -146,48 +128,35 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Im
 def read_header(data: bytes) -> Header:
   """Reads the header of a file's bytes; never raises."""
   try:
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data.startswith(TIFF):
       return _tiff(data)
-    if data[:6] == b"\x93NUMPY":
+    if data.startswith(NPY):
       return _npy(data)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-      mode, kind = image.mode, image.format or "unknown format"
+      mode, bands, kind = image.mode, image.getbands(), image.format or "unknown format"
   except Exception:  # decoding reports what is wrong
     return Header()
-  color = "gray" if mode.startswith("I") else _COLORS.get(mode, mode)
-  bits = 1 if mode == "1" else 16 if mode.startswith("I") else 8
-  if kind == "PNG":
-    bits = data[24]
-    if color == "color" and bits == 8 and b"tRNS" in data[:4096]:
-      color = "color with alpha"
-  return Header(kind, color, _CHANNELS.get(color, 0), bits)
+  bits = data[24] if kind == "PNG" else 1 if mode == "1" else 16 if mode.startswith("I") else 8
+  colors = len(bands) - ("A" in bands)
+  color = "palette" if "P" in bands else {1: "gray", 3: "color", 4: "CMYK"}.get(colors, mode)
+  if "A" in bands or (kind == "PNG" and mode == "RGB" and bits == 8 and b"tRNS" in data[:4096]):
+    return Header(kind, f"{color} with alpha", colors + 1, bits)
+  return Header(kind, color, colors, bits)
 
 
 def _tiff(data: bytes) -> Header:
-  """Reads the tags, since PIL opens few TIFFs with many channels."""
-  tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-  file = io.BytesIO(data)
-  file.seek(tags.next)
-  tags.load(file)
-  values: dict[int, Any] = dict(tags)
-  samples, bits = int(values.get(_SAMPLES, 1)), max(np.atleast_1d(values.get(_BITS, 1)))
-  color = _PHOTOMETRICS.get(values.get(_PHOTOMETRIC, 1), "unknown colors")
-  extra = samples - _CHANNELS.get(color, samples)
-  color = f"{color} with alpha" if extra == 1 and color in ("gray", "color") else color
-  pages, next_page = 1, tags.next
-  while next_page and pages < _MAX_PAGES:
-    pages += 1
-    file.seek(next_page)
-    tags.load(file)
-    next_page = tags.next
-  color = color if samples == _CHANNELS.get(color) else f"{samples} channels"
-  return Header("TIFF", color, samples, int(bits), pages)
+  import tifffile
+
+  with tifffile.TiffFile(io.BytesIO(data)) as file:
+    page, pages = file.pages.first, len(file.pages)
+  color, samples = _PHOTOMETRICS.get(page.photometric, "unknown colors"), page.samplesperpixel
+  extra = samples - _CHANNELS.get(color, 0)
+  if extra:
+    color = f"{color} with alpha" if extra == 1 and color in ("gray", "color") else f"{samples} channels"
+  return Header("TIFF", color, samples, page.bitspersample, pages)
 
 
 def _npy(data: bytes) -> Header:
-  file = io.BytesIO(data)
-  version = np.lib.format.read_magic(file)
-  read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-  shape, _, dtype = read(file)
-  channels = shape[2] if len(shape) == 3 else 1
-  return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * dtype.itemsize)
+  array = np.load(io.BytesIO(data), allow_pickle=False)
+  channels = array.shape[2] if array.ndim == 3 else 1
+  return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * array.itemsize)

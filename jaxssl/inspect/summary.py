@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from jaxssl.config.schema import Config
 from jaxssl.data.folder import FolderSource
-from jaxssl.inspect.facts import Facts
 from jaxssl.inspect.scan import ImageStats, ScannedFile
 
+Group = Sequence[ScannedFile]  # of duplicates
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 FILES, GROUPS, CLASSES = 10, 5, 10  # named at most; the rest is counted
 _SHAPES = ((0.5, "very tall (under 1:2)"), (0.95, "tall"), (1 / 0.95, "square"), (2.0, "wide"))  # by width / height
@@ -40,7 +41,7 @@ def kinds(stats: Sequence[ImageStats], depth: int) -> Iterator[str]:
   yield f"channels: {_tally(stats, lambda image: image.header.color)}{note}"
   deep = "" if all(image.header.bits <= 8 for image in stats) else f"; read as {depth}"
   yield f"bits per channel: {_tally(stats, lambda image: image.header.bits)}{deep}"
-  pages = collections.Counter(image.header.pages for image in stats if image.header.pages not in (1, len(image.mean)))
+  pages = collections.Counter(image.header.pages for image in stats if image.header.pages not in (1, image.moments.shape[1]))
   for number, count in pages.most_common(1):
     yield f"pages: {count} files have {number}, of which the first is used; --data.channels={number} reads them as channels"
   order = sorted(stats, key=lambda image: image.height * image.width)
@@ -63,49 +64,47 @@ def _shape(image: ImageStats) -> str:
 
 def unreadable(files: Sequence[ScannedFile]) -> Iterator[str]:
   """The first unreadable files, with the reasons."""
-  unusable = [file for file in files if file.stats is None]
-  yield f"unreadable: {len(unusable) or 'none'}"
-  yield from (f"  {file.name}: {file.reason}" for file in unusable[:FILES])
-  if len(unusable) > FILES:
-    yield f"  and {len(unusable) - FILES} more"
+  lines = [f"{file.name}: {file.reason}" for file in files if file.stats is None]
+  yield f"unreadable: {len(lines) or 'none'}"
+  yield from _first(lines, FILES)
 
 
-def twins(files: Sequence[ScannedFile], groups: Sequence[Sequence[int]], what: str) -> Iterator[str]:
-  """The first groups of duplicates, given as positions."""
+def twins(groups: Sequence[Group], what: str) -> Iterator[str]:
+  """The first groups of duplicates."""
   yield f"{what}: {f'{len(groups)} groups, {sum(map(len, groups))} images' if groups else 'none'}"
-  for group in groups[:GROUPS]:
-    yield f"  {', '.join(files[k].name for k in group[:3])}{f' and {len(group) - 3} more' if len(group) > 3 else ''}"
-  if len(groups) > GROUPS:
-    yield f"  and {len(groups) - GROUPS} more groups"
+  lines = []
+  for group in groups:
+    more = f" and {len(group) - 3} more" if len(group) > 3 else ""
+    lines.append(", ".join(file.name for file in group[:3]) + more)
+  yield from _first(lines, GROUPS, " groups")
 
 
-def overlap(files: Sequence[ScannedFile], groups: Sequence[Sequence[int]]) -> Iterator[str]:
+def overlap(groups: Sequence[Group]) -> Iterator[str]:
   """Test images that are in the training split too."""
-
-  def names(group: Sequence[int], split: str) -> list[str]:
-    return [files[k].name for k in group if files[k].split == split]
-
-  pairs = [(test, train) for group in groups if (test := names(group, "test")) and (train := names(group, "train"))]
-  count = sum(len(test) for test, _ in pairs)
+  splits = [{split: [file.name for file in group if file.split == split] for split in ("test", "train")} for group in groups]
+  splits = [names for names in splits if names["test"] and names["train"]]
+  count = sum(len(names["test"]) for names in splits)
   yield f"test images that are in train too: {count or 'none'}" + (", which invalidates the evaluation" if count else "")
-  yield from (f"  {test[0]} is {train[0]}" for test, train in pairs[:GROUPS])
-  if len(pairs) > GROUPS:
-    yield f"  and {len(pairs) - GROUPS} more"
+  yield from _first([f"{names['test'][0]} is {names['train'][0]}" for names in splits], GROUPS)
 
 
-def speed(rate: float, views: int, facts: Facts) -> str:
-  """What a rate of the host, in images per second, means for training."""
-  batch = facts.batch_size
+def _first(lines: Sequence[str], count: int, what: str = "") -> Iterator[str]:
+  yield from (f"  {line}" for line in lines[:count])
+  if len(lines) > count:
+    yield f"  and {len(lines) - count} more{what}"
+
+
+def speed(rate: float, config: Config, images: int) -> str:
+  """What a rate of the host, in images per second, means for training on some images."""
+  views, batch = sum(view.count for view in config.views.values()), config.train.batch_size
   text = f"reading: {rate:.0f} images/s into {views} views each on the host: {batch / rate:.2f} s per batch of {batch}"
-  if facts.resident:
-    return f"{text}; but they fit in memory, which takes about {facts.train / rate:.0f} s once"
-  return f"{text}, {facts.train / rate:.0f} s per epoch; a faster training step waits for it"
+  if config.data.placement == "device":
+    return f"{text}; but they fit in memory, which takes about {images / rate:.0f} s once"
+  return f"{text}, {images / rate:.0f} s per epoch; a faster training step waits for it"
 
 
-def in_full(files: Sequence[ScannedFile], exact: Sequence[Sequence[int]], near: Sequence[Sequence[int]]) -> list[str]:
+def in_full(files: Sequence[ScannedFile], exact: Sequence[Group], near: Sequence[Group]) -> list[str]:
   """All unreadable files and duplicates, one per line: kind, then names, separated by tabs; tabs in names are escaped."""
-  names = [file.name.translate(_ESCAPES) for file in files]
-  lines = [f"unreadable\t{name}\t{file.reason}" for name, file in zip(names, files, strict=True) if file.stats is None]
-  for kind, groups in (("exact", exact), ("near", near)):
-    lines += ["\t".join([kind, *(names[k] for k in group)]) for group in groups]
-  return lines
+  rows = [["unreadable", file.name, file.reason] for file in files if file.stats is None]
+  rows += [[kind, *(file.name for file in group)] for kind, groups in (("exact", exact), ("near", near)) for group in groups]
+  return ["\t".join(cell.translate(_ESCAPES) for cell in row) for row in rows]

@@ -1,8 +1,8 @@
-"""Finds changes that would make a run fit. Each changes one thing and is estimated from the traced step."""
+"""Finds changes that would make a run fit. Each changes one thing; its activations scale as those of the traced step."""
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from jaxssl.config.schema import Config
 from jaxssl.core import tree
@@ -13,14 +13,12 @@ from jaxssl.plan.abstract_step import DatasetSpec
 from jaxssl.plan.estimate import MARGIN, Estimate
 from jaxssl.plan.topology import Topology
 
-Fields = Mapping[str, int | str]  # dotted config path -> value
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Change:
   """A change of the config or the machine, and the bytes per chip of the changed run."""
 
-  fields: Fields  # empty if only the machine changes
+  fields: Mapping[str, int | str]  # dotted config path -> value; empty if only the machine changes
   topology: str
   total: float
 
@@ -34,16 +32,24 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
   """Returns changes that make a run fit, those that affect training least first; none if it fits or that is unknown."""
   if current.fits is not False or current.available is None:
     return []
+  train = config.train
+  window, k = (config.bootstrap.window, config.bootstrap.k) if current.memory["votes"] else (0, 0)
+  candidates = {  # values from little to great effect
+    "data.placement": ["host"] if current.memory["images"] else [],
+    "train.accumulate": [train.accumulate << n for n in range(1, train.batch_size.bit_length())],
+    "topology": topology.larger(target),
+    "bootstrap.window": _halves(window),
+    "bootstrap.k": _halves(k),
+    "train.batch_size": _halves(train.batch_size),
+  }
   result = []
-  for candidates in _candidates(config, current, target):
-    previous = math.inf
-    for fields, name, chips in candidates:
+  for field, values in candidates.items():
+    for value in values:
+      fields, (name, chips) = ({}, value) if field == "topology" else ({field: value}, (current.topology, current.chips))
       total = _total(tree.replace(config, fields), images, chips, current)
       if total <= current.available:
-        result.append(Change(fields=fields, topology=name, total=total))
-      if total <= current.available or math.inf > total > 0.98 * previous:  # a larger change of this kind would not help
+        result.append(Change(fields, name, total))
         break
-      previous = total
   return result
 
 
@@ -55,36 +61,17 @@ def largest_batch(config: Config, current: Estimate) -> int | None:
   if current.available is None:
     return None
   unit, queue = current.chips * current.accumulate, config.method.get("queue")
-  growth = _activations(current, current.live_twice) - _activations(current, current.live)
-  per_image = (growth + current.memory["batch"]) / current.batch_size
-  spare = current.available - _total_with_margin(current)
+  activations = _activations(current, current.live)
+  per_image = (_activations(current, current.live_twice) - activations + current.memory["batch"]) / current.batch_size
+  spare = current.available - (current.total - current.memory["activations"] + activations)
   batch = int(max(current.batch_size + spare / max(per_image, 1), 0)) // unit * unit
   while batch and queue and (queue < batch or queue % batch):
     batch -= unit
   return batch
 
 
-def _candidates(config: Config, current: Estimate, target: Topology) -> Iterator[Iterator[tuple[Fields, str, int]]]:
-  """Yields one iterator for each kind of change, over (fields, topology, chips) from small to large."""
-  name, chips = current.topology, current.chips
-  if current.memory["images"]:
-    yield iter([({"data.placement": "host"}, name, chips)])
-  if current.accumulate == 1:
-    yield (({"train.accumulate": 2**n}, name, chips) for n in range(1, (current.batch_size // chips).bit_length()))
-  yield (({}, *machine) for machine in topology.larger(target))
-  votes = current.memory["votes"] + current.memory["padding"]
-  for field, value in (("window", config.bootstrap.window), ("k", config.bootstrap.k)):
-    if votes:
-      excess = _total_with_margin(current) - (current.available or 0)
-      limit = min(int(value * (1 - excess / votes)), value - 1)
-      yield (({f"bootstrap.{field}": n}, name, chips) for n in _smaller(limit, 1))
-  limit = min(largest_batch(config, current) or 0, current.batch_size - 1)
-  yield (({"train.batch_size": n}, name, chips) for n in _smaller(limit, chips * current.accumulate))
-
-
-def _smaller(limit: int, unit: int) -> list[int]:
-  """Returns positive multiples of `unit` from `limit` down."""
-  return [n for n in (int(limit * share) // unit * unit for share in (1, 7 / 8, 3 / 4, 1 / 2, 1 / 4)) if n > 0]
+def _halves(value: int) -> list[int]:
+  return [value >> n for n in range(1, value.bit_length())]
 
 
 def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -> float:
@@ -97,17 +84,16 @@ def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -
   except UserError:
     return math.inf
   memory, before = estimate.memory_of(step), current.memory
-  if sum(memory.values()) > (current.available or 0):
-    return sum(memory.values())
+  at_once = config.train.batch_size / (chips * config.train.accumulate)
+  share = at_once * current.chips * current.accumulate / current.batch_size
+  least = sum(memory.values()) + _activations(current, current.live * min(share, 1))
+  if least > (current.available or 0):  # not worth tracing
+    return least
   live, _ = estimate.live_bytes(step, step.trace())
-  growth = (memory["bank"] + memory["votes"]) / max(before["bank"] + before["votes"], 1)
-  return sum(memory.values()) + before["padding"] * (growth or 1) + _activations(current, live)
+  growth = (memory["bank"] + memory["votes"]) / max(before["bank"] + before["votes"], 1) or 1
+  return sum(memory.values()) + before["padding"] * growth + _activations(current, live)
 
 
-def _activations(current: Estimate, live: int) -> float:
+def _activations(current: Estimate, live: float) -> float:
   """Scales the bytes of activations to `live` bytes in the traced step, with a margin if nothing was compiled."""
   return current.memory["activations"] * live / max(current.live, 1) * (1 if current.compiled else MARGIN)
-
-
-def _total_with_margin(current: Estimate) -> float:
-  return current.total - current.memory["activations"] + _activations(current, current.live)

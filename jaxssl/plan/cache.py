@@ -17,7 +17,6 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.version import VERSION
 from jaxssl.plan.abstract_step import DatasetSpec
 from jaxssl.plan.estimate import Estimate, estimate
-from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import Topology
 
 LOG = logging.getLogger("jaxssl")
@@ -34,29 +33,28 @@ class PlanCache:
     except (OSError, ValueError, KeyError, TypeError) as error:
       raise UserError(f"--out={path}: the file exists and is not a file of plans; remove it or choose another name") from error
 
-  def estimate(self, config: Config, images: DatasetSpec, target: Topology) -> Estimate:
-    """Returns the stored estimate, or computes and stores it."""
-    fields = dict(self.plans.get(_key(config, images, target), {}).get("estimate", {}))
+  def estimate(self, config: Config, images: DatasetSpec, target: Topology) -> tuple[Estimate, dict[str, Any]]:
+    """Returns the stored estimate, or computes and stores it; and the plan that holds it, to which more may be added."""
+    key = _key(config, images, target)
+    plan = self.plans.setdefault(key, {"key": key, "images": images.count})
+    fields = plan.get("estimate", {})
     if fields.keys() == {field.name for field in dataclasses.fields(Estimate)}:
-      traffic = fields.pop("traffic")
-      return Estimate(**fields, traffic=traffic and {kind: Traffic(**values) for kind, values in traffic.items()})
+      return Estimate(**fields), plan
     action = "compiling" if target.compiles else "tracing"
     LOG.info("%s the step for %s, batch size %d", action, target.name, config.train.batch_size)
     start = time.monotonic()
     result = estimate(config, images, target)
     LOG.info("%s: %.0f s", target.name, time.monotonic() - start)
-    self.write(config, images, target, {"estimate": dataclasses.asdict(result)})
-    return result
+    plan["estimate"] = dataclasses.asdict(result)
+    self.write()
+    return result, plan
 
-  def write(self, config: Config, images: DatasetSpec, target: Topology, entries: dict[str, Any]) -> None:
-    """Adds entries to a plan and writes the file."""
-    if self.path is None:
-      return
-    key = _key(config, images, target)
-    self.plans[key] = {**self.plans.get(key, {"key": key, "images": images.count}), **entries}
+  def write(self) -> None:
+    """Writes the file."""
     try:
-      self.path.parent.mkdir(parents=True, exist_ok=True)
-      atomic.write_text(self.path, json.dumps({"plans": list(self.plans.values())}, indent=1) + "\n")
+      if self.path is not None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(self.path, json.dumps({"plans": list(self.plans.values())}, indent=1) + "\n")
     except OSError as error:
       raise UserError(f"--out={self.path}: cannot be written: {error}") from error
 

@@ -15,7 +15,7 @@ class Assumptions:
   price: float | None = None  # dollars per chip and hour
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Cost:
   """Time and cost at the assumed speed. None: unknown."""
 
@@ -28,17 +28,13 @@ class Cost:
 
 def cost_of(estimate: Estimate, target: Topology, assumed: Assumptions) -> Cost:
   """Returns the cost of a run. A step takes the longer of its computation and its communication."""
-  sending = None
+  sending = hours = dollars = rate = None
   if estimate.traffic is not None and target.link:
-    sending = sum(kind.sent for kind in estimate.traffic.values()) / target.link
+    sending = sum(kind["sent"] for kind in estimate.traffic.values()) / target.link
   seconds = assumed.step_seconds
-  if seconds is None and target.peak is not None:
+  if seconds is None and target.peak:
     seconds = max(estimate.flops / (estimate.chips * target.peak * assumed.utilization), sending or 0.0)
-  hours = None if seconds is None else estimate.steps * seconds / 3600
-  return Cost(
-    sending_seconds=sending,
-    step_seconds=seconds,
-    images_per_second_and_host=None if seconds is None else estimate.batch_size / seconds / estimate.hosts,
-    hours=hours,
-    dollars=None if hours is None or assumed.price is None else hours * estimate.chips * assumed.price,
-  )
+  if seconds is not None:
+    hours, rate = estimate.steps * seconds / 3600, estimate.batch_size / seconds / estimate.hosts
+    dollars = assumed.price and hours * estimate.chips * assumed.price
+  return Cost(sending, seconds, rate, hours, dollars)

@@ -45,23 +45,27 @@ class Estimate:
   live: int  # estimated bytes of the activations, also if compiled
   live_twice: int  # the same at twice the batch size
   flops: float  # operations per step of all chips
-  flops_compiled: float | None  # the compiler's count, which counts the body of a loop once
   traffic: dict[str, Traffic] | None  # None: unknown; only the gradients' if not compiled
   steps: int  # of the run
 
 
 def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
   """Traces the step of a run and compiles it if the machine allows that. Raises UserError as training would."""
-  step = abstract_step.build(config, images, target.mesh)
+  step, chips = abstract_step.build(config, images, target.mesh), target.chips
   memory = memory_of(step)
-  arrays, chips = sum(memory.values()), target.chips
   traced = step.trace()
   live, live_twice = live_bytes(step, traced)
-  available, fits, flops_compiled, traffic = target.memory, None, None, None
-  if target.compiles:
-    compiled, (used, limit) = compile_step(traced)
-    if compiled is None:
-      available, fits = limit, False
+  available, margin, traffic, fits = target.memory, 0.0, None, None
+  if not target.compiles:
+    memory |= {"padding": 0, "activations": live}
+    margin = (MARGIN - 1) * live
+    payload = sum(leaf.size for leaf in jax.tree.leaves(step.state.student.params)) * jnp.dtype(config.train.precision).itemsize
+    sent = hlo.ring("all-reduce", payload, chips)
+    traffic = {"all-reduce": Traffic(count=1, payload=payload, sent=sent)} if chips > 1 else {}
+  else:
+    arrays, compiled = sum(memory.values()), _compile(traced)
+    if isinstance(compiled, tuple):
+      (used, available), fits = compiled, False
       memory |= {"padding": 0, "activations": used - arrays if used > arrays else used}
     else:
       stats: Any = compiled.memory_analysis()
@@ -70,16 +74,8 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
       memory |= {"padding": stats.argument_size_in_bytes - arrays, "activations": activations}
       fits = None if target.kind == "cpu" else True  # a TPU's compiler refuses what does not fit
       traffic = hlo.traffic(compiled.as_text() or "", chips)
-      cost: Any = compiled.cost_analysis() or {}
-      flops_compiled = cost["flops"] * chips if "flops" in cost else None
-  else:
-    memory |= {"padding": 0, "activations": live}
-    weights = sum(leaf.size for leaf in jax.tree.leaves(step.state.student.params))
-    payload = weights * jnp.dtype(config.train.precision).itemsize
-    traffic = {"all-reduce": Traffic(1, payload, hlo.ring("all-reduce", payload, chips))} if chips > 1 else {}
   total = sum(memory.values())
   if fits is None and available is not None:
-    margin = 0 if target.compiles else (MARGIN - 1) * memory["activations"]
     fits = total + margin <= available
   return Estimate(
     topology=target.name,
@@ -95,7 +91,6 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     live=live,
     live_twice=live_twice,
     flops=jaxpr_memory.flops(traced.jaxpr.jaxpr, chips),
-    flops_compiled=flops_compiled,
     traffic=traffic,
     steps=setup.training_length(config, images.count).steps,
   )
@@ -114,27 +109,21 @@ def memory_of(step: Step) -> dict[str, int]:
 
 def live_bytes(step: Step, traced: jax.stages.Traced) -> tuple[int, int]:
   """Estimates the peak bytes per chip of a traced step without its arguments: (at its batch size, at twice that)."""
-
-  def twice(x: Any) -> Any:
-    return jax.ShapeDtypeStruct((2 * x.shape[0], *x.shape[1:]), x.dtype, sharding=x.sharding)
-
-  doubled = dataclasses.replace(step, batch=jax.tree.map(twice, step.batch)).trace().jaxpr.jaxpr
+  twice = jax.tree.map(lambda x: x.update(shape=(2 * x.shape[0], *x.shape[1:])), step.batch)
+  doubled = dataclasses.replace(step, batch=twice).trace().jaxpr.jaxpr
   jaxpr, chips, aliased = traced.jaxpr.jaxpr, step.train_step.mesh.size, len(jax.tree.leaves(step.state))
   return jaxpr_memory.live(jaxpr, doubled, chips, aliased), jaxpr_memory.live(doubled, jaxpr, chips, aliased)
 
 
-def compile_step(traced: jax.stages.Traced) -> tuple[jax.stages.Compiled | None, tuple[int, int]]:
-  """Compiles a step: (compiled, (0, 0)), or (None, (bytes needed, bytes available)) if it does not fit.
-
-  Raises UserError if compilation fails for another reason.
-  """
+def _compile(traced: jax.stages.Traced) -> jax.stages.Compiled | tuple[int, int]:
+  """Compiles a step; returns (bytes needed, bytes available) if it does not fit. Raises UserError if compilation fails."""
   try:
-    return traced.lower().compile(), (0, 0)
+    return traced.lower().compile()
   except jax.errors.JaxRuntimeError as error:
     sizes = refusal(str(error))
     if sizes is None:
       raise UserError(f"the step cannot be compiled: {str(error).splitlines()[0]}") from error
-    return None, sizes
+    return sizes
 
 
 def refusal(text: str) -> tuple[int, int] | None:

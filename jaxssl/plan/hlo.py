@@ -1,23 +1,23 @@
 """Traffic between chips in a compiled step, parsed from its HLO text."""
 
 import collections
-import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from typing import NamedTuple, TypedDict
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-BITS = {"pred": 8, "token": 0} | {kind: int(re.sub(r"\D", "", kind)) for kind in "s4 u4 s8 u8 s16 u16 f16 bf16".split()}
-BITS |= {"s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64, "c64": 64, "c128": 128}
+BITS = {"pred": 8} | {
+  kind: int(re.sub(r"\D", "", kind)) for kind in "s4 u4 s8 u8 s16 u16 f16 bf16 s32 u32 f32 s64 u64 f64".split()
+}
+BITS |= {"c64": 64, "c128": 128}
 
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
 _CALLED = re.compile(r"(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)|branch_computations=\{([^}]*)\}")
 _ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 
 
-@dataclasses.dataclass(frozen=True)
-class Traffic:
+class Traffic(TypedDict):
   """All collectives of one kind in a step."""
 
   count: int
@@ -25,29 +25,43 @@ class Traffic:
   sent: int  # bytes that each chip sends with ring algorithms, a lower bound
 
 
+class Instruction(NamedTuple):
+  """One line of HLO: the shape of its result, its opcode, its operands and attributes."""
+
+  result: str
+  opcode: str
+  rest: str
+
+
 def traffic(text: str, chips: int) -> dict[str, Traffic]:
-  """Sums a step's collectives by kind. A collective in a loop counts once per iteration.
+  """Sums a step's collectives by kind. A collective in a loop counts once per iteration, and every branch as taken.
 
   The compiler may split a collective into several instructions, which have the same channel; they count as one.
   """
-  executions = _executions(text)
-  seen: set[tuple[str, str]] = set()
-  counts, payloads, sents = (collections.Counter[str]() for _ in range(3))
-  for computation, _, result, opcode, rest in _instructions(text):
-    kind = opcode.removesuffix("-start")
-    if kind not in KINDS or not executions[computation]:
-      continue
-    channel = re.search(r"channel_id=(\d+)", rest)
-    if channel:
-      if (kind, channel[1]) in seen:
-        continue
-      seen.add((kind, channel[1]))
-    group = group_size(rest, chips)
-    payload = _payload(kind, result, opcode.endswith("-start"), group)
-    counts[kind] += executions[computation]
-    payloads[kind] += payload * executions[computation]
-    sents[kind] += ring(kind, payload, group) * executions[computation]
-  return {kind: Traffic(counts[kind], payloads[kind], sents[kind]) for kind in KINDS if counts[kind]}
+  entry, computations = _parse(text)
+  owners: dict[tuple[str, str], tuple[str, int]] = {}  # (kind, channel) -> the instruction that counts
+  totals: dict[str, Traffic] = {}
+
+  def run(computation: str, times: int) -> None:
+    for place, instruction in enumerate(computations[computation]):
+      kind = instruction.opcode.removesuffix("-start")
+      if kind in KINDS:
+        channel = re.search(r"channel_id=(\d+)", instruction.rest)
+        if channel and owners.setdefault((kind, channel[1]), (computation, place)) != (computation, place):
+          continue
+        group = group_size(instruction.rest, chips)
+        payload = _payload(kind, instruction, group)
+        total = totals.setdefault(kind, Traffic(count=0, payload=0, sent=0))
+        total["count"] += times
+        total["payload"] += payload * times
+        total["sent"] += ring(kind, payload, group) * times
+      trips = _trips(instruction, computations) if instruction.opcode == "while" else 1
+      for single, branches in _CALLED.findall(instruction.rest):
+        for name in branches.split(",") if branches else [single]:
+          run(name.strip().lstrip("%"), times * trips)
+
+  run(entry, 1)
+  return {kind: totals[kind] for kind in KINDS if kind in totals}
 
 
 def group_size(text: str, chips: int) -> int:
@@ -75,52 +89,32 @@ def ring(kind: str, payload: int, group: int) -> int:
   return (2 if kind == "all-reduce" else 1) * payload * (group - 1) // group
 
 
-def _payload(kind: str, result: str, is_start: bool, group: int) -> int:
+def _payload(kind: str, instruction: Instruction, group: int) -> int:
   """Returns the bytes of the whole array, over all chips, from the shape of a collective's result."""
-  arrays = size(result)
-  if is_start and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
+  arrays = size(instruction.result)
+  if instruction.opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
     arrays = arrays[1:2]
   return sum(arrays) * (group if kind == "reduce-scatter" else 1)
 
 
-def _executions(text: str) -> collections.Counter[str]:
-  """Counts how often each computation runs in one step. Every branch of a conditional counts as taken."""
-  calls: dict[str, list[tuple[str, int]]] = collections.defaultdict(list)
-  bounds: dict[str, int] = collections.Counter()  # largest constant of a loop condition, used if the trip count is missing
-  entry = ""
-  whiles: list[tuple[str, str, str, str]] = []
-  for line in text.splitlines():
-    if (head := _HEAD.match(line)) and head[1]:
-      entry = head[2]
-  for computation, _, result, opcode, rest in _instructions(text):
-    if opcode == "constant" and re.match(r"[su](32|64)\[\]", result) and (value := re.match(r"(\d+)\)", rest)):
-      bounds[computation] = max(bounds[computation], int(value[1]))
-    if opcode == "while":
-      condition, body = (re.search(rf"{word}=%?([\w.\-]+)", rest) for word in ("condition", "body"))
-      assert condition and body, rest
-      whiles.append((computation, condition[1], body[1], rest))
-      continue
-    for single, branches in _CALLED.findall(rest):
-      calls[computation] += [(name.strip().lstrip("%"), 1) for name in (branches.split(",") if branches else [single])]
-  for computation, condition, body, rest in whiles:
-    trips = re.search(r'known_trip_count[^\d}]*"?(\d+)', rest)
-    calls[computation].append((body, int(trips[1]) if trips else max(bounds[condition], 1)))
-  executions: collections.Counter[str] = collections.Counter()
-
-  def run(computation: str, count: int) -> None:
-    executions[computation] += count
-    for called, each in calls[computation]:
-      run(called, count * each)
-
-  run(entry, 1)
-  return executions
+def _trips(loop: Instruction, computations: dict[str, list[Instruction]]) -> int:
+  """Returns the trip count of a loop; if that is missing, the largest constant of its condition."""
+  if trips := re.search(r'known_trip_count[^\d}]*"?(\d+)', loop.rest):
+    return int(trips[1])
+  condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
+  constants = [each for each in computations[condition[1]] if each.opcode == "constant"] if condition else []
+  values = [re.match(r"(\d+)\)", each.rest) for each in constants if re.match(r"[su](32|64)\[\]", each.result)]
+  return max([1, *(int(value[1]) for value in values if value)])
 
 
-def _instructions(text: str) -> Iterator[tuple[str, str, str, str, str]]:
-  """Yields (computation, name, shape of the result, opcode, rest of the line) of every instruction."""
-  computation = ""
+def _parse(text: str) -> tuple[str, dict[str, list[Instruction]]]:
+  """Returns the name of the entry computation, and the instructions of every computation by name."""
+  entry, computations = "", collections.defaultdict(list)
+  instructions: list[Instruction] = []
   for line in text.splitlines():
     if head := _HEAD.match(line):
-      computation = head[2]
+      instructions = computations[head[2]]
+      entry = head[2] if head[1] else entry
     elif instruction := _INSTRUCTION.match(line):
-      yield computation, *instruction.groups()  # type: ignore[misc]
+      instructions.append(Instruction(*instruction.groups()))
+  return entry, computations

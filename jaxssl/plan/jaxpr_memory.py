@@ -4,7 +4,7 @@ import collections
 import math
 from typing import Any
 
-from jax.extend.core import Literal
+from jax.extend.core import Literal, jaxprs_in_params
 
 # Compilers recompute the results of these from their one large operand where they are used and do not store them.
 POINTWISE = frozenset(
@@ -35,10 +35,10 @@ def flops(jaxpr: Any, chips: int) -> float:
       zeros = math.prod(params["lhs_dilation"])
       total += 2.0 * math.prod(out.shape) * math.prod(kernel) / kernel[numbers.rhs_spec[0]] / zeros
     elif name == "cond":
-      total += max(flops(branch, chips) for branch in inner(equation))
+      total += max(flops(branch, chips) for branch in jaxprs_in_params(params))
     else:
       times = params["length"] if name == "scan" else chips if name == "shard_map" else 1
-      total += times * sum(flops(body, chips) for body in inner(equation))
+      total += times * sum(flops(body, chips) for body in jaxprs_in_params(params))
   return total
 
 
@@ -50,12 +50,6 @@ def live(jaxpr: Any, other: Any, chips: int, aliased: int) -> int:
   than a compiler needs.
   """
   return _peak(jaxpr, other, chips, set(jaxpr.outvars[:aliased]))
-
-
-def inner(equation: Any) -> list[Any]:
-  """Returns the jaxprs in an equation's parameters."""
-  values = [v for value in equation.params.values() for v in (value if isinstance(value, (tuple, list)) else [value])]
-  return [getattr(value, "jaxpr", value) for value in values if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
 
 
 def _peak(jaxpr: Any, other: Any, chips: int, ignored: Any = frozenset()) -> int:
@@ -84,7 +78,7 @@ def _peak(jaxpr: Any, other: Any, chips: int, ignored: Any = frozenset()) -> int
   current = peak = 0
   for number, (equation, equation2) in enumerate(equations):
     inner_chips = 1 if equation.primitive.name == "shard_map" else chips  # its body has the shapes of one chip
-    bodies = zip(inner(equation), inner(equation2), strict=True)
+    bodies = zip(jaxprs_in_params(equation.params), jaxprs_in_params(equation2.params), strict=True)
     inside = max((_peak(body, body2, inner_chips) for body, body2 in bodies), default=0)
     outputs = sum(stored.get(var, 0) for var in equation.outvars)
     peak = max(peak, current + max(outputs, inside))

@@ -66,24 +66,24 @@ def plan(
     abstract_step.build(run, spec, target.mesh)  # reports errors before minutes of compilation
   cache, plans, lines = PlanCache(path_of(out) if out else None), [], []
   for run, target in runs:
-    estimate = cache.estimate(run, spec, target)
+    estimate, stored = cache.estimate(run, spec, target)
     cost, largest = cost_of(estimate, target, assumed), advice.largest_batch(run, estimate)
     changes = advice.changes(run, spec, estimate, target)
     plans.append(Plan(estimate=estimate, cost=cost, largest_batch=largest, changes=tuple(changes)))
     lines += table.advice(estimate, changes)
     if check and changes:
       lines.append(_check(run, spec, target, changes[0], cache))
-    entry = {"spent": dataclasses.asdict(cost), "assumed": dataclasses.asdict(assumed), "peak": target.peak}
-    entry |= {"link": target.link, "largest_batch": largest, "fits_with": [str(change) for change in changes]}
-    cache.write(run, spec, target, entry)
+    stored |= {"spent": dataclasses.asdict(cost), "assumed": dataclasses.asdict(assumed), "peak": target.peak}
+    stored |= {"link": target.link, "largest_batch": largest, "fits_with": [str(change) for change in changes]}
+    cache.write()
   columns = [(plan.estimate, plan.cost, plan.largest_batch) for plan in plans]
   head = f"{spec.count:,} images ({spec.origin}), {config.train.epochs} epochs"
-  return plans, "\n".join([head, *table.table(columns), *lines, *table.sources(columns, targets, assumed)])
+  return plans, "\n".join([head, *table.table(columns), *lines, *table.sources(targets, assumed)])
 
 
 def _check(config: Config, images: DatasetSpec, target: topology.Topology, change: Change, cache: PlanCache) -> str:
   """Plans with a change; returns the result as a line."""
   other = target if change.topology == target.name else topology.parse(change.topology)
-  estimate = cache.estimate(tree.replace(config, change.fields), images, other)
+  estimate, _ = cache.estimate(tree.replace(config, change.fields), images, other)
   how, result = "compiled" if estimate.compiled else "estimated", "fits" if estimate.fits else "does not fit"
   return f"  checked ({how}): with {change} the run needs {estimate.total / topology.GIB:.2f} GiB and {result}"

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import topologies
@@ -17,8 +17,7 @@ from jaxssl.parallel.mesh import abstract_mesh, make_mesh
 GIB = 2**30
 
 
-@dataclasses.dataclass(frozen=True)
-class Chip:
+class Chip(NamedTuple):
   """Memory and speed of one chip of a kind, and the usual slices."""
 
   memory: int  # bytes that a program can use
@@ -35,12 +34,12 @@ TPUS = {  # memory as libtpu reports it
   "v5p": Chip(int(95.74 * GIB), 459e12, 600e9, CUBES),
   "v6e": Chip(int(31.25 * GIB), 918e12, 400e9, FLAT),
 }
-GPU = Chip(80 * GIB, 312e12, None, ())  # an A100 with 80 GB; the network between hosts varies
+GPU_MEMORY, GPU_PEAK = 80, 312  # GB and TFLOP/s of an A100; the network between hosts varies
 GPUS_PER_HOST = 8
 GPU_SHARE = 0.75  # JAX's default for XLA_PYTHON_CLIENT_MEM_FRACTION
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Topology:
   """A machine to plan for."""
 
@@ -67,30 +66,18 @@ def parse(name: str, memory: float | None = None, peak: float | None = None) -> 
   """
   kind, _, shape = name.partition(":")
   if kind in TPUS:
-    chip, mesh, hosts = TPUS[kind], *_tpu(name, kind, shape)
-  elif kind in ("gpu", "cpu") and shape.isdecimal() and int(shape):
-    chip, mesh = GPU if kind == "gpu" else Chip(0, 0.0, None, ()), abstract_mesh(int(shape))
-    hosts = -(-mesh.size // GPUS_PER_HOST) if kind == "gpu" else 1
-    if kind == "cpu" and len(jax.devices("cpu")) >= mesh.size:
-      mesh = make_mesh(jax.devices("cpu")[: mesh.size])
-    size = (chip.memory if memory is None else memory * GIB) * (GPU_SHARE if kind == "gpu" else 1.0)
-    chip = dataclasses.replace(chip, memory=int(size), peak=chip.peak if peak is None else peak * 1e12)
-  else:
-    kinds = [*TPUS, "gpu", "cpu"]
-    allowed = "; ".join(f"{kind}:{_slices(kind) if kind in TPUS else 'N'}" for kind in kinds)
-    likely = "gpu" if shape.isdecimal() else "v5e" if kind.startswith("v5l") else nearest_name(kind, kinds)
-    closest = _closest(likely, shape or kind.partition("-")[2])
-    raise UserError(f"--topology={name}: unknown; expected {allowed}; did you mean {closest}?")
-  return Topology(
-    name=name,
-    kind=kind,
-    chips=mesh.size,
-    hosts=hosts,
-    memory=chip.memory or None,
-    peak=chip.peak or None,
-    link=chip.link,
-    mesh=mesh,
-  )
+    chip, (mesh, hosts) = TPUS[kind], _tpu(name)
+    return Topology(name, kind, mesh.size, hosts, chip.memory, chip.peak, chip.link, mesh)
+  if kind not in ("gpu", "cpu") or not shape.isdecimal() or not int(shape):
+    raise _unknown(name)
+  chips, hosts, mesh = int(shape), 1, abstract_mesh(int(shape))
+  if kind == "gpu":
+    memory, peak = GPU_SHARE * (memory or GPU_MEMORY), peak or GPU_PEAK
+    hosts = -(-chips // GPUS_PER_HOST)
+  elif len(jax.devices("cpu")) >= chips:
+    mesh = make_mesh(jax.devices("cpu")[:chips])
+  limit = None if memory is None else int(memory * GIB)
+  return Topology(name, kind, chips, hosts, limit, peak and peak * 1e12, None, mesh)
 
 
 def larger(target: Topology) -> list[tuple[str, int]]:
@@ -113,42 +100,37 @@ def prepare(cpus: Sequence[int]) -> None:
   jax.config.update("jax_platforms", "cpu")
 
 
-def _tpu(name: str, kind: str, shape: str) -> tuple[Any, int]:
+def _tpu(name: str) -> tuple[Any, int]:
   """Returns (mesh, hosts) of a TPU slice."""
-  problem = f"--topology={name}: unknown slice"
-  hint = f"expected {kind}:{_slices(kind)}; did you mean {_closest(kind, shape)}?"
-  if not re.fullmatch(r"\d+(x\d+)+", shape):
-    raise UserError(f"{problem}; {hint}")
+  if not re.fullmatch(r"\w+:\d+(x\d+)+", name):
+    raise _unknown(name)
   if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
     raise UserError(f"--topology={name}: requires libtpu, which is not installed; run pip install 'jaxssl[tpu-plan]'")
   # libtpu otherwise queries the metadata of the machine it runs on, which is not a TPU.
-  variables = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost"}
-  variables["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # nothing runs on a TPU, so that several processes may plan at once
-  for variable, value in variables.items():
-    os.environ.setdefault(variable, value)
-  options: dict[str, Any] = {"v4": {"chip_config_name": "megacore"}}.get(kind, {})  # one device per chip, as in JAX
-  if shape == "1x1":
+  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+  os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+  os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # nothing runs on a TPU, so several processes may plan at once
+  options: dict[str, Any] = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}  # one device per chip, as in JAX
+  if name.endswith(":1x1"):
     options["chips_per_host_bounds"] = (1, 1, 1)
   try:
     devices = topologies.get_topology_desc(name, platform="tpu", **options).devices
   except (jax.errors.JaxRuntimeError, RuntimeError, ValueError) as error:
-    reason = str(error).splitlines()[0]
-    if shape in TPUS[kind].slices:
-      raise UserError(f"--topology={name}: libtpu cannot describe this slice: {reason}") from error
-    raise UserError(f"{problem} ({reason}); {hint}") from error
+    raise _unknown(name, f" ({str(error).splitlines()[0]})") from error
   return make_mesh(devices), len({device.process_index for device in devices})
 
 
-def _slices(kind: str) -> str:
-  return ", ".join(TPUS[kind].slices)
-
-
-def _closest(kind: str, shape: str) -> str:
-  """Returns the machine of a kind whose number of chips is closest to that of `shape`."""
-  chips = math.prod(map(int, re.findall(r"\d+", shape)[:3]))
-  if kind not in TPUS:
-    return f"{kind}:{chips if chips > 1 else 8}"
-  return f"{kind}:{min(TPUS[kind].slices, key=lambda s: abs(_chips(s) - chips))}"
+def _unknown(name: str, reason: str = "") -> UserError:
+  """Returns the error for an unknown machine, which suggests the one with the closest number of chips."""
+  kind, _, shape = name.partition(":")
+  allowed = {kind: chip.slices for kind, chip in TPUS.items()} | {"gpu": ("N",), "cpu": ("N",)}
+  likely = kind if kind in allowed else "gpu" if shape.isdecimal() else "v5e" if kind.startswith("v5l") else None
+  likely = likely or nearest_name(kind, allowed)
+  chips = math.prod(map(int, re.findall(r"\d+", shape or kind.partition("-")[2])[:3]))
+  closest = min(TPUS[likely].slices, key=lambda shape: abs(_chips(shape) - chips)) if likely in TPUS else max(chips, 1)
+  expected = "; ".join(f"{kind}:{', '.join(shapes)}" for kind, shapes in allowed.items())
+  return UserError(f"--topology={name}: unknown{reason}; expected {expected}; did you mean {likely}:{closest}?")
 
 
 def _chips(shape: str) -> int:

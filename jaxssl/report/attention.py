@@ -12,32 +12,25 @@ from jaxssl.data.image_io import viewable
 from jaxssl.evals.features import FeatureExtractor, extract
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
-from jaxssl.report.thumbnails import Sheet
+from jaxssl.report.thumbnails import tile
 
 SIDE = 96
 HEADS = 3  # heads that are shown separately
 
 
-def section(key: str, images: np.ndarray, attention: np.ndarray) -> tuple[str, str]:
-  """Returns maps of images [n, s, s, c], uint8 or uint16, and attention [n, heads, rows, columns]; and their style."""
-  heads = min(HEADS, attention.shape[1])
-  names = ["image", "all heads", *(f"head {i + 1}" for i in range(heads))]
-  tiles = {}
-  for i, (image, maps) in enumerate(zip(images, attention, strict=True)):
-    resized = np.asarray(Image.fromarray(viewable(image)).resize((SIDE, SIDE)))
-    tiles[i, 0] = resized
-    for j, one in enumerate([maps.mean(0), *maps[:heads]]):
-      tiles[i, j + 1] = over(resized, one)
-  sheet = Sheet(f"{key}-attention", tiles)
+def section(images: np.ndarray, attention: np.ndarray) -> str:
+  """Returns maps of images [n, s, s, c], uint8 or uint16, and attention [n, heads, rows, columns]."""
   body = ""
-  for i in range(len(images)):
-    shown = (f"<div>{sheet.tile((i, j), f'image {i + 1}, {name}')}<small>{name}</small></div>" for j, name in enumerate(names))
-    body += f'<figure class="look" style="--n:{len(names)}">{"".join(shown)}</figure>'
-  text = (
+  for image, maps in zip(images, attention, strict=True):
+    resized = np.asarray(Image.fromarray(viewable(image)).resize((SIDE, SIDE)))
+    shown = {"image": resized, "all heads": over(resized, maps.mean(0))}
+    shown |= {f"head {i + 1}": over(resized, head) for i, head in enumerate(maps[:HEADS])}
+    tiles = "".join(f"<div>{tile(pixels, name)}<small>{name}</small></div>" for name, pixels in shown.items())
+    body += f'<figure class="look" style="--n:{len(shown)}">{tiles}</figure>'
+  return (
     "<p>The attention of the last block's class token on each patch; bright: high. A network that has learned attends to "
-    "objects rather than the background, and its heads to different parts.</p>"
+    f'objects rather than the background, and its heads to different parts.</p><div class="cards">{body}</div>'
   )
-  return f'{text}<div class="cards">{body}</div>', sheet.style
 
 
 def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:

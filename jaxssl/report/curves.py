@@ -11,18 +11,19 @@ from jaxssl.report.text import group, rank
 from jaxssl.workdir.records import RunRecord, Series
 
 
-def section(key: str, records: Sequence[RunRecord]) -> str:
+def section(records: Sequence[RunRecord]) -> str:
   """Returns all charts; of several runs, each has its color."""
   series = [record.series() for record in records]
-  metrics = defined(records, [name for of in series for name in of])
   text = ""
   for title in GROUPS:
     charted: dict[str, list[Metric]] = {}
-    for metric in metrics:
-      if group(metric) == title and _drawable(metric.name, records, series):
+    for metric in defined(records, [name for of in series for name in of]):
+      # Single points without a level are in the tables.
+      drawable = _levels(metric.name, records) or any(len(of[metric.name].x) > 1 for of in series if metric.name in of)
+      if group(metric) == title and drawable:
         shared = metric.chart if len(records) == 1 else ""
         charted.setdefault(shared or metric.name, []).append(metric)
-    made = "".join(_chart(f"{key}-{some[0].name}", some, records, series) for some in charted.values())
+    made = "".join(_chart(metrics, records, series) for metrics in charted.values())
     text += f'<h3>{title}</h3><div class="charts">{made}</div>' if made else ""
   return text or f"<p>{records[0].workdir.metrics.name} has no metrics yet.</p>"
 
@@ -33,30 +34,22 @@ def defined(records: Sequence[RunRecord], names: Sequence[str]) -> list[Metric]:
   return sorted((known.get(name) or records[0].metric(name) for name in dict.fromkeys(names)), key=lambda m: rank(m, known))
 
 
-def _chart(key: str, metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> str:
+def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> str:
   """Draws some metrics of one run, or one metric of several runs."""
-  drawn = [(place, metric, i) for place, metric in enumerate(metrics) for i, of in enumerate(series) if metric.name in of]
-  lines = [
-    Curve(metric.name, series[i][metric.name].x, series[i][metric.name].y, COLORS[(i + place) % len(COLORS)])
-    for place, metric, i in drawn
-  ]
-  keys, first = "", metrics[0]
-  if len(metrics) > 1 or len(records) > 1:
-    labels = [metric.title if len(metrics) > 1 else records[i].name for _, metric, i in drawn]
-    keys = "".join(charts.key(line.color, label) for line, label in zip(lines, labels, strict=True))
+  lines, first, several = [], metrics[0], len(metrics) > 1
+  for place, metric in enumerate(metrics):
+    for i, (record, of) in enumerate(zip(records, series, strict=True)):
+      if metric.name in of:
+        label = metric.title if several else record.name
+        lines.append(Curve(label, of[metric.name].x, of[metric.name].y, COLORS[(i + place) % len(COLORS)]))
   levels = _levels(first.name, records)
+  keys = "".join(charts.key(line.color, line.label) for line in lines) if several or len(records) > 1 else ""
   keys += "".join(charts.key(LEVELS[of], of.replace("_", " "), of) for of in levels)
-  title = first.chart if len(metrics) > 1 else first.title
   units = {record.unit for record in records}
   scale = "zero" if group(first) in ("Bootstrapping", "Speed") else "free"
-  chart = charts.curves(charts.slug(key), title, lines, units.pop() if len(units) == 1 else "epochs or steps", levels, scale)
+  draw = charts.curves(lines, units.pop() if len(units) == 1 else "epochs or steps", levels, scale)
   text = " ".join(dict.fromkeys(metric.description for metric in metrics))
-  return charts.figure(title, ", ".join(metric.name for metric in metrics), keys, chart, text)
-
-
-def _drawable(name: str, records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> bool:
-  """Returns whether there is more to see than single points, which the tables show."""
-  return any(len(of[name].x) > 1 for of in series if name in of) or bool(_levels(name, records))
+  return charts.figure(first.chart if several else first.title, draw, keys, text, ", ".join(m.name for m in metrics))
 
 
 def _levels(name: str, records: Sequence[RunRecord]) -> dict[str, float]:

@@ -3,7 +3,6 @@ for (const map of document.querySelectorAll(".map")) {
   const svg = map.querySelector("svg"), peek = map.querySelector(".peek"), tile = peek.firstElementChild;
   const dots = [...svg.querySelectorAll("circle")];
   const at = dots.map((dot) => [dot.cx.baseVal.value, dot.cy.baseVal.value]);
-  const [columns, rows] = [Number(map.dataset.columns), Number(map.dataset.rows)];
   let chosen = null;
 
   const look = (event) => {
@@ -18,8 +17,7 @@ for (const map of document.querySelectorAll(".map")) {
     peek.hidden = !chosen;
     if (!chosen) return;
     chosen.classList.add("chosen");
-    const x = best % columns, y = Math.floor(best / columns);
-    tile.style.backgroundPosition = `${(100 * x) / Math.max(columns - 1, 1)}% ${(100 * y) / Math.max(rows - 1, 1)}%`;
+    tile.src = chosen.dataset.image;
     peek.lastElementChild.textContent = chosen.parentNode.dataset.name;
     const right = at[best][0] > 200, low = at[best][1] > 150;
     peek.style.left = right ? "auto" : `${at[best][0] / 4 + 3}%`;

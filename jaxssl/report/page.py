@@ -1,7 +1,7 @@
 """Writes a self-contained web page that shows whether a run learned, and what, or compares several runs."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,14 +11,13 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
-from jaxssl.report import attention, charts, curves, neighbors, spectrum, summary, tables, tsne
+from jaxssl.report import attention, curves, neighbors, spectrum, summary, tables, tsne
 from jaxssl.report.text import escape
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 
 MAPPED, ATTENDED = 1500, 8  # images on the map; images with attention maps
 HERE = pathlib.Path(__file__).parent
-Section = tuple[str, str]  # (HTML, style for the head of the page)
 
 
 def write_report(workdir: Workdir, run: LoadedRun | None) -> None:
@@ -40,21 +39,18 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   if len({record.name for record in records}) < len(records):
     for record in records:
       record.name = str(record.workdir.folder)
-  made = [one(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
-  body, styles = "", "".join(style for _, style in made)
-  if len(records) == 1:
-    title = records[0].name
-    body = f"<h1>{escape(title)}</h1>{made[0][0]}"
-  else:
-    title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
-    body = f"<h1>{escape(title)}</h1>{compared(records)}"
-    for record, (text, _) in zip(records, made, strict=True):
+  made = [_one(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
+  title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
+  body = made[0]
+  if len(records) > 1:
+    body = _compared(records)
+    for record, text in zip(records, made, strict=True):
       body += f'<details class="run"><summary>{escape(record.name)}</summary>{text}</details>'
   page = (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    f"<title>{escape(title)}</title><style>{(HERE / 'page.css').read_text()}{styles}</style></head>\n"
-    f"<body><main>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
+    f"<title>{escape(title)}</title><style>{(HERE / 'page.css').read_text()}</style></head>\n"
+    f"<body><main><h1>{escape(title)}</h1>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
   )
   try:
     with paths.uploaded(out) as file:
@@ -64,68 +60,61 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   return len(page.encode())
 
 
-def compared(records: Sequence[RunRecord]) -> str:
+def _compared(records: Sequence[RunRecord]) -> str:
   """Returns the comparison of several runs."""
   what = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.what(r))} {summary.alerts(r)}</li>" for r in records)
-  return (
-    f"<ul>{what}</ul>"
-    + _block(
-      "all",
-      "Results side by side",
-      "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>" + tables.side_by_side(records),
-    )
-    + _block("all", "Fields that differ", tables.differences(records))
-    + _block("all", "Curves", curves.section("all", records))
-  )
+  hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
+  blocks = {
+    "Results side by side": hint + tables.side_by_side(records),
+    "Fields that differ": tables.differences(records),
+    "Curves": curves.section(records),
+  }
+  return f"<ul>{what}</ul>{_sections('all', blocks)}"
 
 
-def one(key: str, record: RunRecord, run: LoadedRun | None) -> Section:
-  """Returns everything about one run."""
-  images, style = from_images(key, record, run)
+def _one(key: str, record: RunRecord, run: LoadedRun | None) -> str:
+  """Returns everything about one run. `key`: unique in the page."""
   blocks = {
     "Evaluations": tables.evaluations(record),
-    "Curves": curves.section(key, [record]),
-    **images,
+    "Curves": curves.section([record]),
+    **_from_images(record, run),
     "Alerts": tables.alerts(record),
     "Config": tables.config(record),
   }
   links = "".join(f'<a href="#{_id(key, title)}">{title}</a>' for title in blocks)
-  text = "".join(_block(key, title, body) for title, body in blocks.items())
-  return f"{summary.section(record)}<nav>{links}</nav>{text}", style
+  return f"{summary.section(record)}<nav>{links}</nav>{_sections(key, blocks)}"
 
 
-def from_images(key: str, record: RunRecord, run: LoadedRun | None) -> tuple[dict[str, str], str]:
-  """Returns the blocks that need images and weights, by title, and their style; or the reason why they are missing."""
+def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
+  """Returns the blocks that need images and weights, by title; or the reason why they are missing."""
   try:
     run = run or load(record.workdir.folder)
     splits = run.evaluator.splits
   except (UserError, OSError) as error:
     missing = "Neighbors, map, attention, similarities and spectrum are missing: the run's images or weights cannot be opened"
-    return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}, ""
+    return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}
   queries = splits.test or splits.reference
   drawn = generator(run.config.train.seed, "report/images").permutation(len(queries))
   some, few = queries.subset(np.sort(drawn[:ROWS])), queries.subset(np.sort(drawn[:MAPPED]))
   maps = attention.attention_maps(run.extractor, queries.subset(drawn[:ATTENDED]))
-  sections: dict[str, Callable[[], Section | str]] = {
-    "Nearest neighbors": lambda: neighbors.section(key, run, record),
-    "Map": lambda: tsne.section(key, run, few, run.extractor.features(few)),
-    **({"Attention": lambda: attention.section(key, *maps)} if maps else {}),
-    "Similarity and spectrum": lambda: spectrum.section(key, run, some),
+  sections: dict[str, Callable[[], str]] = {
+    "Nearest neighbors": lambda: neighbors.section(run, record),
+    "Map": lambda: tsne.section(run, few, run.extractor.features(few)),
+    **({"Attention": lambda: attention.section(*maps)} if maps else {}),
+    "Similarity and spectrum": lambda: spectrum.section(run, some),
   }
-  blocks, style = {}, ""
+  blocks = {}
   for title, make in sections.items():
     try:
-      made = make()
+      blocks[title] = make()
     except UserError as error:
-      made = f'<p class="missing">Missing: {escape(str(error))}</p>'
-    blocks[title], more = made if isinstance(made, tuple) else (made, "")
-    style += more
-  return blocks, style
+      blocks[title] = f'<p class="missing">Missing: {escape(str(error))}</p>'
+  return blocks
+
+
+def _sections(key: str, blocks: Mapping[str, str]) -> str:
+  return "".join(f'<section id="{_id(key, title)}"><h2>{title}</h2>{body}</section>' for title, body in blocks.items())
 
 
 def _id(key: str, title: str) -> str:
-  return charts.slug(f"{key}-{title}".lower())
-
-
-def _block(key: str, title: str, body: str) -> str:
-  return f'<section id="{_id(key, title)}"><h2>{escape(title)}</h2>{body}</section>'
+  return f"{key}-{title}".lower().replace(" ", "-")

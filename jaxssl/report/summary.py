@@ -1,9 +1,9 @@
 """The head of a report: what was trained on what, and whether it learned."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from jaxssl.core.metric import BASELINES, Metric
+from jaxssl.core.metric import BASELINES
 from jaxssl.evals.feature_stats import ALIGNMENT, EFFECTIVE_RANK, UNIFORMITY
 from jaxssl.report.text import escape, number
 from jaxssl.workdir.records import Final, RunRecord
@@ -14,13 +14,12 @@ CLEAR = 1.0  # percentage points that count as a difference: less is noise at a 
 
 def section(record: RunRecord) -> str:
   """Returns the head of one run."""
-  finals = record.finals()
-  knn, rank = _first(finals, evaluation="knn"), _first(finals, EFFECTIVE_RANK)
-  if knn is not None:
-    main, answer = [knn, _first(finals, evaluation="linear"), rank], with_labels(knn)
+  first = {name: final for final in reversed(record.finals()) for name in (final.metric.name, final.evaluation)}
+  if "knn" in first:
+    main, answer = ("knn", "linear", EFFECTIVE_RANK.name), with_labels(first["knn"])
   else:
-    main, answer = [rank, _first(finals, UNIFORMITY), _first(finals, ALIGNMENT)], without_labels(finals)
-  tiles = "".join(_tile(final) for final in main if final is not None)
+    main, answer = (EFFECTIVE_RANK.name, UNIFORMITY.name, ALIGNMENT.name), without_labels(first)
+  tiles = "".join(_tile(first[name]) for name in main if name in first)
   return (
     f'<p class="what">{escape(what(record))}</p><p class="answer"><b>Did it learn?</b> {escape(answer)}</p>'
     f'<p class="alerts">{alerts(record)}</p><div class="tiles">{tiles}</div>'
@@ -35,11 +34,9 @@ def what(record: RunRecord) -> str:
   how_many = f"{data['limit']} images of {images}" if data.get("limit") else images
   epochs, each = train.get("epochs"), record.steps_per_epoch
   done = f"{record.step / each:.3g} of {epochs} epochs" if each else f"{record.step} steps"
-  return (
-    f"{model.get('name', 'A network')} trained by {method.get('name', 'an unknown method')} "
-    f"{'without' if policy == 'off' else f'with {policy}'} bootstrapping on {how_many}: "
-    f"{f'{epochs} epochs, finished' if record.finished else f'{done}; it stopped, or still runs'}."
-  )
+  done = f"{epochs} epochs, finished" if record.finished else f"{done}; it stopped, or still runs"
+  trained = f"{model.get('name', 'A network')} trained by {method.get('name', 'an unknown method')}"
+  return f"{trained} {'without' if policy == 'off' else f'with {policy}'} bootstrapping on {how_many}: {done}."
 
 
 def with_labels(main: Final) -> str:
@@ -56,9 +53,9 @@ def with_labels(main: Final) -> str:
   return f"{'Yes' if all(clear) else 'Partly' if any(clear) else 'Not yet'}: {right}, {' and '.join(points)}."
 
 
-def without_labels(finals: Sequence[Final]) -> str:
+def without_labels(first: Mapping[str, Final]) -> str:
   """Returns what is known without labels: whether the features collapsed, and whether crops of an image came together."""
-  rank, spread, aligned = (_first(finals, metric) for metric in (EFFECTIVE_RANK, UNIFORMITY, ALIGNMENT))
+  rank, spread, aligned = (first.get(metric.name) for metric in (EFFECTIVE_RANK, UNIFORMITY, ALIGNMENT))
   if rank is None or spread is None or rank.value is None or spread.value is None:
     return "There are no measurements yet."
   values = f"effective rank {number(rank.value)}, uniformity {number(spread.value)}"
@@ -66,9 +63,9 @@ def without_labels(finals: Sequence[Final]) -> str:
     return f"No: the features collapsed, nearly all images have the same ({values})."
   text = f"It did not collapse: different images have different features ({values})"
   if aligned is not None and aligned.value is not None:
-    first, first_spread = (final.baselines.get("untrained", final.baselines.get("imported")) for final in (aligned, spread))
-    if first is not None and first_spread:  # distances of crops grow as all features spread: only their ratio is comparable
-      closer = aligned.value / -spread.value < first / -first_spread
+    before, spread_before = (final.baselines.get("untrained", final.baselines.get("imported")) for final in (aligned, spread))
+    if before is not None and spread_before:  # distances of crops grow as all features spread: only their ratio is comparable
+      closer = aligned.value / -spread.value < before / -spread_before
       text += f", and two crops of an image are {'closer' if closer else 'no closer'} than before training, for that spread"
   return f"{text}. How good that is without labels: look at the neighbors."
 
@@ -87,22 +84,13 @@ def alerts(record: RunRecord) -> str:
   return f"There were alerts ({escape(', '.join(last))}); all were resolved."
 
 
-def _first(finals: Sequence[Final], metric: Metric | None = None, evaluation: str = "") -> Final | None:
-  wanted = (final for final in finals if (final.metric.name == metric.name if metric else final.evaluation == evaluation))
-  return next(wanted, None)
-
-
 def _tile(final: Final) -> str:
-  values = {"this run": final.value, **final.baselines}
-  unit = final.metric.unit
-  bars = "".join(_bar(of, value, unit == "%") for of, value in values.items())
+  unit, bars = final.metric.unit, ""
+  for of, value in {"this run": final.value, **final.baselines}.items():
+    bar = f'<i style="width:{max(0.0, min(value or 0.0, 100.0)):.1f}%"></i>'
+    bar = f'<i class="bar {of.replace(" ", "-")}">{bar}</i>' if unit == "%" else "<i></i>"
+    bars += f"<span>{escape(of.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"
   return (
     f"<div><b>{escape(final.metric.title)}</b><strong>{number(final.value)}{escape(unit)}</strong>"
     f'<div class="bars">{bars}</div><small>{escape(final.metric.description)}</small></div>'
   )
-
-
-def _bar(of: str, value: float | None, percent: bool) -> str:
-  share = max(0.0, min(value or 0.0, 100.0)) if percent else 0.0
-  bar = f'<i class="bar {of.replace(" ", "-")}"><i style="width:{share:.1f}%"></i></i>' if percent else "<i></i>"
-  return f"<span>{escape(of.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"

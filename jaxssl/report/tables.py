@@ -17,22 +17,21 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
   """Renders a number of results.json, which is in the page in full, and what its protocol chose."""
   if x is None:
     return number(x)
-  spread = "" if std is None else f" ± {number(std)}"
-  beside = f"<br><small>{escape(protocol_text(chosen))}</small>" if chosen else ""
-  return f'<data value="{x!r}">{number(x)}</data>{spread}{beside}'
+  text = f'<data value="{x!r}">{number(x)}</data>' + ("" if std is None else f" ± {number(std)}")
+  return f"{text}<br><small>{escape(protocol_text(chosen))}</small>" if chosen else text
 
 
 def evaluations(record: RunRecord) -> str:
   """Returns the table of one run's last values."""
-  body, finals = "", record.finals()
+  body, finals = "", sorted(record.finals(), key=lambda final: rank(final.metric, record.metrics))
   before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
-  for final in sorted(finals, key=lambda final: rank(final.metric, record.metrics)):
-    step = f"step {final.step}" if final.step != record.step else ""
-    cells = f"<td><b>{value(final.value, final.std, final.chosen)}</b></td>"
+  for final in finals:
+    cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
     for subject in (before, "raw_pixels"):
-      cells += f"<td>{value(final.baselines[subject]) if subject in final.baselines else MISSING}</td>"
+      cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
+    step = f"step {final.step}" if final.step != record.step else ""
     small = ", ".join(filter(None, (protocol_text(final.protocol), subject_text(final.subject), step)))
-    body += _rows(final.metric, cells, 3, small)
+    body += _rows(final.metric, "".join(f"<td>{cell}</td>" for cell in cells), 3, small)
   return _table("values", ["this run", before, "raw pixels"], body)
 
 
@@ -44,12 +43,11 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
   for metric in defined(records, [name for name, _ in keys]):
     for key in (key for key in keys if key[0] == metric.name):
       row = [of.get(key) for of in finals]
-      known = [final.value for final in row if final is not None and final.value is not None]
+      measured = [final for final in row if final is not None]
+      known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
       compared = metric.higher_is_better is not None and len(known) > 1
       best = (max if metric.higher_is_better else min)(known) if compared else None
-      cells = "".join(_cell(record, _measured(final, best)) for record, final in zip(records, row, strict=True))
-      measured = [final for final in row if final is not None]
-      baselines = [final.baselines for final in measured]
+      cells = _cells(records, [_measured(final, best) for final in row])
       shared = (f"; {subject_text(of)} {number(x)}" for of, x in baselines[0].items() if all(x == b.get(of) for b in baselines))
       body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + "".join(shared))
   return _table("values many", [record.name for record in records], body)
@@ -57,51 +55,47 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
 
 def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
   """Returns the fields in which configs differ: name -> each run's value as JSON; None if a run has no such field."""
-  fields = [flatten(record.config) for record in records]
-  names = list(dict.fromkeys(name for of in fields for name in of))
-  shown = {name: [json.dumps(of[name], ensure_ascii=False) if name in of else None for of in fields] for name in names}
+  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
+  shown = {name: [of.get(name) for of in fields] for of in fields for name in of}
   return {name: values for name, values in shown.items() if len(set(values)) > 1}
 
 
 def differences(records: Sequence[RunRecord]) -> str:
   """Returns the table of the fields in which the runs differ."""
-  body = ""
+  rows = []
   for name, values in differing(records).items():
-    settings = (MISSING if v is None else f"<code>{escape(v)}</code>" for v in values)
-    cells = "".join(_cell(record, setting) for record, setting in zip(records, settings, strict=True))
-    body += f"<tr><th><code>{escape(name)}</code></th>{cells}</tr>"
-  if not body:
+    settings = [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values]
+    rows.append(f"<tr><th><code>{escape(name)}</code></th>{_cells(records, settings)}</tr>")
+  if not rows:
     return "<p>The configs are the same.</p>"
-  table, count = _table("fields many", [record.name for record in records], body), body.count("<tr>")
-  return table if count <= SHOWN else f"<details><summary>{count} fields</summary>{table}</details>"
+  table = _table("fields many", [record.name for record in records], "".join(rows))
+  return table if len(rows) <= SHOWN else f"<details><summary>{len(rows)} fields</summary>{table}</details>"
 
 
 def alerts(record: RunRecord) -> str:
   """Lists the alerts, and the last warnings of the log."""
-  name = record.workdir.alerts.name
-  text = f"<p>This run has no {name}.</p>" if record.alerts is None else "" if record.alerts else "<p>No alerts.</p>"
+  missing = "No alerts." if record.alerts == [] else f"This run has no {record.workdir.alerts.name}."
+  text = "" if record.alerts else f"<p>{missing}</p>"
   for line in record.alerts or []:
     step, alert, reason = (escape(str(line.get(name, "?"))) for name in ("step", "alert", "reason"))
     text += f"<p><b>Step {step}: {alert}.</b> {reason}</p>"
   if record.warnings:
-    last = lines(record.warnings[-LOGGED:])
-    text += f"<p>The last warnings and errors of {record.workdir.log.name}:</p><pre>{last}</pre>"
+    text += f"<p>The last warnings and errors of {record.workdir.log.name}:</p>{_lines(record.warnings[-LOGGED:])}"
   return text
 
 
 def config(record: RunRecord) -> str:
   """Shows all fields, software and hardware."""
   facts = {name: of for name, of in record.results.items() if name not in ("measurements", "metrics")}
-  text, made = (json.dumps(x, indent=2, ensure_ascii=False).split("\n") for x in (record.config, facts))
-  return (
-    f"<details><summary>{record.workdir.config.name}</summary><pre>{lines(text)}</pre></details>"
-    f"<details><summary>Software, hardware and the like</summary><pre>{lines(made)}</pre></details>"
-  )
+  text = ""
+  for title, fields in ((record.workdir.config.name, record.config), ("Software, hardware and the like", facts)):
+    lines = json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
+    text += f"<details><summary>{title}</summary>{_lines(lines)}</details>"
+  return text
 
 
-def lines(texts: Sequence[str]) -> str:
-  """Escapes lines of text."""
-  return "\n".join(map(escape, texts))
+def _lines(texts: Sequence[str]) -> str:
+  return "<pre>" + "\n".join(map(escape, texts)) + "</pre>"
 
 
 def _table(kind: str, columns: Sequence[str], body: str) -> str:
@@ -117,9 +111,9 @@ def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
   return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
 
 
-def _cell(record: RunRecord, shown: str) -> str:
-  """Returns a cell of a table with one column a run; a narrow screen shows the run's name beside it."""
-  return f'<td data-run="{escape(record.name)}">{shown}</td>'
+def _cells(records: Sequence[RunRecord], shown: Sequence[str]) -> str:
+  """Returns a row with one cell a run; a narrow screen shows the run's name beside it."""
+  return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, shown, strict=True))
 
 
 def _measured(final: Final | None, best: float | None) -> str:

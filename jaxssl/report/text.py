@@ -1,5 +1,6 @@
-"""Numbers and untrusted text as HTML."""
+"""Numbers, untrusted text and images as HTML."""
 
+import base64
 import html
 from collections.abc import Mapping
 
@@ -10,6 +11,11 @@ from jaxssl.core.metric import GROUPS, Metric
 def escape(text: str) -> str:
   """Escapes text of any origin, such as a file name, for HTML, on one line."""
   return html.escape(one_line(text))
+
+
+def data_uri(kind: str, data: bytes) -> str:
+  """Returns an address that contains an image file of a kind such as jpeg."""
+  return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def number(value: float | None) -> str:

@@ -1,50 +1,52 @@
-"""Small images of a run, many of which a page holds as one JPEG."""
+"""Small images of a run."""
 
-import base64
 import io
-import math
-from collections.abc import Hashable, Mapping
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from jaxssl.data.datasets import Dataset
 from jaxssl.data.image_io import center, viewable
-from jaxssl.report.text import escape
+from jaxssl.report.text import data_uri, escape
 
 
-class Sheet:
-  """Images of one size side by side. `key`: unique in the page; `style`: belongs into the head of the page."""
-
-  def __init__(self, key: str, images: Mapping[Any, np.ndarray]):
-    """Takes uint8 [side, side, 3] each; 8 should divide the side, so that JPEG blocks do not cross borders."""
-    self.key, self._place = key, {which: place for place, which in enumerate(images)}
-    side = len(next(iter(images.values())))
-    self.columns = math.ceil(math.sqrt(len(images)))
-    self.rows = math.ceil(len(images) / self.columns)
-    sheet = np.full((self.rows * side, self.columns * side, 3), 255, np.uint8)
-    for place, image in enumerate(images.values()):
-      y, x = divmod(place, self.columns)
-      sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = image
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "JPEG", quality=82)
-    data = base64.b64encode(file.getvalue()).decode()
-    size = f"{self.columns * 100}% {self.rows * 100}%"
-    self.style = f".{key}{{background-image:url(data:image/jpeg;base64,{data});background-size:{size}}}"
-
-  def tile(self, which: Hashable, label: str) -> str:
-    """Returns one image, as wide as its container."""
-    y, x = divmod(self._place[which], self.columns)
-    across, down = (100 * at / max(count - 1, 1) for at, count in ((x, self.columns), (y, self.rows)))
-    text = escape(label)
-    where = f"background-position:{across:.4g}% {down:.4g}%"
-    return f'<i class="tile {self.key}" style="{where}" role="img" aria-label="{text}" title="{text}"></i>'
+def source(image: np.ndarray) -> str:
+  """Returns the address of an image, uint8 [h, w, 3], that contains it as JPEG."""
+  file = io.BytesIO()
+  Image.fromarray(image).save(file, "JPEG", quality=82)
+  return data_uri("jpeg", file.getvalue())
 
 
-def thumbnail(split: Dataset, row: int, side: int) -> np.ndarray:
-  """Reads the center of one image: uint8 [side, side, 3]."""
-  return viewable(center(split.source.read(row), side, side))
+def tile(image: np.ndarray, label: str) -> str:
+  """Returns an image, uint8 [side, side, 3], as wide as its container."""
+  return f'<img class="tile" src="{source(image)}" alt="{escape(label)}" title="{escape(label)}">'
+
+
+class Gallery:
+  """The centers of a split's images, `side` pixels wide, each read once."""
+
+  def __init__(self, split: Dataset, side: int):
+    self.source, self.side, self._tiles = split.source, side, {}
+
+  def read(self, row: int) -> np.ndarray:
+    """Reads an image: uint8 [side, side, 3]."""
+    return viewable(center(self.source.read(row), self.side, self.side))
+
+  def tile(self, row: int) -> str:
+    """Returns an image that is labeled with its class, if known, and number."""
+    if row not in self._tiles:
+      self._tiles[row] = tile(self.read(row), f"{self.name(row)}, image {row}".removeprefix(", "))
+    return self._tiles[row]
+
+  def name(self, row: int) -> str:
+    """Returns the name of an image's class; empty if it is unknown."""
+    labels = self.source.labels
+    return self.source.classes[labels[row]] if labels is not None and labels[row] >= 0 else ""
+
+  def frame(self, row: int, other: int) -> str:
+    """Returns whether two images are of the "same" class or of "other" ones; empty if that is unknown."""
+    one, two = self.name(row), self.name(other)
+    return "" if not one or not two else "same" if one == two else "other"
 
 
 def as_shown(split: Dataset) -> str:
@@ -56,14 +58,3 @@ def as_shown(split: Dataset) -> str:
   if source.dtype == np.uint16:
     words.append("the values between the darkest and the brightest percent of each 16-bit image")
   return f"<p>Images show {'; '.join(words)}.</p>" if words else ""
-
-
-def name_of(split: Dataset, row: int) -> str:
-  """Returns the class, if known, and the number of an image."""
-  return f"{class_of(split, row)}, image {row}".removeprefix(", ")
-
-
-def class_of(split: Dataset, row: int) -> str:
-  """Returns the name of an image's class; empty if it is unknown."""
-  labels = split.source.labels
-  return split.source.classes[labels[row]] if labels is not None and labels[row] >= 0 else ""

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -8,9 +9,8 @@ from jaxssl.plan import cache, estimate
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 TINY = f"--config={CONFIGS}/nnboot.py:runlocal"
-LEAN = [
-  f"--config.views.global.{field}=0" for field in ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")
-]  # quick to trace
+SLOW = ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")  # to trace
+LEAN = [f"--config.views.global.{field}=0" for field in SLOW]
 
 
 def run(*words, config=TINY):
@@ -90,18 +90,15 @@ def test_every_change_that_is_proposed_makes_it_fit(words, kinds, tmp_path, caps
   text = capsys.readouterr().out
   assert cells(text, "fits") == ["NO"] and "Any of these changes should make it fit:" in text and "GiB and fits" in text
   plan = json.loads((tmp_path / "plan.json").read_text())["plans"][0]
-  proposed = {
-    change.removeprefix("--config.").removeprefix("--").replace(" ", "=").split("=")[0]: change for change in plan["fits_with"]
-  }
+  proposed = {re.split("[ =]", change)[0].removeprefix("--").removeprefix("config."): change for change in plan["fits_with"]}
   assert proposed.keys() >= kinds
   for kind in kinds - {"data.placement", "train.accumulate"}:  # of which --check has planned one
-    assert (
-      run(*words, *proposed[kind].split(" "), *(["--batch-size="] if kind == "train.batch_size" else []), config=recipe) == 0
-    )
+    change = [*proposed[kind].split(" "), *(["--batch-size="] if kind == "train.batch_size" else [])]
+    assert run(*words, *change, config=recipe) == 0
     assert cells(capsys.readouterr().out, "fits") == ["yes"], kind
 
 
-def test_nothing_helps_where_one_network_is_too_large(capsys):
+def test_nothing_helps_if_one_network_is_too_large(capsys):
   assert run("--topology=gpu:8", "--config.data.placement=host", "--memory=0.0001") == 0
   assert "No single change makes it fit; the largest part is" in capsys.readouterr().out
 
@@ -110,16 +107,11 @@ def test_nothing_helps_where_one_network_is_too_large(capsys):
   "words, message",
   [
     ([], "--topology: missing; expected names of machines, e.g. --topology v5e:4x4,gpu:8"),
-    (
-      ["--topology=gpu:8", "--batch-size=36"],
-      "train.batch_size=36: must be a multiple of the number of devices, 8",
-    ),
+    (["--topology=gpu:8", "--batch-size=36"], "train.batch_size=36: must be a multiple of the number of devices, 8"),
     (["--topology=gpu:8", "--batch-size=many"], "--batch-size: 'many' is not a list of sizes; expected numbers of images"),
     (["--topology=gpu:8", "--price=-1"], "--price=-1: out of range; expected a number above 0"),
     (["--topology=gpu:8", "--utilization=2"], "--utilization=2: out of range; expected a number above 0, at most 1"),
     (["--topology=gpu:8", "--images=imagnet"], "--images=imagnet: unknown; expected a number or one of imagenet"),
-    (["--topology=gpu:8", "--images=1.5"], "--images=1.5: out of range; expected an integer from 1"),
-    (["--topology=gpu:8", "--images=1e10"], "--images=1e10: out of range; expected an integer from 1 to 2147483640"),
     (["--topology=tpu:8"], "--topology=tpu:8: unknown; expected v4:"),
     (["--topology=gpu:8", "--config.trian.epochs=1"], "trian.epochs: unknown field; did you mean train.epochs?"),
     (["--topology=gpu:8", "--fast"], "--fast: unknown option of jaxssl plan"),
@@ -141,8 +133,7 @@ def test_errors_of_files(tmp_path, capfd):
 def test_a_tpu_is_compiled_for(tmp_path, capsys):
   pytest.importorskip("libtpu")
   out = tmp_path / "plan.json"
-  recipe = f"--config={CONFIGS}/simclr.py:runlocal"
-  assert command.main(["plan", recipe, "--topology=v5e:2x2", f"--out={out}"]) == 0
+  assert command.main(["plan", f"--config={CONFIGS}/simclr.py:runlocal", "--topology=v5e:2x2", f"--out={out}"]) == 0
   (plan,) = json.loads(out.read_text())["plans"]
   found = plan["estimate"]
   assert found["compiled"] and found["fits"] and found["total"] == sum(found["memory"].values())

@@ -42,8 +42,7 @@ def test_groups_do_not_depend_on_the_block_size(prints, monkeypatch):
   many = np.concatenate([prints[:50], prints[10:20], prints[15:30]])
   whole = duplicates.near(many)
   assert sorted(map(len, whole)) == [2] * 15 + [3] * 5
-  monkeypatch.setattr(duplicates, "_ROWS", 7)
-  monkeypatch.setattr(duplicates, "_COLUMNS", 11)
+  monkeypatch.setattr(duplicates, "_PAIRS", 7 * len(many))
   assert duplicates.near(many) == whole
 
 

@@ -10,14 +10,10 @@ from PIL import Image
 
 from jaxssl import main as command
 from jaxssl.config import flags
+from jaxssl.config.load import load_config
 from jaxssl.inspect import throughput
 from jaxssl.train.setup import Experiment
 from tests.data import fixtures
-
-QUICK = [
-  f"--config.{word}"
-  for word in ("data.limit=64", "train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.final=")
-]
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +69,7 @@ def test_counts_formats_sizes(tmp_path, capfd):
   assert starting(found, "shapes") == "shapes: square 24"
   for nothing in ("unreadable", "exact duplicates", "near duplicates", "test images that are in train too"):
     assert starting(found, nothing) == f"{nothing}: none"
-  assert any(line.startswith("  config.evals.knn.k = (20,)") for line in found)
+  assert any(line == "  config.evals.update({'knn': {'k': (20,)}})" for line in found)
 
 
 def test_the_measured_mean_and_std_are_those_of_the_pixels(tmp_path, capfd):
@@ -100,7 +96,7 @@ def test_the_config_leaves_out_unreadable_images_and_test_images(tmp_path, capfd
   assert [line.split("\t")[0] for line in every] == ["unreadable", "unreadable", "exact", "near"]
   config = train(out, "--config.model.width=0.125", "--config.model.name=resnet10")
   assert config.method["name"] == "simclr" and config.train.epochs == 1000 and config.data.placement == "device"
-  smaller, _ = flags.parse([f"--config={out}:cpu"])
+  smaller = load_config(f"{out}:cpu")
   assert (smaller.train.epochs, smaller.data.limit, smaller.train.batch_size) == (150, 0, 4)
 
 
@@ -111,11 +107,11 @@ def test_gray_images_of_many_sizes_from_a_zip(tmp_path, capfd):
   out = tmp_path / "gray.py"
   found = output(capfd, f"--data={fixtures.zipped(tmp_path / 'gray.zip', files)}", f"--out={out}")
   assert starting(found, "channels") == "channels: color 15, gray 15; 15 of them are stored in color but gray"
-  config, _ = flags.parse([f"--config={out}"])
+  config = load_config(str(out))
   assert config.data.channels == 1 and len(config.data.mean) == 1
   assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray_p == 0
   assert config.evals.final == ("quality",) and not config.data.list_path
-  assert command.main([f"--config={out}:runlocal", f"--workdir={tmp_path / 'run'}", *QUICK]) == 0
+  train(f"{out}:runlocal", "--config.data.limit=64")
 
 
 def test_a_test_split_that_would_stop_a_run_is_reported(tmp_path, capfd):

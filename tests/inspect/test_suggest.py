@@ -16,11 +16,11 @@ SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5)
 
 def made(**changes):
   facts = dataclasses.replace(SET, **changes)
-  return suggest.config_of(suggest.text(suggest.suggest(facts), facts, "x.py", {}))
+  return suggest.config_of(suggest.text(facts, "x.py", {}))
 
 
-@pytest.mark.parametrize("train", [16, 300, 4999, 5000, 60_000, 1_300_000])
-@pytest.mark.parametrize("side", [9, 28, 32, 64, 100, 250, 3000])
+@pytest.mark.parametrize("train", [16, 4999, 5000, 1_300_000])
+@pytest.mark.parametrize("side", [9, 32, 100, 3000])
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
 def test_every_suggestion_is_a_valid_config(train, side, channels, depth):
   config = made(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
@@ -60,6 +60,6 @@ def test_evaluations_depend_on_labels_and_a_test_split():
 
 
 def test_given_fields_come_last():
-  text = suggest.text(suggest.suggest(SET), SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
+  text = suggest.text(SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
   config = suggest.config_of(text)
   assert (config.data.resident_size, config.data.mean) == (99, (0.1,))

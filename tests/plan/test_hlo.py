@@ -8,25 +8,26 @@ from jaxssl.plan import hlo
 from jaxssl.plan.hlo import Traffic
 
 
+def traffic_of(count, payload, sent):
+  return Traffic(count=count, payload=payload, sent=sent)
+
+
 def compiled_text(function, *shapes, out):
   mesh = make_mesh()
   rows = [jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, ROWS)) for shape in shapes]
   return jax.jit(function, out_shardings=NamedSharding(mesh, out)).lower(*rows).compile().as_text()
 
 
-def test_a_sum_over_rows_is_one_all_reduce():
-  text = compiled_text(lambda x: x.sum(0), (16, 128), out=REPLICATED)
-  assert hlo.traffic(text, 8) == {"all-reduce": Traffic(1, 128 * 4, 2 * 128 * 4 * 7 // 8)}
-
-
-def test_replicating_rows_is_one_all_gather():
-  text = compiled_text(lambda x: x + 1, (16, 128), out=REPLICATED)
-  whole = 16 * 128 * 4
-  assert hlo.traffic(text, 8) == {"all-gather": Traffic(1, whole, whole * 7 // 8)}
-
-
-def test_sharded_results_send_nothing():
-  assert hlo.traffic(compiled_text(lambda x: x + 1, (16, 128), out=ROWS), 8) == {}
+@pytest.mark.parametrize(
+  "function, out, traffic",
+  [
+    (lambda x: x.sum(0), REPLICATED, {"all-reduce": traffic_of(1, 128 * 4, 2 * 128 * 4 * 7 // 8)}),
+    (lambda x: x + 1, REPLICATED, {"all-gather": traffic_of(1, 16 * 128 * 4, 16 * 128 * 4 * 7 // 8)}),
+    (lambda x: x + 1, ROWS, {}),
+  ],
+)
+def test_traffic_of_a_sum_a_copy_and_a_sharded_result(function, out, traffic):
+  assert hlo.traffic(compiled_text(function, (16, 128), out=out), 8) == traffic
 
 
 @pytest.mark.parametrize("steps", [3, 7])
@@ -35,8 +36,8 @@ def test_a_collective_in_a_loop_counts_once_per_iteration(steps):
     return jax.lax.fori_loop(0, steps, lambda _, y: jnp.tanh(x @ y).T @ x, jnp.ones((128, 128)))
 
   traffic = hlo.traffic(compiled_text(function, (16, 128), out=REPLICATED), 8)
-  assert traffic["all-reduce"].count == steps
-  assert traffic["all-reduce"].payload == steps * 128 * 128 * 4
+  assert traffic["all-reduce"]["count"] == steps
+  assert traffic["all-reduce"]["payload"] == steps * 128 * 128 * 4
 
 
 TPU = """HloModule step
@@ -79,11 +80,11 @@ ENTRY %main (x: f32[4]) -> f32[4] {
 
 def test_text_of_the_tpu_compiler():
   assert hlo.traffic(TPU, 4) == {
-    "all-reduce": Traffic(19, 19 * 16, 19 * 16),  # in groups of two
-    "all-gather": Traffic(2, 64 + 32, 48 + 24),  # the one in two fusions counts once
-    "reduce-scatter": Traffic(1, 32, 24),
-    "all-to-all": Traffic(1, 48, 36),
-    "collective-permute": Traffic(1, 16, 16),
+    "all-reduce": traffic_of(19, 19 * 16, 19 * 16),  # in groups of two
+    "all-gather": traffic_of(2, 64 + 32, 48 + 24),  # the one in two fusions counts once
+    "reduce-scatter": traffic_of(1, 32, 24),
+    "all-to-all": traffic_of(1, 48, 36),
+    "collective-permute": traffic_of(1, 16, 16),
   }
 
 

@@ -15,7 +15,7 @@ from jaxssl.core import log as runlog
 from jaxssl.core.metric import Measurement, Metric, protocol_text
 from jaxssl.evals.feature_stats import figures, unit
 from jaxssl.evals.load_run import load
-from jaxssl.report import page, tables
+from jaxssl.report import neighbors, page, tables
 from jaxssl.workdir import results
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
@@ -26,11 +26,11 @@ VOID = {"meta", "br", "input", "img"}
 
 
 class Parsed(html.parser.HTMLParser):
-  """A page's ids, references to ids, attributes that fetch, numbers, and text; raises where tags do not match."""
+  """A page's ids, addresses, numbers and text; raises if tags do not match."""
 
   def __init__(self, text: str):
     super().__init__()
-    self.ids, self.wanted, self.fetched, self.values, self.text, self._open = [], set(), [], [], "", []
+    self.ids, self.addresses, self.values, self.text, self._open = [], set(), [], "", []
     self.feed(text)
     self.close()
     assert not self._open
@@ -41,11 +41,10 @@ class Parsed(html.parser.HTMLParser):
     for name, value in attributes:
       if name == "id":
         self.ids.append(value)
-      if name in ("href", "xlink:href", "src", "data", "action", "poster", "srcset"):
-        self.wanted.add(value[1:]) if value.startswith("#") else self.fetched.append(value)
+      if name in ("href", "src", "data", "action", "poster", "srcset"):
+        self.addresses.add(value)
       if tag == "data" and name == "value":
         self.values.append(float(value))
-      self.wanted |= set(re.findall(r"url\(#([^)]+)\)", value or ""))
 
   def handle_startendtag(self, tag, attributes):
     self.handle_starttag(tag, attributes)
@@ -63,8 +62,9 @@ def parsed(path: pathlib.Path) -> Parsed:
   """Reads a page, which needs nothing but itself."""
   text = path.read_text(encoding="utf-8")
   found = Parsed(text)
-  assert not found.fetched and not re.search(r"https?:|@import|url\((?!data:|#)", text)
-  assert len(found.ids) == len(set(found.ids)) and found.wanted <= set(found.ids) and found.wanted
+  links = {address[1:] for address in found.addresses if not address.startswith("data:image/")}
+  assert links <= set(found.ids) and len(found.ids) == len(set(found.ids)) > 0
+  assert not re.search(r"https?:|@import|url\(", text)
   return found
 
 
@@ -179,6 +179,9 @@ def test_neighbors_are_the_nearest(labeled):
   for row, near, similar in zip(last["images"], last["neighbors"], last["similarities"], strict=True):
     np.testing.assert_allclose(similar, np.sort(cosines[row])[::-1][:8], atol=1e-3)
     np.testing.assert_allclose(cosines[row][near], similar, atol=1e-3)
+  record = RunRecord(Workdir(labeled))
+  record.neighbors.insert(0, lines[0] | {name: lines[0][name][:1] for name in ("images", "neighbors", "similarities")})
+  assert "How they changed" in neighbors.section(run, record)  # lines of other images are left out
   pairs = np.array(last["partners"])
   assert len(pairs) and (pairs[:, 0] != pairs[:, 1]).all()
   # the untrained network is made again as it was
