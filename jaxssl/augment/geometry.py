@@ -22,7 +22,7 @@ def crop_resize(
 ) -> Array:
   """Crops `box` (top, left, height, width; whole numbers) and resizes it to `size`: [h, w, c] -> [*size, c].
 
-  This is the resize of views and evaluation images on the accelerator; `data/resize.py` crops views on the host, and
+  This is the resize of views and evaluation images on the accelerator; `data/crops.py` cuts views on the host, and
   `data/image_io.py` resizes whole images there. The filter is widened if the crop shrinks (antialiasing) and reads nothing
   outside the box. The width is resized first, as in PIL. Pillow 13 resizes the height of tall boxes first and rounds ties
   its own way, so values may differ by one.

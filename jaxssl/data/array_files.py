@@ -1,11 +1,11 @@
 """Files of other than 8 bits or with other than 1 or 3 channels: .npy, TIFF and 16-bit PNG."""
 
+import functools
 import io
 import math
+from typing import Any
 
 import numpy as np
-
-from jaxssl.data.resize import opencv
 
 _MAX_BYTES = 2**30  # of an image: a header of a few bytes can claim any size
 NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: BigTIFF
@@ -49,6 +49,15 @@ def _tiff(data: bytes) -> np.ndarray:
     raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
   last = [axes.index("Y"), axes.index("X"), *(i for i, axis in enumerate(axes) if axis not in "YX")]
   return array.transpose(last)
+
+
+@functools.cache
+def opencv() -> Any:
+  """Imports OpenCV with its own threads switched off."""
+  import cv2
+
+  cv2.setNumThreads(0)  # the input pipeline has its own
+  return cv2
 
 
 def read_sixteen(data: bytes) -> np.ndarray | None:

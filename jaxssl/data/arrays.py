@@ -12,7 +12,7 @@ from jaxssl.data.image_io import DecodeError, match
 from jaxssl.data.source import DataInput, Source, register
 
 
-class ItemSource:
+class ItemSource(Source):
   """Images behind an index: `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
 
   `labels`: int [n], -1 if unknown, or None; `channels` and `dtype`: what `read` converts to. An item that raises an
@@ -40,14 +40,6 @@ class ItemSource:
       raise DecodeError(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
     image = image[..., None] if image.ndim == 2 else image
     return match(image, self.channels, self.dtype, self.describe(index))
-
-  def encoded(self, index: int) -> None:
-    """Returns None, since there is no file."""
-    return None
-
-  def describe(self, index: int) -> str:
-    """Returns the name of the image for messages."""
-    return f"{self.name} image {index}"
 
 
 class ArraySource(ItemSource):

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.data.image_io import DecodeError
+from jaxssl.data.input_pipeline import training
+from jaxssl.data.source import Source
 
 
 def quarters(height=24, width=32):
@@ -60,11 +62,14 @@ def zipped(path, files, method=zipfile.ZIP_STORED):
   return str(path)
 
 
-class Images:
-  """A source of encoded images; None is a file that has vanished."""
+def batches(source, index, partner, views, seed=0, epoch=0, **options):
+  """Returns all batches of an epoch."""
+  with training(source, index, partner, views, seed, epoch, **options) as stream:
+    return list(stream)
 
-  classes = ()
-  labels = None
+
+class Images(Source):
+  """A source of encoded images; None is a file that has vanished."""
 
   def __init__(self, files, channels=3):
     self.files, self.channels, self.dtype, self.name = list(files), channels, np.dtype(np.uint8), "made"
@@ -81,8 +86,3 @@ class Images:
     if self.files[index] is None:
       raise DecodeError(f"{self.describe(index)}: vanished")
     return self.files[index]
-
-  def read(self, index):
-    from jaxssl.data.image_io import decode
-
-    return decode(self.encoded(index), self.channels, self.describe(index))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jaxssl.data.crops import resample
 from jaxssl.data.image_io import resize
-from jaxssl.data.resize import resample
 from tests.data.fixtures import noise, photo
 
 SIDES = [(20, 20), (40, 40), (44, 56), (60, 50), (79, 80), (80, 33), (100, 130), (300, 400)]
