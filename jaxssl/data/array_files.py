@@ -29,7 +29,7 @@ def read_array(data: bytes) -> np.ndarray | None:
     raise ValueError(f"{array.dtype} pixels; expected uint8 or uint16")
   if not array.size:
     raise ValueError(f"an empty array {list(array.shape)}")
-  return np.ascontiguousarray(array[..., None] if array.ndim == 2 else array, kind)
+  return np.ascontiguousarray(np.atleast_3d(array), kind)
 
 
 def _tiff(data: bytes) -> np.ndarray:
@@ -66,4 +66,4 @@ def read_sixteen(data: bytes) -> np.ndarray | None:
   array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
   if array is None or array.dtype != np.uint16 or array.ndim == 3 and array.shape[-1] != 3:
     return None
-  return array[..., None] if array.ndim == 2 else np.ascontiguousarray(array[..., ::-1])
+  return np.ascontiguousarray(np.atleast_3d(array)[..., ::-1])

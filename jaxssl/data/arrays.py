@@ -38,8 +38,7 @@ class ItemSource(Source):
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
       kind = f"{image.dtype} {list(image.shape)}"
       raise DecodeError(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
-    image = image[..., None] if image.ndim == 2 else image
-    return match(image, self.channels, self.dtype, self.describe(index))
+    return match(np.atleast_3d(image), self.channels, self.dtype, self.describe(index))
 
 
 class ArraySource(ItemSource):

@@ -29,6 +29,13 @@ def coded(image, kind="JPEG", **options):
   return file.getvalue()
 
 
+def exif(turn):
+  """Returns EXIF data with an orientation."""
+  data = Image.Exif()
+  data[0x0112] = turn
+  return data
+
+
 def flat(gray, size=(8, 8), kind="PNG"):
   """Encodes an image of one gray level."""
   return coded(np.full((*size, 3), gray, np.uint8), kind)

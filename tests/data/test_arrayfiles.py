@@ -30,7 +30,7 @@ def npy(array):
 
 def tiff(array, **options):
   file = io.BytesIO()
-  tifffile.imwrite(file, array, photometric="minisblack", **options)
+  tifffile.imwrite(file, array, **{"photometric": "minisblack"} | options)
   return file.getvalue()
 
 
@@ -52,9 +52,7 @@ def test_sixteen_bits_of_gray_and_color():
     assert (decode(data, 1, "", np.uint16) == image).all()
     assert (decode(data, 3, "", np.uint16) == np.repeat(image, 3, -1)).all()
     assert (decode(data, 1, "") == np.rint(image / 257)).all()
-  file = io.BytesIO()
-  tifffile.imwrite(file, color, photometric="rgb")
-  assert (decode(file.getvalue(), 3, "", np.uint16) == color).all()
+  assert (decode(tiff(color, photometric="rgb"), 3, "", np.uint16) == color).all()
   assert (decode(coded(quarters(), "PNG"), 3, "", np.uint16) == quarters() * np.uint16(257)).all()
 
 

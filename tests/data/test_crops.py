@@ -11,7 +11,7 @@ from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import decode
 from jaxssl.data.jpeg import decode_jpeg, jpeg_size
 from jaxssl.data.unreadable import SubstituteUnreadable
-from tests.data.fixtures import Images, coded, flat, noise, photo
+from tests.data.fixtures import Images, coded, exif, flat, noise, photo
 
 
 def row(source, index=0, partner=0, seed=0, epoch=0, **views):
@@ -82,14 +82,9 @@ def test_large_images_are_decoded_at_reduced_size():
 
 def test_views_of_the_partner_show_the_partner():
   source = Images([flat(k, (20, 30)) for k in (10, 20, 30)])
-  one, two, three = row(
-    source,
-    1,
-    2,
-    a=ViewConfig(size=8, partner=(False, True)),
-    b=ViewConfig(size=4, count=3, partner=(True,)),
-    c=ViewConfig(size=4, count=1, partner=(False,)),
-  )
+  shown = (2, (False, True)), (3, (True,)), (1, (False,))
+  groups = {f"g{count}": ViewConfig(size=8, count=count, partner=partner) for count, partner in shown}
+  one, two, three = row(source, 1, 2, **groups)
   assert [view.mean() for view in one] == [20, 30]
   assert [view.mean() for view in two] == [30, 30, 30] and three.mean() == 20
   assert source.reads == 2  # one per image
@@ -113,17 +108,9 @@ def test_crops_are_a_function_of_the_key():
 
 
 def test_gray_small_and_rotated_images():
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  turned = coded(photo(), exif=exif)
   whole = ViewConfig(size=64, count=1, crop_scale=(0, 0))
-  for file in (
-    turned,
-    coded(photo()),
-    coded(photo()[..., 0]),
-    coded(photo()[:16, :16]),
-    coded(Image.fromarray(photo()).convert("CMYK")),
-  ):
+  shown = photo(), photo()[..., 0], photo()[:16, :16], Image.fromarray(photo()).convert("CMYK")
+  for file in (coded(photo(), exif=exif(6)), *map(coded, shown)):
     for channels in (1, 3):
       (view,) = row(Images([file], channels), g=whole)
       pixels = decode(file, channels, "")
