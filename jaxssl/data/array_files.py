@@ -42,13 +42,10 @@ def _tiff(data: bytes) -> np.ndarray:
     series = file.series[0]
     if math.prod(series.shape) * 2 > _MAX_BYTES:
       raise ValueError(f"a TIFF {list(series.shape)}: too large")
-    array, axes = series.asarray(), series.axes
-  kept = [i for i, axis in enumerate(axes) if array.shape[i] > 1 or axis in "YX"]
-  axes, array = "".join(axes[i] for i in kept), array.reshape([array.shape[i] for i in kept])
+    array, axes = series.asarray(squeeze=True), series.get_axes(squeeze=True)  # without axes of length 1, except Y and X
   if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
     raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
-  last = [axes.index("Y"), axes.index("X"), *(i for i, axis in enumerate(axes) if axis not in "YX")]
-  return array.transpose(last)
+  return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (0, 1))
 
 
 @functools.cache

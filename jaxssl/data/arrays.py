@@ -42,10 +42,9 @@ class ItemSource(Source):
 
 
 class ArraySource(ItemSource):
-  """Images in one array, uint8 or uint16 [n, h, w] or [n, h, w, c], which is checked at once.
+  """Images in one array, uint8 or uint16 [n, h, w] or [n, h, w, c]; `channels` and `dtype` default to its own.
 
-  `channels` and `dtype` default to those of the array. Raises UserError for arrays of another type or shape, or if they do
-  not convert to `channels`.
+  Raises UserError at once for arrays of another type or shape, or if they do not convert to `channels`.
   """
 
   def __init__(

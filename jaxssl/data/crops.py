@@ -53,8 +53,9 @@ class _View(NamedTuple):
 
 def _cut(source: Source, image: int, views: list[_View]) -> None:
   """Fills the views of one image."""
-  data, size, pixels = source.encoded(image), None, None
-  if data and source.channels in (1, 3) and source.dtype == np.uint8 and (size := jpeg_size(data)):
+  data, size, pixels = source.encoded(image), (0, 0), None
+  if data and source.channels in (1, 3) and source.dtype == np.uint8 and (jpeg := jpeg_size(data)):
+    size = jpeg
     boxes = [view.box(*size) for view in views]
     spare = min(min(box[2:]) / view.group.size for view, box in zip(views, boxes, strict=True))
     pixels = decode_jpeg(data, source.channels, size, spare)

@@ -96,7 +96,7 @@ def training(
   def call(first: Any) -> Any:
     return tf.numpy_function(cut, [first], tf.int64)
 
-  def batches() -> Iterator[tuple[np.ndarray, np.ndarray, Views]]:
+  def batches() -> Generator[tuple[np.ndarray, np.ndarray, Views], None, None]:
     for step in range(first_step, steps):
       try:
         next(running[0])

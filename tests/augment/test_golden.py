@@ -71,13 +71,9 @@ def test_gray_flip_solarize(case):
 
 
 def test_jitter(case):
-  places = np.argsort(case["jitter_order"], axis=1)
-  ours = each(lambda image, at, factors: color.jitter(image, at, list(factors)), case["image"], places, jitter_factors(case))
+  places, factors = np.argsort(case["jitter_order"], axis=1), float32(case["jitter_factors"])
+  ours = each(lambda image, at, factors: color.jitter(image, at, list(factors)), case["image"], places, factors)
   np.testing.assert_array_equal(ours, case["jitter"])
-
-
-def jitter_factors(case):
-  return float32(case["jitter_factors"])
 
 
 def test_blur(case):
@@ -94,7 +90,7 @@ def test_normalize(case):
 
 def test_chains(case):
   size, box, sigmas = int(case["out_size"]), case["chain_box"], float32(case["chain_sigmas"])
-  places, factors = jnp.argsort(case["jitter_order"][0]), jitter_factors(case)[0]
+  places, factors = jnp.argsort(case["jitter_order"][0]), float32(case["jitter_factors"][0])
   jitter = jax.jit(lambda image: color.jitter(image, places, list(factors)))
   cubic, linear = (crop(case["image"], box, size, how, as_pillow13=True) for how in ("bicubic", "bilinear"))
   chains = {
