@@ -38,7 +38,10 @@ def draw(labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceCon
   else:
     pool = labels if listed is None else np.where(np.isin(np.arange(len(labels)), listed), labels, -1)
     rng = generator(config.seed, "imbalance")
-    classes = _classes(pool, config.classes, rng)
+    present = np.unique(pool[pool >= 0])
+    if config.classes:
+      _check("classes", config.classes, 2, len(present), "the classes with images; or 0 for all")
+    classes = rng.permutation(present)[: config.classes or len(present)]
     available = np.bincount(pool[pool >= 0])[classes]
     sizes, in_head = _sizes(available, [names[c] for c in classes], config)
     train = _sample(pool, classes, sizes, rng)
@@ -56,14 +59,6 @@ def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], se
     name = names[classes[counts.argmin()]]
     raise UserError(f"data.imbalance: class {name} has no test image; add one, or train on other classes")
   return _sample(labels, classes, np.full(len(classes), counts.min()), generator(seed, "balanced"))
-
-
-def _classes(labels: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-  """Draws `number` of the classes that have images (0: all), in random order."""
-  present = np.unique(labels[labels >= 0])
-  if number:
-    _check("classes", number, 2, len(present), "the classes with images; or 0 for all")
-  return rng.permutation(present)[: number or len(present)]
 
 
 def _sizes(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
