@@ -44,8 +44,9 @@ def rows(path: str) -> Iterator[Row]:
   tf, rng = tensorflow(), np.random.default_rng(0)
 
   def ours() -> None:
-    for _ in training(source, index, index, {"global": VIEW}, 0, 0, workers=1):
-      pass
+    with training(source, index, index, {"global": VIEW}, 0, 0, workers=1) as batches:
+      for _ in batches:
+        pass
 
   def encoded(number: int) -> bytes:
     data = source.encoded(int(number))

@@ -12,27 +12,6 @@ import jax.numpy as jnp
 from jaxssl.core.types import Array
 
 
-def brightness(image: Array, factor: Array | float, max_value: int = 255) -> Array:
-  """Blends with black."""
-  return _blend(image, 0.0, factor, max_value)
-
-
-def contrast(image: Array, factor: Array | float, max_value: int = 255) -> Array:
-  """Blends with the mean of the gray image."""
-  return _blend(image, _mean(_luma(image), max_value), factor, max_value)
-
-
-def saturation(image: Array, factor: Array | float, max_value: int = 255) -> Array:
-  """Blends with the gray image."""
-  return _blend(image, _luma(image), factor, max_value)
-
-
-def _blend(image: Array, other: Array | float, factor: Array | float, max_value: int) -> Array:
-  """Returns `other` + factor (image - other), clipped and truncated. A factor of 1 changes nothing."""
-  # Clipping before the sum keeps compilers from fusing it with the product, whose rounding would change whole sums.
-  return jnp.floor(other + jnp.clip(factor * (image - other), -other, max_value - other))
-
-
 def _luma(image: Array) -> Array:
   """Returns the gray image [h, w, 1], or the image itself without three channels. Exact in float32 for 8 bits."""
   if image.shape[-1] != 3:
@@ -84,9 +63,10 @@ def hue(image: Array, turn: Array | float) -> Array:
 
 
 def jitter(image: Array, ranks: Array, factors: Sequence[Array | float | None], max_value: int = 255) -> Array:
-  """Applies brightness, contrast, saturation and hue in the order of `ranks` [4], the smallest rank first.
+  """Changes brightness, contrast, saturation and hue in the order of `ranks` [4], the smallest rank first.
 
-  `factors` holds the factor of each blend and the turn of the hue; None leaves that operation out.
+  They blend the image with black, with the mean of the gray image, and with the gray image. `factors` holds the factor of
+  each blend and the turn of the hue; None leaves that operation out.
   """
   color = image.shape[-1] == 3
   kinds = [i for i in range(3 if color else 2) if factors[i] is not None]
@@ -105,13 +85,14 @@ def jitter(image: Array, ranks: Array, factors: Sequence[Array | float | None], 
 
 
 def _blends(image: Array, kinds: Array, factors: Array, max_value: int) -> Array:
-  """Applies brightness (kind 0), contrast (1) and saturation (2) in the given order."""
+  """Changes brightness (kind 0), contrast (1) and saturation (2) in the given order. A factor of 1 changes nothing."""
 
   def step(image: Array, op: tuple[Array, Array]) -> tuple[Array, None]:
     kind, factor = op
     luma = _luma(image)
     other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(luma, max_value), luma))
-    return _blend(image, other, factor, max_value), None
+    # Clipping before the sum keeps compilers from fusing it with the product, whose rounding would change whole sums.
+    return jnp.floor(other + jnp.clip(factor * (image - other), -other, max_value - other)), None
 
   return jax.lax.scan(step, image, (kinds, factors))[0]
 

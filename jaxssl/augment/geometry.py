@@ -6,7 +6,7 @@ rounded as PIL does. Parameters may be traced, sizes may not. All functions take
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +22,8 @@ def crop_resize(
 ) -> Array:
   """Crops `box` (top, left, height, width; whole numbers) and resizes it to `size`: [h, w, c] -> [*size, c].
 
-  This is the resize of views and evaluation images on the accelerator; `data/resize.py` crops views on the host, and
-  `data/image_io.py` resizes whole images there. The filter is widened if the crop shrinks (antialiasing) and reads nothing
-  outside the box. The width is resized first, as in PIL. Pillow 13 resizes the height of tall boxes first and rounds ties
-  its own way, so values may differ by one.
+  The filter is widened if the crop shrinks (antialiasing) and reads nothing outside the box. The width is resized first, as
+  in PIL. Pillow 13 resizes the height of tall boxes first and rounds ties its own way, so values may differ by one.
   """
   top, left, height, width = box
   rows = _filter_weights(top, height, image.shape[0], size[0], interpolation)
@@ -64,11 +62,6 @@ def center_crop(image: Array, size: int) -> Array:
   """Crops the center of an image that is at least `size` high and wide: [h, w, c] -> [size, size, c]."""
   top, left = (round((side - size) / 2) for side in image.shape[:2])
   return image[top : top + size, left : left + size]
-
-
-def flip(image: Array) -> Array:
-  """Swaps left and right."""
-  return image[:, ::-1]
 
 
 def affine(image: Array, rotate: Array, shear: Array, zoom: Array, shift: Array, bend: Array | None = None) -> Array:
@@ -113,11 +106,10 @@ def random_box(rng: np.random.Generator, height: int, width: int, scale: Range, 
   """
   if scale == (0, 0):
     return 0, 0, height, width
-  low, high = math.log(ratio[0]), math.log(ratio[1])
   for _ in range(_ATTEMPTS):
     share, turn, down, across = rng.random(4)
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * share)
-    aspect = math.exp(low + (high - low) * turn)
+    area, log_aspect = _area_and_log_aspect(share, turn, height, width, scale, ratio)
+    aspect = math.exp(log_aspect)
     h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
     if 0 < h <= height and 0 < w <= width:
       return int(down * (height - h + 1)), int(across * (width - w + 1)), h, w
@@ -133,15 +125,20 @@ def random_boxes(key: Array, num: int, height: int, width: int, scale: Range, ra
     return jnp.tile(jnp.array([[0, 0, height, width]]), (num, 1))
   draws = jax.random.uniform(key, (num, 2 * _ATTEMPTS + 2))
   share, turn, place = jnp.split(draws, (_ATTEMPTS, 2 * _ATTEMPTS), axis=1)
-  area = height * width * (scale[0] + (scale[1] - scale[0]) * share)
-  low, high = math.log(ratio[0]), math.log(ratio[1])
-  aspect = jnp.exp(low + (high - low) * turn)
+  area, log_aspect = _area_and_log_aspect(share, turn, height, width, scale, ratio)
+  aspect = jnp.exp(log_aspect)
   shapes = jnp.round(jnp.sqrt(jnp.stack([area / aspect, area * aspect], axis=-1))).astype(jnp.int32)
   image = jnp.array([[height, width]])
   fits = jnp.all((shapes > 0) & (shapes <= image[None]), axis=-1)
   shape = jnp.take_along_axis(shapes, fits.argmax(axis=1)[:, None, None], axis=1)[:, 0]
   boxes = jnp.concatenate([jnp.floor(place * (image - shape + 1)).astype(jnp.int32), shape], axis=1)
   return jnp.where(fits.any(axis=1, keepdims=True), boxes, jnp.array([_largest_box(height, width, ratio)]))
+
+
+def _area_and_log_aspect(share: Any, turn: Any, height: int, width: int, scale: Range, ratio: Range) -> tuple[Any, Any]:
+  """Maps uniform draws, floats or arrays, to the area and the logarithm of width / height."""
+  low, high = math.log(ratio[0]), math.log(ratio[1])
+  return height * width * (scale[0] + (scale[1] - scale[0]) * share), low + (high - low) * turn
 
 
 def _largest_box(height: int, width: int, ratio: Range) -> Box:

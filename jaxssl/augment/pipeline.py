@@ -17,18 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.augment import color, geometry
-from jaxssl.augment.operations import (
-  OPERATIONS,
-  Affine,
-  ColorJitter,
-  Flip,
-  GaussianBlur,
-  Grayscale,
-  Normalize,
-  Operation,
-  Solarize,
-  Thicken,
-)
+from jaxssl.augment import operations as ops
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError, nearest_name
@@ -36,12 +25,13 @@ from jaxssl.core.types import Array
 
 GROUPS = ("global", "local", "weak", "strong")
 _VIEW = 256  # positions that each view has in the random stream of its row
+_fold_in = jnp.vectorize(jax.random.fold_in)
 
 
 class RandomApply(NamedTuple):
   """An operation and the probability with which it is applied to a view."""
 
-  operation: Operation
+  operation: ops.Operation
   p: float
 
 
@@ -67,25 +57,24 @@ def finish(
   def group(name: str, view: ViewConfig) -> Array:
     images, group_key = crops[name], jax.random.fold_in(key, GROUPS.index(name))
     max_value = _max_value(images)
-    normalize = Normalize(mean=tuple(mean), std=tuple(std), max_value=max_value)
     lists = [augmentations(name, view, v, max_value) for v in range(view.count)]
     if geometric_only:
       lists = [[step for step in steps if step.operation.geometric] for steps in lists]
     positions = jnp.arange(1 + max(map(len, lists)))
-    row_keys = jax.vmap(jax.random.fold_in, (None, 0))(group_key, jnp.arange(len(images)))
+    row_keys = _fold_in(group_key[None], jnp.arange(len(images)))
     # In one call for all views and positions, as all chances: the generator's calls cost compile time.
-    keys = _fold_in_each(row_keys, _VIEW * jnp.arange(view.count)[:, None] + positions[None])
+    numbers = _VIEW * jnp.arange(view.count)[:, None] + positions[None]
+    keys = _fold_in(row_keys[:, None, None], numbers[None])
     chances = jax.vmap(jax.vmap(lambda key: jax.random.uniform(key, (len(positions) - 1,))))(keys[:, :, 0])
 
     def augment(steps: Sequence[RandomApply], keys: Array, chances: Array, image: Array) -> Array:
-      """Applies the operations to one view."""
       image = image.astype(jnp.float32)
       for i, (operation, p) in enumerate(steps):
         augmented = operation(keys[i + 1], image)
         # After a geometric operation, the select keeps XLA from repeating its gathers in each window of a filter that follows.
         always = p == 1 and not operation.geometric
         image = augmented if always else jnp.where(chances[i] < p, augmented, image)
-      return normalize(keys[0], image)
+      return color.normalize(image, mean, std, max_value)
 
     done = [
       jax.vmap(jax.vmap(functools.partial(augment, steps)))(keys[:, run], chances[:, run], images[:, run])
@@ -96,32 +85,23 @@ def finish(
   return {name: group(name, view) for name, view in views.items()}
 
 
-def _fold_in_each(keys: Array, numbers: Array) -> Array:
-  """Folds each of `numbers` [v, n] into each of `keys` [b]: [b, v, n]."""
-  return jax.vmap(jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (None, 0)), (0, None))(keys, numbers)
-
-
 def augmentations(group: str, view: ViewConfig, v: int, max_value: int = 255) -> list[RandomApply]:
   """Lists the operations of view number `v` of a group, in order; those of probability or strength 0 are left out.
 
   Raises UserError for entries of `views.GROUP.extra` that cannot be read.
   """
-
-  def own(values: tuple[float, ...]) -> float:
-    return values[v % len(values)]
-
   brightness, contrast, saturation, hue = view.jitter
-  jitter = ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
-  warp = Affine(rotate=view.rotate, shear=view.shear, zoom=view.zoom, shift=view.shift, elastic=view.elastic)
+  jitter = ops.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+  warp = ops.Affine(rotate=view.rotate, shear=view.shear, zoom=view.zoom, shift=view.shift, elastic=view.elastic)
   steps = [
     (warp, view.affine),
-    (Thicken(strength=view.thicken), 1.0 if view.thicken else 0.0),
-    (Flip(), view.flip),
+    (ops.Thicken(strength=view.thicken), 1.0 if view.thicken else 0.0),
+    (ops.Flip(), view.flip),
     (jitter, view.jitter_p if any(view.jitter) else 0.0),
-    (Grayscale(), view.gray_p),
-    (GaussianBlur(sigma=view.blur_sigma), own(view.blur_p)),
-    (Solarize(), own(view.solarize_p)),
-    *((operation, own(p)) for operation, p in _extra(group, view)),
+    (ops.Grayscale(), view.gray_p),
+    (ops.GaussianBlur(sigma=view.blur_sigma), each(view.blur_p, view)[v]),
+    (ops.Solarize(), each(view.solarize_p, view)[v]),
+    *((operation, each(p, view)[v]) for operation, p in _extra(group, view)),
   ]
   return [RandomApply(dataclasses.replace(operation, max_value=max_value), p) for operation, p in steps if p]
 
@@ -134,15 +114,14 @@ class _Extra:
   p: tuple[float, ...] = (1.0,)  # one probability a view, or one for all
 
 
-def _extra(group: str, view: ViewConfig) -> Iterator[tuple[Operation, tuple[float, ...]]]:
+def _extra(group: str, view: ViewConfig) -> Iterator[tuple[ops.Operation, tuple[float, ...]]]:
   """Reads `views.GROUP.extra`: (operation, its probabilities)."""
   for i, entry in enumerate(view.extra):
-    where = f"views.{group}.extra[{i}]."
-    common = read(_Extra, {name: entry[name] for name in ("name", "p") if name in entry}, where)
+    where, parameters = f"views.{group}.extra[{i}].", dict(entry)
+    common = read(_Extra, {name: parameters.pop(name) for name in ("name", "p") if name in entry}, where)
     if len(common.p) not in (1, view.count) or not all(0 <= p <= 1 for p in common.p):
       raise UserError(f"{where}p={entry['p']!r}: expected 1 or {view.count} probabilities (one a view) in 0..1")
-    parameters = {name: value for name, value in entry.items() if name not in ("name", "p")}
-    yield read(OPERATIONS.find(common.name), parameters, where), common.p
+    yield read(ops.OPERATIONS.find(common.name), parameters, where), common.p
 
 
 def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float]) -> Array:
@@ -177,9 +156,12 @@ def check(views: Mapping[str, ViewConfig], image_hw: tuple[int, int] | None) -> 
 
 def of_colors(views: Mapping[str, ViewConfig]) -> list[str]:
   """Names the configured color changes that exist for three channels (red, green, blue) only."""
-  strengths = [(*(s * view.jitter_p for s in view.jitter[2:]), view.gray_p) for view in views.values()]
-  names = ("saturation", "hue", "gray")
-  return [name for name, strength in zip(names, zip(*strengths, strict=True), strict=True) if any(strength)]
+  used = {
+    "saturation": any(view.jitter[2] * view.jitter_p for view in views.values()),
+    "hue": any(view.jitter[3] * view.jitter_p for view in views.values()),
+    "gray": any(view.gray_p for view in views.values()),
+  }
+  return [name for name, value in used.items() if value]
 
 
 def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple[str, bool, str]]:
@@ -210,24 +192,19 @@ def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple
 
 
 def _crop_group(key: Array, images: Array, view: ViewConfig) -> Array:
-  size, max_value, dtype = (view.size, view.size), _max_value(images), images.dtype
+  size, max_value = (view.size, view.size), _max_value(images)
+
+  def cut_box(image: Array, box: Array) -> Array:
+    if view.crop_scale == (0, 0):
+      return geometry.resize(image, size, view.interpolation, max_value)
+    return geometry.crop_resize(image, box, size, view.interpolation, max_value)
 
   def cut(row: Array, pair: Array) -> Array:
-    """Crops the views of one row."""
-    pair = pair.astype(jnp.float32)
-    if view.crop_scale == (0, 0):
-      whole = [geometry.resize(pair[int(own)], size, view.interpolation, max_value) for own in each(view.partner, view)]
-      return jnp.stack(whole).astype(dtype)
     height, width = pair.shape[1:3]
-    row_key = jax.random.fold_in(key, row)
-    boxes = geometry.random_boxes(row_key, view.count, height, width, view.crop_scale, view.crop_ratio)
-
-    def cut_box(image: Array, box: Array) -> Array:
-      return geometry.crop_resize(image, box, size, view.interpolation, max_value)
-
+    boxes = geometry.random_boxes(jax.random.fold_in(key, row), view.count, height, width, view.crop_scale, view.crop_ratio)
     runs = _runs(each(view.partner, view))
-    cuts = [jax.vmap(cut_box, (None, 0))(pair[int(partner)], boxes[run]) for partner, run in runs]
-    return jnp.concatenate(cuts).astype(dtype)
+    cuts = [jax.vmap(cut_box, (None, 0))(pair[int(partner)].astype(jnp.float32), boxes[run]) for partner, run in runs]
+    return jnp.concatenate(cuts).astype(images.dtype)
 
   return jax.vmap(cut)(jnp.arange(images.shape[0]), images)
 

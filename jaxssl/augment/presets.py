@@ -3,12 +3,12 @@
 
 def adasim(size: int = 224, blur: bool = True) -> dict[str, dict]:
   """AdaSim (arXiv 2303.13606): two large crops, the second from the partner. `blur=False` suits small images."""
-  return {"global": {**_dino_global(size, blur), "partner": (False, True)}}
+  return {"global": _dino_global(size, blur)}
 
 
 def dino(size: int = 224, local_size: int = 96, locals: int = 8, blur: bool = True) -> dict[str, dict]:
   """DINO's multi-crop (arXiv 2104.14294): two large crops, the second from the partner, and `locals` small ones."""
-  large = {**_dino_global(size, blur), "partner": (False, True)}
+  large = _dino_global(size, blur)
   small = {
     **large,
     "partner": (False,),
@@ -25,6 +25,7 @@ def _dino_global(size: int, blur: bool) -> dict:
   return {
     "count": 2,
     "size": size,
+    "partner": (False, True),
     "crop_scale": (0.4, 1.0),
     "interpolation": "bicubic",
     "flip": 0.5,
@@ -44,8 +45,7 @@ def symmetric(size: int = 224, crop: float = 0.2) -> dict[str, dict]:
 
 def asymmetric(size: int = 224, crop: float = 0.08) -> dict[str, dict]:
   """BYOL (arXiv 2006.07733): blur in the first view, solarization in the second, which is cut from the partner."""
-  group = {**_dino_global(size, size > 64), "partner": (False, True), "crop_scale": (crop, 1.0), "flip": 0.5}
-  return {"global": group}
+  return {"global": {**_dino_global(size, size > 64), "crop_scale": (crop, 1.0)}}
 
 
 def weak(size: int = 224) -> dict[str, dict]:

@@ -1,11 +1,11 @@
 """Files of other than 8 bits or with other than 1 or 3 channels: .npy, TIFF and 16-bit PNG."""
 
+import functools
 import io
 import math
+from typing import Any
 
 import numpy as np
-
-from jaxssl.data.resize import opencv
 
 _MAX_BYTES = 2**30  # of an image: a header of a few bytes can claim any size
 NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: BigTIFF
@@ -29,7 +29,7 @@ def read_array(data: bytes) -> np.ndarray | None:
     raise ValueError(f"{array.dtype} pixels; expected uint8 or uint16")
   if not array.size:
     raise ValueError(f"an empty array {list(array.shape)}")
-  return np.ascontiguousarray(array[..., None] if array.ndim == 2 else array, kind)
+  return np.ascontiguousarray(np.atleast_3d(array), kind)
 
 
 def _tiff(data: bytes) -> np.ndarray:
@@ -42,13 +42,19 @@ def _tiff(data: bytes) -> np.ndarray:
     series = file.series[0]
     if math.prod(series.shape) * 2 > _MAX_BYTES:
       raise ValueError(f"a TIFF {list(series.shape)}: too large")
-    array, axes = series.asarray(), series.axes
-  kept = [i for i, axis in enumerate(axes) if array.shape[i] > 1 or axis in "YX"]
-  axes, array = "".join(axes[i] for i in kept), array.reshape([array.shape[i] for i in kept])
+    array, axes = series.asarray(squeeze=True), series.get_axes(squeeze=True)  # without axes of length 1, except Y and X
   if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
     raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
-  last = [axes.index("Y"), axes.index("X"), *(i for i, axis in enumerate(axes) if axis not in "YX")]
-  return array.transpose(last)
+  return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (0, 1))
+
+
+@functools.cache
+def opencv() -> Any:
+  """Imports OpenCV with its own threads switched off."""
+  import cv2
+
+  cv2.setNumThreads(0)  # the input pipeline has its own
+  return cv2
 
 
 def read_sixteen(data: bytes) -> np.ndarray | None:
@@ -57,4 +63,4 @@ def read_sixteen(data: bytes) -> np.ndarray | None:
   array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
   if array is None or array.dtype != np.uint16 or array.ndim == 3 and array.shape[-1] != 3:
     return None
-  return array[..., None] if array.ndim == 2 else np.ascontiguousarray(array[..., ::-1])
+  return np.ascontiguousarray(np.atleast_3d(array)[..., ::-1])

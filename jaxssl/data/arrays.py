@@ -12,7 +12,7 @@ from jaxssl.data.image_io import DecodeError, match
 from jaxssl.data.source import DataInput, Source, register
 
 
-class ItemSource:
+class ItemSource(Source):
   """Images behind an index: `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
 
   `labels`: int [n], -1 if unknown, or None; `channels` and `dtype`: what `read` converts to. An item that raises an
@@ -38,23 +38,13 @@ class ItemSource:
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
       kind = f"{image.dtype} {list(image.shape)}"
       raise DecodeError(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
-    image = image[..., None] if image.ndim == 2 else image
-    return match(image, self.channels, self.dtype, self.describe(index))
-
-  def encoded(self, index: int) -> None:
-    """Returns None, since there is no file."""
-    return None
-
-  def describe(self, index: int) -> str:
-    """Returns the name of the image for messages."""
-    return f"{self.name} image {index}"
+    return match(np.atleast_3d(image), self.channels, self.dtype, self.describe(index))
 
 
 class ArraySource(ItemSource):
-  """Images in one array, uint8 or uint16 [n, h, w] or [n, h, w, c], which is checked at once.
+  """Images in one array, uint8 or uint16 [n, h, w] or [n, h, w, c]; `channels` and `dtype` default to its own.
 
-  `channels` and `dtype` default to those of the array. Raises UserError for arrays of another type or shape, or if they do
-  not convert to `channels`.
+  Raises UserError at once for arrays of another type or shape, or if they do not convert to `channels`.
   """
 
   def __init__(

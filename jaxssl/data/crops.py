@@ -1,6 +1,8 @@
 """Random crops on the host: views of images from files, each image decoded once and no larger than needed."""
 
-from collections.abc import Mapping
+import functools
+import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,9 +10,9 @@ import numpy as np
 from jaxssl.augment.geometry import Box, random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
+from jaxssl.data.array_files import opencv
 from jaxssl.data.image_io import DecodeError, WrongChannels, decode
 from jaxssl.data.jpeg import decode_jpeg, jpeg_size
-from jaxssl.data.resize import resample
 from jaxssl.data.source import Source
 
 
@@ -31,47 +33,33 @@ def cut_rows(
     wanted: dict[int, list[_View]] = {image: [] for image in pair}
     for name, group in views.items():
       for v in range(group.count):
-        view = _View(out[name][row, v], group, seed, f"crops/{name}", (epoch, pair[0], v))
-        wanted[pair[group.partner[v % len(group.partner)]]].append(view)
+        rng = functools.partial(generator, seed, f"crops/{name}", epoch, pair[0], v)
+        wanted[pair[group.partner[v % len(group.partner)]]].append(_View(out[name][row, v], group, rng))
     for image, its_views in wanted.items():
       if its_views:
         _cut(source, image, its_views)
 
 
 class _View(NamedTuple):
-  """A view to cut: its output [size, size, c], its group, and its random stream."""
+  """A view to cut: its output [size, size, c], its group, and what starts its random stream."""
 
   out: np.ndarray
   group: ViewConfig
-  seed: int
-  stream: str
-  counters: tuple[int, int, int]
+  rng: Callable[[], np.random.Generator]
 
   def box(self, height: int, width: int) -> Box:
-    rng = generator(self.seed, self.stream, *self.counters)
-    return random_box(rng, height, width, self.group.crop_scale, self.group.crop_ratio)
-
-  def fill(self, pixels: np.ndarray, box: Box, height: int, width: int) -> None:
-    """Resizes the box's part of an image of [height, width] into `out`.
-
-    `pixels` may be that image reduced in size; the box is then rounded to its pixels.
-    """
-    y, x = pixels.shape[0] / height, pixels.shape[1] / width
-    top, bottom, left, right = box[0] * y, (box[0] + box[2]) * y, box[1] * x, (box[1] + box[3]) * x
-    resample(pixels[round(top) : round(bottom), round(left) : round(right)], self.out, self.group.interpolation)
+    return random_box(self.rng(), height, width, self.group.crop_scale, self.group.crop_ratio)
 
 
 def _cut(source: Source, image: int, views: list[_View]) -> None:
   """Fills the views of one image."""
-  data = source.encoded(image)
-  fast = source.channels in (1, 3) and source.dtype == np.uint8
-  size = jpeg_size(data) if fast and data is not None else None
-  pixels, boxes = None, []
-  if data is not None and size is not None:
+  data, size, pixels = source.encoded(image), (0, 0), None
+  if data and source.channels in (1, 3) and source.dtype == np.uint8 and (jpeg := jpeg_size(data)):
+    size = jpeg
     boxes = [view.box(*size) for view in views]
     spare = min(min(box[2:]) / view.group.size for view, box in zip(views, boxes, strict=True))
     pixels = decode_jpeg(data, source.channels, size, spare)
-  if pixels is None or size is None:
+  if pixels is None:
     try:
       pixels = source.read(image) if data is None else decode(data, source.channels, source.describe(image), source.dtype)
     except (DecodeError, WrongChannels):
@@ -79,5 +67,26 @@ def _cut(source: Source, image: int, views: list[_View]) -> None:
       return _cut(source, image, views)
     size = pixels.shape[0], pixels.shape[1]
     boxes = [view.box(*size) for view in views]
-  for view, box in zip(views, boxes, strict=True):
-    view.fill(pixels, box, *size)
+  y, x = pixels.shape[0] / size[0], pixels.shape[1] / size[1]  # below 1 if the image was decoded at a reduced size
+  for view, (top, left, height, width) in zip(views, boxes, strict=True):
+    part = pixels[round(top * y) : round((top + height) * y), round(left * x) : round((left + width) * x)]
+    resample(part, view.out, view.group.interpolation)
+
+
+def resample(part: np.ndarray, out: np.ndarray, how: str) -> None:
+  """Resizes [h, w, c], uint8 or uint16, into `out` [size, size, c], `how` bilinear or bicubic, six times as fast as PIL.
+
+  A crop that shrinks is first blurred by a truncated Gaussian with a deviation of 0.47 sqrt(shrink^2 - 1) pixels. Of the
+  deviations and truncations tried on photographs, these come closest to PIL's antialiased filters for shrinks from 1 to 6
+  (PSNR of 40 dB or more).
+  """
+  cv2 = opencv()
+  filter = cv2.INTER_CUBIC if how == "bicubic" else cv2.INTER_LINEAR
+  shrink = (part.shape[1] / out.shape[1], part.shape[0] / out.shape[0])
+  sigma = [0.47 * math.sqrt(max(ratio**2 - 1, 1e-6)) for ratio in shrink]
+  taps = [2 * math.ceil(1.2 * deviation - 0.3) + 1 for deviation in sigma]
+  if max(taps) > 1:
+    part = cv2.GaussianBlur(part, taps, *sigma)
+  resized = cv2.resize(part, (out.shape[1], out.shape[0]), out, interpolation=filter)
+  if resized is not out:  # OpenCV ignores outputs of some memory layouts
+    out[...] = resized.reshape(out.shape)

@@ -1,7 +1,6 @@
 """The datasets of a run: what `data` in the config names, to train on and to evaluate with."""
 
 import dataclasses
-import logging
 import os
 import pathlib
 import textwrap
@@ -14,6 +13,7 @@ from jax.sharding import Mesh
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core.errors import UserError
+from jaxssl.core.log import LOG
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import imbalance, input_pipeline, sampler
@@ -26,7 +26,6 @@ from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate
 
 Arrays = Mapping[str, DataInput]  # "train", and optionally "test"
-_log = logging.getLogger("jaxssl")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,31 +91,24 @@ def open_datasets(
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
   Raises UserError for whatever in `config` does not fit.
   """
-  train, reference, test, class_groups = _select(config, seed, *_open(config, arrays))
-  unbalanced = config.imbalance.kind != "none"
-  reference = reference if unbalanced else train
-  for name, source in (("train", train), ("k-NN reference", reference if unbalanced else None), ("test", test)):
+  train, reference, test, groups = _select(config, seed, *_open(config, arrays))
+  opened = {}
+  for name, source in (("train", train), ("k-NN reference", reference), ("test", test)):
     if source is not None:
-      _log.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
-  training = Dataset(SubstituteUnreadable(train, workdir))
-  return Datasets(
-    train=training,
-    reference=Dataset(SubstituteUnreadable(reference, workdir)) if unbalanced else training,
-    test=None if test is None else Dataset(SubstituteUnreadable(test, workdir)),
-    class_groups=class_groups,
-  )
+      LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
+      opened[name] = Dataset(SubstituteUnreadable(source, workdir))
+  train = opened["train"]
+  return Datasets(train=train, reference=opened.get("k-NN reference", train), test=opened.get("test"), class_groups=groups)
 
 
 def _check_fields(config: DataConfig) -> None:
   """Raises UserError for a field that the source does not read or lacks, and for channel statistics that do not fit."""
   fields = FIELDS[config.source]
   for field in ("path", "test_path", "list_path"):
-    value = getattr(config, field)
-    if value and field not in fields:
+    if field not in fields and (value := getattr(config, field)):
       readers = " or ".join(source for source, known in FIELDS.items() if field in known)
-      raise UserError(
-        f"data.{field}={value}: data.source={config.source} does not read it; leave it empty, or use data.source={readers}"
-      )
+      problem = f"data.source={config.source} does not read it; leave it empty, or use data.source={readers}"
+      raise UserError(f"data.{field}={value}: {problem}")
   if "path" in fields and not config.path:
     raise UserError(f"data.path is empty; data.source={config.source} needs it")
   if config.channels < 1:
@@ -124,10 +116,8 @@ def _check_fields(config: DataConfig) -> None:
   for field in ("mean", "std"):
     values = getattr(config, field)
     if len(values) not in (0, 1, config.channels):
-      raise UserError(
-        f"data.{field}={values}: expected one value, one per channel (data.channels={config.channels}), "
-        f"or none to measure it (--config.data.{field}=)"
-      )
+      expected = f"one value, one per channel (data.channels={config.channels}), or none to measure it"
+      raise UserError(f"data.{field}={values}: expected {expected} (--config.data.{field}=)")
   if min(config.std, default=1) <= 0:
     raise UserError(f"data.std={config.std}: expected values above 0")
 
@@ -149,18 +139,20 @@ def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | N
 
 def _select(
   config: DataConfig, seed: int, whole: Source, test: Source | None
-) -> tuple[Source, Source, Source | None, dict[str, np.ndarray]]:
-  """Applies data.list_path, data.imbalance and data.limit: returns train, reference, test, and the class groups."""
+) -> tuple[Source, Source | None, Source | None, dict[str, np.ndarray]]:
+  """Applies data.list_path, data.imbalance and data.limit: returns train, reference, test, and the class groups.
+
+  The reference is None, and there are no groups, unless data.imbalance unbalances the training set.
+  """
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
-  train = reference = whole if listed is None else Subset(whole, listed)
-  groups = {}
+  train, reference, groups = whole if listed is None else Subset(whole, listed), None, {}
   if config.imbalance.kind != "none":
     draw = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
     train, reference = Subset(whole, draw.train), Subset(whole, draw.reference)
     groups = {name: classes for name, classes in (("head", draw.head), ("tail", draw.tail)) if len(classes)}
     for name, classes in groups.items():
       shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
-      _log.info("%d %s classes: %s", len(classes), name, shown)
+      LOG.info("%d %s classes: %s", len(classes), name, shown)
   if train is not whole and train.labels is not None and test is not None and test.labels is not None:
     if groups:
       rows = imbalance.balanced(test.labels, np.unique(train.labels), whole.classes, config.imbalance.seed)

@@ -1,6 +1,5 @@
 """Images in a folder or a zip: finds the training and the test split, and the class folders."""
 
-import logging
 import os
 from collections.abc import Sequence
 
@@ -9,36 +8,23 @@ import numpy as np
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
+from jaxssl.core.log import LOG
 from jaxssl.data.file_index import Listing, list_images
-from jaxssl.data.image_io import DecodeError, decode, dtype_of
-from jaxssl.data.source import register
+from jaxssl.data.image_io import DecodeError, dtype_of
+from jaxssl.data.source import Source, register
 
 _TESTS = ("test", "val", "validation")
-_log = logging.getLogger("jaxssl")
 
 
-class FolderSource:
-  """Images of a listing at `positions`. `at`: length of the split's folder in their names; `labels`: int32 [n] or None."""
+class FolderSource(Source):
+  """Images of a listing at `positions`. `at`: length of the split's folder in their names."""
 
-  def __init__(
-    self,
-    listing: Listing,
-    positions: Sequence[int],
-    at: int,
-    config: DataConfig,
-    classes: tuple[str, ...] = (),
-    labels: np.ndarray | None = None,
-  ):
-    self.name, self.classes, self.labels = listing.root, classes, labels
-    self.channels, self.dtype = config.channels, dtype_of(config.bit_depth)
+  def __init__(self, listing: Listing, positions: Sequence[int], at: int, config: DataConfig):
+    self.name, self.channels, self.dtype = listing.root, config.channels, dtype_of(config.bit_depth)
     self._listing, self._positions, self._at = listing, positions, at
 
   def __len__(self) -> int:
     return len(self._positions)
-
-  def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError, which names the file."""
-    return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
     """Returns the bytes of the file. Raises DecodeError, which names the file."""
@@ -50,6 +36,26 @@ class FolderSource:
   def describe(self, index: int) -> str:
     """Returns the full name of the file; within a zip, behind the name of the zip."""
     return self._listing.where(self._positions[index])
+
+  def class_folders(self) -> list[str]:
+    """Returns the class folder of each image; nothing, which is logged, unless every image is exactly one folder deep."""
+    names = [self._listing.names[k] for k in self._positions]
+    parts = [name[self._at :].split("/") for name in names]
+    odd = next((name for name, part in zip(names, parts, strict=True) if len(part) != 2), None)
+    if odd is None:
+      return [folder for folder, _ in parts]
+    LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, odd)
+    return []
+
+  def label(self, folders: list[str], classes: tuple[str, ...], field: str) -> None:
+    """Labels the images, if possible, by the class folder of each. Raises UserError for one that `classes` lacks."""
+    if not folders or not classes:
+      return
+    if unknown := sorted(set(folders) - set(classes)):
+      lacking = ", ".join(unknown[:5])
+      raise UserError(f"{field}={self.name}: the training split lacks the classes {lacking}; rename or remove them")
+    number = {name: k for k, name in enumerate(classes)}
+    self.classes, self.labels = classes, np.array([number[folder] for folder in folders], np.int32)
 
   def listed(self, path: str) -> np.ndarray:
     """Reads a text file of names, one per line, relative to the root or the split's folder: positions, int [m] ascending.
@@ -63,8 +69,7 @@ class FolderSource:
     names = [self._listing.names[k] for k in self._positions]
     place = {name[self._at :]: k for k, name in enumerate(names)} | {name: k for k, name in enumerate(names)}
     wanted = [line if line in place else line.strip().removeprefix("./") for line in lines if line.strip()]
-    unknown = [name for name in wanted if name not in place]
-    if unknown:
+    if unknown := [name for name in wanted if name not in place]:
       count = f"{len(unknown)} of {len(wanted)} lines"
       raise UserError(f"data.list_path={path}: {count} name no training image of {self.name}, e.g. {unknown[0]}")
     if not wanted:
@@ -78,28 +83,27 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
 
   Raises UserError if there is nothing to train on, or if the test split has a class that the training split lacks.
   """
-  listing = list_images(config.path, "data.path")
-  train, train_at, test, test_at = _splits(listing.names)
-  if not train:
+  splits = _splits(config.path, "data.path", config)
+  train, test, field = splits["train"], splits["test"], "data.path"
+  if not len(train):
     raise UserError(f"data.path={config.path}: has a test split only; use it as data.test_path")
-  left_out = len(listing.names) - len(train) - len(test)
-  if left_out:
-    _log.info("data.path=%s: ignored %d images that are in neither split", config.path, left_out)
-  folders = _class_folders(listing, train, train_at)
-  classes = tuple(sorted(set(folders or ())))
-  if folders is not None and len(classes) < 2:
-    _log.info("data.path=%s: no labels, since there are fewer than two class folders", config.path)
+  if left_out := len(splits[""]) - len(train) - len(test):
+    LOG.info("data.path=%s: ignored %d images that are in neither split", config.path, left_out)
+  folders = train.class_folders()
+  classes = tuple(sorted(set(folders)))
+  if len(classes) == 1:
+    LOG.info("data.path=%s: no labels, since there are fewer than two class folders", config.path)
     classes = ()
-  train_source = _source(listing, train, train_at, folders, classes, config, "data.path")
+  train.label(folders, classes, field)
   if config.test_path:
-    listing = list_images(config.test_path, "data.test_path")
-    everything, at, test, test_at = _splits(listing.names)
-    test, test_at = (test, test_at) if test else (everything, at)
-  if not test:
-    return train_source, None
-  field = "data.test_path" if config.test_path else "data.path"
-  folders = _class_folders(listing, test, test_at) if classes else None
-  return train_source, _source(listing, test, test_at, folders, classes, config, field)
+    field = "data.test_path"
+    splits = _splits(config.test_path, field, config)
+    test = splits["test"] if len(splits["test"]) else splits[""]
+  if not len(test):
+    return train, None
+  if classes:
+    test.label(test.class_folders(), classes, field)
+  return train, test
 
 
 def open_whole(config: DataConfig) -> dict[str, FolderSource]:
@@ -107,68 +111,38 @@ def open_whole(config: DataConfig) -> dict[str, FolderSource]:
 
   Raises UserError if there is no image.
   """
-  listing = list_images(config.path, "data.path")
-  train, train_at, test, test_at = _splits(listing.names)
-  splits = {"train": (train, train_at), "test": (test, test_at)}
-  at, tops = _tops(listing.names)
-  for k in sorted(set(range(len(tops))).difference(train, test)):
-    splits.setdefault(tops[k] or "other", ([], at + len(tops[k]) + bool(tops[k])))[0].append(k)
-  splits = {name: split for name, split in splits.items() if split[0]}
-  folders = {name: _class_folders(listing, *split) for name, split in splits.items()}
-  classes = tuple(sorted({folder for of in folders.values() for folder in of or ()}))
-  classes = classes if len(classes) > 1 else ()
-  return {name: _source(listing, *split, folders[name], classes, config, "data.path") for name, split in splits.items()}
+  splits = _splits(config.path, "data.path", config)
+  splits = {name: split for name, split in splits.items() if len(split) and name}
+  folders = {name: split.class_folders() for name, split in splits.items()}
+  classes = tuple(sorted(set().union(*folders.values())))
+  for name, split in splits.items():
+    split.label(folders[name], classes if len(classes) > 1 else (), "data.path")
+  return splits
 
 
-def _source(
-  listing: Listing,
-  positions: list[int],
-  at: int,
-  folders: list[str] | None,
-  classes: tuple[str, ...],
-  config: DataConfig,
-  field: str,
-) -> FolderSource:
-  """Makes a source with numbered classes. Raises UserError for a class folder that `classes` lacks."""
-  if not classes or folders is None:
-    return FolderSource(listing, positions, at, config)
-  unknown = sorted(set(folders) - set(classes))
-  if unknown:
-    raise UserError(
-      f"{field}={listing.root}: the training split lacks the classes {', '.join(unknown[:5])}; rename or remove them"
-    )
-  number = {name: k for k, name in enumerate(classes)}
-  return FolderSource(listing, positions, at, config, classes, np.array([number[f] for f in folders], np.int32))
-
-
-def _splits(names: list[str]) -> tuple[list[int], int, list[int], int]:
-  """Returns positions of the training images, where their names begin behind the split's folder, and both for the test split.
+def _splits(path: str, field: str, config: DataConfig) -> dict[str, FolderSource]:
+  """Opens, without labels, "train" and "test", which may be empty, the folders in neither, and as "" all images.
 
   Folders that contain everything are skipped. The first of test/, val/ and validation/ that exists is the test split. train/
   is the training split if it is alone or beside a test split; beside other folders it is a class, as in CIFAR-100.
   """
-  at, tops = _tops(names)
+  listing = list_images(path, field)
+  names = listing.names
+  at = os.path.commonprefix([names[0], names[-1]]).rfind("/") + 1  # the prefix of all names, since they are sorted
+  tops = [name[at:].split("/", 1)[0].lower() if "/" in name[at:] else "" for name in names]
   present = set(tops) - {""}
-  test = next((top for top in _TESTS if top in present), None)
-  if "train" in present and (test or present == {"train"}):
-    train, train_at = [k for k, top in enumerate(tops) if top == "train"], at + len("train/")
-  else:
-    train, train_at = [k for k, top in enumerate(tops) if top not in _TESTS], at
-  return train, train_at, [k for k, top in enumerate(tops) if top == test], at + len(f"{test}/")
-
-
-def _tops(names: list[str]) -> tuple[int, list[str]]:
-  """Returns where names begin behind the folders that contain everything, and each name's next folder in lower case, or ""."""
-  common = os.path.commonprefix([names[0], names[-1]])  # of all names, since they are sorted
-  at = common.rfind("/") + 1
-  return at, [name[at:].split("/", 1)[0].lower() if "/" in name[at:] else "" for name in names]
-
-
-def _class_folders(listing: Listing, positions: list[int], at: int) -> list[str] | None:
-  """Returns the class folder of each image; None, which is logged, unless every image is exactly one folder deep."""
-  parts = [listing.names[k][at:].split("/") for k in positions]
-  odd = next((k for k, part in zip(positions, parts, strict=True) if len(part) != 2), None)
-  if odd is None:
-    return [part[0] for part in parts]
-  _log.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", listing.root, listing.names[odd])
-  return None
+  test = next((top for top in _TESTS if top in present), "test")
+  has_train = "train" in present and (test in present or present == {"train"})
+  positions: dict[str, list[int]] = {"train": [], "test": []}
+  starts = {"": at, "train": at + len("train/") * has_train, "test": at + len(f"{test}/")}
+  for k, top in enumerate(tops):
+    if top == test:
+      split = "test"
+    elif top == "train" if has_train else top not in _TESTS:
+      split = "train"
+    else:
+      split = top or "other"
+    positions.setdefault(split, []).append(k)
+    starts.setdefault(split, at + len(top) + bool(top))
+  positions[""] = list(range(len(names)))
+  return {split: FolderSource(listing, rows, starts[split], config) for split, rows in positions.items()}

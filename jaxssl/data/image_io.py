@@ -68,7 +68,7 @@ def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
   if image.mode.startswith(("I", "F")):
     return _sixteen_bits(image)
-  return _array(_opaque(image).convert("L" if channels == 1 else "RGB"))
+  return np.atleast_3d(np.asarray(_opaque(image).convert("L" if channels == 1 else "RGB")))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -120,7 +120,7 @@ def resize(
   """Resizes [h, w, c], uint8 or uint16, with antialiasing. `how`: bilinear or bicubic; `box`: (left, top, right, bottom)."""
   if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
     pil_image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    return _array(pil_image.resize((width, height), _FILTERS[how], box))
+    return np.atleast_3d(np.asarray(pil_image.resize((width, height), _FILTERS[how], box)))
   planes = (Image.fromarray(plane) for plane in np.moveaxis(image, -1, 0).astype(np.float32))
   resized = np.stack([np.asarray(plane.resize((width, height), _FILTERS[how], box)) for plane in planes], axis=-1)
   return np.clip(np.rint(resized), 0, np.iinfo(image.dtype).max).astype(image.dtype)
@@ -156,9 +156,3 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image
   image = image.convert("RGBA")
   return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-
-
-def _array(image: Image.Image) -> np.ndarray:
-  """Returns uint8 [h, w, c]."""
-  array = np.asarray(image)
-  return array[..., None] if array.ndim == 2 else array

@@ -38,10 +38,12 @@ def draw(labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceCon
   else:
     pool = labels if listed is None else np.where(np.isin(np.arange(len(labels)), listed), labels, -1)
     rng = generator(config.seed, "imbalance")
-    classes = _classes(pool, config.classes, rng)
+    present = np.unique(pool[pool >= 0])
+    if config.classes:
+      _check("classes", config.classes, 2, len(present), "the classes with images; or 0 for all")
+    classes = rng.permutation(present)[: config.classes or len(present)]
     available = np.bincount(pool[pool >= 0])[classes]
-    sizes_of = _few_large if config.kind == "few_large" else _long_tail
-    sizes, in_head = sizes_of(available, [names[c] for c in classes], config)
+    sizes, in_head = _sizes(available, [names[c] for c in classes], config)
     train = _sample(pool, classes, sizes, rng)
   reference = balanced(pool, classes, names, config.seed)
   return Draw(train=train, reference=reference, head=np.sort(classes[in_head]), tail=np.sort(classes[~in_head]))
@@ -59,34 +61,22 @@ def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], se
   return _sample(labels, classes, np.full(len(classes), counts.min()), generator(seed, "balanced"))
 
 
-def _classes(labels: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-  """Draws `number` of the classes that have images (0: all), in random order."""
-  present = np.unique(labels[labels >= 0])
-  if number != 0 and not 2 <= number <= len(present):
-    raise UserError(f"data.imbalance.classes={number}: expected 2 to {len(present)}, the classes with images; or 0 for all")
-  return rng.permutation(present)[: number or len(present)]
+def _sizes(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the size of each class and whether it is in the head, from the numbers of images, in the order of the ranks."""
+  rank, fewest = np.arange(len(names)), available.min()
+  meaning = f"the number of images of class {names[available.argmin()]}"
+  if config.kind == "few_large":
+    _check("large", config.large, 1, len(names) - 1, "one less than the classes used")
+    _check("small_images", config.small_images, 1, fewest, meaning)
+    return np.where(rank < config.large, available, config.small_images), rank < config.large
+  _check("ratio", config.ratio, 1, fewest, f"{meaning}; more would empty a class")
+  sizes = np.round(np.geomspace(fewest, fewest / config.ratio, len(names))).astype(int)
+  return sizes, rank < (len(names) + 1) // 2
 
 
-def _few_large(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the size of each class and whether it is in the head: the first `large` are."""
-  smallest = available.argmin()
-  if not 1 <= config.large < len(names):
-    raise UserError(f"data.imbalance.large={config.large}: expected 1 to {len(names) - 1}, one less than the classes used")
-  if not 1 <= config.small_images <= available[smallest]:
-    expected = f"1 to {available[smallest]}, the number of images of class {names[smallest]}"
-    raise UserError(f"data.imbalance.small_images={config.small_images}: expected {expected}")
-  in_head = np.arange(len(names)) < config.large
-  return np.where(in_head, available, config.small_images), in_head
-
-
-def _long_tail(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the size of each class and whether it is in the head: the first half is."""
-  smallest = available.argmin()
-  if not 1 <= config.ratio <= available[smallest]:
-    expected = f"1 to {available[smallest]}, the number of images of class {names[smallest]}; more would empty a class"
-    raise UserError(f"data.imbalance.ratio={config.ratio}: expected {expected}")
-  sizes = np.round(np.geomspace(available[smallest], available[smallest] / config.ratio, len(names))).astype(int)
-  return sizes, np.arange(len(names)) < (len(names) + 1) // 2
+def _check(field: str, value: float, least: int, most: int, meaning: str) -> None:
+  if not least <= value <= most:
+    raise UserError(f"data.imbalance.{field}={value}: expected {least} to {most}, {meaning}")
 
 
 def _sample(labels: np.ndarray, classes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,14 +1,13 @@
 """Batches from sources: `resident` reads all images at once, `training` and `inference` read them batch by batch."""
 
+import atexit
 import collections
+import contextlib
 import functools
-import itertools
-import logging
 import math
 import os
 import time
-import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,13 +15,13 @@ import numpy as np
 
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError
+from jaxssl.core.log import LOG
 from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
 
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
 _PART = 8  # rows that a worker cuts per call, to amortize the cost of a call
-_log = logging.getLogger("jaxssl")
 
 
 def resident(source: Source, resident_size: int, workers: int = 0, rows: range | None = None) -> np.ndarray:
@@ -39,25 +38,20 @@ def resident(source: Source, resident_size: int, workers: int = 0, rows: range |
   rows = range(len(source)) if rows is None else rows
   first = load(0)  # sets the size, also for processes that read other rows
   images = np.empty((len(rows), *first.shape), source.dtype)
-  pool = ThreadPoolExecutor(_threads(workers))
   last = time.monotonic()
-  try:
-    for start in range(0, len(rows), 1024):
-      chunk = rows[start : start + 1024]
-      loaded = pool.map(lambda k: load(k) if k else first, chunk)
-      for place, (index, image) in enumerate(zip(chunk, loaded, strict=True), start):
-        if image.shape != first.shape:
-          sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (index, image))]
-          raise UserError(f"data.resident_size=0: images differ in size ({', '.join(sizes)}); set a size to resize them to")
-        images[place] = image
+  with contextlib.closing(_read_ahead(lambda k: load(k) if k else first, rows, workers, 1024)) as loaded:
+    for place, image in enumerate(loaded):
+      if image.shape != first.shape:
+        sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (rows[place], image))]
+        raise UserError(f"data.resident_size=0: images differ in size ({', '.join(sizes)}); set a size to resize them to")
+      images[place] = image
       if time.monotonic() - last > 5:
         last = time.monotonic()
-        _log.info("%s: read %d of %d images", source.name, start + len(chunk), len(rows))
-  finally:
-    pool.shutdown(cancel_futures=True)
+        LOG.info("%s: read %d of %d images", source.name, place + 1, len(rows))
   return images
 
 
+@contextlib.contextmanager
 def training(
   source: Source,
   index: np.ndarray,
@@ -67,16 +61,18 @@ def training(
   epoch: int,
   first_step: int = 0,
   workers: int = 0,
-) -> "TrainingBatches":
-  """Reads and crops the batches of one epoch with tf.data, from `first_step` on.
+) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray, Views]]]:
+  """Reads and crops the batches of one epoch with tf.data, from `first_step` on; its workers stop at the end of the block.
 
   `index`, `partner`: int32 [steps, b] from `epoch_plan`, or this process's columns of them.
-  The batches are a function of the arguments only; a later `first_step` yields the same tail.
+  Yields an iterator over index int32 [b], partner int32 [b], and the views of each group; a batch belongs to the caller.
+  The batches are a function of the arguments only; a later `first_step` yields the same tail. The source's errors keep their
+  type.
   """
   tf = tensorflow()
   steps, batch = index.shape
   part = math.gcd(batch, _PART)
-  buffers: dict[int, Views] = {}
+  buffers: dict[int, Views] = {}  # of the steps in progress
   failures: list[BaseException] = []
 
   def empty() -> Views:
@@ -100,58 +96,31 @@ def training(
   def call(first: Any) -> Any:
     return tf.numpy_function(cut, [first], tf.int64)
 
+  def batches() -> Generator[tuple[np.ndarray, np.ndarray, Views], None, None]:
+    for step in range(first_step, steps):
+      try:
+        next(running[0])
+      except Exception:
+        if failures:
+          raise failures[0] from None
+        raise
+      yield index[step], partner[step], buffers.pop(step)
+
   threads = _threads(workers)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
   options.autotune.enabled = False  # there is nothing to tune, and its thread delays the end of an epoch by up to a minute
   parts = tf.data.Dataset.range(first_step * batch, steps * batch, part)
   parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
-  done = parts.prefetch(2).with_options(options).as_numpy_iterator()
-  plan = zip(range(first_step, steps), index[first_step:], partner[first_step:], strict=True)
-  return TrainingBatches(plan, done, buffers, failures)
-
-
-class TrainingBatches(Iterator[tuple[np.ndarray, np.ndarray, Views]]):
-  """Iterator over the batches of an epoch: index int32 [b], partner int32 [b], and the views of each group.
-
-  Owns the tf.data iterator and the output buffers of the batches in flight; a batch that was returned belongs to the caller.
-  `close`, the end of a `with` block, garbage collection and the end of Python stop the workers. Errors of a source keep
-  their type.
-  """
-
-  def __init__(
-    self,
-    plan: Iterator[tuple[int, np.ndarray, np.ndarray]],
-    done: Iterator,
-    buffers: dict[int, Views],
-    failures: list[BaseException],
-  ):
-    self._plan, self._done, self._buffers, self._failures = plan, [done], buffers, failures
-    # Also runs before Python ends: tf.data waits for its threads, which wait for the interpreter.
-    self._stop = weakref.finalize(self, self._done.clear)
-
-  def close(self) -> None:
-    """Stops the workers and ends the iteration."""
-    self._stop()
-    self._plan = iter(())
-    self._buffers.clear()
-
-  def __enter__(self) -> "TrainingBatches":
-    return self
-
-  def __exit__(self, *error: object) -> None:
-    self.close()
-
-  def __next__(self) -> tuple[np.ndarray, np.ndarray, Views]:
-    step, index, partner = next(self._plan)
-    try:
-      next(self._done[0])
-    except Exception:
-      self.close()
-      if self._failures:
-        raise self._failures[0] from None
-      raise
-    return index, partner, self._buffers.pop(step)
+  running = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
+  atexit.register(running.clear)  # tf.data waits for its threads, which wait for the interpreter
+  stream = batches()
+  try:
+    yield stream
+  finally:
+    running.clear()
+    atexit.unregister(running.clear)
+    stream.close()
 
 
 def inference(
@@ -164,23 +133,30 @@ def inference(
   """
   if 0 < resize < size:
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
-  pool = ThreadPoolExecutor(_threads(workers))
-  pending: collections.deque = collections.deque()
 
   def load(number: int) -> np.ndarray:
     return center(source.read(number), resize, size)
 
+  with contextlib.closing(_read_ahead(load, index[mask].tolist(), workers, 2 * index.shape[1])) as loaded:
+    for valid in mask:
+      images = np.zeros((len(valid), size, size, source.channels), source.dtype)
+      for place in np.flatnonzero(valid):
+        images[place] = next(loaded)
+      yield images
+
+
+def _read_ahead(
+  load: Callable[[int], np.ndarray], indices: Iterable[int], workers: int, ahead: int
+) -> Generator[np.ndarray, None, None]:
+  """Loads images on threads, at most `ahead` of them before they are needed; yields them in order."""
+  pool, pending = ThreadPoolExecutor(_threads(workers)), collections.deque()
   try:
-    for row in itertools.chain(zip(index, mask, strict=True), [None]):
-      if row is not None:
-        numbers, valid = row
-        pending.append((valid, [pool.submit(load, int(number)) for number in numbers[valid]]))
-      if pending and (row is None or len(pending) > 1):
-        valid, loading = pending.popleft()
-        images = np.zeros((len(valid), size, size, source.channels), source.dtype)
-        for place, image in zip(np.flatnonzero(valid), loading, strict=True):
-          images[place] = image.result()
-        yield images
+    for index in indices:
+      pending.append(pool.submit(load, index))
+      if len(pending) >= ahead:
+        yield pending.popleft().result()
+    while pending:
+      yield pending.popleft().result()
   finally:
     pool.shutdown(cancel_futures=True)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core.registry import Registry
+from jaxssl.data.image_io import decode
 
 
 class Source(Protocol):
@@ -15,30 +16,22 @@ class Source(Protocol):
   name: str
   channels: int  # of every image
   dtype: np.dtype  # of every image: uint8 or uint16
-
-  @property
-  def classes(self) -> tuple[str, ...]:
-    """Class names; empty without labels."""
-    ...
-
-  @property
-  def labels(self) -> np.ndarray | None:
-    """int32 [n], -1 if unknown; None without labels."""
-    ...
+  classes: tuple[str, ...] = ()  # names; empty without labels
+  labels: np.ndarray | None = None  # int32 [n], -1 if unknown
 
   def __len__(self) -> int: ...
 
-  def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError, which names the image."""
-    ...
-
   def encoded(self, index: int) -> bytes | None:
     """Returns the bytes of the image's file, or None without a file. Raises DecodeError, which names the image."""
-    ...
+    return None
+
+  def read(self, index: int) -> np.ndarray:
+    """Returns [h, w, channels] of `dtype`. Raises DecodeError or WrongChannels, which name the image."""
+    return decode(self.encoded(index) or b"", self.channels, self.describe(index), self.dtype)
 
   def describe(self, index: int) -> str:
     """Returns the file name, or "NAME image 17", for messages."""
-    ...
+    return f"{self.name} image {index}"
 
 
 # A source; an array [n, h, w] or [n, h, w, c]; items [h, w] or [h, w, c] behind an index; or one of the latter two with
@@ -65,34 +58,29 @@ def register(name: str, fields: tuple[str, ...] = ()) -> Callable[[O], O]:
   return add
 
 
-class Subset:
+class Subset(Source):
   """The images of `source` at `indices`, int [m], in that order."""
 
   def __init__(self, source: Source, indices: np.ndarray):
     self.source, self.indices = source, indices
-    self.name, self.channels, self.dtype = source.name, source.channels, source.dtype
-
-  @property
-  def classes(self) -> tuple[str, ...]:
-    """Class names of the whole source."""
-    return self.source.classes
+    self.name, self.channels, self.dtype, self.classes = source.name, source.channels, source.dtype, source.classes
 
   @property
   def labels(self) -> np.ndarray | None:
-    """int32 [m]; None without labels."""
+    """int32 [m]; None without labels. Read on demand, since TFDS has to read its whole split for them."""
     labels = self.source.labels
     return None if labels is None else labels[self.indices]
 
   def __len__(self) -> int:
     return len(self.indices)
 
-  def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError, which names the image."""
-    return self.source.read(int(self.indices[index]))
-
   def encoded(self, index: int) -> bytes | None:
-    """Returns the bytes of the image's file, or None without a file. Raises DecodeError, which names the image."""
+    """Returns the bytes of the image's file, or None without a file."""
     return self.source.encoded(int(self.indices[index]))
+
+  def read(self, index: int) -> np.ndarray:
+    """Returns [h, w, channels] of `dtype`."""
+    return self.source.read(int(self.indices[index]))
 
   def describe(self, index: int) -> str:
     """Returns the name of the image for messages."""

@@ -1,16 +1,15 @@
 """Mean and standard deviation of each channel, measured if the config leaves them empty."""
 
 import dataclasses
-import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
+from jaxssl.core.log import LOG
 from jaxssl.data.source import Source
 
 MEASURED = 1000  # images, evenly spaced
-_log = logging.getLogger("jaxssl")
 
 
 def settled(config: DataConfig, source: Source) -> DataConfig:
@@ -19,8 +18,9 @@ def settled(config: DataConfig, source: Source) -> DataConfig:
     return config
   mean, std = measure(source, config.workers)
   config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
-  count, fields = min(MEASURED, len(source)), ("data.mean=" + _format(config.mean), "data.std=" + _format(config.std))
-  _log.info("measured on %d of %d training images: --config.%s --config.%s", count, len(source), *fields)
+  values = (",".join(f"{value:g}" for value in field) for field in (config.mean, config.std))
+  flags = "--config.data.mean={} --config.data.std={}".format(*values)
+  LOG.info("measured on %d of %d training images: %s", min(MEASURED, len(source)), len(source), flags)
   return config
 
 
@@ -46,7 +46,3 @@ def of_moments(mean: np.ndarray, square: np.ndarray) -> tuple[tuple[float, ...],
   deviation = np.sqrt(np.maximum(square - mean**2, 0))
   deviation = np.where(deviation > 1e-7, deviation, 1.0)
   return tuple(float(f"{x:.5g}") for x in mean), tuple(float(f"{x:.5g}") for x in deviation)
-
-
-def _format(values: tuple[float, ...]) -> str:
-  return ",".join(f"{value:g}" for value in values)

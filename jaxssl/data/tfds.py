@@ -1,7 +1,6 @@
 """Image datasets of TensorFlow Datasets (TFDS), by name."""
 
 import functools
-import logging
 import re
 from typing import Any
 
@@ -9,36 +8,29 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core.errors import UserError, nearest_name
-from jaxssl.data.image_io import DecodeError, decode, dtype_of
+from jaxssl.core.log import LOG
+from jaxssl.data.image_io import DecodeError, dtype_of
 from jaxssl.data.input_pipeline import tensorflow
-from jaxssl.data.source import register
-
-_log = logging.getLogger("jaxssl")
+from jaxssl.data.source import Source, register
 
 
-class TfdsSource:
+class TfdsSource(Source):
   """One split: `data[i]` is {"image": bytes of the file, "label": int, ...}."""
 
   def __init__(self, data: Any, name: str, config: DataConfig, classes: tuple[str, ...]):
     self.name, self.classes, self._data = name, classes, data
     self.channels, self.dtype = config.channels, dtype_of(config.bit_depth)
 
-  @property
+  @functools.cached_property
   def labels(self) -> np.ndarray | None:
     """int32 [n]; None without classes. The first use reads the whole split."""
-    return self._labels if self.classes else None
-
-  @functools.cached_property
-  def _labels(self) -> np.ndarray:
-    _log.info("reading the labels of %s", self.name)
+    if not self.classes:
+      return None
+    LOG.info("reading the labels of %s", self.name)
     return np.array([int(self._data[k]["label"]) for k in range(len(self))], np.int32)
 
   def __len__(self) -> int:
     return len(self._data)
-
-  def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError, which names the image."""
-    return decode(self.encoded(index), self.channels, self.describe(index), self.dtype)
 
   def encoded(self, index: int) -> bytes:
     """Returns the bytes of the image's file. Raises DecodeError, which names the image."""
@@ -46,10 +38,6 @@ class TfdsSource:
       return self._data[index]["image"]
     except (OSError, RuntimeError, ValueError, IndexError) as error:
       raise DecodeError(f"{self.describe(index)}: {error}") from error
-
-  def describe(self, index: int) -> str:
-    """Returns the name of the image for messages."""
-    return f"{self.name} image {index}"
 
 
 @register("tfds", ("path",))

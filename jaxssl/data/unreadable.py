@@ -1,6 +1,5 @@
 """Sources that tolerate unreadable images: substituted in training, skipped by `embed` and `neighbors`."""
 
-import logging
 import pathlib
 import threading
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from jaxssl.core.errors import UserError
+from jaxssl.core.log import LOG
 from jaxssl.data.image_io import DecodeError, WrongChannels, center
 from jaxssl.data.source import Source, Subset
 from jaxssl.workdir.workdir import Workdir
@@ -16,7 +16,6 @@ from jaxssl.workdir.workdir import Workdir
 T = TypeVar("T")
 LIMIT = 0.01  # share of unreadable images that a set may have; one image is always allowed
 _PROBED = 100  # images tried to find one with the right channels
-_log = logging.getLogger("jaxssl")
 
 
 class SubstituteUnreadable(Subset):
@@ -48,14 +47,17 @@ class SubstituteUnreadable(Subset):
     return self._first_readable(index, super().encoded)
 
   def _first_readable(self, index: int, read: Callable[[int], T]) -> T:
-    while True:
-      substitute = self._substitute(index)
+    for step in range(len(self)):
+      substitute = (index + step) % len(self)
+      if substitute in self._unreadable:
+        continue
       try:
         return read(substitute)
       except DecodeError as error:
         self._record(substitute, error)
       except WrongChannels as error:
         raise UserError(f"{error}; {self._advice()}") from error
+    raise UserError(f"{self.name}: all {len(self)} images are unreadable")
 
   def _advice(self) -> str:
     """Returns what to do about an image with the wrong number of channels: the set is mixed, or all of it differs."""
@@ -67,36 +69,25 @@ class SubstituteUnreadable(Subset):
       return f"{self.describe(index)} has the right number: remove or convert one kind"
     return "none of the first images has that number: set data.channels to theirs"
 
-  def _substitute(self, index: int) -> int:
-    """Returns `index` itself, or the next one that is not known to be unreadable."""
-    for step in range(len(self)):
-      if (other := (index + step) % len(self)) not in self._unreadable:
-        return other
-    raise UserError(f"{self.name}: all {len(self)} images are unreadable")
-
   def _record(self, index: int, error: DecodeError) -> None:
     with self._lock:
       if index in self._unreadable:
         return
       name = self._unreadable[index] = self.describe(index)
-      _log.warning("cannot read %s; using the next readable image instead", error)
-      try:
-        self._append(name)
-      except OSError as trouble:
-        _log.warning("cannot write %s: %s", self._file, trouble)
+      LOG.warning("cannot read %s; using the next readable image instead", error)
+      if self._file:
+        try:
+          self._file.parent.mkdir(parents=True, exist_ok=True)
+          with self._file.open("a+", encoding="utf-8", errors="surrogateescape") as file:
+            file.seek(0)
+            if name not in file.read().splitlines():
+              file.write(name + "\n")
+        except OSError as trouble:
+          LOG.warning("cannot write %s: %s", self._file, trouble)
       if len(self._unreadable) > max(1, LIMIT * len(self)):
         examples = ", ".join(list(self._unreadable.values())[:3])
         count = f"{len(self._unreadable)} of {len(self)} images are unreadable (limit: {LIMIT:.0%})"
         raise UserError(f"{self.name}: {count}, e.g. {examples}. Fix or remove them.")
-
-  def _append(self, name: str) -> None:
-    if self._file is None:
-      return
-    self._file.parent.mkdir(parents=True, exist_ok=True)
-    with self._file.open("a+", encoding="utf-8", errors="surrogateescape") as file:
-      file.seek(0)
-      if name not in file.read().splitlines():
-        file.write(name + "\n")
 
 
 class SkipUnreadable(Subset):
@@ -115,6 +106,6 @@ class SkipUnreadable(Subset):
       image = super().read(index)
     except DecodeError as error:
       self.unreadable.add(index)
-      _log.warning("cannot read %s; skipped", error)
+      LOG.warning("cannot read %s; skipped", error)
       return np.zeros((1, 1, self.channels), self.dtype)
     return center(image, self.resident_size, self.resident_size) if self.resident_size else image

@@ -24,7 +24,7 @@ def images(channels, most, rows=4):
   return np.random.default_rng(0).integers(0, most + 1, (rows, 2, 24, 24, channels))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("channels", [3, 5])
 def test_sixteen_bits_agree_with_eight(channels):
   key, few = jax.random.key(0), images(channels, 255)
   made = {}
@@ -44,10 +44,10 @@ def test_sixteen_bits_agree_with_eight(channels):
   np.testing.assert_allclose(*shown, atol=2.1 * 2 / 255)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("channels", [1, 5])
 def test_color_needs_three_channels(channels):
   image = jnp.asarray(images(channels, 65535)[0, 0], jnp.float32)
-  for changed in (color.gray(image), color.saturation(image, 0.3, 65535), color.hue(image, 0.3)):
+  for changed in (color.gray(image), color.hue(image, 0.3)):
     np.testing.assert_array_equal(changed, image)
   jittered = color.jitter(image, jnp.arange(4.0), (None, None, 0.3, 0.3), 65535)
   np.testing.assert_array_equal(jittered, image)
@@ -55,9 +55,13 @@ def test_color_needs_three_channels(channels):
 
 def test_contrast_uses_the_mean_of_each_channel():
   image = jnp.asarray(images(5, 65535)[0, 0], jnp.float32)
-  whole = np.asarray(color.contrast(image, 0.5, 65535))
+
+  def contrast(image):
+    return np.asarray(color.jitter(image, jnp.arange(4), (None, 0.5, None, None), 65535))
+
+  whole = contrast(image)
   for c in range(5):
-    np.testing.assert_array_equal(whole[..., c : c + 1], color.contrast(image[..., c : c + 1], 0.5, 65535))
+    np.testing.assert_array_equal(whole[..., c : c + 1], contrast(image[..., c : c + 1]))
 
 
 @pytest.mark.parametrize("most", [255, 65535])

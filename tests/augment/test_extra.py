@@ -49,8 +49,7 @@ class Top(Operation):
 def registered(monkeypatch):
   """A registry of this test's own, with Dim and Top."""
   own = copy.deepcopy(operations.OPERATIONS)
-  for module in (operations, pipeline):
-    monkeypatch.setattr(module, "OPERATIONS", own)
+  monkeypatch.setattr(operations, "OPERATIONS", own)
   operations.register("dim")(Dim)
   operations.register("top")(Top)
 

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.data.image_io import DecodeError
+from jaxssl.data.input_pipeline import training
+from jaxssl.data.source import Source
 
 
 def quarters(height=24, width=32):
@@ -25,6 +27,13 @@ def coded(image, kind="JPEG", **options):
   file = io.BytesIO()
   pil_image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}) | options)
   return file.getvalue()
+
+
+def exif(turn):
+  """Returns EXIF data with an orientation."""
+  data = Image.Exif()
+  data[0x0112] = turn
+  return data
 
 
 def flat(gray, size=(8, 8), kind="PNG"):
@@ -60,11 +69,14 @@ def zipped(path, files, method=zipfile.ZIP_STORED):
   return str(path)
 
 
-class Images:
-  """A source of encoded images; None is a file that has vanished."""
+def batches(source, index, partner, views, seed=0, epoch=0, **options):
+  """Returns all batches of an epoch."""
+  with training(source, index, partner, views, seed, epoch, **options) as stream:
+    return list(stream)
 
-  classes = ()
-  labels = None
+
+class Images(Source):
+  """A source of encoded images; None is a file that has vanished."""
 
   def __init__(self, files, channels=3):
     self.files, self.channels, self.dtype, self.name = list(files), channels, np.dtype(np.uint8), "made"
@@ -81,8 +93,3 @@ class Images:
     if self.files[index] is None:
       raise DecodeError(f"{self.describe(index)}: vanished")
     return self.files[index]
-
-  def read(self, index):
-    from jaxssl.data.image_io import decode
-
-    return decode(self.encoded(index), self.channels, self.describe(index))

@@ -12,9 +12,9 @@ from jaxssl.core.errors import UserError
 from jaxssl.data import statistics
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, match, viewable
-from jaxssl.data.input_pipeline import inference, resident, training
+from jaxssl.data.input_pipeline import inference, resident
 from jaxssl.data.sampler import eval_plan
-from tests.data.fixtures import coded, folder, quarters
+from tests.data.fixtures import batches, coded, folder, quarters
 
 
 def deep(channels, height=12, width=16, seed=0, dtype=np.uint16):
@@ -30,7 +30,7 @@ def npy(array):
 
 def tiff(array, **options):
   file = io.BytesIO()
-  tifffile.imwrite(file, array, photometric="minisblack", **options)
+  tifffile.imwrite(file, array, **{"photometric": "minisblack"} | options)
   return file.getvalue()
 
 
@@ -52,9 +52,7 @@ def test_sixteen_bits_of_gray_and_color():
     assert (decode(data, 1, "", np.uint16) == image).all()
     assert (decode(data, 3, "", np.uint16) == np.repeat(image, 3, -1)).all()
     assert (decode(data, 1, "") == np.rint(image / 257)).all()
-  file = io.BytesIO()
-  tifffile.imwrite(file, color, photometric="rgb")
-  assert (decode(file.getvalue(), 3, "", np.uint16) == color).all()
+  assert (decode(tiff(color, photometric="rgb"), 3, "", np.uint16) == color).all()
   assert (decode(coded(quarters(), "PNG"), 3, "", np.uint16) == quarters() * np.uint16(257)).all()
 
 
@@ -93,7 +91,7 @@ def test_batches_keep_the_type(where):
   assert (resident(source, 0) == whole).all()
   index = np.arange(24, dtype=np.int32).reshape(3, 8)
   views = {"weak": ViewConfig(count=1, size=12, crop_scale=(0.3, 1.0))}
-  for _, _, crops in training(source, index, index, views, 0, 0):
+  for _, _, crops in batches(source, index, index, views):
     assert crops["weak"].shape == (8, 1, 12, 12, 5) and crops["weak"].dtype == np.uint16 and crops["weak"].max() > 255
   for images in inference(source, *eval_plan(24, 8), 0, 8):
     assert images.shape == (8, 8, 8, 5) and images.dtype == np.uint16
@@ -124,7 +122,7 @@ def test_mixed_channels_name_both_files(where, placed):
     if placed == "resident":
       resident(source, 0)
     index = np.arange(24, dtype=np.int32).reshape(3, 8)
-    list(training(source, index, index, {"weak": ViewConfig(count=1, size=8)}, 0, 0))
+    batches(source, index, index, {"weak": ViewConfig(count=1, size=8)})
 
 
 def test_no_image_has_that_many_channels(where):

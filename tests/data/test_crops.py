@@ -1,4 +1,4 @@
-"""Crops on the host show the right part of the right image."""
+"""Crops on the host show the right part of the right image, aligned with PIL and as free of aliasing."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from PIL import Image
 from jaxssl.augment.geometry import random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
-from jaxssl.data.crops import cut_rows
-from jaxssl.data.image_io import decode
+from jaxssl.data.crops import cut_rows, resample
+from jaxssl.data.image_io import decode, resize
 from jaxssl.data.jpeg import decode_jpeg, jpeg_size
 from jaxssl.data.unreadable import SubstituteUnreadable
-from tests.data.fixtures import Images, coded, flat, noise, photo
+from tests.data.fixtures import Images, coded, exif, flat, noise, photo
 
 
 def row(source, index=0, partner=0, seed=0, epoch=0, **views):
@@ -82,14 +82,9 @@ def test_large_images_are_decoded_at_reduced_size():
 
 def test_views_of_the_partner_show_the_partner():
   source = Images([flat(k, (20, 30)) for k in (10, 20, 30)])
-  one, two, three = row(
-    source,
-    1,
-    2,
-    a=ViewConfig(size=8, partner=(False, True)),
-    b=ViewConfig(size=4, count=3, partner=(True,)),
-    c=ViewConfig(size=4, count=1, partner=(False,)),
-  )
+  shown = (2, (False, True)), (3, (True,)), (1, (False,))
+  groups = {f"g{count}": ViewConfig(size=8, count=count, partner=partner) for count, partner in shown}
+  one, two, three = row(source, 1, 2, **groups)
   assert [view.mean() for view in one] == [20, 30]
   assert [view.mean() for view in two] == [30, 30, 30] and three.mean() == 20
   assert source.reads == 2  # one per image
@@ -113,17 +108,9 @@ def test_crops_are_a_function_of_the_key():
 
 
 def test_gray_small_and_rotated_images():
-  exif = Image.Exif()
-  exif[0x0112] = 6
-  turned = coded(photo(), exif=exif)
   whole = ViewConfig(size=64, count=1, crop_scale=(0, 0))
-  for file in (
-    turned,
-    coded(photo()),
-    coded(photo()[..., 0]),
-    coded(photo()[:16, :16]),
-    coded(Image.fromarray(photo()).convert("CMYK")),
-  ):
+  shown = photo(), photo()[..., 0], photo()[:16, :16], Image.fromarray(photo()).convert("CMYK")
+  for file in (coded(photo(), exif=exif(6)), *map(coded, shown)):
     for channels in (1, 3):
       (view,) = row(Images([file], channels), g=whole)
       pixels = decode(file, channels, "")
@@ -142,3 +129,38 @@ def test_a_truncated_jpeg_is_substituted(length):
     (again,) = row(source, 1, 1, epoch=index, **top)
     (substitute,) = row(Images([b"", files[2]]), 1, 1, epoch=index, **top)
     assert len(source.unreadable) == 1 and (cut == again).all() and (cut == substitute).all()
+
+
+SIDES = [(20, 20), (40, 40), (44, 56), (60, 50), (79, 80), (80, 33), (100, 130), (300, 400)]
+
+
+def resampled(part, how, channels=3):
+  out = np.zeros((40, 40, channels), np.uint8)
+  resample(part, out, how)
+  return out.astype(float)
+
+
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("height,width", SIDES)
+def test_close_to_pil(how, height, width):
+  part = photo()[:height, :width]
+  assert abs(resampled(part, how) - resize(part, 40, 40, how)).mean() < (1 if max(height, width) < 300 else 3)
+  gray = resampled(np.ascontiguousarray(part[..., :1]), how, 1)
+  assert (gray[..., 0] == resampled(part, how)[..., 0]).all()
+
+
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("side", [56, 60, 70, 80, 100])
+def test_downsampling_is_antialiased(how, side):
+  """Without a filter, noise would keep its deviation of 74 gray levels."""
+  part = noise(0, side, side)
+  found, theirs = resampled(part, how).std(), resize(part, 40, 40, how).std()
+  assert found < 1.2 * theirs and found < 60
+
+
+@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("side", [25, 40, 64, 100])
+def test_crops_are_aligned(how, side):
+  ramp = np.repeat(np.linspace(0, 255, side).round().astype(np.uint8)[None, :, None], side, 0).repeat(3, 2)
+  places = ((np.arange(40) + 0.5) * side / 40 - 0.5) * 255 / (side - 1)
+  assert abs(resampled(ramp, how) - places[None, :, None])[:, 3:-3].max() < 1.5

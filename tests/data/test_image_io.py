@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxssl.data.image_io import DecodeError, center, decode, match, resize
-from tests.data.fixtures import coded, quarters
+from tests.data.fixtures import coded, exif, quarters
 from tests.golden_files import cases
 
 
@@ -13,17 +13,18 @@ def luma(image):
   return np.asarray(Image.fromarray(image).convert("L"))[..., None]
 
 
-@pytest.mark.parametrize("kind,most", [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 12), ("WEBP", 40)])
+LOSSLESS = {"lossless": True}
+
+
+@pytest.mark.parametrize("kind,most", [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 12), ("WEBP", 40), ("WEBP lossless", 0)])
 def test_formats(kind, most):
   image = quarters()
-  read = decode(coded(image, kind), 3, "x").astype(int)
+  kind, *options = kind.split()
+  data = coded(image, kind, **dict.fromkeys(options, True))
+  read = decode(data, 3, "x").astype(int)
   assert read.shape == image.shape and np.median(abs(read - image)) <= 3 and abs(read - image).mean() <= most
-  gray = decode(coded(image, kind), 1, "x").astype(int)
+  gray = decode(data, 1, "x").astype(int)
   assert gray.shape == (24, 32, 1) and abs(gray - luma(image)).mean() <= most
-
-
-def test_lossless_webp():
-  assert (decode(coded(quarters(), "WEBP", lossless=True), 3, "x") == quarters()).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -83,9 +84,7 @@ def test_one_transparent_color():
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_exif_orientation(kind, turn):
   image = quarters()
-  exif = Image.Exif()
-  exif[0x0112] = turn
-  stored = coded(image, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+  stored = coded(image, kind, exif=exif(turn), **(LOSSLESS if kind == "WEBP" else {}))
   upright = {
     1: image,
     2: image[:, ::-1],
@@ -109,8 +108,7 @@ def test_damaged_exif_is_ignored():
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
 def test_first_frame(kind):
   first, second = Image.fromarray(quarters()), Image.fromarray(255 - quarters())
-  options = {"lossless": True} if kind == "WEBP" else {}
-  data = coded(first, kind, save_all=True, append_images=[second], **options)
+  data = coded(first, kind, save_all=True, append_images=[second], **(LOSSLESS if kind == "WEBP" else {}))
   assert (decode(data, 3, "x") == quarters()).all()
 
 

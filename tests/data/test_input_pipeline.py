@@ -15,6 +15,7 @@ from jaxssl.data.image_io import center, decode
 from jaxssl.data.input_pipeline import inference, resident, training
 from jaxssl.data.sampler import epoch_plan, eval_plan
 from jaxssl.data.unreadable import SubstituteUnreadable
+from tests.data import fixtures
 from tests.data.fixtures import Images, coded, flat, photo
 
 VIEWS = {
@@ -24,7 +25,7 @@ VIEWS = {
 
 
 def batches(source, index, partner, **options):
-  return list(training(source, index, partner, VIEWS, options.pop("seed", 0), options.pop("epoch", 0), **options))
+  return fixtures.batches(source, index, partner, VIEWS, **options)
 
 
 def same(a, b):
@@ -81,7 +82,7 @@ def test_arrays_are_cropped():
     found = batches(ArraySource(images, channels=channels), index, partner)
     assert found[0][2]["global"].shape == (4, 2, 8, 8, channels)
   whole = {"g": ViewConfig(size=10, count=1, crop_scale=(0, 0), partner=(False,))}
-  for i, _, views in training(ArraySource(images), index, partner, whole, 0, 0):
+  for i, _, views in fixtures.batches(ArraySource(images), index, partner, whole):
     assert (views["g"][:, 0, :, :, 0] == images[i]).all()
 
 
@@ -116,10 +117,10 @@ def test_errors_keep_their_type():
     def encoded(self, index):
       raise KeyError("a defect")
 
-  stream = training(Broken([flat(1)] * 8), *epoch_plan(0, 0, 8, 4), VIEWS, 0, 0)
-  with pytest.raises(KeyError, match="a defect"):
-    next(stream)
-  assert list(stream) == []
+  with training(Broken([flat(1)] * 8), *epoch_plan(0, 0, 8, 4), VIEWS, 0, 0) as stream:
+    with pytest.raises(KeyError, match="a defect"):
+      next(stream)
+    assert list(stream) == []
 
 
 def test_closing_early_stops_the_workers():
@@ -128,14 +129,19 @@ def test_closing_early_stops_the_workers():
   with training(source, index, partner, VIEWS, 0, 0) as stream:
     next(stream)
   assert list(stream) == []
-  stream.close()  # again, without effect
   reads = source.reads
   time.sleep(0.05)
   assert source.reads == reads
-  stream = training(source, index, partner, VIEWS, 0, 0)
-  next(stream)
-  iterator, stream = weakref.ref(stream), None
-  assert iterator() is None  # nothing else keeps it, so that a dropped pipeline stops as well
+
+  def held():
+    with training(source, index, partner, VIEWS, 0, 0) as stream:
+      yield weakref.ref(stream)
+
+  generator = held()
+  stream = next(generator)
+  assert stream() is not None
+  generator = None
+  assert stream() is None  # nothing else keeps it, so that a dropped pipeline stops as well
 
 
 def test_python_can_end_in_mid_epoch():
@@ -152,13 +158,14 @@ class Slow(ArraySource):
   def read(self, index):
     time.sleep(0.003)
     return super().read(index)
-def batches(stream):
-  with stream:
-    yield from stream
 source, plan, views = Slow(np.zeros((512, 32, 32, 3), np.uint8)), epoch_plan(0, 0, 512, 16), {"g": ViewConfig(size=32)}
-direct, generator = training(source, *plan, views, 0, 0), batches(training(source, *plan, views, 0, 0))
-next(direct), next(generator)
-raise SystemExit(3)
+def batches():
+  with training(source, *plan, views, 0, 0) as stream:
+    yield from stream
+generator = batches()
+with training(source, *plan, views, 0, 0) as direct:
+  next(direct), next(generator)
+  raise SystemExit(3)
 """
   ended = subprocess.run([sys.executable, "-c", program], timeout=300, capture_output=True, text=True)
   assert ended.returncode == 3 and "Exception" not in ended.stderr

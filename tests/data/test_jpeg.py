@@ -5,13 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxssl.data.jpeg import decode_jpeg, jpeg_size
-from tests.data.fixtures import coded, noise, photo
-
-
-def exif(orientation):
-  data = Image.Exif()
-  data[0x0112] = orientation
-  return data
+from tests.data.fixtures import coded, exif, noise, photo
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])

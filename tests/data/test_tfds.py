@@ -7,8 +7,9 @@ from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.data import tfds as tfds_source
 from jaxssl.data.datasets import open_datasets
-from jaxssl.data.input_pipeline import resident, training
+from jaxssl.data.input_pipeline import resident
 from jaxssl.data.sampler import epoch_plan
+from tests.data.fixtures import batches
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_images_and_labels(mocked):
 def test_photographs_on_the_host(mocked):
   train, _ = opened("imagenet2012", limit=8)
   index, partner = epoch_plan(0, 0, 8, 4)
-  found = list(training(train, index, partner, {"global": ViewConfig(size=16)}, 0, 0))
+  found = batches(train, index, partner, {"global": ViewConfig(size=16)})
   assert [views["global"].shape for _, _, views in found] == [(4, 2, 16, 16, 3)] * 2
 
 
