@@ -100,7 +100,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     (["--config.optim.lrr=1"], "optim.lrr: unknown field; did you mean optim.lr?"),
     (["--config.optim.lr"], "--config.optim.lr: missing value; expected --config.optim.lr=VALUE"),
     (["--config.optim.lr.x=1"], "optim.lr.x: optim.lr is a value, not a group of fields"),
-    (["--config.model.name=resnet19"], "model.name='resnet19': unknown; expected custom, "),
+    (["--config.model.name=resnet19"], "model.name='resnet19': unknown; expected convnext_tiny, custom, "),
     (["--config.method.name=dyno"], "method.name='dyno': unknown; expected barlow, "),
     (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),

@@ -48,9 +48,9 @@ class Registry(dict[str, T]):
 
     return add
 
-  def find(self, name: str) -> T:
-    """Returns the entry of a name. Raises UserError for an unknown one."""
+  def find(self, name: str, field: str = "") -> T:
+    """Returns the entry of a name. Raises UserError, which names `field` (default: the registry's), for an unknown one."""
     if not isinstance(name, str) or name not in self:
       near = nearest_name(str(name), self)
-      raise UserError(f"{self.field}={name!r}: unknown; expected {', '.join(self)}; did you mean {near}?")
+      raise UserError(f"{field or self.field}={name!r}: unknown; expected {', '.join(sorted(self))}; did you mean {near}?")
     return self[name]

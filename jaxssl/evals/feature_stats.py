@@ -1,10 +1,11 @@
 """Statistics of features without labels: the dimensions they use, and how they are distributed on the sphere."""
 
 import numpy as np
+from scipy import special
 
 from jaxssl.core.metric import Measurement, Metric
+from jaxssl.evals.crops import two_crops
 from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.finetune import two_crops
 from jaxssl.evals.registry import evaluation
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
@@ -38,16 +39,11 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures the test set or, without one, the reference set, and the alignment of two random crops of reference images."""
   queries = extractor.test or extractor.reference
   protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
-  found = [
-    Measurement(metric=METRICS[name], value=value, subject=extractor.subject, protocol=protocol)
-    for name, value in figures(queries.x).items()
-  ]
+  found = [(METRICS[name], value, protocol) for name, value in figures(queries.x).items()]
   if extractor.variables is not None:
     one, other = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
-    of_crops = {"sample": len(one), **extractor.reference.protocol}
-    value = alignment(one, other)
-    found.append(Measurement(metric=ALIGNMENT, value=value, subject=extractor.subject, protocol=of_crops))
-  return found
+    found.append((ALIGNMENT, alignment(one, other), {"sample": len(one), **extractor.reference.protocol}))
+  return [Measurement(metric=m, value=value, subject=extractor.subject, protocol=about) for m, value, about in found]
 
 
 def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
@@ -60,7 +56,7 @@ def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
   values = singular_values(features)
   return {
     "effective_rank": effective_rank(values),
-    "rankme": rankme(values),
+    "rankme": effective_rank(values, added=1e-7),
     "uniformity": uniformity(features),
     "deviation": deviation(features),
   }
@@ -77,22 +73,13 @@ def singular_values(features: np.ndarray) -> np.ndarray:
   return np.sqrt(np.where(squares > 1e-14 * squares[0], squares, 0))
 
 
-def entropy(shares: np.ndarray) -> float:
-  """Computes -sum(p log p) of shares p of any shape; p = 0 adds nothing."""
-  shares = shares[shares > 0]
-  return float(-(shares * np.log(shares)).sum())
+def effective_rank(singular_values: np.ndarray, added: float = 0.0) -> float:
+  """Computes exp(entropy of the normalized singular values), 1 if all are zero (Roy & Vetterli, 2007).
 
-
-def effective_rank(singular_values: np.ndarray) -> float:
-  """Computes exp(entropy of the normalized singular values), 1 if all are zero (Roy & Vetterli, 2007)."""
-  total = singular_values.sum()
-  return float(np.exp(entropy(singular_values / total))) if total else 1.0
-
-
-def rankme(singular_values: np.ndarray) -> float:
-  """Computes the effective rank with 1e-7 added to every share (RankMe: Garrido et al., 2023)."""
-  total = singular_values.sum()
-  return float(np.exp(entropy(singular_values / (total or 1) + 1e-7)))
+  `added`: to every normalized value; 1e-7 makes it RankMe (Garrido et al., 2023).
+  """
+  shares = singular_values / (singular_values.sum() or 1) + added
+  return float(np.exp(special.entr(shares).sum()))
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from jaxssl.data import datasets
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
-from jaxssl.evals.features import FeatureExtractor, encode
+from jaxssl.evals.features import FeatureExtractor, compute
 from jaxssl.evals.preprocessing import Preprocessing, method_views
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
@@ -66,10 +66,10 @@ def names_other_images(changes: Mapping[str, Any]) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-  """A run after `step` steps. All decisions about it are made here: which network, which image size, which preprocessing.
+  """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with.
 
-  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that still trains, whose
-  weights are on the devices.
+  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that has just been
+  trained, whose weights are on the devices.
   """
 
   workdir: Workdir
@@ -118,11 +118,14 @@ class LoadedRun:
   ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
     """Computes features float32 [n, f] of rows of a source, of patches [n, p, f] on request, and lists unreadable positions.
 
-    rows: int [n]; None: all. The features of an unreadable image are those of a black one.
+    rows: int [n]; None: all. The host resizes each image, which may be of any size, whatever data.placement is. The features of
+    an unreadable image are those of a black one.
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
-    features, of_patches = encode(self.config, self.mesh, self.network, self._on_devices, images, patches)
+    output = "tokens" if patches else "encode"
+    made = compute(self.config, self.mesh, self.network, self._on_devices, datasets.Dataset(images), output)
+    features, of_patches = (made[:, 0], made[:, 1:]) if patches else (made, None)
     return features, of_patches, sorted(images.unreadable)
 
   @functools.cached_property
@@ -167,18 +170,14 @@ def load(
   pipeline.check(config.views, None)
   size = config.views[method_views(config)].size
   built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), size, encoder)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
-  if not all(_fits(shapes, read_back) for read_back in (student, teacher) if read_back is not None):
+  expected = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
+  if not all(_fits(expected, variables) for variables in (student, teacher) if variables is not None):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
   return LoadedRun(workdir=folder, config=config, network=built, student=student, teacher=teacher, step=step, arrays=arrays)
 
 
-def _fits(shapes: Variables, variables: Variables) -> bool:
-  """Returns whether modules have the shapes that the network has; a teacher may lack modules."""
-  if "encoder" not in variables.params:
-    return False
-  for ours, theirs in ((shapes.params, variables.params), (shapes.stats, variables.stats)):
-    expected = {name: ours.get(name) for name in theirs}
-    if jax.tree.map(lambda x: x.shape, expected) != jax.tree.map(lambda x: x.shape, dict(theirs)):
-      return False
-  return all(name in variables.stats for name in shapes.stats if name in variables.params)
+def _fits(expected: Variables, variables: Variables) -> bool:
+  """Returns whether modules have the shapes that the network has; a teacher may lack modules other than the encoder."""
+  ours = [{name: tree[name] for name in tree if name in variables.params} for tree in (expected.params, expected.stats)]
+  ours, theirs = (jax.tree.map(lambda x: x.shape, trees) for trees in (ours, [dict(variables.params), dict(variables.stats)]))
+  return "encoder" in variables.params and ours == theirs

@@ -56,43 +56,33 @@ def neighbors(
   file = embedding_file.load(embeddings)
   if not np.isfinite(file.features).all():
     raise UserError(f"{embeddings} holds features that are not finite")
-  row = row_of(file, image)
+  row = _row_of(file, image)
   most = len(file.features) - (row is not None)
   if not 0 < k <= most:
     raise UserError(f"--k={k}: expected 1 to {most}, the other images in {embeddings}")
-  pixels = None
   if row is None:
-    pixels = read_image(image, file)
-    rows = nearest(file.features, embed_image(pixels, file, path_of(workdir or file.meta["workdir"])), k)
+    pixels, own, rows = _read_image(image, file), None, []
+    query = _embed_image(pixels, file, path_of(workdir or file.meta["workdir"]))
   else:
-    rows = [(row, 1.0), *nearest(file.features, row, k)]
-  columns = [None if x is None else x.astype(str) for x in (file.path, file.label, file.split)]
+    pixels, own, rows = None, np.array([row]), [(row, 1.0)]
+    query = file.features[row]
+  cosines, ids = knn.neighbors(make_mesh(), file.features, query[None], k, own=own)
+  rows += zip(ids[0].tolist(), cosines[0].tolist(), strict=True)
   found = [
-    Neighbor(rank, r, cosine, *(None if x is None else str(x[r]) for x in columns))  # type: ignore[arg-type]
+    Neighbor(rank, r, cosine, str(file.path[r]), *(x if x is None else str(x[r]) for x in (file.label, file.split)))
     for rank, (r, cosine) in enumerate(rows, row is None)
   ]
   if sheet:
     try:
       with paths.uploaded(sheet) as path:
-        draw_sheet(file, found, pixels).save(path)
+        _draw_sheet(file, found, pixels).save(path)
     except OSError as error:
       raise UserError(f"--sheet={sheet}: cannot be written: {error.strerror}") from error
   return found
 
 
-def nearest(features: np.ndarray, query: np.ndarray | int, k: int) -> list[tuple[int, float]]:
-  """Returns (row, cosine) of the k rows of float32 [n, f] nearest to a float32 [f], or to one of the rows (left out)."""
-  own = query if isinstance(query, int) else None
-  vector = features[query] if isinstance(query, int) else query
-  values, rows = knn.neighbors(make_mesh(), features, vector[None], k + (own is not None))
-  return [(int(row), float(value)) for row, value in zip(rows[0], values[0], strict=True) if row != own][:k]
-
-
-def row_of(file: Embeddings, image: str) -> int | None:
-  """Returns the row of an image in the file by its path there or its full path; None if it is not in the file.
-
-  Raises UserError if several images have that path.
-  """
+def _row_of(file: Embeddings, image: str) -> int | None:
+  """Returns the row of an image in the file by its path there or its full path; None if it is not in the file."""
   data = file.meta["data"]
   roots = [paths.absolute(data[name]) for name in ("path", "test_path") if data[name]]
   inside = [paths.absolute(image).removeprefix(root + os.sep) for root in roots]
@@ -102,8 +92,8 @@ def row_of(file: Embeddings, image: str) -> int | None:
   return int(rows[0]) if len(rows) else None
 
 
-def read_image(image: str, file: Embeddings) -> np.ndarray:
-  """Reads an image file as the run reads its images: [h, w, c]. Raises UserError if it cannot be read."""
+def _read_image(image: str, file: Embeddings) -> np.ndarray:
+  """Reads an image file as the run reads its images: [h, w, c]."""
   try:
     data = file.meta["data"]
     return decode(paths.read(image), data["channels"], image, dtype_of(data["bit_depth"]))
@@ -113,8 +103,8 @@ def read_image(image: str, file: Embeddings) -> np.ndarray:
     raise UserError(f"--image={error}") from error
 
 
-def embed_image(image: np.ndarray, file: Embeddings, workdir: pathlib.Path) -> np.ndarray:
-  """Returns the features float32 [f] of an image by the network that made the file. Raises UserError for another run."""
+def _embed_image(image: np.ndarray, file: Embeddings, workdir: pathlib.Path) -> np.ndarray:
+  """Returns the features float32 [f] of an image by the network that made the file."""
   meta = file.meta
   config = load_run.read_config(workdir, {f"evals.{name}": meta[name] for name in ("network", "size", "resize")})
   config = dataclasses.replace(config, data=read(DataConfig, meta["data"]))
@@ -127,25 +117,23 @@ def embed_image(image: np.ndarray, file: Embeddings, workdir: pathlib.Path) -> n
 
 def table(found: Sequence[Neighbor]) -> str:
   """Formats neighbors as a table: rank, cosine, class and split if known, path."""
-  columns = {"rank": [str(f.rank) for f in found], "cosine": [f"{f.cosine:.4f}" for f in found]}
-  for name, values in (
-    ("class", [f.label for f in found]),
-    ("split", [f.split for f in found]),
-    ("path", [f.path for f in found]),
-  ):
-    if values[0] is not None:
-      columns[name] = [one_line(str(value)) for value in values]
-  widths = [max(map(len, [name, *values])) for name, values in columns.items()]
-  lines = [list(columns), *zip(*columns.values(), strict=True)]
-  return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+  lines = [("rank", "cosine", "class", "split", "path")]
+  lines += [(str(f.rank), f"{f.cosine:.4f}", f.label, f.split, f.path) for f in found]
+  columns = [[one_line(text) for text in column] for column in zip(*lines, strict=True) if None not in column]
+  padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
+  return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
-def draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
+def _draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
   """Draws the neighbors, each with its cosine and class below it, after the query [h, w, c] if it is not in the file.
 
   An image that can no longer be read is left gray.
   """
-  sources = _open_again(file)
+  sources: dict[str, Source] = {}
+  try:
+    sources = open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
+  except UserError as error:
+    runlog.LOG.warning("the images cannot be drawn: %s", error)
   tiles: list[tuple[np.ndarray | None, str, str]] = [] if query is None else [(query, "query", "")]
   for neighbor in found:
     caption = f"{neighbor.rank}: {neighbor.cosine:.3f}" if neighbor.rank else "query"
@@ -156,23 +144,11 @@ def draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | 
   draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(TEXT - 2)
   for k, (image, *lines) in enumerate(tiles):
     left, top = GAP + k % COLUMNS * wide, GAP + k // COLUMNS * high
-    if image is None:
-      drawn.paste("lightgray", (left, top, left + SIDE, top + SIDE))
-    else:
-      tile = Image.fromarray(viewable(image))
-      drawn.paste(ImageOps.pad(tile, (SIDE, SIDE), Image.Resampling.BICUBIC, "white"), (left, top))
+    tile = Image.new("RGB", (1, 1), "lightgray") if image is None else Image.fromarray(viewable(image))
+    drawn.paste(ImageOps.pad(tile, (SIDE, SIDE), Image.Resampling.BICUBIC, "white"), (left, top))
     for line, text in enumerate(lines):
       draw.text((left, top + SIDE + line * TEXT), text, "black", font)
   return drawn
-
-
-def _open_again(file: Embeddings) -> dict[str, Source]:
-  """Opens the images of the file; logs a warning and returns none if they are gone."""
-  try:
-    return open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
-  except UserError as error:
-    runlog.LOG.warning("the images cannot be drawn: %s", error)
-    return {}
 
 
 def _read_again(file: Embeddings, row: int, sources: dict[str, Source]) -> np.ndarray | None:

@@ -20,7 +20,7 @@ FRAMES = ' A <b class="same">blue frame</b> marks its class, an <b class="other"
 
 def section(key: str, run: LoadedRun, record: RunRecord) -> tuple[str, str]:
   """Returns the gallery, and the style of its images for the head of the page."""
-  reference, train = run.evaluator.splits.reference, run.evaluator.splits.train
+  reference, train = run.evaluator.datasets.reference, run.evaluator.datasets.train
   lines = [line for line in record.neighbors if _fits(line, len(reference), len(train))]
   lines = lines or [{"epoch": 0, **neighbors.nearest_examples(run.extractor, None)}]
   chosen = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]

@@ -98,7 +98,7 @@ def from_images(key: str, record: RunRecord, run: LoadedRun | None) -> tuple[dic
   """Returns the blocks that need images and weights, by title, and their style; or the reason why they are missing."""
   try:
     run = run or load(record.workdir.folder)
-    splits = run.evaluator.splits
+    splits = run.evaluator.datasets
   except (UserError, OSError) as error:
     missing = "Neighbors, map, attention, similarities and spectrum are missing: the run's images or weights cannot be opened"
     return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}, ""

@@ -4,9 +4,9 @@ import numpy as np
 
 from jaxssl.core.rng import generator
 from jaxssl.data.datasets import Dataset
+from jaxssl.evals.crops import two_crops
 from jaxssl.evals.feature_stats import effective_rank, singular_values, unit
 from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.finetune import two_crops
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.report import charts
 
@@ -31,7 +31,7 @@ def section(key: str, run: LoadedRun, split: Dataset) -> str:
 
 def similarity(key: str, run: LoadedRun) -> str:
   """Draws the histograms of the network before training and after, on one scale."""
-  reference, seed = run.evaluator.splits.reference, run.config.train.seed
+  reference, seed = run.evaluator.datasets.reference, run.config.train.seed
   rows = np.sort(generator(seed, "report/similarities").permutation(len(reference))[: max(CROPS, PAIRED)]).astype(np.int32)
   some = reference.subset(rows[:PAIRED])
   both = ((run.evaluator.untrained, run.untrained), ("now", run.extractor))

@@ -32,7 +32,7 @@ def section(key: str, run: LoadedRun, split: Dataset, features: np.ndarray) -> t
     circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.8"/>' for x, y in places[rows] * (388, 288) + 6)
     dots += f'<g fill="{color}" data-name="{name}">{circles}</g>'
     legend += f'<button type="button" aria-pressed="false"><i style="background:{color}"></i>{name}</button>'
-  which = "test" if run.evaluator.splits.test else "training"
+  which = "test" if run.evaluator.datasets.test else "training"
   colors = "classes, which training never used" if labels is not None else "clusters that k-means finds in the features"
   text = (
     f"<p>{len(order)} {which} images; those with similar features lie close together (t-SNE: only closeness counts, "

@@ -99,7 +99,7 @@ def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
     (["--evals.knn.k"], "--evals.knn.k: missing value; expected --evals.knn.k=VALUE"),
     (["--evals.knm.k=3"], "evals.knm.k: unknown field; did you mean evals.knn.k?"),
     (["--train.epochs=3"], "--train.epochs=3: unknown option of jaxssl evaluate"),
-    (["--evals.periodic=knn,knm"], "evaluation='knm': unknown; expected "),
+    (["--evals.periodic=knn,knm"], "evals.periodic='knm': unknown; expected clusters, finetune, knn, "),
     (["--data.mean=0.5"], "data.mean: cannot change after training; the network was trained with data.mean=[0.13]"),
     (["linear", "--data.path=/nowhere"], "data.path=/nowhere"),
   ],

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
-from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals.evaluator import Evaluator, check_names
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
 
@@ -79,7 +81,7 @@ def test_a_balanced_run_keeps_one_store():
 def test_features_belong_to_a_subset_and_not_to_its_id():
   """A subset that is garbage collected leaves its id to a later one."""
   _, evaluator = opened("device", "--config.data.imbalance.kind=none")
-  raw, reference = evaluator.extractor(None, "raw_pixels"), evaluator.splits.reference
+  raw, reference = evaluator.extractor(None, "raw_pixels"), evaluator.datasets.reference
   one, two = reference.subset(np.arange(9)), reference.subset(np.arange(9, 18))
   first, old, held = raw.features(one), id(one), []
   del one
@@ -98,9 +100,10 @@ def test_the_image_size_is_that_of_the_students_first_view():
     assert Preprocessing.of(dataclasses.replace(config, views=views)).size == 28
 
 
-def test_an_unknown_evaluation_names_the_nearest():
-  with pytest.raises(UserError, match="evaluation='knm': unknown; .*did you mean knn"):
-    opened("device", "--config.evals.periodic=knm")
+@pytest.mark.parametrize("field", ["periodic", "final"])
+def test_an_unknown_evaluation_names_the_field_and_the_nearest(field):
+  with pytest.raises(UserError, match=rf"evals\.{field}='knm': unknown; expected clusters, .*, retrieval; did you mean knn\?"):
+    check_names(read(Config, {"evals": {field: ("knn", "knm")}}))
 
 
 def test_weights_that_are_not_finite_are_an_error():

@@ -149,7 +149,7 @@ def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
     "label": np.array(["x", "y"]),
     "features": np.eye(2, 3, dtype=np.float32),
   }
-  embedding_file.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
+  embedding_file.write(file, columns, {"workdir": "w"})
   return file
 
 
