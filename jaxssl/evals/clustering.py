@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.features import FeatureExtractor, measurements
 from jaxssl.evals.registry import evaluation
 from jaxssl.ops.nearest import normalize
 
@@ -28,56 +28,45 @@ ALGORITHMS = {"kmeans": "k-means", "minibatch_kmeans": "mini-batch k-means"}
 
 def metric(layer: str, algorithm: str, figure: str, rows: int) -> Metric:
   """Returns the metric of a layer; algorithm: one of ALGORITHMS, or empty; rows: size of the sample, 0 for all images."""
-  measured = f"How well {ALGORITHMS[algorithm]} finds the classes" if algorithm else "How well classes are separated"
-  return Metric(
-    "_".join(filter(None, (layer, algorithm, figure, f"of_{rows}" if rows else ""))),
-    ", ".join(filter(None, (TITLES[figure], ALGORITHMS.get(algorithm), layer.replace("_", " ")))),
-    f"{measured} in the features.",
-    "Features",
-    higher_is_better=None if figure == "silhouette_deviation" else figure != "davies_bouldin",
-  )
+  name = "_".join(filter(None, (layer, algorithm, figure, f"of_{rows}" if rows else "")))
+  title = ", ".join(filter(None, (TITLES[figure], ALGORITHMS.get(algorithm), layer.replace("_", " "))))
+  about = f"How well {ALGORITHMS[algorithm]} finds the classes" if algorithm else "How well classes are separated"
+  higher_is_better = None if figure == "silhouette_deviation" else figure != "davies_bouldin"
+  return Metric(name, title, f"{about} in the features.", "Features", higher_is_better=higher_is_better)
 
 
 @evaluation("clusters", labels=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures the encoder's output and every layer of the projector on the test set or, without one, the reference set.
-
-  Names start with the layer: `encoder_silhouette`, `hidden_1_kmeans_nmi`, ...
-  """
+  """Measures each layer of encoder and projector on the test or reference set: encoder_silhouette, hidden_1_kmeans_nmi, ..."""
   queries, layers = extractor.test or extractor.reference, extractor.layers()
-  found = []
+  found: list[Measurement] = []
   for layer, x in layers.items():
     if not np.isfinite(x).all():
       raise UserError(f"the features of layer {layer} are not finite (subject: {extractor.subject})")
     protocol = {"layer": layer, "features": "unit length", **queries.protocol}
-    found += [
-      Measurement(metric=metric(layer, *figure), value=value, subject=extractor.subject, protocol=protocol)
-      for figure, value in figures(x, queries.labels, extractor.config.train.seed).items()
-    ]
+    values = figures(x, queries.labels, extractor.config.train.seed)
+    found += measurements(extractor, {metric(layer, *figure): value for figure, value in values.items()}, protocol)
   return found
 
 
 def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROWS) -> dict[Figure, float]:
-  """Computes `separation` of the classes and `agreement` of k-means with them: (algorithm, figure, sample size) -> value.
+  """Computes `separation` of the classes, and `agreement` with them of k-means for as many clusters as there are classes.
 
-  features: float32 [n, f], scaled to unit length first. labels: int [n]. k is the number of classes that occur. The result is
-  empty if there is one class, or every image has its own.
+  features: float32 [n, f], scaled to unit length first; labels: int [n]. Empty if there is one class, or one per image.
   """
   if not _is_partition(labels):
     return {}
   unit = np.asarray(normalize(jnp.asarray(features)))
   k = len(np.unique(labels))
-  minibatch = unit.size * k > LLOYD
-  algorithm = "minibatch_kmeans" if minibatch else "kmeans"
-  agreements = agreement(labels, kmeans(unit, k, seed, minibatch))
+  algorithm = "minibatch_kmeans" if unit.size * k > LLOYD else "kmeans"
+  agreements = agreement(labels, kmeans(unit, k, seed, algorithm))
   return separation(unit, labels, rows, seed) | {(algorithm, name, 0): value for name, value in agreements.items()}
 
 
 def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int) -> dict[Figure, float]:
   """Computes mean and deviation of the silhouettes, and davies_bouldin, of features [n, f] by partition, int [n].
 
-  If n exceeds rows, silhouettes are those of a random sample of that size. The partition needs at least two parts, one of them
-  of two images; a sample that lacks them has no silhouette.
+  If n exceeds rows, silhouettes are those of a random sample of that size; one with a single part has none.
   """
   from sklearn import metrics
 
@@ -93,11 +82,12 @@ def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int
   return found | {("", "davies_bouldin", 0): float(metrics.davies_bouldin_score(moved, partition))}
 
 
-def kmeans(features: np.ndarray, k: int, seed: int, minibatch: bool = False) -> np.ndarray:
+def kmeans(features: np.ndarray, k: int, seed: int, algorithm: str = "kmeans") -> np.ndarray:
   """Finds k clusters of features [n, f] from one k-means++ start: int32 [n]. Fewer if fewer than k rows differ."""
   from sklearn import cluster, exceptions
 
-  model = cluster.MiniBatchKMeans(k, random_state=seed, batch_size=4096) if minibatch else cluster.KMeans(k, random_state=seed)
+  lloyd = algorithm == "kmeans"
+  model = cluster.KMeans(k, random_state=seed) if lloyd else cluster.MiniBatchKMeans(k, random_state=seed, batch_size=4096)
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", exceptions.ConvergenceWarning)  # collapsed features
     return model.fit_predict(features).astype(np.int32)
@@ -106,9 +96,8 @@ def kmeans(features: np.ndarray, k: int, seed: int, minibatch: bool = False) -> 
 def agreement(labels: np.ndarray, assignment: np.ndarray) -> dict[str, float]:
   """Compares clusters with classes, both int [n]; 1 if they are the same up to renumbering.
 
-  ari: pairs of images on which both agree, 0 by chance (Hubert & Arabie, 1985); nmi: mutual information over the mean of
-  both entropies; purity: share of images in the majority class of their cluster; hungarian_accuracy: share of images in the
-  class of their cluster under the best one-to-one assignment.
+  purity: share of images in the majority class of their cluster; hungarian_accuracy: share of images in the class of their
+  cluster under the best one-to-one assignment.
   """
   from scipy.optimize import linear_sum_assignment
   from sklearn import metrics

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import ViewConfig
@@ -15,7 +16,7 @@ from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, Variables
 from jaxssl.data import input_pipeline
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
-from jaxssl.evals.preprocessing import Preprocessing, method_views
+from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice
 
@@ -24,8 +25,8 @@ GROUP = "weak"  # the view group that holds the crops
 
 def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
   """Returns the student's first view group at the size that evaluations use; `finish` leaves out its colors."""
-  group = extractor.config.views[method_views(extractor.config)]
-  return dataclasses.replace(group, count=count, size=extractor.preprocessing.size, partner=(False,))
+  view = first_view(extractor.config)
+  return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
 
 
 def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,41 +42,35 @@ def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _encode(
-  network: Network,
-  view: ViewConfig,
-  preprocessing: Preprocessing,
-  variables: Variables,
-  store: Array | None,
-  batch: tuple[Array, Array | None],
+  network: Network, view: ViewConfig, shown: Preprocessing, variables: Variables, store: Array | None, batch: tuple
 ) -> Array:
-  """Computes features [b, v, f] of v crops of each image."""
   index, crops = batch
-  images = finish(view, preprocessing, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  images = finish(view, shown, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
+
+
+def steps_per_epoch(mesh: Mesh, count: int, batch_size: int) -> tuple[int, int]:
+  """Returns the number of batches of `count` images, and their size. Raises UserError if there are fewer than devices."""
+  batch_size = min(batch_size, count) // mesh.size * mesh.size
+  if not batch_size:
+    raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
+  return count // batch_size, batch_size
 
 
 def labeled_batches(
   extractor: FeatureExtractor, rows: np.ndarray, view: ViewConfig, seed: int, epochs: int, batch_size: int
-) -> tuple[Iterator[tuple[Array, Array, Array | None]], int]:
-  """Shuffles rows of the reference set in each epoch: returns batches for `finish`, sharded by rows, and their number.
+) -> Iterator[tuple]:
+  """Yields batches of reference images, shuffled in each epoch; an incomplete last one is dropped.
 
-  A batch: rows int32 [b], labels int32 [b], and crops, or None if the device cuts them. An incomplete last batch is dropped.
-  Raises UserError if there are fewer rows than devices.
+  A batch: its number, rows int32 [b] and labels int32 [b], sharded, and crops, or None if the device cuts them.
   """
   mesh, labels = extractor.mesh, extractor.reference.labels
-  batch_size = min(batch_size, len(rows)) // mesh.size * mesh.size
-  if not batch_size:
-    raise UserError(f"{len(rows)} labeled images are fewer than the {mesh.size} devices; use more images")
-  steps = len(rows) // batch_size
-
-  def batches() -> Iterator[tuple[Array, Array, Array | None]]:
-    for epoch in range(epochs):
-      order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
-      order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
-      for index, crops in _cut(extractor, order, view, seed, epoch):
-        yield global_rows(mesh, (index, labels[index], crops))
-
-  return batches(), steps * epochs
+  steps, batch_size = steps_per_epoch(mesh, len(rows), batch_size)
+  for epoch in range(epochs):
+    order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
+    order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
+    for number, (index, crops) in enumerate(_cut(extractor, order, view, seed, epoch), epoch * steps):
+      yield number, *global_rows(mesh, (index, labels[index], crops))
 
 
 def _cut(

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -40,21 +41,22 @@ def embed_to_file(
   Finished parts are kept beside `out`, so that the same call resumes after an interruption. Raises UserError.
   """
   workdir, out, changes = path_of(workdir), path_of(out), changes or {}
-  config = load_run.read_config(workdir, changes)
-  embedding_file.check_name(out)
-  whole = load_run.names_other_images(changes)
+  config, whole = load_run.read_config(workdir, changes), load_run.names_other_images(changes)
+  if out.suffix not in (".npz", ".parquet"):
+    raise UserError(f"--out {out} is not allowed; it ends in .npz or .parquet")
+  if out.exists():
+    raise UserError(f"--out {out} exists; remove it, or name another")
   sources = open_splits(config.data, config.train.seed, whole)
   run = load_run.load(workdir, config, step)
   request = _request(run, sources, patches)
-  parts = Parts(out, request)
-  size = request["part"]
+  parts, size = Parts(out, request), request["part"]
   spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
   progress = ImageProgress(request["images"])
   try:
     for number, (split, start, stop) in enumerate(spans):
       missing = number >= len(parts.counts)
       if missing:
-        parts.append(_embed(run, sources[split], np.arange(start, stop), patches))
+        parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
       progress.add(stop - start, missing)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
@@ -64,13 +66,13 @@ def embed_to_file(
   count = sum(parts.counts)
   if not count:
     raise UserError(f"all {request['images']} images are unreadable")
-  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), parts.read("index"))
-  columns |= {name: parts.read(name) for name in ("features", *(["patches"] if patches else []))}
+  index, features = parts.read()
   meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
   meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
   meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
-  if patches:
-    meta["patches"] = columns["patches"].shape[1:]
+  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index)
+  columns |= {"features": features[:, 0], "patches": features[:, 1:]} if patches else {"features": features}
+  meta |= {"patches": columns["patches"].shape[1:]} if patches else {}
   with _writing(f"--out {out}"), paths.uploaded(out) as made:
     embedding_file.write(made, columns, meta)
   shutil.rmtree(parts.folder)
@@ -101,73 +103,65 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
   return json.loads(json.dumps(request))
 
 
-def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> dict[str, np.ndarray]:
-  """Embeds the readable images among rows of a source. Raises UserError if features are not finite."""
-  features, tokens, unreadable = run.embed(source, rows, patches)
-  arrays = {"index": rows, "features": features, **({} if tokens is None else {"patches": tokens})}
-  arrays = {name: np.delete(values, unreadable, axis=0) for name, values in arrays.items()}
-  wrong = arrays["index"][~np.isfinite(arrays["features"]).all(1)]
+def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> tuple[np.ndarray, np.ndarray]:
+  """Embeds the readable images among rows of a source: (their rows, features). Raises UserError if they are not finite."""
+  features, unreadable = run.embed(source, rows, "tokens" if patches else "encode")
+  rows, features = (np.delete(values, unreadable, axis=0) for values in (rows, features))
+  wrong = rows[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
   if len(wrong):
     example = source.describe(int(wrong[0]))
-    raise UserError(f"features are not finite: {len(wrong)} of {len(arrays['index'])} images, first: {example}")
-  return arrays
+    raise UserError(f"features are not finite: {len(wrong)} of {len(rows)} images, first: {example}")
+  return rows, features
 
 
 def _names(sources: Mapping[str, Source], split: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the columns of text, and `index`, of images at positions in their splits."""
-  images = list(zip(split.tolist(), index.tolist(), strict=True))
-  columns = {"path": np.array([name_of(sources[name], k) for name, k in images]), "index": index}
-  if len(sources) > 1:
-    columns["split"] = split
-  labels = {name: source.labels for name, source in sources.items()}
-  if any(known is not None for known in labels.values()):
-    numbers = [-1 if known is None else int(known[k]) for known, k in ((labels[name], k) for name, k in images)]
-    classes = ["" if c < 0 else sources[name].classes[c] for c, (name, _) in zip(numbers, images, strict=True)]
-    columns["label"] = np.array(classes)
-  return columns
+  """Returns the columns that say which images are at these positions, ascending, of their splits."""
+  path, label = [], []
+  for name, source in sources.items():
+    rows, known = index[split == name].tolist(), source.labels
+    path += [name_of(source, k) for k in rows]
+    label += ["" if known is None or known[k] < 0 else source.classes[known[k]] for k in rows]
+  columns = {"path": np.array(path), "index": index}
+  columns |= {"split": split} if len(sources) > 1 else {}
+  return columns | ({"label": np.array(label)} if any(label) else {})
 
 
 class Parts:
-  """What is done of a file, in FILE.parts: one binary file per array, and the number of rows of each part in parts.json."""
+  """The finished parts of a file, in FILE.parts: positions, features, and parts.json, which counts the images of each part."""
 
   def __init__(self, out: pathlib.Path, request: Mapping[str, Any]):
-    """Opens the folder. Raises UserError if it holds parts of another request."""
+    """Opens the folder. Raises UserError if it is damaged or holds parts of another request."""
     beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
-    self.folder = beside.with_name(beside.name + ".parts")
-    self._state = self.folder / "parts.json"
-    state = json_io.read(self._state) if self._state.exists() else {"request": request, "counts": [], "arrays": {}}
-    theirs = state["request"]
+    self.folder, self._request = beside.with_name(beside.name + ".parts"), request
+    self._file = self.folder / "parts.json"
+    state = json_io.read(self._file) if self._file.exists() else {"request": request, "counts": [], "shape": []}
+    self.counts, self._shape, theirs = state["counts"], state["shape"], state["request"]
     wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in request.items() if theirs.get(k) != ours]
     if wrong:
-      raise UserError(
-        f"{self.folder} holds parts of another request: {'; '.join(wrong)}. Remove it to start over, or name another --out"
-      )
-    self._request, self.counts, self._arrays = request, state["counts"], state["arrays"]
-    for name in self._arrays:
-      self.read(name)
+      advice = "Remove it to start over, or name another --out"
+      raise UserError(f"{self.folder} holds parts of another request: {'; '.join(wrong)}. {advice}")
+    if any(self.counts):
+      self.read()
 
-  def append(self, arrays: Mapping[str, np.ndarray]) -> None:
+  def append(self, index: np.ndarray, features: np.ndarray) -> None:
     """Adds a part, which counts once parts.json is replaced. Raises UserError."""
     with _writing(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
-      for name, values in arrays.items():
-        self._arrays[name] = [values.dtype.str, *values.shape[1:]]
+      for name, values in (("index", index), ("features", features)):
         with (self.folder / name).open("ab") as file:
-          file.truncate(self.read(name).nbytes if self.counts else 0)  # what an interrupted command wrote of this part
+          file.truncate(sum(self.counts) * values.itemsize * math.prod(values.shape[1:]))  # drops an interrupted part
           file.write(values.tobytes())
-      counts = [*self.counts, len(arrays["index"])]
-      atomic.write_text(self._state, json.dumps({"request": self._request, "counts": counts, "arrays": self._arrays}))
-    self.counts = counts
+      self.counts, self._shape = [*self.counts, len(index)], features.shape[1:]
+      atomic.write_text(self._file, json.dumps({"request": self._request, "counts": self.counts, "shape": self._shape}))
 
-  def read(self, name: str) -> np.ndarray:
-    """Returns an array of all parts, which stays on the disk. Raises UserError if it is damaged."""
-    dtype, *shape = self._arrays[name]
-    if not any(self.counts):
-      return np.empty((0, *shape), dtype)
+  def read(self) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions int64 [n] and features float32 [n, ...], which stay on the disk. Raises UserError if damaged."""
+    count = sum(self.counts)
     try:
-      return np.memmap(self.folder / name, dtype, "r", shape=(sum(self.counts), *shape))
+      index = np.memmap(self.folder / "index", np.int64, "r", shape=(count,))
+      return index, np.memmap(self.folder / "features", np.float32, "r", shape=(count, *self._shape))
     except (OSError, ValueError) as error:
-      raise UserError(f"{self.folder / name} is damaged; remove {self.folder} to start over") from error
+      raise UserError(f"{self.folder} is damaged; remove it to start over") from error
 
 
 @contextlib.contextmanager

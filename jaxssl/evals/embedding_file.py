@@ -10,7 +10,6 @@ import numpy as np
 from jaxssl.core import atomic, json_io, paths
 from jaxssl.core.errors import UserError
 
-ENDINGS = (".npz", ".parquet")
 META = "jaxssl"  # the name of the JSON that describes how a file was made
 
 
@@ -23,14 +22,6 @@ class Embeddings(NamedTuple):
   split: np.ndarray | None  # text [n]; None if there was only one
   label: np.ndarray | None  # text [n], the class, "" unknown; None without labels
   meta: Mapping[str, Any]
-
-
-def check_name(file: pathlib.Path) -> None:
-  """Raises UserError for a file that exists, or whose suffix is unknown."""
-  if file.suffix not in ENDINGS:
-    raise UserError(f"--out {file} is not allowed; it ends in {' or '.join(ENDINGS)}")
-  if file.exists():
-    raise UserError(f"--out {file} exists; remove it, or name another")
 
 
 def write(file: pathlib.Path, columns: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -68,12 +59,11 @@ def load(file: pathlib.Path) -> Embeddings:
   try:
     with paths.local_copy(file) as here:
       columns, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(here)
-    columns = {"split": None, "label": None} | {name: columns[name] for name in Embeddings._fields if name in columns}
-    made = Embeddings(**columns, meta=json_io.parse(meta))
-    if made.features.ndim != 2 or made.features.dtype != np.float32:
-      raise ValueError("features of another shape or type")
-    if any(x.shape != made.features.shape[:1] for x in made[1:5] if x is not None):
-      raise ValueError("columns of other shapes")
+    rest = {name: columns.get(name) for name in ("split", "label")}
+    made = Embeddings(columns["features"], columns["path"], columns["index"], **rest, meta=json_io.parse(meta))
+    shapes = [x.shape for x in made[1:5] if x is not None]
+    if made.features.ndim != 2 or made.features.dtype != np.float32 or {*shapes} != {made.features.shape[:1]}:
+      raise ValueError("columns of other shapes or types")
     return made
   except FileNotFoundError as error:
     raise UserError(f"{file} does not exist") from error

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -52,7 +52,7 @@ class Evaluator:
     self.config, self.mesh, self.datasets, self.network = config, mesh, datasets, network
     check_names(config)
     reference, test = datasets.reference.source, datasets.test
-    if reference.labels is not None and test and test.source.labels is None:
+    if reference.labels is not None and test is not None and test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training set has")
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
@@ -65,10 +65,9 @@ class Evaluator:
     return [name for name in names if not NEEDS[name] & self.lacks]
 
   def require(self, names: Sequence[str]) -> None:
-    """Raises UserError for an unknown evaluation, and for one whose needs these datasets do not meet."""
+    """Raises UserError for an evaluation whose needs these datasets do not meet."""
     possible = self.possible(tuple(EVALUATIONS))
     for name in names:
-      EVALUATIONS.find(name)
       if name not in possible:
         source = self.datasets.reference.source.name
         raise UserError(f"{name} needs {max(NEEDS[name] & self.lacks)}, which {source} lacks; possible: {', '.join(possible)}")
@@ -103,11 +102,6 @@ class Evaluator:
     labels, count = labels_of(self.datasets.train), len(self.datasets.train)
     padded = np.pad(labels, (0, padded_rows(count, self.mesh) - count), constant_values=-1)
     values = jax.device_get(metrics.figures(state.neighbor_bank, replicate(self.mesh, padded), count))
-    protocol = {"images": "visited in the last epoch"}
-    return [
-      Measurement(
-        metric=metrics.METRICS[name], value=float(x), subject="neighbor_bank", protocol=protocol, evaluation="bootstrap"
-      )
-      for name, x in values.items()
-      if np.isfinite(x)
-    ]
+    found = {metrics.METRICS[name]: float(x) for name, x in values.items() if np.isfinite(x)}
+    about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
+    return [Measurement(metric=m, value=x, **about) for m, x in found.items()]

@@ -1,7 +1,8 @@
 """Features of datasets, by a network or as raw pixels, for evaluations and for `embed`."""
 
-import collections
+import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -31,49 +32,48 @@ class Features(NamedTuple):
   protocol: Mapping[str, Scalar]  # names the dataset: {"test": "mnist5k", "test_images": 1000}
 
 
+@dataclasses.dataclass(frozen=True)
 class FeatureExtractor:
-  """The input of every evaluation: a network with its weights, or raw pixels (`variables` None), and the datasets of a run.
+  """The input of every evaluation: a network with its weights and the datasets of a run; features are computed on first use.
 
-  `subject`: teacher, student, untrained, imported or raw_pixels. Features are computed on first use.
   Raises UserError if the weights are not finite.
   """
 
-  def __init__(
-    self,
-    config: Config,
-    mesh: Mesh,
-    datasets: Datasets,
-    network: Network,
-    variables: Variables | None,
-    subject: str = "raw_pixels",
-  ):
-    self.config, self.mesh, self.datasets, self.network = config, mesh, datasets, network
-    self.variables, self.subject = variables, subject
-    self.preprocessing = Preprocessing.of(config)
-    if variables is not None and not _all_finite(variables):  # a ReLU would turn them into zeros
-      raise UserError(f"the weights of the {subject} network are not finite; nothing can be measured")
+  config: Config
+  mesh: Mesh
+  datasets: Datasets
+  network: Network
+  variables: Variables | None  # None: features are raw pixels
+  subject: str  # teacher, student, untrained, imported or raw_pixels
+
+  def __post_init__(self) -> None:
+    if self.variables is not None and not _all_finite(self.variables):  # a ReLU would turn them into zeros
+      raise UserError(f"the weights of the {self.subject} network are not finite; nothing can be measured")
+
+  @functools.cached_property
+  def preprocessing(self) -> Preprocessing:
+    """How images are shown to the network."""
+    return Preprocessing.of(self.config)
 
   @functools.cached_property
   def reference(self) -> Features:
     """The k-NN reference set, which classifiers are also trained on."""
-    made = self._features("reference", self.datasets.reference)
     groups = self.datasets.class_groups.values()
     more = {"reference_balanced_classes": sum(map(len, groups))} if groups else {}
-    return made._replace(protocol={**made.protocol, **more})
+    return self._features("reference", self.datasets.reference, more)
 
   @functools.cached_property
   def test(self) -> Features | None:
     """The test set; None if there is none: then each image of the reference set is compared with the others."""
-    return None if self.datasets.test is None else self._features("test", self.datasets.test)
+    return None if self.datasets.test is None else self._features("test", self.datasets.test, {})
 
-  def _features(self, role: str, dataset: Dataset) -> Features:
-    resize = self.preprocessing.resize
-    protocol: dict[str, Scalar] = {
-      role: dataset_name(dataset.source.name, self.config.data),
-      f"{role}_images": len(dataset),
-      "image_size": self.preprocessing.size,
-    }
-    return Features(self.features(dataset), labels_of(dataset), protocol | ({"resize": resize} if resize else {}))
+  def _features(self, role: str, dataset: Dataset, more: Mapping[str, Scalar]) -> Features:
+    shown = {"image_size": self.preprocessing.size}
+    if self.preprocessing.resize:
+      shown["resize"] = self.preprocessing.resize
+    name = dataset_name(dataset.source.name, self.config.data)
+    protocol = {role: name, f"{role}_images": len(dataset), **more, **shown}
+    return Features(self.features(dataset), labels_of(dataset), protocol)
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -116,23 +116,18 @@ def compute(
   "encode": features [n, f]; "layers": a dict of [n, d] by layer; "tokens": [n, 1 + patches, f].
   Raises UserError for tokens of a network without them, and if evals.size and evals.resize do not fit each other.
   """
-  preprocessing = Preprocessing.of(config)
-  apply = functools.partial(_apply, network, preprocessing, output, variables, store=dataset.resident)
-  return extract(mesh, apply, in_order(config, mesh, dataset, preprocessing.size))
+  shown = Preprocessing.of(config)
+  apply = functools.partial(_apply, network, shown, output, variables, dataset.resident)
+  return extract(mesh, apply, in_order(config, mesh, dataset, shown.size))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _apply(
-  network: Network,
-  preprocessing: Preprocessing,
-  output: Output,
-  variables: Variables | None,
-  stored: Array,
-  store: Array | None,
+  network: Network, shown: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
   if variables is None:
-    return preprocessing.raw().on_device(stored, store).reshape(len(stored), -1)
-  return getattr(network, output)(variables, preprocessing.on_device(stored, store))
+    return shown.raw().on_device(stored, store).reshape(len(stored), -1)
+  return getattr(network, output)(variables, shown.on_device(stored, store))
 
 
 @jax.jit
@@ -146,16 +141,22 @@ def labels_of(dataset: Dataset) -> np.ndarray:
   return np.full(len(dataset), -1, np.int32) if labels is None else labels
 
 
-def labeled_test(extractor: FeatureExtractor, evaluation: str) -> Features:
-  """Returns the test set's features. Raises UserError if there is no test set, or it has a class that the reference lacks."""
-  reference, test = extractor.reference, extractor.test
-  if test is None:
-    raise UserError(f"{evaluation} needs a test set, and there is none; set data.test_path")
-  missing = sorted(set(test.labels.tolist()) - set(reference.labels.tolist()))
-  if missing:
+def labeled_test(extractor: FeatureExtractor) -> Features:
+  """Returns the test set's features. Raises UserError if it has a class that the reference set lacks."""
+  test = extractor.test
+  assert test is not None  # see registry.NEEDS
+  missing = np.setdiff1d(test.labels, extractor.reference.labels)
+  if len(missing):
     names = ", ".join(extractor.classes[c] for c in missing[:3])
     raise UserError(f"{len(missing)} classes of the test set have no image in the reference set, e.g. {names}")
   return test
+
+
+def measurements(
+  extractor: FeatureExtractor, values: Mapping[Metric, float], protocol: Mapping[str, Scalar]
+) -> list[Measurement]:
+  """Returns measurements of the extractor's subject that share a protocol."""
+  return [Measurement(metric=m, value=float(x), subject=extractor.subject, protocol=protocol) for m, x in values.items()]
 
 
 def accuracies(
@@ -176,16 +177,11 @@ def accuracies(
     of_class = [right[labels == c].mean() for c in classes if (labels == c).any()]
     if of_class:
       addition: dict[str, Scalar] = {"mean_over_classes": group, "classes": len(classes)}
-      values.append((metric.variant(group, f"{group} classes"), np.mean(of_class), addition))
+      values.append((metric.variant(group, f"{group} classes"), sum(of_class) / len(of_class), addition))
   return [
     Measurement(metric=m, value=100 * float(x), subject=extractor.subject, protocol={**protocol, **more}, chosen=chosen or {})
     for m, x, more in values
   ]
-
-
-# One evaluation batch: arrays of this process's rows, such as images [b, h, w, c] as stored, or int32 [b] positions in resident
-# images; bool [b] mask of all rows.
-Batches = Iterable[tuple[Any, np.ndarray]]
 
 
 def in_batches(mesh: Mesh, count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -194,21 +190,14 @@ def in_batches(mesh: Mesh, count: int, batch_size: int) -> Iterator[tuple[np.nda
   yield from zip(index[:, local_slice(mesh, index.shape[1])], mask, strict=True)
 
 
-def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Batches) -> Any:
+def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[tuple[Any, np.ndarray]]) -> Any:
   """Runs a jitted `encode` over all batches: its tree of [b, ...] as one of [n, ...] in order, without the padding.
 
-  A batch is fetched once the next one is dispatched, so devices do not wait and hold at most two batches.
+  A batch: arrays of this process's rows, bool [b] mask of all rows. It is fetched once the next one is dispatched, so devices
+  do not wait and hold at most two batches.
   """
-  parts: list[PyTree] = []
-  dispatched: collections.deque[tuple[PyTree, np.ndarray]] = collections.deque()
-
-  def fetch() -> None:
-    made, mask = dispatched.popleft()
-    parts.append(jax.tree.map(lambda x: x[mask], to_host(mesh, made)))
-
-  for rows, mask in batches:
-    dispatched.append((encode(global_rows(mesh, rows)), mask))
-    if len(dispatched) > 1:
-      fetch()
-  fetch()
+  dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in batches)
+  parts = []
+  for (made, mask), _ in itertools.pairwise(itertools.chain(dispatched, [(None, None)])):
+    parts.append(jax.tree.map(lambda x, mask=mask: x[mask], to_host(mesh, made)))
   return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)

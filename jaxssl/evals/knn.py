@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
+from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals.features import FeatureExtractor, accuracies, extract, in_batches
 from jaxssl.evals.registry import evaluation
@@ -19,19 +19,12 @@ from jaxssl.parallel.mesh import global_rows, local_slice
 
 QUERIES = 1024  # compared at a time
 CHUNK = 65536  # reference rows compared at a time on each device
+TITLES = {"cosine": "neighbors", "unweighted": "neighbors, unweighted", "euclidean": "by distance"}
 PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
   "cosine": {"similarity": "cosine", "vote": "exp(similarity / temperature)"},  # DINO
   "unweighted": {"similarity": "cosine", "vote": "majority, ties to the smaller class"},  # ISD
   "euclidean": {"similarity": "Euclidean", "vote": "majority, ties to the smaller class"},  # ReSA on CIFAR
 }
-
-
-def metric(protocol: str, k: int) -> Metric:
-  """Returns the metric of a protocol, one of PROTOCOLS, and a number of neighbors."""
-  nearest_by = {"cosine": "neighbors", "unweighted": "neighbors, unweighted", "euclidean": "by distance"}[protocol]
-  return accuracy_metric(
-    f"knn{k}_{protocol}", f"{k} nearest {nearest_by}", f"Accuracy of a vote of the {k} most similar training images."
-  )
 
 
 @evaluation("knn", labels=True)
@@ -54,8 +47,10 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     fields |= test.protocol if test else {"test": "leave one out"}
     for k in ks:
       scores = class_scores(values[:, :k], reference.labels[ids[:, :k]], len(extractor.classes), temperature)
-      full = metric(protocol, k) if test else metric(protocol, k).variant("leave_one_out", "")
-      found += accuracies(extractor, full, scores.argmax(1), queries.labels, {"k": k, **fields})
+      about = f"Accuracy of a vote of the {k} most similar training images."
+      metric = accuracy_metric(f"knn{k}_{protocol}", f"{k} nearest {TITLES[protocol]}", about)
+      metric = metric if test else metric.variant("leave_one_out", "")
+      found += accuracies(extractor, metric, scores.argmax(1), queries.labels, {"k": k, **fields})
   return found
 
 

@@ -1,5 +1,6 @@
 """Linear classifiers on frozen features, by four solvers."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
-from jaxssl.core.types import Array, PyTree
+from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
+from jaxssl.core.types import Array
 from jaxssl.evals import crops, sgd
 from jaxssl.evals.features import FeatureExtractor, accuracies, labeled_test
 from jaxssl.evals.registry import evaluation
@@ -30,35 +31,26 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 }
 
 
-def metric(solver: str) -> Metric:
-  """Returns the metric of a solver, one of PROTOCOLS."""
-  return accuracy_metric(
-    f"linear_{solver}", f"Linear classifier ({solver})", "Accuracy of a linear classifier trained on the frozen features."
-  )
-
-
 @evaluation("linear", labels=True, test_set=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
-  config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor, "linear")
+  config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)
   given = (reference.x, reference.labels, len(extractor.classes), extractor.config.train.seed)
   found = []
   for solver in config.solvers:
-    chosen: dict[str, Scalar] = {}
-    length: dict[str, Scalar] = {}
     if solver == "augmented" and extractor.variables is None:
       continue  # raw pixels have no network to pass crops through
+    length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
     if solver == "lbfgs":
-      kernel, chosen["penalty"] = logistic(*given)
+      kernel, chosen, length = *logistic(*given), {}
     elif solver == "adam":
-      kernel = adam(*given)
+      kernel, chosen, length = adam(*given), {}, {}
     else:
-      length = {"epochs": config.epochs, "batch_size": config.batch_size}
-      kernel, chosen["learning_rate"] = (
-        augmented(extractor) if solver == "augmented" else descend(*given, config.epochs, config.batch_size)
-      )
+      kernel, chosen = augmented(extractor) if solver == "augmented" else descend(*given, config.epochs, config.batch_size)
     protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
-    found += accuracies(extractor, metric(solver), classify(kernel, test.x), test.labels, protocol, chosen)
+    about = "Accuracy of a linear classifier trained on the frozen features."
+    metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
+    found += accuracies(extractor, metric, classify(kernel, test.x), test.labels, protocol, chosen)
   return found
 
 
@@ -90,11 +82,11 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
   return out
 
 
-def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[np.ndarray, float]:
+def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[np.ndarray, dict[str, Scalar]]:
   """Fits multinomial logistic regression: mean cross-entropy + penalty / 2 |kernel|^2, to convergence.
 
   x: float32 [n, f]; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of equals) is
-  fitted again on all images. Returns the classifier, see `classify`, and the penalty.
+  fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
   """
   mean, scale = standard(x)
   standardized = jnp.asarray((x - mean) / scale)
@@ -111,7 +103,7 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
     best = int(np.argmax(scores))
     penalty, kernel = PENALTIES[best], kernels[best + 1]
   kernel = _fit(z, y, jnp.ones(len(z)), jnp.float32(penalty), kernel)
-  return _of_raw(jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), mean, scale), penalty
+  return _of_raw(jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), mean, scale), {"penalty": penalty}
 
 
 @jax.jit
@@ -153,48 +145,47 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 
 def descend(
   x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int, batch_size: int
-) -> tuple[np.ndarray, float]:
-  """Trains a classifier for each of RATES; the best rate on a held-out fifth trains one on all images: (classifier, rate)."""
+) -> tuple[np.ndarray, dict[str, Scalar]]:
+  """Trains a classifier for each of RATES; the best rate on a held-out fifth trains one on all images: (classifier, chosen)."""
   mean, scale = standard(x)
   z, out = (x - mean) / scale, held_out(labels, seed)
 
-  def train(rates: tuple[float, ...], rows: np.ndarray) -> Array:
+  def train(rates: tuple[float, ...], used: np.ndarray) -> Array:
     start = jnp.zeros((len(rates), x.shape[1] + 1, num_classes))
-    return _epochs(_momentum(rates), sgd.cosine, start, z, labels, rows, seed, epochs, batch_size)
+    return _epochs(functools.partial(_side_by_side, rates), start, (z[used], labels[used]), seed, epochs, batch_size)
 
-  rate = RATES[len(RATES) // 2]
-  if out.any():
-    rate = RATES[_best(train(RATES, np.flatnonzero(~out)), z[out], labels[out])]
-  return _of_raw(train((rate,), np.arange(len(x)))[0], mean, scale), rate
+  rate = RATES[_best(train(RATES, ~out), z[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
+  return _of_raw(train((rate,), np.ones_like(out))[0], mean, scale), {"learning_rate": rate}
 
 
-def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, float]:
-  """Trains classifiers on the frozen network with new crops in each epoch: (classifier, learning rate).
+def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar]]:
+  """Trains classifiers on the frozen network with new crops in each epoch: (classifier, chosen).
 
   One classifier for each of RATES, side by side, without the held-out fifth of the reference set that selects the best.
   """
   config, reference, mesh = extractor.config.evals.linear, extractor.reference, extractor.mesh
   seed, view = extractor.config.train.seed, crops.view_of(extractor, count=1)
   out = held_out(reference.labels, seed)
-  batches, steps = crops.labeled_batches(extractor, np.flatnonzero(~out), view, seed, config.epochs, config.batch_size)
+  used = np.flatnonzero(~out)
+  steps, _ = crops.steps_per_epoch(mesh, len(used), config.batch_size)
 
-  def loss(heads: Array, stats: PyTree, batch: tuple, data: tuple, number: Array) -> tuple[Array, PyTree]:
-    (index, labels, cut), (variables, store, key) = batch, data
+  def loss(heads: Array, stats: None, batch: tuple, data: tuple) -> tuple[Array, None]:
+    (number, index, labels, cut), (variables, store, key) = batch, data
     view_key, _ = jax.random.split(jax.random.fold_in(key, number))
     images = crops.finish(view, extractor.preprocessing, index, cut, store, view_key)
-    return sgd.loss(heads, extractor.network.encode(variables, images[:, 0]), labels), stats
+    return sgd.cross_entropy(heads, extractor.network.encode(variables, images[:, 0]), labels), stats
 
-  solver = sgd.SGD(loss, _momentum(RATES))
-  start = solver.init(jnp.zeros((len(RATES), reference.x.shape[1] + 1, len(extractor.classes))))
+  batches = crops.labeled_batches(extractor, used, view, seed, config.epochs, config.batch_size)
+  start = jnp.zeros((len(RATES), reference.x.shape[1] + 1, len(extractor.classes)))
   data = (extractor.variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
-  heads = to_host(mesh, solver.fit(replicate(mesh, start), batches, steps, data)[0])
+  trainer = sgd.Trainer(loss, _side_by_side(RATES, steps * config.epochs))
+  heads = to_host(mesh, trainer.fit(start, batches, data, mesh=mesh)[0])
   best = _best(heads, reference.x[out], reference.labels[out])
-  return heads[best], RATES[best]
+  return heads[best], {"learning_rate": RATES[best]}
 
 
-def _momentum(rates: tuple[float, ...]) -> optax.GradientTransformation:
-  """Returns SGD of classifiers [g, f + 1, c], each with its own learning rate."""
-  return optax.sgd(jnp.asarray(rates)[:, None, None], momentum=0.9)
+def _side_by_side(rates: tuple[float, ...], steps: int) -> optax.GradientTransformation:
+  return sgd.cosine(jnp.asarray(rates)[:, None, None], steps)
 
 
 def _best(heads: Array | np.ndarray, x: np.ndarray, labels: np.ndarray) -> int:
@@ -204,36 +195,26 @@ def _best(heads: Array | np.ndarray, x: np.ndarray, labels: np.ndarray) -> int:
 
 def adam(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int = 500, batch_size: int = 1000) -> Array:
   """Trains as ReSA does on CIFAR: Adam with L2 decay 5e-6 and a learning rate that falls geometrically each epoch."""
+
+  def optimizer(steps: int) -> optax.GradientTransformation:
+    rate = optax.exponential_decay(1e-2, steps // epochs, 1e-4 ** (1 / epochs), staircase=True)
+    return optax.chain(optax.add_decayed_weights(5e-6), optax.adam(rate))
+
   bound = 1 / np.sqrt(x.shape[1])  # the initialization of torch.nn.Linear
   start = np.random.default_rng(seed).uniform(-bound, bound, (1, x.shape[1] + 1, num_classes)).astype(np.float32)
-  optimizer = optax.chain(optax.add_decayed_weights(5e-6), optax.adam(1e-2))
-
-  def share(step: int, steps: int) -> float:
-    return 1e-4 ** (step * epochs // steps / epochs)
-
-  return _epochs(optimizer, share, jnp.asarray(start), x, labels, np.arange(len(x)), seed, epochs, batch_size)[0]
+  return _epochs(optimizer, jnp.asarray(start), (x, labels), seed, epochs, batch_size)[0]
 
 
 def _epochs(
-  optimizer: optax.GradientTransformation,
-  share: Callable[[int, int], float],
-  start: Array,
-  x: np.ndarray,
-  labels: np.ndarray,
-  used: np.ndarray,
-  seed: int,
-  epochs: int,
-  batch_size: int,
+  optimizer: Callable[[int], optax.GradientTransformation], start: Array, data: tuple, seed: int, epochs: int, batch_size: int
 ) -> Array:
-  """Trains classifiers [g, f + 1, c] on the rows `used` of features; an incomplete last batch is dropped."""
-  batch_size = min(batch_size, len(used))
-  steps = len(used) // batch_size
-  shuffle = np.random.default_rng(seed)
-  batches = (rows for _ in range(epochs) for rows in shuffle.permutation(used)[: steps * batch_size].reshape(steps, -1))
+  """Trains classifiers [g, f + 1, c] by optimizer(steps) on features [n, f] and labels [n]; drops an incomplete batch."""
+  count, shuffle = len(data[0]), np.random.default_rng(seed)
+  batch_size = min(batch_size, count)
+  steps = count // batch_size
+  batches = (rows for _ in range(epochs) for rows in shuffle.permutation(count)[: steps * batch_size].reshape(steps, -1))
 
-  def loss(heads: Array, stats: PyTree, rows: Array, data: tuple[Array, Array], number: Array) -> tuple[Array, PyTree]:
-    features, classes = data
-    return sgd.loss(heads, features[rows], classes[rows]), stats
+  def loss(heads: Array, stats: None, rows: Array, data: tuple[Array, Array]) -> tuple[Array, None]:
+    return sgd.cross_entropy(heads, data[0][rows], data[1][rows]), stats
 
-  solver = sgd.SGD(loss, optimizer)
-  return solver.fit(solver.init(start), batches, steps * epochs, (jnp.asarray(x), jnp.asarray(labels)), share)[0]
+  return sgd.Trainer(loss, optimizer(epochs * steps)).fit(start, batches, jax.tree.map(jnp.asarray, data))[0]

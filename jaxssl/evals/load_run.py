@@ -23,15 +23,14 @@ from jaxssl.data import datasets
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
-from jaxssl.evals.features import FeatureExtractor, compute
-from jaxssl.evals.preprocessing import Preprocessing, method_views
+from jaxssl.evals.features import FeatureExtractor, Output, compute
+from jaxssl.evals.preprocessing import Preprocessing, image_shape
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.workdir import Workdir
 
-OTHER_IMAGES = ("source", "path")  # fields that name other images: none of the run's other fields about images is kept
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
 
 
@@ -60,8 +59,8 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
 
 
 def names_other_images(changes: Mapping[str, Any]) -> bool:
-  """Returns whether changed fields name other images than those of the run."""
-  return any(f"data.{name}" in changes for name in OTHER_IMAGES)
+  """Returns whether changed fields name other images, so that none of the run's own fields about images is kept."""
+  return "data.source" in changes or "data.path" in changes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,10 +98,7 @@ class LoadedRun:
   @functools.cached_property
   def fingerprint(self) -> str:
     """A hash of its weights."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(self.variables):
-      digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
 
   @functools.cached_property
   def mesh(self) -> Mesh:
@@ -113,20 +109,15 @@ class LoadedRun:
   def _on_devices(self) -> Variables:
     return self.variables if self.opened else replicate(self.mesh, self.variables)
 
-  def embed(
-    self, source: Source, rows: np.ndarray | None = None, patches: bool = False
-  ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
-    """Computes features float32 [n, f] of rows of a source, of patches [n, p, f] on request, and lists unreadable positions.
+  def embed(self, source: Source, rows: np.ndarray | None = None, output: Output = "encode") -> tuple[np.ndarray, list[int]]:
+    """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all), and lists the positions of unreadable ones.
 
-    rows: int [n]; None: all. The host resizes each image, which may be of any size, whatever data.placement is. The features of
-    an unreadable image are those of a black one.
+    The host resizes each image, whatever data.placement is. The features of an unreadable image are those of a black one.
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
-    output = "tokens" if patches else "encode"
     made = compute(self.config, self.mesh, self.network, self._on_devices, datasets.Dataset(images), output)
-    features, of_patches = (made[:, 0], made[:, 1:]) if patches else (made, None)
-    return features, of_patches, sorted(images.unreadable)
+    return made, sorted(images.unreadable)
 
   @functools.cached_property
   def evaluator(self) -> Evaluator:
@@ -144,10 +135,9 @@ class LoadedRun:
   @functools.cached_property
   def untrained(self) -> FeatureExtractor:
     """The input of evaluations for the network before its first step, rebuilt from the seed and `model.init_from`."""
-    size, channels = self.config.views[method_views(self.config)].size, self.config.data.channels
-    key = jax_key(self.config.train.seed, "weights")  # as TrainStep.init_student
-    first = jax.jit(lambda: self.network.init(key, (size, size, channels)))()
-    imported = init_from.load(self.config.model, self.network, (size, size, channels), self.workdir.folder)
+    key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init_student
+    first = jax.jit(lambda: self.network.init(key, shape))()
+    imported = init_from.load(self.config.model, self.network, shape, self.workdir.folder)
     first = first if imported is None else init_from.put(first, imported)
     return self.evaluator.extractor(replicate(self.mesh, first), self.evaluator.untrained)
 
@@ -168,9 +158,9 @@ def load(
   folder = Workdir(workdir)
   student, teacher, step = Checkpoints(folder.checkpoints, config.train.max_to_keep).weights(step)
   pipeline.check(config.views, None)
-  size = config.views[method_views(config)].size
-  built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), size, encoder)
-  expected = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
+  shape = image_shape(config)
+  built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), shape[0], encoder)
+  expected = jax.eval_shape(lambda: built.init(jax.random.key(0), shape))
   if not all(_fits(expected, variables) for variables in (student, teacher) if variables is not None):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
   return LoadedRun(workdir=folder, config=config, network=built, student=student, teacher=teacher, step=step, arrays=arrays)

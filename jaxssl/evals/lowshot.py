@@ -14,22 +14,24 @@ from jaxssl.evals.registry import evaluation
 @evaluation("lowshot", labels=True, test_set=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures mean and standard deviation over draws of the top-1 accuracy in percent, for each of `evals.lowshot.shots`."""
-  config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor, "lowshot")
+  config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor)
   if config.draws < 1:
     raise UserError(f"evals.lowshot.draws={config.draws}: out of range; expected at least 1")
-  tuning = finetune.Tuning(extractor) if config.finetune else None
-  protocols = {"linear": dict(linear.PROTOCOLS["lbfgs"]), **({"finetune": tuning.protocol} if tuning else {})}
+  protocols = {"linear": linear.PROTOCOLS["lbfgs"]}
+  if config.finetune and extractor.variables is not None:
+    protocols["finetune"] = finetune.protocol(extractor.config.evals.finetune)
   found = []
   for shots in config.shots:
     short, amount = (f"{100 * shots:.0f}percent", f"{shots:.0%}") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
     amount += " of each class"
     drawn = [draw(reference, shots, seed) for seed in range(config.draws)]
+    tune = finetune.trainer(extractor, len(drawn[0])) if "finetune" in protocols else None
     right: dict[str, list[float]] = {name: [] for name in protocols}
     for seed, rows in enumerate(drawn):
       kernel, _ = linear.logistic(reference.x[rows], reference.labels[rows], len(extractor.classes), seed)
       right["linear"].append(100 * float((linear.classify(kernel, test.x) == test.labels).mean()))
-      if tuning:
-        right["finetune"].append(100 * float((tuning.guess(rows, seed) == test.labels).mean()))
+      if tune:
+        right["finetune"].append(100 * float((tune(rows, seed) == test.labels).mean()))
     for name, values in right.items():
       few: dict[str, Scalar] = {"labeled": amount, "labeled_images": len(drawn[0]), "draws": len(drawn)}
       title, about = f"Few labels: {amount}, {name}", "Accuracy when only a few images have labels."

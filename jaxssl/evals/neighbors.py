@@ -8,7 +8,7 @@ from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.rng import generator
 from jaxssl.evals import knn
-from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.features import FeatureExtractor, measurements
 from jaxssl.evals.registry import evaluation
 from jaxssl.parallel.mesh import to_host
 
@@ -39,8 +39,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     for i in range(min(2, k)):
       values[_metric(f"neighbors_top{i + 1}_label", f"Neighbor {i + 1} of the class")] = 100 * same[:, i].mean()
     values[_metric(f"neighbors_purity{k}", f"{k} nearest neighbors of the class")] = 100 * same.mean()
-  protocol = {"k": k, "similarity": "cosine", **reference.protocol}
-  return [Measurement(metric=m, value=float(x), subject=extractor.subject, protocol=protocol) for m, x in values.items()]
+  return measurements(extractor, values, {"k": k, "similarity": "cosine", **reference.protocol})
 
 
 def _metric(name: str, title: str) -> Metric:

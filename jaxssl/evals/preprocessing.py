@@ -10,7 +10,7 @@ import numpy as np
 from jaxssl import methods
 from jaxssl.augment import pipeline
 from jaxssl.augment.color import normalize
-from jaxssl.config.schema import Config
+from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array
 from jaxssl.data.image_io import center, dtype_of, match
@@ -19,15 +19,18 @@ from jaxssl.models.backbone import LARGEST_SIDE as MOST
 RAW_SIZE = 32  # raw pixels are compared at this side at most
 
 
-def method_views(config: Config) -> str:
-  """Returns the group of the student's first view, whose size is the one that the network is built for.
-
-  Raises UserError if the config lacks that group.
-  """
+def first_view(config: Config) -> ViewConfig:
+  """Returns the group of the student's first view, for whose size the network is built. Raises UserError if it is missing."""
   group = methods.read_method(config.method).forward_spec.student[0].group
   if group not in config.views:
     raise UserError(f"views.{group} is missing; method.name={config.method['name']} needs it")
-  return group
+  return config.views[group]
+
+
+def image_shape(config: Config) -> tuple[int, int, int]:
+  """Returns (height, width, channels) of the images that the network is built for."""
+  size = first_view(config).size
+  return size, size, config.data.channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ class Preprocessing:
       bit_depth=data.bit_depth,
       resident_size=data.resident_size if data.placement == "device" else 0,
       resize=config.evals.resize,
-      size=config.evals.size or config.views[method_views(config)].size,
+      size=config.evals.size or first_view(config).size,
       interpolation="bicubic",
       mean=mean,
       std=std,

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxssl.core.metric import Measurement, Metric, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals.features import FeatureExtractor, extract, in_batches
+from jaxssl.evals.features import FeatureExtractor, extract, in_batches, measurements
 from jaxssl.evals.registry import evaluation
 from jaxssl.ops.nearest import dot, normalize
 from jaxssl.parallel.mesh import REPLICATED, ROWS, replicate
@@ -25,8 +25,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures recall and mean average precision within the test set or, without one, the reference set; leave one out."""
   images = extractor.test or extractor.reference
   values = accuracy(extractor.mesh, images.x, images.labels, extractor.config.evals.retrieval_k)
-  protocol = {"similarity": "cosine", **images.protocol}
-  return [Measurement(metric=m, value=value, subject=extractor.subject, protocol=protocol) for m, value in values.items()]
+  return measurements(extractor, values, {"similarity": "cosine", **images.protocol})
 
 
 def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -> dict[Metric, float]:

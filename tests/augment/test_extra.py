@@ -131,7 +131,7 @@ def test_only_geometric_operations_reach_probes_and_alignment():
 @pytest.mark.parametrize(
   "entry, message",
   [
-    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; expected affine, color_jitter, flip, "),
+    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; expected affine, color_jitter, dim, flip, "),
     ({"p": 0.5}, "views.weak.extra[0].name: missing"),
     ({"name": "dim", "lest": 0.1}, "views.weak.extra[0].lest: unknown field"),
     ({"name": "dim", "least": "x"}, "views.weak.extra[0].least='x': a str"),

@@ -67,13 +67,13 @@ def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
   assert run(resnet, whole) == 0
   write, compute, written, encoded = embed.Parts.append, load_run.compute, [], []
 
-  def killed(self, arrays):
+  def killed(self, index, features):
     if len(written) == 3:
       with (self.folder / "features").open("ab") as file:
         file.write(b"half a part")
       raise KeyboardInterrupt
-    written.append(len(arrays["features"]))
-    write(self, arrays)
+    written.append(len(index))
+    write(self, index, features)
 
   with monkeypatch.context() as patched:
     patched.setattr(embed.Parts, "append", killed)

@@ -17,8 +17,7 @@ PROTOCOLS = {  # name -> (accuracies in percent, predictions), as the golden fil
 }
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name, devices", list(zip(CASES, (8, 1), strict=True)))
 def test_every_protocol_as_published(name, devices, monkeypatch):
   case = GOLDEN[name]
   monkeypatch.setattr(knn, "QUERIES", 33)
@@ -78,8 +77,7 @@ def test_without_a_test_set_each_image_is_classified_by_the_others():
   assert found.protocol["test"] == "leave one out" and found.protocol["reference_images"] == 60
 
 
-@pytest.mark.parametrize("field", ["k", "unweighted_k", "euclidean"])
-@pytest.mark.parametrize("k", [0, 8])
+@pytest.mark.parametrize("field, k", [("k", 8), ("unweighted_k", 0), ("euclidean", 8)])
 def test_k_that_exceeds_the_reference(field, k):
   features = np.eye(8, dtype=np.float32)
   with pytest.raises(UserError, match=rf"evals\.knn: k={k} is out of range; expected 1 to 7, the size of the reference set"):
@@ -105,12 +103,3 @@ def test_groups_average_the_accuracies_of_their_classes(alone):
   for group, classes in (("head", [0, 3]), ("tail", [1, 2, 4] if alone else [1, 2])):
     assert found[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
   assert found[f"knn1{name}"] == pytest.approx(100 * right.mean())
-
-
-def test_more_queries_than_fit_at_a_time_and_not_a_multiple_of_them(monkeypatch):
-  features, mesh = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32), make_mesh()
-  whole = knn.neighbors(mesh, features, features[:47], 4)
-  monkeypatch.setattr(knn, "QUERIES", 17)
-  parts = knn.neighbors(mesh, features, features[:47], 4)
-  np.testing.assert_array_equal(parts[1], whole[1])
-  np.testing.assert_allclose(parts[0], whole[0], atol=1e-6)
