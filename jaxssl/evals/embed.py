@@ -85,7 +85,7 @@ def embed_to_file(
 def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> dict[str, Any]:
   """Returns everything that the features depend on, as JSON reads it back."""
   names = [f"{split}\0{name_of(source, k)}\n" for split, source in sources.items() for k in range(len(source))]
-  data = {f"data.{name}": getattr(run.config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
+  fields = ("placement", "resident_size", *load_run.OF_THE_NETWORK)
   request = {
     "jaxssl": VERSION,
     "step": run.step,
@@ -98,7 +98,7 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
     "images": len(names),
     "listing": hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()[:16],
     "data.path": [source.name for source in sources.values()],
-    **data,
+    **{f"data.{name}": getattr(run.config.data, name) for name in fields},
   }
   return json.loads(json.dumps(request))
 

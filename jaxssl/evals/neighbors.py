@@ -12,8 +12,7 @@ from jaxssl.evals.features import FeatureExtractor, measurements
 from jaxssl.evals.registry import evaluation
 from jaxssl.parallel.mesh import to_host
 
-K = 10
-EXAMPLES, NEAREST, PAIRS = 12, 8, 12
+K, EXAMPLES, NEAREST, PAIRS = 10, 12, 8, 12
 ORPHANS = Metric(
   "neighbors_orphans",
   "Images without reverse neighbors",

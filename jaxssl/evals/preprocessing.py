@@ -3,13 +3,11 @@
 import dataclasses
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxssl import methods
 from jaxssl.augment import pipeline
-from jaxssl.augment.color import normalize
 from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array
@@ -64,9 +62,9 @@ class Preprocessing:
 
   def check(self) -> None:
     """Raises UserError for values that are out of range."""
-    for field, least, most in (("channels", 1, MOST), ("size", 1, MOST), ("resident_size", 0, MOST), ("resize", 0, MOST)):
-      if not least <= getattr(self, field) <= most:
-        raise UserError(f"preprocessing.{field}={getattr(self, field)}: out of range; expected {least} to {most}")
+    for field, least in (("channels", 1), ("size", 1), ("resident_size", 0), ("resize", 0)):
+      if not least <= getattr(self, field) <= MOST:
+        raise UserError(f"preprocessing.{field}={getattr(self, field)}: out of range; expected {least} to {MOST}")
     if 0 < self.resize < self.size:
       raise UserError(f"preprocessing.resize={self.resize}: below preprocessing.size={self.size}; expected 0, or at least that")
     for field in ("mean", "std"):
@@ -89,8 +87,7 @@ class Preprocessing:
       image = match(image, self.channels, kind, f"image {place}")
       image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
       shown[place] = center(image, self.resize, self.size)
-    most = np.iinfo(kind).max
-    return np.asarray(jax.vmap(lambda x: normalize(x, self.mean, self.std, most))(jnp.asarray(shown, jnp.float32)))
+    return np.asarray(self.on_device(jnp.asarray(shown), None))
 
   def raw(self) -> "Preprocessing":
     """Returns the preprocessing of raw pixels: at most RAW_SIZE a side, not normalized."""
