@@ -27,7 +27,7 @@ def rows() -> Iterator[Row]:
   yield row(f"all figures without labels, {size}", lambda: feature_stats.figures(noise))
   queries, query_labels, mesh = noise[:QUERIES], labels[:QUERIES], make_mesh()
   name = f"retrieval, {QUERIES:,} among themselves"
-  yield row(name, lambda: retrieval.accuracy(mesh, queries, query_labels, None, None, (1, 5)))
+  yield row(name, lambda: retrieval.accuracy(mesh, queries, query_labels, (1, 5)))
 
 
 def row(name: str, run: Callable[[], Any]) -> Row:

@@ -96,7 +96,7 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   workdir = path_of(workdir)
   config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
   source = as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
-  features, _, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
+  features, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
   if unreadable:
     examples = ", ".join(source.describe(k) for k in unreadable[:3])
     raise UserError(f"{len(unreadable)} of {len(source)} images are unreadable, e.g. {examples}")

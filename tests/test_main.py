@@ -84,7 +84,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
 @pytest.mark.parametrize(
   "words, message",
   [
-    (["--config.model.name=resnet19"], "model.name='resnet19': unknown; expected custom, "),
+    (["--config.model.name=resnet19"], "model.name='resnet19': unknown; expected convnext_tiny, custom, "),
     (["--config.method.name=dyno"], "method.name='dyno': unknown; expected barlow, "),
     (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),

@@ -26,12 +26,9 @@ METRICS = {
 
 @functools.partial(jax.jit, static_argnames="num_images")
 def figures(neighbors: NeighborBank, labels: Array, num_images: int) -> dict[str, Array]:
-  """Returns shares in 0..1 over the images visited in this epoch (`share_trusted`: over all images).
+  """Returns METRICS as shares in 0..1 of the images visited in this epoch (`share_trusted`: of all images).
 
-  labels: int32 [n], -1 unknown. `share_trusted`: images allowed to bootstrap in this epoch; `share_bootstrapped`: those whose
-  partner is another image; `share_self_neighbor`: the image is its own nearest neighbor; `neighbor_churn`: neighbors
-  that were none in the epoch before; `neighbor_top1_label`, `neighbor_top2_label`: the first and second neighbor carry the
-  image's label, over images with a known one (NaN where there is none).
+  labels: int32 [n], -1 unknown; `neighbor_top*_label` are shares of the images with a known one, NaN if there are none.
   """
   rows, window, k = neighbors.ids.shape
   ids = neighbors.ids[:, neighbors.slot]

@@ -48,8 +48,8 @@ class Registry(dict[str, T]):
 
     return add
 
-  def find(self, name: str) -> T:
-    """Returns the entry of a name. Raises UserError for an unknown one."""
+  def find(self, name: str, field: str = "") -> T:
+    """Returns the entry of a name. Raises UserError, which names `field` (default: the registry's), for an unknown one."""
     if not isinstance(name, str) or name not in self:
-      raise unknown_name(f"{self.field}={name!r}: unknown", name, self)
+      raise unknown_name(f"{field or self.field}={name!r}: unknown", name, sorted(self))
     return self[name]

@@ -173,7 +173,7 @@ def in_order(config: Config, mesh: Mesh, dataset: Dataset, size: int) -> Iterato
   processes, images are this process's rows of the batch, and the mask is that of the whole batch.
   """
   evals = config.evals
-  index, mask = sampler.eval_plan(len(dataset), padded_rows(evals.batch_size, mesh))
+  index, mask = sampler.eval_plan(len(dataset), padded_rows(min(evals.batch_size, len(dataset)), mesh))
   own = local_slice(mesh, index.shape[1])
   images = index[:, own]
   if dataset.resident is None:

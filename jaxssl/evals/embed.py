@@ -1,11 +1,13 @@
 """Writes the features of every image of a dataset to one file, in parts, so that an interrupted command resumes."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,33 +41,41 @@ def embed_to_file(
   Finished parts are kept beside `out`, so that the same call resumes after an interruption. Raises UserError.
   """
   workdir, out, changes = path_of(workdir), path_of(out), changes or {}
-  config = load_run.read_config(workdir, changes)
-  embedding_file.check_name(out)
-  whole = load_run.names_other_images(changes)
+  config, whole = load_run.read_config(workdir, changes), load_run.names_other_images(changes)
+  if out.suffix not in (".npz", ".parquet"):
+    raise UserError(f"--out {out} is not allowed; it ends in .npz or .parquet")
+  if out.exists():
+    raise UserError(f"--out {out} exists; remove it, or name another")
   sources = open_splits(config.data, config.train.seed, whole)
   run = load_run.load(workdir, config, step)
   request = _request(run, sources, patches)
-  parts = Parts(out, sources, request)
+  parts, size = Parts(out, request), request["part"]
+  spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
   progress = ImageProgress(request["images"])
   try:
-    for number, (split, rows) in enumerate(parts.rows):
-      missing = not parts.file(number).exists()
+    for number, (split, start, stop) in enumerate(spans):
+      missing = number >= len(parts.counts)
       if missing:
-        features, tokens, unreadable = run.embed(sources[split], rows, patches)
-        readable = np.delete(rows, unreadable)
-        features = np.delete(features, unreadable, axis=0)
-        tokens = None if tokens is None else np.delete(tokens, unreadable, axis=0)
-        _require_finite(features, readable, sources[split])
-        parts.write(number, readable, features, tokens)
-      progress.add(len(rows), missing)
+        parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
+      progress.add(stop - start, missing)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
   finally:
     progress.close()
+  count = sum(parts.counts)
+  if not count:
+    raise UserError(f"all {request['images']} images are unreadable")
+  index, features = parts.read()
   meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
   meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
-  count = parts.join({**meta, **{name: value for name, value in request.items() if not name.startswith("data.")}})
+  meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
+  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index)
+  columns |= {"features": features[:, 0], "patches": features[:, 1:]} if patches else {"features": features}
+  meta |= {"patches": columns["patches"].shape[1:]} if patches else {}
+  with _writing(f"--out {out}"), paths.uploaded(out) as made:
+    embedding_file.write(made, columns, meta)
+  shutil.rmtree(parts.folder)
   left_out = request["images"] - count
   note = f"; {left_out} unreadable images are left out" if left_out else ""
   runlog.LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, out, note)
@@ -74,11 +84,8 @@ def embed_to_file(
 
 def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> dict[str, Any]:
   """Returns everything that the features depend on, as JSON reads it back."""
-  listing = hashlib.sha256()
-  for split, source in sources.items():
-    for k in range(len(source)):
-      listing.update(f"{split}\0{name_of(source, k)}\n".encode(errors="surrogateescape"))
-  data = {f"data.{name}": getattr(run.config.data, name) for name in ("placement", "resident_size", *load_run.OF_THE_NETWORK)}
+  names = [f"{split}\0{name_of(source, k)}\n" for split, source in sources.items() for k in range(len(source))]
+  fields = ("placement", "resident_size", *load_run.OF_THE_NETWORK)
   request = {
     "jaxssl": VERSION,
     "step": run.step,
@@ -88,99 +95,78 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
     "resize": run.preprocessing.resize,
     "patches": patches,
     "part": PATCH_PART if patches else PART,
-    "images": sum(map(len, sources.values())),
-    "listing": listing.hexdigest()[:16],
+    "images": len(names),
+    "listing": hashlib.sha256("".join(names).encode(errors="surrogateescape")).hexdigest()[:16],
     "data.path": [source.name for source in sources.values()],
-    **data,
+    **{f"data.{name}": getattr(run.config.data, name) for name in fields},
   }
   return json.loads(json.dumps(request))
 
 
-def _require_finite(features: np.ndarray, rows: np.ndarray, source: Source) -> None:
-  """Raises UserError if features are not finite."""
-  wrong = rows[~np.isfinite(features).all(1)]
+def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> tuple[np.ndarray, np.ndarray]:
+  """Embeds the readable images among rows of a source: (their rows, features). Raises UserError if they are not finite."""
+  features, unreadable = run.embed(source, rows, "tokens" if patches else "encode")
+  rows, features = (np.delete(values, unreadable, axis=0) for values in (rows, features))
+  wrong = rows[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
   if len(wrong):
-    raise UserError(f"features are not finite: {len(wrong)} of {len(rows)} images, first: {source.describe(int(wrong[0]))}")
+    example = source.describe(int(wrong[0]))
+    raise UserError(f"features are not finite: {len(wrong)} of {len(rows)} images, first: {example}")
+  return rows, features
+
+
+def _names(sources: Mapping[str, Source], split: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the columns that say which images are at these positions, ascending, of their splits."""
+  path, label = [], []
+  for name, source in sources.items():
+    rows, known = index[split == name].tolist(), source.labels
+    path += [name_of(source, k) for k in rows]
+    label += ["" if known is None or known[k] < 0 else source.classes[known[k]] for k in rows]
+  columns = {"path": np.array(path), "index": index}
+  columns |= {"split": split} if len(sources) > 1 else {}
+  return columns | ({"label": np.array(label)} if any(label) else {})
 
 
 class Parts:
-  """The finished parts of a file: FILE.parts/NNNNN.npz, each with its images' positions in their split and their features."""
+  """The finished parts of a file, in FILE.parts: positions, features, and parts.json, which counts the images of each part."""
 
-  def __init__(self, out: pathlib.Path, sources: Mapping[str, Source], request: Mapping[str, Any]):
-    """Opens the folder of parts. Raises UserError if it holds parts of another request."""
-    self._out, self._sources, self._request = out, sources, request
+  def __init__(self, out: pathlib.Path, request: Mapping[str, Any]):
+    """Opens the folder. Raises UserError if it is damaged or holds parts of another request."""
     beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
-    self.folder = beside.with_name(beside.name + ".parts")
-    self.rows = [  # of each part: split, int [m]
-      (split, np.arange(start, min(start + request["part"], len(source))))
-      for split, source in sources.items()
-      for start in range(0, len(source), request["part"])
-    ]
-    if any(self.folder.glob("*.npz")):
-      self._check()
-
-  def _check(self) -> None:
-    try:
-      theirs = json_io.read(self.folder / "request.json")
-    except UserError:
-      theirs = {}
-    wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in self._request.items() if theirs.get(k) != ours]
+    self.folder, self._request = beside.with_name(beside.name + ".parts"), request
+    self._file = self.folder / "parts.json"
+    state = json_io.read(self._file) if self._file.exists() else {"request": request, "counts": [], "shape": []}
+    self.counts, self._shape, theirs = state["counts"], state["shape"], state["request"]
+    wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in request.items() if theirs.get(k) != ours]
     if wrong:
-      raise UserError(
-        f"{self.folder} holds parts of another request: {'; '.join(wrong)}. Remove it to start over, or name another --out"
-      )
+      advice = "Remove it to start over, or name another --out"
+      raise UserError(f"{self.folder} holds parts of another request: {'; '.join(wrong)}. {advice}")
+    if any(self.counts):
+      self.read()
 
-  def file(self, number: int) -> pathlib.Path:
-    """Returns the path of a part."""
-    return self.folder / f"{number:05d}.npz"
-
-  def write(self, number: int, rows: np.ndarray, features: np.ndarray, patches: np.ndarray | None) -> None:
-    """Writes a part; its file appears when it is complete. Raises UserError."""
-    columns: dict[str, Any] = {"rows": rows, "features": features} | ({} if patches is None else {"patches": patches})
-    try:
+  def append(self, index: np.ndarray, features: np.ndarray) -> None:
+    """Adds a part, which counts once parts.json is replaced. Raises UserError."""
+    with _writing(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
-      if not any(self.folder.glob("*.npz")):
-        (self.folder / "request.json").write_text(json.dumps(self._request, indent=2) + "\n")
-      with atomic.replacing(self.file(number)) as temporary, temporary.open("wb") as file:
-        np.savez(file, **columns)
-    except OSError as error:
-      raise UserError(f"{self.folder} cannot be written: {error.strerror}; rerun the same command to resume") from error
+      for name, values in (("index", index), ("features", features)):
+        with (self.folder / name).open("ab") as file:
+          file.truncate(sum(self.counts) * values.itemsize * math.prod(values.shape[1:]))  # drops an interrupted part
+          file.write(values.tobytes())
+      self.counts, self._shape = [*self.counts, len(index)], features.shape[1:]
+      atomic.write_text(self._file, json.dumps({"request": self._request, "counts": self.counts, "shape": self._shape}))
 
-  def read(self, number: int, column: str) -> np.ndarray:
-    """Reads one column of a part. Raises UserError if it is damaged."""
+  def read(self) -> tuple[np.ndarray, np.ndarray]:
+    """Returns positions int64 [n] and features float32 [n, ...], which stay on the disk. Raises UserError if damaged."""
+    count = sum(self.counts)
     try:
-      with self.file(number).open("rb") as file, np.load(file, allow_pickle=False) as part:
-        if column in part:
-          return part[column]
-        rows = part["rows"]
-    except Exception as error:  # zipfile and numpy raise nearly any type on a damaged file
-      raise UserError(f"{self.file(number)} is damaged; remove it and rerun the same command") from error
-    if column == "index":
-      return rows
-    split = self.rows[number][0]
-    source = self._sources[split]
-    if column == "path":
-      return np.array([name_of(source, int(k)) for k in rows], str)
-    if column == "label":
-      labels = source.labels
-      return np.array(["" if labels is None or labels[k] < 0 else source.classes[labels[k]] for k in rows], str)
-    return np.full(len(rows), split)
+      index = np.memmap(self.folder / "index", np.int64, "r", shape=(count,))
+      return index, np.memmap(self.folder / "features", np.float32, "r", shape=(count, *self._shape))
+    except (OSError, ValueError) as error:
+      raise UserError(f"{self.folder} is damaged; remove it to start over") from error
 
-  def join(self, meta: Mapping[str, Any]) -> int:
-    """Joins all parts into the file, removes them, and returns the number of images. Raises UserError if there are none."""
-    count = sum(len(self.read(number, "index")) for number in range(len(self.rows)))
-    if not count:
-      raise UserError(f"all {self._request['images']} images are unreadable")
-    columns = ["path", "index"]
-    columns += ["split"] if len(self._sources) > 1 else []
-    columns += ["label"] if any(source.labels is not None for source in self._sources.values()) else []
-    columns += ["features", "patches"] if self._request["patches"] else ["features"]
-    if self._request["patches"]:
-      meta = {**meta, "patches": list(self.read(0, "patches").shape[1:])}
-    try:
-      with paths.uploaded(self._out) as made:
-        embedding_file.write(made, columns, len(self.rows), self.read, meta)
-    except OSError as error:
-      raise UserError(f"--out {self._out} cannot be written: {error.strerror}; rerun the same command to try again") from error
-    shutil.rmtree(self.folder)
-    return count
+
+@contextlib.contextmanager
+def _writing(place: Any) -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    raise UserError(f"{place} cannot be written: {error.strerror}; rerun the same command to resume") from error

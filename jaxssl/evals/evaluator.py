@@ -1,10 +1,9 @@
 """Runs evaluations of one run: during training, at its end, and from the command line."""
 
 import dataclasses
-import functools
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -14,15 +13,13 @@ from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement
-from jaxssl.core.types import Array, TrainState, Variables
+from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
-from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.registry import EVALUATIONS, NEEDS, Needs
+from jaxssl.evals.features import FeatureExtractor, labels_of
+from jaxssl.evals.registry import EVALUATIONS, LABELS, NEEDS, TEST_SET
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import padded_rows, replicate
-
-__all__ = ["EVALUATIONS", "Evaluator", "network_of"]
 
 BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats)  # importing them registers them
 LOG = logging.getLogger("jaxssl")
@@ -40,8 +37,9 @@ def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "student
 
 def check_names(config: Config) -> None:
   """Raises UserError for an unknown evaluation in `evals.periodic` or `evals.final`."""
-  for name in (*config.evals.periodic, *config.evals.final):
-    EVALUATIONS.find(name)
+  for field in ("periodic", "final"):
+    for name in getattr(config.evals, field):
+      EVALUATIONS.find(name, f"evals.{field}")
 
 
 class Evaluator:
@@ -50,36 +48,33 @@ class Evaluator:
   Raises UserError for unknown evaluations in the config, and for a test set without labels if the training set has some.
   """
 
-  def __init__(self, config: Config, mesh: Mesh, splits: Datasets, network: Network, has_teacher: bool):
-    self.config, self.mesh, self.splits, self.network = config, mesh, splits, network
+  def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network, has_teacher: bool):
+    self.config, self.mesh, self.datasets, self.network = config, mesh, datasets, network
     check_names(config)
-    labels = splits.reference.source.labels
-    if labels is not None and splits.test is not None and splits.test.source.labels is None:
+    reference, test = datasets.reference.source, datasets.test
+    if reference.labels is not None and test is not None and test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training set has")
-    self.has = Needs(labels=labels is not None, test_set=splits.test is not None)
-    if labels is None:
-      LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", splits.reference.source.name)
+    if reference.labels is None:
+      LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
+    self.lacks = {need for need, lacking in ((LABELS, reference.labels is None), (TEST_SET, test is None)) if lacking}
     self.which = network_of(config, has_teacher)
     self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1
 
   def possible(self, names: Sequence[str]) -> list[str]:
     """Returns the evaluations whose needs these datasets meet."""
-    needs = {name: NEEDS[name] for name in names}
-    return [n for n in names if self.has.labels >= needs[n].labels and self.has.test_set >= needs[n].test_set]
+    return [name for name in names if not NEEDS[name] & self.lacks]
 
   def require(self, names: Sequence[str]) -> None:
-    """Raises UserError for an unknown evaluation, and for one whose needs these datasets do not meet."""
+    """Raises UserError for an evaluation whose needs these datasets do not meet."""
     possible = self.possible(tuple(EVALUATIONS))
     for name in names:
-      EVALUATIONS.find(name)
       if name not in possible:
-        lacks = "a test set (data.test_path)" if self.has.labels else "labels"
-        source = self.splits.reference.source.name
-        raise UserError(f"{name} needs {lacks}, which {source} lacks; possible: {', '.join(possible)}")
+        source = self.datasets.reference.source.name
+        raise UserError(f"{name} needs {max(NEEDS[name] & self.lacks)}, which {source} lacks; possible: {', '.join(possible)}")
 
   def extractor(self, variables: Variables | None, subject: str) -> FeatureExtractor:
     """Returns the input of evaluations for a network, or for raw pixels if `variables` is None."""
-    return FeatureExtractor(self.config, self.mesh, self.splits, self.network, variables, subject)
+    return FeatureExtractor(self.config, self.mesh, self.datasets, self.network, variables, subject)
 
   def chosen(self, student: Variables, teacher: Variables | None) -> FeatureExtractor:
     """Returns the input of evaluations for the network that `evals.network` names."""
@@ -95,7 +90,7 @@ class Evaluator:
     if not self.config.evals.baselines:
       return []
     subjects: dict[str, Variables | None] = {"raw_pixels": None, self.untrained: first}
-    if len(self.splits.reference.source) > RAW_IMAGES:
+    if len(self.datasets.reference) > RAW_IMAGES:
       LOG.info("raw pixels are not measured: there are more than %d images", RAW_IMAGES)
       del subjects["raw_pixels"]
     return [m for subject, variables in subjects.items() for m in self.measure(self.extractor(variables, subject), names)]
@@ -104,20 +99,9 @@ class Evaluator:
     """Measures the neighbor bank at the end of an epoch (AdaSim's metrics); empty if bootstrapping is off."""
     if state.neighbor_bank is None:
       return []
-    values = jax.device_get(metrics.figures(state.neighbor_bank, self._padded_labels, len(self.splits.train)))
-    protocol = {"images": "visited in the last epoch"}
-    return [
-      Measurement(
-        metric=metrics.METRICS[name], value=float(x), subject="neighbor_bank", protocol=protocol, evaluation="bootstrap"
-      )
-      for name, x in values.items()
-      if np.isfinite(x)
-    ]
-
-  @functools.cached_property
-  def _padded_labels(self) -> Array:
-    rows, known = padded_rows(len(self.splits.train), self.mesh), self.splits.train.source.labels
-    labels = np.full(rows, -1, np.int32)
-    if known is not None:
-      labels[: len(known)] = known
-    return replicate(self.mesh, labels)
+    labels, count = labels_of(self.datasets.train), len(self.datasets.train)
+    padded = np.pad(labels, (0, padded_rows(count, self.mesh) - count), constant_values=-1)
+    values = jax.device_get(metrics.figures(state.neighbor_bank, replicate(self.mesh, padded), count))
+    found = {metrics.METRICS[name]: float(x) for name, x in values.items() if np.isfinite(x)}
+    about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
+    return [Measurement(metric=m, value=x, **about) for m, x in found.items()]

@@ -1,10 +1,11 @@
 """Statistics of features without labels: the dimensions they use, and how they are distributed on the sphere."""
 
 import numpy as np
+from scipy import special
 
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.finetune import two_crops
+from jaxssl.evals.crops import two_crops
+from jaxssl.evals.features import FeatureExtractor, measurements
 from jaxssl.evals.registry import evaluation
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
@@ -38,61 +39,42 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures the test set or, without one, the reference set, and the alignment of two random crops of reference images."""
   queries = extractor.test or extractor.reference
   protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
-  found = [
-    Measurement(metric=METRICS[name], value=value, subject=extractor.subject, protocol=protocol)
-    for name, value in figures(queries.x).items()
-  ]
+  found = measurements(extractor, {METRICS[name]: value for name, value in figures(queries.x).items()}, protocol)
   if extractor.variables is not None:
     one, other = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
     of_crops = {"sample": len(one), **extractor.reference.protocol}
-    value = alignment(one, other)
-    found.append(Measurement(metric=ALIGNMENT, value=value, subject=extractor.subject, protocol=of_crops))
+    found += measurements(extractor, {ALIGNMENT: alignment(one, other)}, of_crops)
   return found
 
 
 def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
-  """Computes effective_rank, rankme, uniformity and deviation of features [n, f], of `rows` random ones if there are more.
-
-  The ranks are of the features as they are, the others of the features at unit length.
-  """
+  """Computes ranks, uniformity and deviation of features [n, f], of `rows` random ones if there are more."""
   if len(features) > rows:
     features = features[np.sort(np.random.default_rng(0).choice(len(features), rows, replace=False))]
   values = singular_values(features)
   return {
     "effective_rank": effective_rank(values),
-    "rankme": rankme(values),
+    "rankme": effective_rank(values, added=1e-7),
     "uniformity": uniformity(features),
     "deviation": deviation(features),
   }
 
 
 def singular_values(features: np.ndarray) -> np.ndarray:
-  """Computes the float64 [min(n, f)] singular values of features [n, f], largest first.
-
-  Uses the smaller matrix of inner products: 10 to 70 times faster than a decomposition of the features. Values below 1e-7 of
-  the largest become zero, since float32 features resolve nothing finer.
-  """
-  x = np.asarray(features, np.float64)
+  """Computes the float64 [min(n, f)] singular values of features [n, f], largest first; those below 1e-7 of it become zero."""
+  x = np.asarray(features, np.float64)  # float32 features resolve nothing finer
+  # Eigenvalues of the smaller matrix of inner products: 10 to 70 times faster than a decomposition of the features
   squares = np.linalg.eigvalsh(x.T @ x if x.shape[0] >= x.shape[1] else x @ x.T)[::-1]
   return np.sqrt(np.where(squares > 1e-14 * squares[0], squares, 0))
 
 
-def entropy(shares: np.ndarray) -> float:
-  """Computes -sum(p log p) of shares p of any shape; p = 0 adds nothing."""
-  shares = shares[shares > 0]
-  return float(-(shares * np.log(shares)).sum())
+def effective_rank(singular_values: np.ndarray, added: float = 0.0) -> float:
+  """Computes exp(entropy of the normalized singular values), 1 if all are zero (Roy & Vetterli, 2007).
 
-
-def effective_rank(singular_values: np.ndarray) -> float:
-  """Computes exp(entropy of the normalized singular values), 1 if all are zero (Roy & Vetterli, 2007)."""
-  total = singular_values.sum()
-  return float(np.exp(entropy(singular_values / total))) if total else 1.0
-
-
-def rankme(singular_values: np.ndarray) -> float:
-  """Computes the effective rank with 1e-7 added to every share (RankMe: Garrido et al., 2023)."""
-  total = singular_values.sum()
-  return float(np.exp(entropy(singular_values / (total or 1) + 1e-7)))
+  `added`: to every normalized value; 1e-7 makes it RankMe (Garrido et al., 2023).
+  """
+  shares = singular_values / (singular_values.sum() or 1) + added
+  return float(np.exp(special.entr(shares).sum()))
 
 
 def unit(features: np.ndarray) -> np.ndarray:
@@ -102,18 +84,12 @@ def unit(features: np.ndarray) -> np.ndarray:
 
 
 def alignment(features: np.ndarray, partners: np.ndarray, power: float = 2) -> float:
-  """Computes the mean of |x - y|^power over pairs of rows at unit length; features and partners: both [n, f].
-
-  0: the views of an image agree (Wang & Isola, 2020, section 4.1).
-  """
+  """Computes the mean of |x - y|^power over pairs of rows [n, f] at unit length (Wang & Isola, 2020, section 4.1)."""
   return float((np.linalg.norm(unit(features) - unit(partners), axis=1) ** power).mean())
 
 
 def uniformity(features: np.ndarray, t: float = 2) -> float:
-  """Computes log mean exp(-t |x - y|^2) over all pairs of distinct rows of features [n, f], n > 1, at unit length.
-
-  0: all the same; near -2t: spread evenly in many dimensions (Wang & Isola, 2020, section 4.1). Holds n x n numbers.
-  """
+  """Computes log mean exp(-t |x - y|^2) over pairs of distinct rows [n, f], n > 1, at unit length (Wang & Isola, 2020)."""
   x = unit(features)
   squares = (x * x).sum(1)
   kernel = np.exp(-t * np.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0))
@@ -122,9 +98,6 @@ def uniformity(features: np.ndarray, t: float = 2) -> float:
 
 
 def deviation(features: np.ndarray) -> float:
-  """Computes sqrt(f) times the mean standard deviation of a dimension over rows [n, f] at unit length.
-
-  1: spread evenly over the sphere; 0: collapsed (SimSiam: Chen & He, 2021, section 4.1).
-  """
+  """Computes sqrt(f) times the mean standard deviation of a dimension over rows [n, f] at unit length (Chen & He, 2021)."""
   x = unit(features)
   return float(np.sqrt(x.shape[1]) * x.std(0).mean())

@@ -1,19 +1,19 @@
 """Linear classifiers on frozen features, by four solvers."""
 
+import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
+from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals import heads
-from jaxssl.evals.features import FeatureExtractor, by_group, labeled_test
-from jaxssl.evals.finetune import Tuning
+from jaxssl.evals import crops, sgd
+from jaxssl.evals.features import FeatureExtractor, accuracies, labeled_test
 from jaxssl.evals.registry import evaluation
+from jaxssl.parallel.mesh import replicate, to_host
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
 MIDDLE = 1e-2  # if each class has one image, so that none can be held out
@@ -21,24 +21,6 @@ HELD_OUT = 5  # one image in five selects the penalty or the learning rate
 RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 STEPS = 200  # of L-BFGS at most
 TOLERANCE = 1e-5  # of the objective, in nats: L-BFGS stops once a step gains less
-
-
-class Linear(NamedTuple):
-  """A classifier of features x: argmax of (x - mean) / scale @ kernel + bias."""
-
-  mean: Array  # [f]
-  scale: Array  # [f]
-  kernel: Array  # [f, c]
-  bias: Array  # [c]
-
-
-def metric(solver: str) -> Metric:
-  """Returns the metric of a solver, one of PROTOCOLS."""
-  return accuracy_metric(
-    f"linear_{solver}", f"Linear classifier ({solver})", "Accuracy of a linear classifier trained on the frozen features."
-  )
-
-
 HELD_OUT_FIFTH = "best accuracy on a held-out fifth"
 PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
   "lbfgs": {"classifier": "logistic regression", "features": "standardized", "penalty": HELD_OUT_FIFTH},
@@ -52,62 +34,42 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 @evaluation("linear", labels=True, test_set=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
-  config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor, "linear")
-  num_classes, seed = len(extractor.classes), extractor.config.train.seed
+  config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)
+  given = (reference.x, reference.labels, len(extractor.classes), extractor.config.train.seed)
   found = []
   for solver in config.solvers:
-    chosen: dict[str, Scalar] = {}
-    if solver == "augmented":
-      if extractor.variables is None:
-        continue  # raw pixels have no network to pass crops through
-      guesses, chosen["learning_rate"] = augmented(extractor)
-    else:
-      if solver == "lbfgs":
-        weights, chosen["penalty"] = logistic(reference.x, reference.labels, num_classes, seed)
-      elif solver == "sgd":
-        epochs, batch_size = config.epochs, config.batch_size
-        weights, chosen["learning_rate"] = descend(reference.x, reference.labels, num_classes, seed, epochs, batch_size)
-      else:
-        weights = adam(reference.x, reference.labels, num_classes, seed)
-      guesses = classify(weights, test.x)
+    if solver == "augmented" and extractor.variables is None:
+      continue  # raw pixels have no network to pass crops through
     length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
-    fields = {**PROTOCOLS[solver], **(length if solver in ("sgd", "augmented") else {}), **reference.protocol, **test.protocol}
-    for of_group, value, more in by_group(metric(solver), guesses == test.labels, test.labels, extractor.class_groups):
-      protocol = {**fields, **more}
-      found.append(Measurement(metric=of_group, value=value, subject=extractor.subject, protocol=protocol, chosen=chosen))
+    if solver == "lbfgs":
+      kernel, chosen, length = *logistic(*given), {}
+    elif solver == "adam":
+      kernel, chosen, length = adam(*given), {}, {}
+    else:
+      kernel, chosen = augmented(extractor) if solver == "augmented" else descend(*given, config.epochs, config.batch_size)
+    protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
+    about = "Accuracy of a linear classifier trained on the frozen features."
+    metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
+    found += accuracies(extractor, metric, classify(kernel, test.x), test.labels, protocol, chosen)
   return found
 
 
-def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, float]:
-  """Trains classifiers on the frozen network with new crops in each epoch: (classes of the test set int [m], learning rate).
-
-  One classifier for each of RATES, side by side, without the held-out fifth of the reference set that selects the best.
-  """
-  assert extractor.splits.test is not None
-  config, labels, seed = extractor.config.evals.linear, extractor.reference.labels, extractor.config.train.seed
-  out = held_out(labels, seed)
-  tuning = Tuning(extractor, RATES, 0.0, config.epochs, config.batch_size)
-  tuned = tuning.fit(np.flatnonzero(~out), seed)
-  right = tuning.logits(tuned, extractor.splits.reference)[out].argmax(2) == labels[out][:, None]
-  best = int(right.sum(0).argmax())
-  return tuning.logits(tuned, extractor.splits.test)[:, best].argmax(1), RATES[best]
-
-
-def classify(weights: Linear, x: np.ndarray) -> np.ndarray:
-  """Returns the most likely classes, int [n], of features float32 [n, f]."""
-  return np.asarray(_logits(weights, jnp.asarray(x))).argmax(1)
-
-
-@jax.jit
-def _logits(weights: Linear, x: Array) -> Array:
-  standardized = (x - weights.mean[None]) / weights.scale[None]
-  return jnp.dot(standardized, weights.kernel, precision=jax.lax.Precision.HIGHEST) + weights.bias[None]
+def classify(kernel: Array | np.ndarray, x: np.ndarray) -> np.ndarray:
+  """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
+  return np.asarray(_product(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
 
 
 def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns mean and standard deviation of each feature; a floor keeps nearly constant features from being scaled up."""
   deviation = x.std(0)
   return x.mean(0), np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
+
+
+def _of_raw(kernel: Array, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+  """Returns the classifier [f + 1, c] of features x that is the same as one of (x - mean) / scale."""
+  exact = np.asarray(kernel, np.float64)
+  weights = exact[:-1] / scale[:, None]
+  return np.concatenate([weights, exact[-1:] - mean @ weights]).astype(np.float32)
 
 
 def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -120,11 +82,11 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
   return out
 
 
-def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[Linear, float]:
+def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[np.ndarray, dict[str, Scalar]]:
   """Fits multinomial logistic regression: mean cross-entropy + penalty / 2 |kernel|^2, to convergence.
 
   x: float32 [n, f]; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of equals) is
-  fitted again on all images. Returns the classifier and the penalty.
+  fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
   """
   mean, scale = standard(x)
   standardized = jnp.asarray((x - mean) / scale)
@@ -141,7 +103,7 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
     best = int(np.argmax(scores))
     penalty, kernel = PENALTIES[best], kernels[best + 1]
   kernel = _fit(z, y, jnp.ones(len(z)), jnp.float32(penalty), kernel)
-  return Linear(jnp.asarray(mean), jnp.asarray(scale), rotation @ kernel[:-1], kernel[-1]), penalty
+  return _of_raw(jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), mean, scale), {"penalty": penalty}
 
 
 @jax.jit
@@ -183,68 +145,76 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 
 def descend(
   x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int, batch_size: int
-) -> tuple[Linear, float]:
-  """Trains a classifier for each of RATES; the best rate on a held-out fifth trains one on all images: (classifier, rate)."""
+) -> tuple[np.ndarray, dict[str, Scalar]]:
+  """Trains a classifier for each of RATES; the best rate on a held-out fifth trains one on all images: (classifier, chosen)."""
   mean, scale = standard(x)
   z, out = (x - mean) / scale, held_out(labels, seed)
 
-  def train(rates: tuple[float, ...], rows: np.ndarray) -> Array:
-    steps = epochs * max(len(rows) // batch_size, 1)
-    each = jnp.asarray(rates)[:, None, None]
+  def train(rates: tuple[float, ...], used: np.ndarray) -> Array:
     start = jnp.zeros((len(rates), x.shape[1] + 1, num_classes))
-    return _epochs(
-      optax.trace(0.9), lambda step: each * heads.cosine(step, steps), start, z, labels, rows, seed, epochs, batch_size
-    )
+    return _epochs(functools.partial(_side_by_side, rates), start, (z[used], labels[used]), seed, epochs, batch_size)
 
-  rate = RATES[len(RATES) // 2]
-  if out.any():
-    queries = jnp.asarray(z[out])
-    right = [
-      (np.asarray(_product(queries, kernel)).argmax(1) == labels[out]).sum() for kernel in train(RATES, np.flatnonzero(~out))
-    ]
-    rate = RATES[int(np.argmax(right))]
-  kernel = train((rate,), np.arange(len(x)))[0]
-  return Linear(jnp.asarray(mean), jnp.asarray(scale), kernel[:-1], kernel[-1]), rate
+  rate = RATES[_best(train(RATES, ~out), z[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
+  return _of_raw(train((rate,), np.ones_like(out))[0], mean, scale), {"learning_rate": rate}
 
 
-def adam(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int = 500, batch_size: int = 1000) -> Linear:
+def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar]]:
+  """Trains classifiers on the frozen network with new crops in each epoch: (classifier, chosen).
+
+  One classifier for each of RATES, side by side, without the held-out fifth of the reference set that selects the best.
+  """
+  config, reference, mesh = extractor.config.evals.linear, extractor.reference, extractor.mesh
+  seed, view = extractor.config.train.seed, crops.view_of(extractor, count=1)
+  out = held_out(reference.labels, seed)
+  used = np.flatnonzero(~out)
+  steps, _ = crops.steps_per_epoch(mesh, len(used), config.batch_size)
+
+  def loss(heads: Array, stats: None, batch: tuple, data: tuple) -> tuple[Array, None]:
+    (number, index, labels, cut), (variables, store, key) = batch, data
+    view_key, _ = jax.random.split(jax.random.fold_in(key, number))
+    images = crops.finish(view, extractor.preprocessing, index, cut, store, view_key)
+    return sgd.cross_entropy(heads, extractor.network.encode(variables, images[:, 0]), labels), stats
+
+  batches = crops.labeled_batches(extractor, used, view, seed, config.epochs, config.batch_size)
+  start = jnp.zeros((len(RATES), reference.x.shape[1] + 1, len(extractor.classes)))
+  data = (extractor.variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
+  trainer = sgd.Trainer(loss, _side_by_side(RATES, steps * config.epochs))
+  heads = to_host(mesh, trainer.fit(start, batches, data, mesh=mesh)[0])
+  best = _best(heads, reference.x[out], reference.labels[out])
+  return heads[best], {"learning_rate": RATES[best]}
+
+
+def _side_by_side(rates: tuple[float, ...], steps: int) -> optax.GradientTransformation:
+  return sgd.cosine(jnp.asarray(rates)[:, None, None], steps)
+
+
+def _best(heads: Array | np.ndarray, x: np.ndarray, labels: np.ndarray) -> int:
+  """Returns which of the classifiers [g, f + 1, c] is the most accurate."""
+  return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in heads]))
+
+
+def adam(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int = 500, batch_size: int = 1000) -> Array:
   """Trains as ReSA does on CIFAR: Adam with L2 decay 5e-6 and a learning rate that falls geometrically each epoch."""
-  optimizer = optax.chain(optax.add_decayed_weights(5e-6), optax.scale_by_adam())
-  steps = max(len(x) // batch_size, 1)
+
+  def optimizer(steps: int) -> optax.GradientTransformation:
+    rate = optax.exponential_decay(1e-2, steps // epochs, 1e-4 ** (1 / epochs), staircase=True)
+    return optax.chain(optax.add_decayed_weights(5e-6), optax.adam(rate))
+
   bound = 1 / np.sqrt(x.shape[1])  # the initialization of torch.nn.Linear
   start = np.random.default_rng(seed).uniform(-bound, bound, (1, x.shape[1] + 1, num_classes)).astype(np.float32)
-  kernel = _epochs(
-    optimizer, lambda step: 1e-2 * 1e-4 ** ((step // steps) / epochs), jnp.asarray(start),
-    x, labels, np.arange(len(x)), seed, epochs, batch_size,
-  )[0]  # fmt: skip
-  return Linear(jnp.zeros(x.shape[1]), jnp.ones(x.shape[1]), kernel[:-1], kernel[-1])
+  return _epochs(optimizer, jnp.asarray(start), (x, labels), seed, epochs, batch_size)[0]
 
 
 def _epochs(
-  optimizer: optax.GradientTransformation,
-  rate: Callable[[Array], Array],
-  kernels: Array,
-  z: np.ndarray,
-  labels: np.ndarray,
-  used: np.ndarray,
-  seed: int,
-  epochs: int,
-  batch_size: int,
+  optimizer: Callable[[int], optax.GradientTransformation], start: Array, data: tuple, seed: int, epochs: int, batch_size: int
 ) -> Array:
-  """Trains kernels [g, f + 1, c] on the rows `used`, with rate(step) [g, 1, 1]; an incomplete last batch is dropped."""
-  batch_size = min(batch_size, len(used))
-  steps = len(used) // batch_size
-  x, y = jnp.asarray(z), jnp.asarray(labels)
+  """Trains classifiers [g, f + 1, c] by optimizer(steps) on features [n, f] and labels [n]; drops an incomplete batch."""
+  count, shuffle = len(data[0]), np.random.default_rng(seed)
+  batch_size = min(batch_size, count)
+  steps = count // batch_size
+  batches = (rows for _ in range(epochs) for rows in shuffle.permutation(count)[: steps * batch_size].reshape(steps, -1))
 
-  def step(carry: tuple, rows: Array) -> tuple[tuple, None]:
-    kernels, state, number = carry
+  def loss(heads: Array, stats: None, rows: Array, data: tuple[Array, Array]) -> tuple[Array, None]:
+    return sgd.cross_entropy(heads, data[0][rows], data[1][rows]), stats
 
-    updates, state = optimizer.update(jax.grad(heads.loss)(kernels, x[rows], y[rows]), state, kernels)
-    return (kernels - rate(number) * jnp.asarray(updates), state, number + 1), None
-
-  epoch = jax.jit(lambda carry, order: jax.lax.scan(step, carry, order)[0])
-  carry = (kernels, optimizer.init(kernels), jnp.int32(0))
-  shuffle = np.random.default_rng(seed)
-  for _ in range(epochs):
-    carry = epoch(carry, shuffle.permutation(used)[: steps * batch_size].reshape(steps, batch_size))
-  return carry[0]
+  return sgd.Trainer(loss, optimizer(epochs * steps)).fit(start, batches, jax.tree.map(jnp.asarray, data))[0]

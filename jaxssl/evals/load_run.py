@@ -23,15 +23,14 @@ from jaxssl.data import datasets
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
-from jaxssl.evals.features import FeatureExtractor, encode
-from jaxssl.evals.preprocessing import Preprocessing, method_views
+from jaxssl.evals.features import FeatureExtractor, Output, compute
+from jaxssl.evals.preprocessing import Preprocessing, image_shape
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.workdir import Workdir
 
-OTHER_IMAGES = ("source", "path")  # fields that name other images: none of the run's other fields about images is kept
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
 
 
@@ -60,16 +59,16 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
 
 
 def names_other_images(changes: Mapping[str, Any]) -> bool:
-  """Returns whether changed fields name other images than those of the run."""
-  return any(f"data.{name}" in changes for name in OTHER_IMAGES)
+  """Returns whether changed fields name other images, so that none of the run's own fields about images is kept."""
+  return "data.source" in changes or "data.path" in changes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-  """A run after `step` steps. All decisions about it are made here: which network, which image size, which preprocessing.
+  """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with.
 
-  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that still trains, whose
-  weights are on the devices.
+  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that has just been
+  trained, whose weights are on the devices.
   """
 
   workdir: Workdir
@@ -99,10 +98,7 @@ class LoadedRun:
   @functools.cached_property
   def fingerprint(self) -> str:
     """A hash of its weights."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(self.variables):
-      digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
 
   @functools.cached_property
   def mesh(self) -> Mesh:
@@ -113,17 +109,15 @@ class LoadedRun:
   def _on_devices(self) -> Variables:
     return self.variables if self.opened else replicate(self.mesh, self.variables)
 
-  def embed(
-    self, source: Source, rows: np.ndarray | None = None, patches: bool = False
-  ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
-    """Computes features float32 [n, f] of rows of a source, of patches [n, p, f] on request, and lists unreadable positions.
+  def embed(self, source: Source, rows: np.ndarray | None = None, output: Output = "encode") -> tuple[np.ndarray, list[int]]:
+    """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all), and lists the positions of unreadable ones.
 
-    rows: int [n]; None: all. The features of an unreadable image are those of a black one.
+    The host resizes each image, whatever data.placement is. The features of an unreadable image are those of a black one.
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
-    features, of_patches = encode(self.config, self.mesh, self.network, self._on_devices, images, patches)
-    return features, of_patches, sorted(images.unreadable)
+    made = compute(self.config, self.mesh, self.network, self._on_devices, datasets.Dataset(images), output)
+    return made, sorted(images.unreadable)
 
   @functools.cached_property
   def evaluator(self) -> Evaluator:
@@ -141,10 +135,9 @@ class LoadedRun:
   @functools.cached_property
   def untrained(self) -> FeatureExtractor:
     """The input of evaluations for the network before its first step, rebuilt from the seed and `model.init_from`."""
-    size, channels = self.config.views[method_views(self.config)].size, self.config.data.channels
-    key = jax_key(self.config.train.seed, "weights")  # as TrainStep.init_student
-    first = jax.jit(lambda: self.network.init(key, (size, size, channels)))()
-    imported = init_from.load(self.config.model, self.network, (size, size, channels), self.workdir.folder)
+    key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init_student
+    first = jax.jit(lambda: self.network.init(key, shape))()
+    imported = init_from.load(self.config.model, self.network, shape, self.workdir.folder)
     first = first if imported is None else init_from.put(first, imported)
     return self.evaluator.extractor(replicate(self.mesh, first), self.evaluator.untrained)
 
@@ -165,20 +158,16 @@ def load(
   folder = Workdir(workdir)
   student, teacher, step = Checkpoints(folder.checkpoints, config.train.max_to_keep).weights(step)
   pipeline.check(config.views, None)
-  size = config.views[method_views(config)].size
-  built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), size, encoder)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, config.data.channels)))
-  if not all(_fits(shapes, read_back) for read_back in (student, teacher) if read_back is not None):
+  shape = image_shape(config)
+  built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), shape[0], encoder)
+  expected = jax.eval_shape(lambda: built.init(jax.random.key(0), shape))
+  if not all(_fits(expected, variables) for variables in (student, teacher) if variables is not None):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
   return LoadedRun(workdir=folder, config=config, network=built, student=student, teacher=teacher, step=step, arrays=arrays)
 
 
-def _fits(shapes: Variables, variables: Variables) -> bool:
-  """Returns whether modules have the shapes that the network has; a teacher may lack modules."""
-  if "encoder" not in variables.params:
-    return False
-  for ours, theirs in ((shapes.params, variables.params), (shapes.stats, variables.stats)):
-    expected = {name: ours.get(name) for name in theirs}
-    if jax.tree.map(lambda x: x.shape, expected) != jax.tree.map(lambda x: x.shape, dict(theirs)):
-      return False
-  return all(name in variables.stats for name in shapes.stats if name in variables.params)
+def _fits(expected: Variables, variables: Variables) -> bool:
+  """Returns whether modules have the shapes that the network has; a teacher may lack modules other than the encoder."""
+  ours = [{name: tree[name] for name in tree if name in variables.params} for tree in (expected.params, expected.stats)]
+  ours, theirs = (jax.tree.map(lambda x: x.shape, trees) for trees in (ours, [dict(variables.params), dict(variables.stats)]))
+  return "encoder" in variables.params and ours == theirs

@@ -5,47 +5,39 @@ import statistics
 import numpy as np
 
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import Measurement, Metric, Scalar, accuracy_metric
+from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals import finetune, linear
 from jaxssl.evals.features import FeatureExtractor, Features, labeled_test
 from jaxssl.evals.registry import evaluation
 
 
-def metric(shots: float, classifier: str) -> Metric:
-  """Returns the metric of a number of labels; classifier: linear or finetune."""
-  return accuracy_metric(
-    f"lowshot_{f'{100 * shots:.0f}percent' if shots < 1 else f'{shots:.0f}'}_{classifier}",
-    f"Few labels: {_amount(shots)}, {classifier}",
-    "Accuracy when only a few images have labels.",
-  )
-
-
-def _amount(shots: float) -> str:
-  return f"{shots:.0%} of each class" if shots < 1 else f"{shots:.0f} of each class"
-
-
 @evaluation("lowshot", labels=True, test_set=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures mean and standard deviation over draws of the top-1 accuracy in percent, for each of `evals.lowshot.shots`."""
-  config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor, "lowshot")
+  config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor)
   if config.draws < 1:
     raise UserError(f"evals.lowshot.draws={config.draws}: out of range; expected at least 1")
-  tuning = finetune.make(extractor) if config.finetune else None
-  protocols = {"linear": dict(linear.PROTOCOLS["lbfgs"]), **({"finetune": finetune.protocol(extractor)} if tuning else {})}
+  protocols = {"linear": linear.PROTOCOLS["lbfgs"]}
+  if config.finetune and extractor.variables is not None:
+    protocols["finetune"] = finetune.protocol(extractor.config.evals.finetune)
   found = []
   for shots in config.shots:
+    short, amount = (f"{100 * shots:.0f}percent", f"{shots:.0%}") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
+    amount += " of each class"
     drawn = [draw(reference, shots, seed) for seed in range(config.draws)]
+    tune = finetune.trainer(extractor, len(drawn[0])) if "finetune" in protocols else None
     right: dict[str, list[float]] = {name: [] for name in protocols}
     for seed, rows in enumerate(drawn):
-      weights, _ = linear.logistic(reference.x[rows], reference.labels[rows], len(extractor.classes), seed)
-      right["linear"].append(100 * float((linear.classify(weights, test.x) == test.labels).mean()))
-      if tuning:
-        right["finetune"].append(100 * float((finetune.guess(tuning, rows, seed) == test.labels).mean()))
+      kernel, _ = linear.logistic(reference.x[rows], reference.labels[rows], len(extractor.classes), seed)
+      right["linear"].append(100 * float((linear.classify(kernel, test.x) == test.labels).mean()))
+      if tune:
+        right["finetune"].append(100 * float((tune(rows, seed) == test.labels).mean()))
     for name, values in right.items():
-      few: dict[str, Scalar] = {"labeled": _amount(shots), "labeled_images": len(drawn[0]), "draws": len(drawn)}
+      few: dict[str, Scalar] = {"labeled": amount, "labeled_images": len(drawn[0]), "draws": len(drawn)}
+      title, about = f"Few labels: {amount}, {name}", "Accuracy when only a few images have labels."
       found.append(
         Measurement(
-          metric=metric(shots, name),
+          metric=accuracy_metric(f"lowshot_{short}_{name}", title, about),
           value=statistics.mean(values),
           std=statistics.stdev(values) if len(values) > 1 else None,
           subject=extractor.subject,

@@ -3,8 +3,8 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -56,123 +56,87 @@ def neighbors(
   file = embedding_file.load(embeddings)
   if not np.isfinite(file.features).all():
     raise UserError(f"{embeddings} holds features that are not finite")
-  row = row_of(file, image)
-  most = len(file.features) - (row is not None)
+  rows, pixels = _rows_of(file, image), None
+  most = len(file.features) - len(rows)
   if not 0 < k <= most:
     raise UserError(f"--k={k}: expected 1 to {most}, the other images in {embeddings}")
-  pixels = None
-  if row is None:
-    pixels = read_image(image, file)
-    rows = nearest(file.features, embed_image(pixels, file, path_of(workdir or file.meta["workdir"])), k)
+  if len(rows):
+    cosines, ids = knn.neighbors(make_mesh(), file.features, file.features[rows], k, own=rows)
   else:
-    rows = [(row, 1.0), *nearest(file.features, row, k)]
-  columns = [None if x is None else x.astype(str) for x in (file.path, file.label, file.split)]
+    pixels, query = _embed_image(image, file.meta, path_of(workdir or file.meta["workdir"]))
+    cosines, ids = knn.neighbors(make_mesh(), file.features, query, k)
+  ranked = [*((int(row), 1.0) for row in rows), *zip(ids[0].tolist(), cosines[0].tolist(), strict=True)]
   found = [
-    Neighbor(rank, r, cosine, *(None if x is None else str(x[r]) for x in columns))  # type: ignore[arg-type]
-    for rank, (r, cosine) in enumerate(rows, row is None)
+    Neighbor(rank, row, cosine, str(file.path[row]), *(x if x is None else str(x[row]) for x in (file.label, file.split)))
+    for rank, (row, cosine) in enumerate(ranked, 1 - len(rows))
   ]
   if sheet:
     try:
       with paths.uploaded(sheet) as path:
-        draw_sheet(file, found, pixels).save(path)
+        _draw_sheet(file, found, pixels).save(path)
     except OSError as error:
       raise UserError(f"--sheet={sheet}: cannot be written: {error.strerror}") from error
   return found
 
 
-def nearest(features: np.ndarray, query: np.ndarray | int, k: int) -> list[tuple[int, float]]:
-  """Returns (row, cosine) of the k rows of float32 [n, f] nearest to a float32 [f], or to one of the rows (left out)."""
-  own = query if isinstance(query, int) else None
-  vector = features[query] if isinstance(query, int) else query
-  values, rows = knn.neighbors(make_mesh(), features, vector[None], k + (own is not None))
-  return [(int(row), float(value)) for row, value in zip(rows[0], values[0], strict=True) if row != own][:k]
-
-
-def row_of(file: Embeddings, image: str) -> int | None:
-  """Returns the row of an image in the file by its path there or its full path; None if it is not in the file.
-
-  Raises UserError if several images have that path.
-  """
+def _rows_of(file: Embeddings, image: str) -> np.ndarray:
+  """Returns the row, int [1], of an image in the file by its path there or its full path; int [0] if it is not there."""
   data = file.meta["data"]
   roots = [paths.absolute(data[name]) for name in ("path", "test_path") if data[name]]
   inside = [paths.absolute(image).removeprefix(root + os.sep) for root in roots]
   rows = np.flatnonzero(np.isin(file.path, [image, *inside]))
   if len(rows) > 1:
     raise UserError(f"--image={image}: the path of {len(rows)} images in the file; expected a full path")
-  return int(rows[0]) if len(rows) else None
+  return rows
 
 
-def read_image(image: str, file: Embeddings) -> np.ndarray:
-  """Reads an image file as the run reads its images: [h, w, c]. Raises UserError if it cannot be read."""
+def _embed_image(image: str, meta: Mapping[str, Any], workdir: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the pixels [h, w, c] of an image file, and its features float32 [1, f] by the network that made the file."""
+  data = read(DataConfig, meta["data"])
   try:
-    data = file.meta["data"]
-    return decode(paths.read(image), data["channels"], image, dtype_of(data["bit_depth"]))
+    pixels = decode(paths.read(image), data.channels, image, dtype_of(data.bit_depth))
   except OSError as error:
     raise UserError(f"--image={image}: neither a path in the file nor a readable image: {error.strerror}") from error
   except DecodeError as error:
     raise UserError(f"--image={error}") from error
-
-
-def embed_image(image: np.ndarray, file: Embeddings, workdir: pathlib.Path) -> np.ndarray:
-  """Returns the features float32 [f] of an image by the network that made the file. Raises UserError for another run."""
-  meta = file.meta
   config = load_run.read_config(workdir, {f"evals.{name}": meta[name] for name in ("network", "size", "resize")})
-  config = dataclasses.replace(config, data=read(DataConfig, meta["data"]))
-  run = load_run.load(workdir, config, meta["step"])
+  run = load_run.load(workdir, dataclasses.replace(config, data=data), meta["step"])
   if run.fingerprint != meta["weights"]:
     raise UserError(f"--workdir={workdir}: other weights than those that made the file; expected the run that made it")
-  features, _, _ = run.embed(ArraySource(image[None], name="query"))
-  return features[0]
+  return pixels, run.embed(ArraySource(pixels[None], name="query"))[0]
 
 
 def table(found: Sequence[Neighbor]) -> str:
   """Formats neighbors as a table: rank, cosine, class and split if known, path."""
-  columns = {"rank": [str(f.rank) for f in found], "cosine": [f"{f.cosine:.4f}" for f in found]}
-  for name, values in (
-    ("class", [f.label for f in found]),
-    ("split", [f.split for f in found]),
-    ("path", [f.path for f in found]),
-  ):
-    if values[0] is not None:
-      columns[name] = [one_line(str(value)) for value in values]
-  widths = [max(map(len, [name, *values])) for name, values in columns.items()]
-  lines = [list(columns), *zip(*columns.values(), strict=True)]
-  return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+  lines = [("rank", "cosine", "class", "split", "path")]
+  lines += [(str(f.rank), f"{f.cosine:.4f}", f.label, f.split, f.path) for f in found]
+  columns = [[one_line(text) for text in column] for column in zip(*lines, strict=True) if None not in column]
+  padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
+  return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
-def draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
-  """Draws the neighbors, each with its cosine and class below it, after the query [h, w, c] if it is not in the file.
-
-  An image that can no longer be read is left gray.
-  """
-  sources = _open_again(file)
+def _draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
+  """Draws the neighbors after the query, if it is not in the file; an image that can no longer be read is gray."""
+  sources: dict[str, Source] = {}
+  try:
+    sources = open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
+  except UserError as error:
+    runlog.LOG.warning("the images cannot be drawn: %s", error)
   tiles: list[tuple[np.ndarray | None, str, str]] = [] if query is None else [(query, "query", "")]
-  for neighbor in found:
-    caption = f"{neighbor.rank}: {neighbor.cosine:.3f}" if neighbor.rank else "query"
-    tiles.append((_read_again(file, neighbor.row, sources), caption, neighbor.label or ""))
+  for f in found:
+    caption = f"{f.rank}: {f.cosine:.3f}" if f.rank else "query"
+    tiles.append((_read_again(file, f.row, sources), caption, f.label or ""))
   wide, high = SIDE + GAP, SIDE + 2 * TEXT + GAP
   across, down = min(COLUMNS, len(tiles)), -(-len(tiles) // COLUMNS)
   drawn = Image.new("RGB", (across * wide + GAP, down * high + GAP), "white")
   draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(TEXT - 2)
   for k, (image, *lines) in enumerate(tiles):
     left, top = GAP + k % COLUMNS * wide, GAP + k // COLUMNS * high
-    if image is None:
-      drawn.paste("lightgray", (left, top, left + SIDE, top + SIDE))
-    else:
-      tile = Image.fromarray(viewable(image))
-      drawn.paste(ImageOps.pad(tile, (SIDE, SIDE), Image.Resampling.BICUBIC, "white"), (left, top))
+    tile = Image.new("RGB", (1, 1), "lightgray") if image is None else Image.fromarray(viewable(image))
+    drawn.paste(ImageOps.pad(tile, (SIDE, SIDE), Image.Resampling.BICUBIC, "white"), (left, top))
     for line, text in enumerate(lines):
       draw.text((left, top + SIDE + line * TEXT), text, "black", font)
   return drawn
-
-
-def _open_again(file: Embeddings) -> dict[str, Source]:
-  """Opens the images of the file; logs a warning and returns none if they are gone."""
-  try:
-    return open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
-  except UserError as error:
-    runlog.LOG.warning("the images cannot be drawn: %s", error)
-    return {}
 
 
 def _read_again(file: Embeddings, row: int, sources: dict[str, Source]) -> np.ndarray | None:

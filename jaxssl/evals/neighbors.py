@@ -8,12 +8,11 @@ from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.rng import generator
 from jaxssl.evals import knn
-from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.features import FeatureExtractor, measurements
 from jaxssl.evals.registry import evaluation
 from jaxssl.parallel.mesh import to_host
 
-K = 10
-EXAMPLES, NEAREST, PAIRS = 12, 8, 12
+K, EXAMPLES, NEAREST, PAIRS = 10, 12, 8, 12
 ORPHANS = Metric(
   "neighbors_orphans",
   "Images without reverse neighbors",
@@ -24,30 +23,27 @@ ORPHANS = Metric(
 )
 
 
-def metric(name: str, title: str) -> Metric:
-  """Returns a metric of the agreement of neighbors with classes."""
-  description = "Share of the nearest training images that have the image's class."
-  return Metric(name, title, description, "Features", unit="%", higher_is_better=True)
-
-
 @evaluation("neighbors")
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures how the nearest neighbors of reference images, among the others, agree with their class.
 
-  Without labels only `neighbors_orphans`: the share of images that are nobody's neighbor. Hubs, which are near to everyone,
-  raise it.
+  Without labels only `neighbors_orphans`.
   """
   reference = extractor.reference
   k = min(K, len(reference.x) - 1)
-  _, ids = knn.neighbors(extractor.mesh, reference.x, None, k)
+  _, ids = knn.neighbors(extractor.mesh, reference.x, reference.x, k, own=np.arange(len(reference.x)))
   values = {ORPHANS: 100 * (1 - len(np.unique(ids)) / len(reference.x))}
   if (reference.labels >= 0).all():
     same = reference.labels[ids] == reference.labels[:, None]
     for i in range(min(2, k)):
-      values[metric(f"neighbors_top{i + 1}_label", f"Neighbor {i + 1} of the class")] = 100 * same[:, i].mean()
-    values[metric(f"neighbors_purity{k}", f"{k} nearest neighbors of the class")] = 100 * same.mean()
-  protocol = {"k": k, "similarity": "cosine", **reference.protocol}
-  return [Measurement(metric=m, value=float(x), subject=extractor.subject, protocol=protocol) for m, x in values.items()]
+      values[_metric(f"neighbors_top{i + 1}_label", f"Neighbor {i + 1} of the class")] = 100 * same[:, i].mean()
+    values[_metric(f"neighbors_purity{k}", f"{k} nearest neighbors of the class")] = 100 * same.mean()
+  return measurements(extractor, values, {"k": k, "similarity": "cosine", **reference.protocol})
+
+
+def _metric(name: str, title: str) -> Metric:
+  description = "Share of the nearest training images that have the image's class."
+  return Metric(name, title, description, "Features", unit="%", higher_is_better=True)
 
 
 def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> dict[str, Any]:
@@ -60,12 +56,10 @@ def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> 
   drawn = generator(extractor.config.train.seed, "neighbors")
   images = np.sort(drawn.choice(len(x), min(EXAMPLES, len(x)), replace=False))
   k = min(NEAREST, len(x) - 1)
-  similarities, ids = knn.neighbors(extractor.mesh, x, x[images], k + 1)
-  others = np.argsort(ids == images[:, None], axis=1, kind="stable")[:, :k]  # an image is not its own neighbor
-  similarities, ids = (np.take_along_axis(values, others, 1) for values in (similarities, ids))
+  similarities, ids = knn.neighbors(extractor.mesh, x, x[images], k, own=images)
   pairs = None
   if bank is not None:
-    partners = to_host(extractor.mesh, bank.partners)[: len(extractor.splits.train)]
+    partners = to_host(extractor.mesh, bank.partners)[: len(extractor.datasets.train)]
     moved = np.flatnonzero(partners != np.arange(len(partners)))
     shown = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
     pairs = np.stack([shown, partners[shown]], axis=1).tolist()

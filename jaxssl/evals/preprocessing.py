@@ -3,14 +3,12 @@
 import dataclasses
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxssl import methods
 from jaxssl.augment import pipeline
-from jaxssl.augment.color import normalize
-from jaxssl.config.schema import Config
+from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array
 from jaxssl.data.image_io import center, dtype_of, match
@@ -19,15 +17,18 @@ from jaxssl.models.backbone import LARGEST_SIDE as MOST
 RAW_SIZE = 32  # raw pixels are compared at this side at most
 
 
-def method_views(config: Config) -> str:
-  """Returns the group of the student's first view, whose size is the one that the network is built for.
-
-  Raises UserError if the config lacks that group.
-  """
+def first_view(config: Config) -> ViewConfig:
+  """Returns the group of the student's first view, for whose size the network is built. Raises UserError if it is missing."""
   group = methods.read_method(config.method).forward_spec.student[0].group
   if group not in config.views:
     raise UserError(f"views.{group} is missing; method.name={config.method['name']} needs it")
-  return group
+  return config.views[group]
+
+
+def image_shape(config: Config) -> tuple[int, int, int]:
+  """Returns (height, width, channels) of the images that the network is built for."""
+  size = first_view(config).size
+  return size, size, config.data.channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Preprocessing:
       bit_depth=data.bit_depth,
       resident_size=data.resident_size if data.placement == "device" else 0,
       resize=config.evals.resize,
-      size=config.evals.size or config.views[method_views(config)].size,
+      size=config.evals.size or first_view(config).size,
       interpolation="bicubic",
       mean=mean,
       std=std,
@@ -61,9 +62,9 @@ class Preprocessing:
 
   def check(self) -> None:
     """Raises UserError for values that are out of range."""
-    for field, least, most in (("channels", 1, MOST), ("size", 1, MOST), ("resident_size", 0, MOST), ("resize", 0, MOST)):
-      if not least <= getattr(self, field) <= most:
-        raise UserError(f"preprocessing.{field}={getattr(self, field)}: out of range; expected {least} to {most}")
+    for field, least in (("channels", 1), ("size", 1), ("resident_size", 0), ("resize", 0)):
+      if not least <= getattr(self, field) <= MOST:
+        raise UserError(f"preprocessing.{field}={getattr(self, field)}: out of range; expected {least} to {MOST}")
     if 0 < self.resize < self.size:
       raise UserError(f"preprocessing.resize={self.resize}: below preprocessing.size={self.size}; expected 0, or at least that")
     for field in ("mean", "std"):
@@ -86,8 +87,7 @@ class Preprocessing:
       image = match(image, self.channels, kind, f"image {place}")
       image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
       shown[place] = center(image, self.resize, self.size)
-    most = np.iinfo(kind).max
-    return np.asarray(jax.vmap(lambda x: normalize(x, self.mean, self.std, most))(jnp.asarray(shown, jnp.float32)))
+    return np.asarray(self.on_device(jnp.asarray(shown), None))
 
   def raw(self) -> "Preprocessing":
     """Returns the preprocessing of raw pixels: at most RAW_SIZE a side, not normalized."""

@@ -1,6 +1,5 @@
 """Registration of evaluations: one function in one file, which declares the metrics it measures and what it needs."""
 
-import dataclasses
 from collections.abc import Callable
 
 from jaxssl.core.metric import Measurement
@@ -8,18 +7,9 @@ from jaxssl.core.registry import Registry
 from jaxssl.evals.features import FeatureExtractor
 
 Measure = Callable[[FeatureExtractor], list[Measurement]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Needs:
-  """What an evaluation requires of the datasets; without it a run skips the evaluation."""
-
-  labels: bool = False
-  test_set: bool = False
-
-
+LABELS, TEST_SET = "labels", "a test set (data.test_path)"
 EVALUATIONS: Registry[Measure] = Registry("evaluation")
-NEEDS: dict[str, Needs] = {}
+NEEDS: dict[str, set[str]] = {}  # of LABELS and TEST_SET; without them a run skips the evaluation
 
 
 def evaluation(name: str, *, labels: bool = False, test_set: bool = False) -> Callable[[Measure], Measure]:
@@ -27,7 +17,7 @@ def evaluation(name: str, *, labels: bool = False, test_set: bool = False) -> Ca
 
   def add(measure: Measure) -> Measure:
     EVALUATIONS.register(name)(measure)  # first, since it may refuse the name
-    NEEDS[name] = Needs(labels=labels, test_set=test_set)
+    NEEDS[name] = {need for need, needed in ((LABELS, labels), (TEST_SET, test_set)) if needed}
     return measure
 
   return add

@@ -15,9 +15,9 @@ def collapse_metrics(x: Array) -> tuple[Array, Array]:
   covariance, at most min(b - 1, d): how many dimensions they vary in; 1 where they do not vary.
   """
   unit = normalize(jax.lax.stop_gradient(x))
-  centerd = unit - unit.mean(0, keepdims=True)
-  variances = jnp.mean(centerd**2, axis=0)
-  smaller = centerd.T @ centerd if x.shape[0] > x.shape[1] else centerd @ centerd.T
+  centered = unit - unit.mean(0, keepdims=True)
+  variances = jnp.mean(centered**2, axis=0)
+  smaller = centered.T @ centered if x.shape[0] > x.shape[1] else centered @ centered.T
   total = variances.sum() * len(x)
   squares = jnp.sum(smaller**2)
   rank = jnp.where(squares > 0, total**2 / jnp.where(squares > 0, squares, 1.0), 1.0)

@@ -19,9 +19,9 @@ FRAMES = ' A <b class="same">blue frame</b> marks its class, an <b class="other"
 
 def section(run: LoadedRun, record: RunRecord) -> str:
   """Returns the nearest neighbors, how they changed, and the bootstrapped pairs."""
-  splits = run.evaluator.splits
-  reference, train = Gallery(splits.reference, SIDE), Gallery(splits.train, SIDE)
-  lines = [line for line in record.neighbors if _fits(line, len(splits.reference), len(splits.train))]
+  datasets = run.evaluator.datasets
+  reference, train = Gallery(datasets.reference, SIDE), Gallery(datasets.train, SIDE)
+  lines = [line for line in record.neighbors if _fits(line, len(datasets.reference), len(datasets.train))]
   lines = lines or [{"epoch": 0, **neighbors.nearest_examples(run.extractor, None)}]
   lines = [line for line in lines if line["images"] == lines[-1]["images"]]
   chosen = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]
@@ -33,7 +33,7 @@ def section(run: LoadedRun, record: RunRecord) -> str:
   frames = FRAMES if reference.source.labels is not None else " Do they show the same kind of object?"
   text = (
     f"<p>Images drawn at random; beside each the {neighbors.NEAREST} training images with the most similar features, "
-    f'and their cosine similarity.{frames}</p>{as_shown(splits.reference)}<div class="cards">{cards}</div>'
+    f'and their cosine similarity.{frames}</p>{as_shown(datasets.reference)}<div class="cards">{cards}</div>'
   )
   if len(lines) > 1:
     followed = ""

@@ -89,7 +89,7 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
   """Returns the blocks that need images and weights, by title; or the reason why they are missing."""
   try:
     run = run or load(record.workdir.folder)
-    splits = run.evaluator.splits
+    splits = run.evaluator.datasets
   except (UserError, OSError) as error:
     missing = "Neighbors, map, attention, similarities and spectrum are missing: the run's images or weights cannot be opened"
     return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}

@@ -6,9 +6,9 @@ import numpy as np
 
 from jaxssl.core.rng import generator
 from jaxssl.data.datasets import Dataset
+from jaxssl.evals.crops import two_crops
 from jaxssl.evals.feature_stats import effective_rank, singular_values, unit
 from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.finetune import two_crops
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.report import charts
 
@@ -31,7 +31,7 @@ def section(run: LoadedRun, split: Dataset) -> str:
 
 def _similarity(run: LoadedRun, extractors: dict[str, FeatureExtractor]) -> str:
   """Draws the histograms of the network before training and after, on one scale."""
-  reference = run.evaluator.splits.reference
+  reference = run.evaluator.datasets.reference
   drawn = generator(run.config.train.seed, "report/similarities").permutation(len(reference))[:SAMPLE]
   rows = np.sort(drawn).astype(np.int32)
   found = {title: _cosines(extractor, reference.subset(rows), rows) for title, extractor in extractors.items()}

@@ -36,7 +36,7 @@ def section(run: LoadedRun, split: Dataset, features: np.ndarray) -> str:
       dots += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.8" data-image="{source(gallery.read(row))}"/>'
     dots += "</g>"
     legend += f'<button type="button" aria-pressed="false"><i style="background:{color}"></i>{name}</button>'
-  which = "test" if run.evaluator.splits.test else "training"
+  which = "test" if run.evaluator.datasets.test else "training"
   colors = "classes, which training never used" if labels is not None else "clusters that k-means finds in the features"
   text = (
     f"<p>{len(group)} {which} images; those with similar features lie close together (t-SNE: only closeness counts, "

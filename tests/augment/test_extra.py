@@ -17,7 +17,7 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.registry import loading
-from jaxssl.evals import finetune
+from jaxssl.evals import crops as random_crops
 from jaxssl.evals.preprocessing import Preprocessing
 from tests.extending_page import example
 
@@ -120,17 +120,17 @@ def test_only_geometric_operations_reach_probes_and_alignment():
   data = DataConfig(mean=(0.0,) * 3, std=(1 / 255,) * 3)
   config = Config(views={"global": group}, method={"name": "simclr", "temperature": 0.2}, data=data)
   show = Preprocessing.of(config)
-  view = finetune.crops_of(types.SimpleNamespace(config=config, preprocessing=show), count=1)
+  view = random_crops.view_of(types.SimpleNamespace(config=config, preprocessing=show), count=1)
   assert hash(view) == hash(dataclasses.replace(view))  # a static argument of jit
   crops = np.random.default_rng(0).integers(0, 256, (4, 1, 6, 6, 3), dtype=np.uint8)
-  seen = finetune._finished(view, show, jnp.arange(4), jnp.asarray(crops), None, jax.random.key(0))
+  seen = random_crops.finish(view, show, jnp.arange(4), jnp.asarray(crops), None, jax.random.key(0))
   np.testing.assert_allclose(seen, np.roll(crops, 3, axis=2)[:, :, :, ::-1], atol=1e-3)
 
 
 @pytest.mark.parametrize(
   "entry, message",
   [
-    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; expected affine, thicken, flip, "),
+    ({"name": "dmi"}, "views.GROUP.extra.name='dmi': unknown; expected affine, color_jitter, dim, flip, "),
     ({"p": 0.5}, "views.weak.extra[0].name: missing"),
     ({"name": "dim", "lest": 0.1}, "views.weak.extra[0].lest: unknown field"),
     ({"name": "dim", "least": "x"}, "views.weak.extra[0].least='x': a str"),

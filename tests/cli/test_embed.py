@@ -34,7 +34,7 @@ def run(workdir, out, *more):
 def measured(workdir, *words, step=None):
   """Features as evaluations see them, by split, and their images."""
   run = load_run.load(workdir, load_run.read_config(workdir, tiny_run.changes(words)), step)
-  splits = {"train": run.evaluator.splits.train, "test": run.evaluator.splits.test}
+  splits = {"train": run.evaluator.datasets.train, "test": run.evaluator.datasets.test}
   return {name: (run.extractor.features(split), split.source) for name, split in splits.items() if split}
 
 
@@ -65,19 +65,21 @@ def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
   monkeypatch.setattr(embed, "PART", 300)
   whole, broken = tmp_path / f"whole{ending}", tmp_path / f"broken{ending}"
   assert run(resnet, whole) == 0
-  write, encode, written, encoded = embed.Parts.write, load_run.encode, [], []
+  write, compute, written, encoded = embed.Parts.append, load_run.compute, [], []
 
-  def killed(self, number, *rest):
+  def killed(self, index, features):
     if len(written) == 3:
+      with (self.folder / "features").open("ab") as file:
+        file.write(b"half a part")
       raise KeyboardInterrupt
-    written.append(number)
-    write(self, number, *rest)
+    written.append(len(index))
+    write(self, index, features)
 
   with monkeypatch.context() as patched:
-    patched.setattr(embed.Parts, "write", killed)
+    patched.setattr(embed.Parts, "append", killed)
     assert run(resnet, broken) == 130
-  assert not broken.exists() and written == [0, 1, 2]
-  monkeypatch.setattr(load_run, "encode", lambda *args: encoded.append(len(args[4])) or encode(*args))
+  assert not broken.exists() and written == [256, 300, 300]
+  monkeypatch.setattr(load_run, "compute", lambda *args: encoded.append(len(args[4])) or compute(*args))
   assert run(resnet, broken) == 0
   assert encoded == [300, 100]  # of 256 + 1,000 images in five parts, the last two
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, broken.name])
@@ -92,7 +94,7 @@ def test_parts_of_another_request_are_refused(resnet, tmp_path, monkeypatch, cap
   out, given = tmp_path / "out.npz", ["--step=3", f"--data.path={images}"]
   monkeypatch.setattr(embed, "PART", 16)
   with monkeypatch.context() as patched:
-    patched.setattr(embed.Parts, "join", lambda *_: sys.exit(9))
+    patched.setattr(embedding_file, "write", lambda *_: sys.exit(9))
     with pytest.raises(SystemExit):
       run(resnet, out, *given)
 

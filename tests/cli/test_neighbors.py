@@ -18,7 +18,7 @@ def written(file, features, images=None):
   data = {"source": "folder", "path": str(images or "/nowhere"), "test_path": "", "channels": 3, "bit_depth": 8}
   rows = {"path": np.array(NAMES), "index": np.arange(30), "label": np.array([n[:3] for n in NAMES]), "features": features}
   meta = {"data": data, "seed": 0, "whole": True, "network": "student", "size": 8, "resize": 0}
-  embedding_file.write(file, list(rows), 1, lambda _, name: rows[name], {**meta, "workdir": "/gone"})
+  embedding_file.write(file, rows, {**meta, "workdir": "/gone"})
   return file
 
 
@@ -140,6 +140,6 @@ def test_errors_are_one_line(words, message, tmp_path, capfd):
 def test_a_path_that_two_images_have(tmp_path, capfd):
   twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": drawn()[:2]}
   meta = {"data": {"path": "", "test_path": ""}}
-  embedding_file.write(tmp_path / "a.npz", list(twice), 1, lambda _, name: twice[name], meta)
+  embedding_file.write(tmp_path / "a.npz", twice, meta)
   assert command.main(["neighbors", f"--embeddings={tmp_path / 'a.npz'}", "--image=a.png", "--k=1"]) == 2
   assert "--image=a.png: the path of 2 images in the file" in capfd.readouterr().err

@@ -27,8 +27,7 @@ def extractor(
   return types.SimpleNamespace(
     config=read(Config, {"evals": evals}),
     mesh=mesh or make_mesh(),
-    splits=types.SimpleNamespace(reference=None, test=None),
-    class_groups=groups or {},
+    datasets=types.SimpleNamespace(class_groups=groups or {}),
     variables=None,
     reference=features(reference, reference_labels, "reference"),
     test=None if test is None or test_labels is None else features(test, test_labels, "test"),

@@ -62,17 +62,6 @@ def test_a_sample_says_so_and_is_near():
   assert some["davies_bouldin"] == one["davies_bouldin"]
 
 
-def test_every_class_keeps_two_images_of_a_sample():
-  labels = np.repeat(np.arange(8), [500, 400, 300, 2, 2, 3, 1, 40])
-  for seed in range(5):
-    some = clustering.sample(labels, 60, seed)
-    assert len(np.unique(some)) == 60 and (np.diff(some) > 0).all()
-    counts = np.bincount(labels[some], minlength=8)
-    assert (counts >= np.minimum(2, np.bincount(labels))).all() and counts[0] > counts[7]
-  few = np.bincount(labels[clustering.sample(np.delete(labels, 1207), 8, 0)], minlength=8)
-  assert sorted(few) == [0, 0, 0, 0, 2, 2, 2, 2]
-
-
 @pytest.mark.parametrize("value", [0, 0.3])
 def test_collapsed_features(value):
   features, labels = np.full((300, 37), value, np.float32), np.arange(300) % 5

@@ -1,7 +1,6 @@
 """Evaluation of a run on unbalanced images, without training."""
 
 import dataclasses
-import gc
 import pathlib
 
 import jax
@@ -9,10 +8,12 @@ import numpy as np
 import pytest
 
 from jaxssl.config import flags
+from jaxssl.config.parse import read
+from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
-from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals.evaluator import Evaluator, check_names
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
 
@@ -38,24 +39,26 @@ def by_name(evaluator: Evaluator, variables: Variables | None, subject: str) -> 
   return {m.name: m for m in evaluator.measure(evaluator.extractor(variables, subject), ["knn"])}
 
 
+@pytest.fixture(scope="module")
+def on_device() -> tuple[Experiment, Evaluator]:
+  return opened("device")
+
+
 @pytest.mark.parametrize("placement", ["device", "host"])
-def test_all_classes_head_and_tail(placement):
-  run, evaluator = opened(placement)
+def test_all_classes_head_and_tail(placement, on_device):
+  run, evaluator = on_device if placement == "device" else opened(placement)
   values = {name: m.value for name, m in by_name(evaluator, None, "raw_pixels").items()}
   assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_head", "_tail")]
-  assert (
-    len(run.train.source) < len(run.datasets.reference) == 6 * 40
-    and run.datasets.test is not None
-    and len(run.datasets.test) == 6 * 10
-  )
+  assert len(run.train.source) < len(run.datasets.reference) == 6 * 40
+  assert run.datasets.test is not None and len(run.datasets.test) == 6 * 10
   head, tail = values["knn1_cosine_head"], values["knn1_cosine_tail"]
   assert values["knn1_cosine"] == pytest.approx((2 * head + 4 * tail) / 6)
   hard = np.isin([4, 5], run.datasets.class_groups["head"])  # which group has the classes that cannot be distinguished
   assert (head < 90) == bool(hard.any()) and (tail < 90) == (not hard.all())
 
 
-def test_protocols_are_data():
-  run, evaluator = opened("device")
+def test_protocols_are_data(on_device):
+  run, evaluator = on_device
   raw, trained = by_name(evaluator, None, "raw_pixels"), by_name(evaluator, run.init().student, "student")
   everyone = {
     "k": 1, "similarity": "cosine", "vote": "exp(similarity / temperature)", "temperature": 0.07, "reference": "train array",
@@ -76,19 +79,6 @@ def test_a_balanced_run_keeps_one_store():
   assert expected.items() <= found["knn1_cosine"].protocol.items() and len(found["knn1_cosine"].protocol) == 9
 
 
-def test_features_belong_to_a_subset_and_not_to_its_id():
-  """A subset that is garbage collected leaves its id to a later one."""
-  _, evaluator = opened("device", "--config.data.imbalance.kind=none")
-  raw, reference = evaluator.extractor(None, "raw_pixels"), evaluator.splits.reference
-  one, two = reference.subset(np.arange(9)), reference.subset(np.arange(9, 18))
-  first, old, held = raw.features(one), id(one), []
-  del one
-  gc.collect()
-  while id(other := dataclasses.replace(two)) != old and len(held) < 100_000:
-    held.append(other)
-  assert (raw.features(other) != first).any()
-
-
 def test_the_image_size_is_that_of_the_students_first_view():
   """ISD+ shows weak views to the teacher; the network is built for the strong views of the student, whatever comes first."""
   words = [f"--config={CONFIG.parent}/isd.py:plus,runlocal", "--config.data.source=array", "--config.data.test_path="]
@@ -98,13 +88,19 @@ def test_the_image_size_is_that_of_the_students_first_view():
     assert Preprocessing.of(dataclasses.replace(config, views=views)).size == 28
 
 
-def test_an_unknown_evaluation_names_the_nearest():
-  with pytest.raises(UserError, match="evaluation='knm': unknown; .*did you mean knn"):
-    opened("device", "--config.evals.periodic=knm")
+@pytest.mark.parametrize("field", ["periodic", "final"])
+def test_an_unknown_evaluation_names_the_field_and_the_nearest(field):
+  with pytest.raises(UserError, match=rf"evals\.{field}='knm': unknown; expected clusters, .*, retrieval; did you mean knn\?"):
+    check_names(read(Config, {"evals": {field: ("knn", "knm")}}))
 
 
-def test_weights_that_are_not_finite_are_an_error():
-  run, evaluator = opened("device")
+def test_raw_pixels_are_not_fine_tuned(on_device):
+  _, evaluator = on_device
+  assert evaluator.measure(evaluator.extractor(None, "raw_pixels"), ["finetune"]) == []
+
+
+def test_weights_that_are_not_finite_are_an_error(on_device):
+  run, evaluator = on_device
   student = run.init().student
   broken = dataclasses.replace(student, params=jax.tree.map(lambda x: x * np.nan, student.params))
   with pytest.raises(UserError, match="the weights of the teacher network are not finite"):

@@ -219,7 +219,7 @@ def test_config_reaches_the_modules():
     ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
     ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
     ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),
-    ("model.name='vit_tiny': unknown; expected custom, ", ModelConfig(name="vit_tiny")),
+    ("model.name='vit_tiny': unknown; expected convnext_tiny, custom, ", ModelConfig(name="vit_tiny")),
     ("model.patch=5: .* 32", ModelConfig(name="vit_s", patch=5)),
     ("model.patch=0", ModelConfig(name="vit_s", patch=0)),
     ("model.depth=-1", ModelConfig(name="vit_s", depth=-1)),

@@ -140,7 +140,7 @@ def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
   file = tmp_path_factory.mktemp("embeddings") / f"e{request.param}"
   columns = {"path": np.array(["a.png", "b.png"]), "index": np.arange(2), "label": np.array(["x", "y"])}
   columns["features"] = np.eye(2, 3, dtype=np.float32)
-  embedding_file.write(file, list(columns), 1, lambda _, name: columns[name], {"workdir": "w"})
+  embedding_file.write(file, columns, {"workdir": "w"})
   return file
 
 

@@ -1,0 +1,98 @@
+"""Random crops of reference images: the student's first view without its colors."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxssl.augment import pipeline
+from jaxssl.config.schema import ViewConfig
+from jaxssl.core.errors import UserError
+from jaxssl.core.rng import generator
+from jaxssl.core.types import Array, Variables
+from jaxssl.data import input_pipeline
+from jaxssl.evals.features import FeatureExtractor, extract, in_batches
+from jaxssl.evals.preprocessing import Preprocessing, first_view
+from jaxssl.models.network import Network
+from jaxssl.parallel.mesh import global_rows, local_slice
+
+GROUP = "weak"  # the view group that holds the crops
+
+
+def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
+  """Returns the student's first view group at the size that evaluations use; `finish` leaves out its colors."""
+  view = first_view(extractor.config)
+  return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
+
+
+def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Computes the features of two random crops of some images of the reference set: float32 [n, f] each."""
+  view = view_of(extractor, count=2)
+  places, masks = zip(*in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size), strict=True)
+  cut = _cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
+  resident = extractor.datasets.reference.resident
+  encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
+  one, other = extract(extractor.mesh, encode, zip(cut, masks, strict=True)).swapaxes(0, 1)
+  return one, other
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _encode(
+  network: Network, view: ViewConfig, shown: Preprocessing, variables: Variables, store: Array | None, batch: tuple
+) -> Array:
+  index, crops = batch
+  images = finish(view, shown, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
+
+
+def steps_per_epoch(mesh: Mesh, count: int, batch_size: int) -> tuple[int, int]:
+  """Returns the number of batches of `count` images, and their size. Raises UserError if there are fewer than devices."""
+  batch_size = min(batch_size, count) // mesh.size * mesh.size
+  if not batch_size:
+    raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
+  return count // batch_size, batch_size
+
+
+def labeled_batches(
+  extractor: FeatureExtractor, rows: np.ndarray, view: ViewConfig, seed: int, epochs: int, batch_size: int
+) -> Iterator[tuple]:
+  """Yields batches of reference images, shuffled in each epoch; an incomplete last one is dropped.
+
+  A batch: its number, rows int32 [b] and labels int32 [b], sharded, and crops, or None if the device cuts them.
+  """
+  mesh, labels = extractor.mesh, extractor.reference.labels
+  steps, batch_size = steps_per_epoch(mesh, len(rows), batch_size)
+  for epoch in range(epochs):
+    order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
+    order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
+    for number, (index, crops) in enumerate(_cut(extractor, order, view, seed, epoch), epoch * steps):
+      yield number, *global_rows(mesh, (index, labels[index], crops))
+
+
+def _cut(
+  extractor: FeatureExtractor, order: np.ndarray, view: ViewConfig, seed: int, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+  """Yields (rows, crops) for each of this process's batches of reference images, int32 [steps, b]."""
+  dataset = extractor.datasets.reference
+  if dataset.resident is not None:
+    yield from ((index, None) for index in order)
+    return
+  workers = extractor.config.data.workers
+  with input_pipeline.training(dataset.source, order, order, {GROUP: view}, seed, epoch, 0, workers) as batches:
+    yield from ((index, crops[GROUP]) for index, _, crops in batches)
+
+
+def finish(
+  view: ViewConfig, preprocessing: Preprocessing, index: Array, crops: Array | None, store: Array | None, key: Array
+) -> Array:
+  """Returns views [b, v, h, w, c], normalized, from crops that the host has cut, or of rows of resident images."""
+  cut_key, finish_key = jax.random.split(key)
+  if crops is None:
+    assert store is not None
+    crops = pipeline.crop(cut_key, jnp.stack([store[index]] * 2, axis=1), {GROUP: view})[GROUP]
+  mean, std = preprocessing.mean, preprocessing.std
+  return pipeline.finish(finish_key, {GROUP: crops}, {GROUP: view}, mean, std, geometric_only=True)[GROUP]
