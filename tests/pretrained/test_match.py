@@ -11,11 +11,11 @@ from jaxssl.models import network
 from jaxssl.models.backbone import backbone
 from jaxssl.models.vit import ViT, resize_patches
 from jaxssl.pretrained.match import find
-from jaxssl.pretrained.torch_names import to_torch
+from jaxssl.pretrained.torch_names import to_torch, torch_shapes
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near
 from tests.models.test_resnet import STEMS, formula_weights, module_of
-from tests.pretrained.fixtures import FAMILIES, back, family, shapes_of, written
+from tests.pretrained.fixtures import FAMILIES, back, family, written
 
 RESNETS, VITS = cases("backbones_resnet"), cases("backbones_vit")
 (VIT,), INPUTS, _ = split("backbones_vit", r"vit", r"vit_in\d+", r"multicrop\d*")
@@ -62,7 +62,7 @@ def of(name: str, size: int = 32, channels: int = 3, **fields):
   """Returns random weights of a backbone under torch names, and their shapes."""
   built = network.build(ModelConfig(**{"name": name, **fields}), "float32", size)
   made = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  shapes = shapes_of(made.params["encoder"], made.stats.get("encoder", {}))
+  shapes = torch_shapes(made.params["encoder"], made.stats.get("encoder", {}))
   rng = np.random.default_rng(0)
   return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}, shapes
 
@@ -133,7 +133,7 @@ def test_another_network(there, here, said):
 def test_shapes_are_shown():
   weights, _ = of("vit_s", **SMALL)
   _, shapes = of("vit_ti", **SMALL)
-  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 instead of 768 x 192; ", " and 25 more; ")
+  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 instead of 768 x 192, ", " and 25 more; ")
 
 
 def test_another_grid_and_another_patch(caplog):
@@ -182,5 +182,5 @@ def test_flax_names():
     for kind, tree in (("params", params), ("batch_stats", stats))
     for path, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-  found = search(flat, shapes_of(params, stats))
+  found = search(flat, torch_shapes(params, stats))
   jax.tree.map(np.testing.assert_array_equal, found, to_torch(params, stats))

@@ -75,7 +75,7 @@ def exported(tmp_path_factory) -> pathlib.Path:
   built = network.build(model, "float32", 16)
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
   flax_format.save_file(
-    {name: np.ascontiguousarray(x) for name, x in flax_format._named(made).items()}, folder / flax_format.FILE
+    {name: np.ascontiguousarray(x) for name, x in flax_format.named(made).items()}, folder / flax_format.FILE
   )
   how = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
   about = {
