@@ -33,7 +33,7 @@ class ExportBundle:
 
   @property
   def size(self) -> int:
-    """The side of the network's input image, in pixels."""
+    """Pixels per side of the input image."""
     return self.about["preprocessing"]["size"]
 
   @property

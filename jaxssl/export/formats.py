@@ -5,7 +5,7 @@ import logging
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,26 +23,16 @@ TOLERANCE = 1e-5  # of the largest feature
 BATCHES = (1, 3)  # sizes of the batches that are compared: two, because exports take batches of any size
 
 
-class Format(NamedTuple):
-  """A format: the name of its file, and functions that write it to a folder, load it, and describe its use in the model card.
-
-  `write` may return more entries for config.json.
-  """
-
-  file: str
-  write: Callable[[pathlib.Path, ExportBundle], dict[str, Any] | None]
-  run: Callable[[pathlib.Path, ExportBundle], Callable[[np.ndarray], np.ndarray]]
-  usage: Callable[[ExportBundle], str]
-
-
+# Each module has FILE, the name of the file with the weights, and functions of a bundle:
+#   write(folder, bundle) writes the file and may return more entries for config.json.
+#   run(folder, bundle) loads it and returns a function from float32 [b, size, size, c] to features, float32 [b, f].
+#   usage(bundle) returns an example for the model card, in Markdown.
 FORMATS = {
-  "flax": Format(flax_format.FILE, flax_format.write, flax_format.run, flax_format.usage),
-  "timm": Format(torch_formats.FILE, torch_formats.write_timm, torch_formats.run, torch_formats.usage_timm),
-  "torchvision": Format(
-    torch_formats.FILE, torch_formats.write_torchvision, torch_formats.run, torch_formats.usage_torchvision
-  ),
-  "onnx": Format(onnx_format.FILE, onnx_format.write, onnx_format.run, onnx_format.usage),
-  "stablehlo": Format(stablehlo.FILE, stablehlo.write, stablehlo.run, stablehlo.usage),
+  "flax": flax_format,
+  "timm": torch_formats,
+  "torchvision": torch_formats,
+  "onnx": onnx_format,
+  "stablehlo": stablehlo,
 }
 
 
@@ -115,7 +105,7 @@ def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, li
     about = bundle.about | (chosen.write(folder, bundle) or {})
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
     measured = model_card.of_this(results.read(Workdir(workdir).results), bundle.about)
-    text = model_card.card(bundle, chosen.file, chosen.usage(bundle), license, measured)
+    text = model_card.card(bundle, chosen.FILE, chosen.usage(bundle), license, measured)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return _difference(bundle, chosen.run(folder, bundle))
 

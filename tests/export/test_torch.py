@@ -9,6 +9,7 @@ from jaxssl import main
 from jaxssl.config.schema import ModelConfig
 from tests.export import fixtures
 from tests.export.test_export import close, measured
+from tests.pretrained.fixtures import with_statistics
 
 torch = pytest.importorskip("torch")
 SIZE = 64  # pixels; the weights are those for larger images, except positions
@@ -20,19 +21,6 @@ NAMES = {"vit_s": "vit_small_patch16_224", "resnet18": "resnet18", "resnet50": "
 def timm_model(torchvision, name, **more):
   options = {"img_size": SIZE} if name == "vit_s" else {}
   return pytest.importorskip("timm").create_model(NAMES[name], num_classes=0, **options, **more)
-
-
-def with_statistics(model):
-  """Sets the statistics to values that differ from those of a new network."""
-  generator = torch.Generator().manual_seed(0)
-  for name, buffer in model.named_buffers():
-    if name.endswith(("running_mean", "running_var")):
-      drawn = torch.rand(buffer.shape, generator=generator)
-      buffer.copy_(drawn / 4 + 0.5 if name.endswith("var") else drawn / 4 - 0.125)
-  for name, x in model.named_parameters():
-    if name.endswith("gamma"):
-      x.data.copy_(torch.rand(x.shape, generator=generator))
-  return model.eval()
 
 
 def initialized_run(tmp_path, model, name):

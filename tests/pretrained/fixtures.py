@@ -71,3 +71,18 @@ def back(path: pathlib.Path, name: str, module, image) -> dict:
   params, stats = made["params"], made.get("batch_stats", {})
   tensors = find(str(path), read_tensors(path), torch_shapes(params, stats), backbone(ModelConfig(name=name)), False)
   return {"params": from_torch(tensors, params), "batch_stats": from_torch(tensors, stats)}
+
+
+def with_statistics(model):
+  """Sets the statistics of a torch network to values that differ from those of a new one, and LayerScale to 0..1."""
+  import torch
+
+  generator = torch.Generator().manual_seed(0)
+  for name, buffer in model.named_buffers():
+    if name.endswith(("running_mean", "running_var")):
+      drawn = torch.rand(buffer.shape, generator=generator)
+      buffer.copy_(drawn / 4 + 0.5 if name.endswith("var") else drawn / 4 - 0.125)
+  for name, x in model.named_parameters():
+    if name.endswith("gamma"):  # LayerScale starts at 1e-6, which would hide the branches
+      x.data.copy_(torch.rand(x.shape, generator=generator))
+  return model.eval()

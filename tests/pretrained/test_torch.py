@@ -8,22 +8,14 @@ import pytest
 from jaxssl.config.schema import ModelConfig
 from jaxssl.models import network
 from jaxssl.pretrained.torch_names import to_torch
-from tests.pretrained.fixtures import FAMILIES, back, family, nested
+from tests.pretrained.fixtures import FAMILIES, back, family, nested, with_statistics
 
 torch = pytest.importorskip("torch")
 
 
 def agree(theirs, ours: ModelConfig, kind: str, tmp_path, features: bool = True) -> None:
   """Writes `theirs` as a family's file and reads it; compares the converted weights exactly, and the features."""
-  generator = torch.Generator().manual_seed(0)
-  for name, buffer in theirs.named_buffers():  # statistics unlike the initial ones
-    if name.endswith(("running_mean", "running_var")):
-      drawn = torch.rand(buffer.shape, generator=generator)
-      buffer.copy_(drawn / 4 + 0.5 if name.endswith("var") else drawn / 4 - 0.125)
-  state = theirs.eval().state_dict()
-  for name, x in theirs.named_parameters():
-    if name.endswith("gamma"):  # LayerScale starts at 1e-6, which would hide the branches
-      x.data.copy_(torch.rand(x.shape, generator=generator))
+  state = with_statistics(theirs).state_dict()
   counters = {name for name in state if name.endswith("num_batches_tracked")}
   flat = family(kind, {name: x.numpy() for name, x in state.items() if name not in counters})
   tree = nested({name: torch.from_numpy(np.array(x)) for name, x in flat.items()})
