@@ -119,14 +119,6 @@ def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
   return pieces
 
 
-def _dynamic_slice(t: Builder, eqn: JaxprEqn, x: Value, *indices: Value) -> Value:
-  if not all(map(t.is_constant, indices)):
-    raise untranslated(eqn, "a position that depends on the images")
-  sizes = dims(eqn.params["slice_sizes"])
-  starts = [min(max(int(t.array(i)), 0), n - size) for i, n, size in zip(indices, x.shape, sizes, strict=True)]
-  return t.sliced(eqn, x, starts, [n if n < 0 else start + n for start, n in zip(starts, sizes, strict=True)])
-
-
 def _reduce(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   axes, full = eqn.params["axes"], t.full(x)
   if any(x.shape[i] < 0 for i in axes):
@@ -208,7 +200,6 @@ RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   "conv_general_dilated": _conv,
   "convert_element_type": _convert,
   "dot_general": _dot_general,
-  "dynamic_slice": _dynamic_slice,
   "erfc": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Erf", t.elementwise("Affine", x, -1, 0)), 1, 1),
   "expm1": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Exp", x), 1, -1),
   "integer_pow": lambda t, eqn, x: t.elementwise("Pow", x, eqn.params["y"]),

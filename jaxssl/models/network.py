@@ -54,14 +54,13 @@ class Network:
     stats = dict(variables.stats)
 
     def run(name: str, passes: list[Array]) -> list[Array]:
-      module: nn.Module | None = getattr(self, name)
-      if module is None or name not in variables.params:
+      if getattr(self, name) is None or name not in variables.params:
         return passes
       outputs = []
       for i, x in enumerate(passes):
         rngs = None if key is None else {"dropout": jax.random.fold_in(key, i)}
-        tree = _of(name, Variables(params=variables.params, stats=stats))
-        y, changed = module.apply(tree, x, train=True, rngs=rngs, mutable=["batch_stats"])
+        current = Variables(params=variables.params, stats=stats)
+        y, changed = self._apply(name, current, x, train=True, rngs=rngs, mutable=["batch_stats"])
         if name in stats:
           stats[name] = changed["batch_stats"]
         outputs.append(y.astype(jnp.float32))
@@ -83,7 +82,7 @@ class Network:
 
   def encode(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to features, float32 [b, f], with running statistics and without drop-path."""
-    return jnp.asarray(self.encoder.apply(_of("encoder", variables), images, train=False), jnp.float32)
+    return jnp.asarray(self._apply("encoder", variables, images, train=False), jnp.float32)
 
   def tokens(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to tokens, float32 [b, 1 + patches, f]: that of `encode`, then the patches row by row.
@@ -93,26 +92,25 @@ class Network:
     if not self._can("tokens"):
       names = [name for name, family in BACKBONES.items() if family.has_tokens]
       raise UserError(f"{type(self.encoder).__name__} has no patch tokens; these have: {', '.join(names)}")
-    return jnp.asarray(self.encoder.apply(_of("encoder", variables), images, method="tokens"), jnp.float32)
+    return jnp.asarray(self._apply("encoder", variables, images, method="tokens"), jnp.float32)
 
   def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
     """Maps images [b, h, w, c] to the encoder's features, `encoder`, and what encoder and projector sow into `layers`.
 
     The projector sows `hidden_1`, ..., and `embedding`. All are float32 [b, d].
     """
-    features, sown = self.encoder.apply(_of("encoder", variables), images, train=False, mutable=["layers"])
-    layers = {"encoder": features} | {layer: y for layer, (y,) in sown.get("layers", {}).items()}
+    features, sown = self._apply("encoder", variables, images, train=False, mutable=["layers"])
+    layers = {"encoder": (features,), **sown.get("layers", {})}
     if self.projector is not None and "projector" in variables.params:
       x = jnp.asarray(features, jnp.float32)
-      _, sown = self.projector.apply(_of("projector", variables), x, train=False, mutable=["layers"])
-      layers |= {layer: y for layer, (y,) in sown.get("layers", {}).items()}
-    return {layer: jnp.asarray(y, jnp.float32) for layer, y in layers.items()}
+      layers |= self._apply("projector", variables, x, train=False, mutable=["layers"])[1].get("layers", {})
+    return {layer: jnp.asarray(y, jnp.float32) for layer, (y,) in layers.items()}
 
   def attention(self, variables: Variables, images: Array) -> Array | None:
     """Maps images [b, h, w, c] to the attention in the last block, float32 [b, heads, rows, columns]; None if there is none."""
     if not self._can("attention"):
       return None
-    return self.encoder.apply(_of("encoder", variables), images, method="attention", mutable=["intermediates"])[0]
+    return self._apply("encoder", variables, images, method="attention", mutable=["intermediates"])[0]
 
   def resized(self, variables: Variables, size: int) -> tuple[nn.Module, PyTree]:
     """Returns the encoder and its parameters for square images of `size` pixels: positions are interpolated to that size."""
@@ -120,13 +118,13 @@ class Network:
     encoder: Any = self.encoder
     return encoder.resized(params, size) if self._can("resized") else (encoder, params)
 
+  def _apply(self, name: str, variables: Variables, x: Array, **options: Any) -> Any:
+    tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
+    return getattr(self, name).apply(tree, x, **options)
+
   def _can(self, method: str) -> bool:
     """Returns whether the encoder has an optional method; a field or a submodule of that name is not one."""
     return callable(getattr(type(self.encoder), method, None))
-
-
-def _of(name: str, variables: Variables) -> dict[str, PyTree]:
-  return {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
 
 
 def build(config: ModelConfig, precision: str, image_size: int, encoder: nn.Module | None = None) -> Network:

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from jaxssl import main
 from jaxssl.config.schema import ModelConfig
 from tests.export import fixtures
 from tests.export.test_export import close, measured
@@ -46,7 +45,7 @@ def test_timm(name, tmp_path, torchvision):
   torch.manual_seed(0)
   model = with_statistics(timm_model(torchvision, name))
   workdir = initialized_run(tmp_path, model, name)
-  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=timm"]) == 0
+  assert fixtures.export(workdir, tmp_path / "out", "timm") == 0
   config = json.loads((tmp_path / "out" / "config.json").read_text())["timm"]
   assert config == {"name": NAMES[name], "options": {"img_size": SIZE} if name == "vit_s" else {}}
   assert_same(timm_model(torchvision, name, checkpoint_path=str(tmp_path / "out" / "model.safetensors")), model, workdir)
@@ -60,7 +59,7 @@ def test_torchvision(name, tmp_path, torchvision):
   model, again = (getattr(torchvision.models, name)() for _ in range(2))
   model.fc, again.fc = torch.nn.Identity(), torch.nn.Identity()
   workdir = initialized_run(tmp_path, with_statistics(model), name)
-  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 0
+  assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 0
   again.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
   assert_same(again, model, workdir)
 
@@ -68,5 +67,5 @@ def test_torchvision(name, tmp_path, torchvision):
 @pytest.mark.parametrize("name", ["vit_ti", "convnext_tiny"])
 def test_torchvision_has_no_such_model(name, tmp_path, capfd):
   workdir = fixtures.run(tmp_path / "run", ModelConfig(name=name, depth=1, width=1 / 16), SIZE)
-  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 2
+  assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 2
   assert f"--format torchvision cannot express model.name={name}; timm, flax, onnx and stablehlo can" in capfd.readouterr().err
