@@ -99,8 +99,9 @@ class Graph:
     made: dict[str, Node] = {}
     for node in nodes:
       source = made.get(node.inputs[0])
-      mergeable = node.op == "Affine" and source and uses[source.output] == 1
-      made[node.output] = self._merged_affine(node, source) if mergeable else node
+      if node.op == "Affine" and source and uses[source.output] == 1:
+        node = self._merged_affine(node, source)
+      made[node.output] = node
     return _live(made.values(), output)
 
   def _merged_affine(self, node: Node, source: Node) -> Node:

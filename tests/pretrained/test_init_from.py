@@ -9,7 +9,7 @@ import pytest
 from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.evals.load_run import load
-from jaxssl.models import network
+from jaxssl.models import network, resnet
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
@@ -25,8 +25,9 @@ SHORT += ["--config.optim.schedule.warmup_epochs=0"]
 
 
 @pytest.fixture
-def weights(tmp_path):
-  """Writes a weights file; returns its path and the encoder's tensors in it."""
+def weights(tmp_path, monkeypatch):
+  """Writes a weights file of a ResNet of two blocks; returns its path and the encoder's tensors in it."""
+  monkeypatch.setitem(resnet.SIZES, "resnet10", (False, (1, 1)))
   config, _ = flags.parse(SHORT)
   built, rng = network.build(config.model, "float32", 28), np.random.default_rng(0)
   shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (28, 28, config.data.channels)))
