@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mar
   ],
 )
 def test_errors_are_one_line(name, words, message, runs, tmp_path, capfd):
-  assert main.main(["export", f"--workdir={runs[name]}", f"--out={tmp_path / 'out'}", *words]) == 2
+  assert main.main(["export", f"--workdir={runs(name)}", f"--out={tmp_path / 'out'}", *words]) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
   assert not list(tmp_path.iterdir())
@@ -45,21 +45,21 @@ def test_errors_are_one_line(name, words, message, runs, tmp_path, capfd):
 def test_a_folder_with_files_is_left_unchanged(runs, tmp_path, capfd):
   (tmp_path / "notes.txt").write_text("mine")
   for out in (tmp_path, tmp_path / "notes.txt"):
-    assert export(runs["vit"], out, "flax") == 2
+    assert export(runs("vit"), out, "flax") == 2
     assert f"--out={out}: exists; expected a new or empty folder" in capfd.readouterr().err
   assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_the_error_without_onnxruntime_names_the_extra(runs, tmp_path, monkeypatch, capfd):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
-  assert export(runs["vit"], tmp_path / "out", "onnx") == 2
+  assert export(runs("vit"), tmp_path / "out", "onnx") == 2
   assert "pip install 'jaxssl[onnx]'" in capfd.readouterr().err
 
 
 def test_load_pretrained_refuses_other_folders(runs, tmp_path):
   with pytest.raises(UserError, match="not an export of the format flax: "):
     jaxssl.load_pretrained(tmp_path)
-  assert export(runs["vit"], tmp_path / "timm", "timm") == 0 and export(runs["vit"], tmp_path / "own", "flax") == 0
+  assert export(runs("vit"), tmp_path / "timm", "timm") == 0 and export(runs("vit"), tmp_path / "own", "flax") == 0
   with pytest.raises(UserError, match="an export of the format timm; load_pretrained expects the format flax"):
     jaxssl.load_pretrained(tmp_path / "timm")
   file = tmp_path / "own" / "model.safetensors"

@@ -61,9 +61,9 @@ def close(found, expected, tolerance=1e-5):
 def test_an_export_computes_the_features_of_the_run(name, kind, runs, tmp_path):
   if kind == "onnx":
     pytest.importorskip("onnxruntime")
-  assert export(runs[name], tmp_path / "out", kind) == 0
+  assert export(runs(name), tmp_path / "out", kind) == 0
   run, small = load(tmp_path / "out", kind), IMAGES[:, :32, :32]
-  expected, x = measured(runs[name], small), ((small / 255 - 0.4) / 0.2).astype(np.float32)
+  expected, x = measured(runs(name), small), ((small / 255 - 0.4) / 0.2).astype(np.float32)
   close(run(x), expected)
   close(run(x[:2]), expected[:2])  # another batch size
   assert not [path for path in (tmp_path / "out").iterdir() if path.stat().st_mode & 0o444 != 0o444]
@@ -74,15 +74,15 @@ def test_an_export_computes_the_features_of_the_run(name, kind, runs, tmp_path):
 @pytest.mark.parametrize("words", [(), ("--evals.network=student", "--evals.size=24", "--evals.resize=28")])
 @pytest.mark.parametrize("name", ["cifar_stem", "vit"])
 def test_a_flax_export_embeds_images_as_evaluations_do(name, words, runs, tmp_path):
-  assert export(runs[name], tmp_path, "flax", *words) == 0
-  model, expected = jaxssl.load_pretrained(str(tmp_path)), measured(runs[name], IMAGES, *words)
+  assert export(runs(name), tmp_path, "flax", *words) == 0
+  model, expected = jaxssl.load_pretrained(str(tmp_path)), measured(runs(name), IMAGES, *words)
   close(model.embed(IMAGES), expected)
   close(model.embed(IMAGES[3]), expected[3])
   assert list(model.weights.params) == ["encoder"] and model.config["network"] == ("student" if words else "teacher")
 
 
 def test_embed_refuses_other_arrays(runs, tmp_path):
-  assert export(runs["cifar_stem"], tmp_path, "flax") == 0
+  assert export(runs("cifar_stem"), tmp_path, "flax") == 0
   model = jaxssl.load_pretrained(tmp_path)
   close(model.embed(IMAGES[..., :1]), model.embed(np.repeat(IMAGES[..., :1], 3, -1)))
   for wrong in (IMAGES / 255, IMAGES[0, 0], np.zeros((9, 9, 4), np.uint8)):
@@ -92,18 +92,18 @@ def test_embed_refuses_other_arrays(runs, tmp_path):
 
 @pytest.mark.parametrize("name", ["cifar_stem", "vit"])
 def test_a_run_can_start_from_a_flax_export(name, runs, tmp_path):
-  assert export(runs[name], tmp_path / "out", "flax") == 0
+  assert export(runs(name), tmp_path / "out", "flax") == 0
   fixtures.run(tmp_path / "next", dataclasses.replace(MODELS[name], init_from=str(tmp_path / "out")))
-  (before, after) = (load_run.load(run).variables for run in (runs[name], tmp_path / "next"))
+  (before, after) = (load_run.load(run).variables for run in (runs(name), tmp_path / "next"))
   jax.tree.map(np.testing.assert_array_equal, before.params["encoder"], after.params["encoder"])
   jax.tree.map(np.testing.assert_array_equal, before.stats.get("encoder"), after.stats.get("encoder"))
 
 
 @pytest.mark.parametrize("network", ["teacher", "student"])
 def test_heads(network, runs, tmp_path):
-  assert export(runs["vit"], tmp_path, "flax", "--heads", f"--evals.network={network}") == 0
+  assert export(runs("vit"), tmp_path, "flax", "--heads", f"--evals.network={network}") == 0
   model = jaxssl.load_pretrained(tmp_path)
-  run = load_run.load(runs["vit"])
+  run = load_run.load(runs("vit"))
   expected = run.student if network == "student" else run.teacher
   jax.tree.map(np.testing.assert_array_equal, model.weights, expected)
   assert list(expected.params) == ["encoder", "predictor", "projector"][:: 1 if network == "student" else 2]
@@ -112,7 +112,7 @@ def test_heads(network, runs, tmp_path):
 
 @pytest.mark.parametrize("kind", ["timm", ONNX, "stablehlo"])
 def test_positions_are_interpolated_to_the_image_size(kind, runs, tmp_path):
-  assert export(runs["vit"], tmp_path, kind, "--evals.size=48") == 0
+  assert export(runs("vit"), tmp_path, kind, "--evals.size=48") == 0
   if kind == "timm":
     assert load_file(tmp_path / "model.safetensors")["pos_embed"].shape == (1, 37, 192)
     assert json.loads((tmp_path / "config.json").read_text())["timm"] == {
@@ -122,13 +122,13 @@ def test_positions_are_interpolated_to_the_image_size(kind, runs, tmp_path):
   else:
     images = IMAGES[:, :8, :8].repeat(6, 1).repeat(6, 2)
     x = ((images / 255 - 0.4) / 0.2).astype(np.float32)
-    close(load(tmp_path, kind)(x), measured(runs["vit"], images, "--evals.size=48"))
+    close(load(tmp_path, kind)(x), measured(runs("vit"), images, "--evals.size=48"))
 
 
 def test_a_bfloat16_run_is_exported_in_float32(runs, tmp_path):
   half = fixtures.run(tmp_path / "run", MODELS["vit"], precision="bfloat16")
   assert export(half, tmp_path / "out", "flax") == 0
-  close(jaxssl.load_pretrained(tmp_path / "out").embed(IMAGES), measured(runs["vit"], IMAGES))
+  close(jaxssl.load_pretrained(tmp_path / "out").embed(IMAGES), measured(runs("vit"), IMAGES))
 
 
 def test_the_card(runs, tmp_path):
@@ -144,7 +144,7 @@ def test_the_card(runs, tmp_path):
   assert "hidden" not in text and "13" not in text.partition("## Results")[2]
   assert "1 channel; bicubic with antialiasing: the whole image is resized to 32 x 32" in text
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
-  assert export(runs["vit"], tmp_path / "other", "flax") == 0
+  assert export(runs("vit"), tmp_path / "other", "flax") == 0
   text = (tmp_path / "other" / "README.md").read_text()
   assert "\nlicense: other\n" in text and "No license was named" in text and "Nothing was measured" in text
 
@@ -158,7 +158,7 @@ def test_a_file_with_other_features_is_deleted(kind, runs, tmp_path, monkeypatch
   else:
     module, name = (flax_format, "params.encoder.norm.bias") if kind == "flax" else (torch_formats, "norm.bias")
     monkeypatch.setattr(module, "save_file", lambda tensors, *rest: save_file(_corrupt(tensors, name), *rest))
-  assert export(runs["vit"], tmp_path / "out", kind) == 1
+  assert export(runs("vit"), tmp_path / "out", kind) == 1
   assert "features of the exported file differ by " in capfd.readouterr().err
   assert not list(tmp_path.iterdir())
 
@@ -185,5 +185,5 @@ def test_weights_that_are_not_finite_are_not_kept(runs, tmp_path, monkeypatch, c
     return bundle
 
   monkeypatch.setattr(command, "open_bundle", broken)
-  assert export(runs["small_stem"], tmp_path / "out", "flax") == 1
+  assert export(runs("small_stem"), tmp_path / "out", "flax") == 1
   assert "differ by nan" in capfd.readouterr().err and not (tmp_path / "out").exists()
