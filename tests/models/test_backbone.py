@@ -8,7 +8,7 @@ import pytest
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
-from jaxssl.models.backbone import BACKBONES, Backbone, register
+from jaxssl.models.backbone import BACKBONES, Backbone, backbone, register
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import build
 from jaxssl.pretrained.torch_names import torch_shapes
@@ -70,6 +70,13 @@ def test_file_shapes_imply_the_fields(name):
   shapes = {f"teacher.{name}": shape for name, shape in shapes.items()}
   inferred = {family: fields for family in BACKBONES.values() if (fields := family.infer(shapes))}
   assert inferred == {BACKBONES[name]: expected}
+
+
+def test_networks_that_torch_libraries_lack():
+  with pytest.raises(UserError, match="--format timm cannot express model.stem=cifar; flax, onnx and stablehlo can"):
+    backbone(ModelConfig(stem="cifar")).timm(3, 32)
+  with pytest.raises(UserError, match="cannot express model.width=0.0625; flax, onnx and stablehlo can"):
+    backbone(ModelConfig(width=1 / 16)).torchvision()
 
 
 def test_a_backbone_declares_fields_of_the_config():
