@@ -9,18 +9,16 @@ from typing import Any
 
 import jax
 
-from jaxssl.config.schema import Config, HeadConfig, ModelConfig
+from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
-from jaxssl.evals.load_run import LoadedRun
 from jaxssl.models.network import Network
 
-# Fields of ModelConfig that define the network. model.init_from, the source of its first weights, does not.
-MAKES = ("name", "width", "stem", "bn_groups", "depth", "patch", "drop_path", "position_offset", "projector", "predictor")
-ALLOWED = ("network", "size", "resize")  # fields of evals that change an export
+OF_TRAINING = ("init_from", "allow_partial")  # fields of ModelConfig that do not define the network
+ALLOWED = ("evals.network", "evals.size", "evals.resize")  # fields that change an export
 HEADS = ("projector", "predictor")
 
 
@@ -35,7 +33,7 @@ class ExportBundle:
 
   @property
   def size(self) -> int:
-    """The side of the network's input image, in pixels."""
+    """Pixels per side of the input image."""
     return self.about["preprocessing"]["size"]
 
   @property
@@ -53,46 +51,35 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
 
   `changes`: values of evals.network, evals.size and evals.resize. Raises UserError for other fields.
   """
-  allowed = [f"evals.{field}" for field in ALLOWED]
   for name in changes:
-    if name not in allowed:
-      raise UserError(f"{name}: does not change an export; expected {', '.join(allowed)}")
-  config = load_run.read_config(workdir, changes)
-  trained_in = config.train.precision
-  config = dataclasses.replace(config, train=dataclasses.replace(config.train, precision="float32"))
+    if name not in ALLOWED:
+      raise UserError(f"{name}: does not change an export; expected {', '.join(ALLOWED)}")
+  configured = load_run.read_config(workdir, changes)
+  config = dataclasses.replace(configured, train=dataclasses.replace(configured.train, precision="float32"))
   run = load_run.load(workdir, config, step)
-  whole, network = run.variables, run.network
-  kept = ["encoder", *(name for name in HEADS if heads and name in whole.params)]
-  variables = Variables(
-    params={name: jax.device_get(whole.params[name]) for name in kept},
-    stats={name: jax.device_get(whole.stats[name]) for name in kept if name in whole.stats},
+  left_out = [name for name in HEADS if not heads or name not in run.variables.params]
+  params, stats = (
+    {name: jax.device_get(module) for name, module in tree.items() if name not in left_out}
+    for tree in (run.variables.params, run.variables.stats)
   )
-  gone = {name: None for name in HEADS if name not in kept}
-  network = dataclasses.replace(network, **gone)
-  model = dataclasses.replace(config.model, **{name: HeadConfig() for name in gone})
-  about = _about(run, model, network) | {"trained_in": trained_in, "heads": kept[1:]}
-  return ExportBundle(network=network, variables=variables, model=model, about=json.loads(json.dumps(about)))
-
-
-def _about(run: LoadedRun, model: ModelConfig, network: Network) -> dict[str, Any]:
-  config, model_fields = run.config, dataclasses.asdict(model)
-  return {
+  network = dataclasses.replace(run.network, **dict.fromkeys(left_out))
+  model = dataclasses.replace(config.model, **dict.fromkeys(left_out, HeadConfig()))
+  path = config.data.path  # of a folder, its name; a path of this machine is not published
+  about = {
     "jaxssl": VERSION,
     "method": config.method["name"],
     "bootstrap": config.bootstrap.policy,
-    "data": data_name(config),
+    "data": os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source,
     "epochs": config.train.epochs,
     "batch_size": config.train.batch_size,
     "step": run.step,
     "network": run.which,
-    "model": {name: model_fields[name] for name in MAKES},
+    "model": {name: value for name, value in dataclasses.asdict(model).items() if name not in OF_TRAINING},
     "image_size": getattr(network.encoder, "image_size", run.preprocessing.size),
     "precision": "float32",
     "preprocessing": dataclasses.asdict(run.preprocessing),
+    "trained_in": configured.train.precision,
+    "heads": [name for name in HEADS if name in params],
   }
-
-
-def data_name(config: Config) -> str:
-  """Returns the name of the training set, without the path of its folder on this machine."""
-  path = config.data.path
-  return os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source
+  about = json.loads(json.dumps(about))  # lists for tuples
+  return ExportBundle(network=network, variables=Variables(params=params, stats=stats), model=model, about=about)

@@ -25,7 +25,7 @@ PART = 256  # images embedded at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _Description:
   """The part of config.json that defines the network and its input."""
 
   model: ModelConfig
@@ -58,19 +58,15 @@ class Pretrained:
     The images are uint8 or uint16 and of any size; returns float32 [f] or [b, f]. Raises UserError for another dtype, rank or
     number of channels.
     """
-    shape, channels = np.shape(images), self.config["preprocessing"]["channels"]
-    fits = {channels, *((1, 3) if channels in (1, 3) else ())}
-    if np.asarray(images).dtype not in (np.uint8, np.uint16) or len(shape) not in (3, 4) or shape[-1] not in fits:
-      given = f"{np.asarray(images).dtype} {list(shape)}"
-      raise UserError(f"images: {given}; expected uint8 or uint16, [h, w, c] or [b, h, w, c] with c one of {sorted(fits)}")
-    if len(shape) == 3:
+    images, preprocessing = np.asarray(images), read(Preprocessing, self.config["preprocessing"])
+    channels = [1, 3] if preprocessing.channels in (1, 3) else [preprocessing.channels]
+    if images.dtype not in (np.uint8, np.uint16) or images.ndim not in (3, 4) or images.shape[-1] not in channels:
+      given = f"{images.dtype} {list(images.shape)}"
+      raise UserError(f"images: {given}; expected uint8 or uint16, [h, w, c] or [b, h, w, c] with c one of {channels}")
+    if images.ndim == 3:
       return self.embed(images[None])[0]
     parts = [images[start : start + PART] for start in range(0, max(len(images), 1), PART)]
-    return np.concatenate([np.asarray(_features(self.module, self.variables, self.prepare(part))) for part in parts])
-
-  def prepare(self, images: np.ndarray) -> np.ndarray:
-    """Makes float32 [b, size, size, c], normalized, of [b, h, w, c], uint8 or uint16."""
-    return read(Preprocessing, dict(self.config["preprocessing"])).on_host(images)
+    return np.concatenate([_features(self.module, self.variables, preprocessing.on_host(part)) for part in parts])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -90,40 +86,35 @@ def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
   if config.get("format") != "flax":
     raise UserError(f"{folder}: an export of the format {config.get('format')}; load_pretrained expects the format flax")
   try:
-    asked = read(
-      _Asked, {field: config[field] for field in ("model", "precision", "image_size", "preprocessing") if field in config}
-    )
-    asked.preprocessing.check()
-    network = build(asked.model, asked.precision, asked.image_size)
+    fields = (field.name for field in dataclasses.fields(_Description))
+    description = read(_Description, {field: config[field] for field in fields if field in config})
+    description.preprocessing.check()
+    network = build(description.model, description.precision, description.image_size)
   except UserError as error:
     raise UserError(f"{folder / CONFIG}: {error}") from error
-  side, channels = asked.image_size, asked.preprocessing.channels
+  side, channels = description.image_size, description.preprocessing.channels
   like = jax.eval_shape(lambda: network.init(jax.random.key(0), (side, side, channels)))
-  expected, there = ({name: f"{x.dtype} {x.shape}" for name, x in of.items()} for of in (_named(like), tensors))
-  wrong = [
-    f"{name}: {there.get(name)} in the file, {expected.get(name)} in the network"
-    for name in sorted({*there, *expected})
-    if there.get(name) != expected.get(name)
-  ]
-  if wrong:
-    raise UserError(f"{folder / FILE}: {len(wrong)} tensors do not match {CONFIG}: {'; '.join(wrong[:5])}")
-  filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in _named(like)])
+  in_file, in_network = ({name: f"{x.dtype} {x.shape}" for name, x in tree.items()} for tree in (tensors, named(like)))
+  if wrong := sorted(dict(in_file.items() ^ in_network.items())):
+    shown = [f"{name}: {in_file.get(name)} in the file, {in_network.get(name)} in the network" for name in wrong[:5]]
+    raise UserError(f"{folder / FILE}: {len(wrong)} tensors do not match {CONFIG}: {'; '.join(shown)}")
+  filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in named(like)])
   return Pretrained(network=network, weights=filled, config=config)
 
 
-def write(folder: pathlib.Path, subject: ExportBundle) -> None:
+def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
   """Writes the weights to `folder`."""
-  tensors = {name: np.ascontiguousarray(leaf) for name, leaf in _named(subject.variables).items()}
+  tensors = {name: np.ascontiguousarray(leaf) for name, leaf in named(bundle.variables).items()}
   save_file(tensors, folder / FILE, {"format": "np"})
 
 
-def run(folder: pathlib.Path, subject: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
+def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
   """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   loaded = load_pretrained(folder)
   return lambda x: np.asarray(_features(loaded.module, loaded.variables, x))
 
 
-def usage(subject: ExportBundle) -> str:
+def usage(bundle: ExportBundle) -> str:
   """Returns the usage example of the model card, in Markdown."""
   return """```python
 import jaxssl, numpy as np
@@ -137,10 +128,8 @@ features = model.embed(image)  # float32 [f]
 `model.module` is a flax module: `model.module.apply(model.variables, x, train=False)` takes normalized float32 [b, h, w, c]."""
 
 
-def _named(variables: Variables) -> dict[str, Any]:
+def named(variables: Variables) -> dict[str, Any]:
   """Returns the leaves by path, such as params.encoder.conv1.kernel or batch_stats.encoder.bn1.mean, in tree order."""
-  found = {}
-  for kind, tree in (("params", variables.params), ("batch_stats", variables.stats)):
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-      found[".".join([kind, *(key.key for key in path)])] = leaf
-  return found
+  trees = [("params", variables.params), ("batch_stats", variables.stats)]
+  leaves = [(kind, *leaf) for kind, tree in trees for leaf in jax.tree_util.tree_leaves_with_path(tree)]
+  return {f"{kind}.{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for kind, path, leaf in leaves}

@@ -3,10 +3,9 @@
 import json
 import logging
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,26 +23,16 @@ TOLERANCE = 1e-5  # of the largest feature
 BATCHES = (1, 3)  # sizes of the batches that are compared: two, because exports take batches of any size
 
 
-class Format(NamedTuple):
-  """A format: the name of its file, and functions that write it to a folder, load it, and describe its use in the model card.
-
-  `write` may return more entries for config.json.
-  """
-
-  file: str
-  write: Callable[[pathlib.Path, ExportBundle], dict[str, Any] | None]
-  run: Callable[[pathlib.Path, ExportBundle], Callable[[np.ndarray], np.ndarray]]
-  usage: Callable[[ExportBundle], str]
-
-
+# Each module has FILE, the name of the file with the weights, and functions of a bundle:
+#   write(folder, bundle) writes the file and may return more entries for config.json.
+#   run(folder, bundle) loads it and returns a function from float32 [b, size, size, c] to features, float32 [b, f].
+#   usage(bundle) returns an example for the model card, in Markdown.
 FORMATS = {
-  "flax": Format(flax_format.FILE, flax_format.write, flax_format.run, flax_format.usage),
-  "timm": Format(torch_formats.FILE, torch_formats.write_timm, torch_formats.run, torch_formats.usage_timm),
-  "torchvision": Format(
-    torch_formats.FILE, torch_formats.write_torchvision, torch_formats.run, torch_formats.usage_torchvision
-  ),
-  "onnx": Format(onnx_format.FILE, onnx_format.write, onnx_format.run, onnx_format.usage),
-  "stablehlo": Format(stablehlo.FILE, stablehlo.write, stablehlo.run, stablehlo.usage),
+  "flax": flax_format,
+  "timm": torch_formats,
+  "torchvision": torch_formats,
+  "onnx": onnx_format,
+  "stablehlo": stablehlo,
 }
 
 
@@ -70,26 +59,26 @@ def export(
   _check(format, out, heads)
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
-  temporary = _folder_beside(out)
+  beside = out.absolute().parent if paths.is_local(out) else None
   try:
-    try:
-      difference = _write(temporary, bundle, workdir, license)
+    if beside:
+      beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".jaxssl-", dir=beside) as temporary:
+      folder = pathlib.Path(temporary) / "export"
+      folder.mkdir()
+      difference = _write(folder, bundle, workdir, license)
       if not difference <= TOLERANCE:
         raise ExportMismatch(
           f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
         )
-      for path in temporary.iterdir():
+      for path in folder.iterdir():
         path.chmod(0o644)  # safetensors makes files that only their owner can read
-      if not paths.is_local(out):
-        paths.upload(temporary, out)
+      if beside:
+        folder.rename(out)
       else:
-        if out.exists():
-          out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-      raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
-  finally:
-    shutil.rmtree(temporary, ignore_errors=True)
+        paths.upload(folder, out)
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
   which, step = bundle.about["network"], bundle.about["step"]
   LOG.info("step %d, %s network: %s; features agree to %.1g of the largest", step, which, out, difference)
   return difference
@@ -108,38 +97,26 @@ def _check(name: str, out: pathlib.Path, heads: bool) -> None:
     onnx_format.require()
 
 
-def _folder_beside(out: pathlib.Path) -> pathlib.Path:
-  if not paths.is_local(out):
-    return pathlib.Path(tempfile.mkdtemp(prefix="jaxssl-"))
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
-    folder.chmod(0o755)
-    return folder
-  except OSError as error:
-    raise UserError(f"--out={out}: cannot be written: {error.strerror}") from error
-
-
-def _write(folder: pathlib.Path, subject: ExportBundle, workdir: pathlib.Path, license: str | None) -> float:
+def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, license: str | None) -> float:
   """Writes all files to `folder` and returns the largest difference of features, relative to the largest feature."""
-  chosen = FORMATS[subject.about["format"]]
+  chosen = FORMATS[bundle.about["format"]]
   # On the CPU, which computes float32 at full precision: the check is of the file, not of an accelerator's rounding.
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
-    about = subject.about | (chosen.write(folder, subject) or {})
+    about = bundle.about | (chosen.write(folder, bundle) or {})
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
-    measured = model_card.of_this(results.read(Workdir(workdir).results), subject.about)
-    text = model_card.card(subject, chosen.file, chosen.usage(subject), license, measured)
+    measured = model_card.of_this(results.read(Workdir(workdir).results), bundle.about)
+    text = model_card.card(bundle, chosen.FILE, chosen.usage(bundle), license, measured)
     (folder / "README.md").write_text(text, encoding="utf-8")
-    return compare(subject, chosen.run(folder, subject))
+    return _difference(bundle, chosen.run(folder, bundle))
 
 
-def compare(subject: ExportBundle, run: Callable[[np.ndarray], np.ndarray]) -> float:
+def _difference(bundle: ExportBundle, run: Callable[[np.ndarray], np.ndarray]) -> float:
   """Runs the network and the loaded export on random images; returns the largest difference over the largest feature."""
-  how, rng = subject.about["preprocessing"], np.random.default_rng(0)
-  images = rng.uniform(size=(sum(BATCHES), subject.size, subject.size, subject.channels))
-  shown = ((images - np.array(how["mean"])) / np.array(how["std"])).astype(np.float32)
-  expected = np.asarray(jax.jit(subject.network.encode)(subject.variables, shown))
-  found = np.concatenate([run(batch) for batch in np.split(shown, np.cumsum(BATCHES)[:-1])])
+  preprocessing, rng = bundle.about["preprocessing"], np.random.default_rng(0)
+  images = rng.uniform(size=(sum(BATCHES), bundle.size, bundle.size, bundle.channels))
+  x = ((images - np.array(preprocessing["mean"])) / np.array(preprocessing["std"])).astype(np.float32)
+  expected = np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
+  found = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
   if found.shape != expected.shape:
     raise ExportMismatch(f"the exported file returns features {found.shape}, the network {expected.shape}; nothing is written")
   return float(np.max(np.abs(found - expected)) / (np.max(np.abs(expected)) or 1))

@@ -25,20 +25,20 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
   images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
   closed = jax.make_jaxpr(lambda leaves, x: encode(jax.tree.unflatten(tree, leaves), x))([leaf for _, leaf in leaves], images)
   t = Builder()
-  constants = [t.constant(leaf, jax.tree_util.keystr(path, simple=True, separator=".")) for path, leaf in leaves]
+  constants = [t.value(leaf, jax.tree_util.keystr(path, simple=True, separator=".")) for path, leaf in leaves]
   height, width, channels = image_shape
   (features,) = _run(t, closed, [*constants, held("images", (-1, height, width, channels), (0, 2, 3, 1))])
-  return t.graph.model(t.tensor(features), ("batch", channels, height, width), ("batch", *features.shape[1:]))
+  return t.model(t.tensor(features), ("batch", channels, height, width), ("batch", *features.shape[1:]))
 
 
 def _run(t: Builder, closed: Any, inputs: Sequence[Value]) -> list[Value]:
   """Translates a jaxpr and those that it calls, and returns its outputs."""
   jaxpr, constants = (closed, []) if isinstance(closed, Jaxpr) else (closed.jaxpr, closed.consts)
-  values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(t.constant, constants), strict=True))
+  values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(t.value, constants), strict=True))
   values |= zip(jaxpr.invars, inputs, strict=True)
 
   def read(x: Any) -> Value:
-    return t.constant(x.val) if isinstance(x, Literal) else values[x]
+    return t.value(x.val) if isinstance(x, Literal) else values[x]
 
   for eqn in jaxpr.eqns:
     values |= zip(eqn.outvars, _translate(t, eqn, [read(x) for x in eqn.invars]), strict=True)
@@ -54,9 +54,9 @@ def _translate(t: Builder, eqn: JaxprEqn, inputs: Sequence[Value]) -> Sequence[V
     return _run(t, eqn.params.get("jaxpr") or eqn.params["call_jaxpr"], inputs)
   shapes = [dims(x.aval.shape) for x in (*eqn.invars, *eqn.outvars)]  # type: ignore[attr-defined]
   if name not in LAYOUT and all(map(t.is_constant, inputs)) and min(map(min, filter(None, shapes)), default=1) >= 0:
-    labels = [label for x in inputs if (label := t.graph.labels[x.name]) != "constant"]
+    labels = [label for x in inputs if (label := t.labels[x.name]) != "constant"]
     results = eqn.primitive.bind(*(jnp.asarray(t.array(x)) for x in inputs), **eqn.params)
-    return [t.constant(x, *labels[:1]) for x in (results if eqn.primitive.multiple_results else [results])]
+    return [t.value(x, *labels[:1]) for x in (results if eqn.primitive.multiple_results else [results])]
   if name not in RULES:
     raise untranslated(eqn)
   outputs = RULES[name](t, eqn, *inputs)

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxssl.config.parse import read
-from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import one_line
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.export.bundle import ExportBundle
@@ -18,8 +16,9 @@ Measured = Sequence[tuple[Metric, Mapping[str, Any]]]
 
 def card(bundle: ExportBundle, file: str, usage: str, license: str | None, measured: Measured) -> str:
   """Returns the text; without a license it asks the publisher to choose one."""
-  about, shown = bundle.about, bundle.about["preprocessing"]
-  name = f"{about['model']['name']}, {about['method']}"
+  about, trained_in = bundle.about, bundle.about["trained_in"]
+  heads = [" and ".join(about["heads"])] if about["heads"] else []
+  request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl
 pipeline_tag: image-feature-extraction
@@ -27,11 +26,11 @@ license: {_yaml(license or "other")}
 tags: [self-supervised, {about["method"]}]
 ---
 
-# {name} on {_plain(about["data"])}
+# {about["model"]["name"]}, {about["method"]} on {_plain(about["data"])}
 
-`{file}` holds the {about["network"]} network{_heads(about)} after {about["step"]} steps.
+`{file}` holds the {about["network"]} network's {", ".join(["encoder", *heads])} after {about["step"]} steps.
 It computes features of images and was trained without labels.
-{_license(license)}
+{"" if license else request}
 ## Training
 
 | field | value |
@@ -39,13 +38,13 @@ It computes features of images and was trained without labels.
 | method | {about["method"]}, neighbor bootstrapping {about["bootstrap"]} |
 | images | {_plain(about["data"])} |
 | epochs, batch size | {about["epochs"]}, {about["batch_size"]}; step {about["step"]} |
-| encoder | {_encoder(about["model"])} |
-| precision | {_precision(about["trained_in"])} in training, float32 in this export |
+| encoder | {backbone(bundle.model).describe()} |
+| precision | {trained_in}{" (float32 if on a CPU)" * (trained_in != "float32")} in training, float32 in this export |
 | software | jaxssl {about["jaxssl"]} |
 
 ## Preprocessing
 
-{_preparation(shown)}
+{_preparation(about["preprocessing"])}
 
 ## Usage
 
@@ -76,39 +75,16 @@ def of_this(document: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple
   ]
 
 
-def _precision(configured: str) -> str:
-  return configured if configured == "float32" else f"{configured} (float32 if on a CPU)"
-
-
-def _heads(about: Mapping[str, Any]) -> str:
-  return f"'s encoder, {' and '.join(about['heads'])}" if about["heads"] else "'s encoder"
-
-
-def _license(license: str | None) -> str:
-  if license:
-    return ""
-  return "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
-
-
-def _encoder(model: Mapping[str, Any]) -> str:
-  return backbone(read(ModelConfig, model)).describe()
-
-
 def _preparation(shown: Mapping[str, Any]) -> str:
-  size, steps = shown["size"], []
+  size, resident = shown["size"], ""
   if shown["resident_size"]:
-    steps.append(f"the shorter side is resized to {shown['resident_size']} pixels and the center square cropped")
+    resident = f"the shorter side is resized to {shown['resident_size']} pixels and the center square cropped; "
+  resized = f"the whole image is resized to {size} x {size}"
   if shown["resize"]:
-    steps.append(f"the shorter side is resized to {shown['resize']} pixels and the center {size} x {size} cropped")
-  else:
-    steps.append(f"the whole image is resized to {size} x {size}")
-  steps = [
-    *steps,
-    f"values are divided by {2 ** shown['bit_depth'] - 1}",
-    f"mean {shown['mean']} is subtracted",
-    f"divided by {shown['std']}, by channel",
-  ]
-  return f"{shown['channels']} channel{'s' * (shown['channels'] > 1)}; bicubic with antialiasing: {'; '.join(steps)}."
+    resized = f"the shorter side is resized to {shown['resize']} pixels and the center {size} x {size} cropped"
+  values = f"values are divided by {2 ** shown['bit_depth'] - 1}; mean {shown['mean']} is subtracted; divided by {shown['std']}"
+  channels = f"{shown['channels']} channel{'s' * (shown['channels'] > 1)}"
+  return f"{channels}; bicubic with antialiasing: {resident}{resized}; {values}, by channel."
 
 
 def results_table(measured: Measured, about: Mapping[str, Any]) -> str:

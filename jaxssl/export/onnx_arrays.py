@@ -60,28 +60,24 @@ def untranslated(eqn: JaxprEqn, why: str = "") -> UserError:
   return UserError(f"--format=onnx: the encoder uses the JAX primitive {name}, which is not translated; use flax or stablehlo")
 
 
-class Builder:
-  """Adds operations on values to `graph`."""
-
-  def __init__(self):
-    self.graph = Graph()
+class Builder(Graph):
+  """A graph of operations on values."""
 
   def shape(self, eqn: JaxprEqn) -> tuple[int, ...]:
     """Returns the shape of the equation's first output."""
     return dims(eqn.outvars[0].aval.shape)  # type: ignore[attr-defined]
 
-  def constant(self, array: Any, label: str = "constant") -> Value:
+  def value(self, array: Any, label: str = "constant") -> Value:
     """Adds a constant."""
-    array = np.asarray(array)
-    return held(self.graph.constant(array, label), array.shape)
+    return held(self.constant(array, label), np.shape(array))
 
   def is_constant(self, x: Value) -> bool:
     """Whether x does not depend on the images."""
-    return x.name in self.graph.constants
+    return x.name in self.constants
 
   def array(self, x: Value) -> np.ndarray:
     """Returns the value of a constant."""
-    return np.broadcast_to(self.graph.constants[self.arranged(x, range(len(x.shape)), len(x.shape))], x.shape)
+    return np.broadcast_to(self.constants[self.arranged(x, range(len(x.shape)), len(x.shape))], x.shape)
 
   def arranged(self, x: Value, slots: Sequence[int | None], rank: int) -> str:
     """Returns a tensor of `rank` axes with axis i of x at axis slots[i], or of length 1 if x broadcasts it."""
@@ -90,26 +86,25 @@ class Builder:
     at = {slot: axis for axis, slot in zip(x.axes, slots, strict=True) if axis is not None and slot is not None}
     order = [at[slot] for slot in sorted(at)]
     spare, gaps = sorted({*range(x.rank)} - {*order}), [slot for slot in range(rank) if slot not in at]
-    node, constant = self.graph.node, self.graph.constant
     if self.is_constant(x):
-      array = self.graph.constants[x.name].transpose(order + spare).reshape([x.shape[x.axes.index(axis)] for axis in order])
-      return constant(np.expand_dims(array, tuple(gaps)), self.graph.labels[x.name])
+      array = self.constants[x.name].transpose(order + spare).reshape([x.shape[x.axes.index(axis)] for axis in order])
+      return self.constant(np.expand_dims(array, tuple(gaps)), self.labels[x.name])
     if x.rank == rank:
-      return node("Transpose", x.name, perm=[at[slot] if slot in at else spare.pop() for slot in range(rank)])
-    name = node("Squeeze", x.name, constant(spare)) if spare else x.name
+      return self.node("Transpose", x.name, perm=[at[slot] if slot in at else spare.pop() for slot in range(rank)])
+    name = self.node("Squeeze", x.name, self.constant(spare)) if spare else x.name
     if order != sorted(order):
-      name = node("Transpose", name, perm=[sorted(order).index(axis) for axis in order])
-    return node("Unsqueeze", name, constant(gaps)) if gaps else name
+      name = self.node("Transpose", name, perm=[sorted(order).index(axis) for axis in order])
+    return self.node("Unsqueeze", name, self.constant(gaps)) if gaps else name
 
   def full(self, x: Value) -> Value:
     """Executes the broadcasts of x."""
     missing = [n if axis is None else 1 for n, axis in zip(x.shape, x.axes, strict=True)]
     if all(n == 1 for n in missing):
       return x
-    node, constant = self.graph.node, self.graph.constant
-    rows = node("Shape", "images", start=0, end=1)
-    pieces = [constant([n]) if n > 0 else node("Mul", rows, constant([-n])) for n in missing]
-    return held(node("Expand", self.arranged(x, range(len(missing)), len(missing)), node("Concat", *pieces, axis=0)), x.shape)
+    rows = self.node("Shape", "images", start=0, end=1)
+    pieces = [self.constant([n]) if n > 0 else self.node("Mul", rows, self.constant([-n])) for n in missing]
+    shape = self.node("Concat", *pieces, axis=0)
+    return held(self.node("Expand", self.arranged(x, range(len(missing)), len(missing)), shape), x.shape)
 
   def tensor(self, x: Value) -> str:
     """Returns a tensor that holds x as the jaxpr has it."""
@@ -117,7 +112,7 @@ class Builder:
 
   def reshaped(self, name: str, shape: Sequence[int]) -> str:
     """Reshapes a tensor."""
-    return self.graph.node("Reshape", name, self.graph.constant([max(n, -1) for n in shape]))
+    return self.node("Reshape", name, self.constant([max(n, -1) for n in shape]))
 
   def layout(self, xs: Sequence[Value], needed: Iterable[int] = ()) -> tuple[list[int | None], int]:
     """Chooses slots and a rank for arrays with the same axes: those of the array that holds most of them."""
@@ -137,19 +132,19 @@ class Builder:
 
   def elementwise(self, op: str, *inputs: Value | float, **attributes: Any) -> Value:
     """Adds a node that broadcasts its inputs. Numbers are float32; scalars fit any number of axes."""
-    values = [x if isinstance(x, Value) else self.constant(np.float32(x)) for x in inputs]
+    values = [x if isinstance(x, Value) else self.value(np.float32(x)) for x in inputs]
     most = max(len(x.shape) for x in values)
     xs = [x if x.shape else Value(x.name, x.rank, (None,) * most, (1,) * most) for x in values]
     slots, rank = self.layout(xs)
     names = [self.arranged(x, slots, rank) for x in xs]
     for i, name in enumerate(names):
-      if (array := self.graph.constants.get(name)) is not None:
+      if (array := self.constants.get(name)) is not None:
         while array.ndim and len(array) == 1:  # runtimes fuse biases that are vectors
           array = array[0]
-        names[i] = self.graph.constant(array, self.graph.labels[name])
+        names[i] = self.constant(array, self.labels[name])
     shape = tuple(next((n for n in lengths if n != 1), 1) for lengths in zip(*(x.shape for x in xs), strict=True))
     axes = [slot if any(x.axes[i] is not None for x in xs) else None for i, slot in enumerate(slots)]
-    return Value(self.graph.node(op, *names, **attributes), rank, tuple(axes), shape)
+    return Value(self.node(op, *names, **attributes), rank, tuple(axes), shape)
 
   def sliced(self, eqn: JaxprEqn, x: Value, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int] = ()) -> Value:
     """Slices x along axes other than the batch."""
@@ -159,5 +154,5 @@ class Builder:
     shape = tuple(b if b < 0 else len(range(a, b, step)) for a, b, step in zip(starts, stops, steps, strict=True))
     cut = [i for i, axis in enumerate(x.axes) if axis is not None and shape[i] != x.shape[i]]
     tables = ([values[i] for i in cut] for values in (starts, stops, x.axes, steps))
-    name = self.graph.node("Slice", x.name, *map(self.graph.constant, tables)) if cut else x.name
+    name = self.node("Slice", x.name, *map(self.constant, tables)) if cut else x.name
     return held(name, shape, x.axes, x.rank)

@@ -1,18 +1,16 @@
 """An ONNX graph: nodes, constants, and the rewrites that merge arithmetic with constants into fewer nodes."""
 
-import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 OPSET, IR = 17, 8  # released in 2022
 
 
-@dataclasses.dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
   """An ONNX operator with one output, or one of two of our own.
 
   Affine(x, scale, shift) with constants becomes a Mul and an Add. ReduceSum has its axes as an attribute, like the other
@@ -29,7 +27,7 @@ class Graph:
   """Nodes in execution order, and named constants. Equal nodes and equal constants are stored once."""
 
   def __init__(self):
-    self.nodes: list[Node] = []
+    self.nodes: dict[str, Node] = {}  # by output
     self.constants: dict[str, np.ndarray] = {}
     self.labels: dict[str, str] = {}  # constant -> the weight that it is computed from
     self._names: dict[Any, str] = {}
@@ -44,33 +42,48 @@ class Graph:
     return name
 
   def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-    """Adds a node and returns the name of its output."""
-    key = (op, inputs, repr(attributes))
-    if key not in self._names:
-      self._names[key] = f"{op}_{len(self.nodes)}"
-      self.nodes.append(Node(op, inputs, self._names[key], attributes))
-    return self._names[key]
+    """Adds a node, which may replace those that compute its inputs, and returns the name of its output."""
+    op, inputs, attributes = self._merged(op, inputs, attributes)
+    name = self._names.setdefault((op, inputs, repr(attributes)), f"{op}_{len(self.nodes)}")
+    self.nodes.setdefault(name, Node(op, inputs, name, attributes))
+    return name
+
+  def _merged(self, op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> tuple[str, tuple[str, ...], dict]:
+    """Recognizes means, divisions, LayerNorm and Softmax."""
+    match op, [self.nodes.get(name) for name in inputs]:
+      case "Affine", [Node("ReduceSum", summed, _, {"count": count, **rest}), *_]:
+        scale, shift = (self.constants[name] for name in inputs[1:])
+        if scale.size == 1 and not shift.any() and abs(float(scale.item()) * count - 1) < 1e-6:
+          return "ReduceMean", summed, rest
+      case "Mul", [_, Node("Reciprocal", (y,))]:
+        return "Div", (inputs[0], y), {}
+      case "Mul", [_, Node("Affine", (y, scale, shift))] if y in self.nodes and self.nodes[y].op == "Reciprocal":
+        if not self.constants[shift].any():  # x * (y * scale) = (x * y) * scale: the form of LayerNorm that runtimes fuse
+          return "Affine", (self.node("Mul", inputs[0], y), scale, shift), {}
+      case "Div", [Node("Exp", (difference,), exp), Node("ReduceSum", (summed,), _, {"axes": [axis]})] if exp == summed:
+        sub = self.nodes.get(difference)
+        largest = self.nodes.get(sub.inputs[1]) if sub and sub.op == "Sub" else None
+        if sub and largest and largest[:2] == ("ReduceMax", sub.inputs[:1]) and largest.attributes["axes"] == [axis]:
+          return "Softmax", sub.inputs[:1], {"axis": axis}
+    return op, inputs, attributes
 
   def model(self, output: str, input_shape: Sequence[int | str], output_shape: Sequence[int | str]) -> Any:
-    """Simplifies the graph and returns a checked onnx.ModelProto from `images` to `features`."""
+    """Returns a checked onnx.ModelProto from `images` to `features`."""
     import onnx
     from onnx import TensorProto, helper
 
-    nodes = _live(self.nodes, output)
-    for into in (("Affine", "ReduceSum"), ("Conv",)):
-      nodes = self._simplified(nodes, output, into)
+    nodes = self._without_affines(_live(self.nodes.values(), output), output)
     nodes = [step for node in nodes for step in self._lowered(node)]
     names = {output: "features"}
     for name in dict.fromkeys(name for node in nodes for name in node.inputs if name in self.constants):
       label = self.labels[name]
       names[name] = label if label not in names.values() else f"{label}_{len(names)}"
+
+    def named(*tensors: str) -> list[str]:
+      return [names.get(name, name) for name in tensors]
+
     graph = helper.make_graph(
-      [
-        helper.make_node(
-          node.op, [names.get(x, x) for x in node.inputs], [names.get(node.output, node.output)], **node.attributes
-        )
-        for node in nodes
-      ],
+      [helper.make_node(node.op, named(*node.inputs), named(node.output), **node.attributes) for node in nodes],
       "encoder",
       [helper.make_tensor_value_info("images", TensorProto.FLOAT, input_shape)],
       [helper.make_tensor_value_info("features", TensorProto.FLOAT, output_shape)],
@@ -80,46 +93,27 @@ class Graph:
     onnx.checker.check_model(model, full_check=True)
     return model
 
-  def _simplified(self, nodes: Sequence[Node], output: str, into: Sequence[str]) -> list[Node]:
-    """Merges what has no other use: Affine nodes into the nodes before them, if these are one of `into`."""
+  def _without_affines(self, nodes: Sequence[Node], output: str) -> list[Node]:
+    """Merges Affine nodes, such as BatchNorm, into a convolution or an Affine before them that has no other use."""
     uses = Counter([output, *(name for node in nodes for name in node.inputs)])
     made: dict[str, Node] = {}
-
-    def rewrite(node: Node) -> Node:
-      sources = [made.get(x) if uses[x] == 1 else None for x in node.inputs]
-      if node.op == "Affine" and sources[0] and sources[0].op in into:
-        return self._merged(node, sources[0])
-      if node.op == "Div":
-        return _softmax(node, made)
-      for source, other in zip(sources, node.inputs[::-1], strict=True) if node.op == "Mul" else ():
-        match source:
-          case Node("Reciprocal", (y,)):
-            return Node("Div", (other, y), node.output, {})
-          case Node("Affine", (y, scale, shift)) if not self.constants[shift].any():
-            # other * (y * scale) = (other * y) * scale: the form of LayerNorm that runtimes fuse
-            product = f"{node.output}.product"
-            uses[product] = 1
-            made[product] = rewrite(Node("Mul", (other, y), product, {}))
-            return Node("Affine", (product, scale, shift), node.output, {})
-      return node
-
     for node in nodes:
-      made[node.output] = rewrite(node)
-    return _live(list(made.values()), output)
+      source = made.get(node.inputs[0])
+      if node.op == "Affine" and source and uses[source.output] == 1:
+        node = self._merged_affine(node, source)
+      made[node.output] = node
+    return _live(made.values(), output)
 
-  def _merged(self, node: Node, source: Node) -> Node:
-    """Merges an Affine into the node before it if that is possible."""
-    (_, *names), label = node.inputs, self.labels
+  def _merged_affine(self, node: Node, source: Node) -> Node:
+    names = node.inputs[1:]
     scale, shift = (np.float64(self.constants[name]) for name in names)
-    if source.op == "ReduceSum":
-      mean = scale.size == 1 and not shift.any() and abs(scale.item() * source.attributes["count"] - 1) < 1e-6
-      return dataclasses.replace(source, op="ReduceMean", output=node.output) if mean else node
     if source.op == "Affine":
-      x, *names = source.inputs
-      before = [np.float64(self.constants[name]) for name in names]
-      new = (before[0] * scale, before[1] * scale + shift)
-      inputs = (self.constant(np.float32(c), label[name]) for c, name in zip(new, names, strict=True))
-      return Node("Affine", (x, *inputs), node.output, {})
+      first = [np.float64(self.constants[name]) for name in source.inputs[1:]]
+      new = (first[0] * scale, first[1] * scale + shift)
+      named = (self.constant(np.float32(c), self.labels[name]) for c, name in zip(new, names, strict=True))
+      return Node("Affine", (source.inputs[0], *named), node.output, {})
+    if source.op != "Conv":
+      return node
     x, kernel, *bias = source.inputs
     weights = self.constants.get(kernel, np.zeros(0))  # [out, in, spatial ...]
     channels = (len(weights), *[1] * (weights.ndim - 2))
@@ -128,43 +122,31 @@ class Graph:
     scale, shift = (np.broadcast_to(c, channels).reshape(-1) for c in (scale, shift))
     shift = shift + scale * (self.constants[bias[0]] if bias else 0)
     weights = weights * scale.reshape(-1, *[1] * (weights.ndim - 1))
-    inputs = (x, self.constant(np.float32(weights), label[kernel]), self.constant(np.float32(shift), label[names[1]]))
-    return Node("Conv", inputs, node.output, source.attributes)
+    named = (self.constant(np.float32(weights), self.labels[kernel]), self.constant(np.float32(shift), self.labels[names[1]]))
+    return Node("Conv", (x, *named), node.output, source.attributes)
 
-  def _lowered(self, node: Node) -> list[Node]:
+  def _lowered(self, node: Node) -> Iterator[Node]:
     """Replaces our own operators by those of ONNX."""
-    attributes = {name: x for name, x in node.attributes.items() if name != "count"}
     if node.op == "ReduceSum":
-      axes = self.constant(attributes.pop("axes"))
-      return [Node(node.op, (*node.inputs, axes), node.output, attributes)]
-    if node.op != "Affine":
-      return [Node(node.op, node.inputs, node.output, attributes)]
-    x, scale, shift = node.inputs
-    product = f"{node.output}.product"
-    if (self.constants[scale] == 1).all():
-      return [Node("Add", (x, shift), node.output, {})]
-    if not self.constants[shift].any():
-      return [Node("Mul", (x, scale), node.output, {})]
-    return [Node("Mul", (x, scale), product, {}), Node("Add", (product, shift), node.output, {})]
+      axes = self.constant(node.attributes["axes"])
+      yield Node(node.op, (*node.inputs, axes), node.output, {"keepdims": 1})
+    elif node.op == "Affine":
+      x, scale, shift = node.inputs
+      shifted, scaled = self.constants[shift].any(), (self.constants[scale] != 1).any()
+      product = f"{node.output}.product" if shifted else node.output
+      if scaled or not shifted:
+        yield Node("Mul", (x, scale), product, {})
+      if shifted:
+        yield Node("Add", (product if scaled else x, shift), node.output, {})
+    else:
+      yield node
 
 
-def _live(nodes: Sequence[Node], output: str) -> list[Node]:
+def _live(nodes: Iterable[Node], output: str) -> list[Node]:
   """Leaves out the nodes that the output does not depend on."""
   needed, live = {output}, []
-  for node in reversed(nodes):
+  for node in reversed(list(nodes)):
     if node.output in needed:
       needed.update(node.inputs)
       live.append(node)
   return live[::-1]
-
-
-def _softmax(node: Node, made: dict[str, Node]) -> Node:
-  """Returns Softmax for the Div of exp(x - max(x)) and its sum, and other nodes as they are."""
-  match [made.get(x) for x in node.inputs]:
-    case [Node("Exp", (difference,), exp), Node("ReduceSum", (summed,), _, {"axes": [axis]})] if exp == summed:
-      match made.get(difference):
-        case Node("Sub", (x, largest)):
-          match made.get(largest):
-            case Node("ReduceMax", (y,), _, {"axes": [other]}) if (x, axis) == (y, other):
-              return Node("Softmax", (x,), node.output, {"axis": axis})
-  return node

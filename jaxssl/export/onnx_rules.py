@@ -23,7 +23,7 @@ def _elementwise(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
 
 def _arithmetic(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
   """Adds an Affine if one operand is a constant."""
-  name, constants = eqn.primitive.name, t.graph.constants
+  name, constants = eqn.primitive.name, t.constants
   if t.is_constant(x) and name in ("add", "mul"):
     x, y = y, x
   c = constants.get(x.name if name == "sub" and t.is_constant(x) else y.name)
@@ -34,18 +34,13 @@ def _arithmetic(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
   if name == "sub" and t.is_constant(x):
     return t.elementwise("Affine", y, -1, x)
   if name in ("sub", "div"):
-    y = dataclasses.replace(y, name=t.graph.constant(-c if name == "sub" else 1 / c, t.graph.labels[y.name]))
+    y = dataclasses.replace(y, name=t.constant(-c if name == "sub" else 1 / c, t.labels[y.name]))
   return t.elementwise("Affine", x, 1, y) if name in ("add", "sub") else t.elementwise("Affine", x, y, 0)
-
-
-def _neg(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  floating = eqn.invars[0].aval.dtype == np.float32  # type: ignore[attr-defined]
-  return t.elementwise("Affine", x, -1, 0) if floating else t.elementwise("Neg", x)
 
 
 def _max(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
   x, y = (y, x) if t.is_constant(x) else (x, y)
-  bound = t.graph.constants.get(y.name, np.zeros(2))
+  bound = t.constants.get(y.name, np.zeros(2))
   if bound.size == 1 and bound.item() == -np.inf:
     return x
   return t.elementwise("Relu", x) if bound.size == 1 and bound.item() == 0 else t.elementwise("Max", x, y)
@@ -87,7 +82,7 @@ def _reshape(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
 def _concatenate(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
   axis, xs = eqn.params["axis" if eqn.primitive.name == "stack" else "dimension"], tuple(map(t.full, xs))
   slots, rank = t.layout(xs, [axis])
-  return held(t.graph.node("Concat", *(t.arranged(x, slots, rank) for x in xs), axis=slots[axis]), t.shape(eqn), slots, rank)
+  return held(t.node("Concat", *(t.arranged(x, slots, rank) for x in xs), axis=slots[axis]), t.shape(eqn), slots, rank)
 
 
 def _stack(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
@@ -104,7 +99,7 @@ def _pad(t: Builder, eqn: JaxprEqn, x: Value, value: Value) -> Value:
   slots, rank = t.layout([t.full(x)], [i for i in range(len(low)) if low[i] or high[i]])
   at = {slot: i for i, slot in enumerate(slots)}
   pads = [side[at[axis]] if axis in at else 0 for side in (low, high) for axis in range(rank)]
-  name = t.graph.node("Pad", t.arranged(t.full(x), slots, rank), t.graph.constant(pads), value.name)
+  name = t.node("Pad", t.arranged(t.full(x), slots, rank), t.constant(pads), value.name)
   return held(name, t.shape(eqn), slots, rank)
 
 
@@ -124,28 +119,16 @@ def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
   return pieces
 
 
-def _dynamic_slice(t: Builder, eqn: JaxprEqn, x: Value, *indices: Value) -> Value:
-  if not all(map(t.is_constant, indices)):
-    raise untranslated(eqn, "a position that depends on the images")
-  sizes = dims(eqn.params["slice_sizes"])
-  starts = [min(max(int(t.array(i)), 0), n - size) for i, n, size in zip(indices, x.shape, sizes, strict=True)]
-  return t.sliced(eqn, x, starts, [n if n < 0 else start + n for start, n in zip(starts, sizes, strict=True)])
-
-
 def _reduce(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   axes, full = eqn.params["axes"], t.full(x)
   if any(x.shape[i] < 0 for i in axes):
     raise untranslated(eqn, "the batch as an axis")
-  if axes == (len(x.shape) - 1,) and full.axes[-1] is not None:
-    # Over channels, as in LayerNorm: x itself moves to the layout that the Dense after it needs.
-    full = held(t.tensor(full), x.shape)
-    x.name, x.rank, x.axes = full.name, full.rank, full.axes
   positions = sorted(axis for i in axes if (axis := full.axes[i]) is not None)
   if not positions:
     return full.drop(axes)
   op = f"Reduce{eqn.primitive.name[7:].title()}"
   count = {"count": math.prod(x.shape[i] for i in axes)} if op == "ReduceSum" else {}
-  return dataclasses.replace(full, name=t.graph.node(op, full.name, axes=positions, keepdims=1, **count)).drop(axes)
+  return dataclasses.replace(full, name=t.node(op, full.name, axes=positions, keepdims=1, **count)).drop(axes)
 
 
 def _pool(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
@@ -157,15 +140,9 @@ def _pool(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   if {*np.ravel(dilations), *(window[i] * strides[i] + sum(padding[i]) for i in (0, rank - 1))} != {1}:
     raise untranslated(eqn, "dilation, or windows over the batch or the channels")
   is_max = eqn.primitive.name == "reduce_window_max"
-  name = t.graph.node(
-    "MaxPool" if is_max else "AveragePool",
-    t.arranged(t.full(x), slots, rank),
-    kernel_shape=window[1:-1],
-    strides=strides[1:-1],
-    pads=[pad[end] for end in (0, 1) for pad in padding[1:-1]],
-    **({} if is_max else {"count_include_pad": 1}),
-  )
-  pooled = held(name, t.shape(eqn), slots)
+  op, options = ("MaxPool", {}) if is_max else ("AveragePool", {"count_include_pad": 1})
+  options |= {"kernel_shape": window[1:-1], "strides": strides[1:-1], "pads": _pads(padding[1:-1])}
+  pooled = held(t.node(op, t.arranged(t.full(x), slots, rank), **options), t.shape(eqn), slots)
   return pooled if is_max else t.elementwise("Affine", pooled, math.prod(window), 0)
 
 
@@ -174,16 +151,13 @@ def _conv(t: Builder, eqn: JaxprEqn, x: Value, kernel: Value) -> Value:
   if {*p["lhs_dilation"], p["batch_group_count"]} != {1} or np.min(p["padding"], initial=0) < 0:
     raise untranslated(eqn, "lhs_dilation, batch groups or negative padding")
   data, weights, out = ([spec.index(i) for i in range(rank)] for spec in p["dimension_numbers"])
-  name = t.graph.node(
-    "Conv",
-    t.arranged(t.full(x), data, rank),
-    t.arranged(t.full(kernel), weights, rank),
-    strides=p["window_strides"],
-    pads=[pad[end] for end in (0, 1) for pad in p["padding"]],
-    dilations=p["rhs_dilation"],
-    group=p["feature_group_count"],
-  )
-  return held(name, t.shape(eqn), out)
+  inputs = t.arranged(t.full(x), data, rank), t.arranged(t.full(kernel), weights, rank)
+  options = {"strides": p["window_strides"], "pads": _pads(p["padding"]), "dilations": p["rhs_dilation"]}
+  return held(t.node("Conv", *inputs, group=p["feature_group_count"], **options), t.shape(eqn), out)
+
+
+def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
+  return [pad[end] for end in (0, 1) for pad in padding]
 
 
 def _dot_general(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
@@ -191,23 +165,13 @@ def _dot_general(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
   x_free = [i for i in range(len(x.shape)) if i not in (*x_sum, *x_batch)]
   y_free = [i for i in range(len(y.shape)) if i not in (*y_sum, *y_batch)]
   outer, shape = len(x_batch), t.shape(eqn)
-  order = list(range(len(shape)))
-  if _is_left(y, y_sum) and not _is_left(x, x_sum):  # y x instead of x y: neither operand needs a Transpose
-    order = [*order[:outer], *order[outer + len(y_free) :], *order[outer : outer + len(y_free)]]
-    x, y, x_sum, y_sum, x_batch, y_batch, x_free, y_free = y, x, y_sum, x_sum, y_batch, x_batch, y_free, x_free
-    shape = tuple(shape[order.index(i)] for i in range(len(order)))
   rows = [x_free] if outer else [[i] for i in x_free]  # MatMul takes any number of leading axes if y is a matrix
   left = _grouped(t, x, [*([i] for i in x_batch), *rows, x_sum])
   right = _grouped(t, y, [*([i] for i in y_batch), y_sum, y_free])
-  name, lengths = t.graph.node("MatMul", left, right), [1] * outer + [len(group) for group in (*rows, y_free)]
+  name, lengths = t.node("MatMul", left, right), [1] * outer + [len(group) for group in (*rows, y_free)]
   if max(lengths) > 1:
-    return held(t.reshaped(name, shape), shape).take(order)
-  return held(name, shape, [i for i, length in enumerate(lengths) if length], len(lengths)).take(order)
-
-
-def _is_left(x: Value, contracted: Sequence[int]) -> bool:
-  """Whether the tensor's last axis is contracted, as in the left operand of MatMul."""
-  return len(contracted) > 0 and x.axes[contracted[-1]] == max((axis for axis in x.axes if axis is not None), default=0)
+    return held(t.reshaped(name, shape), shape)
+  return held(name, shape, [i for i, length in enumerate(lengths) if length], len(lengths))
 
 
 def _grouped(t: Builder, x: Value, groups: Sequence[Sequence[int]]) -> str:
@@ -221,8 +185,8 @@ def _grouped(t: Builder, x: Value, groups: Sequence[Sequence[int]]) -> str:
   if rank == len(groups):
     return name
   lengths = [math.prod(x.shape[i] for i in group) for group in groups]
-  if (array := t.graph.constants.get(name)) is not None:
-    return t.graph.constant(array.reshape(lengths), t.graph.labels[name])
+  if (array := t.constants.get(name)) is not None:
+    return t.constant(array.reshape(lengths), t.labels[name])
   return t.reshaped(name, lengths)
 
 
@@ -236,14 +200,13 @@ RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   "conv_general_dilated": _conv,
   "convert_element_type": _convert,
   "dot_general": _dot_general,
-  "dynamic_slice": _dynamic_slice,
   "erfc": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Erf", t.elementwise("Affine", x, -1, 0)), 1, 1),
   "expm1": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Exp", x), 1, -1),
   "integer_pow": lambda t, eqn, x: t.elementwise("Pow", x, eqn.params["y"]),
   "is_finite": lambda t, eqn, x: t.elementwise("Less", t.elementwise("Abs", x), np.inf),
   "log1p": lambda t, eqn, x: t.elementwise("Log", t.elementwise("Affine", x, 1, 1)),
   "max": _max,
-  "neg": _neg,
+  "neg": lambda t, eqn, x: t.elementwise("Affine", x, -1, 0),
   "ne": lambda t, eqn, x, y: t.elementwise("Not", t.elementwise("Equal", x, y)),
   "pad": _pad,
   **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduce),

@@ -1,5 +1,6 @@
 """Writes the format `stablehlo`: the network and its weights as a function that JAX runs without jaxssl."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -8,7 +9,6 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl.core.types import Array
 from jaxssl.export.bundle import ExportBundle
 
 FILE = "model.stablehlo"
@@ -17,14 +17,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
   """Writes the function to `folder`. It takes a batch of any size and multiplies in float32 on every platform."""
-
-  def features(x: Array) -> Array:
-    return bundle.network.encode(bundle.variables, x)
-
+  features = jax.jit(functools.partial(bundle.network.encode, bundle.variables))
   (batch,) = jax.export.symbolic_shape("b")
   shape = jax.ShapeDtypeStruct((batch, bundle.size, bundle.size, bundle.channels), jnp.float32)
   with jax.default_matmul_precision("highest"):
-    exported = jax.export.export(jax.jit(features), platforms=PLATFORMS)(shape)
+    exported = jax.export.export(features, platforms=PLATFORMS)(shape)
   (folder / FILE).write_bytes(exported.serialize())
 
 

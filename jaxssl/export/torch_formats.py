@@ -1,4 +1,4 @@
-"""The formats `timm` and `torchvision`: safetensors under torch names, for the models of these libraries."""
+"""Writes the formats `timm` and `torchvision`: safetensors under torch names, for the models of these libraries."""
 
 import pathlib
 from collections.abc import Callable
@@ -16,43 +16,46 @@ from jaxssl.pretrained.torch_names import from_torch, to_torch
 FILE = "model.safetensors"
 
 
-def write_timm(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
-  """Writes the weights for timm and returns the entry for config.json. Raises UserError if timm has no such model."""
-  name, options = backbone(bundle.model).timm(bundle.channels, bundle.size)
-  _write(folder, bundle)
-  return {"timm": {"name": name, "options": options}}
+def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
+  """Writes the weights and returns the entry for config.json. Raises UserError if the library has no such model.
 
-
-def write_torchvision(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
-  """Writes the weights for torchvision and returns the entry for config.json.
-
-  Raises UserError if torchvision has no such model.
+  The file has no num_batches_tracked, which strict loading does not need.
   """
-  name = backbone(bundle.model).torchvision()
-  if bundle.channels != 3:
-    raise UserError(f"--format torchvision cannot express data.channels={bundle.channels}; timm, flax, onnx and stablehlo can")
-  _write(folder, bundle)
-  return {"torchvision": {"name": name}}
+  library, model = bundle.about["format"], backbone(bundle.model)
+  if library == "timm":
+    name, options = model.timm(bundle.channels, bundle.size)
+    entry = {"name": name, "options": options}
+  else:
+    entry = {"name": model.torchvision()}
+    if bundle.channels != 3:
+      raise UserError(
+        f"--format torchvision cannot express data.channels={bundle.channels}; timm, flax, onnx and stablehlo can"
+      )
+  save_file(to_torch(*bundle.encoder()), folder / FILE, {"format": "pt"})
+  return {library: entry}
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Reads the file back into the encoder: maps float32 [b, size, size, c] to features.
-
-  Raises UserError if names or shapes are not those of the encoder.
-  """
+  """Reads the file back into the encoder: maps float32 [b, size, size, c] to features."""
   tensors = load_file(folder / FILE)
   params, stats = bundle.encoder()
-  like = to_torch(params, stats)
-  wrong = [n for n in sorted({*tensors, *like}) if n not in tensors or n not in like or tensors[n].shape != like[n].shape]
-  if wrong:
-    raise UserError(f"{folder / FILE}: not the tensors of the encoder: {', '.join(wrong[:5])}")
   encoder, _ = bundle.network.resized(bundle.variables, bundle.size)
   tree = {"params": from_torch(tensors, params), "batch_stats": from_torch(tensors, stats)}
   return lambda x: np.asarray(jax.jit(lambda x: encoder.apply(tree, x, train=False))(x))
 
 
-def usage_timm(bundle: ExportBundle) -> str:
-  """Returns the model card's example."""
+def usage(bundle: ExportBundle) -> str:
+  """Returns the usage example of the model card, in Markdown."""
+  if bundle.about["format"] == "torchvision":
+    return f"""```python
+import torch, torchvision
+from safetensors.torch import load_file
+
+model = torchvision.models.{bundle.model.name}()
+model.fc = torch.nn.Identity()  # the file has no classifier
+model.load_state_dict(load_file("model.safetensors"), strict=True)
+features = model.eval()(x)  # float32 [b, 3, h, w], normalized as above
+```"""
   name, options = backbone(bundle.model).timm(bundle.channels, bundle.size)
   keywords = "".join(f", {key}={value}" for key, value in options.items())
   return f"""```python
@@ -62,21 +65,3 @@ model = timm.create_model("{name}", num_classes=0, checkpoint_path="model.safete
 with torch.no_grad():
   features = model(x)  # float32 [b, {bundle.channels}, {bundle.size}, {bundle.size}], normalized as above
 ```"""
-
-
-def usage_torchvision(bundle: ExportBundle) -> str:
-  """Returns the model card's example."""
-  return f"""```python
-import torch, torchvision
-from safetensors.torch import load_file
-
-model = torchvision.models.{bundle.model.name}()
-model.fc = torch.nn.Identity()  # the file has no classifier
-model.load_state_dict(load_file("model.safetensors"), strict=True)
-features = model.eval()(x)  # float32 [b, 3, h, w], normalized as above
-```"""
-
-
-def _write(folder: pathlib.Path, bundle: ExportBundle) -> None:
-  # num_batches_tracked is left out: strict loading does not need it.
-  save_file(to_torch(*bundle.encoder()), folder / FILE, {"format": "pt"})

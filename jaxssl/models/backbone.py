@@ -1,54 +1,24 @@
-"""The `Encoder` protocol, and the backbones that `model.name` can name."""
+"""The backbones that `model.name` can name."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import flax.linen as nn
 import jax
 import numpy as np
 
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.registry import Registry
-from jaxssl.core.types import Array
 
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 
 
-class Encoder(Protocol):
-  """A flax module that maps images to features. A module of the user's own needs `__call__` only.
-
-  Optional members:
-    tokens(images, *, train=False): float32 [b, 1 + patches, f], the token of `__call__`, then the patches row by row.
-    attention(images): float32 [b, heads, rows, columns], the attention of that token to the patches in the last block. The
-      caller makes the collection `intermediates` mutable.
-    resized(params, size): the encoder and its parameters for square images of `size` pixels.
-    image_size: pixels per side that the parameters are for.
-
-  Features sown into the collection `layers` are evaluated next to the output.
-  """
-
-  def __call__(self, images: Array, /, *, train: bool) -> Array:
-    """Maps images [b, h, w, c] to features [b, f]."""
-    ...
-
-  def apply(self, variables: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """Calls a method with the given variables, as flax.linen.Module.apply does."""
-    ...
-
-  def init_with_output(self, rngs: Any, /, *args: Any, **kwargs: Any) -> Any:
-    """Initializes the variables, as flax.linen.Module.init_with_output does."""
-    ...
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
-  """A family of encoders. The fields of a subclass are the fields of `config.model` that the family reads.
-
-  `ModelConfig` is flat: each backbone takes the fields that it declares and ignores the others, so that
-  `--config.model.name=...` works on any recipe.
-  """
+  """A family of encoders. The fields of a subclass are those of `config.model` that the family reads; it ignores the others."""
 
   names: ClassVar[Sequence[str]] = ("custom",)  # the values of model.name
   has_tokens: ClassVar[bool] = False
@@ -57,8 +27,19 @@ class Backbone:
   first_conv: ClassVar[str] = ""  # torch name of the kernel that is applied to the image
   name: str
 
-  def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> Encoder:
-    """Builds the encoder, which computes in `dtype`. Raises UserError for a field that is out of range."""
+  def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> nn.Module:
+    """Builds the encoder, which computes in `dtype`: a module that maps images [b, h, w, c] to features [b, f].
+
+    It has a method `__call__(images, *, train)`. Optional members:
+      tokens(images, *, train=False): float32 [b, 1 + patches, f], the token of `__call__`, then the patches row by row.
+      attention(images): float32 [b, heads, rows, columns], that token's attention to the patches in the last block. It may
+        read the collection `intermediates`.
+      resized(params, size): the encoder and its parameters for square images of `size` pixels.
+      image_size: pixels per side that the parameters are for.
+    Features sown into the collection `layers` are evaluated next to the output.
+
+    Raises UserError for a field that is out of range.
+    """
     raise UserError(f"model.name={self.name} is not allowed without an encoder; pass one to jaxssl.train(encoder=...)")
 
   def describe(self) -> str:
@@ -88,7 +69,8 @@ class Backbone:
 
   def torchvision(self) -> str:
     """Returns the name of the model in torchvision. Raises UserError if torchvision has no such model."""
-    raise cannot_express("torchvision", "name", self.name)
+    timm = "timm, " if type(self).timm is not Backbone.timm else ""
+    raise cannot_express("torchvision", "name", self.name, timm)
 
 
 BACKBONES: Registry[type[Backbone]] = Registry("model.name")
@@ -119,6 +101,16 @@ def require(holds: bool, field: str, value: object, expected: str) -> None:
   """Raises UserError for a field that is out of range."""
   if not holds:
     raise UserError(f"{field}={value}: out of range; expected {expected}")
+
+
+def first_shape(shapes: Shapes, name: str) -> tuple[int, ...]:
+  """Returns the shape of the first tensor of that name, with any prefix; () if there is none."""
+  return next((shape for key, shape in shapes.items() if key == name or key.endswith(f".{name}")), ())
+
+
+def other_than(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the options that differ from their defaults."""
+  return {option: value for option, value in options.items() if value != defaults[option]}
 
 
 def cannot_express(library: str, field: str, value: object, others: str = "") -> UserError:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, register, require
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, first_shape, other_than, register, require
 from jaxssl.models.heads import normal_002
+from jaxssl.models.norm import layer_norm
 
 SIZES = {"convnext_tiny": ((3, 3, 9, 3), (96, 192, 384, 768))}  # name -> (blocks, channels) of the four stages
 STEMS = {"imagenet": 4, "small": 2, "cifar": 1, "cifar_pad": 1}  # side of a patch in pixels
@@ -32,7 +33,7 @@ class Block(nn.Module):
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not (train and self.has_rng("dropout")))
     channels = x.shape[-1]
     y = _conv(channels, 7, self.dtype, "conv_dw", strides=1, padding=3, feature_group_count=channels)(x)
-    y = _norm(self.dtype, "norm")(y)
+    y = layer_norm(self.dtype, "norm")(y)
     y = nn.Dense(4 * channels, kernel_init=normal_002, dtype=self.dtype, name="fc1")(y)
     y = nn.Dense(channels, kernel_init=normal_002, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
     gamma = self.param("gamma", nn.initializers.constant(1e-6), (channels,))
@@ -42,8 +43,7 @@ class Block(nn.Module):
 class ConvNeXt(nn.Module):
   """Four stages of blocks, with LayerNorm and a 2x2 convolution of stride 2 between them.
 
-  Modules are named as in timm, with `_` in place of the dots (`stages_0_blocks_1` is `stages.0.blocks.1`) and without the
-  level `mlp`.
+  Modules are named as in timm, with `_` for dots (`stages_0_blocks_1` is `stages.0.blocks.1`) and without the level `mlp`.
   """
 
   depths: tuple[int, ...]
@@ -56,27 +56,23 @@ class ConvNeXt(nn.Module):
   def __call__(self, images: Array, *, train: bool) -> Array:
     """Maps images [b, h, w, c] to spatially averaged and normalized features, float32 [b, dims[-1]]."""
     x = _conv(self.dims[0], self.patch, self.dtype, "stem_0")(images)
-    x = _norm(jnp.float32, "stem_1")(x)
+    x = layer_norm(jnp.float32, "stem_1")(x)
     rates = iter(np.linspace(0.0, self.drop_path, sum(self.depths)))
     for stage, (blocks, channels) in enumerate(zip(self.depths, self.dims, strict=True)):
       if stage > 0:
-        x = _norm(self.dtype, f"stages_{stage}_downsample_0")(x)
+        x = layer_norm(self.dtype, f"stages_{stage}_downsample_0")(x)
         # timm fails on images below 32 pixels, whose maps reach a side of one pixel here; they are padded.
         padding = "SAME" if min(x.shape[1:3]) == 1 else "VALID"
         x = _conv(channels, 2, self.dtype, f"stages_{stage}_downsample_1", padding=padding)(x).astype(jnp.float32)
       for i in range(blocks):
         x = Block(drop_path=float(next(rates)), dtype=self.dtype, name=f"stages_{stage}_blocks_{i}")(x, train=train)
-    return _norm(jnp.float32, "head_norm")(x.mean((1, 2)))
+    return layer_norm(jnp.float32, "head_norm")(x.mean((1, 2)))
 
 
 def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **options: Any) -> nn.Conv:
   """Builds a convolution, by default of patches: stride `side`, without padding."""
   options = {"strides": side, "padding": "VALID"} | options
   return nn.Conv(channels, (side, side), kernel_init=normal_002, dtype=dtype, name=name, **options)
-
-
-def _norm(dtype: jax.typing.DTypeLike, name: str) -> nn.LayerNorm:
-  return nn.LayerNorm(1e-6, use_fast_variance=False, dtype=dtype, name=name)
 
 
 @register
@@ -122,7 +118,7 @@ class ConvNeXtBackbone(Backbone):
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the width, the stem and the depth."""
-    conv = next((shape for name, shape in shapes.items() if re.search(r"(^|\.)stem\.0\.weight$", name)), ())
+    conv = first_shape(shapes, "stem.0.weight")
     found = [len(set(re.findall(rf"\bstages\.{i}\.blocks\.(\d+)\.", "\n".join(shapes)))) for i in range(4)]
     stem = next((stem for stem, patch in STEMS.items() if conv[2:] == (patch, patch)), None)
     for name, (depths, dims) in SIZES.items():
@@ -138,9 +134,4 @@ class ConvNeXtBackbone(Backbone):
     depths, dims = self._sizes
     options = {"in_chans": channels, "patch_size": STEMS[self.stem], "depths": [*depths], "dims": [*dims]}
     depths, dims = SIZES[self.name]
-    defaults = {"in_chans": 3, "patch_size": 4, "depths": [*depths], "dims": [*dims]}
-    return self.name, {option: value for option, value in options.items() if value != defaults[option]}
-
-  def torchvision(self) -> str:
-    """Raises UserError: the ConvNeXts of torchvision have other names."""
-    raise cannot_express("torchvision", "name", self.name, "timm, ")
+    return self.name, other_than({"in_chans": 3, "patch_size": 4, "depths": [*depths], "dims": [*dims]}, options)

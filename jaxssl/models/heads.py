@@ -45,10 +45,9 @@ class MLP(nn.Module):
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
       x = nn.relu(x)
       self.sow("layers", f"hidden_{i + 1}", x)
-    last = self.layers - 1
-    x = self._linear(x, self.out or width, True, f"linear_{last}")
+    x = self._linear(x, self.out or width, True, f"linear_{self.layers - 1}")
     if self.last_bn != "none":
-      x = BatchNorm(affine=self.last_bn == "affine", name=f"bn_{last}")(x, train=train)
+      x = BatchNorm(affine=self.last_bn == "affine", name=f"bn_{self.layers - 1}")(x, train=train)
     self.sow("layers", "embedding", x)
     return x.astype(jnp.float32)
 
@@ -78,10 +77,9 @@ class DINOHead(nn.Module):
       if i > 0:
         x = nn.gelu(x, approximate=False)
         self.sow("layers", f"hidden_{i}", x)
-      last = i == self.layers - 1
-      dim = self.bottleneck if last else self.hidden
+      dim = self.hidden if i < self.layers - 1 else self.bottleneck
       x = nn.Dense(dim, kernel_init=normal_002, dtype=self.dtype, name=f"linear_{i}")(x)
-      if self.bn and not last:
+      if self.bn and i < self.layers - 1:
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
     x = normalize(x)
     self.sow("layers", "embedding", x)  # the logits may be 65,536 wide

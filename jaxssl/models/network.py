@@ -11,64 +11,56 @@ import jax.numpy as jnp
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, Outputs, PyTree, Variables
-from jaxssl.models.backbone import BACKBONES, Encoder, backbone, require
+from jaxssl.models.backbone import BACKBONES, backbone, require
 from jaxssl.models.heads import MLP, DINOHead
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """An encoder and heads, flax modules that map images [b, h, w, c] or features [b, f] to [b, f].
+  """An encoder, which maps images [b, h, w, c] to features [b, f], and heads, which map features.
 
-  Variables hold `encoder`, `projector` and `predictor`: the parameters of those that exist, and the statistics of those that
-  have any.
+  Variables hold the parameters of those modules that exist, and the statistics of those that have any, by the names below.
   """
 
-  encoder: Encoder
+  encoder: nn.Module
   projector: nn.Module | None = None
   predictor: nn.Module | None = None
 
   def init(self, key: Array, image_shape: tuple[int, int, int]) -> Variables:
     """Initializes the variables for images of (h, w, c)."""
     x = jnp.zeros((1, *image_shape))
-    params, stats = {}, {}
+    made = {}
     for name, own_key in zip(("encoder", "projector", "predictor"), jax.random.split(key, 3), strict=True):
-      if (module := getattr(self, name)) is None:
-        continue
-      x, variables = module.init_with_output(own_key, x, train=False)
-      params[name] = variables.get("params", {})
-      if "batch_stats" in variables:
-        stats[name] = variables["batch_stats"]
-    return Variables(params=params, stats=stats)
+      if (module := getattr(self, name)) is not None:
+        x, made[name] = module.init_with_output(own_key, x, train=False)
+    stats = {name: variables["batch_stats"] for name, variables in made.items() if "batch_stats" in variables}
+    return Variables(params={name: variables.get("params", {}) for name, variables in made.items()}, stats=stats)
 
   def teacher(self, variables: Variables) -> Variables:
     """Copies the variables of a teacher: the encoder and the projector, without the predictor."""
-    params, stats = (
-      {name: jax.tree.map(jnp.copy, tree[name]) for name in tree if name != "predictor"}
-      for tree in (variables.params, variables.stats)
-    )
+    trees = ({name: tree[name] for name in tree if name != "predictor"} for tree in (variables.params, variables.stats))
+    params, stats = jax.tree.map(jnp.copy, tuple(trees))
     return Variables(params=params, stats=stats)
 
   def apply(self, variables: Variables, groups: Sequence[Array], *, joint: bool, key: Array | None) -> tuple[Outputs, PyTree]:
     """Runs all views in training mode; returns outputs in group order and the updated batch statistics.
 
-    `groups`: views [b, v, h, w, c]. A module without variables, such as the predictor of a teacher, is skipped.
-
+    groups: views [b, v, h, w, c]. A module without variables, such as the predictor of a teacher, is skipped.
     joint=False: each view is one pass, and statistics are threaded from pass to pass, so that views never share batch
-    statistics. joint=True: the encoder takes each group in one pass and the heads take all views in one (DINO's multi-crop);
-    the views of an image are adjacent rows of a pass. `key` drives drop-path, with its own stream per pass; None: no drop-path.
+    statistics. joint=True: the encoder takes each group in one pass and the heads take all views in one (DINO's multi-crop).
+    key: drives drop-path, with its own stream per pass; None: no drop-path.
     """
     batch = groups[0].shape[0]
     stats = dict(variables.stats)
 
     def run(name: str, passes: list[Array]) -> list[Array]:
-      module: nn.Module | None = getattr(self, name)
-      if module is None or name not in variables.params:
+      if getattr(self, name) is None or name not in variables.params:
         return passes
       outputs = []
       for i, x in enumerate(passes):
         rngs = None if key is None else {"dropout": jax.random.fold_in(key, i)}
-        tree = {"params": variables.params[name], "batch_stats": stats.get(name, {})}
-        y, changed = module.apply(tree, x, train=True, rngs=rngs, mutable=["batch_stats"])
+        current = Variables(params=variables.params, stats=stats)
+        y, changed = self._apply(name, current, x, train=True, rngs=rngs, mutable=["batch_stats"])
         if name in stats:
           stats[name] = changed["batch_stats"]
         outputs.append(y.astype(jnp.float32))
@@ -90,7 +82,7 @@ class Network:
 
   def encode(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to features, float32 [b, f], with running statistics and without drop-path."""
-    return jnp.asarray(self.encoder.apply(_of("encoder", variables), images, train=False), jnp.float32)
+    return jnp.asarray(self._apply("encoder", variables, images, train=False), jnp.float32)
 
   def tokens(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to tokens, float32 [b, 1 + patches, f]: that of `encode`, then the patches row by row.
@@ -100,49 +92,42 @@ class Network:
     if not self._can("tokens"):
       names = [name for name, family in BACKBONES.items() if family.has_tokens]
       raise UserError(f"{type(self.encoder).__name__} has no patch tokens; these have: {', '.join(names)}")
-    return jnp.asarray(self.encoder.apply(_of("encoder", variables), images, method="tokens"), jnp.float32)
+    return jnp.asarray(self._apply("encoder", variables, images, method="tokens"), jnp.float32)
 
   def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
     """Maps images [b, h, w, c] to the encoder's features, `encoder`, and what encoder and projector sow into `layers`.
 
     The projector sows `hidden_1`, ..., and `embedding`. All are float32 [b, d].
     """
-    layers: dict[str, Array] = {}
-    x = images
-    for name in ("encoder", "projector"):
-      module = getattr(self, name)
-      if module is not None and name in variables.params:
-        x, sown = module.apply(_of(name, variables), x, train=False, mutable=["layers"])
-        x = jnp.asarray(x, jnp.float32)
-        layers |= {"encoder": x} if name == "encoder" else {}
-        layers |= {layer: jnp.asarray(y, jnp.float32) for layer, (y,) in sown.get("layers", {}).items()}
-    return layers
+    features, sown = self._apply("encoder", variables, images, train=False, mutable=["layers"])
+    layers = {"encoder": (features,), **sown.get("layers", {})}
+    if self.projector is not None and "projector" in variables.params:
+      x = jnp.asarray(features, jnp.float32)
+      layers |= self._apply("projector", variables, x, train=False, mutable=["layers"])[1].get("layers", {})
+    return {layer: jnp.asarray(y, jnp.float32) for layer, (y,) in layers.items()}
 
   def attention(self, variables: Variables, images: Array) -> Array | None:
-    """Maps images [b, h, w, c] to the attention of the last block to the patches, float32 [b, heads, rows, columns].
-
-    None if the encoder has no attention.
-    """
+    """Maps images [b, h, w, c] to the attention in the last block, float32 [b, heads, rows, columns]; None if there is none."""
     if not self._can("attention"):
       return None
-    return self.encoder.apply(_of("encoder", variables), images, method="attention", mutable=["intermediates"])[0]
+    return self._apply("encoder", variables, images, method="attention", mutable=["intermediates"])[0]
 
-  def resized(self, variables: Variables, size: int) -> tuple[Encoder, PyTree]:
+  def resized(self, variables: Variables, size: int) -> tuple[nn.Module, PyTree]:
     """Returns the encoder and its parameters for square images of `size` pixels: positions are interpolated to that size."""
     params = variables.params["encoder"]
     encoder: Any = self.encoder
     return encoder.resized(params, size) if self._can("resized") else (encoder, params)
+
+  def _apply(self, name: str, variables: Variables, x: Array, **options: Any) -> Any:
+    tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
+    return getattr(self, name).apply(tree, x, **options)
 
   def _can(self, method: str) -> bool:
     """Returns whether the encoder has an optional method; a field or a submodule of that name is not one."""
     return callable(getattr(type(self.encoder), method, None))
 
 
-def _of(name: str, variables: Variables) -> dict[str, PyTree]:
-  return {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
-
-
-def build(config: ModelConfig, precision: str, image_size: int, encoder: Encoder | None = None) -> Network:
+def build(config: ModelConfig, precision: str, image_size: int, encoder: nn.Module | None = None) -> Network:
   """Builds a network that computes in `precision`, with learned positions (if any) for images of `image_size` pixels.
 
   `encoder`: the user's own, for model.name=custom. Raises UserError for a field that is out of range.
@@ -166,22 +151,5 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
     least = int(config.name == "dino" or field == "layers")
     value, most = getattr(config, field), 1000 if field == "layers" else 2**32
     require(least <= value <= most, f"{where}.{field}", value, f"{least} to {most}")
-  if config.name == "dino":
-    return DINOHead(
-      hidden=config.hidden,
-      bottleneck=config.bottleneck,
-      out=config.out,
-      layers=config.layers,
-      bn=config.bn,
-      fixed_norm=config.fixed_norm,
-      dtype=dtype,
-    )
-  return MLP(
-    hidden=config.hidden,
-    out=config.out,
-    layers=config.layers,
-    bn=config.bn,
-    last_bn=config.last_bn,
-    bias=config.bias,
-    dtype=dtype,
-  )
+  head, own = (DINOHead, ("bottleneck", "fixed_norm")) if config.name == "dino" else (MLP, ("last_bn", "bias"))
+  return head(**{field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}, dtype=dtype)

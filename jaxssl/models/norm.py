@@ -1,4 +1,4 @@
-"""Batch normalization with the semantics of torch."""
+"""Normalization layers: batch normalization with the semantics of torch, and the LayerNorm of ViT and ConvNeXt."""
 
 import flax.linen as nn
 import jax
@@ -11,14 +11,17 @@ EPSILON = 1e-5
 NEWEST = 0.1  # weight of the latest batch in the running statistics
 
 
+def layer_norm(dtype: jax.typing.DTypeLike, name: str) -> nn.LayerNorm:
+  """Builds a LayerNorm over channels; statistics are float32, and the result is of `dtype`."""
+  return nn.LayerNorm(1e-6, use_fast_variance=False, dtype=dtype, name=name)
+
+
 class BatchNorm(nn.Module):
   """Normalizes over all axes but the last, with the semantics of torch; statistics are float32.
 
-  The batch is normalized by its biased variance, but the running variance takes the unbiased one, so that weights move
-  between torch and flax without a change of outputs (flax's own BatchNorm keeps the biased one). Under jit, a batch that is
-  split over devices is one batch. With `groups` > 1, each group of rows / groups consecutive rows has its own statistics, and
-  the running statistics take the mean over the groups. Raises UserError if `groups` does not divide the rows, or if a channel
-  has one value only.
+  The running variance is the unbiased one, as in torch and unlike flax's own BatchNorm. Under jit, a batch that is split over
+  devices is one batch. With `groups` > 1, each group of consecutive rows has its own statistics, and the running statistics
+  take their mean. Raises UserError if `groups` does not divide the rows, or if a channel has one value only.
   """
 
   affine: bool = True  # whether to apply a scale and a bias

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, register, require
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, first_shape, other_than, register, require
 from jaxssl.models.norm import BatchNorm
 
 Stem = Literal["imagenet", "cifar", "cifar_pad", "small"]
@@ -51,9 +51,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
   """A residual network without classifier. Modules are named as in torchvision (`layer1.0` is `layer1_0`).
 
-  Stems: `imagenet` is 7x7 with stride 2 and max-pooling; `cifar` is 3x3 without pooling; `cifar_pad` is `cifar` after
-  zero-padding by one pixel, as in ReSA's CIFAR network, which turns 32 x 32 into 34 x 34; `small` is 3x3 with stride 2,
-  without pooling.
+  Stems: `imagenet` is 7x7 with stride 2 and max-pooling; the others have no pooling: `cifar` is 3x3, `cifar_pad` the same after
+  zero-padding by one pixel, as in ReSA's CIFAR network, and `small` 3x3 with stride 2.
   """
 
   bottleneck: bool
@@ -66,37 +65,23 @@ class ResNet(nn.Module):
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps images [b, h, w, c] to spatially averaged features, float32 [b, f]."""
-    # Zero-padding by one before a convolution that pads by one is a padding of two.
+    # side, stride, padding
     stems = {"imagenet": (7, 2, 3), "cifar": (3, 1, 1), "cifar_pad": (3, 1, 2), "small": (3, 2, 1)}
-    side, stride, padding = stems[self.stem]
-    x = _conv(self.channels, side, stride, padding, self.dtype, "conv1")(x)
+    x = _conv(self.channels, *stems[self.stem], self.dtype, "conv1")(x)
     x = nn.relu(BatchNorm(groups=self.bn_groups, dtype=self.dtype, name="bn1")(x, train=train))
     if self.stem == "imagenet":
       x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))  # type: ignore[arg-type]
     for stage, blocks in enumerate(self.stages):
       for i in range(blocks):
-        x = Block(
-          channels=self.channels * 2**stage,
-          stride=2 if stage > 0 and i == 0 else 1,
-          bottleneck=self.bottleneck,
-          bn_groups=self.bn_groups,
-          dtype=self.dtype,
-          name=f"layer{stage + 1}_{i}",
-        )(x, train=train)
+        stride = 2 if stage > 0 and i == 0 else 1
+        options = (self.bottleneck, self.bn_groups, self.dtype)
+        x = Block(self.channels * 2**stage, stride, *options, name=f"layer{stage + 1}_{i}")(x, train=train)
     return x.mean((1, 2), dtype=jnp.float32)
 
 
 def _conv(channels: int, side: int, stride: int, padding: int, dtype: jax.typing.DTypeLike, name: str) -> nn.Conv:
-  return nn.Conv(
-    channels,
-    (side, side),
-    strides=stride,
-    padding=padding,
-    use_bias=False,
-    kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-    dtype=dtype,
-    name=name,
-  )
+  init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+  return nn.Conv(channels, (side, side), stride, padding, use_bias=False, kernel_init=init, dtype=dtype, name=name)
 
 
 @register
@@ -120,10 +105,7 @@ class ResNetBackbone(Backbone):
     require(1 <= 64 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/64 (one channel) to 1024")
     require(self.bn_groups >= 1, "model.bn_groups", self.bn_groups, "at least 1")
     bottleneck, stages = SIZES[self.name]
-    channels = int(64 * self.width)
-    return ResNet(
-      bottleneck=bottleneck, stages=stages, channels=channels, stem=self.stem, bn_groups=self.bn_groups, dtype=dtype
-    )
+    return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.bn_groups, dtype)
 
   def describe(self) -> str:
     """Describes the encoder for a model card."""
@@ -132,7 +114,7 @@ class ResNetBackbone(Backbone):
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the size, the width and the stem."""
-    conv = next((shape for name, shape in shapes.items() if re.search(r"(^|\.)conv1\.weight$", name)), ())
+    conv = first_shape(shapes, "conv1.weight")
     names = "\n".join(shapes)
     if len(conv) != 4 or not re.search(r"\blayer1\.", names):
       return {}
@@ -144,7 +126,7 @@ class ResNetBackbone(Backbone):
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm."""
     self._require_plain("timm")
-    return self.name, {"in_chans": channels} if channels != 3 else {}
+    return self.name, other_than({"in_chans": 3}, {"in_chans": channels})
 
   def torchvision(self) -> str:
     """Returns the model of torchvision."""

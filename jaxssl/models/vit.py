@@ -12,15 +12,16 @@ import numpy as np
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, PyTree
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, register, require
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, other_than, register, require
 from jaxssl.models.heads import normal_002, torch_uniform
+from jaxssl.models.norm import layer_norm
 
-# name -> (embedding dimension, attention heads); all have 12 blocks
-SIZES = {"vit_ti": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}
+SIZES = {"vit_ti": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}  # name -> (embedding dimension, attention heads)
+DEPTH = 12  # blocks of all sizes
 
 
 class Block(nn.Module):
-  """A pre-norm transformer block. The residual stream stays float32.
+  """A pre-norm transformer block whose residual stream stays float32.
 
   In training with a "dropout" key, each branch of each row is dropped with probability `drop_path` (arXiv 1603.09382).
   """
@@ -35,7 +36,7 @@ class Block(nn.Module):
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not (train and self.has_rng("dropout")))
     dim = x.shape[-1]
 
-    qkv = self._linear(3 * dim, "qkv")(self._norm("norm1")(x))
+    qkv = self._linear(3 * dim, "qkv")(layer_norm(self.dtype, "norm1")(x))
     q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, dim // self.heads), 2, 0)
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
     attention = jax.nn.softmax(scores * (dim // self.heads) ** -0.5)
@@ -43,28 +44,24 @@ class Block(nn.Module):
     y = jnp.einsum("bhqk,bkhd->bqhd", attention.astype(self.dtype), v).reshape(x.shape)
     x = x + drop(self._linear(dim, "proj")(y))
 
-    y = self._linear(4 * dim, "fc1")(self._norm("norm2")(x))
+    y = self._linear(4 * dim, "fc1")(layer_norm(self.dtype, "norm2")(x))
     return x + drop(self._linear(dim, "fc2")(nn.gelu(y, approximate=False)))
 
   def _linear(self, dim: int, name: str) -> nn.Dense:
     return nn.Dense(dim, kernel_init=normal_002, dtype=self.dtype, name=name)
 
-  def _norm(self, name: str) -> nn.LayerNorm:
-    return nn.LayerNorm(1e-6, use_fast_variance=False, dtype=self.dtype, name=name)
-
 
 class ViT(nn.Module):
-  """A vision transformer with a class token and learned positions for square images of `image_size` pixels.
+  """A vision transformer with a class token and learned positions, which are interpolated for images of another size.
 
-  Positions are interpolated for images of another size (see `positions`). Parameters are named as in DINO's networks, without
-  the levels `attn`, `mlp` and `patch_embed.proj`.
+  Parameters are named as in DINO's networks, without the levels `attn`, `mlp` and `patch_embed.proj`.
   """
 
   dim: int
-  depth: int
   heads: int
+  depth: int
   patch: int
-  image_size: int
+  image_size: int  # pixels per side that the positions are for
   drop_path: float = 0.0  # of the last block; increases linearly from 0 in the first
   position_offset: float = 0.0
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms and softmax compute in float32
@@ -84,16 +81,8 @@ class ViT(nn.Module):
     if height % patch or width % patch:
       raise UserError(f"model.patch={patch} does not divide an image of {height} x {width}; use a multiple of {patch}")
     init = torch_uniform(fan_in=patch * patch * channels)
-    patches = nn.Conv(
-      self.dim,
-      (patch, patch),
-      strides=patch,
-      padding="VALID",
-      kernel_init=init,
-      bias_init=init,
-      dtype=self.dtype,
-      name="patch_embed",
-    )(images)
+    options = {"kernel_init": init, "bias_init": init, "dtype": self.dtype, "name": "patch_embed"}
+    patches = nn.Conv(self.dim, (patch, patch), patch, "VALID", **options)(images)
     first = self.param("cls_token", normal_002, (1, 1, self.dim))
     embedding = self.param("pos_embed", normal_002, (1, 1 + native * native, self.dim))
 
@@ -101,12 +90,12 @@ class ViT(nn.Module):
     x = x + positions(embedding, (height // patch, width // patch), self.position_offset)
     for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.depth)):
       x = Block(heads=self.heads, drop_path=float(rate), dtype=self.dtype, name=f"blocks_{i}")(x, train=train)
-    return nn.LayerNorm(1e-6, use_fast_variance=False, name="norm")(x)
+    return layer_norm(jnp.float32, "norm")(x)
 
   def attention(self, images: Array) -> Array:
     """Maps images [b, h, w, c] to the class token's attention to the patches, float32 [b, heads, rows, columns].
 
-    The attention is that of the last block. Together with the class token's attention to itself, a head sums to 1.
+    It is that of the last block, and sums to 1 together with the token's attention to itself.
     """
     self.tokens(images)
     (attention,) = self.variables["intermediates"][f"blocks_{self.depth - 1}"]["attention"]
@@ -116,17 +105,16 @@ class ViT(nn.Module):
     """Returns the encoder and its parameters for square images of `size` pixels, with interpolated positions."""
     if size % self.patch:
       raise UserError(f"evals.size={size} is not allowed: model.patch={self.patch} does not divide it")
-    grid = (size // self.patch, size // self.patch)
-    embedding = positions(jnp.asarray(params["pos_embed"]), grid, self.position_offset)
+    side = size // self.patch
+    embedding = positions(jnp.asarray(params["pos_embed"]), (side, side), self.position_offset)
     return self.clone(image_size=size), {**params, "pos_embed": np.asarray(embedding)}
 
 
 def positions(embedding: Array, grid: tuple[int, int], offset: float) -> Array:
   """Interpolates position embeddings [1, 1 + n * n, d] to a grid of (rows, columns); returns [1, 1 + rows * columns, d].
 
-  The first position is the class token's and is kept. The interpolation is bicubic (a = -0.75) without antialiasing, with
-  repeated borders. An axis of m patches is scaled by (m + offset) / n: an offset of 0 is the exact ratio; DINO's released
-  weights expect 0.1.
+  The class token's position, the first, is kept. The interpolation is bicubic (a = -0.75), with repeated borders and without
+  antialiasing. An axis of m patches is scaled by (m + offset) / n; DINO's released weights expect an offset of 0.1.
   """
   native, dim = math.isqrt(embedding.shape[1] - 1), embedding.shape[2]
   if grid == (native, native):
@@ -189,30 +177,17 @@ class ViTBackbone(Backbone):
     require(self.patch >= 1, "model.patch", self.patch, "at least 1")
     fits = 0 < image_size <= LARGEST_SIDE and image_size % self.patch == 0
     require(fits, "model.patch", self.patch, f"a divisor of the image size, {image_size}")
-    dim, heads = SIZES[self.name]
-    return ViT(
-      dim=dim,
-      depth=self._depth,
-      heads=heads,
-      patch=self.patch,
-      image_size=image_size,
-      drop_path=self.drop_path,
-      position_offset=self.position_offset,
-      dtype=dtype,
-    )
-
-  @property
-  def _depth(self) -> int:
-    return self.depth or 12
+    rest = {"drop_path": self.drop_path, "position_offset": self.position_offset, "dtype": dtype}
+    return ViT(*SIZES[self.name], depth=self.depth or DEPTH, patch=self.patch, image_size=image_size, **rest)
 
   def describe(self) -> str:
     """Describes the encoder for a model card."""
-    return f"{self.name}, patches of {self.patch} pixels, {self._depth} blocks"
+    return f"{self.name}, patches of {self.patch} pixels, {self.depth or DEPTH} blocks"
 
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the size and the depth."""
-    token = next((shape for name, shape in shapes.items() if re.search(r"(^|\.)cls_token$", name)), ())
+    token = first_shape(shapes, "cls_token")
     if len(token) != 3:
       return {}
     blocks = {int(i) for name in shapes for i in re.findall(r"\bblocks\.(\d{1,4})\.", name)}
@@ -220,7 +195,7 @@ class ViTBackbone(Backbone):
     return ({"name": name} if name else {}) | {"depth": max(blocks, default=-1) + 1}
 
   def fit(self, name: str, tensor: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Fits positions to another grid and patch kernels to another patch size or to one channel."""
+    """Fits positions to another grid, and patch kernels to another patch size or to one channel."""
     tensor = super().fit(name, tensor, shape)
     # Larger patches would need a huge pseudo-inverse.
     square = tensor.ndim == 4 and tensor.size and tensor.shape[2] == tensor.shape[3] <= 64
@@ -235,10 +210,5 @@ class ViTBackbone(Backbone):
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm."""
     name = {"vit_ti": "vit_tiny", "vit_s": "vit_small", "vit_b": "vit_base"}[self.name] + "_patch16_224"
-    options = {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self._depth}
-    defaults = {"in_chans": 3, "img_size": 224, "patch_size": 16, "depth": 12}
-    return name, {option: value for option, value in options.items() if value != defaults[option]}
-
-  def torchvision(self) -> str:
-    """Raises UserError: the ViTs of torchvision have other layers."""
-    raise cannot_express("torchvision", "name", self.name, "timm, ")
+    options = {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self.depth or DEPTH}
+    return name, other_than({"in_chans": 3, "img_size": 224, "patch_size": 16, "depth": 12}, options)

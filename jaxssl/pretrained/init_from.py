@@ -1,22 +1,20 @@
 """Initializes a run's encoder from a weights file (`model.init_from`)."""
 
-import dataclasses
 import os
 import pathlib
 
 import jax
-import numpy as np
 import safetensors.numpy
 
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import atomic
 from jaxssl.core.paths import path_of
-from jaxssl.core.types import Variables
+from jaxssl.core.types import PyTree, Variables
 from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network
 from jaxssl.pretrained.match import Tensors, find
 from jaxssl.pretrained.read import read_tensors
-from jaxssl.pretrained.torch_names import from_torch, to_torch
+from jaxssl.pretrained.torch_names import from_torch, to_torch, torch_shapes
 from jaxssl.workdir.workdir import Workdir
 
 
@@ -28,10 +26,7 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
   if not config.init_from:
     return None
   variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
-  encoder = (
-    jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree.get("encoder", {})) for tree in (variables.params, variables.stats)
-  )
-  shapes = {name: x.shape for name, x in to_torch(*encoder).items()}
+  shapes = torch_shapes(variables.params["encoder"], variables.stats.get("encoder", {}))
   kept = Workdir(workdir).imported
   path = kept if kept.exists() else path_of(os.path.expanduser(config.init_from))
   return find(str(path), read_tensors(path), shapes, backbone(config), config.allow_partial)
@@ -47,7 +42,9 @@ def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
 
 def put(variables: Variables, tensors: Tensors) -> Variables:
   """Replaces the encoder's variables by the given tensors; others, and the heads, are unchanged. Leaves become NumPy arrays."""
-  params, stats = variables.params["encoder"], variables.stats.get("encoder", {})
-  merged = {**to_torch(params, stats), **tensors}
-  new = dataclasses.replace(variables, params={**variables.params, "encoder": from_torch(merged, params)})
-  return dataclasses.replace(new, stats={**variables.stats, "encoder": from_torch(merged, stats)}) if stats else new
+  merged = to_torch(variables.params["encoder"], variables.stats.get("encoder", {})) | dict(tensors)
+
+  def filled(tree: PyTree) -> PyTree:
+    return {**tree, "encoder": from_torch(merged, tree["encoder"])} if "encoder" in tree else tree
+
+  return Variables(params=filled(variables.params), stats=filled(variables.stats))

@@ -43,23 +43,18 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_local(path: pathlib.Path) -> dict[str, np.ndarray]:
   with path.open("rb") as file:
     start = file.read(64)
-    size = file.seek(0, 2)
   if start[8:9] == b"{":
     tensors = _safetensors(path)
   elif start.startswith((b"PK\x03\x04", b"\x80")):
-    tensors = _torch(path)
+    tensors = _torch(path, zipped=start.startswith(b"PK"))
   else:
-    kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), _describe(start, size))
+    text = start.isascii() and not set(start) & set(range(7))
+    other = "empty" if not start else "text" if text else f"a file that starts with {start[:8].hex(' ')}"
+    kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), other)
     raise UserError(f"model.init_from={path}: not a weights file but {kind}; expected safetensors or a .pth file of torch")
   if not tensors:
     raise UserError(f"model.init_from={path}: the file has no named floating point tensors")
   return tensors
-
-
-def _describe(start: bytes, size: int) -> str:
-  if not size:
-    return "empty"
-  return "text" if start.isascii() and not set(start) & set(range(7)) else f"a file that starts with {start[:8].hex(' ')}"
 
 
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -87,10 +82,9 @@ def _check_archive(path: pathlib.Path) -> None:
     raise UserError(f"model.init_from={path}: an archive that torch.save did not write; expected a state_dict")
 
 
-def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
-  with path.open("rb") as file:
-    if file.read(2) == b"PK":
-      _check_archive(path)
+def _torch(path: pathlib.Path, zipped: bool) -> dict[str, np.ndarray]:
+  if zipped:
+    _check_archive(path)
   try:
     import torch  # pyright: ignore[reportMissingImports] (an extra)
   except ImportError as error:
@@ -99,8 +93,8 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     ) from error
   # NumPy scalars, such as a learning rate, are data without code; their name depends on the NumPy version.
   scalar: Any = np.float64(0).__reduce__()[0]
-  allowed: list[Any] = [argparse.Namespace, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.int64))]
-  allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+  scalars = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+  allowed: list[Any] = [argparse.Namespace, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.int64)), *scalars]
   try:
     with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
       warnings.simplefilter("ignore")
@@ -111,14 +105,11 @@ def _torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{name} is larger than its storage")
     return {name: x.detach().to(torch.float32).numpy() for name, x in tensors.items()}
   except Exception as error:  # torch raises a dozen types for files that it did not write
-    raise UserError(f"model.init_from={path}: torch cannot read it: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-  if type(error).__name__ == "UnpicklingError":
-    code = re.search(r"GLOBAL (\S+)", str(error))
-    return f"it may contain code, which was not run{f' ({code[1]})' if code else ''}; save the state_dict alone"
-  return str(error).strip().partition("\n")[0][:150] or type(error).__name__
+    reason = str(error).strip().partition("\n")[0][:150] or type(error).__name__
+    if type(error).__name__ == "UnpicklingError":
+      code = re.search(r"GLOBAL (\S+)", str(error))
+      reason = f"it may contain code, which was not run{f' ({code[1]})' if code else ''}; save the state_dict alone"
+    raise UserError(f"model.init_from={path}: torch cannot read it: {reason}") from error
 
 
 def _flat(tree: object, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,34 +1,36 @@
 """Weights of an encoder under the names and in the layouts of its torch counterpart (torchvision, DINO, timm)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxssl.core.types import PyTree
-from jaxssl.models.backbone import BACKBONES
+from jaxssl.models.backbone import BACKBONES, Shapes
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}  # kernels [in, out] and [h, w, in, out] to [out, in] and [out, in, h, w]
 _FROM_TORCH = {2: (1, 0), 4: (2, 3, 1, 0)}
 
 
-def torch_name(path: tuple[str, ...]) -> str:
-  """Returns the torch name of a leaf of an encoder's parameters or statistics: layer1_0/bn1/scale is layer1.0.bn1.weight."""
-  module = ".".join(path[:-1])
-  for pattern, replacement in dict.fromkeys(rule for family in BACKBONES.values() for rule in family.torch_names):
-    module = re.sub(pattern, replacement, module)
-  return ".".join(filter(None, [module, _LEAVES.get(path[-1], path[-1])]))
-
-
 def to_torch(params: PyTree, stats: PyTree) -> dict[str, np.ndarray]:
   """Converts an encoder's weights and statistics to a torch state_dict, float32, without num_batches_tracked."""
-  tensors = {}
-  for path, leaf in [*_leaves(params), *_leaves(stats)]:
-    value = np.asarray(leaf)
-    tensors[torch_name(path)] = np.ascontiguousarray(value.transpose(_TO_TORCH[value.ndim]) if path[-1] == "kernel" else value)
-  return tensors
+  leaves = (leaf for tree in (params, stats) for leaf in jax.tree_util.tree_leaves_with_path(tree))
+  return dict(torch_entry(_steps(path), np.asarray(leaf)) for path, leaf in leaves)
+
+
+def torch_shapes(params: PyTree, stats: PyTree) -> Shapes:
+  """Returns the shapes that `to_torch` would give, for trees of arrays or of shapes."""
+  empty = (jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree) for tree in (params, stats))
+  return {name: x.shape for name, x in to_torch(*empty).items()}
+
+
+def torch_entry(path: Sequence[str], leaf: np.ndarray) -> tuple[str, np.ndarray]:
+  """Converts a leaf of an encoder's parameters or statistics: layer1_0/bn1/scale becomes layer1.0.bn1.weight."""
+  order = _TO_TORCH.get(leaf.ndim) if path[-1] == "kernel" else None
+  return _torch_name(path), np.ascontiguousarray(leaf.transpose(order) if order else leaf)
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
@@ -39,16 +41,19 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
 
   def leaf(path: tuple, _: object) -> np.ndarray:
     steps = _steps(path)
-    value = np.asarray(tensors[torch_name(steps)])
-    transpose = steps[-1] == "kernel" and value.ndim in _FROM_TORCH
-    return np.ascontiguousarray(value.transpose(_FROM_TORCH[value.ndim]) if transpose else value)
+    value = np.asarray(tensors[_torch_name(steps)])
+    order = _FROM_TORCH.get(value.ndim) if steps[-1] == "kernel" else None
+    return np.ascontiguousarray(value.transpose(order) if order else value)
 
   return jax.tree_util.tree_map_with_path(leaf, like)
 
 
-def _leaves(tree: PyTree) -> list[tuple[tuple[str, ...], object]]:
-  return [(_steps(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+def _torch_name(path: Sequence[str]) -> str:
+  module = ".".join(path[:-1])
+  for pattern, replacement in dict.fromkeys(rule for family in BACKBONES.values() for rule in family.torch_names):
+    module = re.sub(pattern, replacement, module)
+  return ".".join(filter(None, [module, _LEAVES.get(path[-1], path[-1])]))
 
 
-def _steps(path: tuple) -> tuple[str, ...]:
-  return tuple(key.key for key in path)
+def _steps(path: tuple[Any, ...]) -> list[str]:
+  return [key.key for key in path]

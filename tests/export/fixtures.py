@@ -1,4 +1,4 @@
-"""Workdirs to export from: untrained networks with random weights and statistics."""
+"""Workdirs to export from: untrained networks with random weights and statistics, and their export."""
 
 import functools
 import pathlib
@@ -6,13 +6,40 @@ import pathlib
 import jax
 import numpy as np
 
-from jaxssl.config.schema import Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig, ViewConfig
+from jaxssl import main
+from jaxssl.config.schema import Config, DataConfig, EvalsConfig, HeadConfig, ModelConfig, TrainConfig, ViewConfig
 from jaxssl.core.metric import Measurement, Metric
+from jaxssl.core.types import Variables
 from jaxssl.models import network
 from jaxssl.pretrained import init_from
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.results import add
 from jaxssl.workdir.workdir import Workdir
+
+SLIM = {"name": "resnet10", "width": 1 / 16}
+HEAD = HeadConfig(name="mlp", hidden=8, out=4, layers=2)
+MODELS = {
+  **{f"{stem}_stem": ModelConfig(**SLIM, stem=stem) for stem in ("imagenet", "cifar", "cifar_pad", "small")},
+  "bottlenecks": ModelConfig(name="resnet50", width=1 / 16),
+  "vit": ModelConfig(name="vit_ti", depth=2, patch=8, projector=HEAD, predictor=HEAD),
+}
+
+
+def export(workdir: pathlib.Path, out: pathlib.Path, kind: str, *words: str) -> int:
+  """Runs the command and returns its exit code."""
+  return main.main(["export", f"--workdir={workdir}", f"--out={out}", f"--format={kind}", *words])
+
+
+def drawn(shapes: Variables, seed: int = 0) -> Variables:
+  """Draws random variables: weights of unit gain, and scales and variances around 1."""
+  rng = np.random.default_rng(seed)
+
+  def draw(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
+    if path[-1].key in ("scale", "var"):
+      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
+    return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def run(
@@ -33,14 +60,7 @@ def run(
   Workdir(workdir).write_config(config)
   built = network.build(model, "float32", size)
   like = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  rng = np.random.default_rng(0)
-
-  def draw(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
-    if path[-1].key in ("scale", "var"):
-      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
-    return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
-
-  student, teacher = (jax.tree_util.tree_map_with_path(draw, like) for _ in range(2))
+  student, teacher = drawn(like, 0), drawn(like, 1)
   if imported := init_from.load(model, built, (size, size, channels), workdir):
     student, teacher = init_from.put(student, imported), init_from.put(teacher, imported)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1)

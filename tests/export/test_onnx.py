@@ -12,6 +12,7 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.export.jaxpr_to_onnx import to_onnx
 from jaxssl.models import network
+from tests.export import fixtures
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -58,16 +59,8 @@ class Mixer(nn.Module):
 
 
 def drawn(encoder, shape):
-  """A network with random variables: weights of unit gain, and scales and variances around 1."""
-  like = jax.eval_shape(lambda: encoder.init(jax.random.key(0), shape))
-  rng = np.random.default_rng(0)
-
-  def draw(path, x):
-    if path[-1].key in ("scale", "var"):
-      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
-    return np.float32(rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5)
-
-  return jax.tree_util.tree_map_with_path(draw, like)
+  """Draws the variables of a network."""
+  return fixtures.drawn(jax.eval_shape(lambda: encoder.init(jax.random.key(0), shape)))
 
 
 def check(encode, variables, shape):

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from jaxssl import main
 from jaxssl.config.schema import ModelConfig
 from tests.export import fixtures
 from tests.export.test_export import close, measured
+from tests.pretrained.fixtures import with_statistics
 
 torch = pytest.importorskip("torch")
 SIZE = 64  # pixels; the weights are those for larger images, except positions
@@ -20,19 +20,6 @@ NAMES = {"vit_s": "vit_small_patch16_224", "resnet18": "resnet18", "resnet50": "
 def timm_model(torchvision, name, **more):
   options = {"img_size": SIZE} if name == "vit_s" else {}
   return pytest.importorskip("timm").create_model(NAMES[name], num_classes=0, **options, **more)
-
-
-def with_statistics(model):
-  """Sets the statistics to values that differ from those of a new network."""
-  generator = torch.Generator().manual_seed(0)
-  for name, buffer in model.named_buffers():
-    if name.endswith(("running_mean", "running_var")):
-      drawn = torch.rand(buffer.shape, generator=generator)
-      buffer.copy_(drawn / 4 + 0.5 if name.endswith("var") else drawn / 4 - 0.125)
-  for name, x in model.named_parameters():
-    if name.endswith("gamma"):
-      x.data.copy_(torch.rand(x.shape, generator=generator))
-  return model.eval()
 
 
 def initialized_run(tmp_path, model, name):
@@ -58,7 +45,7 @@ def test_timm(name, tmp_path, torchvision):
   torch.manual_seed(0)
   model = with_statistics(timm_model(torchvision, name))
   workdir = initialized_run(tmp_path, model, name)
-  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=timm"]) == 0
+  assert fixtures.export(workdir, tmp_path / "out", "timm") == 0
   config = json.loads((tmp_path / "out" / "config.json").read_text())["timm"]
   assert config == {"name": NAMES[name], "options": {"img_size": SIZE} if name == "vit_s" else {}}
   assert_same(timm_model(torchvision, name, checkpoint_path=str(tmp_path / "out" / "model.safetensors")), model, workdir)
@@ -72,7 +59,7 @@ def test_torchvision(name, tmp_path, torchvision):
   model, again = (getattr(torchvision.models, name)() for _ in range(2))
   model.fc, again.fc = torch.nn.Identity(), torch.nn.Identity()
   workdir = initialized_run(tmp_path, with_statistics(model), name)
-  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 0
+  assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 0
   again.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
   assert_same(again, model, workdir)
 
@@ -80,5 +67,5 @@ def test_torchvision(name, tmp_path, torchvision):
 @pytest.mark.parametrize("name", ["vit_ti", "convnext_tiny"])
 def test_torchvision_has_no_such_model(name, tmp_path, capfd):
   workdir = fixtures.run(tmp_path / "run", ModelConfig(name=name, depth=1, width=1 / 16), SIZE)
-  assert main.main(["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=torchvision"]) == 2
+  assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 2
   assert f"--format torchvision cannot express model.name={name}; timm, flax, onnx and stablehlo can" in capfd.readouterr().err

@@ -1,6 +1,5 @@
 """ConvNeXt: names and sizes, small images, drop-path, and timm's features where timm is installed."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +10,8 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.models.backbone import backbone
 from jaxssl.models.convnext import Block, ConvNeXt
 from jaxssl.models.network import build
-from jaxssl.pretrained.torch_names import from_torch, to_torch
-from tests.models.compare import near
+from jaxssl.pretrained.torch_names import from_torch, to_torch, torch_shapes
+from tests.models.compare import drop_path_rates, near
 from tests.test_main import CONFIG
 
 TINY = ConvNeXt(depths=(1, 1, 2, 1), dims=(4, 6, 8, 10), patch=2)
@@ -27,8 +26,7 @@ def shapes_of(**fields):
   module = build(ModelConfig(name="convnext_tiny", **fields), "float32", 64).encoder
   x = jnp.zeros((2, 64, 64, 3))
   features, made = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, train=False))
-  tensors = to_torch(jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), made["params"]), {})
-  return {name: leaf.shape for name, leaf in tensors.items()}, features
+  return torch_shapes(made["params"], {}), features
 
 
 def test_names_and_shapes_are_those_of_timm():
@@ -86,15 +84,7 @@ def test_initialization():
 
 def test_drop_path():
   """Rates increase linearly over all blocks; a row loses a whole branch, or keeps it scaled by 1 / (1 - rate)."""
-  rates = {}
-
-  def record(call, args, kwargs, context):
-    if isinstance(context.module, Block):
-      rates[context.module.name] = context.module.drop_path
-    return call(*args, **kwargs)
-
-  with nn.intercept_methods(record):
-    jax.eval_shape(lambda: TINY.clone(drop_path=0.4).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False))
+  rates = drop_path_rates(TINY.clone(drop_path=0.4))
   names = [f"stages_{stage}_blocks_{i}" for stage, i in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0))]
   assert rates == {name: pytest.approx(0.1 * i) for i, name in enumerate(names)}
 

@@ -21,14 +21,8 @@ def head_of(case: dict, weights: dict):
   hidden = sizes[0][0]
   if "nlayers" in case:
     prototypes, bottleneck = weights["last_layer.weight_v"].shape
-    return DINOHead(
-      hidden=hidden,
-      bottleneck=bottleneck,
-      out=prototypes,
-      layers=int(case["nlayers"]),
-      bn=bool(case["use_bn"]),
-      fixed_norm=bool(case["norm_last_layer"]),
-    )
+    options = {"bn": bool(case["use_bn"]), "fixed_norm": bool(case["norm_last_layer"])}
+    return DINOHead(hidden=hidden, bottleneck=bottleneck, out=prototypes, layers=int(case["nlayers"]), **options)
   last = max(int(name.split(".")[0]) for name in weights)
   plain = f"{last}.running_mean" in weights and f"{last}.weight" not in weights
   return MLP(hidden=hidden, out=sizes[-1][0], layers=len(sizes), last_bn="plain" if plain else "none", bias="0.bias" in weights)

@@ -1,6 +1,5 @@
-"""Networks: how views pass through encoder and heads, and what is built from a config."""
+"""Networks: how views pass through encoder and heads."""
 
-import dataclasses
 import functools
 
 import flax.linen as nn
@@ -10,22 +9,16 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Variables
-from jaxssl.models.backbone import BACKBONES, Backbone, register
 from jaxssl.models.convnext import ConvNeXt
 from jaxssl.models.heads import MLP, DINOHead
-from jaxssl.models.network import Network, build
+from jaxssl.models.network import Network
 from jaxssl.models.norm import BatchNorm
 from jaxssl.models.resnet import ResNet
 from jaxssl.models.vit import ViT
 from jaxssl.parallel.mesh import ROWS, make_mesh
-from jaxssl.pretrained.torch_names import to_torch
 from tests import half_precision
-
-MLP_HEAD = HeadConfig(name="mlp", hidden=12, out=6, layers=2)
-DINO_HEAD = HeadConfig(name="dino", hidden=12, out=10, layers=2, bottleneck=4, bn=False)
 
 
 def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
@@ -137,7 +130,7 @@ def test_joint_passes_share_statistics():
 @pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
 def test_gradient_reaches_every_weight(name, joint):
-  network, groups = tiny(name), groups_of((4, 1, 16, 16, 3), (4, 1, 8, 8, 3))
+  network, groups = tiny(name), groups_of((4, 1, 16, 16, 3))
   variables = start(network, 3)
 
   def objective(params):
@@ -194,47 +187,6 @@ def test_rows_stay_on_their_devices(name, joint):
     assert word not in step.as_text()
 
 
-def test_config_reaches_the_modules():
-  network = build(ModelConfig(name="resnet50", width=0.5, bn_groups=2, stem="cifar_pad"), "bfloat16", 32)
-  assert (network.encoder.channels, network.encoder.bn_groups, network.encoder.stem) == (32, 2, "cifar_pad")
-  assert network.encoder.bottleneck and network.encoder.dtype == jnp.bfloat16
-  head = HeadConfig(name="mlp", hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
-  network = build(ModelConfig(projector=head), "float32", 32)
-  assert network.projector == MLP(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
-  assert network.predictor is None
-  head = HeadConfig(name="dino", hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
-  config = ModelConfig(name="vit_b", patch=4, drop_path=0.1, position_offset=0.1, projector=head)
-  network = build(config, "float32", 32)
-  assert network.projector == DINOHead(hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
-  vit = network.encoder
-  assert (vit.dim, vit.heads, vit.depth, vit.patch, vit.image_size) == (768, 12, 12, 4, 32)
-  assert (vit.drop_path, vit.position_offset) == (0.1, 0.1)
-
-
-@pytest.mark.parametrize(
-  "field, config",
-  [
-    ("model.width=0.01", ModelConfig(width=0.01)),
-    ("model.bn_groups=0", ModelConfig(bn_groups=0)),
-    ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
-    ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
-    ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),
-    ("model.name='vit_tiny': unknown; expected convnext_tiny, custom, ", ModelConfig(name="vit_tiny")),
-    ("model.patch=5: .* 32", ModelConfig(name="vit_s", patch=5)),
-    ("model.patch=0", ModelConfig(name="vit_s", patch=0)),
-    ("model.depth=-1", ModelConfig(name="vit_s", depth=-1)),
-    ("model.drop_path=1.0", ModelConfig(name="vit_s", drop_path=1.0)),
-    ("model.position_offset=-0.1", ModelConfig(name="vit_s", position_offset=-0.1)),
-    ("model.predictor.name=dino", ModelConfig(predictor=DINO_HEAD)),
-    ("model.projector.layers=0", ModelConfig(projector=HeadConfig(name="mlp", layers=0))),
-    ("model.predictor.out=-1", ModelConfig(predictor=HeadConfig(name="mlp", out=-1))),
-  ],
-)
-def test_values_that_make_no_network(field, config):
-  with pytest.raises(UserError, match=field):
-    build(config, "float32", 32)
-
-
 def test_attention_is_that_of_the_last_block():
   images = jax.random.normal(jax.random.key(1), (3, 16, 24, 3))
   network = tiny("vit", drop_path=0.1)  # of two blocks
@@ -255,31 +207,3 @@ def test_encoders_without_patches(name):
   with pytest.raises(UserError, match="has no patch tokens; these have: vit_ti, vit_s, vit_b"):
     network.tokens(start(network, 3), jnp.zeros((1, 16, 16, 3)))
   assert network.resized(start(network, 3), 99)[0] is network.encoder
-
-
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "custom"])
-def test_file_shapes_imply_the_fields(name):
-  """What `infer` reads from the torch names and shapes of an encoder rebuilds that encoder, and no other family claims them."""
-  fields = {
-    "resnet": {"width": 0.5, "stem": "cifar"},
-    "vit": {"depth": 3},
-    "convnext": {"width": 0.5, "stem": "small", "depth": 2},
-  }
-  expected = {"name": name} | fields[name.split("_")[0].rstrip("0123456789")]
-  network = build(ModelConfig(**expected), "float32", 32)
-  made = jax.eval_shape(lambda: network.init(jax.random.key(0), (32, 32, 3)))
-  trees = (jax.tree.map(lambda x: np.empty(x.shape), tree.get("encoder", {})) for tree in (made.params, made.stats))
-  shapes = {f"teacher.{name}": x.shape for name, x in to_torch(*trees).items()}
-  inferred = {family: fields for family in BACKBONES.values() if (fields := family.infer(shapes))}
-  assert inferred == {BACKBONES[name]: expected}
-
-
-def test_a_backbone_declares_fields_of_the_config():
-  @dataclasses.dataclass(frozen=True, kw_only=True)
-  class Mine(Backbone):
-    names = ("mine",)
-    widht: float
-
-  with pytest.raises(ValueError, match="Mine.widht is not a field of ModelConfig"):
-    register(Mine)
-  assert "mine" not in BACKBONES

@@ -10,7 +10,7 @@ import pytest
 from jaxssl.core.types import Variables
 from jaxssl.models.resnet import SIZES, ResNet
 from tests.golden_files import cases, split, tensors
-from tests.models.compare import near
+from tests.models.compare import near, nhwc
 from tests.torch_weights import to_state, to_variables
 
 RESNETS = cases("backbones_resnet")
@@ -36,6 +36,14 @@ def formula_weights(case: dict) -> dict[str, np.ndarray]:
   return state
 
 
+def golden_case(name: str) -> tuple[dict, dict[str, np.ndarray]]:
+  """Returns a case and its weights."""
+  case = RESNETS[name]
+  if "salt" not in case:
+    case = {**RESNETS[name.removesuffix("_nopad")], **case}  # the same weights and images
+  return case, formula_weights(case) if "salt" in case else tensors(case, "w")
+
+
 def module_of(weights: dict, stem: str) -> ResNet:
   """Builds the network that the weights belong to."""
   blocks = [m.groups() for name in weights if (m := re.fullmatch(r"layer(\d)\.(\d+)\.conv1\.weight", name))]
@@ -46,13 +54,10 @@ def module_of(weights: dict, stem: str) -> ResNet:
 
 @pytest.mark.parametrize("name", STEMS)
 def test_golden(name):
-  case = RESNETS[name]
-  if "salt" not in case:
-    case = {**RESNETS[name.removesuffix("_nopad")], **case}  # the same weights and images
-  weights = formula_weights(case) if "salt" in case else tensors(case, "w")
+  case, weights = golden_case(name)
   given = to_variables(weights)
   module = module_of(weights, STEMS[name])
-  x = jnp.asarray(case["x"].transpose(0, 2, 3, 1))
+  x = nhwc(case["x"])
   shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))
   assert jax.tree.map(jnp.shape, {"params": given.params, "batch_stats": given.stats}) == jax.tree.map(jnp.shape, shapes)
 

@@ -1,6 +1,5 @@
 """ViTs against DINO's reference implementation, and drop-path."""
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +9,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.models.network import Network
 from jaxssl.models.vit import Block, ViT, positions
 from tests.golden_files import cases, split, tensors
-from tests.models.compare import near
+from tests.models.compare import drop_path_rates, near, nhwc
 from tests.torch_weights import join, to_variables
 
 VITS = cases("backbones_vit")
@@ -20,18 +19,8 @@ GIVEN = to_variables(tensors(VITS[WEIGHTS], "w"))
 
 def golden_vit() -> ViT:
   case = VITS[WEIGHTS]
-  return ViT(
-    dim=int(case["embed_dim"]),
-    depth=int(case["depth"]),
-    heads=int(case["num_heads"]),
-    patch=int(case["patch_size"]),
-    image_size=int(case["img_size"]),
-    position_offset=0.1,
-  )
-
-
-def nhwc(x):
-  return jnp.asarray(x.transpose(0, 2, 3, 1))
+  fields = ("embed_dim", "num_heads", "depth", "patch_size", "img_size")
+  return ViT(*(int(case[field]) for field in fields), position_offset=0.1)
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -113,15 +102,7 @@ def test_drop_path_of_a_block():
 
 
 def test_drop_path_rates_increase():
-  module, rates = golden_vit().clone(depth=5, drop_path=0.4), {}
-
-  def record(call, args, kwargs, context):
-    if isinstance(context.module, Block):
-      rates[context.module.name] = context.module.drop_path
-    return call(*args, **kwargs)
-
-  with nn.intercept_methods(record):
-    jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), train=False))
+  rates = drop_path_rates(golden_vit().clone(depth=5, drop_path=0.4))
   assert rates == {f"blocks_{i}": pytest.approx(0.1 * i) for i in range(5)}
 
 

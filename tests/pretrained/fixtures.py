@@ -12,7 +12,7 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.models.backbone import backbone
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
-from jaxssl.pretrained.torch_names import from_torch, to_torch
+from jaxssl.pretrained.torch_names import from_torch, torch_shapes
 
 ODD = np.ones((5, 7), np.float32)
 # The layouts of released files: the teacher's prefix, and the other tensors in the file
@@ -69,11 +69,20 @@ def back(path: pathlib.Path, name: str, module, image) -> dict:
   """Reads the variables of an encoder of the backbone `name` from a file."""
   made = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(image), train=False))
   params, stats = made["params"], made.get("batch_stats", {})
-  tensors = find(str(path), read_tensors(path), shapes_of(params, stats), backbone(ModelConfig(name=name)), False)
+  tensors = find(str(path), read_tensors(path), torch_shapes(params, stats), backbone(ModelConfig(name=name)), False)
   return {"params": from_torch(tensors, params), "batch_stats": from_torch(tensors, stats)}
 
 
-def shapes_of(params, stats):
-  """Returns the shapes of an encoder's tensors by torch name."""
-  empty = (jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree) for tree in (params, stats))
-  return {name: x.shape for name, x in to_torch(*empty).items()}
+def with_statistics(model):
+  """Sets the statistics of a torch network to values that differ from those of a new one, and LayerScale to 0..1."""
+  import torch
+
+  generator = torch.Generator().manual_seed(0)
+  for name, buffer in model.named_buffers():
+    if name.endswith(("running_mean", "running_var")):
+      drawn = torch.rand(buffer.shape, generator=generator)
+      buffer.copy_(drawn / 4 + 0.5 if name.endswith("var") else drawn / 4 - 0.125)
+  for name, x in model.named_parameters():
+    if name.endswith("gamma"):  # LayerScale starts at 1e-6, which would hide the branches
+      x.data.copy_(torch.rand(x.shape, generator=generator))
+  return model.eval()

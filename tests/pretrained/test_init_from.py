@@ -9,7 +9,7 @@ import pytest
 from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.evals.load_run import load
-from jaxssl.models import network
+from jaxssl.models import network, resnet
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
@@ -18,22 +18,20 @@ from jaxssl.workdir.workdir import Workdir
 from tests.pretrained.fixtures import family, written
 from tests.test_main import CONFIG
 
-pytestmark = pytest.mark.usefixtures("one_device")
-SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=32", "--config.train.epochs=1"]
-SHORT += [
-  "--config.evals.periodic=",
-  "--config.evals.final=",
-  "--config.evals.report=false",
-  "--config.optim.schedule.warmup_epochs=0",
-]
+pytestmark = pytest.mark.usefixtures("one_device", "compiled_once")
+SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=32", "--config.train.epochs=1", "--config.model.width=0.0625"]
+SHORT += ["--config.evals.periodic=", "--config.evals.final=", "--config.evals.report=false"]
+SHORT += ["--config.optim.schedule.warmup_epochs=0"]
 
 
 @pytest.fixture
-def weights(tmp_path):
-  """Writes a weights file; returns its path and the encoder's tensors in it."""
+def weights(tmp_path, monkeypatch):
+  """Writes a weights file of a ResNet of two blocks; returns its path and the encoder's tensors in it."""
+  monkeypatch.setitem(resnet.SIZES, "resnet10", (False, (1, 1)))
   config, _ = flags.parse(SHORT)
-  shape = (28, 28, config.data.channels)
-  made = jax.jit(lambda: network.build(config.model, "float32", 28).init(jax.random.key(99), shape))()
+  built, rng = network.build(config.model, "float32", 28), np.random.default_rng(0)
+  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (28, 28, config.data.channels)))
+  made = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
   tensors = to_torch(made.params["encoder"], made.stats["encoder"])
   return written(tmp_path / "weights", family("mocov3", tensors)), tensors
 

@@ -9,52 +9,38 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.models import network
 from jaxssl.models.backbone import backbone
-from jaxssl.models.vit import ViT, resize_patches
+from jaxssl.models.vit import resize_patches
 from jaxssl.pretrained.match import find
-from jaxssl.pretrained.torch_names import to_torch
-from tests.golden_files import cases, split, tensors
-from tests.models.compare import near
-from tests.models.test_resnet import STEMS, formula_weights, module_of
-from tests.pretrained.fixtures import FAMILIES, back, family, shapes_of, written
-
-RESNETS, VITS = cases("backbones_resnet"), cases("backbones_vit")
-(VIT,), INPUTS, _ = split("backbones_vit", r"vit", r"vit_in\d+", r"multicrop\d*")
+from jaxssl.pretrained.torch_names import to_torch, torch_shapes
+from tests.golden_files import tensors
+from tests.models.compare import near, nhwc
+from tests.models.test_resnet import STEMS, golden_case, module_of
+from tests.models.test_vit import INPUTS, VITS, WEIGHTS, golden_vit
+from tests.pretrained.fixtures import FAMILIES, back, family, written
 
 
-def nhwc(x):
-  return jnp.asarray(x.transpose(0, 2, 3, 1))
+def from_all_families(weights, name, module, image, tmp_path):
+  """Returns the variables that are found in the files of all families."""
+  found = [back(written(tmp_path / kind, family(kind, weights)), name, module, image) for kind in FAMILIES]
+  for other in found[1:]:
+    jax.tree.map(np.testing.assert_array_equal, other, found[0])
+  return found[0]
 
 
-@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("name", [name for name in STEMS if "full" not in name])
 def test_resnets(name, tmp_path):
-  case = RESNETS[name]
-  if "salt" not in case:
-    case = {**RESNETS[name.removesuffix("_nopad")], **case}
-  weights = formula_weights(case) if "salt" in case else tensors(case, "w")
+  case, weights = golden_case(name)
   module, x = module_of(weights, STEMS[name]), nhwc(case["x"])
-  run = jax.jit(lambda v, x: module.apply(v, x, train=False))
-  first = None
-  for kind in FAMILIES:
-    given = back(written(tmp_path / kind, family(kind, weights)), "resnet18", module, x.shape)
-    first = first or given
-    jax.tree.map(np.testing.assert_array_equal, given, first)
-  near(run(first, x), case["out_eval"], 1e-5)
+  variables = from_all_families(weights, "resnet18", module, x.shape, tmp_path)
+  near(jax.jit(lambda x: module.apply(variables, x, train=False))(x), case["out_eval"], 1e-5)
 
 
 def test_vits(tmp_path):
-  case, weights = VITS[VIT], tensors(VITS[VIT], "w")
-  module = ViT(
-    dim=int(case["embed_dim"]), depth=int(case["depth"]), heads=int(case["num_heads"]), patch=int(case["patch_size"]),
-    image_size=int(case["img_size"]), position_offset=0.1,
-  )  # fmt: skip
-  side = int(case["img_size"])
-  first = None
-  for kind in FAMILIES:
-    given = back(written(tmp_path / kind, family(kind, weights)), "vit_s", module, (1, side, side, 3))
-    first = first or given
-    jax.tree.map(np.testing.assert_array_equal, given, first)
+  module = golden_vit()
+  side = module.image_size
+  variables = from_all_families(tensors(VITS[WEIGHTS], "w"), "vit_s", module, (1, side, side, 3), tmp_path)
   for name in INPUTS:
-    out = jax.jit(lambda v, x: module.apply(v, x, train=False))(first, nhwc(VITS[name]["x"]))
+    out = jax.jit(lambda x: module.apply(variables, x, train=False))(nhwc(VITS[name]["x"]))
     near(out, VITS[name]["cls"], 1e-5)
 
 
@@ -62,7 +48,7 @@ def of(name: str, size: int = 32, channels: int = 3, **fields):
   """Returns random weights of a backbone under torch names, and their shapes."""
   built = network.build(ModelConfig(**{"name": name, **fields}), "float32", size)
   made = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  shapes = shapes_of(made.params["encoder"], made.stats.get("encoder", {}))
+  shapes = torch_shapes(made.params["encoder"], made.stats.get("encoder", {}))
   rng = np.random.default_rng(0)
   return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}, shapes
 
@@ -133,7 +119,7 @@ def test_another_network(there, here, said):
 def test_shapes_are_shown():
   weights, _ = of("vit_s", **SMALL)
   _, shapes = of("vit_ti", **SMALL)
-  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 instead of 768 x 192; ", " and 25 more; ")
+  refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 instead of 768 x 192, ", " and 25 more; ")
 
 
 def test_another_grid_and_another_patch(caplog):
@@ -175,12 +161,13 @@ def test_channels(name, fields):
 def test_flax_names():
   """Flax trees joined by slashes are converted."""
   built = network.build(ModelConfig(name="resnet10", **SLIM), "float32", 32)
-  variables = built.init(jax.random.key(0), (32, 32, 3))
+  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (32, 32, 3)))
+  variables = jax.tree.map(lambda x: np.random.default_rng(0).normal(size=x.shape), shapes)
   params, stats = variables.params["encoder"], variables.stats["encoder"]
   flat = {
     f"{kind}/encoder/" + "/".join(key.key for key in path): np.asarray(x)
     for kind, tree in (("params", params), ("batch_stats", stats))
     for path, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-  found = search(flat, shapes_of(params, stats))
+  found = search(flat, torch_shapes(params, stats))
   jax.tree.map(np.testing.assert_array_equal, found, to_torch(params, stats))

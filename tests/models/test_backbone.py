@@ -1,0 +1,90 @@
+"""What is built from `config.model`, and the fields that the names and shapes in a weights file imply."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxssl.config.schema import HeadConfig, ModelConfig
+from jaxssl.core.errors import UserError
+from jaxssl.models.backbone import BACKBONES, Backbone, backbone, register
+from jaxssl.models.heads import MLP, DINOHead
+from jaxssl.models.network import build
+from jaxssl.pretrained.torch_names import torch_shapes
+
+
+def test_config_reaches_the_modules():
+  network = build(ModelConfig(name="resnet50", width=0.5, bn_groups=2, stem="cifar_pad"), "bfloat16", 32)
+  assert (network.encoder.channels, network.encoder.bn_groups, network.encoder.stem) == (32, 2, "cifar_pad")
+  assert network.encoder.bottleneck and network.encoder.dtype == jnp.bfloat16
+  head = HeadConfig(name="mlp", hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
+  network = build(ModelConfig(projector=head), "float32", 32)
+  assert network.projector == MLP(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
+  assert network.predictor is None
+  head = HeadConfig(name="dino", hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
+  config = ModelConfig(name="vit_b", patch=4, drop_path=0.1, position_offset=0.1, projector=head)
+  network = build(config, "float32", 32)
+  assert network.projector == DINOHead(hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
+  vit = network.encoder
+  assert (vit.dim, vit.heads, vit.depth, vit.patch, vit.image_size) == (768, 12, 12, 4, 32)
+  assert (vit.drop_path, vit.position_offset) == (0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+  "field, config",
+  [
+    ("model.width=0.01", ModelConfig(width=0.01)),
+    ("model.bn_groups=0", ModelConfig(bn_groups=0)),
+    ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
+    ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
+    ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),
+    ("model.name='vit_tiny': unknown; expected convnext_tiny, custom, ", ModelConfig(name="vit_tiny")),
+    ("model.patch=5: .* 32", ModelConfig(name="vit_s", patch=5)),
+    ("model.patch=0", ModelConfig(name="vit_s", patch=0)),
+    ("model.depth=-1", ModelConfig(name="vit_s", depth=-1)),
+    ("model.drop_path=1.0", ModelConfig(name="vit_s", drop_path=1.0)),
+    ("model.position_offset=-0.1", ModelConfig(name="vit_s", position_offset=-0.1)),
+    ("model.predictor.name=dino", ModelConfig(predictor=HeadConfig(name="dino"))),
+    ("model.projector.layers=0", ModelConfig(projector=HeadConfig(name="mlp", layers=0))),
+    ("model.predictor.out=-1", ModelConfig(predictor=HeadConfig(name="mlp", out=-1))),
+  ],
+)
+def test_values_that_make_no_network(field, config):
+  with pytest.raises(UserError, match=field):
+    build(config, "float32", 32)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "custom"])
+def test_file_shapes_imply_the_fields(name):
+  """What `infer` reads from the torch names and shapes of an encoder rebuilds that encoder, and no other family claims them."""
+  fields = {
+    "resnet": {"width": 0.5, "stem": "cifar"},
+    "vit": {"depth": 3},
+    "convnext": {"width": 0.5, "stem": "small", "depth": 2},
+  }
+  expected = {"name": name} | fields[name.split("_")[0].rstrip("0123456789")]
+  network = build(ModelConfig(**expected), "float32", 32)
+  made = jax.eval_shape(lambda: network.init(jax.random.key(0), (32, 32, 3)))
+  shapes = torch_shapes(made.params["encoder"], made.stats.get("encoder", {}))
+  shapes = {f"teacher.{name}": shape for name, shape in shapes.items()}
+  inferred = {family: fields for family in BACKBONES.values() if (fields := family.infer(shapes))}
+  assert inferred == {BACKBONES[name]: expected}
+
+
+def test_networks_that_torch_libraries_lack():
+  with pytest.raises(UserError, match="--format timm cannot express model.stem=cifar; flax, onnx and stablehlo can"):
+    backbone(ModelConfig(stem="cifar")).timm(3, 32)
+  with pytest.raises(UserError, match="cannot express model.width=0.0625; flax, onnx and stablehlo can"):
+    backbone(ModelConfig(width=1 / 16)).torchvision()
+
+
+def test_a_backbone_declares_fields_of_the_config():
+  @dataclasses.dataclass(frozen=True, kw_only=True)
+  class Mine(Backbone):
+    names = ("mine",)
+    widht: float
+
+  with pytest.raises(ValueError, match="Mine.widht is not a field of ModelConfig"):
+    register(Mine)
+  assert "mine" not in BACKBONES
