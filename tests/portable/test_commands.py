@@ -13,6 +13,8 @@ from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train.setup import Experiment
 from tests import devices, tiny_run
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):

@@ -8,6 +8,8 @@ from jaxssl.config import flags
 from jaxssl.train.setup import Experiment
 from tests.config.test_recipes import CONFIGS, EVERY
 
+pytestmark = pytest.mark.full
+
 
 @pytest.mark.parametrize("recipe", EVERY)
 def test_a_step(recipe, tmp_path, one_device):

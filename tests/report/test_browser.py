@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("report")  # one worker makes the runs that they share
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("report")]
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "headless_shell"))), None)
 WATCH = "<script>const errors = []; addEventListener('error', (event) => errors.push(event.message));</script>"

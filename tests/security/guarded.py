@@ -19,6 +19,7 @@ SECONDS, BYTES = 30, 3 * 2**30
 TIMES = float(os.environ.get("JAXSSL_FUZZ", "1"))  # more examples than in the suite, and others each time
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "ctypes.dlopen")
 WRITES = ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
+CACHES = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
 _seen: list[str] | None = None
 _roots: list[str] = []
 
@@ -58,7 +59,7 @@ sys.addaudithook(_hook)
 def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
   """Returns the result of a call, or None if it raises a one-line error. Fails if it does anything else."""
   global _seen
-  _roots[:] = [os.path.realpath(path) for path in (*writable, os.environ["XDG_CACHE_HOME"])]
+  _roots[:] = [os.path.realpath(path) for path in (*writable, *(os.environ[name] for name in CACHES))]
   _seen = []
   try:
     with soon():
