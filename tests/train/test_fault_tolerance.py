@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from etils import epath
 
 from jaxssl import api, main
 from jaxssl.config import flags
+from jaxssl.data import unreadable
 from jaxssl.evals import load_run
+from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import devices
@@ -26,8 +29,9 @@ pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mar
 WORDS = [f"{CONFIG}:runlocal"] + [
   f"--config.{word}"
   for word in (
-    "data.limit=64", "train.epochs=4", "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false",
-    "evals.periodic=", "evals.final=quality", "evals.report=false",
+    "data.limit=64", "data.placement=host", "views.global.affine=0", "views.global.thicken=0", "train.epochs=4",
+    "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false", "evals.periodic=", "evals.final=quality",
+    "evals.report=false",
   )
 ]  # fmt: skip
 DIE = """
@@ -44,24 +48,10 @@ checkpoint.Checkpoints.save = save_and_die
 with devices.only(1):
   main.main(sys.argv[1:])
 """
-FULL = """
-import resource, sys
-from jaxssl import api, main  # before the limit, since imports may write files
-from tests import devices
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
-with devices.only(1):
-  main.run()
-"""
 
 
 def train(workdir: pathlib.Path, *words: str) -> int:
   return main.main([*WORDS, f"--workdir={workdir}", *words])
-
-
-def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
-  """Trains in a process of its own."""
-  argv = [sys.executable, "-c", script, *WORDS, f"--workdir={workdir}"]
-  return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def error(told: str) -> str:
@@ -85,7 +75,8 @@ def same(workdir: pathlib.Path, whole: pathlib.Path) -> None:
 
 
 def test_killed_in_the_middle_of_a_save(whole, tmp_path):
-  assert run(DIE, tmp_path).returncode == -signal.SIGKILL
+  argv = [sys.executable, "-c", DIE, *WORDS, f"--workdir={tmp_path}"]
+  assert subprocess.run(argv, cwd=ROOT, timeout=300).returncode == -signal.SIGKILL
   assert train(tmp_path) == 0
   same(tmp_path, whole)
 
@@ -108,13 +99,17 @@ def test_the_newest_checkpoints_are_cut_off_lack_a_file_or_are_of_another_networ
   same(workdir, whole)
 
 
-def test_the_disk_is_full(whole, tmp_path):
+def test_the_disk_is_full(whole, tmp_path, capfd):
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   shutil.rmtree(workdir / "checkpoints" / "8")
-  ended = run(FULL, workdir)
-  assert ended.returncode == 2, ended.stderr
-  said = error(ended.stderr)
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # as a quota does: no file may be larger
+  try:
+    assert train(workdir) == 2
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  said = error(capfd.readouterr().err)
   assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "resume from step 6" in said
   assert train(workdir) == 0
   same(workdir, whole)
@@ -143,7 +138,7 @@ def test_two_runs_on_one_workdir(tmp_path, capfd):
 
 
 def test_files_vanish_and_the_clock_jumps(tmp_path, monkeypatch, capfd):
-  files = {f"{k:03}.png": fixtures.flat(k, size=(32, 32)) for k in range(128)}
+  files = {f"{k:03}.png": fixtures.flat(k, size=(32, 32)) for k in range(64)}
   images = pathlib.Path(fixtures.folder(tmp_path / "images", files))
   init, now = Experiment.init, iter(range(10**6))
 
@@ -151,9 +146,10 @@ def test_files_vanish_and_the_clock_jumps(tmp_path, monkeypatch, capfd):
     (images / "017.png").unlink()
     return init(run)
 
+  monkeypatch.setattr(unreadable, "LIMIT", 0.02)  # one of 64 images
   monkeypatch.setattr(Experiment, "init", lose)
   monkeypatch.setattr(time, "time", lambda: 1.7e9 - 3600 * next(now))  # an hour back at every look
-  words = ("source=folder", f"path={images}", "placement=host", "limit=0")
+  words = ("source=folder", f"path={images}", "limit=0")
   assert train(tmp_path / "run", *(f"--config.data.{word}" for word in words), "--config.train.epochs=1") == 0
   told = capfd.readouterr().err
   assert "cannot read" in told and "017.png" in told
@@ -175,7 +171,7 @@ def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
   """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
   workdir = epath.Path(tmp_path / "bucket")
   config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
-  assert api.run_training(config, workdir) == 0
+  assert loop.train(config, workdir) == 0
   same(tmp_path / "bucket", whole)
   (tmp_path / "bucket" / "results.json").unlink()
   shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
-from jaxssl.config.schema import BootstrapConfig, Config, OptimConfig
+from jaxssl.config.schema import OptimConfig
 from jaxssl.core.types import TrainState, ViewBatch
 from jaxssl.methods.isd import ISD
 from jaxssl.methods.resa import ReSA
@@ -17,11 +16,11 @@ from jaxssl.models.heads import MLP
 from jaxssl.models.network import Network
 from jaxssl.train import optimizer
 from jaxssl.train.optimizer import build_optimizer
-from jaxssl.train.step import TrainStep
 from tests.golden_files import cases, split, tensors
 from tests.methods.fixtures import queue
 from tests.torch_weights import join, to_state, to_variables
-from tests.train.test_step import MESH, Encoder, part
+from tests.train.fixtures import Encoder, build_step
+from tests.train.test_step import part
 
 RESA, ISD_CASES, _ = split("train_steps", r"resa\w*", r"isdplus\d*", r"adasim\d*")
 GOLDEN = cases("train_steps")
@@ -43,19 +42,10 @@ def run(case, method, modules, views, labels, monkeypatch, method_state, momentu
   rates = jnp.asarray(np.broadcast_to(case["lr"].reshape(len(case["loss"]), -1), case["loss"].shape).ravel(), jnp.float32)
   monkeypatch.setattr(optimizer, "learning_rate", lambda *_: lambda step: rates[step])
   heads = {ours: mlp(part(state, student)) for ours, (student, _) in modules.items() if ours != "encoder"}
-  train_step = TrainStep(
-    config=Config(),
-    network=Network(Encoder(state[f"{modules['encoder'][0]}.conv1.weight"].shape[0]), **heads),
-    method=method,
-    schedules={"teacher_momentum": momentum},  # type: ignore[dict-item]
-    bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
-    optimizer=build_optimizer(
-      OptimConfig(name="sgd", decay_mask="all", weight_decay=ScheduleConfig(base=float(case["weight_decay"]))),
-      TrainingLength(steps_per_epoch=per_epoch, epochs=len(case["loss"])),
-      batch_size=1,
-    ),
-    mesh=MESH,
-  )
+  network = Network(Encoder(state[f"{modules['encoder'][0]}.conv1.weight"].shape[0]), **heads)
+  config = OptimConfig(name="sgd", decay_mask="all", weight_decay=ScheduleConfig(base=float(case["weight_decay"])))
+  sgd = build_optimizer(config, TrainingLength(steps_per_epoch=per_epoch, epochs=len(case["loss"])), batch_size=1)
+  train_step = build_step(network, method, {"teacher_momentum": momentum}, sgd)
 
   def pick(which: int):
     named = {ours: to_variables(own(state, names[which])) for ours, names in modules.items() if names[which]}

@@ -1,50 +1,31 @@
 """Whole steps against the references' own loops."""
 
 import dataclasses
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
-from jaxssl.config.schema import BootstrapConfig, Config, OptimConfig
+from jaxssl.config.schema import BootstrapConfig, OptimConfig
 from jaxssl.core.types import TrainState, ViewBatch
 from jaxssl.methods.base import ForwardSpec, SSLMethod, ViewSlice
 from jaxssl.methods.dino import DINO
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network
-from jaxssl.models.norm import BatchNorm
 from jaxssl.models.vit import ViT
-from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import optimizer
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.step import TrainStep
 from tests.golden_files import cases, split, tensors
 from tests.torch_weights import join, to_state, to_variables
+from tests.train.fixtures import Encoder, build_step
 
-MESH = make_mesh(jax.devices()[:1])
 (AVERAGES,) = split("ema", r"\w+")
 VIEWS = (ViewSlice("global"),)
 ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
-
-
-class Encoder(nn.Module):
-  """The tiny encoder of the golden runs."""
-
-  width: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, x, *, train: bool):
-    x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv1")(x)
-    x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
-    x = nn.Conv(2 * self.width, (3, 3), strides=2, padding=1, use_bias=False, dtype=self.dtype, name="conv2")(x)
-    return nn.relu(BatchNorm(dtype=self.dtype, name="bn2")(x, train=train)).mean((1, 2))
 
 
 def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -90,14 +71,11 @@ def test_teacher(name):
   hidden, out = state["projector.0.weight"].shape[0], state["projector.3.weight"].shape[0]
   momentum = jnp.asarray(case["momentum"], jnp.float32)
   first = bool(case["update_before_forward"])
-  train_step = TrainStep(
-    config=Config(),
-    network=Network(Encoder(state["encoder.conv1.weight"].shape[0]), MLP(hidden=hidden, out=out, layers=2, last_bn="plain")),
-    method=CrossError(ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
-    schedules={"teacher_momentum": lambda step: momentum[step]},  # type: ignore[dict-item]
-    bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
-    optimizer=optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
-    mesh=MESH,
+  train_step = build_step(
+    Network(Encoder(state["encoder.conv1.weight"].shape[0]), MLP(hidden=hidden, out=out, layers=2, last_bn="plain")),
+    CrossError(ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
+    {"teacher_momentum": lambda step: momentum[step]},
+    optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
   )
   variables = join(encoder=to_variables(part(state, "encoder")), projector=to_variables(part(state, "projector")))
   train_state = start(train_step, variables)
@@ -140,30 +118,19 @@ def test_adasim_loop(name, monkeypatch):
   prototypes, bottleneck = head["last_layer.weight_v"].shape
   k, images = case["sim_after"].shape[-1], case["bank_after"].shape[1]
   bootstrapping = BootstrapConfig(policy="adaptive", k=k, window=num_epochs + 1, dtype="float32", as_released=True)
-  train_step = TrainStep(
-    config=Config(),
-    network=Network(
-      vit,
-      DINOHead(
-        hidden=head["mlp.0.bias"].size,
-        bottleneck=bottleneck,
-        out=prototypes,
-        layers=int(case["nlayers"]),
-        fixed_norm=bool(case["norm_last_layer"]),
-      ),
-    ),
-    method=DINO(teacher_momentum=ScheduleConfig(), teacher_temperature=ScheduleConfig()),
-    schedules={
-      "teacher_momentum": lambda step: rates["momentum"][step],  # type: ignore[dict-item]
-      "teacher_temperature": lambda step: rates["teacher_temp_schedule"][step // per_epoch],  # type: ignore[dict-item]
-    },
-    bootstrap=NeighborBootstrap(config=bootstrapping, mesh=MESH, num_images=images),
-    optimizer=build_optimizer(
-      OptimConfig(name="adamw", clip=float(case["clip"]), freeze_last_layer_epochs=int(case["freeze_last_layer"])),
-      TrainingLength(steps_per_epoch=per_epoch, epochs=num_epochs),
-      batch_size=1,
-    ),
-    mesh=MESH,
+  sizes = {"hidden": head["mlp.0.bias"].size, "bottleneck": bottleneck, "out": prototypes, "layers": int(case["nlayers"])}
+  optim = OptimConfig(name="adamw", clip=float(case["clip"]), freeze_last_layer_epochs=int(case["freeze_last_layer"]))
+  schedules = {
+    "teacher_momentum": lambda step: rates["momentum"][step],
+    "teacher_temperature": lambda step: rates["teacher_temp_schedule"][step // per_epoch],
+  }
+  train_step = build_step(
+    Network(vit, DINOHead(**sizes, fixed_norm=bool(case["norm_last_layer"]))),
+    DINO(teacher_momentum=ScheduleConfig(), teacher_temperature=ScheduleConfig()),
+    schedules,
+    build_optimizer(optim, TrainingLength(steps_per_epoch=per_epoch, epochs=num_epochs), batch_size=1),
+    images,
+    bootstrapping,
   )
   variables = join(encoder=to_variables(part(state, "backbone")), projector=to_variables(head))
   variables = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), variables)
