@@ -1,7 +1,9 @@
 """One battery for every method: a new one joins by a row in ROWS."""
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 import pathlib
 
 import jax
@@ -92,20 +94,26 @@ def start(recipe: str, run: Experiment) -> TrainState:
 
 def train(run: Experiment, steps: int, state: TrainState, labels=None) -> tuple[TrainState, list[float]]:
   """Trains on from `state`, which is used up, to so many steps in all; gives the state and the losses."""
-  done, losses = int(state.step), []
-  while done < steps:
+  losses = []
+  while (done := int(state.step)) < steps:
     epoch, first = divmod(done, STEPS_PER_EPOCH)
     if first == 0:
       state = run.start_epoch(state, epoch)
-    for rows in run.batches(state, epoch, first):
+    for rows in itertools.islice(run.batches(state, epoch, first), steps - done):
       if labels is not None:
         rows = dataclasses.replace(rows, label=labels(rows.label))
       state, logs = run.step(state, rows)
       losses.append(float(logs["loss"]))
-      done += 1
-      if done == steps:
-        break
   return state, losses
+
+
+def saved(state: TrainState, like: TrainState, folder: pathlib.Path) -> TrainState:
+  """The state as a checkpoint gives it back, laid out as `like`."""
+  with contextlib.closing(Checkpoints(folder, keep=1)) as checkpoints:
+    checkpoints.save(int(state.step), state)
+    restored = checkpoints.restore(like)
+  assert restored is not None
+  return restored[0]
 
 
 def same_bits(a, b, but: str = "nothing") -> None:
@@ -136,12 +144,7 @@ def test_interrupted_runs_and_permuted_labels_change_no_bit(recipe, tmp_path):
   whole, losses = train(run, 7, start(recipe, run))
   assert np.isfinite(losses).all() and len(losses) == 7
   half, _ = train(run, 5, start(recipe, run))
-  checkpoints = Checkpoints(tmp_path, keep=1)
-  checkpoints.save(5, half)
-  restored = checkpoints.restore(run.state_shapes)
-  checkpoints.close()
-  assert restored is not None
-  resumed, later = train(run, 7, restored[0])
+  resumed, later = train(run, 7, saved(half, run.state_shapes, tmp_path))
   assert later == losses[5:]
   same_bits(whole, resumed)
   permuted, seen = train(run, 7, start(recipe, run), labels=lambda label: (label + 3) % 10)
@@ -155,12 +158,7 @@ def test_one_device_and_eight_agree_and_go_on_from_each_other(recipe, tmp_path):
   _, expected = train(one, 5, start(recipe, one))
   for before, after in ((one, eight), (eight, one)):
     half, losses = train(before, 3, start(recipe, before))
-    checkpoints = Checkpoints(tmp_path / str(before.mesh.size), keep=1)
-    checkpoints.save(3, half)
-    restored = checkpoints.restore(after.state_shapes)
-    checkpoints.close()
-    assert restored is not None
-    _, rest = train(after, 5, restored[0])
+    _, rest = train(after, 5, saved(half, after.state_shapes, tmp_path / str(before.mesh.size)))
     np.testing.assert_allclose(losses + rest, expected, rtol=2e-3)
 
 

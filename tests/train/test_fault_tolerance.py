@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import jax
 import pytest
 from etils import epath
 
-from jaxssl import api, main
+from jaxssl import main
 from jaxssl.config import flags
 from jaxssl.data import unreadable
 from jaxssl.evals import load_run
@@ -49,9 +48,24 @@ with devices.only(1):
   main.main(sys.argv[1:])
 """
 
+FULL = """
+import resource, sys
+from jaxssl import api, main  # before the limit, since imports may write files
+from tests import devices
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
+with devices.only(1):
+  main.run()
+"""
+
 
 def train(workdir: pathlib.Path, *words: str) -> int:
   return main.main([*WORDS, f"--workdir={workdir}", *words])
+
+
+def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
+  """Trains in a process of its own."""
+  argv = [sys.executable, "-c", script, *WORDS, f"--workdir={workdir}"]
+  return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def error(told: str) -> str:
@@ -75,8 +89,7 @@ def same(workdir: pathlib.Path, whole: pathlib.Path) -> None:
 
 
 def test_killed_in_the_middle_of_a_save(whole, tmp_path):
-  argv = [sys.executable, "-c", DIE, *WORDS, f"--workdir={tmp_path}"]
-  assert subprocess.run(argv, cwd=ROOT, timeout=300).returncode == -signal.SIGKILL
+  assert run(DIE, tmp_path).returncode == -signal.SIGKILL
   assert train(tmp_path) == 0
   same(tmp_path, whole)
 
@@ -99,17 +112,13 @@ def test_the_newest_checkpoints_are_cut_off_lack_a_file_or_are_of_another_networ
   same(workdir, whole)
 
 
-def test_the_disk_is_full(whole, tmp_path, capfd):
+def test_the_disk_is_full(whole, tmp_path):
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   shutil.rmtree(workdir / "checkpoints" / "8")
-  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))  # as a quota does: no file may be larger
-  try:
-    assert train(workdir) == 2
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-  said = error(capfd.readouterr().err)
+  ended = run(FULL, workdir)
+  assert ended.returncode == 2, ended.stderr
+  said = error(ended.stderr)
   assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "resume from step 6" in said
   assert train(workdir) == 0
   same(workdir, whole)
@@ -171,11 +180,15 @@ def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
   """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
   workdir = epath.Path(tmp_path / "bucket")
   config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
-  assert loop.train(config, workdir) == 0
+
+  def report(local, _) -> None:
+    local.report.write_text("a report")
+
+  assert loop.train(config, workdir, report=report) == 0
   same(tmp_path / "bucket", whole)
   (tmp_path / "bucket" / "results.json").unlink()
   shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")
-  assert api.run_training(config, workdir) == 0  # resumes
+  assert loop.train(config, workdir, report=report) == 0  # resumes
   assert "resumes at step 6" in capfd.readouterr().err
   names = {path.name for path in (tmp_path / "bucket").iterdir()}
   assert names >= {"config.json", "results.json", "metrics.jsonl", "train.log", "report.html", "tensorboard", "checkpoints"}

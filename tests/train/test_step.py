@@ -20,17 +20,12 @@ from jaxssl.train import optimizer
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.step import TrainStep
 from tests.golden_files import cases, split, tensors
-from tests.torch_weights import join, to_state, to_variables
-from tests.train.fixtures import Encoder, build_step
+from tests.torch_weights import join, to_variables
+from tests.train.fixtures import Encoder, build_step, compare, part
 
 (AVERAGES,) = split("ema", r"\w+")
 VIEWS = (ViewSlice("global"),)
 ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
-
-
-def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-  """The entries of one module, without its name."""
-  return {name.removeprefix(prefix + "."): value for name, value in state.items() if name.startswith(prefix + ".")}
 
 
 def batch(x: np.ndarray, index: np.ndarray | None = None) -> ViewBatch:
@@ -87,14 +82,8 @@ def test_teacher(name):
     for net, key in (("student", "student_out"), ("teacher", "teacher_out")):
       np.testing.assert_allclose(logs[net], case[key][i], atol=1e-4 * np.abs(case[key][i]).max())
     for net in ("student", "teacher"):
-      got = getattr(train_state, net)
-      compared = 0
-      for module in ("encoder", "projector"):
-        ours = dataclasses.replace(got, params=got.params[module], stats=got.stats[module])
-        for leaf, value in to_state(ours, part(state, module)).items():
-          want = after[net][f"{module}.{leaf}"][i]
-          np.testing.assert_allclose(value, want, atol=2e-4 * np.abs(want).max() + 1e-6, err_msg=f"{net} {leaf} step {i}")
-          compared += 1
+      names = {"encoder": "encoder", "projector": "projector"}
+      compared = compare(getattr(train_state, net), names, state, after[net], i, 2e-4)
       assert compared == sum("num_batches" not in n for n in state)
 
 
@@ -150,11 +139,6 @@ def test_adasim_loop(name, monkeypatch):
     neighbors = train_state.neighbor_bank
     np.testing.assert_allclose(neighbors.features[:images], case["bank_after"][epoch], atol=1e-4)
     np.testing.assert_allclose(neighbors.similarities[:images, neighbors.slot], case["sim_after"][epoch], atol=1e-4)
-    for net, family in (("student", "student_after"), ("teacher", "teacher_after")):
-      after = tensors(case, family)
-      for module, prefix in (("encoder", "backbone"), ("projector", "head")):
-        got = getattr(train_state, net)
-        ours = dataclasses.replace(got, params=got.params[module], stats={})
-        for leaf, value in to_state(ours, part(state, prefix)).items():
-          want = after[f"{prefix}.{leaf}"][epoch]
-          np.testing.assert_allclose(value, want, atol=6e-3 * np.abs(want).max() + 1e-6, err_msg=f"{net} {leaf} {epoch}")
+    names = {"encoder": "backbone", "projector": "head"}
+    for net in ("student", "teacher"):
+      assert compare(getattr(train_state, net), names, state, tensors(case, f"{net}_after"), epoch, 6e-3)
