@@ -102,7 +102,7 @@ def weights(workdir):
 def near(found, expected):
   """Compares runs: rounding differs with the order of sums."""
   assert losses(found).keys() == losses(expected).keys()
-  np.testing.assert_allclose(list(losses(found).values()), list(losses(expected).values()), rtol=1e-4)
+  np.testing.assert_allclose(list(losses(found).values()), list(losses(expected).values()), rtol=3e-4)
   lines = [[json.loads(line) for line in (run / "neighbors.jsonl").read_text().splitlines()] for run in (found, expected)]
   assert [line["neighbors"] for line in lines[0]] == [line["neighbors"] for line in lines[1]]
   assert [line["partners"] for line in lines[0]] == [line["partners"] for line in lines[1]]

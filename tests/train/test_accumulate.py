@@ -32,6 +32,7 @@ def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Experiment:
     use_encoder(patch, Plain)
     words = ["train.batch_size=64", "data.limit=128", "model.projector.bn=False", "model.predictor.bn=False", "optim.name=sgd"]
     words += ["train.precision=float32", "optim.schedule.warmup_epochs=0", f"train.accumulate={parts}"]
+    words += ["data.placement=host"]  # crops on the device are rounded to whole numbers, which two programs do differently
     config, workdir = flags.parse([f"--config={CONFIGS / recipe}:runlocal", *(f"--config.{word}" for word in words)])
     return Experiment(config, workdir)
 
