@@ -5,9 +5,15 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from jaxssl.core.errors import UserError
+from jaxssl.core.metric import Metric
 from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, Logs, MethodState, Outputs, ViewBatch
 
+METRICS = (  # that losses and updates of methods return
+  Metric("teacher_entropy", "Teacher entropy", "Of the teacher's targets. 0 or the maximum: collapse.", unit="nats"),
+  Metric("prototypes_used", "Prototypes used", "How many prototypes the teacher's targets use. Near 1: collapse."),
+  Metric("purity", "Purity of the queue", "Share of the nearest keys that have the image's class.", higher_is_better=True),
+)
 METHODS: Registry[type["SSLMethod"]] = Registry("method.name")
 register = METHODS.register
 Scheduled = Mapping[str, Array]  # values of a method's schedules at one step, float32 scalars by field name
@@ -19,6 +25,9 @@ class ViewSlice(NamedTuple):
   group: str
   start: int = 0
   stop: int | None = None
+
+
+TWO_VIEWS = (ViewSlice("global", 0, 2),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,14 @@ class SSLMethod:
   """
 
   forward_spec: Any = None  # a ForwardSpec, or a property that returns one
+  needs_negatives: bool = False  # the loss contrasts the images of a batch, so a batch must hold at least two
+  must_be_positive: tuple[str, ...] = ()  # names of hyperparameters
+
+  def __post_init__(self) -> None:
+    """Raises UserError for a hyperparameter that is not positive but must be."""
+    for name in self.must_be_positive:
+      if getattr(self, name) <= 0:
+        raise UserError(f"method.{name}={getattr(self, name)}: must be positive")
 
   def init_state(self, key: Array, dims: Dims) -> MethodState:
     """Returns the state before the first step, any tree of arrays. Raises UserError if `dims` do not fit the method."""
@@ -77,28 +94,5 @@ Strength = Literal["weak", "strong"]
 
 def one_view_each(student: Strength, teacher: Strength) -> ForwardSpec:
   """Returns the ForwardSpec of one view for each network, weakly or strongly augmented, the teacher being updated first."""
-  first = int(student == teacher)
-  return ForwardSpec(
-    student=(ViewSlice(student, first, first + 1),), teacher=(ViewSlice(teacher, 0, 1),), ema_before_forward=True
-  )
-
-
-def require_positive(**values: float) -> None:
-  """Raises UserError for a hyperparameter that is not positive."""
-  for name, value in values.items():
-    if value <= 0:
-      raise UserError(f"method.{name}={value}: must be positive")
-
-
-def require_negatives(batch: int) -> None:
-  """Raises UserError if a batch holds no other image to take negatives from."""
-  if batch < 2:
-    raise UserError(f"train.batch_size={batch}: negatives are the other images of a batch; use at least 2")
-
-
-def require_multiple(queue: int, batch: int) -> None:
-  """Raises UserError unless the batch size divides the queue."""
-  if queue < batch or queue % batch:
-    below, above = max(queue // batch, 1) * batch, (queue // batch + 1) * batch
-    nearest = f"{below} or {above}" if below != above else str(above)
-    raise UserError(f"method.queue={queue}: must be a multiple of train.batch_size={batch}; nearest: {nearest}")
+  own = ViewSlice(student, 1, 2) if student == teacher else ViewSlice(student, 0, 1)
+  return ForwardSpec(student=(own,), teacher=(ViewSlice(teacher, 0, 1),), ema_before_forward=True)

@@ -5,7 +5,7 @@ import dataclasses
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
 from jaxssl.ops.nearest import normalize
 
 
@@ -15,7 +15,7 @@ class BYOL(SSLMethod):
   """Distills without negatives: the predictor and the slow teacher prevent collapse."""
 
   teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
-  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),))
+  forward_spec = ForwardSpec(student=TWO_VIEWS, teacher=TWO_VIEWS)
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the squared distance of unit vectors, summed over both directions (BYOL, eq. 2)."""

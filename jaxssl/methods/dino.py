@@ -10,7 +10,7 @@ from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch, struct
 from jaxssl.losses.distillation import cross_view_entropy, entropy
 from jaxssl.losses.sinkhorn import assign
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register, require_positive
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
 
 SINKHORN_ITERATIONS = 3
 
@@ -39,9 +39,7 @@ class DINO(SSLMethod):
   forward_spec = ForwardSpec(
     student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True
   )
-
-  def __post_init__(self) -> None:
-    require_positive(student_temperature=self.student_temperature)
+  must_be_positive = ("student_temperature",)
 
   def init_state(self, key: Array, dims: Dims) -> Center:
     """Starts with a center of zeros."""

@@ -3,26 +3,13 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import kl_divergence
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  Strength,
-  one_view_each,
-  register,
-  require_multiple,
-  require_positive,
-)
-from jaxssl.methods.queue import Queue, enqueue, random_queue
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, Strength, one_view_each, register
+from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
 from jaxssl.ops.nearest import dot, normalize
-
-PURITY_NEIGHBORS = 5
 
 
 @register("isd")
@@ -39,9 +26,7 @@ class ISD(SSLMethod):
   teacher_temperature: float = 0.02  # divides the teacher's similarities
   student_view: Strength = "strong"  # augmentation of the student's view
   teacher_view: Strength = "strong"  # augmentation of the teacher's view
-
-  def __post_init__(self) -> None:
-    require_positive(student_temperature=self.student_temperature, teacher_temperature=self.teacher_temperature)
+  must_be_positive = ("student_temperature", "teacher_temperature")
 
   @property
   def forward_spec(self) -> ForwardSpec:
@@ -50,8 +35,7 @@ class ISD(SSLMethod):
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
     """Starts with random unit rows."""
-    require_multiple(self.queue, dims.batch)
-    return random_queue(key, self.queue, dims.projection)
+    return random_queue(key, self.queue, dims)
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queue, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns KL(teacher || student), averaged over the batch (ISD, eq. 1-3)."""
@@ -61,14 +45,5 @@ class ISD(SSLMethod):
   def update_state(self, state: Queue, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queue, Logs]:
     """Enqueues the teacher's keys. `purity`: share of their 5 nearest queue rows with the image's label."""
     keys = normalize(teacher.projection[0])
-    return enqueue(state, keys, batch.label), {"purity": purity(state, keys, batch.label, PURITY_NEIGHBORS)}
-
-
-def purity(queue: Queue, keys: Array, labels: Array, k: int) -> Array:
-  """Returns the share of the k nearest queue rows of each key that carry its label, over images with a known one (NaN: none).
-
-  keys: float32 [b, d]; labels: int32 [b], -1 unknown. All rows count if the queue has fewer than k.
-  """
-  _, nearest = jax.lax.top_k(dot(keys, queue.rows), min(k, len(queue.rows)))
-  same = jnp.mean(queue.labels[nearest] == labels[:, None], axis=-1)
-  return jnp.mean(same, where=labels >= 0)
+    _, nearest = jax.lax.top_k(dot(keys, state.rows), min(5, len(state.rows)))
+    return enqueue(state, keys, batch.label), {"purity": purity(state, nearest, batch.label)}

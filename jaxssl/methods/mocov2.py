@@ -8,18 +8,8 @@ import jax.numpy as jnp
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.contrastive import against_queue
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  ViewSlice,
-  one_view_each,
-  register,
-  require_multiple,
-  require_positive,
-)
-from jaxssl.methods.queue import Queue, enqueue, random_queue
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, one_view_each, register
+from jaxssl.methods.queue import Queues, enqueue, random_queue
 from jaxssl.ops.nearest import normalize
 
 
@@ -32,32 +22,27 @@ class MoCoV2(SSLMethod):
   queue: int = 65_536  # past keys; a multiple of train.batch_size
   temperature: float = 0.2  # divides the similarities
   symmetric: bool = False  # both views are queries and keys, each with its own queue
-
-  def __post_init__(self) -> None:
-    require_positive(temperature=self.temperature)
+  must_be_positive = ("temperature",)
 
   @property
   def forward_spec(self) -> ForwardSpec:
     """Two strong views; the teacher is updated before its pass, as released."""
+    if not self.symmetric:
+      return one_view_each("strong", "strong")
     both = (ViewSlice("strong", 0, 2),)
-    return (
-      ForwardSpec(student=both, teacher=both, ema_before_forward=True) if self.symmetric else one_view_each("strong", "strong")
-    )
+    return ForwardSpec(student=both, teacher=both, ema_before_forward=True)
 
-  def init_state(self, key: Array, dims: Dims) -> tuple[Queue, ...]:
+  def init_state(self, key: Array, dims: Dims) -> Queues:
     """Starts with random unit rows."""
-    require_multiple(self.queue, dims.batch)
-    return tuple(random_queue(k, self.queue, dims.projection) for k in jax.random.split(key, 1 + self.symmetric))
+    return tuple(random_queue(k, self.queue, dims) for k in jax.random.split(key, 1 + self.symmetric))
 
-  def loss(self, student: Outputs, teacher: Outputs, state: tuple[Queue, ...], scheduled: Scheduled) -> tuple[Array, Logs]:
+  def loss(self, student: Outputs, teacher: Outputs, state: Queues, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the cross-entropy of finding the key (MoCo, eq. 1). Key view i belongs to queue i."""
     q, k = normalize(student.prediction), normalize(teacher.projection)
     losses = [against_queue(q[-1 - i], k[i], state[i].rows, self.temperature) for i in range(len(k))]
     return jnp.stack(losses).mean(), {}
 
-  def update_state(
-    self, state: tuple[Queue, ...], student: Outputs, teacher: Outputs, batch: ViewBatch
-  ) -> tuple[tuple[Queue, ...], Logs]:
+  def update_state(self, state: Queues, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queues, Logs]:
     """Enqueues each view's keys."""
     keys = normalize(teacher.projection)
     return tuple(enqueue(queue, k, batch.label) for queue, k in zip(state, keys, strict=True)), {}

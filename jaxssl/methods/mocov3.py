@@ -5,16 +5,7 @@ import dataclasses
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import in_batch
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  ViewSlice,
-  register,
-  require_negatives,
-  require_positive,
-)
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
 from jaxssl.ops.nearest import normalize
 
 
@@ -25,16 +16,9 @@ class MoCoV3(SSLMethod):
 
   teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   temperature: float = 0.2  # divides the similarities
-  forward_spec = ForwardSpec(
-    student=(ViewSlice("global", 0, 2),), teacher=(ViewSlice("global", 0, 2),), ema_before_forward=True
-  )
-
-  def __post_init__(self) -> None:
-    require_positive(temperature=self.temperature)
-
-  def init_state(self, key: Array, dims: Dims) -> None:
-    """Keeps no state."""
-    require_negatives(dims.batch)
+  forward_spec = ForwardSpec(student=TWO_VIEWS, teacher=TWO_VIEWS, ema_before_forward=True)
+  needs_negatives = True
+  must_be_positive = ("temperature",)
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the sum of both directions, each scaled by 2 x temperature (MoCo v3, algorithm 1)."""

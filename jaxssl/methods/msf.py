@@ -9,18 +9,8 @@ from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  Strength,
-  one_view_each,
-  register,
-  require_multiple,
-  require_positive,
-)
-from jaxssl.methods.queue import Queue, enqueue, random_queue
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, Strength, one_view_each, register
+from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
 from jaxssl.ops.nearest import dot, normalize
 
 
@@ -34,9 +24,7 @@ class MSF(SSLMethod):
   k: int = 5  # nearest neighbors of the teacher's projection in the queue
   student_view: Strength = "strong"  # augmentation of the student's view
   teacher_view: Strength = "weak"  # augmentation of the teacher's view
-
-  def __post_init__(self) -> None:
-    require_positive(k=self.k)
+  must_be_positive = ("k",)
 
   @property
   def forward_spec(self) -> ForwardSpec:
@@ -45,10 +33,9 @@ class MSF(SSLMethod):
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
     """Starts with random unit rows."""
-    require_multiple(self.queue, dims.batch)
     if self.k > self.queue:
       raise UserError(f"method.k={self.k}: must be at most method.queue={self.queue}")
-    return random_queue(key, self.queue, dims.projection)
+    return random_queue(key, self.queue, dims)
 
   def nearest(self, teacher: Outputs, queue: Queue, labels: Array) -> tuple[Queue, Array]:
     """Enqueues the targets, then finds their nearest rows: (queue, row numbers int32 [b, k])."""
@@ -65,5 +52,4 @@ class MSF(SSLMethod):
   def update_state(self, state: Queue, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queue, Logs]:
     """Keeps the targets. `purity`: share of the k neighbors, the image's own target included, with the image's label."""
     queue, rows = self.nearest(teacher, state, batch.label)
-    same = jnp.mean(queue.labels[rows] == batch.label[:, None], axis=-1)
-    return queue, {"purity": jnp.mean(same, where=batch.label >= 0)}
+    return queue, {"purity": purity(queue, rows, batch.label)}

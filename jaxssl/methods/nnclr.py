@@ -7,17 +7,7 @@ import jax.numpy as jnp
 
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.contrastive import in_batch
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  ViewSlice,
-  register,
-  require_multiple,
-  require_negatives,
-  require_positive,
-)
+from jaxssl.methods.base import TWO_VIEWS, Dims, ForwardSpec, Scheduled, SSLMethod, register
 from jaxssl.methods.queue import Queue, enqueue, random_queue
 from jaxssl.ops.nearest import dot, normalize
 
@@ -29,22 +19,19 @@ class NNCLR(SSLMethod):
 
   temperature: float = 0.1  # divides the similarities
   queue: int = 65_536  # past projections that nearest neighbors come from; a multiple of train.batch_size
-  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
-
-  def __post_init__(self) -> None:
-    require_positive(temperature=self.temperature)
+  forward_spec = ForwardSpec(student=TWO_VIEWS)
+  needs_negatives = True
+  must_be_positive = ("temperature",)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
     """Starts with random unit rows."""
-    require_negatives(dims.batch)
-    require_multiple(self.queue, dims.batch)
-    return random_queue(key, self.queue, dims.projection)
+    return random_queue(key, self.queue, dims)
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queue, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the mean of both directions (NNCLR, eq. 2-3); the neighbors get no gradient."""
-    found = jax.lax.stop_gradient(state.rows[jnp.argmax(dot(normalize(student.projection), state.rows), axis=-1)])
+    neighbors = jax.lax.stop_gradient(state.rows[jnp.argmax(dot(normalize(student.projection), state.rows), axis=-1)])
     p = normalize(student.prediction)
-    return 0.5 * (in_batch(found[0], p[1], self.temperature) + in_batch(found[1], p[0], self.temperature)), {}
+    return 0.5 * (in_batch(neighbors[0], p[1], self.temperature) + in_batch(neighbors[1], p[0], self.temperature)), {}
 
   def update_state(self, state: Queue, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queue, Logs]:
     """Enqueues the first view's projections."""

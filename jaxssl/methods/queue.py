@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, struct
+from jaxssl.methods.base import Dims
 from jaxssl.ops.nearest import normalize
 
 
@@ -16,10 +18,17 @@ class Queue:
   cursor: Array  # int32, the next row to be written
 
 
-def random_queue(key: Array, rows: int, width: int) -> Queue:
-  """Returns a queue of random unit rows."""
+Queues = tuple[Queue, ...]  # one for each view
+
+
+def random_queue(key: Array, rows: int, dims: Dims) -> Queue:
+  """Returns a queue of random unit rows. Raises UserError unless the batch size divides their number."""
+  whole, rest = divmod(rows, dims.batch)
+  if whole < 1 or rest:
+    nearest = " or ".join(str(count * dims.batch) for count in (whole, whole + 1) if count)
+    raise UserError(f"method.queue={rows}: must be a multiple of train.batch_size={dims.batch}; nearest: {nearest}")
   return Queue(
-    rows=normalize(jax.random.normal(key, (rows, width))),
+    rows=normalize(jax.random.normal(key, (rows, dims.projection))),
     labels=jnp.full(rows, -1, jnp.int32),
     cursor=jnp.int32(0),
   )
@@ -32,3 +41,12 @@ def enqueue(queue: Queue, keys: Array, labels: Array) -> Queue:
     labels=jax.lax.dynamic_update_slice_in_dim(queue.labels, labels.astype(jnp.int32), queue.cursor, 0),
     cursor=(queue.cursor + len(keys)) % len(queue.rows),
   )
+
+
+def purity(queue: Queue, rows: Array, labels: Array) -> Array:
+  """Returns the share of each image's queue rows that carry its label, over images with a known one (NaN: none).
+
+  rows: row numbers, int32 [b, k]; labels: int32 [b], -1 unknown.
+  """
+  same = jnp.mean(queue.labels[rows] == labels[:, None], axis=-1)
+  return jnp.mean(same, where=labels >= 0)

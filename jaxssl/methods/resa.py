@@ -8,16 +8,7 @@ from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cross_entropy
 from jaxssl.losses.sinkhorn import assign
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  ViewSlice,
-  register,
-  require_negatives,
-  require_positive,
-)
+from jaxssl.methods.base import ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
 from jaxssl.ops.nearest import dot, normalize
 
 ASSIGNMENT_TEMPERATURE = 0.05
@@ -36,13 +27,8 @@ class ReSA(SSLMethod):
     teacher=(ViewSlice("weak", 0, 1), ViewSlice("strong", 0, 1)),
     ema_before_forward=True,
   )
-
-  def __post_init__(self) -> None:
-    require_positive(temperature=self.temperature)
-
-  def init_state(self, key: Array, dims: Dims) -> None:
-    """Keeps no state."""
-    require_negatives(dims.batch)
+  needs_negatives = True
+  must_be_positive = ("temperature",)
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the cross-entropy with the assignment, averaged over pairs of a student view and another teacher view.

@@ -4,16 +4,7 @@ import dataclasses
 
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import nt_xent
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  ViewSlice,
-  register,
-  require_negatives,
-  require_positive,
-)
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
 from jaxssl.ops.nearest import normalize
 
 
@@ -23,14 +14,9 @@ class SimCLR(SSLMethod):
   """Contrast within the batch, which should be large."""
 
   temperature: float = 0.2  # divides the similarities
-  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
-
-  def __post_init__(self) -> None:
-    require_positive(temperature=self.temperature)
-
-  def init_state(self, key: Array, dims: Dims) -> None:
-    """Keeps no state."""
-    require_negatives(dims.batch)
+  forward_spec = ForwardSpec(student=TWO_VIEWS)
+  needs_negatives = True
+  must_be_positive = ("temperature",)
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the NT-Xent loss (SimCLR, eq. 1)."""

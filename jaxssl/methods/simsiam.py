@@ -6,7 +6,7 @@ import jax
 
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
 from jaxssl.ops.nearest import normalize
 
 
@@ -15,7 +15,7 @@ from jaxssl.ops.nearest import normalize
 class SimSiam(SSLMethod):
   """BYOL without a teacher: the predictor and the stopped gradient prevent collapse."""
 
-  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
+  forward_spec = ForwardSpec(student=TWO_VIEWS)
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the negative cosine similarity, averaged over both directions (SimSiam, eq. 1-4)."""

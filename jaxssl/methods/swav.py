@@ -6,22 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.config.schedules import ScheduleConfig
-from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cross_view_entropy, entropy
 from jaxssl.losses.sinkhorn import assign
-from jaxssl.methods.base import (
-  Dims,
-  ForwardSpec,
-  Scheduled,
-  SSLMethod,
-  ViewSlice,
-  register,
-  require_multiple,
-  require_negatives,
-  require_positive,
-)
-from jaxssl.methods.queue import Queue, enqueue, random_queue
+from jaxssl.methods.base import TWO_VIEWS, Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
+from jaxssl.methods.queue import Queues, enqueue, random_queue
 
 
 @register("swav")
@@ -38,29 +27,22 @@ class SwAV(SSLMethod):
   sinkhorn_temperature: float = 0.05  # divides the scores before the Sinkhorn assignment
   sinkhorn_iterations: int = 3  # iterations of the Sinkhorn algorithm
   queue: int = 0  # past images per view; 0: none
-  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),), optional=(ViewSlice("local"),), joint=True)
+  forward_spec = ForwardSpec(student=TWO_VIEWS, optional=(ViewSlice("local"),), joint=True)
+  needs_negatives = True
+  must_be_positive = ("temperature", "sinkhorn_temperature", "sinkhorn_iterations")
 
-  def __post_init__(self) -> None:
-    require_positive(temperature=self.temperature, sinkhorn_temperature=self.sinkhorn_temperature)
-    if self.sinkhorn_iterations < 1:
-      raise UserError(f"method.sinkhorn_iterations={self.sinkhorn_iterations}: must be at least 1")
-
-  def init_state(self, key: Array, dims: Dims) -> tuple[Queue, ...]:
+  def init_state(self, key: Array, dims: Dims) -> Queues:
     """Starts with the scores of random rows."""
-    require_negatives(dims.batch)
-    if not self.queue:
-      return ()
-    require_multiple(self.queue, dims.batch)
-    return tuple(random_queue(k, self.queue, dims.projection) for k in jax.random.split(key))
+    return tuple(random_queue(k, self.queue, dims) for k in jax.random.split(key)) if self.queue else ()
 
-  def loss(self, student: Outputs, teacher: Outputs, state: tuple[Queue, ...], scheduled: Scheduled) -> tuple[Array, Logs]:
+  def loss(self, student: Outputs, teacher: Outputs, state: Queues, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the cross-entropy of each view with the codes of every other view (SwAV, eq. 1-2)."""
     scores, use = student.prediction, scheduled["queue_use"]
     codes = jnp.stack([self.codes(view, state[i : i + 1], use) for i, view in enumerate(scores[:2])])
     logs = {"teacher_entropy": entropy(codes), "prototypes_used": jnp.exp(entropy(codes.mean((0, 1))))}
     return cross_view_entropy(codes, scores / self.temperature), logs
 
-  def codes(self, scores: Array, queue: tuple[Queue, ...], use: Array) -> Array:
+  def codes(self, scores: Array, queue: Queues, use: Array) -> Array:
     """Assigns one view's images [b, k] to prototypes, together with past images if there is a queue and `use` is 1."""
 
     def alone() -> Array:
@@ -72,9 +54,7 @@ class SwAV(SSLMethod):
 
     return jax.lax.cond(use >= 1, together, alone) if queue else alone()
 
-  def update_state(
-    self, state: tuple[Queue, ...], student: Outputs, teacher: Outputs, batch: ViewBatch
-  ) -> tuple[tuple[Queue, ...], Logs]:
+  def update_state(self, state: Queues, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queues, Logs]:
     """Enqueues the scores of the first two views."""
     both = zip(state, student.prediction, strict=False)
     return tuple(enqueue(queue, scores, batch.label) for queue, scores in both), {}

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.redundancy import covariance, variance_hinge
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register, require_negatives
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
 
 
 @register("vicreg")
@@ -17,11 +17,8 @@ class VICReg(SSLMethod):
   invariance: float = 25.0  # weight of the squared distance between the views
   variance: float = 25.0  # of the mean over both views, as in the paper; libraries that sum them count it twice
   covariance: float = 1.0  # weight of the off-diagonal covariance
-  forward_spec = ForwardSpec(student=(ViewSlice("global", 0, 2),))
-
-  def init_state(self, key: Array, dims: Dims) -> None:
-    """Keeps no state."""
-    require_negatives(dims.batch)
+  forward_spec = ForwardSpec(student=TWO_VIEWS)
+  needs_negatives = True
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the weighted sum of the three terms (VICReg, eq. 6), and logs each."""

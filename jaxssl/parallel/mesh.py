@@ -15,7 +15,6 @@ from jaxssl.core.types import Array, PyTree
 AXIS = "data"
 ROWS = PartitionSpec(AXIS)
 REPLICATED = PartitionSpec()
-
 LARGE = 2**14  # elements; smaller leaves are not worth sharding
 # State leaves whose first axis counts images are sharded over the devices; all others are replicated.
 ROW_PATHS = re.compile(r"neighbor_bank\.(features|ids|similarities|partners)$")
@@ -43,8 +42,8 @@ def abstract_mesh(size: int) -> jax.sharding.AbstractMesh:
 def compute_precision(mesh: Any, precision: str) -> str:
   """Returns the precision in which networks compute on a mesh: `precision`, but float32 on CPUs.
 
-  A CPU has no fast bfloat16, and jaxlib 0.12.0.1 miscompiles bfloat16 networks there: its YNN fusions give NaN from finite
-  weights. An abstract mesh, whose devices are unknown, counts as an accelerator.
+  CPUs have no fast bfloat16, and jaxlib 0.12.0.1 miscompiles it there: NaN from finite weights. An abstract mesh counts as an
+  accelerator.
   """
   return "float32" if isinstance(mesh, Mesh) and mesh.devices.flat[0].platform == "cpu" else precision
 
@@ -65,10 +64,7 @@ def state_shardings(state: PyTree, mesh: Mesh, fsdp: bool = False) -> PyTree:
 
 
 def padded_rows(rows: int, mesh: Mesh) -> int:
-  """Rounds a number of rows up to a multiple of the mesh size.
-
-  The result is also a multiple of 8, or of 1024 for large numbers, so that a state fits any such number of devices.
-  """
+  """Rounds a number of rows up to a multiple of the mesh size and of 8, or 1024 if large: a state fits so many devices."""
   unit = int(np.lcm(1024 if rows >= 2**17 else 8, mesh.size))
   return -(-rows // unit) * unit
 
@@ -100,7 +96,7 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
 
   def put(x: Any) -> Array:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
-      return _gathering(mesh)(x)
+      return _gather(mesh)(x)
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
       return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(x))))
     x = np.asarray(x)  # device_put would send it to all processes to verify that it is equal
@@ -116,5 +112,5 @@ def to_host(mesh: Mesh, tree: PyTree) -> PyTree:
 
 
 @functools.cache
-def _gathering(mesh: Mesh) -> Any:
+def _gather(mesh: Mesh) -> Any:
   return jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, REPLICATED))

@@ -18,9 +18,10 @@ class Preemption:
 
   def __enter__(self) -> "Preemption":
     self.code = 0  # exit code
-    several = jax.process_count() > 1  # SIGTERM then belongs to the service: a handler here would hide it
-    numbers = (signal.SIGUSR1, signal.SIGINT, *(() if several else (signal.SIGTERM,)))
-    self._before = {number: signal.signal(number, self._forward if several else self._note) for number in numbers}
+    numbers = [signal.SIGUSR1, signal.SIGINT]
+    if jax.process_count() == 1:  # otherwise SIGTERM belongs to the service: a handler here would hide it
+      numbers.append(signal.SIGTERM)
+    self._before = {number: signal.signal(number, self._note) for number in numbers}
     return self
 
   def stop_requested(self, step: int) -> bool:
@@ -33,10 +34,8 @@ class Preemption:
   def _note(self, number: int, frame: FrameType | None) -> None:
     self.code = INTERRUPTED if number == signal.SIGINT else AGAIN
     signal.signal(number, self._before[signal.Signals(number)])
-
-  def _forward(self, number: int, frame: FrameType | None) -> None:
-    self._note(number, frame)
-    os.kill(os.getpid(), signal.SIGTERM)
+    if jax.process_count() > 1:
+      os.kill(os.getpid(), signal.SIGTERM)
 
   def __exit__(self, *_: object) -> None:
     for number, handler in self._before.items():

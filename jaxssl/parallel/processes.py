@@ -1,6 +1,5 @@
 """Several processes as one run, on JAX's multi-controller runtime: start, barriers, exit."""
 
-import logging
 import os
 import sys
 
@@ -10,7 +9,6 @@ import orbax.checkpoint as ocp
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 
-LOG = logging.getLogger("jaxssl")
 CLUSTER_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # set by launch/local.sh and others
 TIMEOUT = 600  # seconds that processes wait for each other at a barrier
 
@@ -22,19 +20,19 @@ class Lost(Exception):
 def start(mode: str) -> None:
   """Joins the processes of a cluster before JAX is used. `auto`: if there is a cluster; `on`: must; `off`: never.
 
-  A cluster is described by CLUSTER_VARIABLES, or detected by JAX: Slurm, Open MPI, a TPU pod, Kubernetes. Raises UserError
-  if there is none to join, and Lost if the other processes do not start.
+  CLUSTER_VARIABLES describe a cluster, or JAX detects it: Slurm, Open MPI, a TPU pod, Kubernetes. Raises UserError or Lost.
   """
   if mode == "off" or jax.distributed.is_initialized():
     return
   values = [os.environ.get(name, "") for name in CLUSTER_VARIABLES]
-  if any(values) and not all(values):
+  described = any(values)
+  if described and not all(values):
     missing = ", ".join(name for name, value in zip(CLUSTER_VARIABLES, values, strict=True) if not value)
     raise UserError(f"{missing} is not set, but other {', '.join(CLUSTER_VARIABLES)} are; set all, or use --distributed=off")
-  if not any(values) and mode == "auto" and not _cluster():
+  if mode == "auto" and not described and not _cluster():
     return
   try:
-    if any(values):
+    if described:
       jax.distributed.initialize(values[0], int(values[1]), int(values[2]))
     else:
       jax.distributed.initialize()
@@ -45,7 +43,6 @@ def start(mode: str) -> None:
 
 
 def _cluster() -> bool:
-  """Returns whether the environment describes a cluster of more than one process."""
   slurm, ompi = (int(os.environ.get(name) or 1) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
   pod = len(list(filter(None, os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))))
   jobs = "JOB_COMPLETION_INDEX" in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
@@ -53,7 +50,7 @@ def _cluster() -> bool:
 
 
 def is_primary() -> bool:
-  """Returns whether this is the primary process, the one that writes."""
+  """Returns whether this is the process that writes."""
   return jax.process_index() == 0
 
 

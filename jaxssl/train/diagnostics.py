@@ -1,109 +1,69 @@
 """Detects runs that go wrong, such as collapse or slow input; alerts with a reason are logged when they start and end."""
 
+import collections
 import json
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import jax
 
 from jaxssl.config.schema import HealthConfig
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.log import LOG
+from jaxssl.methods.base import Dims
 from jaxssl.workdir.workdir import Workdir
 
-LOG = logging.getLogger("jaxssl")
-Values = Mapping[str, float]
+ALERTS = ("collapsing", "dimensional collapse", "teacher uniform", "one prototype", "waiting for data", "neighbors stale")
 MIN_DIMENSIONS = 16  # a low rank among fewer dimensions is normal
+Values = Mapping[str, float]
+Checks = list[tuple[str, bool, str]]  # alert, whether the metrics are bad, and in which way
 
 
-class MetricRange(NamedTuple):
-  """The largest values that ranks and numbers of prototypes can have in a run."""
-
-  features: int
-  projections: int
-
-
-class Check(NamedTuple):
-  """An alert and the function that returns the reason for it, or None, from the metrics of a step or an epoch."""
-
-  alert: str
-  reason: Callable[[Values, MetricRange], str | None]
-  needs: tuple[str, ...]  # metrics, without which the check is skipped
-
-
-def _constant(what: str) -> Check:
-  def reason(now: Values, largest: MetricRange) -> str | None:
-    deviation = now[f"{what}_deviation"]
-    return f"the deviation of the {what}s is {deviation:.3f} of 1: they hardly differ" if deviation < 0.02 else None
-
-  return Check("collapsing", reason, (f"{what}_deviation",))
+def step_checks(now: Values, dims: Dims) -> Checks:
+  """Checks the metrics of a step; none of them are bad if they are NaN."""
+  checks = []
+  for what, most, least in (("feature", dims.features, 1.8), ("projection", dims.projection, 1.5)):
+    deviation, rank = now[f"{what}_deviation"], now[f"{what}_rank"]
+    constant = f"the deviation of the {what}s is {deviation:.3f} of 1: they hardly differ"
+    checks.append(("collapsing", deviation < 0.02, constant))
+    low_rank = rank < least and most >= MIN_DIMENSIONS
+    checks.append(("dimensional collapse", low_rank, f"effective rank of the {what}s {rank:.1f} of {most}"))
+  share = now["teacher_entropy"] / math.log(max(dims.projection, 2))
+  uniform = f"teacher targets are almost uniform: their entropy is {share:.1%} of its maximum"
+  used, wait = now["prototypes_used"], now["data_wait"]
+  slow = f"{wait:.0%} of the time: raise data.workers, or set data.placement=device if the images fit"
+  return [
+    *checks,
+    ("teacher uniform", share > 0.99, uniform),
+    ("one prototype", used < 1.5, f"{used:.1f} of {dims.projection} prototypes are used"),
+    ("waiting for data", wait > 0.5, slow),
+  ]
 
 
-def _low_rank(what: str, least: float) -> Check:
-  def reason(now: Values, largest: MetricRange) -> str | None:
-    rank, most = now[f"{what}_rank"], getattr(largest, f"{what}s")
-    return f"effective rank of the {what}s {rank:.1f} of {most}" if rank < least and most >= MIN_DIMENSIONS else None
-
-  return Check("dimensional collapse", reason, (f"{what}_rank",))
-
-
-def _uniform(now: Values, largest: MetricRange) -> str | None:
-  share = now["teacher_entropy"] / math.log(max(largest.projections, 2))
-  return f"teacher targets are almost uniform: their entropy is {share:.1%} of its maximum" if share > 0.99 else None
-
-
-def _one_prototype(now: Values, largest: MetricRange) -> str | None:
-  used = now["prototypes_used"]
-  return f"{used:.1f} of {largest.projections} prototypes are used" if used < 1.5 else None
-
-
-def _waiting(now: Values, largest: MetricRange) -> str | None:
-  share = now["data_wait"]
-  return f"{share:.0%} of the time: raise data.workers, or set data.placement=device if the images fit" if share > 0.5 else None
-
-
-def _stale(now: Values, largest: MetricRange) -> str | None:
+def epoch_checks(now: Values) -> Checks:
+  """Checks the metrics of an epoch."""
   own, others = now["share_self_neighbor"], now["share_bootstrapped"]
-  if own > 0.1 or others < 0.5:
-    return None
-  return f"{own:.0%} of the images are nearest to their own last features, yet {others:.0%} take a view from a neighbor"
-
-
-STEP_CHECKS = (
-  _constant("feature"),
-  _constant("projection"),
-  _low_rank("feature", 1.8),
-  _low_rank("projection", 1.5),
-  Check("teacher uniform", _uniform, ("teacher_entropy",)),
-  Check("one prototype", _one_prototype, ("prototypes_used",)),
-  Check("waiting for data", _waiting, ("data_wait",)),
-)
-EPOCH_CHECKS = (Check("neighbors stale", _stale, ("share_self_neighbor", "share_bootstrapped")),)
-ALERTS = tuple(dict.fromkeys(check.alert for check in (*STEP_CHECKS, *EPOCH_CHECKS)))
+  stale = f"{own:.0%} of the images are nearest to their own last features, yet {others:.0%} take a view from a neighbor"
+  return [("neighbors stale", own <= 0.1 and others >= 0.5, stale)]
 
 
 class Diagnostics:
   """Checks the metrics of a run. An alert starts once its reason has held for `health.patience` steps, or for two epochs."""
 
-  def __init__(self, config: HealthConfig, largest: MetricRange, workdir: Workdir, step: int):
+  def __init__(self, config: HealthConfig, dims: Dims, workdir: Workdir, step: int):
     """Resumes the alerts of a run at `step`. Raises UserError for an unknown alert in `health.stop`."""
     for name in config.stop:
       if name not in ALERTS:
-        nearest = nearest_name(name, list(ALERTS))
+        nearest = nearest_name(name, ALERTS)
         raise UserError(f"health.stop={name}: unknown; nearest: {nearest}; expected one of: {', '.join(ALERTS)}")
       if name == "waiting for data" and jax.process_count() > 1:
         raise UserError(f"health.stop={name}: not allowed with several processes, since each would decide by itself")
-    self._config, self._largest, self._path = config, largest, workdir.alerts
-    self._since: dict[Check, int] = {}
-    self._active: dict[str, int] = {}  # alert -> the step at which it started
+    self._config, self._dims, self._path = config, dims, workdir.alerts
+    self._since: dict[tuple[str, int], int] = {}  # alert and position of its check -> the step at which it became bad
     json_io.truncate_lines(self._path, step)
-    for line in json_io.lines(self._path):
-      if line.get("active"):
-        self._active[str(line.get("alert"))] = line["step"]
-      else:
-        self._active.pop(str(line.get("alert")), None)
+    newest = {str(line.get("alert")): line for line in json_io.lines(self._path)}
+    self._active = [alert for alert, line in newest.items() if line.get("active")]
 
   @property
   def active_alerts(self) -> str:
@@ -112,38 +72,36 @@ class Diagnostics:
 
   def step(self, step: int, values: Values) -> str | None:
     """Checks the metrics of a step. Returns the reason to stop the run if the config asks for that."""
-    return self._check(STEP_CHECKS, step, values, self._config.patience)
+    return self._update(step, step_checks(_complete(values), self._dims), self._config.patience)
 
   def epoch(self, step: int, values: Values) -> str | None:
     """Checks the metrics of an epoch; returns as `step` does."""
-    return self._check(EPOCH_CHECKS, step, values, None)
+    return self._update(step, epoch_checks(_complete(values)), patience=2)
 
-  def _check(self, checks: tuple[Check, ...], step: int, values: Values, patience: int | None) -> str | None:
-    stop, results = None, list(self._reasons(checks, values))
-    for check, reason in results:
-      if reason is None:
-        self._since.pop(check, None)
+  def _update(self, step: int, checks: Checks, patience: int) -> str | None:
+    stop, bad_alerts = None, set()
+    for place, (alert, bad, reason) in enumerate(checks):
+      if not bad:
+        self._since.pop((alert, place), None)
         continue
-      since = self._since.setdefault(check, step)
-      enough = step - since + 1 >= patience if patience else step > since
-      if enough and check.alert not in self._active:
-        self._active[check.alert] = step
-        reason = f"{reason} for {step - since + 1} steps"
-        self._write(step, check.alert, reason, active=True)
-        if check.alert in self._config.stop:
-          stop = f"{check.alert}: {reason}"
-    bad = {check.alert for check, reason in results if reason is not None}
-    for alert in sorted({check.alert for check, _ in results} & self._active.keys() - bad):
-      del self._active[alert]
+      bad_alerts.add(alert)
+      steps = step - self._since.setdefault((alert, place), step) + 1
+      if steps >= patience and alert not in self._active:
+        self._active.append(alert)
+        reason = f"{reason} for {steps} steps"
+        self._write(step, alert, reason, active=True)
+        if alert in self._config.stop:
+          stop = f"{alert}: {reason}"
+    for alert in sorted({alert for alert, _, _ in checks}.intersection(self._active) - bad_alerts):
+      self._active.remove(alert)
       self._write(step, alert, "resolved", active=False)
     return stop
-
-  def _reasons(self, checks: tuple[Check, ...], values: Values) -> Iterator[tuple[Check, str | None]]:
-    for check in checks:
-      if all(math.isfinite(values.get(name, math.nan)) for name in check.needs):
-        yield check, check.reason(values, self._largest)
 
   def _write(self, step: int, alert: str, reason: str, active: bool) -> None:
     with self._path.open("a") as file:
       file.write(json.dumps({"step": step, "alert": alert, "reason": reason, "active": active}) + "\n")
     LOG.warning("step %d: %s: %s", step, alert, reason)
+
+
+def _complete(values: Values) -> Values:
+  return collections.defaultdict(lambda: math.nan, values)

@@ -1,7 +1,6 @@
 """Trains a run from its first step to its results, or resumes it: epochs, evaluation, checkpoints."""
 
 import contextlib
-import logging
 import pathlib
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import jax
 
 from jaxssl.config.schema import Config
 from jaxssl.core import log as runlog
+from jaxssl.core.log import LOG
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
 from jaxssl.evals import feature_stats, neighbors
@@ -19,8 +19,7 @@ from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.pretrained import init_from
-from jaxssl.train.diagnostics import Diagnostics, MetricRange
-from jaxssl.train.metrics import MetricLogger, RunWriter, Stopped
+from jaxssl.train.metrics import MetricLogger, Stopped
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
 from jaxssl.workdir.checkpoint import Checkpoints
@@ -28,24 +27,18 @@ from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.sync import LocalWorkdir
 from jaxssl.workdir.workdir import Workdir
 
-LOG = logging.getLogger("jaxssl")
 SUMMARIZED = ("knn", "linear")  # evaluations whose results are logged at the end, beside the effective rank
 
 Report = Callable[[Workdir, LoadedRun | None], None]  # (workdir, run; None after a failure): writes a report there
 
 
 def train(
-  config: Config,
-  workdir: pathlib.Path,
-  arrays: Arrays | None = None,
-  encoder: Any = None,
-  report: Report | None = None,
+  config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, encoder: Any = None, report: Report | None = None
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
-  Returns the exit code: 0 done; 1 the loss diverged; 75 or 130 saved on a signal, see parallel.preemption.
-  `arrays`: images of the calling program; `encoder`: its own flax module, for model.name=custom; `report`: called at the end
-  if `evals.report` asks for one.
+  Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 saved on a signal. `arrays`: images of the calling program;
+  `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one.
   """
   began = time.monotonic()
   original = Workdir(workdir)
@@ -70,15 +63,13 @@ def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float
   if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
     rows = config.train.batch_size // config.train.accumulate
     LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
-  writer = RunWriter(local, step)
-  diagnostics = Diagnostics(config.health, MetricRange(run.dims.features, run.dims.projection), local, step)
-  with contextlib.closing(writer.metrics), contextlib.closing(checkpoints), Preemption() as stop:
+  logger = MetricLogger(run, local, step)
+  with contextlib.closing(logger), contextlib.closing(checkpoints), Preemption() as stop:
     try:
-      if not writer.has_baselines:
+      if not logger.has_baselines:
         with runlog.heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
-          baselines = evaluator.baselines(state.student if step == 0 else run.untrained(), config.evals.periodic)
-        writer.write(0, 0, baselines)
-      state = epochs(run, state, step, checkpoints, writer, evaluator, diagnostics, stop, local)
+          logger.write(0, 0, evaluator.baselines(run.untrained() if step else state.student, config.evals.periodic))
+      state = epochs(run, state, checkpoints, logger, evaluator, stop)
     except Stopped as error:
       LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
       if report:
@@ -91,28 +82,16 @@ def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float
   add_linear_baselines(run, evaluator, local.results)
   finalize(run, original, local, seconds=time.monotonic() - began)
   if report:
-    network, student, teacher = run.train_step.network, state.student, state.teacher
-    report(
-      local,
-      LoadedRun(workdir=local, config=config, network=network, student=student, teacher=teacher, step=done, opened=evaluator),
-    )
+    network, networks = run.train_step.network, {"student": state.student, "teacher": state.teacher}
+    report(local, LoadedRun(workdir=local, config=config, network=network, **networks, step=done, opened=evaluator))
   return 0
 
 
 def epochs(
-  run: Experiment,
-  state: TrainState,
-  step: int,
-  checkpoints: Checkpoints,
-  writer: RunWriter,
-  evaluator: Evaluator,
-  diagnostics: Diagnostics,
-  stop: Preemption,
-  local: LocalWorkdir,
+  run: Experiment, state: TrainState, checkpoints: Checkpoints, logger: MetricLogger, evaluator: Evaluator, stop: Preemption
 ) -> TrainState:
-  """Trains from `step` to the end of the run, or until a stop signal; the state that is returned has been saved."""
-  config, length = run.config.train, run.training_length
-  logger = MetricLogger(run, writer.metrics, diagnostics, step)
+  """Trains from `state` to the end of the run, or until a stop signal; the state that is returned has been saved."""
+  config, length, step = run.config.train, run.training_length, int(state.step)
 
   def save() -> None:
     logger.flush()  # a state whose loss is not finite is never saved
@@ -146,26 +125,24 @@ def epochs(
           extractor = evaluator.chosen(state.student, state.teacher)
           with runlog.heartbeat(f"measuring {', '.join(names)}"):
             measured += evaluator.measure(extractor, names)
-          writer.write_neighbors(step, epoch, neighbors.nearest_examples(extractor, state.neighbor_bank))
-        writer.write(step, epoch, measured)
-      logger.stop_if(diagnostics.epoch(step, {m.name: m.value for m in measured}))
+          logger.write_neighbors(step, epoch, neighbors.nearest_examples(extractor, state.neighbor_bank))
+        logger.end_epoch(step, epoch, measured)
       if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
         save()
-      local.upload()
-      logger.progress.pause()
-  logger.progress.close()
+      logger.workdir.upload()
+      logger.pause()
   return state
 
 
 def summary_line(run: Experiment) -> str:
   """Returns one line about what is trained, where and for how long."""
-  c, devices, processes = run.config, jax.devices(), jax.process_count()
+  c, length, source, devices = run.config, run.training_length, run.train.source, jax.devices()
   weights = sum(x.size for x in jax.tree.leaves(run.state_shapes.student.params))
+  processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
   return (
     f"{c.method['name']}, bootstrap {c.bootstrap.policy}: {c.model.name} with heads, {weights / 1e6:.2f} M weights; "
-    f"{len(run.train.source)} images of {run.train.source.name}, {run.training_length.epochs} epochs of "
-    f"{run.training_length.steps_per_epoch} steps of {c.train.batch_size}; {len(devices)} x {devices[0].device_kind}"
-    f"{f' of {processes} processes' if processes > 1 else ''}"
+    f"{len(source)} images of {source.name}, {length.epochs} epochs of {length.steps_per_epoch} steps of {c.train.batch_size}; "
+    f"{len(devices)} x {devices[0].device_kind}{processes}"
   )
 
 
@@ -181,23 +158,14 @@ def add_linear_baselines(run: Experiment, evaluator: Evaluator, path: pathlib.Pa
 
 def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float) -> None:
   """Completes results.json, and logs the main results beside the baselines."""
-  unreadable = run.datasets.unreadable
-  results.add(
-    local.results,
-    run.training_length.steps,
-    [],
-    finished=True,
-    step=run.training_length.steps,
-    epochs=run.training_length.epochs,
-    bad_images=len(unreadable),
-    seconds_since_start=round(seconds, 1),
-    config=str(original.config),
-  )
+  unreadable, length = run.datasets.unreadable, run.training_length
+  facts = {"finished": True, "step": length.steps, "epochs": length.epochs, "bad_images": len(unreadable)}
+  facts |= {"seconds_since_start": round(seconds, 1), "config": str(original.config)}
+  results.add(local.results, length.steps, [], **facts)
   for final in RunRecord(local).finals():
     if final.value is not None and (final.evaluation in SUMMARIZED or final.metric == feature_stats.EFFECTIVE_RANK):
-      baselines = (f"{of.replace('_', ' ')} {x:.2f}" for of, x in final.baselines.items() if x is not None)
-      beside = ", ".join(baselines)
-      LOG.info("%s %.2f%s", final.metric.name, final.value, f" ({beside})" if beside else "")
+      baselines = ", ".join(f"{of.replace('_', ' ')} {x:.2f}" for of, x in final.baselines.items() if x is not None)
+      LOG.info("%s %.2f%s", final.metric.name, final.value, f" ({baselines})" if baselines else "")
   if unreadable:
     LOG.info("%d images are unreadable; see %s", len(unreadable), original.unreadable)
   LOG.info("done in %.0f s; results: %s", seconds, original.folder)

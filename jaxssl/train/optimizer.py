@@ -1,7 +1,6 @@
-"""Optimizers: SGD, AdamW and LARS with decay masks, clipping, and parts that are frozen at first.
+"""SGD, AdamW and LARS with clipping and frozen parts, as torch's SGD and AdamW and DINO's LARS, clipping and freezing.
 
-Every rate is a function of the run's step, which the train step passes in (`update(..., step=step)`), so the optimizer state
-holds moments only. Matches torch's SGD and AdamW and DINO's LARS, clipping and freezing (tests/golden/optim.npz).
+Rates are functions of the run's step, which the train step passes in, so that the optimizer state holds moments only.
 """
 
 import functools
@@ -12,16 +11,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxssl.config.schedules import Schedule, TrainingLength
+from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import OptimConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, PyTree
 
-ByStep = Callable[[Array], Array]
-LAST_LAYER, ENCODER, FROZEN = "last_layer", "encoder", "frozen"
+LAST_LAYER, ENCODER, FROZEN, BODY = "last_layer", "encoder", "frozen", "body"
 
 
-def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_size: int) -> ByStep:
+def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_size: int) -> Callable[[Array], Array]:
   """Returns the learning rate as a function of the step: lr x batch_size / lr_base_batch_size x schedule(step)."""
   if config.lr <= 0:
     raise UserError(f"optim.lr={config.lr}: must be positive")
@@ -35,32 +33,39 @@ def build_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
   """Returns the optimizer; its `update` takes the run's `step`."""
   rate = learning_rate(config, training_length, batch_size)
-  decay: Schedule = config.weight_decay.resolve(training_length, "optim.weight_decay")
-  least = {"all": 0, "matrices": 2}[config.decay_mask]
+  decay = config.weight_decay.resolve(training_length, "optim.weight_decay")
   if config.freeze_encoder_epochs < 0:
     raise UserError(f"optim.freeze_encoder_epochs={config.freeze_encoder_epochs}: must be a number of epochs, or 0")
-  last_until, encoder_until = (
-    epochs * training_length.steps_per_epoch for epochs in (config.freeze_last_layer_epochs, config.freeze_encoder_epochs)
-  )
-  rules = {
-    "sgd": [add_decay(decay, least), optax.trace(config.momentum)],
-    "adamw": [optax.scale_by_adam(), add_decay(decay, least)],
-    "lars": [add_decay(decay, 2), trust_ratio(), optax.trace(config.momentum)],
-  }
+  frozen_epochs = {LAST_LAYER: config.freeze_last_layer_epochs}
+  if config.freeze_encoder_epochs:
+    frozen_epochs[ENCODER] = config.freeze_encoder_epochs
 
-  rule = optax.chain(*rules[config.name], by_step(lambda step, u: -rate(step) * u))
-  if last_until or encoder_until or config.freeze:
-    parts: Any = {"body": rule, LAST_LAYER: left_alone(rule, lambda step: step < last_until), FROZEN: optax.set_to_zero()}
-    if encoder_until:
-      parts[ENCODER] = left_alone(rule, lambda step: step < encoder_until)
-    rule = optax.partition(parts, functools.partial(labels, frozen=config.freeze, encoder=bool(encoder_until)))
-  if config.clip:
-    rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
-  return rule
+  def at(step: Array) -> optax.GradientTransformation:
+    add_decay = optax.add_decayed_weights(decay(step), None if config.decay_mask == "all" else matrices)
+    trust_ratio = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), matrices)
+    rules = {
+      "sgd": [add_decay, optax.trace(config.momentum)],
+      "adamw": [optax.scale_by_adam(), add_decay],
+      "lars": [optax.add_decayed_weights(decay(step), matrices), trust_ratio, optax.trace(config.momentum)],  # arXiv 1708.03888
+    }
+    rule = optax.chain(*rules[config.name], optax.scale(-rate(step)))
+    if any(frozen_epochs.values()) or config.freeze:
+      epoch = step // training_length.steps_per_epoch
+      parts = {part: freeze_if(epoch < epochs, rule) for part, epochs in frozen_epochs.items()}
+      labeled = functools.partial(labels, frozen=config.freeze, parts=tuple(parts))
+      rule = optax.partition({BODY: rule, FROZEN: optax.set_to_zero(), **parts}, labeled)
+    if config.clip:
+      rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
+    return rule
+
+  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
+    return at(extra["step"]).update(updates, state, params)
+
+  return optax.GradientTransformationExtraArgs(lambda params: at(jnp.int32(0)).init(params), update)
 
 
-def labels(params: PyTree, frozen: tuple[str, ...], encoder: bool) -> PyTree:
-  """Labels every leaf by its path: "frozen", "last_layer", "encoder" (if asked for) or "body".
+def labels(params: PyTree, frozen: tuple[str, ...], parts: tuple[str, ...]) -> PyTree:
+  """Labels every leaf by its path: "frozen" if it holds one of those names, else a part that it belongs to, else "body".
 
   Raises UserError for a name in `frozen` that no path holds.
   """
@@ -69,45 +74,19 @@ def labels(params: PyTree, frozen: tuple[str, ...], encoder: bool) -> PyTree:
     if not any(name in path for path in paths):
       raise UserError(f"optim.freeze={name!r} matches no parameter; a path looks like {paths[0]}")
 
-  def one(path: Any, _: Array) -> str:
+  def label(path: Any, _: Array) -> str:
     text = jax.tree_util.keystr(path)
     if any(name in text for name in frozen):
       return FROZEN
-    return LAST_LAYER if LAST_LAYER in text else ENCODER if encoder and text.startswith(f"['{ENCODER}']") else "body"
+    part = LAST_LAYER if LAST_LAYER in text else ENCODER if text.startswith(f"['{ENCODER}']") else BODY
+    return part if part in parts else BODY
 
-  return jax.tree_util.tree_map_with_path(one, params)
-
-
-def by_step(function: Callable[[Array, Array], Array]) -> optax.GradientTransformationExtraArgs:
-  """Returns the stateless transformation u -> function(step, u)."""
-
-  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
-    return jax.tree.map(lambda u: function(extra["step"], u), updates), state
-
-  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+  return jax.tree_util.tree_map_with_path(label, params)
 
 
-def add_decay(decay: ByStep, least_dimensions: int) -> optax.GradientTransformationExtraArgs:
-  """Adds decay(step) p to the update of every parameter p with at least `least_dimensions` dimensions.
-
-  A value of 2 gives the parameter groups of DINO: biases, BatchNorm and LayerNorm are excluded.
-  """
-
-  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
-    rate = decay(extra["step"])
-    return jax.tree.map(lambda u, p: u + rate * p if p.ndim >= least_dimensions else u, updates, params), state
-
-  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
-
-
-def trust_ratio(coefficient: float = 0.001) -> optax.GradientTransformation:
-  """Scales u by coefficient |p| / |u| for matrices (LARS, arXiv 1708.03888); u stays the same if either norm is 0."""
-
-  def scale(u: Array, p: Array) -> Array:
-    ratio = coefficient * jnp.linalg.norm(p.ravel()) / jnp.maximum(jnp.linalg.norm(u.ravel()), jnp.finfo(u.dtype).tiny)
-    return u * jnp.where(jnp.any(p) & jnp.any(u), ratio, 1.0) if p.ndim > 1 else u
-
-  return optax.stateless(lambda updates, params: jax.tree.map(scale, updates, params))
+def matrices(params: PyTree) -> PyTree:
+  """Marks the parameters of two or more dimensions: all but biases and the parameters of BatchNorm and LayerNorm (DINO)."""
+  return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
 def clip_each(limit: float) -> optax.GradientTransformation:
@@ -119,15 +98,11 @@ def clip_each(limit: float) -> optax.GradientTransformation:
   return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
 
 
-def left_alone(
-  inner: optax.GradientTransformationExtraArgs, when: Callable[[Array], Array]
-) -> optax.GradientTransformationExtraArgs:
-  """Skips `inner` entirely while `when(step)`: no update, no decay, no moments, no step count."""
+def freeze_if(frozen: Array, inner: optax.GradientTransformation) -> optax.GradientTransformation:
+  """Skips `inner` entirely if `frozen`: no update, no decay, no moments, no step count."""
 
-  def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
-    new_updates, new_state = inner.update(updates, state, params, **extra)
-    skip = when(extra["step"])
-    new_updates = jax.tree.map(lambda u: jnp.where(skip, 0.0, u), new_updates)
-    return new_updates, jax.tree.map(lambda old, new: jnp.where(skip, old, new), state, new_state)
+  def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
+    updated = inner.update(updates, state, params)
+    return jax.tree.map(lambda old, new: jnp.where(frozen, old, new), (optax.tree.zeros_like(updates), state), updated)
 
-  return optax.GradientTransformationExtraArgs(inner.init, update)
+  return optax.GradientTransformation(inner.init, update)

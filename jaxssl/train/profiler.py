@@ -2,12 +2,11 @@
 
 import collections
 import itertools
-import logging
 import pathlib
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,10 +14,10 @@ import jax
 from jaxssl.config.schema import Config
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
+from jaxssl.core.log import LOG
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 
-LOG = logging.getLogger("jaxssl")
 STEPS, BEFORE = 10, 3  # steps that are traced, and steps before them that are not
 PARTS = {  # the named scopes of jaxssl.train.step and their descriptions
   "views": "views: crops, flips, color, blur",
@@ -68,30 +67,28 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
     taken = time.monotonic() - began
   newest = max(folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
   busy = seconds_of_parts(jax.profiler.ProfileData.from_file(str(newest)), parts_of(step.as_text() or ""))
-  batch = config.train.batch_size
+  batch, total = config.train.batch_size, busy.total() or 1.0
   lines = [
     f"{STEPS} steps of {batch}: {1e3 * taken / STEPS:.1f} ms each, {batch * STEPS / taken:.0f} images/s",
     f"{waited / taken:6.1%}  of that time the host waited for data; the devices' time by part:",
+    *(f"{seconds / total:6.1%}  {PARTS[part]}" for part, seconds in busy.most_common()),
+    f"trace, for xprof, TensorBoard or ui.perfetto.dev: {newest.parent}",
   ]
-  total = sum(busy.values()) or 1.0
-  lines += [f"{seconds / total:6.1%}  {PARTS[part]}" for part, seconds in sorted(busy.items(), key=lambda item: -item[1])]
-  return "\n".join([*lines, f"trace, for xprof, TensorBoard or ui.perfetto.dev: {newest.parent}"])
+  return "\n".join(lines)
 
 
 def part_of(name: str) -> str:
   """Returns the part of a step that an operation belongs to by its scopes: jit(step)/transpose(jvp(student))/dot_general."""
   if "transpose(" in name and "jvp" in name:
     return "gradient"
-  found = SCOPE.search(name)
-  return found[1] if found else "other"
+  scope = SCOPE.search(name)
+  return scope[1] if scope else "other"
 
 
 def parts_of(text: str) -> dict[str, str]:
   """Maps each instruction of a compiled step's text to its part of the step; a fusion to that of most of its operations."""
-  inside: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-  own: dict[str, str] = {}
-  calls: dict[str, str] = {}
-  computation = ""
+  inside: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)  # of each computation
+  own, calls, computation = {}, {}, ""
   for line in text.splitlines():
     if head := re.match(r"(?:ENTRY )?%?([\w.\-]+) .*\{$", line):
       computation = head[1]
@@ -102,14 +99,16 @@ def parts_of(text: str) -> dict[str, str]:
         inside[computation][own[name]] += 1
       if called := re.search(r"calls=%?([\w.\-]+)", line):
         calls[name] = called[1]
-  held = {name: inside[of].most_common(1)[0][0] for name, of in calls.items() if name not in own and inside[of]}
-  return own | held
+  return {name: inside[of].most_common(1)[0][0] for name, of in calls.items() if inside[of]} | own
 
 
-def seconds_of_parts(trace: Any, parts: Mapping[str, str]) -> dict[str, float]:
-  """Sums the time of a trace's operations by part of the step."""
-  busy = dict.fromkeys(PARTS, 0.0)
-  for event in operations(trace):
+def seconds_of_parts(trace: Any, parts: Mapping[str, str]) -> collections.Counter:
+  """Sums the time of a trace's operations by part of the step: those of the accelerators, or of the host if there are none."""
+  busy = collections.Counter()
+  planes = list(trace.planes)
+  planes = [plane for plane in planes if plane.name.startswith("/device:")] or planes
+  lines = [line for plane in planes for line in [x for x in plane.lines if x.name == "XLA Ops"] or plane.lines]
+  for event in itertools.chain.from_iterable(line.events for line in lines):
     with warnings.catch_warnings():
       # From Python 3.12 on, jaxlib's event_stats type warns of a missing __module__; turned into an error, that aborts Python.
       warnings.simplefilter("ignore", DeprecationWarning)
@@ -117,14 +116,4 @@ def seconds_of_parts(trace: Any, parts: Mapping[str, str]) -> dict[str, float]:
     name = str(stats.get("hlo_op", event.name)).split(" = ")[0].lstrip("%")
     if name in parts and not name.startswith(NESTED):
       busy[parts[name]] += event.duration_ns / 1e9
-  return {part: seconds for part, seconds in busy.items() if seconds}
-
-
-def operations(trace: Any) -> Iterator[Any]:
-  """Yields the events of the accelerators, or of the host if there are none."""
-  planes = list(trace.planes)
-  devices = [plane for plane in planes if plane.name.startswith("/device:")]
-  for plane in devices or planes:
-    lines = list(plane.lines)
-    for line in [line for line in lines if line.name == "XLA Ops"] or lines:
-      yield from line.events
+  return busy

@@ -21,24 +21,18 @@ class Progress:
     self._total, self._batch, self._first = total_steps, batch_size, first_step
     self._bar = tqdm.tqdm(total=total_steps, initial=first_step, unit="step", disable=not bar_shown(), dynamic_ncols=True)
     self._recent: collections.deque[tuple[float, int, float]] = collections.deque(maxlen=50)  # (time, step, seconds waited)
-    self._waited = 0.0
-    self._speed = {"images_per_second": 0.0, "data_wait": 0.0}
+    self._waited = self._rate = self._wait = 0.0
     self._logged = time.monotonic()
 
-  def wait(self, seconds: float) -> None:
-    """Adds the seconds for which the host waited for a batch."""
-    self._waited += seconds
-
-  def update(self, step: int, epoch: float, loss: float, alerts: str = "") -> dict[str, float]:
-    """Shows that `step` is done, and any alerts. Returns speed and share of waiting for data over the last steps."""
+  def update(self, step: int, epoch: float, loss: float, waited: float, alerts: str) -> dict[str, float]:
+    """Shows that `step` is done, for which the host waited some seconds, and alerts. Returns the speed over the last steps."""
+    self._waited += waited
     now = time.monotonic()
     self._recent.append((now, step, self._waited))
-    (then, step_then, waited_then), (_, _, waited_now) = self._recent[0], self._recent[-1]
+    then, step_then, waited_then = self._recent[0]
     if step > step_then:
-      rate, wait = (step - step_then) * self._batch / (now - then), (waited_now - waited_then) / (now - then)
-      self._speed = {"images_per_second": rate, "data_wait": wait}
-    else:
-      rate, wait = self._speed.values()
+      self._rate, self._wait = (step - step_then) * self._batch / (now - then), (self._waited - waited_then) / (now - then)
+    rate, wait = self._rate, self._wait
     text = f"epoch {epoch:.1f} loss {loss:.4f} {rate:.0f} images/s data wait {wait:.0%}{alerts and f' WARNING {alerts}'}"
     self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(step - self._bar.n)
@@ -46,7 +40,7 @@ class Progress:
       left = f"left {(self._total - step) * self._batch / rate:.0f} s" if rate else ""
       LOG.info("step %d/%d %s %s", step, self._total, text, left, extra={"bar": True})
       self._logged = now
-    return self._speed
+    return {"images_per_second": rate, "data_wait": wait}
 
   def pause(self) -> None:
     """Excludes the time until the next update, such as that of an evaluation, from the speed."""

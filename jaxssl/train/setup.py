@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -17,18 +16,16 @@ from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
-from jaxssl.core.rng import jax_key
-from jaxssl.core.types import Array, Logs, TrainState, Variables
+from jaxssl.core.log import LOG
+from jaxssl.core.types import Logs, TrainState, Variables
 from jaxssl.data import datasets, input_pipeline, sampler, statistics
 from jaxssl.methods import read_method
-from jaxssl.methods.base import Dims, SSLMethod
+from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.step import Batch, TrainStep
-
-LOG = logging.getLogger("jaxssl")
 
 
 class Experiment:
@@ -52,11 +49,6 @@ class Experiment:
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)
     self.train = self.datasets.train
-
-  @functools.cached_property
-  def dims(self) -> Dims:
-    """The sizes of the run."""
-    return self.train_step.dims(self.channels)
 
   @functools.cached_property
   def state_shapes(self) -> TrainState:
@@ -99,12 +91,7 @@ class Experiment:
 
   @functools.cached_property
   def _start_epoch(self) -> Any:
-    def draw(state: TrainState, epoch: Array) -> TrainState:
-      key = jax_key(self.config.train.seed, "partners")
-      bank = self.train_step.bootstrap.sample_partners(state.neighbor_bank, key, epoch)
-      return dataclasses.replace(state, neighbor_bank=bank)
-
-    return jax.jit(draw, donate_argnums=0, out_shardings=self._shardings)
+    return jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=self._shardings)
 
   def start_epoch(self, state: TrainState, epoch: int) -> TrainState:
     """Draws the partners of an epoch; `state` is donated."""
@@ -113,19 +100,16 @@ class Experiment:
     return self._start_epoch(state, replicate(self.mesh, np.int32(epoch)))
 
   def batches(self, state: TrainState, epoch: int, first: int) -> Iterator[Batch]:
-    """Yields the batches of an epoch on the devices, from its step `first` on.
-
-    Partners of resident images are looked up by the step itself.
-    """
-    config, source = self.config, self.train.source
-    seed, size, labels = config.train.seed, config.train.batch_size, self.train.source.labels
+    """Yields the batches of an epoch on the devices, from its step `first` on."""
+    config, source, labels = self.config, self.train.source, self.train.source.labels
+    seed, size = config.train.seed, config.train.batch_size
     own = local_slice(self.mesh, size)
 
     def batch(index: np.ndarray, crops: input_pipeline.Views | None) -> Batch:
       label = np.full(len(index), -1, np.int32) if labels is None else labels[index]
       return Batch(**global_rows(self.mesh, {"index": index, "label": label, "crops": crops}))
 
-    if self.train.resident is not None:
+    if self.train.resident is not None:  # the step itself looks up partners
       index, _ = sampler.epoch_plan(seed, epoch, len(source), size)
       yield from (batch(rows, None) for rows in index[first:, own])
       return
@@ -148,18 +132,16 @@ def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Sc
 
 
 def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
-  """Builds the train step from a config and a dataset size, on a mesh that may be abstract. Shared by training and `plan`.
-
-  Raises UserError for parts that do not fit together.
-  """
+  """Builds the train step from a config and a dataset size, on a mesh that may be abstract. Raises UserError."""
   batch_size, parts = config.train.batch_size, config.train.accumulate
   if batch_size % mesh.size:
     raise UserError(f"train.batch_size={batch_size}: must be a multiple of the number of devices, {mesh.size}")
   if parts < 1 or batch_size % (parts * mesh.size):
-    raise UserError(
-      f"train.accumulate={parts}: train.batch_size={batch_size} must be a multiple of it times the {mesh.size} devices"
-    )
+    multiple = f"must be a multiple of it times the {mesh.size} devices"
+    raise UserError(f"train.accumulate={parts}: train.batch_size={batch_size} {multiple}")
   length, method = training_length(config, num_images), read_method(config.method)
+  if method.needs_negatives and batch_size < 2:
+    raise UserError(f"train.batch_size={batch_size}: negatives are the other images of a batch; use at least 2")
   _check_views(config, method)
   size = config.views[method.forward_spec.student[0].group].size
   return TrainStep(
@@ -197,10 +179,10 @@ def _check_views(config: Config, method: SSLMethod) -> None:
   if color_only and config.data.channels != 3:
     LOG.info("data.channels=%d: views are made without %s, which need RGB images", config.data.channels, ", ".join(color_only))
   required = (*spec.student, *spec.teacher)
-  for views in required:
-    if views.group not in config.views:
-      groups = ", ".join(sorted({v.group for v in required}))
-      raise UserError(f"views.{views.group} is missing: method.name={name} takes {groups}")
+  groups = sorted({views.group for views in required})
+  for group in groups:
+    if group not in config.views:
+      raise UserError(f"views.{group} is missing: method.name={name} takes {', '.join(groups)}")
   for group, views in config.views.items():
     stops = [v.stop for v in (*required, *spec.optional) if v.group == group]
     if not stops:
@@ -215,6 +197,5 @@ def _check_views(config: Config, method: SSLMethod) -> None:
   if config.bootstrap.features != "second" and partner[own.group][own.start]:
     raise UserError(f"views.{own.group}.partner=True for view {own.start}, whose features represent the image: set it to False")
   if not any(any(flags) for flags in partner.values()):
-    raise UserError(
-      f"bootstrap.policy={config.bootstrap.policy}: no view is cut from the partner; set views.GROUP.partner for one view"
-    )
+    policy = config.bootstrap.policy
+    raise UserError(f"bootstrap.policy={policy}: no view is cut from the partner; set views.GROUP.partner for one view")

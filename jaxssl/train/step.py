@@ -32,15 +32,12 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainStep:
-  """The stateless parts of a run, and the pure functions `init` and `step` on its train state.
-
-  `schedules`: the resolved schedules of the method, by field name.
-  """
+  """The stateless parts of a run, and the pure functions `init` and `step` on its train state."""
 
   config: Config
   network: Network
   method: SSLMethod
-  schedules: Mapping[str, Schedule]
+  schedules: Mapping[str, Schedule]  # of the method, by field name
   bootstrap: NeighborBootstrap
   optimizer: optax.GradientTransformationExtraArgs
   mesh: Mesh
@@ -79,6 +76,11 @@ class TrainStep:
       neighbor_bank=self.bootstrap.init(dims.features),
       opt_state=self.optimizer.init(student.params),
     )
+
+  def start_epoch(self, state: TrainState, epoch: Array) -> TrainState:
+    """Draws the partners of an epoch."""
+    key = jax_key(self.config.train.seed, "partners")
+    return dataclasses.replace(state, neighbor_bank=self.bootstrap.sample_partners(state.neighbor_bank, key, epoch))
 
   def step(self, state: TrainState, batch: Batch, resident: Array | None) -> tuple[TrainState, Logs]:
     """Trains on one batch: (state, logs). `resident`: all training images [n, h, w, c] as stored; None with host crops."""
@@ -125,14 +127,9 @@ class TrainStep:
     with jax.named_scope("method_state"):
       method_state, more_logs = method.update_state(state.method_state, student_out, targets, batch)
     with jax.named_scope("neighbors"):
-      neighbor_bank = self.bootstrap.update_bank(state.neighbor_bank, batch.index, own_features)
+      bank = self.bootstrap.update_bank(state.neighbor_bank, batch.index, own_features)
     after = TrainState(
-      step=state.step + 1,
-      student=student,
-      teacher=teacher,
-      method_state=method_state,
-      neighbor_bank=neighbor_bank,
-      opt_state=opt_state,
+      step=state.step + 1, student=student, teacher=teacher, method_state=method_state, neighbor_bank=bank, opt_state=opt_state
     )
     with jax.named_scope("diagnostics"):
       metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
@@ -145,9 +142,8 @@ class TrainStep:
   ) -> tuple[Outputs, PyTree]:
     """Runs a network on views of the batch: (outputs of the whole batch, batch statistics).
 
-    With `train.accumulate` = m it runs m times, each time on b/m rows taken evenly from all devices. Only the outputs are kept;
-    the gradient repeats each pass when it needs it. So the loss is that of the whole batch, and so is the gradient, except that
-    BatchNorm normalizes over b/m rows (GradCache, arXiv 2101.06983).
+    With `train.accumulate` = m it runs m times, each time on b/m rows taken evenly from all devices, and the gradient repeats
+    each pass. Loss and gradient are those of the whole batch, except for BatchNorm's statistics (GradCache, arXiv 2101.06983).
     """
     groups = [batch.views[views.group][:, views.start : views.stop] for views in slices]
     apply = functools.partial(self.network.apply, joint=self.method.forward_spec.joint)

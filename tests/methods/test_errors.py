@@ -10,6 +10,7 @@ from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.methods.base import Dims
 from jaxssl.parallel import mesh
+from jaxssl.train import setup
 from jaxssl.train.setup import Experiment
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -38,12 +39,11 @@ def test_msf_finds_no_more_neighbors_than_its_queue_holds():
     method.init_state(jax.random.key(0), Dims(batch=2, **DIMS))
 
 
-@pytest.mark.parametrize("name", ["simclr", "nnclr", "barlow", "vicreg", "mocov3", "resa"])
-def test_negatives_need_another_image(name):
-  momentum = {"teacher_momentum": 0.9} if name in ("mocov3", "resa") else {}
-  method = methods.read_method({"name": name, **momentum})
+@pytest.mark.parametrize("recipe", ["simclr.py", "nnclr.py", "barlow.py", "vicreg.py", "moco.py:v3", "resa.py", "swav.py"])
+def test_negatives_need_another_image(recipe):
+  config, _ = flags.parse([f"--config={CONFIGS / recipe}", "--config.train.batch_size=1"])
   with pytest.raises(UserError, match=r"train\.batch_size=1: negatives are the other images of a batch"):
-    method.init_state(jax.random.key(0), Dims(batch=1, **DIMS))
+    setup.build_train_step(config, mesh.abstract_mesh(1), num_images=64)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.methods.isd import ISD, purity
+from jaxssl.methods.isd import ISD
+from jaxssl.methods.queue import purity
 from jaxssl.ops.nearest import dot, normalize
 from tests.golden_files import cases, split
 from tests.methods.fixtures import CONSTANT, batch, loss_and_gradient, near, outputs, queue
@@ -41,9 +42,9 @@ def test_matches_the_reference_over_several_steps(name):
 
 def test_purity_leaves_out_images_without_a_label():
   state = queue(np.eye(6))
-  keys, labels = jnp.eye(6)[:2], jnp.asarray([-1, 3])
-  assert float(purity(state, keys, labels, 2)) == 0
-  assert np.isnan(float(purity(state, keys, -jnp.ones(2, jnp.int32), 2)))
+  rows, labels = jnp.arange(4).reshape(2, 2), jnp.asarray([-1, 3])
+  assert float(purity(state, rows, labels)) == 0
+  assert np.isnan(float(purity(state, rows, -jnp.ones(2, jnp.int32))))
 
 
 @pytest.mark.parametrize("student", ["weak", "strong"])

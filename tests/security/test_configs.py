@@ -23,15 +23,17 @@ from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.core.tree import flatten
 from jaxssl.evals import load_run
+from jaxssl.methods.base import Dims
 from jaxssl.models import network
 from jaxssl.report import charts, neighbors, page
-from jaxssl.train.diagnostics import Diagnostics, MetricRange
+from jaxssl.train.diagnostics import Diagnostics
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.setup import resolve_schedules
 from jaxssl.workdir import results, workdir
 from tests.security.damage import GARBAGE, other, text_of
 from tests.security.guarded import answer, examples
 
+DIMS = Dims(features=8, projection=8, batch=8, images=8)
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f"--config={ROOT}/configs/nnboot.py:runlocal"
 
@@ -230,7 +232,7 @@ def test_workdirs_of_any_content(name, tmp_path, data):
       assert np.array(line["partners"] or [[0, 0]]).shape[1:] == (2,)
       assert max(map(max, filter(None, line["neighbors"])), default=0) < 3
   answer(lambda: results.add(folder / "results.json", 9, []), folder)
-  answer(lambda: Diagnostics(read(Config, whole()).health, MetricRange(8, 8), workdir.Workdir(folder), 2), folder)
+  answer(lambda: Diagnostics(read(Config, whole()).health, DIMS, workdir.Workdir(folder), 2), folder)
   for file in ("metrics.jsonl", "neighbors.jsonl"):
     answer(lambda file=file: json_io.truncate_lines(folder / file, 3), folder)
   answer(lambda: results.cut(folder / "results.json", 3), folder)

@@ -9,11 +9,10 @@ import pytest
 
 from jaxssl.config import flags
 from jaxssl.core.errors import UserError
-from jaxssl.models import network
-from jaxssl.models.backbone import Backbone
 from jaxssl.train.setup import Experiment
 from tests.devices import only
 from tests.test_methods import CONFIGS
+from tests.train.fixtures import use_encoder
 
 
 class Plain(nn.Module):
@@ -30,21 +29,11 @@ class Plain(nn.Module):
 
 def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Experiment:
   with monkeypatch.context() as patch, only(devices):
-    patch.setattr(Backbone, "build", lambda self, dtype, size: Plain(dtype))
-    patch.setattr(network, "backbone", lambda config: Backbone(name=config.name))
-    config, workdir = flags.parse(
-      [
-        f"--config={CONFIGS / recipe}:runlocal",
-        f"--config.train.accumulate={parts}",
-        "--config.train.batch_size=64",
-        "--config.data.limit=128",
-        "--config.model.projector.bn=False",
-        "--config.model.predictor.bn=False",
-        "--config.optim.name=sgd",
-        "--config.train.precision=float32",
-        "--config.optim.schedule.warmup_epochs=0",
-      ]
-    )
+    use_encoder(patch, Plain)
+    words = ["train.batch_size=64", "data.limit=128", "model.projector.bn=False", "model.predictor.bn=False", "optim.name=sgd"]
+    words += ["train.precision=float32", "optim.schedule.warmup_epochs=0", f"train.accumulate={parts}"]
+    words += ["data.placement=host"]  # crops on the device are rounded to whole numbers, which two programs do differently
+    config, workdir = flags.parse([f"--config={CONFIGS / recipe}:runlocal", *(f"--config.{word}" for word in words)])
     return Experiment(config, workdir)
 
 

@@ -5,10 +5,12 @@ import pytest
 from jaxssl.config.schema import HealthConfig
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
+from jaxssl.methods.base import Dims
 from jaxssl.train import diagnostics
-from jaxssl.train.diagnostics import Diagnostics, MetricRange
+from jaxssl.train.diagnostics import Diagnostics
 from jaxssl.workdir.workdir import Workdir
 
+DIMS = Dims(features=512, projection=64, batch=32, images=256)
 FINE = {
   "feature_deviation": 0.5, "projection_deviation": 0.5, "feature_rank": 9.0, "projection_rank": 9.0,
   "teacher_entropy": 2.0, "prototypes_used": 20.0, "data_wait": 0.01,
@@ -33,7 +35,7 @@ EPOCHS = [
 
 
 def made(tmp_path, stop=(), step=0) -> Diagnostics:
-  return Diagnostics(HealthConfig(patience=4, stop=stop), MetricRange(512, 64), Workdir(tmp_path), step)
+  return Diagnostics(HealthConfig(patience=4, stop=stop), DIMS, Workdir(tmp_path), step)
 
 
 def noted(tmp_path) -> list[tuple[int, str, bool]]:

@@ -12,26 +12,24 @@ from jaxssl.losses.distillation import cosine_distance
 from jaxssl.methods.simsiam import SimSiam
 from jaxssl.ops.nearest import normalize
 from jaxssl.train import loop
+from tests.train.fixtures import Encoder, plain, use_encoder
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
-QUICK = [
-  "train.epochs=3",
-  "health.patience=8",
-  "evals.baselines=false",
-  "evals.periodic=",
-  "evals.final=",
-  "evals.report=false",
-]
+QUICK = ["train.epochs=3", "health.patience=8", "evals.baselines=false", "evals.report=false"]
+QUICK += ["evals.periodic=", "evals.final="]
 FAST = ["optim.schedule.warmup_epochs=0"]
 
 pytestmark = pytest.mark.usefixtures("one_device")
 
 
-def alerts(recipe: str, workdir: pathlib.Path, *words: str) -> tuple[int, dict[str, str]]:
-  """Trains; returns the exit code and the alerts with their reasons."""
+def alerts(recipe: str, workdir: pathlib.Path, *words: str, shrink: bool = True) -> tuple[int, dict[str, str]]:
+  """Trains, by default a tiny encoder on plain views; returns the exit code and the alerts with their reasons."""
   flag = [f"--config={CONFIGS / recipe}:runlocal", f"--workdir={workdir}"]
   config, workdir = flags.parse([*flag, *(f"--config.{word}" for word in (*QUICK, *words))])
-  code = loop.train(config, workdir)
+  with pytest.MonkeyPatch.context() as patch:
+    if shrink:
+      use_encoder(patch, lambda dtype: Encoder(8, dtype))
+    code = loop.train(plain(config) if shrink else config, workdir)
   return code, {line["alert"]: line["reason"] for line in json_io.lines(workdir / "alerts.jsonl") if line["active"]}
 
 
@@ -45,13 +43,13 @@ def test_simsiam_without_its_stop_gradient(tmp_path, monkeypatch):
     return 0.5 * cosine_distance(normalize(student.prediction), normalize(student.projection[::-1])), {}
 
   monkeypatch.setattr(SimSiam, "loss", loss)
-  code, found = alerts("simsiam.py", tmp_path, "optim.lr=1", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
+  code, found = alerts("simsiam.py", tmp_path, "optim.lr=3", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
   assert code == 1 and "dimensional collapse" in found  # which ended the run
   assert loop.results.read(tmp_path / "results.json")["finished"] is False
 
 
 def test_naive_bootstrapping_from_the_start(tmp_path):
-  _, found = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1")
+  _, found = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", shrink=False)
   assert "take a view from a neighbor" in found["neighbors stale"]
 
 

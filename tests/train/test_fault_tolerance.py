@@ -12,9 +12,11 @@ import jax
 import pytest
 from etils import epath
 
-from jaxssl import api, main
+from jaxssl import main
 from jaxssl.config import flags
+from jaxssl.data import unreadable
 from jaxssl.evals import load_run
+from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import devices
@@ -26,8 +28,9 @@ pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mar
 WORDS = [f"{CONFIG}:runlocal"] + [
   f"--config.{word}"
   for word in (
-    "data.limit=64", "train.epochs=4", "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false",
-    "evals.periodic=", "evals.final=quality", "evals.report=false",
+    "data.limit=64", "data.placement=host", "views.global.affine=0", "views.global.thicken=0", "train.epochs=4",
+    "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false", "evals.periodic=", "evals.final=quality",
+    "evals.report=false",
   )
 ]  # fmt: skip
 DIE = """
@@ -44,6 +47,7 @@ checkpoint.Checkpoints.save = save_and_die
 with devices.only(1):
   main.main(sys.argv[1:])
 """
+
 FULL = """
 import resource, sys
 from jaxssl import api, main  # before the limit, since imports may write files
@@ -143,7 +147,7 @@ def test_two_runs_on_one_workdir(tmp_path, capfd):
 
 
 def test_files_vanish_and_the_clock_jumps(tmp_path, monkeypatch, capfd):
-  files = {f"{k:03}.png": fixtures.flat(k, size=(32, 32)) for k in range(128)}
+  files = {f"{k:03}.png": fixtures.flat(k, size=(32, 32)) for k in range(64)}
   images = pathlib.Path(fixtures.folder(tmp_path / "images", files))
   init, now = Experiment.init, iter(range(10**6))
 
@@ -151,9 +155,10 @@ def test_files_vanish_and_the_clock_jumps(tmp_path, monkeypatch, capfd):
     (images / "017.png").unlink()
     return init(run)
 
+  monkeypatch.setattr(unreadable, "LIMIT", 0.02)  # one of 64 images
   monkeypatch.setattr(Experiment, "init", lose)
   monkeypatch.setattr(time, "time", lambda: 1.7e9 - 3600 * next(now))  # an hour back at every look
-  words = ("source=folder", f"path={images}", "placement=host", "limit=0")
+  words = ("source=folder", f"path={images}", "limit=0")
   assert train(tmp_path / "run", *(f"--config.data.{word}" for word in words), "--config.train.epochs=1") == 0
   told = capfd.readouterr().err
   assert "cannot read" in told and "017.png" in told
@@ -175,11 +180,15 @@ def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
   """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
   workdir = epath.Path(tmp_path / "bucket")
   config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
-  assert api.train(config, workdir)["finished"]
+
+  def report(local, _) -> None:
+    local.report.write_text("a report")
+
+  assert loop.train(config, workdir, report=report) == 0
   same(tmp_path / "bucket", whole)
   (tmp_path / "bucket" / "results.json").unlink()
   shutil.rmtree(tmp_path / "bucket" / "checkpoints" / "8")
-  assert api.train(config, workdir)["finished"]  # resumes
+  assert loop.train(config, workdir, report=report) == 0  # resumes
   assert "resumes at step 6" in capfd.readouterr().err
   names = {path.name for path in (tmp_path / "bucket").iterdir()}
   assert names >= {"config.json", "results.json", "metrics.jsonl", "train.log", "report.html", "tensorboard", "checkpoints"}

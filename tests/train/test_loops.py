@@ -1,15 +1,12 @@
 """Whole training loops of ReSA and ISD+ against those of their references, after every step."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
-from jaxssl.config.schema import BootstrapConfig, Config, OptimConfig
+from jaxssl.config.schema import OptimConfig
 from jaxssl.core.types import TrainState, ViewBatch
 from jaxssl.methods.isd import ISD
 from jaxssl.methods.resa import ReSA
@@ -17,11 +14,10 @@ from jaxssl.models.heads import MLP
 from jaxssl.models.network import Network
 from jaxssl.train import optimizer
 from jaxssl.train.optimizer import build_optimizer
-from jaxssl.train.step import TrainStep
 from tests.golden_files import cases, split, tensors
 from tests.methods.fixtures import queue
-from tests.torch_weights import join, to_state, to_variables
-from tests.train.test_step import MESH, Encoder, part
+from tests.torch_weights import join, to_variables
+from tests.train.fixtures import Encoder, build_step, compare, part
 
 RESA, ISD_CASES, _ = split("train_steps", r"resa\w*", r"isdplus\d*", r"adasim\d*")
 GOLDEN = cases("train_steps")
@@ -38,27 +34,18 @@ def mlp(weights: dict[str, np.ndarray]) -> MLP:
 
 def run(case, method, modules, views, labels, monkeypatch, method_state, momentum):
   """Trains through the case's steps; yields (epoch, i, state after the step, logs). `modules`: ours -> (student, teacher's)."""
-  state = tensors(case, "init")
+  state, after = tensors(case, "init"), tensors(case, "after")
   per_epoch = case["loss"].shape[1]
   rates = jnp.asarray(np.broadcast_to(case["lr"].reshape(len(case["loss"]), -1), case["loss"].shape).ravel(), jnp.float32)
   monkeypatch.setattr(optimizer, "learning_rate", lambda *_: lambda step: rates[step])
   heads = {ours: mlp(part(state, student)) for ours, (student, _) in modules.items() if ours != "encoder"}
-  train_step = TrainStep(
-    config=Config(),
-    network=Network(Encoder(state[f"{modules['encoder'][0]}.conv1.weight"].shape[0]), **heads),
-    method=method,
-    schedules={"teacher_momentum": momentum},  # type: ignore[dict-item]
-    bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
-    optimizer=build_optimizer(
-      OptimConfig(name="sgd", decay_mask="all", weight_decay=ScheduleConfig(base=float(case["weight_decay"]))),
-      TrainingLength(steps_per_epoch=per_epoch, epochs=len(case["loss"])),
-      batch_size=1,
-    ),
-    mesh=MESH,
-  )
+  network = Network(Encoder(state[f"{modules['encoder'][0]}.conv1.weight"].shape[0]), **heads)
+  config = OptimConfig(name="sgd", decay_mask="all", weight_decay=ScheduleConfig(base=float(case["weight_decay"])))
+  sgd = build_optimizer(config, TrainingLength(steps_per_epoch=per_epoch, epochs=len(case["loss"])), batch_size=1)
+  train_step = build_step(network, method, {"teacher_momentum": momentum}, sgd)
 
   def pick(which: int):
-    named = {ours: to_variables(own(state, names[which])) for ours, names in modules.items() if names[which]}
+    named = {ours: to_variables(part(state, names[which])) for ours, names in modules.items() if names[which]}
     return jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), join(**named))
 
   student = pick(0)
@@ -74,30 +61,12 @@ def run(case, method, modules, views, labels, monkeypatch, method_state, momentu
       rows = ViewBatch(index=jnp.arange(len(x)), views=views(x), label=label)
       train_state, logs = step(train_state, rows, jax.random.key(0))
       np.testing.assert_allclose(logs["loss"], case["loss"][epoch, i], rtol=3e-4, err_msg=f"epoch {epoch} step {i}")
-      compare(case, modules, train_state, epoch, i)
+      compared = 0
+      for which, net in enumerate((train_state.student, train_state.teacher)):
+        theirs = {ours: names[which] for ours, names in modules.items() if names[which]}
+        compared += compare(net, theirs, state, after, (epoch, i), 1e-3, 1e-5)
+      assert compared == sum("num_batches" not in name and name not in ("queue", "labels", "queue_ptr") for name in after)
       yield epoch, i, train_state, logs
-
-
-def own(state, name):
-  """The entries of a module, less those of a head that torch hangs into it."""
-  return {key: value for key, value in part(state, name).items() if not key.startswith("fc.")}
-
-
-def compare(case, modules, train_state, epoch, i):
-  """Every weight and statistic of both networks against the reference's."""
-  after, compared = tensors(case, "after"), 0
-  for which, net in enumerate((train_state.student, train_state.teacher)):
-    for ours, names in modules.items():
-      if not names[which]:
-        continue
-      variables = dataclasses.replace(net, params=net.params[ours], stats=net.stats[ours])
-      for leaf, value in to_state(variables, own(tensors(case, "init"), names[which])).items():
-        want = after[f"{names[which]}.{leaf}"][epoch, i]
-        np.testing.assert_allclose(
-          value, want, atol=1e-3 * np.abs(want).max() + 1e-5, err_msg=f"{names[which]} {leaf} {epoch} {i}"
-        )
-        compared += 1
-  assert compared == sum("num_batches" not in name and name not in ("queue", "labels", "queue_ptr") for name in after)
 
 
 @pytest.mark.parametrize("name", RESA)

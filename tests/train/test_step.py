@@ -1,55 +1,31 @@
 """Whole steps against the references' own loops."""
 
 import dataclasses
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
-from jaxssl.config.schema import BootstrapConfig, Config, OptimConfig
+from jaxssl.config.schema import BootstrapConfig, OptimConfig
 from jaxssl.core.types import TrainState, ViewBatch
 from jaxssl.methods.base import ForwardSpec, SSLMethod, ViewSlice
 from jaxssl.methods.dino import DINO
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network
-from jaxssl.models.norm import BatchNorm
 from jaxssl.models.vit import ViT
-from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import optimizer
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.step import TrainStep
 from tests.golden_files import cases, split, tensors
-from tests.torch_weights import join, to_state, to_variables
+from tests.torch_weights import join, to_variables
+from tests.train.fixtures import Encoder, build_step, compare, part
 
-MESH = make_mesh(jax.devices()[:1])
 (AVERAGES,) = split("ema", r"\w+")
 VIEWS = (ViewSlice("global"),)
 ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
-
-
-class Encoder(nn.Module):
-  """The tiny encoder of the golden runs."""
-
-  width: int
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, x, *, train: bool):
-    x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, dtype=self.dtype, name="conv1")(x)
-    x = nn.relu(BatchNorm(dtype=self.dtype, name="bn1")(x, train=train))
-    x = nn.Conv(2 * self.width, (3, 3), strides=2, padding=1, use_bias=False, dtype=self.dtype, name="conv2")(x)
-    return nn.relu(BatchNorm(dtype=self.dtype, name="bn2")(x, train=train)).mean((1, 2))
-
-
-def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-  """The entries of one module, without its name."""
-  return {name.removeprefix(prefix + "."): value for name, value in state.items() if name.startswith(prefix + ".")}
 
 
 def batch(x: np.ndarray, index: np.ndarray | None = None) -> ViewBatch:
@@ -90,14 +66,11 @@ def test_teacher(name):
   hidden, out = state["projector.0.weight"].shape[0], state["projector.3.weight"].shape[0]
   momentum = jnp.asarray(case["momentum"], jnp.float32)
   first = bool(case["update_before_forward"])
-  train_step = TrainStep(
-    config=Config(),
-    network=Network(Encoder(state["encoder.conv1.weight"].shape[0]), MLP(hidden=hidden, out=out, layers=2, last_bn="plain")),
-    method=CrossError(ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
-    schedules={"teacher_momentum": lambda step: momentum[step]},  # type: ignore[dict-item]
-    bootstrap=NeighborBootstrap(config=BootstrapConfig(), mesh=MESH, num_images=1),
-    optimizer=optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
-    mesh=MESH,
+  train_step = build_step(
+    Network(Encoder(state["encoder.conv1.weight"].shape[0]), MLP(hidden=hidden, out=out, layers=2, last_bn="plain")),
+    CrossError(ForwardSpec(student=VIEWS, teacher=VIEWS, ema_before_forward=first)),
+    {"teacher_momentum": lambda step: momentum[step]},
+    optax.with_extra_args_support(optax.sgd(float(case["lr"]))),
   )
   variables = join(encoder=to_variables(part(state, "encoder")), projector=to_variables(part(state, "projector")))
   train_state = start(train_step, variables)
@@ -109,14 +82,8 @@ def test_teacher(name):
     for net, key in (("student", "student_out"), ("teacher", "teacher_out")):
       np.testing.assert_allclose(logs[net], case[key][i], atol=1e-4 * np.abs(case[key][i]).max())
     for net in ("student", "teacher"):
-      got = getattr(train_state, net)
-      compared = 0
-      for module in ("encoder", "projector"):
-        ours = dataclasses.replace(got, params=got.params[module], stats=got.stats[module])
-        for leaf, value in to_state(ours, part(state, module)).items():
-          want = after[net][f"{module}.{leaf}"][i]
-          np.testing.assert_allclose(value, want, atol=2e-4 * np.abs(want).max() + 1e-6, err_msg=f"{net} {leaf} step {i}")
-          compared += 1
+      names = {"encoder": "encoder", "projector": "projector"}
+      compared = compare(getattr(train_state, net), names, state, after[net], i, 2e-4)
       assert compared == sum("num_batches" not in n for n in state)
 
 
@@ -140,30 +107,19 @@ def test_adasim_loop(name, monkeypatch):
   prototypes, bottleneck = head["last_layer.weight_v"].shape
   k, images = case["sim_after"].shape[-1], case["bank_after"].shape[1]
   bootstrapping = BootstrapConfig(policy="adaptive", k=k, window=num_epochs + 1, dtype="float32", as_released=True)
-  train_step = TrainStep(
-    config=Config(),
-    network=Network(
-      vit,
-      DINOHead(
-        hidden=head["mlp.0.bias"].size,
-        bottleneck=bottleneck,
-        out=prototypes,
-        layers=int(case["nlayers"]),
-        fixed_norm=bool(case["norm_last_layer"]),
-      ),
-    ),
-    method=DINO(teacher_momentum=ScheduleConfig(), teacher_temperature=ScheduleConfig()),
-    schedules={
-      "teacher_momentum": lambda step: rates["momentum"][step],  # type: ignore[dict-item]
-      "teacher_temperature": lambda step: rates["teacher_temp_schedule"][step // per_epoch],  # type: ignore[dict-item]
-    },
-    bootstrap=NeighborBootstrap(config=bootstrapping, mesh=MESH, num_images=images),
-    optimizer=build_optimizer(
-      OptimConfig(name="adamw", clip=float(case["clip"]), freeze_last_layer_epochs=int(case["freeze_last_layer"])),
-      TrainingLength(steps_per_epoch=per_epoch, epochs=num_epochs),
-      batch_size=1,
-    ),
-    mesh=MESH,
+  sizes = {"hidden": head["mlp.0.bias"].size, "bottleneck": bottleneck, "out": prototypes, "layers": int(case["nlayers"])}
+  optim = OptimConfig(name="adamw", clip=float(case["clip"]), freeze_last_layer_epochs=int(case["freeze_last_layer"]))
+  schedules = {
+    "teacher_momentum": lambda step: rates["momentum"][step],
+    "teacher_temperature": lambda step: rates["teacher_temp_schedule"][step // per_epoch],
+  }
+  train_step = build_step(
+    Network(vit, DINOHead(**sizes, fixed_norm=bool(case["norm_last_layer"]))),
+    DINO(teacher_momentum=ScheduleConfig(), teacher_temperature=ScheduleConfig()),
+    schedules,
+    build_optimizer(optim, TrainingLength(steps_per_epoch=per_epoch, epochs=num_epochs), batch_size=1),
+    images,
+    bootstrapping,
   )
   variables = join(encoder=to_variables(part(state, "backbone")), projector=to_variables(head))
   variables = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), variables)
@@ -183,11 +139,6 @@ def test_adasim_loop(name, monkeypatch):
     neighbors = train_state.neighbor_bank
     np.testing.assert_allclose(neighbors.features[:images], case["bank_after"][epoch], atol=1e-4)
     np.testing.assert_allclose(neighbors.similarities[:images, neighbors.slot], case["sim_after"][epoch], atol=1e-4)
-    for net, family in (("student", "student_after"), ("teacher", "teacher_after")):
-      after = tensors(case, family)
-      for module, prefix in (("encoder", "backbone"), ("projector", "head")):
-        got = getattr(train_state, net)
-        ours = dataclasses.replace(got, params=got.params[module], stats={})
-        for leaf, value in to_state(ours, part(state, prefix)).items():
-          want = after[f"{prefix}.{leaf}"][epoch]
-          np.testing.assert_allclose(value, want, atol=6e-3 * np.abs(want).max() + 1e-6, err_msg=f"{net} {leaf} {epoch}")
+    names = {"encoder": "backbone", "projector": "head"}
+    for net in ("student", "teacher"):
+      assert compare(getattr(train_state, net), names, state, tensors(case, f"{net}_after"), epoch, 6e-3)
