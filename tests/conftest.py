@@ -54,8 +54,3 @@ def cache(tmp_path_factory, monkeypatch):
   folder = tmp_path_factory.mktemp("cache")
   monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
   return folder
-
-
-@pytest.fixture(scope="module")
-def compiled_once():
-  """Nothing."""

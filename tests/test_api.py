@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "python.md"
 
 
-@pytest.mark.usefixtures("one_device", "compiled_once")
+@pytest.mark.usefixtures("one_device")
 def test_the_page_runs(tmp_path, monkeypatch, capsys):
   (tmp_path / "configs").symlink_to(ROOT / "configs")
   monkeypatch.chdir(tmp_path)

@@ -44,7 +44,7 @@ def test_the_method_passes_the_battery(config_file, tmp_path):
   test_methods.test_interrupted_runs_and_permuted_labels_change_no_bit(RECIPE, tmp_path / "run")
 
 
-@pytest.mark.usefixtures("one_device", "compiled_once")
+@pytest.mark.usefixtures("one_device")
 def test_every_command_executes_the_file(config_file, tmp_path, capfd):
   run = tmp_path / "run"
   assert main.main(["train", f"--config={config_file}:runlocal", f"--workdir={run}", *SMALL]) == 0

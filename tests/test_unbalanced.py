@@ -33,7 +33,7 @@ def test_both_methods_have_the_same_budget(prefix, ending):
 
 
 @pytest.fixture
-def quick_to_compile(compiled_once):
+def quick_to_compile():
   """One device and code that is not optimized."""
   jax.config.update("jax_disable_most_optimizations", True)
   with devices.only(1):

@@ -14,16 +14,16 @@ from jaxssl.evals import embed, embedding_file, load_run
 from tests import tiny_run
 from tests.data.fixtures import coded, flat, folder, photo, zipped
 
-pytestmark = [pytest.mark.usefixtures("compiled_once"), pytest.mark.xdist_group("embed")]
+pytestmark = pytest.mark.xdist_group("embed")
 
 
 @pytest.fixture(scope="module")
-def resnet(tmp_path_factory, compiled_once):
+def resnet(tmp_path_factory):
   return tiny_run.make(tmp_path_factory.mktemp("runs") / "resnet")
 
 
 @pytest.fixture(scope="module")
-def vit(tmp_path_factory, compiled_once):
+def vit(tmp_path_factory):
   return tiny_run.make(tmp_path_factory.mktemp("runs") / "vit", "imagenet,runlocal", steps=(5,))
 
 

@@ -9,7 +9,7 @@ from tests.export import fixtures
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, compiled_once):
+def runs(tmp_path_factory):
   """A function that returns the workdir of a model."""
   folder = tmp_path_factory.mktemp("runs")
   with pytest.MonkeyPatch.context() as patch:

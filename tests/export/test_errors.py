@@ -11,7 +11,7 @@ from jaxssl import main
 from jaxssl.core.errors import UserError
 from tests.export.fixtures import export
 
-pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("export")]
+pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("export")]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Failure drills: what is broken on purpose, what the user is told, and that nothing trained before it is lost."""
 
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -24,7 +25,7 @@ from tests.data import fixtures
 from tests.test_main import CONFIG, ROOT, losses, measurements
 from tests.tiny_run import make
 
-pytestmark = [pytest.mark.usefixtures("compiled_once", "one_device"), pytest.mark.xdist_group("drills")]
+pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("drills")]
 WORDS = [f"{CONFIG}:runlocal"] + [
   f"--config.{word}"
   for word in (
@@ -63,9 +64,11 @@ def train(workdir: pathlib.Path, *words: str) -> int:
 
 
 def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
-  """Trains in a process of its own."""
+  """Trains in a process of its own, with a copy of what is compiled: one that is killed may leave half an entry."""
+  compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], workdir.with_name("compiled"))
+  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
   argv = [sys.executable, "-c", script, *WORDS, f"--workdir={workdir}"]
-  return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300)
+  return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
 def error(told: str) -> str:
@@ -75,7 +78,7 @@ def error(told: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, compiled_once):
+def whole(tmp_path_factory):
   """An unbroken run of eight steps, with the checkpoints of 2, 4, 6 and 8."""
   workdir = tmp_path_factory.mktemp("drills") / "whole"
   with devices.only(1):
