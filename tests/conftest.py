@@ -1,6 +1,7 @@
 """Strict settings for every test: eight fake CPU devices, no silent rank promotion, warnings are errors."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # shared by all workers and b
   os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
   os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)  # with a limit, JAX locks the folder
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+
+gc.set_threshold(100_000, 20, 20)  # tracing makes many objects; by default a fifth of the time goes to collecting them
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

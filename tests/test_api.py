@@ -14,6 +14,8 @@ from jaxssl.data.arrays import ItemSource, as_source
 from jaxssl.data.image_io import DecodeError
 from tests.test_main import measurements
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "python.md"
 

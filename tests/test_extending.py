@@ -15,6 +15,8 @@ from jaxssl.methods import METHODS
 from tests import test_methods
 from tests.extending_page import example
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = "simclr.py --config.method={'name':'uniform'}"
 SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.train.epochs=1", "--config.evals.final=knn"]

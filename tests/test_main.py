@@ -1,12 +1,10 @@
 """The command as a user types it."""
 
+import itertools
 import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -14,8 +12,10 @@ from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
+from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
-from tests.conftest import QUICK_COMPILES
+
+pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = f"--config={ROOT}/configs/nnboot.py"
@@ -35,7 +35,7 @@ def measurements(workdir: pathlib.Path) -> list[dict]:
 
 
 @pytest.mark.usefixtures("one_device")
-def test_a_run_stopped_by_a_signal_ends_as_an_unbroken_one(tmp_path, capfd):
+def test_a_run_stopped_by_a_signal_ends_as_an_unbroken_one(tmp_path, capfd, monkeypatch):
   words = [
     f"{CONFIG}:runlocal",
     "--config.data.limit=128",
@@ -43,19 +43,19 @@ def test_a_run_stopped_by_a_signal_ends_as_an_unbroken_one(tmp_path, capfd):
     "--config.evals.report=false",
   ]
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-  argv = [sys.executable, "-m", "jaxssl.main", *words, f"--workdir={stopped}"]
-  one_device = {**os.environ, "XLA_FLAGS": QUICK_COMPILES}
-  process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=one_device)
-  until = time.monotonic() + 240
-  while not (stopped / "metrics.jsonl").exists() or max(losses(stopped) or [0]) < 5:
-    assert process.poll() is None and time.monotonic() < until, "the run ended too early"
-    time.sleep(0.01)
-  process.send_signal(signal.SIGTERM)
-  _, log = process.communicate(timeout=300)
-  assert process.returncode == 75, log  # launchers start such a run again
-  assert "rerun the same command to resume" in log
+  step, steps = Experiment.step, itertools.count(1)
+
+  def signaled(*arguments):
+    if next(steps) == 5:
+      os.kill(os.getpid(), signal.SIGTERM)
+    return step(*arguments)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Experiment, "step", signaled)
+    assert command.main([*words, f"--workdir={stopped}"]) == 75  # launchers start such a run again
+  assert "saved at step 5; rerun the same command to resume" in capfd.readouterr().err
   assert command.main([*words, f"--workdir={stopped}"]) == 0
-  assert "resumes at step" in capfd.readouterr().err
+  assert "resumes at step 5" in capfd.readouterr().err
   assert command.main([*words, f"--workdir={whole}"]) == 0
   assert not json_io.lines(whole / "alerts.jsonl")  # no false alarm
   assert sorted(losses(whole)) == list(range(1, 13)) and any("share_bootstrapped" in line for line in lines(whole))

@@ -22,6 +22,8 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from tests import half_precision
 from tests.train.fixtures import Encoder, plain, use_encoder
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 # At the recipe's temperatures, 0.02, differences of rounding between devices grow fifty times.
 ISD = "isd.py --config.method.student_temperature=0.1 --config.method.teacher_temperature=0.1"

@@ -14,6 +14,8 @@ from jaxssl.config import flags
 from tests import devices
 from tests.data.fixtures import coded, noise, zipped
 
+pytestmark = pytest.mark.slow
+
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
 RUNLOCAL = [f"{CONFIG}:{name},runlocal" for name in ("isd", "moco")]
 QUICK = ["train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.knn.k=1", "model.name=vit_ti", "model.depth=1"]

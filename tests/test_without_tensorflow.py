@@ -9,6 +9,8 @@ import pytest
 from jaxssl import main
 from jaxssl.data import input_pipeline
 
+pytestmark = pytest.mark.slow
+
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/nnboot.py"
 REASON = "error: data.placement=host and data.source=tfds need TensorFlow, which is not installed"
 

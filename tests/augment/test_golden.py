@@ -11,6 +11,8 @@ from jaxssl.augment import color, geometry
 from jaxssl.augment.operations import Flip
 from tests.golden_files import cases, split
 
+pytestmark = pytest.mark.slow
+
 IMAGES, BOXES = split("augment", r"img\d+", r"rrc\d+")
 CASES = cases("augment")
 OPS = ("brightness", "contrast", "saturation", "hue")

@@ -16,6 +16,8 @@ from jaxssl.config import parse
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 PLAIN = ViewConfig(count=2, size=16, crop_scale=(0.0, 0.0), flip=0.0)
 PRESETS = {

@@ -13,6 +13,8 @@ from jaxssl.ops import nearest
 from jaxssl.parallel.mesh import make_mesh
 from tests.golden_files import cases, split
 
+pytestmark = pytest.mark.slow
+
 (STATE_MACHINES,) = split("adasim_bank", r"c\d+")
 GOLDEN = cases("adasim_bank")
 EPOCH = jax.jit(NeighborBootstrap.sample_partners, static_argnums=0)

@@ -14,7 +14,7 @@ from jaxssl.evals import embed, embedding_file, load_run
 from tests import tiny_run
 from tests.data.fixtures import coded, flat, folder, photo, zipped
 
-pytestmark = pytest.mark.xdist_group("embed")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embed")]
 
 
 @pytest.fixture(scope="module")

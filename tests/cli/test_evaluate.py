@@ -19,7 +19,7 @@ from tests.data.fixtures import coded, folder
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 QUICK = ["--evals.linear.epochs", "2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
 
-pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("evaluate")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("evaluate")]
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ import pytest
 from jaxssl import main
 from jaxssl.train import profiler as profile
 
+pytestmark = pytest.mark.slow
+
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 
 

@@ -16,6 +16,8 @@ from jaxssl.train import setup
 from jaxssl.train.setup import Experiment
 from jaxssl.train.step import Batch
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 EVERY = [f"{path.name}:{recipe}" for path in CONFIGS for recipe in load.recipes_of(path)]
 KNOWN: set[str] = set()

@@ -20,6 +20,8 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from tests import bucket, tiny_run
 from tests.data import fixtures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> pathlib.Path:

@@ -19,7 +19,7 @@ from tests import tiny_run
 from tests.export import fixtures
 from tests.export.fixtures import MODELS, export
 
-pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("export")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("export")]
 needs_onnx = pytest.mark.skipif(not importlib.util.find_spec("onnxruntime"), reason="an extra")
 ONNX = pytest.param("onnx", marks=needs_onnx)
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 40, 48, 3), np.uint8)

@@ -10,6 +10,8 @@ from tests.export import fixtures
 from tests.export.test_export import close, measured
 from tests.pretrained.fixtures import with_statistics
 
+pytestmark = pytest.mark.full
+
 torch = pytest.importorskip("torch")
 SIZE = 64  # pixels; the weights are those for larger images, except positions
 IMAGES = np.random.default_rng(2).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)

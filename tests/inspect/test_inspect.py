@@ -15,6 +15,8 @@ from jaxssl.inspect import throughput
 from jaxssl.train.setup import Experiment
 from tests.data import fixtures
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):

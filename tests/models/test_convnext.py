@@ -109,6 +109,7 @@ def test_smaller_recipes_keep_the_backbone(smaller, dims):
   assert encoder.dims == dims and encoder.depths == ((2, 2, 2, 2) if smaller == "runlocal" else (3, 3, 9, 3))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
   "size, fields",
   [(64, {}), (37, {"width": 0.25, "depth": 2, "stem": "cifar"}), (32, {"width": 0.125})],

@@ -20,6 +20,8 @@ from jaxssl.models.vit import ViT
 from jaxssl.parallel.mesh import ROWS, make_mesh
 from tests import half_precision
 
+pytestmark = pytest.mark.slow
+
 
 def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
   """A network of one or two blocks, with heads."""

@@ -10,6 +10,8 @@ from jaxssl.models import resnet
 from jaxssl.models.network import build
 from jaxssl.parallel.mesh import abstract_mesh, compute_precision, make_mesh
 
+pytestmark = pytest.mark.slow
+
 SIZE = 16
 HEAD = HeadConfig(name="mlp", hidden=32, out=16, layers=2)
 

@@ -13,6 +13,8 @@ from tests.golden_files import cases, split, tensors
 from tests.models.compare import near, nhwc
 from tests.torch_weights import to_state, to_variables
 
+pytestmark = pytest.mark.slow
+
 RESNETS = cases("backbones_resnet")
 CIFAR, PLAIN, IMAGENET = split("backbones_resnet", r"cifar_(?!.*_nopad$).*", r"cifar_.*_nopad", r"imagenet_.*")
 STEMS = {**dict.fromkeys(CIFAR, "cifar_pad"), **dict.fromkeys(PLAIN, "cifar"), **dict.fromkeys(IMAGENET, "imagenet")}

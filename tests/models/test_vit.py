@@ -12,6 +12,8 @@ from tests.golden_files import cases, split, tensors
 from tests.models.compare import drop_path_rates, near, nhwc
 from tests.torch_weights import join, to_variables
 
+pytestmark = pytest.mark.slow
+
 VITS = cases("backbones_vit")
 (WEIGHTS,), INPUTS, MULTICROPS = split("backbones_vit", r"vit", r"vit_in\d+", r"multicrop\d*")
 GIVEN = to_variables(tensors(VITS[WEIGHTS], "w"))

@@ -21,6 +21,8 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from tests.launch.scripts import start
 from tests.test_main import losses, measurements
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 BOUND = 240  # seconds that anything may take
 WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [

@@ -12,6 +12,8 @@ from jaxssl.plan import abstract_step, estimate
 from jaxssl.plan.abstract_step import DatasetSpec
 from jaxssl.train.setup import Experiment
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 RECIPES = {
   "nnboot.py:runlocal": (),

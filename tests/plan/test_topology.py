@@ -60,6 +60,7 @@ def test_prepare_does_not_change_an_initialized_process():
   assert jax.devices() == devices
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
   "name, chips, hosts", [("v5e:4x4", 16, 4), ("v5e:1x1", 1, 1), ("v5p:4x4x4", 64, 16), ("v4:2x2x1", 4, 1)]
 )
@@ -70,6 +71,7 @@ def test_tpu_slices(name, chips, hosts):
   assert target.memory == topology.TPUS[target.kind].memory
 
 
+@pytest.mark.full
 def test_tpu_slices_that_libtpu_refuses():
   pytest.importorskip("libtpu")
   with pytest.raises(UserError, match=r"--topology=v5e:3x5: unknown \(.* is not divisible.*; did you mean v5e:4x4\?"):

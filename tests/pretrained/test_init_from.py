@@ -18,7 +18,7 @@ from jaxssl.workdir.workdir import Workdir
 from tests.pretrained.fixtures import family, written
 from tests.test_main import CONFIG
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=32", "--config.train.epochs=1", "--config.model.width=0.0625"]
 SHORT += ["--config.evals.periodic=", "--config.evals.final=", "--config.evals.report=false"]
 SHORT += ["--config.optim.schedule.warmup_epochs=0"]

@@ -107,6 +107,7 @@ def test_without_torch(tmp_path, monkeypatch):
   )
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
 @pytest.mark.parametrize("zipped", [False, True], ids=["alone", "zipped"])
 def test_code_is_named_and_not_run(protocol, zipped, tmp_path):
@@ -127,12 +128,14 @@ def test_code_is_named_and_not_run(protocol, zipped, tmp_path):
   assert flag.exists()
 
 
+@pytest.mark.full
 def test_other_pickles(tmp_path):
   pytest.importorskip("torch")
   (tmp_path / "w").write_bytes(pickle.dumps({"a": [1.0]}, 2))
   refused(tmp_path / "w", "torch cannot read it")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("new", [True, False])
 def test_torch_files(new, tmp_path):
   torch = pytest.importorskip("torch")
@@ -147,6 +150,7 @@ def test_torch_files(new, tmp_path):
   refused(path, "truncated" if new else "EOF")
 
 
+@pytest.mark.full
 def test_a_whole_module_is_refused(tmp_path):
   torch = pytest.importorskip("torch")
   torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")

@@ -8,6 +8,8 @@ from jaxssl.models import network
 from jaxssl.pretrained.torch_names import to_torch
 from tests.pretrained.fixtures import FAMILIES, back, family, nested, with_statistics
 
+pytestmark = pytest.mark.full
+
 torch = pytest.importorskip("torch")
 
 

@@ -21,7 +21,7 @@ from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 from tests.report.fixtures import NASTY
 
-pytestmark = pytest.mark.xdist_group("report")  # one worker makes the runs that they share
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one worker makes the runs that they share
 VOID = {"meta", "br", "input", "img"}
 
 

@@ -33,6 +33,8 @@ from jaxssl.workdir import results, workdir
 from tests.security.damage import GARBAGE, other, text_of
 from tests.security.guarded import answer, examples
 
+pytestmark = pytest.mark.slow
+
 DIMS = Dims(features=8, projection=8, batch=8, images=8)
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = f"--config={ROOT}/configs/nnboot.py:runlocal"

@@ -19,6 +19,8 @@ from tests import devices, tiny_run
 from tests.data import fixtures
 from tests.security.test_configs import quiet
 
+pytestmark = pytest.mark.slow
+
 MARKUP = "<img src=x onerror=alert(1)>"
 NASTY = (
   MARKUP,

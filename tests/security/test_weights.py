@@ -159,6 +159,7 @@ def test_damaged_pickles(tmp_path, data):
   read_weights(tmp_path / "w")
 
 
+@pytest.mark.full
 def test_terabytes_of_four_bytes(tmp_path):
   torch = pytest.importorskip("torch")
   for x in (torch.ones(1), torch.ones(1).half()):
@@ -166,6 +167,7 @@ def test_terabytes_of_four_bytes(tmp_path):
     assert answer(lambda: read_tensors(tmp_path / "w")) is None
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*quantize")  # torch's, of making one
 @pytest.mark.parametrize("kind", ["sparse", "quantized", "meta", "complex", "float8"])
 def test_tensors_of_odd_kinds(kind, tmp_path):

@@ -14,6 +14,8 @@ from tests.devices import only
 from tests.test_methods import CONFIGS
 from tests.train.fixtures import use_encoder
 
+pytestmark = pytest.mark.slow
+
 
 class Plain(nn.Module):
   """Convolutions without batch statistics."""

@@ -19,7 +19,7 @@ QUICK = ["train.epochs=3", "health.patience=8", "evals.baselines=false", "evals.
 QUICK += ["evals.periodic=", "evals.final="]
 FAST = ["optim.schedule.warmup_epochs=0"]
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 
 
 def alerts(recipe: str, workdir: pathlib.Path, *words: str, shrink: bool = True) -> tuple[int, dict[str, str]]:

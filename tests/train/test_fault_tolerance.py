@@ -25,7 +25,7 @@ from tests.data import fixtures
 from tests.test_main import CONFIG, ROOT, losses, measurements
 from tests.tiny_run import make
 
-pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("drills")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("drills")]
 WORDS = [f"{CONFIG}:runlocal"] + [
   f"--config.{word}"
   for word in (

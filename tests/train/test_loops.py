@@ -19,6 +19,8 @@ from tests.methods.fixtures import queue
 from tests.torch_weights import join, to_variables
 from tests.train.fixtures import Encoder, build_step, compare, part
 
+pytestmark = pytest.mark.slow
+
 RESA, ISD_CASES, _ = split("train_steps", r"resa\w*", r"isdplus\d*", r"adasim\d*")
 GOLDEN = cases("train_steps")
 

@@ -15,7 +15,7 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from tests.data.fixtures import coded, folder
 from tests.test_main import CONFIG, ROOT, lines, measurements
 
-pytestmark = pytest.mark.usefixtures("one_device")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=0"]
 SHORT += ["--config.train.epochs=2", "--config.evals.baselines=false", "--config.evals.report=false"]
 

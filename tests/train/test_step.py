@@ -23,6 +23,8 @@ from tests.golden_files import cases, split, tensors
 from tests.torch_weights import join, to_variables
 from tests.train.fixtures import Encoder, build_step, compare, part
 
+pytestmark = pytest.mark.slow
+
 (AVERAGES,) = split("ema", r"\w+")
 VIEWS = (ViewSlice("global"),)
 ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
