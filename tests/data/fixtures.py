@@ -5,6 +5,7 @@ import pathlib
 import zipfile
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from jaxssl.data.image_io import DecodeError
@@ -26,6 +27,20 @@ def coded(image, kind="JPEG", **options):
   pil_image = image if isinstance(image, Image.Image) else Image.fromarray(image)
   file = io.BytesIO()
   pil_image.save(file, kind, **({"quality": 95} if kind == "JPEG" else {}) | options)
+  return file.getvalue()
+
+
+def npy(array):
+  """Encodes an array as .npy."""
+  file = io.BytesIO()
+  np.save(file, array)
+  return file.getvalue()
+
+
+def tiff(array, **options):
+  """Encodes an array by tifffile."""
+  file = io.BytesIO()
+  tifffile.imwrite(file, array, **{"photometric": "minisblack"} | options)
   return file.getvalue()
 
 

@@ -1,11 +1,9 @@
 """16 bits and many channels, from files to batches."""
 
-import io
 import logging
 
 import numpy as np
 import pytest
-import tifffile
 
 from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core.errors import UserError
@@ -14,24 +12,12 @@ from jaxssl.data.datasets import open_datasets
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, match, viewable
 from jaxssl.data.input_pipeline import inference, resident
 from jaxssl.data.sampler import eval_plan
-from tests.data.fixtures import batches, coded, folder, quarters
+from tests.data.fixtures import batches, coded, folder, npy, quarters, tiff
 
 
 def deep(channels, height=12, width=16, seed=0, dtype=np.uint16):
   most = np.iinfo(dtype).max
   return np.random.default_rng(seed).integers(0, most + 1, (height, width, channels)).astype(dtype)
-
-
-def npy(array):
-  file = io.BytesIO()
-  np.save(file, array)
-  return file.getvalue()
-
-
-def tiff(array, **options):
-  file = io.BytesIO()
-  tifffile.imwrite(file, array, **{"photometric": "minisblack"} | options)
-  return file.getvalue()
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5, 13])

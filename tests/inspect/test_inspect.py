@@ -1,11 +1,9 @@
 """The `inspect` command: its summary of generated folders, and that the suggested config trains."""
 
-import io
 import pathlib
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from jaxssl import main as command
@@ -129,20 +127,14 @@ def test_a_test_split_without_class_folders_is_reported(tmp_path, capfd):
   assert "  no class folders, but train has some: a run would stop there, so sort them too" in found
 
 
-def tiff(pixels, **how):
-  file = io.BytesIO()
-  tifffile.imwrite(file, pixels, **how)
-  return file.getvalue()
-
-
 def test_headers_of_files_with_many_bits_or_channels(tmp_path, capfd):
   deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
   alpha = Image.fromarray(fixtures.photo(0, 40, 40)).convert("RGBA")
   odd = {"deep.png": fixtures.coded(Image.fromarray(deep), "PNG"), "alpha.png": fixtures.coded(alpha, "PNG")}
   odd |= {"cmyk.jpg": fixtures.coded(Image.fromarray(fixtures.photo(1, 40, 40)).convert("CMYK"))}
-  odd["many.tif"] = tiff(np.zeros((5, 20, 30), np.uint16), photometric="minisblack", planarconfig="separate")
-  odd["float.npy"] = npy(np.zeros((20, 30, 5)))
-  odd["pages.tif"] = tiff(np.zeros((4, 20, 30), np.uint8), photometric="minisblack")
+  odd["many.tif"] = fixtures.tiff(np.zeros((5, 20, 30), np.uint16), planarconfig="separate")
+  odd["float.npy"] = fixtures.npy(np.zeros((20, 30, 5)))
+  odd["pages.tif"] = fixtures.tiff(np.zeros((4, 20, 30), np.uint8))
   found = output(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
   for word in ("color 20", "gray 2", "color with alpha 1", "CMYK 1"):
     assert word in starting(found, "channels")
@@ -154,18 +146,12 @@ def test_headers_of_files_with_many_bits_or_channels(tmp_path, capfd):
   )
 
 
-def npy(pixels):
-  file = io.BytesIO()
-  np.save(file, pixels)
-  return file.getvalue()
-
-
 @pytest.mark.usefixtures("one_device")
 def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   rng = np.random.default_rng(0)
   low = rng.integers(0, 256, (24, 40, 40, 5)).astype(np.uint16) * np.arange(1, 6, dtype=np.uint16)
-  files = {f"{k:02}.npy": npy(one) for k, one in enumerate(low[:12])}
-  files |= {f"{k:02}.tif": tiff(np.moveaxis(one, -1, 0), photometric="minisblack") for k, one in enumerate(low[12:], 12)}
+  files = {f"{k:02}.npy": fixtures.npy(one) for k, one in enumerate(low[:12])}
+  files |= {f"{k:02}.tif": fixtures.tiff(np.moveaxis(one, -1, 0)) for k, one in enumerate(low[12:], 12)}
   files |= {"photo.jpg": images(1)[0]}
   words = [f"--data={fixtures.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
   found = output(capfd, *words, "--data.channels=5")

@@ -1,6 +1,5 @@
 """Damaged and malicious images and zips."""
 
-import io
 import os
 import pathlib
 import struct
@@ -9,7 +8,6 @@ import zlib
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,23 +17,11 @@ from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_index import list_images
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
 from jaxssl.inspect.scan import image_stats, read_header
-from tests.data.fixtures import coded, flat, folder, quarters, zipped
+from tests.data.fixtures import coded, flat, folder, npy, quarters, tiff, zipped
 from tests.security.damage import damaged
 from tests.security.guarded import answer, bounded, examples
 
 DEEP = quarters()[..., 0].astype(np.uint16) * 257
-
-
-def npy(array: np.ndarray) -> bytes:
-  file = io.BytesIO()
-  np.save(file, array)
-  return file.getvalue()
-
-
-def tiff(array: np.ndarray, **options) -> bytes:
-  file = io.BytesIO()
-  tifffile.imwrite(file, array, **options)
-  return file.getvalue()
 
 
 WHOLE = {
@@ -44,7 +30,7 @@ WHOLE = {
   "palette": coded(Image.fromarray(quarters()).convert("P"), "PNG", transparency=3),
   "deep png": coded(DEEP, "PNG"),
   "deep tiff": coded(DEEP, "TIFF"),
-  "packed tiff": tiff(quarters(), compression="zlib"),
+  "packed tiff": tiff(quarters(), compression="zlib", photometric="rgb"),
   "many": tiff(np.zeros((5, 16, 16), np.uint8)),
   "npy": npy(quarters()),
   "deep npy": npy(DEEP),
@@ -102,7 +88,7 @@ def huge_npy(shape: tuple, kind: str = "|u1") -> bytes:
 
 
 def huge_tiff(side: int, samples: int) -> bytes:
-  return tiff(np.zeros((16, 16, samples), np.uint8), planarconfig="contig", photometric="minisblack").replace(
+  return tiff(np.zeros((16, 16, samples), np.uint8), planarconfig="contig").replace(
     struct.pack("<HHII", 256, 3, 1, 16), struct.pack("<HHII", 256, 4, 1, side)
   ).replace(struct.pack("<HHII", 257, 3, 1, 16), struct.pack("<HHII", 257, 4, 1, side))  # fmt: skip
 
