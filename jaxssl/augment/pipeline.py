@@ -134,11 +134,11 @@ def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequ
   shorter = min(height, width)
   shape = (resize * height // shorter, resize * width // shorter) if resize else (size, size)
 
-  def one(image: Array) -> Array:
+  def show_image(image: Array) -> Array:
     image = geometry.resize(image.astype(jnp.float32), shape, "bicubic", max_value)
     return color.normalize(geometry.center_crop(image, size), mean, std, max_value)
 
-  return jax.vmap(one)(images)
+  return jax.vmap(show_image)(images)
 
 
 def check(views: Mapping[str, ViewConfig], image_hw: tuple[int, int] | None) -> None:
@@ -174,13 +174,13 @@ def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple
     values = getattr(view, field)
     right = all(0 <= p <= 1 for p in (values if isinstance(values, tuple) else [values]))
     yield field, right, "expected probabilities in 0..1"
-  (least, most), (flat, wide) = view.crop_scale, view.crop_ratio
-  right = least == most == 0 or 0 < least <= most <= 1
+  (smallest, largest), (flat, wide) = view.crop_scale, view.crop_ratio
+  right = smallest == largest == 0 or 0 < smallest <= largest <= 1
   yield "crop_scale", right, "expected shares of the area in 0..1, the smaller one first; (0, 0) does not crop"
   yield "crop_ratio", 0 < flat <= wide, "expected positive ratios, the smaller one first"
-  if image_hw and least:
+  if image_hw and smallest:
     height, width = image_hw
-    fits = max(flat, least * width / height) <= min(wide, width / height / least)
+    fits = max(flat, smallest * width / height) <= min(wide, width / height / smallest)
     yield "crop_scale", fits, f"no such share of a {height}x{width} image has a ratio within crop_ratio; lower the first"
   right = min(view.jitter) >= 0 and view.jitter[3] <= 0.5
   yield "jitter", right, "expected strengths of 0 or more, that of the hue (the last) at most 0.5"

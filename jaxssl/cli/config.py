@@ -48,8 +48,8 @@ def run(action: str, words: list[str], markdown: bool) -> None:
   actions = {"list": (list_recipes, 0, 0), "fields": (list_fields, 0, 1), "copy": (copy, 2, 2)}
   if action not in actions:
     raise unknown_name(f"{action}: unknown action", action, actions)
-  function, least, most = actions[action]
-  if not least <= len(words) <= most:
+  function, min_words, max_words = actions[action]
+  if not min_words <= len(words) <= max_words:
     raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
   text = page() if markdown and action == "fields" else function(*words)
   try:
@@ -74,10 +74,10 @@ def list_fields(prefix: str = "") -> str:
   lines, known = [], [*fields.paths()]
   for title, text, rows in sections():
     method = title.removeprefix("method.name=")
-    found = [field for field in rows if prefix in ("", title, method) or f"{field.path}.".startswith(f"{prefix}.")]
+    matching = [field for field in rows if prefix in ("", title, method) or f"{field.path}.".startswith(f"{prefix}.")]
     known += [method, *(field.path for field in rows)]
-    lines += [f"# {title}" + (f": {text}" if text else "")] if found else []
-    for field in found:
+    lines += [f"# {title}" + (f": {text}" if text else "")] if matching else []
+    for field in matching:
       lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
       lines.append(f"    {field.type}" + (f": {field.meaning}" if field.meaning else ""))
   if not lines:

@@ -63,7 +63,7 @@ def meanings(cls: type) -> Mapping[str, str]:
     lines = inspect.getsource(cls).splitlines()
   except (OSError, TypeError):
     return {}
-  found: dict[str, str] = {}
+  comments: dict[str, str] = {}
   above: list[str] = []
   for line in map(str.strip, lines):
     if line.startswith("# "):
@@ -71,9 +71,9 @@ def meanings(cls: type) -> Mapping[str, str]:
       continue
     code, _, beside = line.partition("  # ")
     if field := re.match(r"(\w+): ", code):
-      found.setdefault(field[1], " ".join([*above, beside]).strip())
+      comments.setdefault(field[1], " ".join([*above, beside]).strip())
     above = []
-  return found
+  return comments
 
 
 @functools.cache

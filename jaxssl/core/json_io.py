@@ -27,18 +27,18 @@ def write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
 def parse(text: str) -> dict[str, Any]:
   """Parses one JSON object. Raises ValueError for anything else."""
   try:
-    found = json.loads(text)
+    parsed = json.loads(text)
   except RecursionError as error:
     raise ValueError("it is nested too deeply") from error
-  if not isinstance(found, dict):
+  if not isinstance(parsed, dict):
     raise ValueError("it does not hold a JSON object")
-  level: list[Any] = [found]
+  level: list[Any] = [parsed]
   for _ in range(MAX_DEPTH):
     groups = [group.values() if isinstance(group, dict) else group for group in level if isinstance(group, dict | list)]
     level = [item for group in groups for item in group]
   if level:
     raise ValueError("it is nested too deeply")
-  return found
+  return parsed
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -50,15 +50,15 @@ def lines(path: pathlib.Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
   except OSError as error:
     raise UserError(f"{path} cannot be read: {error}") from error
-  found = []
+  records = []
   for line in filter(None, text.split("\n")):
     try:
-      one = parse(line)
+      record = parse(line)
     except ValueError:
       continue
-    if count(one.get("step")):
-      found.append(one)
-  return found
+    if count(record.get("step")):
+      records.append(record)
+  return records
 
 
 def finite(value: object) -> float | None:
@@ -75,5 +75,5 @@ def count(value: object) -> bool:
 
 def truncate_lines(path: pathlib.Path, last_step: int) -> None:
   """Removes lines of steps after `last_step` from a JSONL file; creates the file if it does not exist."""
-  kept = [line for line in lines(path) if line["step"] <= last_step]
-  atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+  remaining = [line for line in lines(path) if line["step"] <= last_step]
+  atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in remaining))

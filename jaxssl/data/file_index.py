@@ -177,18 +177,18 @@ def _cache_file(root: str) -> pathlib.Path:
 
 def _scan_and_cache(root: str) -> _Scan:
   began = time.time()
-  scan = _scan_folder if os.path.isdir(root) else _scan_zip
-  found = scan(root)
-  if max(time_ns for time_ns, _ in found.stamp.values()) > (began - _TICK) * 1e9:  # a later change may have the same time
+  scan_root = _scan_folder if os.path.isdir(root) else _scan_zip
+  scan = scan_root(root)
+  if max(time_ns for time_ns, _ in scan.stamp.values()) > (began - _TICK) * 1e9:  # a later change may have the same time
     time.sleep(_TICK)
-    found = scan(root)
+    scan = scan_root(root)
   try:
     file = _cache_file(root)
     file.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(file, json.dumps({"format": _FORMAT, "root": root, **found._asdict()}))
+    atomic.write_text(file, json.dumps({"format": _FORMAT, "root": root, **scan._asdict()}))
   except (OSError, RuntimeError) as error:  # the cache is optional; RuntimeError: the user has no home
     LOG.debug("the listing of %s is not cached: %s", root, error)
-  return found
+  return scan
 
 
 def _cached(root: str) -> _Scan | None:

@@ -30,8 +30,8 @@ class DecodeError(Exception):
 class WrongChannels(UserError):
   """An image whose channels do not convert to `data.channels`: the whole set has others, or it is mixed."""
 
-  def __init__(self, name: str, found: int, wanted: int):
-    super().__init__(f"{name} has {found} channels, but data.channels={wanted}")
+  def __init__(self, name: str, count: int, expected: int):
+    super().__init__(f"{name} has {count} channels, but data.channels={expected}")
 
 
 def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8) -> np.ndarray:
@@ -84,10 +84,10 @@ def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray
 
   Raises WrongChannels for other combinations.
   """
-  found = image.shape[-1]
-  if found != channels:
-    if {found, channels} != {1, 3}:
-      raise WrongChannels(name, found, channels)
+  count = image.shape[-1]
+  if count != channels:
+    if {count, channels} != {1, 3}:
+      raise WrongChannels(name, count, channels)
     image = np.repeat(image, 3, axis=-1) if channels == 3 else _luma(image)
   if image.dtype == dtype:
     return image
@@ -115,14 +115,14 @@ def viewable(image: np.ndarray) -> np.ndarray:
 
 
 def resize(
-  image: np.ndarray, height: int, width: int, how: str = "bicubic", box: tuple[float, float, float, float] | None = None
+  image: np.ndarray, height: int, width: int, method: str = "bicubic", box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-  """Resizes [h, w, c], uint8 or uint16, with antialiasing. `how`: bilinear or bicubic; `box`: (left, top, right, bottom)."""
+  """Resizes [h, w, c], uint8 or uint16, with antialiasing. `method`: bilinear or bicubic; `box`: (left, top, right, bottom)."""
   if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
     pil_image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    return np.atleast_3d(np.asarray(pil_image.resize((width, height), _FILTERS[how], box)))
+    return np.atleast_3d(np.asarray(pil_image.resize((width, height), _FILTERS[method], box)))
   planes = (Image.fromarray(plane) for plane in np.moveaxis(image, -1, 0).astype(np.float32))
-  resized = np.stack([np.asarray(plane.resize((width, height), _FILTERS[how], box)) for plane in planes], axis=-1)
+  resized = np.stack([np.asarray(plane.resize((width, height), _FILTERS[method], box)) for plane in planes], axis=-1)
   return np.clip(np.rint(resized), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 

@@ -74,9 +74,9 @@ def _sizes(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> 
   return sizes, rank < (len(names) + 1) // 2
 
 
-def _check(field: str, value: float, least: int, most: int, meaning: str) -> None:
-  if not least <= value <= most:
-    raise UserError(f"data.imbalance.{field}={value}: expected {least} to {most}, {meaning}")
+def _check(field: str, value: float, low: int, high: int, meaning: str) -> None:
+  if not low <= value <= high:
+    raise UserError(f"data.imbalance.{field}={value}: expected {low} to {high}, {meaning}")
 
 
 def _sample(labels: np.ndarray, classes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

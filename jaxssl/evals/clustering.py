@@ -39,14 +39,14 @@ def metric(layer: str, algorithm: str, figure: str, rows: int) -> Metric:
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures each layer of encoder and projector on the test or reference set: encoder_silhouette, hidden_1_kmeans_nmi, ..."""
   queries, layers = extractor.test or extractor.reference, extractor.layers()
-  found: list[Measurement] = []
+  measured: list[Measurement] = []
   for layer, x in layers.items():
     if not np.isfinite(x).all():
       raise UserError(f"the features of layer {layer} are not finite (subject: {extractor.subject})")
     protocol = {"layer": layer, "features": "unit length", **queries.protocol}
     values = figures(x, queries.labels, extractor.config.train.seed)
-    found += measurements(extractor, {metric(layer, *figure): value for figure, value in values.items()}, protocol)
-  return found
+    measured += measurements(extractor, {metric(layer, *figure): value for figure, value in values.items()}, protocol)
+  return measured
 
 
 def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROWS) -> dict[Figure, float]:
@@ -72,14 +72,14 @@ def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int
 
   # A common shift keeps distances; those of equal rows become exact zeros instead of rounding errors.
   moved = features.astype(np.float64) - features[0]
-  found: dict[Figure, float] = {}
+  values_by_figure: dict[Figure, float] = {}
   size, sample = 0, np.arange(len(features))
   if len(features) > rows:
     size, sample = rows, np.random.default_rng(seed).choice(len(features), rows, replace=False)
   if _is_partition(partition[sample]):
     values = np.asarray(metrics.silhouette_samples(moved[sample], partition[sample]))
-    found = {("", "silhouette", size): float(values.mean()), ("", "silhouette_deviation", size): float(values.std())}
-  return found | {("", "davies_bouldin", 0): float(metrics.davies_bouldin_score(moved, partition))}
+    values_by_figure = {("", "silhouette", size): float(values.mean()), ("", "silhouette_deviation", size): float(values.std())}
+  return values_by_figure | {("", "davies_bouldin", 0): float(metrics.davies_bouldin_score(moved, partition))}
 
 
 def kmeans(features: np.ndarray, k: int, seed: int, algorithm: str = "kmeans") -> np.ndarray:

@@ -36,8 +36,8 @@ def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray
   cut = _cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
   resident = extractor.datasets.reference.resident
   encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  one, other = extract(extractor.mesh, encode, zip(cut, masks, strict=True)).swapaxes(0, 1)
-  return one, other
+  first, second = extract(extractor.mesh, encode, zip(cut, masks, strict=True)).swapaxes(0, 1)
+  return first, second
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

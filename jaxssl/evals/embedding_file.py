@@ -46,8 +46,8 @@ def _write_parquet(file: pathlib.Path, columns: Mapping[str, np.ndarray], meta: 
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), int(np.prod(values.shape[1:])))
 
   schema = pa.schema([(name, column(values[:0]).type) for name, values in columns.items()]).with_metadata({META: meta})
-  few: Any = [name for name in columns if name in ("split", "label")]
-  with pq.ParquetWriter(file, schema, use_dictionary=few) as writer:
+  repeated: Any = [name for name in columns if name in ("split", "label")]
+  with pq.ParquetWriter(file, schema, use_dictionary=repeated) as writer:
     size = 256 if "patches" in columns else 2048  # rows in memory at a time
     for start in range(0, len(columns["index"]), size):
       rows = [column(values[start : start + size]) for values in columns.values()]
@@ -59,12 +59,12 @@ def load(file: pathlib.Path) -> Embeddings:
   try:
     with paths.local_copy(file) as here:
       columns, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(here)
-    rest = {name: columns.get(name) for name in ("split", "label")}
-    made = Embeddings(columns["features"], columns["path"], columns["index"], **rest, meta=json_io.parse(meta))
-    shapes = [x.shape for x in made[1:5] if x is not None]
-    if made.features.ndim != 2 or made.features.dtype != np.float32 or {*shapes} != {made.features.shape[:1]}:
+    optional = {name: columns.get(name) for name in ("split", "label")}
+    embeddings = Embeddings(columns["features"], columns["path"], columns["index"], **optional, meta=json_io.parse(meta))
+    shapes = [x.shape for x in embeddings[1:5] if x is not None]
+    if embeddings.features.ndim != 2 or embeddings.features.dtype != np.float32 or {*shapes} != {embeddings.features.shape[:1]}:
       raise ValueError("columns of other shapes or types")
-    return made
+    return embeddings
   except FileNotFoundError as error:
     raise UserError(f"{file} does not exist") from error
   except Exception as error:  # zipfile, numpy and pyarrow raise nearly any type on a damaged file

@@ -102,6 +102,6 @@ class Evaluator:
     labels, count = labels_of(self.datasets.train), len(self.datasets.train)
     padded = np.pad(labels, (0, padded_rows(count, self.mesh) - count), constant_values=-1)
     values = jax.device_get(metrics.figures(state.neighbor_bank, replicate(self.mesh, padded), count))
-    found = {metrics.METRICS[name]: float(x) for name, x in values.items() if np.isfinite(x)}
+    finite = {metrics.METRICS[name]: float(x) for name, x in values.items() if np.isfinite(x)}
     about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
-    return [Measurement(metric=m, value=x, **about) for m, x in found.items()]
+    return [Measurement(metric=m, value=x, **about) for m, x in finite.items()]

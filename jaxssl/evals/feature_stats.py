@@ -39,12 +39,12 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures the test set or, without one, the reference set, and the alignment of two random crops of reference images."""
   queries = extractor.test or extractor.reference
   protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
-  found = measurements(extractor, {METRICS[name]: value for name, value in figures(queries.x).items()}, protocol)
+  measured = measurements(extractor, {METRICS[name]: value for name, value in figures(queries.x).items()}, protocol)
   if extractor.variables is not None:
-    one, other = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
-    of_crops = {"sample": len(one), **extractor.reference.protocol}
-    found += measurements(extractor, {ALIGNMENT: alignment(one, other)}, of_crops)
-  return found
+    first, second = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
+    of_crops = {"sample": len(first), **extractor.reference.protocol}
+    measured += measurements(extractor, {ALIGNMENT: alignment(first, second)}, of_crops)
+  return measured
 
 
 def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:

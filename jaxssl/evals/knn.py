@@ -35,11 +35,11 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """
   config, reference, test = extractor.config.evals.knn, extractor.reference, extractor.test
   queries, own = (test, None) if test else (reference, np.arange(len(reference.x)))
-  found = []
+  measured = []
   for protocol, ks in (("cosine", config.k), ("unweighted", config.unweighted_k), ("euclidean", config.euclidean)):
-    most = len(reference.x) - (test is None)
-    if wrong := [k for k in ks if not 0 < k <= most]:
-      raise UserError(f"evals.knn: k={wrong[0]} is out of range; expected 1 to {most}, the size of the reference set")
+    largest = len(reference.x) - (test is None)
+    if wrong := [k for k in ks if not 0 < k <= largest]:
+      raise UserError(f"evals.knn: k={wrong[0]} is out of range; expected 1 to {largest}, the size of the reference set")
     if ks:
       values, ids = neighbors(extractor.mesh, reference.x, queries.x, max(ks), protocol == "euclidean", own)
     temperature = config.temperature if protocol == "cosine" else None
@@ -50,8 +50,8 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
       about = f"Accuracy of a vote of the {k} most similar training images."
       metric = accuracy_metric(f"knn{k}_{protocol}", f"{k} nearest {TITLES[protocol]}", about)
       metric = metric if test else metric.variant("leave_one_out", "")
-      found += accuracies(extractor, metric, scores.argmax(1), queries.labels, {"k": k, **fields})
-  return found
+      measured += accuracies(extractor, metric, scores.argmax(1), queries.labels, {"k": k, **fields})
+  return measured
 
 
 def class_scores(similarities: np.ndarray, labels: np.ndarray, num_classes: int, temperature: float | None) -> np.ndarray:

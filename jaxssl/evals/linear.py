@@ -36,7 +36,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
   config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)
   given = (reference.x, reference.labels, len(extractor.classes), extractor.config.train.seed)
-  found = []
+  measured = []
   for solver in config.solvers:
     if solver == "augmented" and extractor.variables is None:
       continue  # raw pixels have no network to pass crops through
@@ -50,8 +50,8 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
     about = "Accuracy of a linear classifier trained on the frozen features."
     metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
-    found += accuracies(extractor, metric, classify(kernel, test.x), test.labels, protocol, chosen)
-  return found
+    measured += accuracies(extractor, metric, classify(kernel, test.x), test.labels, protocol, chosen)
+  return measured
 
 
 def classify(kernel: Array | np.ndarray, x: np.ndarray) -> np.ndarray:

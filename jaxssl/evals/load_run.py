@@ -52,8 +52,8 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
       theirs = fields.get("data", {}).get(name.removeprefix("data."))
       raise UserError(f"{name}: cannot change after training; the network was trained with {name}={theirs}")
   if names_other_images(changes):
-    kept = ("placement", "resident_size", "workers", *OF_THE_NETWORK)
-    fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in kept}
+    unchanged = ("placement", "resident_size", "workers", *OF_THE_NETWORK)
+    fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in unchanged}
     changes.setdefault("data.source", "folder")
   return read(Config, changed(fields, changes))
 

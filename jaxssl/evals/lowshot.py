@@ -20,7 +20,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   protocols = {"linear": linear.PROTOCOLS["lbfgs"]}
   if config.finetune and extractor.variables is not None:
     protocols["finetune"] = finetune.protocol(extractor.config.evals.finetune)
-  found = []
+  measured = []
   for shots in config.shots:
     short, amount = (f"{100 * shots:.0f}percent", f"{shots:.0%}") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
     amount += " of each class"
@@ -33,18 +33,18 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
       if tune:
         right["finetune"].append(100 * float((tune(rows, seed) == test.labels).mean()))
     for name, values in right.items():
-      few: dict[str, Scalar] = {"labeled": amount, "labeled_images": len(drawn[0]), "draws": len(drawn)}
+      about_draws: dict[str, Scalar] = {"labeled": amount, "labeled_images": len(drawn[0]), "draws": len(drawn)}
       title, about = f"Few labels: {amount}, {name}", "Accuracy when only a few images have labels."
-      found.append(
+      measured.append(
         Measurement(
           metric=accuracy_metric(f"lowshot_{short}_{name}", title, about),
           value=statistics.mean(values),
           std=statistics.stdev(values) if len(values) > 1 else None,
           subject=extractor.subject,
-          protocol={**protocols[name], **few, **reference.protocol, **test.protocol},
+          protocol={**protocols[name], **about_draws, **reference.protocol, **test.protocol},
         )
       )
-  return found
+  return measured
 
 
 def draw(reference: Features, shots: float, seed: int) -> np.ndarray:

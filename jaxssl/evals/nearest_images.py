@@ -57,26 +57,26 @@ def neighbors(
   if not np.isfinite(file.features).all():
     raise UserError(f"{embeddings} holds features that are not finite")
   rows, pixels = _rows_of(file, image), None
-  most = len(file.features) - len(rows)
-  if not 0 < k <= most:
-    raise UserError(f"--k={k}: expected 1 to {most}, the other images in {embeddings}")
+  others = len(file.features) - len(rows)
+  if not 0 < k <= others:
+    raise UserError(f"--k={k}: expected 1 to {others}, the other images in {embeddings}")
   if len(rows):
     cosines, ids = knn.neighbors(make_mesh(), file.features, file.features[rows], k, own=rows)
   else:
     pixels, query = _embed_image(image, file.meta, path_of(workdir or file.meta["workdir"]))
     cosines, ids = knn.neighbors(make_mesh(), file.features, query, k)
   ranked = [*((int(row), 1.0) for row in rows), *zip(ids[0].tolist(), cosines[0].tolist(), strict=True)]
-  found = [
+  nearest = [
     Neighbor(rank, row, cosine, str(file.path[row]), *(x if x is None else str(x[row]) for x in (file.label, file.split)))
     for rank, (row, cosine) in enumerate(ranked, 1 - len(rows))
   ]
   if sheet:
     try:
       with paths.uploaded(sheet) as path:
-        _draw_sheet(file, found, pixels).save(path)
+        _draw_sheet(file, nearest, pixels).save(path)
     except OSError as error:
       raise UserError(f"--sheet={sheet}: cannot be written: {error.strerror}") from error
-  return found
+  return nearest
 
 
 def _rows_of(file: Embeddings, image: str) -> np.ndarray:
@@ -106,16 +106,16 @@ def _embed_image(image: str, meta: Mapping[str, Any], workdir: pathlib.Path) -> 
   return pixels, run.embed(ArraySource(pixels[None], name="query"))[0]
 
 
-def table(found: Sequence[Neighbor]) -> str:
+def table(nearest: Sequence[Neighbor]) -> str:
   """Formats neighbors as a table: rank, cosine, class and split if known, path."""
   lines = [("rank", "cosine", "class", "split", "path")]
-  lines += [(str(f.rank), f"{f.cosine:.4f}", f.label, f.split, f.path) for f in found]
+  lines += [(str(n.rank), f"{n.cosine:.4f}", n.label, n.split, n.path) for n in nearest]
   columns = [[one_line(text) for text in column] for column in zip(*lines, strict=True) if None not in column]
   padded = [[text.ljust(max(map(len, column))) for text in column] for column in columns]
   return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
-def _draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
+def _draw_sheet(file: Embeddings, nearest: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
   """Draws the neighbors after the query, if it is not in the file; an image that can no longer be read is gray."""
   sources: dict[str, Source] = {}
   try:
@@ -123,9 +123,9 @@ def _draw_sheet(file: Embeddings, found: Sequence[Neighbor], query: np.ndarray |
   except UserError as error:
     runlog.LOG.warning("the images cannot be drawn: %s", error)
   tiles: list[tuple[np.ndarray | None, str, str]] = [] if query is None else [(query, "query", "")]
-  for f in found:
-    caption = f"{f.rank}: {f.cosine:.3f}" if f.rank else "query"
-    tiles.append((_read_again(file, f.row, sources), caption, f.label or ""))
+  for neighbor in nearest:
+    caption = f"{neighbor.rank}: {neighbor.cosine:.3f}" if neighbor.rank else "query"
+    tiles.append((_read_again(file, neighbor.row, sources), caption, neighbor.label or ""))
   wide, high = SIDE + GAP, SIDE + 2 * TEXT + GAP
   across, down = min(COLUMNS, len(tiles)), -(-len(tiles) // COLUMNS)
   drawn = Image.new("RGB", (across * wide + GAP, down * high + GAP), "white")

@@ -65,9 +65,9 @@ def rankings(mesh: Mesh, x: Array, labels: Array, rows: Array) -> tuple[Array, A
     cosine = (dot(x[rows], x) * 2.0**29).astype(jnp.int32)
     keys = jnp.where(other, relevant - 2 * cosine, jnp.iinfo(jnp.int32).max - 1)
     hits = jnp.sort(keys, axis=1) & 1
-    found = jnp.cumsum(hits, axis=1)
-    precision = found / jnp.arange(1, len(x) + 1)[None, :]
-    total = found[:, -1]
+    hits_so_far = jnp.cumsum(hits, axis=1)
+    precision = hits_so_far / jnp.arange(1, len(x) + 1)[None, :]
+    total = hits_so_far[:, -1]
     return jnp.sum(precision * hits, axis=1) / jnp.maximum(total, 1), jnp.argmax(hits, axis=1), total
 
   specs = (REPLICATED, REPLICATED, ROWS)

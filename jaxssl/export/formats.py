@@ -116,7 +116,7 @@ def _difference(bundle: ExportBundle, run: Callable[[np.ndarray], np.ndarray]) -
   images = rng.uniform(size=(sum(BATCHES), bundle.size, bundle.size, bundle.channels))
   x = ((images - np.array(preprocessing["mean"])) / np.array(preprocessing["std"])).astype(np.float32)
   expected = np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
-  found = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
-  if found.shape != expected.shape:
-    raise ExportMismatch(f"the exported file returns features {found.shape}, the network {expected.shape}; nothing is written")
-  return float(np.max(np.abs(found - expected)) / (np.max(np.abs(expected)) or 1))
+  actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
+  if actual.shape != expected.shape:
+    raise ExportMismatch(f"the exported file returns features {actual.shape}, the network {expected.shape}; nothing is written")
+  return float(np.max(np.abs(actual - expected)) / (np.max(np.abs(expected)) or 1))

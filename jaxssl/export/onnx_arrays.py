@@ -133,8 +133,8 @@ class Builder(Graph):
   def elementwise(self, op: str, *inputs: Value | float, **attributes: Any) -> Value:
     """Adds a node that broadcasts its inputs. Numbers are float32; scalars fit any number of axes."""
     values = [x if isinstance(x, Value) else self.value(np.float32(x)) for x in inputs]
-    most = max(len(x.shape) for x in values)
-    xs = [x if x.shape else Value(x.name, x.rank, (None,) * most, (1,) * most) for x in values]
+    num_axes = max(len(x.shape) for x in values)
+    xs = [x if x.shape else Value(x.name, x.rank, (None,) * num_axes, (1,) * num_axes) for x in values]
     slots, rank = self.layout(xs)
     names = [self.arranged(x, slots, rank) for x in xs]
     for i, name in enumerate(names):

@@ -49,9 +49,9 @@ def inspect(
   if test:
     _tell(*summary.overlap([*exact, *near]))
   left_out = _left_out(files, [*exact, *near], train.name)
-  kept = [file for file in files if file.split == "train" and file.name not in left_out]
-  if len(kept) < suggest.LEAST:
-    raise UserError(f"data.path={config.path}: {len(kept)} usable training images; expected at least {suggest.LEAST}")
+  usable = [file for file in files if file.split == "train" and file.name not in left_out]
+  if len(usable) < suggest.LEAST:
+    raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = Facts(
     path=train.name,
@@ -59,7 +59,7 @@ def inspect(
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     test=len(test) if test else 0,
     classes=len(train.classes),
-    **measured(given, stats, [file.stats for file in kept if file.stats]),
+    **measured(given, stats, [file.stats for file in usable if file.stats]),
   )
   print(f"mean {facts.mean}, standard deviation {facts.std}: of all training images, at most {GRID} x {GRID} pixels of each")
   copied = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
@@ -69,15 +69,15 @@ def inspect(
     train, _ = open_folder(dataclasses.replace(config, channels=facts.channels, bit_depth=facts.bit_depth))
   try:
     with runlog.heartbeat("timing how fast images are read and cropped"):
-      rate = throughput.speed(Subset(train, np.array([file.index for file in kept])), suggested.views)
-    print(summary.speed(rate, suggested, len(kept)))
+      rate = throughput.speed(Subset(train, np.array([file.index for file in usable])), suggested.views)
+    print(summary.speed(rate, suggested, len(usable)))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
   print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")
   if out is None:
     print("--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt")
     return suggested
-  names = [file.name.removeprefix(train.name + "/") for file in kept] if left_out else []
+  names = [file.name.removeprefix(train.name + "/") for file in usable] if left_out else []
   lists = {beside.with_suffix(".found.txt"): summary.in_full(files, exact, near), beside.with_suffix(".train.txt"): names}
   lists = {file: "\n".join(lines) + "\n" for file, lines in lists.items() if lines}
   try:

@@ -94,7 +94,7 @@ NO_COLORS = """\
 
 def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   """Returns the config file named `file`. `given`: fields of data that the user set, which come last."""
-  few, labeled = facts.train < FEW, facts.classes and facts.test
+  small, labeled = facts.train < FEW, facts.classes and facts.test
   size = next((size for size in SIZES if size <= facts.side), facts.side)
   larger = not facts.one_size or facts.side > size * 5 // 4
   side = min(size * 5 // 4, facts.side)  # of resident images
@@ -116,13 +116,15 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
     memory=f"{memory / 1e9:.2f} GB of the {facts.memory / 1e9:.1f} GB of {facts.memory_of}",
     placement="device" if resident else "host",
     resident_size=side if resident and larger else 0,
-    method=SIMCLR if few else ADASIM,
+    method=SIMCLR if small else ADASIM,
     method_why=f"fewer than {FEW} images: SimCLR with its own recipe, the fastest method in short runs (docs/results.md)"
-    if few
+    if small
     else f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10",
     size=size,
-    views=f"symmetric({size}, crop=0.08)" if few else f"adasim({size}, blur={size > 64})",
-    views_why="crops of 0.08 of the area or more, as good as 0.2 (docs/data.md)" if few else "crops of 0.4 of the area or more",
+    views=f"symmetric({size}, crop=0.08)" if small else f"adasim({size}, blur={size > 64})",
+    views_why="crops of 0.08 of the area or more, as good as 0.2 (docs/data.md)"
+    if small
+    else "crops of 0.4 of the area or more",
     no_colors="" if facts.channels == 3 else NO_COLORS,
     network="resnet50" if facts.train >= 100_000 and size > 64 else "resnet18",
     stem="cifar" if size <= 40 else "small" if size <= 96 else "imagenet",

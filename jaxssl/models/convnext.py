@@ -119,11 +119,11 @@ class ConvNeXtBackbone(Backbone):
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the width, the stem and the depth."""
     conv = first_shape(shapes, "stem.0.weight")
-    found = [len(set(re.findall(rf"\bstages\.{i}\.blocks\.(\d+)\.", "\n".join(shapes)))) for i in range(4)]
+    counts = [len(set(re.findall(rf"\bstages\.{i}\.blocks\.(\d+)\.", "\n".join(shapes)))) for i in range(4)]
     stem = next((stem for stem, patch in STEMS.items() if conv[2:] == (patch, patch)), None)
     for name, (depths, dims) in SIZES.items():
       for depth in range(1, max(depths) + 1):
-        if conv and stem and found == [min(blocks, depth) for blocks in depths]:
+        if conv and stem and counts == [min(blocks, depth) for blocks in depths]:
           return {"name": name, "width": conv[0] / dims[0], "stem": stem, "depth": 0 if depth == max(depths) else depth}
     return {}
 

@@ -148,8 +148,8 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
   if config.name == "none":
     return None
   for field in ("hidden", "out", "layers", "bottleneck"):
-    least = int(config.name == "dino" or field == "layers")
-    value, most = getattr(config, field), 1000 if field == "layers" else 2**32
-    require(least <= value <= most, f"{where}.{field}", value, f"{least} to {most}")
+    low = int(config.name == "dino" or field == "layers")
+    value, high = getattr(config, field), 1000 if field == "layers" else 2**32
+    require(low <= value <= high, f"{where}.{field}", value, f"{low} to {high}")
   head, own = (DINOHead, ("bottleneck", "fixed_norm")) if config.name == "dino" else (MLP, ("last_bn", "bias"))
   return head(**{field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}, dtype=dtype)

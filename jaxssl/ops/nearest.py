@@ -69,10 +69,10 @@ def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
   if x.shape[1] // block <= 2 * k or block < 8:
     return jax.lax.top_k(x, k)
   blocks = x.reshape(len(x), -1, block)
-  _, kept = jax.lax.top_k(blocks.max(axis=2), k)
-  kept = jnp.sort(kept, axis=1)
-  values, places = jax.lax.top_k(jnp.take_along_axis(blocks, kept[:, :, None], axis=1).reshape(len(x), -1), k)
-  return values, jnp.take_along_axis(kept, places // block, axis=1) * block + places % block
+  _, top_blocks = jax.lax.top_k(blocks.max(axis=2), k)
+  top_blocks = jnp.sort(top_blocks, axis=1)
+  values, places = jax.lax.top_k(jnp.take_along_axis(blocks, top_blocks[:, :, None], axis=1).reshape(len(x), -1), k)
+  return values, jnp.take_along_axis(top_blocks, places // block, axis=1) * block + places % block
 
 
 def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk: int) -> tuple[Array, Array]:
@@ -86,7 +86,7 @@ def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk
     return values[None], jnp.where(numbers < 0, -1, numbers + first_row(rows))[None]
 
   find = jax.shard_map(local, mesh=mesh, in_specs=(ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
-  found = find(bank, usable, queries)
-  values, numbers = (jnp.moveaxis(x, 0, 1).reshape(queries.shape[0], -1) for x in found)
+  per_device = find(bank, usable, queries)
+  values, numbers = (jnp.moveaxis(x, 0, 1).reshape(queries.shape[0], -1) for x in per_device)
   values, places = jax.lax.top_k(values, k)
   return values, jnp.take_along_axis(numbers, places, axis=1)

@@ -85,5 +85,5 @@ def _check(config: Config, images: DatasetSpec, target: topology.Topology, chang
   """Plans with a change; returns the result as a line."""
   other = target if change.topology == target.name else topology.parse(change.topology)
   estimate, _ = cache.estimate(tree.replace(config, change.fields), images, other)
-  how, result = "compiled" if estimate.compiled else "estimated", "fits" if estimate.fits else "does not fit"
-  return f"  checked ({how}): with {change} the run needs {estimate.total / topology.GIB:.2f} GiB and {result}"
+  method, result = "compiled" if estimate.compiled else "estimated", "fits" if estimate.fits else "does not fit"
+  return f"  checked ({method}): with {change} the run needs {estimate.total / topology.GIB:.2f} GiB and {result}"

@@ -27,8 +27,8 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
     return None
   variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
   shapes = torch_shapes(variables.params["encoder"], variables.stats.get("encoder", {}))
-  kept = Workdir(workdir).imported
-  path = kept if kept.exists() else path_of(os.path.expanduser(config.init_from))
+  saved = Workdir(workdir).imported
+  path = saved if saved.exists() else path_of(os.path.expanduser(config.init_from))
   return find(str(path), read_tensors(path), shapes, backbone(config), config.allow_partial)
 
 

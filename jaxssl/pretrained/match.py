@@ -31,11 +31,11 @@ def find(file: str, tensors: Tensors, shapes: Shapes, backbone: Backbone, partia
   tensors = _torch_names(tensors)
   prefix = _prefix(tensors, shapes)
   within = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
-  found = {name: backbone.fit(name, within[name], shape) for name, shape in shapes.items() if name in within}
+  fitted = {name: backbone.fit(name, within[name], shape) for name, shape in shapes.items() if name in within}
   hint = _architecture(within, shapes) or _architecture(tensors, shapes)
-  if not found:
+  if not fitted:
     raise UserError(f"model.init_from={file}: no tensor of this encoder; the file has {_some(tensors)}{hint}")
-  other = [f"{n} {_shape(x.shape)} instead of {_shape(shapes[n])}" for n, x in found.items() if x.shape != shapes[n]]
+  other = [f"{n} {_shape(x.shape)} instead of {_shape(shapes[n])}" for n, x in fitted.items() if x.shape != shapes[n]]
   missing = [name for name in shapes if name not in within]
   extra = [n for n in within if n not in shapes and not OTHERS.match(n) and not n.endswith("num_batches_tracked")]
   source = f"{file}{f' ({prefix})' if prefix else ''}"
@@ -46,7 +46,7 @@ def find(file: str, tensors: Tensors, shapes: Shapes, backbone: Backbone, partia
   ):
     if names and not partial:
       raise UserError(f"model.init_from={source}: {len(names)} {problem}: {_some(names)}{advice}")
-  taken = {name: x for name, x in found.items() if x.shape == shapes[name]}
+  taken = {name: x for name, x in fitted.items() if x.shape == shapes[name]}
   if not taken:
     raise UserError(f"model.init_from={source}: no tensor has the shape of the encoder's: {_some(other)}{hint}")
   for name, x in taken.items():

@@ -55,9 +55,9 @@ def attention_maps(extractor: FeatureExtractor, split: Dataset) -> tuple[np.ndar
   images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, shown.size))
   if attention is None:
     return None
-  most = np.iinfo(split.source.dtype).max
-  images = (images * np.asarray(shown.std) + np.asarray(shown.mean)) * most
-  return np.rint(np.clip(images, 0, most)).astype(split.source.dtype), attention
+  brightest = np.iinfo(split.source.dtype).max
+  images = (images * np.asarray(shown.std) + np.asarray(shown.mean)) * brightest
+  return np.rint(np.clip(images, 0, brightest)).astype(split.source.dtype), attention
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

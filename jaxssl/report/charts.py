@@ -36,8 +36,8 @@ def curves(lines: Sequence[Curve], unit: str, levels: Mapping[str, float], scale
   """Returns a function that draws lines, and levels (of LEVELS) dashed, on axes. `scale`: free, zero or log."""
 
   def draw(axes: Any) -> None:
-    for of, value in levels.items():
-      axes.axhline(value, color=LEVELS[of], linestyle=(0, (1, 2)) if of == "raw_pixels" else (0, (5, 3)), linewidth=1.2)
+    for level, value in levels.items():
+      axes.axhline(value, color=LEVELS[level], linestyle=(0, (1, 2)) if level == "raw_pixels" else (0, (5, 3)), linewidth=1.2)
     for line in lines:
       x, y = ([part.mean() for part in np.array_split(values, min(len(values), POINTS))] for values in (line.x, line.y))
       axes.plot(x, y, color=line.color, linewidth=1.5, marker="o" if len(x) < 15 else None, markersize=3)

@@ -17,9 +17,10 @@ def section(records: Sequence[RunRecord]) -> str:
   text = ""
   for title in GROUPS:
     charted: dict[str, list[Metric]] = {}
-    for metric in defined(records, [name for of in series for name in of]):
+    for metric in defined(records, [name for by_name in series for name in by_name]):
       # Single points without a level are in the tables.
-      drawable = _levels(metric.name, records) or any(len(of[metric.name].x) > 1 for of in series if metric.name in of)
+      curves = [by_name[metric.name] for by_name in series if metric.name in by_name]
+      drawable = _levels(metric.name, records) or any(len(curve.x) > 1 for curve in curves)
       if group(metric) == title and drawable:
         shared = metric.chart if len(records) == 1 else ""
         charted.setdefault(shared or metric.name, []).append(metric)
@@ -38,13 +39,13 @@ def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequ
   """Draws some metrics of one run, or one metric of several runs."""
   lines, first, several = [], metrics[0], len(metrics) > 1
   for place, metric in enumerate(metrics):
-    for i, (record, of) in enumerate(zip(records, series, strict=True)):
-      if metric.name in of:
+    for i, (record, by_name) in enumerate(zip(records, series, strict=True)):
+      if metric.name in by_name:
         label = metric.title if several else record.name
-        lines.append(Curve(label, of[metric.name].x, of[metric.name].y, COLORS[(i + place) % len(COLORS)]))
+        lines.append(Curve(label, by_name[metric.name].x, by_name[metric.name].y, COLORS[(i + place) % len(COLORS)]))
   levels = _levels(first.name, records)
   keys = "".join(charts.key(line.color, line.label) for line in lines) if several or len(records) > 1 else ""
-  keys += "".join(charts.key(LEVELS[of], of.replace("_", " "), of) for of in levels)
+  keys += "".join(charts.key(LEVELS[level], level.replace("_", " "), level) for level in levels)
   units = {record.unit for record in records}
   scale = "zero" if group(first) in ("Bootstrapping", "Speed") else "free"
   draw = charts.curves(lines, units.pop() if len(units) == 1 else "epochs or steps", levels, scale)
@@ -54,5 +55,7 @@ def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequ
 
 def _levels(name: str, records: Sequence[RunRecord]) -> dict[str, float]:
   """Returns the values of the baselines on which all runs agree."""
-  found = [record.baselines(name) for record in records]
-  return {of: value for of, value in found[0].items() if all(np.isclose(other.get(of, np.nan), value) for other in found)}
+  levels = [record.baselines(name) for record in records]
+  return {
+    level: value for level, value in levels[0].items() if all(np.isclose(other.get(level, np.nan), value) for other in levels)
+  }

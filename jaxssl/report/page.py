@@ -95,13 +95,13 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
     return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}
   queries = splits.test or splits.reference
   drawn = generator(run.config.train.seed, "report/images").permutation(len(queries))
-  some, few = queries.subset(np.sort(drawn[:ROWS])), queries.subset(np.sort(drawn[:MAPPED]))
+  sample, mapped = queries.subset(np.sort(drawn[:ROWS])), queries.subset(np.sort(drawn[:MAPPED]))
   maps = attention.attention_maps(run.extractor, queries.subset(drawn[:ATTENDED]))
   sections: dict[str, Callable[[], str]] = {
     "Nearest neighbors": lambda: neighbors.section(run, record),
-    "Map": lambda: tsne.section(run, few, run.extractor.features(few)),
+    "Map": lambda: tsne.section(run, mapped, run.extractor.features(mapped)),
     **({"Attention": lambda: attention.section(*maps)} if maps else {}),
-    "Similarity and spectrum": lambda: spectrum.section(run, some),
+    "Similarity and spectrum": lambda: spectrum.section(run, sample),
   }
   blocks = {}
   for title, make in sections.items():

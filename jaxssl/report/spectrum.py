@@ -34,10 +34,10 @@ def _similarity(run: LoadedRun, extractors: dict[str, FeatureExtractor]) -> str:
   reference = run.evaluator.datasets.reference
   drawn = generator(run.config.train.seed, "report/similarities").permutation(len(reference))[:SAMPLE]
   rows = np.sort(drawn).astype(np.int32)
-  found = {title: _cosines(extractor, reference.subset(rows), rows) for title, extractor in extractors.items()}
-  low = min(float(np.quantile(values, 0.001)) for groups in found.values() for values in groups.values())
+  cosines = {title: _cosines(extractor, reference.subset(rows), rows) for title, extractor in extractors.items()}
+  low = min(float(np.quantile(values, 0.001)) for groups in cosines.values() for values in groups.values())
   made = ""
-  for title, groups in found.items():
+  for title, groups in cosines.items():
 
     def draw(axes: Any, groups: dict[str, np.ndarray] = groups) -> None:
       for name, values in groups.items():
@@ -82,17 +82,17 @@ def _cosines(extractor: FeatureExtractor, split: Dataset, rows: np.ndarray) -> d
 
   The pairs are of the same and of different classes or, without labels, any. Empty groups are left out.
   """
-  one, other = two_crops(extractor, rows)
+  first_crops, second_crops = two_crops(extractor, rows)
   x, labels = unit(extractor.features(split)), split.source.labels
   first, second = np.triu_indices(len(x), 1)
   cosines = (x @ x.T)[first, second]
-  found = {CROPS: (unit(one) * unit(other)).sum(1)}
+  groups = {CROPS: (unit(first_crops) * unit(second_crops)).sum(1)}
   if labels is None:
-    found[ANY] = cosines
+    groups[ANY] = cosines
   else:
     same, known = labels[first] == labels[second], (labels[first] >= 0) & (labels[second] >= 0)
-    found |= {SAME: cosines[same & known], DIFFERENT: cosines[~same & known]}
-  return {name: values for name, values in found.items() if len(values)}
+    groups |= {SAME: cosines[same & known], DIFFERENT: cosines[~same & known]}
+  return {name: values for name, values in groups.items() if len(values)}
 
 
 def probability_above(higher: np.ndarray, lower: np.ndarray) -> float:

@@ -43,12 +43,12 @@ def with_labels(main: Final) -> str:
   """Compares the main accuracy with that of the network before training and of raw pixels."""
   if main.value is None:
     return "No: the features are not finite."
-  gains = {of: main.value - value for of in BASELINES if (value := main.baselines.get(of)) is not None}
+  gains = {subject: main.value - value for subject in BASELINES if (value := main.baselines.get(subject)) is not None}
   right = f"its nearest neighbors give the class of {number(main.value)}% of the images"
   if not gains:
     return f"{right[0].upper()}{right[1:]}; there are no baselines to compare with."
   words = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}
-  points = [f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'} {words[of]}" for of, gain in gains.items()]
+  points = [f"{abs(gain):.1f} points {'above' if gain >= 0 else 'below'} {words[subject]}" for subject, gain in gains.items()]
   clear = [gain >= CLEAR for gain in gains.values()]
   return f"{'Yes' if all(clear) else 'Partly' if any(clear) else 'Not yet'}: {right}, {' and '.join(points)}."
 
@@ -86,10 +86,10 @@ def alerts(record: RunRecord) -> str:
 
 def _tile(final: Final) -> str:
   unit, bars = final.metric.unit, ""
-  for of, value in {"this run": final.value, **final.baselines}.items():
+  for subject, value in {"this run": final.value, **final.baselines}.items():
     bar = f'<i style="width:{max(0.0, min(value or 0.0, 100.0)):.1f}%"></i>'
-    bar = f'<i class="bar {of.replace(" ", "-")}">{bar}</i>' if unit == "%" else "<i></i>"
-    bars += f"<span>{escape(of.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"
+    bar = f'<i class="bar {subject.replace(" ", "-")}">{bar}</i>' if unit == "%" else "<i></i>"
+    bars += f"<span>{escape(subject.replace('_', ' '))}</span>{bar}<span>{number(value)}</span>"
   return (
     f"<div><b>{escape(final.metric.title)}</b><strong>{number(final.value)}{escape(unit)}</strong>"
     f'<div class="bars">{bars}</div><small>{escape(final.metric.description)}</small></div>'

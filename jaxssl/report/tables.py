@@ -38,26 +38,27 @@ def evaluations(record: RunRecord) -> str:
 def side_by_side(records: Sequence[RunRecord]) -> str:
   """Returns the table of several runs' last values: one row a metric and protocol, the best value in bold."""
   finals = [{final.key: final for final in record.finals()} for record in records]
-  keys = dict.fromkeys(key for of in finals for key in of)
+  keys = dict.fromkeys(key for by_key in finals for key in by_key)
   body = ""
   for metric in defined(records, [name for name, _ in keys]):
     for key in (key for key in keys if key[0] == metric.name):
-      row = [of.get(key) for of in finals]
+      row = [by_key.get(key) for by_key in finals]
       measured = [final for final in row if final is not None]
       known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
       compared = metric.higher_is_better is not None and len(known) > 1
       best = (max if metric.higher_is_better else min)(known) if compared else None
       cells = _cells(records, [_measured(final, best) for final in row])
-      shared = (f"; {subject_text(of)} {number(x)}" for of, x in baselines[0].items() if all(x == b.get(of) for b in baselines))
-      body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + "".join(shared))
+      levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
+      shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
+      body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + shared)
   return _table("values many", [record.name for record in records], body)
 
 
 def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
   """Returns the fields in which configs differ: name -> each run's value as JSON; None if a run has no such field."""
   fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
-  shown = {name: [of.get(name) for of in fields] for of in fields for name in of}
-  return {name: values for name, values in shown.items() if len(set(values)) > 1}
+  values_of = {name: [run.get(name) for run in fields] for run in fields for name in run}
+  return {name: values for name, values in values_of.items() if len(set(values)) > 1}
 
 
 def differences(records: Sequence[RunRecord]) -> str:
@@ -86,7 +87,7 @@ def alerts(record: RunRecord) -> str:
 
 def config(record: RunRecord) -> str:
   """Shows all fields, software and hardware."""
-  facts = {name: of for name, of in record.results.items() if name not in ("measurements", "metrics")}
+  facts = {name: value for name, value in record.results.items() if name not in ("measurements", "metrics")}
   text = ""
   for title, fields in ((record.workdir.config.name, record.config), ("Software, hardware and the like", facts)):
     lines = json.dumps(fields, indent=2, ensure_ascii=False).split("\n")
@@ -107,8 +108,8 @@ def _table(kind: str, columns: Sequence[str], body: str) -> str:
 
 def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
   """Returns the row of a metric, and one in small print with its name and protocol."""
-  how = f"<code>{escape(metric.name)}</code> {escape(small)}"
-  return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{how}</td></tr>'
+  small = f"<code>{escape(metric.name)}</code> {escape(small)}"
+  return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{small}</td></tr>'
 
 
 def _cells(records: Sequence[RunRecord], shown: Sequence[str]) -> str:

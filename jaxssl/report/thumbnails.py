@@ -45,16 +45,16 @@ class Gallery:
 
   def frame(self, row: int, other: int) -> str:
     """Returns whether two images are of the "same" class or of "other" ones; empty if that is unknown."""
-    one, two = self.name(row), self.name(other)
-    return "" if not one or not two else "same" if one == two else "other"
+    first, second = self.name(row), self.name(other)
+    return "" if not first or not second else "same" if first == second else "other"
 
 
 def as_shown(split: Dataset) -> str:
   """Describes how images are shown that a screen cannot show as they are; empty for all others."""
   source, words = split.source, []
   if source.channels not in (1, 3):
-    how = "their mean" if source.channels == 2 else "the first three, as red, green and blue,"
-    words.append(f"{how} of {source.channels} channels")
+    mapping = "their mean" if source.channels == 2 else "the first three, as red, green and blue,"
+    words.append(f"{mapping} of {source.channels} channels")
   if source.dtype == np.uint16:
     words.append("the values between the darkest and the brightest percent of each 16-bit image")
   return f"<p>Images show {'; '.join(words)}.</p>" if words else ""

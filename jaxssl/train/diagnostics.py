@@ -23,12 +23,12 @@ Checks = list[tuple[str, bool, str]]  # alert, whether the metrics are bad, and 
 def step_checks(now: Values, dims: Dims) -> Checks:
   """Checks the metrics of a step; none of them are bad if they are NaN."""
   checks = []
-  for what, most, least in (("feature", dims.features, 1.8), ("projection", dims.projection, 1.5)):
-    deviation, rank = now[f"{what}_deviation"], now[f"{what}_rank"]
-    constant = f"the deviation of the {what}s is {deviation:.3f} of 1: they hardly differ"
+  for output, width, min_rank in (("feature", dims.features, 1.8), ("projection", dims.projection, 1.5)):
+    deviation, rank = now[f"{output}_deviation"], now[f"{output}_rank"]
+    constant = f"the deviation of the {output}s is {deviation:.3f} of 1: they hardly differ"
     checks.append(("collapsing", deviation < 0.02, constant))
-    low_rank = rank < least and most >= MIN_DIMENSIONS
-    checks.append(("dimensional collapse", low_rank, f"effective rank of the {what}s {rank:.1f} of {most}"))
+    low_rank = rank < min_rank and width >= MIN_DIMENSIONS
+    checks.append(("dimensional collapse", low_rank, f"effective rank of the {output}s {rank:.1f} of {width}"))
   share = now["teacher_entropy"] / math.log(max(dims.projection, 2))
   uniform = f"teacher targets are almost uniform: their entropy is {share:.1%} of its maximum"
   used, wait = now["prototypes_used"], now["data_wait"]

@@ -164,7 +164,7 @@ def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float)
   results.add(local.results, length.steps, [], **facts)
   for final in RunRecord(local).finals():
     if final.value is not None and (final.evaluation in SUMMARIZED or final.metric == feature_stats.EFFECTIVE_RANK):
-      baselines = ", ".join(f"{of.replace('_', ' ')} {x:.2f}" for of, x in final.baselines.items() if x is not None)
+      baselines = ", ".join(f"{subject.replace('_', ' ')} {x:.2f}" for subject, x in final.baselines.items() if x is not None)
       LOG.info("%s %.2f%s", final.metric.name, final.value, f" ({baselines})" if baselines else "")
   if unreadable:
     LOG.info("%d images are unreadable; see %s", len(unreadable), original.unreadable)

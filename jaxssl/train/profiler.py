@@ -59,9 +59,9 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
   with jax.profiler.trace(str(folder)):
     began = time.monotonic()
     for _ in range(STEPS):
-      asked = time.monotonic()
+      asked_at = time.monotonic()
       rows = next(batches)
-      waited += time.monotonic() - asked
+      waited += time.monotonic() - asked_at
       state, logs = step(state, rows, run.train.resident)
     jax.block_until_ready(logs)
     taken = time.monotonic() - began
@@ -99,7 +99,7 @@ def parts_of(text: str) -> dict[str, str]:
         inside[computation][own[name]] += 1
       if called := re.search(r"calls=%?([\w.\-]+)", line):
         calls[name] = called[1]
-  return {name: inside[of].most_common(1)[0][0] for name, of in calls.items() if inside[of]} | own
+  return {name: inside[callee].most_common(1)[0][0] for name, callee in calls.items() if inside[callee]} | own
 
 
 def seconds_of_parts(trace: Any, parts: Mapping[str, str]) -> collections.Counter:

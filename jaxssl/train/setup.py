@@ -187,9 +187,9 @@ def _check_views(config: Config, method: SSLMethod) -> None:
     stops = [v.stop for v in (*required, *spec.optional) if v.group == group]
     if not stops:
       raise UserError(f"views.{group}: method.name={name} does not take such views; remove the group")
-    most = max(stop or 0 for stop in stops)
-    if views.count < most or (None not in stops and views.count > most):
-      raise UserError(f"views.{group}.count={views.count}: method.name={name} takes {most} of them")
+    expected = max(stop or 0 for stop in stops)
+    if views.count < expected or (None not in stops and views.count > expected):
+      raise UserError(f"views.{group}.count={views.count}: method.name={name} takes {expected} of them")
   if config.bootstrap.policy == "off":
     return
   own = (spec.teacher or spec.student)[0]

@@ -95,10 +95,10 @@ class Checkpoints:
         raise ValueError("it holds no network")
       like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), networks)
       placed = ocp.checkpoint_utils.construct_restore_args(like)
-      found = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
+      restored = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
     except Exception as error:  # as above
       raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
-    weights = {name: Variables(params=x.get("params") or {}, stats=x.get("stats") or {}) for name, x in found.items()}
+    weights = {name: Variables(params=x.get("params") or {}, stats=x.get("stats") or {}) for name, x in restored.items()}
     return weights["student"], weights.get("teacher"), step
 
   def close(self) -> None:

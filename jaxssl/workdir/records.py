@@ -91,7 +91,7 @@ class RunRecord:
       Final(
         **m,
         metric=self.metric(name),
-        baselines={of: last[name, protocol, of]["value"] for of in BASELINES if (name, protocol, of) in last},
+        baselines={base: last[name, protocol, base]["value"] for base in BASELINES if (name, protocol, base) in last},
       )
       for (name, protocol, subject), m in last.items()
       if subject not in BASELINES

@@ -64,9 +64,9 @@ def cut(path: pathlib.Path, step: int) -> None:
   """Removes measurements made after `step`: the run resumes there and will repeat them."""
   document = read(path)
   if document:
-    kept = [m for m in document["measurements"] if m["step"] <= step]
-    finished = bool(document.get("finished")) and len(kept) == len(document["measurements"])
-    json_io.write(path, {**document, "measurements": kept, "finished": finished})
+    remaining = [m for m in document["measurements"] if m["step"] <= step]
+    finished = bool(document.get("finished")) and len(remaining) == len(document["measurements"])
+    json_io.write(path, {**document, "measurements": remaining, "finished": finished})
 
 
 def read(path: pathlib.Path) -> dict[str, Any]:
