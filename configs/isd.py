@@ -34,7 +34,7 @@ def isd(config: recipes.Fields, teacher: str, student: str, size: int, queue: in
     "teacher_view": teacher,
   }
   recipes.mlp(config.model.predictor, 0, 0)
-  config.evals.knn.unweighted_k = (1, 20)  # their protocol
+  config.evals.knn.unweighted_k = (1, 20)  # ISD's protocol
 
 
 def plus(config: recipes.Fields, width: int = 512) -> recipes.Fields:

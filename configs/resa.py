@@ -32,7 +32,7 @@ def cifar(name: str = "cifar10") -> recipes.Fields:
   resa(config, 32)
   config.model.stem = "cifar_pad"
   recipes.sgd(config, lr=0.3, weight_decay=1e-4, warmup_epochs=2, floor=0.1)
-  config.evals.knn.euclidean = (5,)  # their protocol
+  config.evals.knn.euclidean = (5,)  # ReSA's protocol
   config.train.epochs = 1000
   return config
 

@@ -115,7 +115,7 @@ def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
 def _with_inputs(
   config: Config, source: DataInput | None, test: DataInput | None, encoder: Any
 ) -> tuple[Config, dict[str, DataInput] | None]:
-  """Returns the config with a program's own images and encoder in place of its own, and the images."""
+  """Returns the config with its images and encoder replaced by those of the calling program, and the images."""
   if encoder is not None:
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, name="custom"))
   if source is None and test is None:

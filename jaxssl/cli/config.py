@@ -44,7 +44,7 @@ def parser() -> Parser:
 
 
 def run(action: str, words: list[str], markdown: bool) -> None:
-  """Prints or copies."""
+  """Runs the action and prints its result."""
   actions = {"list": (list_recipes, 0, 0), "fields": (list_fields, 0, 1), "copy": (copy, 2, 2)}
   if action not in actions:
     raise unknown_name(f"{action}: unknown action", action, actions)

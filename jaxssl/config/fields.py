@@ -1,4 +1,4 @@
-"""Every field of a config as data: path, type, default and meaning, read from the dataclasses and their comments."""
+"""Describes every config field by its path, type, default and meaning, read from the dataclasses and their comments."""
 
 import ast
 import dataclasses
@@ -19,7 +19,7 @@ WORDS = {"true": True, "false": False, "none": None}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Field:
-  """One field: "optim.lr", or "views.GROUP.size" for every view group."""
+  """One field, such as "optim.lr", or "views.GROUP.size" for all view groups."""
 
   path: str
   type: str
@@ -57,7 +57,7 @@ def _shown(value: Any) -> str:
 def meanings(cls: type) -> Mapping[str, str]:
   """Reads the comments of a dataclass's fields from its source: those above a field and the one at its end.
 
-  Empty if the source is not available.
+  Returns an empty mapping if the source is not available.
   """
   try:
     lines = inspect.getsource(cls).splitlines()
@@ -115,7 +115,7 @@ def parse_value(path: str, text: str) -> Any:
   if text.lower() in WORDS:
     return WORDS[text.lower()]
   try:
-    with warnings.catch_warnings(action="ignore"):  # Python warns of text that is nearly code
+    with warnings.catch_warnings(action="ignore"):  # Python warns about text that resembles code
       return ast.literal_eval(text)
   except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: deeply nested brackets
     return text

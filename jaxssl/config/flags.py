@@ -1,4 +1,4 @@
-"""Command lines: argparse parsers that also read field flags such as `--config.optim.lr=0.1`.
+"""Command-line parsers that extend argparse by field flags such as `--config.optim.lr=0.1`.
 
 ml_collections' own config flags cannot address a field whose path holds a Python keyword, such as views.global.
 """
@@ -18,7 +18,7 @@ from jaxssl.core.paths import path_of
 
 
 class Parser(argparse.ArgumentParser):
-  """The parser of one command. Raises UserError where argparse would exit."""
+  """Parses the options of one command. Raises UserError for errors on which argparse would exit."""
 
   def __init__(self, command: str, description: str, epilog: str | None = None):
     formatter: Any = functools.partial(argparse.HelpFormatter, max_help_position=30)
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
         continue
       if self._is_field(name):
         self._add_field(name)
-      else:  # argparse would take the next word for an argument
+      else:  # argparse would read the next word as an argument
         prefix = "--config." if "config" in self._groups else "--"
         known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in fields.paths()))]
         raise UserError(f"{word}: unknown option of {self.prog}; did you mean {nearest_name(name, known)}?")
@@ -93,7 +93,7 @@ def add_config(parser: Parser, workdir: str | None = None) -> None:
 
 
 def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Path | None = None) -> tuple[Config, pathlib.Path]:
-  """Returns the config of `--config` and `--config.FIELD`, and the workdir: by default runs/ and the names in `--config`.
+  """Returns the config of `--config` and `--config.FIELD`, and the workdir (default: runs/ and the names in `--config`).
 
   Raises UserError.
   """

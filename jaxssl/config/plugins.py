@@ -1,8 +1,8 @@
-"""Python files of the user that register methods, augmentations, sources, backbones or evaluations.
+"""Executes the user's Python files that register methods, augmentations, sources, backbones or evaluations.
 
 A config file that registers something becomes a plugin of its runs: `config.plugins` names it, so that every command that opens
-the run executes it first. Files named in a workdir are executed only if they were trained with on this machine, or are named on
-the command line: a workdir from elsewhere must not run code.
+the run executes it first. A file named in a workdir is executed only if a run on this machine used it or the command line names
+it, because a workdir from elsewhere must not run code.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from jaxssl.core import cache, json_io, registry
 from jaxssl.core.errors import UserError
 
 _executed: dict[str, str] = {}  # path -> digest
-_used: dict[str, pathlib.Path] = {}  # name of a file -> where the user says it is
+_used: dict[str, pathlib.Path] = {}  # file name -> the path that the user gave
 
 
 def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, bool]:
-  """Executes a Python file: (its module, whether it or a module that it imports registers something). `flag` is for errors.
+  """Executes a Python file. Returns its module, and whether it or a module that it imports registers something.
 
-  Raises UserError, in one line with the line number, for whatever its code raises.
+  `flag` names the file in errors. Raises UserError, with the line number, for any exception that its code raises.
   """
   path = pathlib.Path(file).absolute()
   spec = importlib.util.spec_from_file_location(f"jaxssl_plugin_{path.stem}", path) if path.suffix == ".py" else None
@@ -43,7 +43,7 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, bool]:
 
 
 def failure(error: Exception, what: str, path: str) -> UserError:
-  """Returns what code of the user has raised as an error of one line."""
+  """Converts an exception from the user's code to an error of one line."""
   if isinstance(error, UserError):
     return error
   if isinstance(error, SyntaxError):
@@ -53,7 +53,7 @@ def failure(error: Exception, what: str, path: str) -> UserError:
 
 
 def use(file: str | pathlib.Path) -> None:
-  """Executes a file that the user names, and trusts it: with this content, it may be executed for workdirs that name it.
+  """Executes a file that the user names, and trusts its content: workdirs that name the file may execute it from now on.
 
   Raises UserError for a file that cannot be executed.
   """

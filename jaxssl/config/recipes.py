@@ -9,11 +9,11 @@ from ml_collections import config_dict
 from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core.errors import UserError, unknown_name
 
-Fields = Any  # a ConfigDict, whose attributes type checkers do not know
+Fields = Any  # a ConfigDict, whose attributes type checkers cannot check
 
 
 def defaults() -> Fields:
-  """Returns every field at its default."""
+  """Returns a config with all fields at their defaults."""
   return config_dict.ConfigDict(dataclasses.asdict(Config()))
 
 
@@ -55,7 +55,7 @@ def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields:
-  """Makes the recipe named after the colon of `--config FILE:RECIPE`; "" is the default. Names of `SMALLER` may follow.
+  """Builds the recipe named after the colon of `--config FILE:RECIPE`; "" is the default. Names of `SMALLER` may follow.
 
   Raises UserError for an unknown name.
   """
@@ -99,7 +99,7 @@ def runlocal(config: Fields) -> Fields:
 
 
 def cpu(config: Fields) -> Fields:
-  """Shrinks a recipe to minutes on two CPU cores; the budget is the same for every method, so that results compare.
+  """Shrinks a recipe to minutes on two CPU cores; the budget is the same for every method, so that results are comparable.
 
   10,000 images, 15 epochs at batch 128, a ResNet-10 (or the recipe's ConvNeXt) of a quarter of the width, heads of 512.
   """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files atomically."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary path beside `path` to write to; afterwards it replaces `path`, so no reader sees half a file.
+  """Yields a temporary path beside `path` to write to; afterwards it replaces `path`, so no reader gets a partial file.
 
   If the block raises, `path` stays as it was.
   """

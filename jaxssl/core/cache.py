@@ -17,7 +17,7 @@ def folder(name: str) -> pathlib.Path:
 def keep_compiled() -> None:
   """Caches compiled functions across runs, unless JAX_COMPILATION_CACHE_DIR names another folder.
 
-  JAX_ENABLE_COMPILATION_CACHE=false keeps nothing; neither does a user who has no folder to write to.
+  Nothing is cached with JAX_ENABLE_COMPILATION_CACHE=false, or if the cache folder cannot be written.
   """
   import jax  # the `config` command, which reads the folder of plugins, starts without it
 
@@ -29,7 +29,7 @@ def keep_compiled() -> None:
     with filelock.FileLock(compiled / ".lockfile", timeout=10):  # the lock that JAX takes
       for entry in compiled.glob("*-cache"):
         if not entry.with_name(entry.name.removesuffix("-cache") + "-atime").exists():
-          entry.unlink()  # left by a killed run: JAX would warn of it forever
+          entry.unlink()  # left by a killed run: JAX would warn about it in every run
   except (OSError, RuntimeError):  # no home, not writable, or a disk without locks
     return
   jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)

@@ -1,4 +1,4 @@
-"""The log of a command: terminal and, of a run, a file."""
+"""Logs a command to the terminal and, for a run, to a file."""
 
 import contextlib
 import logging
@@ -24,7 +24,7 @@ class _Line(logging.Formatter):
 
 
 class _AboveBar(logging.StreamHandler):
-  """Prints log lines above the progress bar; lines marked `bar` repeat what a visible bar shows, and are skipped."""
+  """Prints log lines above the progress bar; skips lines marked `bar`, which repeat a visible bar."""
 
   def emit(self, record: logging.LogRecord) -> None:
     if not (bar_shown() and hasattr(record, "bar")):

@@ -1,4 +1,4 @@
-"""Metrics, which are declared once where they are computed, and measurements of them."""
+"""Metrics, each declared once beside the code that computes it, and their measurements."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ BASELINES = ("untrained", "imported", "raw_pixels")  # subjects that a run is co
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-  """What a number means, for tables, charts and reports."""
+  """Describes a number for tables, charts and reports."""
 
   name: str  # as in metrics.jsonl: letters, digits and _
   title: str
@@ -27,7 +27,7 @@ class Metric:
 
 
 def accuracy_metric(name: str, title: str, description: str) -> Metric:
-  """Returns a metric in percent of which more is better."""
+  """Returns a metric in percent that is better if higher."""
   return Metric(name, title, description, "Accuracy", unit="%", higher_is_better=True)
 
 

@@ -1,4 +1,4 @@
-"""A progress bar for commands that go through a dataset."""
+"""A progress bar for commands that process a dataset."""
 
 import time
 

@@ -1,6 +1,6 @@
-"""Random streams by name: a pure function of a seed, a name and counters.
+"""Named random streams, each a pure function of a seed, a name and counters.
 
-Streams of different names are independent, so a new one never shifts the draws of another.
+Streams of different names are independent, so a new stream never changes the draws of another.
 """
 
 import zlib

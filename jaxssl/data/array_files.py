@@ -1,4 +1,4 @@
-"""Files of other than 8 bits or with other than 1 or 3 channels: .npy, TIFF and 16-bit PNG."""
+"""Reads images with more than 8 bits or with any number of channels: .npy, TIFF and 16-bit PNG."""
 
 import functools
 import io
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_MAX_BYTES = 2**30  # of an image: a header of a few bytes can claim any size
+_MAX_BYTES = 2**30  # per image; a header of a few bytes can claim any size
 NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: BigTIFF
 
 

@@ -13,7 +13,7 @@ from jaxssl.data.source import DataInput, Source, register
 
 
 class ItemSource(Source):
-  """Images behind an index: `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
+  """Images that are read by index: `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
 
   `labels`: int [n], -1 if unknown, or None; `channels` and `dtype`: what `read` converts to. An item that raises an
   exception or is not an image counts as unreadable.

@@ -1,4 +1,4 @@
-"""The datasets of a run: what `data` in the config names, to train on and to evaluate with."""
+"""Opens the datasets of a run, for training and for evaluation, from the `data` group of its config."""
 
 import dataclasses
 import os
@@ -48,7 +48,7 @@ class Datasets:
   """The three sets of a run."""
 
   train: Dataset
-  reference: Dataset  # what evaluations compare with or learn from: `train` itself, unless data.imbalance unbalances that
+  reference: Dataset  # evaluations compare with it or train on it; the same as `train` unless data.imbalance is set
   test: Dataset | None  # None without a test set
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
 
@@ -89,7 +89,7 @@ def open_datasets(
 
   `arrays`: the images of data.source=array, "train" and optionally "test".
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
-  Raises UserError for whatever in `config` does not fit.
+  Raises UserError for values of `config` that do not fit the images.
   """
   train, reference, test, groups = _select(config, seed, *_open(config, arrays))
   opened = {}
@@ -184,7 +184,7 @@ def in_order(config: Config, mesh: Mesh, dataset: Dataset, size: int) -> Iterato
 def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:
   """Opens the images of `config` by split; `whole`: all images of a folder, also those in neither train nor test.
 
-  Raises UserError for whatever in `config` does not fit.
+  Raises UserError for values of `config` that do not fit the images.
   """
   if config.source == "array":
     raise UserError("data.source=array: the images belong to the program that trained; name other images with --data.path")

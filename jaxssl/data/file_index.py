@@ -1,4 +1,4 @@
-"""The images under a folder or in a zip: listed once, then cached in the user's cache folder."""
+"""Lists the images under a folder or in a zip, and caches the list in the user's cache folder."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from jaxssl.core.log import LOG, heartbeat
 from jaxssl.data.image_io import ENDINGS
 
 _FORMAT = 2  # of the cache files; others are ignored
-_MAX_BYTES = 2**30  # of an uncompressed file: a larger one is a mistake or an attack
+_MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack
 _TICK = 0.02  # seconds: closer changes of a folder may have the same modification time
 
 
@@ -51,7 +51,7 @@ class Listing:
       return file.read()
 
   def _read_member(self, offset: int, size: int, method: int, crc: int) -> bytes:
-    """Reads at a position, which takes neither a lock nor a ZipFile per thread: a gigabyte for a million members."""
+    """Reads at a position, without a lock or a ZipFile per thread, which takes a gigabyte for a million members."""
     if offset < 0 or offset + size > os.fstat(self._descriptor).st_size:
       raise ValueError("its position in the directory of the zip is outside of the zip")
     _check_size(size)
@@ -82,7 +82,7 @@ def _check_size(size: int) -> None:
 
 
 class _Scan(NamedTuple):
-  """What is cached. `stamp`: for each folder, or for the zip (""), its modification time in nanoseconds and size."""
+  """The cached list. `stamp`: for each folder, or for the zip (""), its modification time in nanoseconds and size."""
 
   stamp: dict[str, list[int]]
   names: list[str]
@@ -119,7 +119,9 @@ def list_images(path: str, field: str) -> Listing:
 
 def _scan_folder(root: str) -> _Scan:
   """Lists a folder. Follows links, except to a parent folder."""
-  remote = root.startswith(paths.BUCKET)  # then without stamps and links, and endings decide without a request per image
+  remote = root.startswith(
+    paths.BUCKET
+  )  # then there are no stamps or links, and the ending decides, without a request per image
   if remote and not paths.path_of(root).is_dir():
     raise ValueError("buckets are supported for folders only")
   stamp, names, skipped = {}, [], 0

@@ -1,4 +1,4 @@
-"""Images in a folder or a zip: finds the training and the test split, and the class folders."""
+"""Finds the training and test splits and the class folders in a folder or a zip."""
 
 import os
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class FolderSource(Source):
     return self._listing.where(self._positions[index])
 
   def class_folders(self) -> list[str]:
-    """Returns the class folder of each image; nothing, which is logged, unless every image is exactly one folder deep."""
+    """Returns the class folder of each image. Unless every image is exactly one folder deep, returns nothing and logs that."""
     names = [self._listing.names[k] for k in self._positions]
     parts = [name[self._at :].split("/") for name in names]
     odd = next((name for name, part in zip(names, parts, strict=True) if len(part) != 2), None)
@@ -58,9 +58,9 @@ class FolderSource(Source):
     self.classes, self.labels = classes, np.array([number[folder] for folder in folders], np.int32)
 
   def listed(self, path: str) -> np.ndarray:
-    """Reads a text file of names, one per line, relative to the root or the split's folder: positions, int [m] ascending.
+    """Reads a text file of names, one per line, relative to the root or the split's folder. Returns positions, int [m].
 
-    Empty lines are skipped; repeated names count once. Raises UserError for a name without an image.
+    Positions are ascending. Empty lines are skipped; repeated names count once. Raises UserError for a name without an image.
     """
     try:
       lines = paths.read(path).decode(errors="surrogateescape").replace("\r\n", "\n").split("\n")
@@ -79,7 +79,7 @@ class FolderSource(Source):
 
 @register("folder", ("path", "test_path", "list_path"))
 def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
-  """Opens `data.path`, and the test split there or in `data.test_path`: train, test (None without one).
+  """Opens `data.path`, and the test split there or in `data.test_path`. Returns train and test (None without one).
 
   Raises UserError if there is nothing to train on, or if the test split has a class that the training split lacks.
   """
@@ -121,7 +121,7 @@ def open_whole(config: DataConfig) -> dict[str, FolderSource]:
 
 
 def _splits(path: str, field: str, config: DataConfig) -> dict[str, FolderSource]:
-  """Opens, without labels, "train" and "test", which may be empty, the folders in neither, and as "" all images.
+  """Opens, without labels, "train" and "test" (either may be empty), the folders in neither, and all images as "".
 
   Folders that contain everything are skipped. The first of test/, val/ and validation/ that exists is the test split. train/
   is the training split if it is alone or beside a test split; beside other folders it is a class, as in CIFAR-100.

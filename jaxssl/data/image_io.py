@@ -1,4 +1,4 @@
-"""Images as arrays, uint8 or uint16: decoded from any file format, converted in channels and bits, resized by PIL."""
+"""Decodes image files to uint8 or uint16 arrays, converts channels and bits, and resizes with PIL."""
 
 import io
 from typing import Any

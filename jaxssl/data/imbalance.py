@@ -14,7 +14,7 @@ class Draw:
   """Positions of images, int [m], and class numbers; both ascending."""
 
   train: np.ndarray
-  reference: np.ndarray  # of each class as many as the smallest has, whether trained on or not
+  reference: np.ndarray  # as many images of each class as the smallest has, whether trained on or not
   head: np.ndarray
   tail: np.ndarray
 
@@ -50,7 +50,7 @@ def draw(labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceCon
 
 
 def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], seed: int) -> np.ndarray:
-  """Draws of each of `classes` as many images as the smallest has: positions, int [m] ascending.
+  """Draws as many images of each of `classes` as the smallest has. Returns positions, int [m] ascending.
 
   Raises UserError if a class has none.
   """
@@ -80,6 +80,6 @@ def _check(field: str, value: float, low: int, high: int, meaning: str) -> None:
 
 
 def _sample(labels: np.ndarray, classes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Draws the given number of images of each class: positions, ascending."""
+  """Draws the given number of images of each class. Returns positions, ascending."""
   members = (rng.permutation(np.flatnonzero(labels == c))[:size] for c, size in zip(classes, sizes, strict=True))
   return np.sort(np.concatenate(list(members)))

@@ -126,7 +126,7 @@ def training(
 def inference(
   source: Source, index: np.ndarray, mask: np.ndarray, resize: int, size: int, workers: int = 0
 ) -> Iterator[np.ndarray]:
-  """Reads the batches of `eval_plan`, index and mask [steps, b], one ahead: yields images [b, size, size, c], padding 0.
+  """Reads the batches of `eval_plan` (index and mask [steps, b]) one ahead. Yields images [b, size, size, c]; padding is 0.
 
   The shorter side is resized to `resize` pixels and the center is cropped; resize 0: the whole image is resized.
   Raises UserError if the crop is larger than the resized image.
@@ -162,7 +162,7 @@ def _read_ahead(
 
 
 def _threads(workers: int) -> int:
-  """Returns `workers`, or for 0 the number of cores that this process may use."""
+  """Returns `workers` or, if that is 0, the number of cores that this process may use."""
   return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 

@@ -47,7 +47,7 @@ FIELDS: dict[str, tuple[str, ...]] = {}  # source -> those of data.path, data.te
 def register(name: str, fields: tuple[str, ...] = ()) -> Callable[[O], O]:
   """Returns a decorator that registers an opener as data.source=`name`.
 
-  `fields`: those of "path" (then required), "test_path" and "list_path" that it reads; others must be empty in the config.
+  `fields`: which of "path" (then required), "test_path" and "list_path" it reads; the others must be empty in the config.
   """
 
   def add(opener: O) -> O:

@@ -1,4 +1,4 @@
-"""How well classes form clusters, and how well k-means clusters agree with classes (ReSA's study)."""
+"""Measures how well classes form clusters, and how well k-means clusters agree with classes (ReSA's study)."""
 
 import warnings
 
@@ -50,7 +50,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
 
 def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROWS) -> dict[Figure, float]:
-  """Computes `separation` of the classes, and `agreement` with them of k-means for as many clusters as there are classes.
+  """Computes the `separation` of the classes, and the `agreement` of as many k-means clusters with them.
 
   features: float32 [n, f], scaled to unit length first; labels: int [n]. Empty if there is one class, or one per image.
   """
@@ -66,7 +66,7 @@ def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROW
 def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int) -> dict[Figure, float]:
   """Computes mean and deviation of the silhouettes, and davies_bouldin, of features [n, f] by partition, int [n].
 
-  If n exceeds rows, silhouettes are those of a random sample of that size; one with a single part has none.
+  If n exceeds rows, silhouettes are those of a random sample of that size; a sample with a single part has none.
   """
   from sklearn import metrics
 

@@ -1,4 +1,4 @@
-"""Random crops of reference images: the student's first view without its colors."""
+"""Cuts random crops of reference images, as the student's first view but without its color changes."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ GROUP = "weak"  # the view group that holds the crops
 
 
 def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
-  """Returns the student's first view group at the size that evaluations use; `finish` leaves out its colors."""
+  """Returns the student's first view group at the size that evaluations use; `finish` leaves out its color changes."""
   view = first_view(extractor.config)
   return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
 
@@ -50,7 +50,7 @@ def _encode(
 
 
 def steps_per_epoch(mesh: Mesh, count: int, batch_size: int) -> tuple[int, int]:
-  """Returns the number of batches of `count` images, and their size. Raises UserError if there are fewer than devices."""
+  """Returns the number and the size of batches of `count` images. Raises UserError if there are fewer images than devices."""
   batch_size = min(batch_size, count) // mesh.size * mesh.size
   if not batch_size:
     raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")

@@ -115,7 +115,7 @@ def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> t
 
 
 def _names(sources: Mapping[str, Source], split: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the columns that say which images are at these positions, ascending, of their splits."""
+  """Returns the columns that identify the images at these ascending positions of their splits."""
   path, label = [], []
   for name, source in sources.items():
     rows, known = index[split == name].tolist(), source.labels
@@ -144,7 +144,7 @@ class Parts:
       self.read()
 
   def append(self, index: np.ndarray, features: np.ndarray) -> None:
-    """Adds a part, which counts once parts.json is replaced. Raises UserError."""
+    """Adds a part, which takes effect when parts.json is replaced. Raises UserError."""
     with _writing(self.folder):
       self.folder.mkdir(parents=True, exist_ok=True)
       for name, values in (("index", index), ("features", features)):

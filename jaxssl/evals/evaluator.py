@@ -27,7 +27,7 @@ RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more
 
 
 def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "student"]:
-  """Returns which network `evals.network` means. Raises UserError for the teacher of a method without one."""
+  """Returns the network that `evals.network` selects. Raises UserError for the teacher of a method without one."""
   if config.evals.network == "teacher" and not has_teacher:
     raise UserError(f"evals.network=teacher: method.name={config.method['name']} has no teacher; use auto or student")
   if config.evals.network == "auto":
@@ -82,11 +82,11 @@ class Evaluator:
     return self.extractor(variables, self.which)
 
   def measure(self, extractor: FeatureExtractor, names: Sequence[str]) -> list[Measurement]:
-    """Runs those of the evaluations that are possible."""
+    """Runs the evaluations that are possible."""
     return [dataclasses.replace(m, evaluation=name) for name in self.possible(names) for m in EVALUATIONS[name](extractor)]
 
   def baselines(self, first: Variables, names: Sequence[str]) -> list[Measurement]:
-    """Measures raw pixels and the network before its first step, which show what training gained."""
+    """Measures raw pixels and the network before its first step, with which the trained network is compared."""
     if not self.config.evals.baselines:
       return []
     subjects: dict[str, Variables | None] = {"raw_pixels": None, self.untrained: first}

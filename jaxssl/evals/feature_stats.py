@@ -1,4 +1,4 @@
-"""Statistics of features without labels: the dimensions they use, and how they are distributed on the sphere."""
+"""Measures features without labels: the dimensions they use, and their distribution on the sphere."""
 
 import numpy as np
 from scipy import special
@@ -61,7 +61,7 @@ def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
 
 
 def singular_values(features: np.ndarray) -> np.ndarray:
-  """Computes the float64 [min(n, f)] singular values of features [n, f], largest first; those below 1e-7 of it become zero."""
+  """Computes the float64 [min(n, f)] singular values of features [n, f], largest first; values below 1e-7 of it become zero."""
   x = np.asarray(features, np.float64)  # float32 features resolve nothing finer
   # Eigenvalues of the smaller matrix of inner products: 10 to 70 times faster than a decomposition of the features
   squares = np.linalg.eigvalsh(x.T @ x if x.shape[0] >= x.shape[1] else x @ x.T)[::-1]
@@ -71,7 +71,7 @@ def singular_values(features: np.ndarray) -> np.ndarray:
 def effective_rank(singular_values: np.ndarray, added: float = 0.0) -> float:
   """Computes exp(entropy of the normalized singular values), 1 if all are zero (Roy & Vetterli, 2007).
 
-  `added`: to every normalized value; 1e-7 makes it RankMe (Garrido et al., 2023).
+  `added` is added to every normalized value; with 1e-7 the result is RankMe (Garrido et al., 2023).
   """
   shares = singular_values / (singular_values.sum() or 1) + added
   return float(np.exp(special.entr(shares).sum()))

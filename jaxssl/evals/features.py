@@ -52,7 +52,7 @@ class FeatureExtractor:
 
   @functools.cached_property
   def preprocessing(self) -> Preprocessing:
-    """How images are shown to the network."""
+    """The preprocessing of images for the network."""
     return Preprocessing.of(self.config)
 
   @functools.cached_property
@@ -64,7 +64,7 @@ class FeatureExtractor:
 
   @functools.cached_property
   def test(self) -> Features | None:
-    """The test set; None if there is none: then each image of the reference set is compared with the others."""
+    """The test set, or None; then each image of the reference set is compared with the others."""
     return None if self.datasets.test is None else self._features("test", self.datasets.test, {})
 
   def _features(self, role: str, dataset: Dataset, more: Mapping[str, Scalar]) -> Features:
@@ -185,16 +185,16 @@ def accuracies(
 
 
 def in_batches(mesh: Mesh, count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yields row numbers below `count` for `extract`: int32 [b] of this process, and the mask, False on the padding of row 0."""
+  """Yields batches for `extract`: this process's row numbers below `count`, int32 [b], and a mask, False on padding (row 0)."""
   index, mask = sampler.eval_plan(count, padded_rows(min(batch_size, count), mesh))
   yield from zip(index[:, local_slice(mesh, index.shape[1])], mask, strict=True)
 
 
 def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[tuple[Any, np.ndarray]]) -> Any:
-  """Runs a jitted `encode` over all batches: its tree of [b, ...] as one of [n, ...] in order, without the padding.
+  """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [n, ...], without the padding.
 
-  A batch: arrays of this process's rows, bool [b] mask of all rows. It is fetched once the next one is dispatched, so devices
-  do not wait and hold at most two batches.
+  A batch: arrays of this process's rows, and a bool [b] mask of all rows. Results are fetched after the next batch is
+  dispatched, so devices do not wait and hold at most two batches.
   """
   dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in batches)
   parts = []

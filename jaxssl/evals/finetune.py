@@ -1,4 +1,4 @@
-"""Fine-tuning: training of the whole network with labels, on random crops."""
+"""Fine-tunes the whole network with labels, on random crops."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +32,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
 
 def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
-  """Returns what defines the training."""
+  """Returns the protocol of the training."""
   return {
     "classifier": "fine-tuned network, SGD, momentum 0.9, cosine, random crops",
     "epochs": config.epochs,
@@ -44,7 +44,7 @@ def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
 
 
 def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, int], np.ndarray]:
-  """Prepares training on `count` images: (rows of the reference set, seed) -> classes of the test set, int [m]."""
+  """Returns a function (`count` rows of the reference set, seed) -> predicted classes of the test set, int [m]."""
   config, mesh, datasets, test = extractor.config.evals.finetune, extractor.mesh, extractor.datasets, extractor.datasets.test
   network, preprocessing, variables = extractor.network, extractor.preprocessing, extractor.variables
   view = crops.view_of(extractor, count=1)

@@ -66,7 +66,7 @@ def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_raw(kernel: Array, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-  """Returns the classifier [f + 1, c] of features x that is the same as one of (x - mean) / scale."""
+  """Converts a classifier [f + 1, c] of standardized features (x - mean) / scale to one of x."""
   exact = np.asarray(kernel, np.float64)
   weights = exact[:-1] / scale[:, None]
   return np.concatenate([weights, exact[-1:] - mean @ weights]).astype(np.float32)
@@ -146,7 +146,7 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 def descend(
   x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int, batch_size: int
 ) -> tuple[np.ndarray, dict[str, Scalar]]:
-  """Trains a classifier for each of RATES; the best rate on a held-out fifth trains one on all images: (classifier, chosen)."""
+  """Trains a classifier on all images with the one of RATES that is best on a held-out fifth. Returns (classifier, chosen)."""
   mean, scale = standard(x)
   z, out = (x - mean) / scale, held_out(labels, seed)
 
@@ -159,9 +159,9 @@ def descend(
 
 
 def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar]]:
-  """Trains classifiers on the frozen network with new crops in each epoch: (classifier, chosen).
+  """Trains classifiers on the frozen network with new crops in each epoch. Returns (classifier, chosen).
 
-  One classifier for each of RATES, side by side, without the held-out fifth of the reference set that selects the best.
+  One classifier is trained for each of RATES, side by side; a held-out fifth of the reference set selects the best.
   """
   config, reference, mesh = extractor.config.evals.linear, extractor.reference, extractor.mesh
   seed, view = extractor.config.train.seed, crops.view_of(extractor, count=1)
@@ -189,7 +189,7 @@ def _side_by_side(rates: tuple[float, ...], steps: int) -> optax.GradientTransfo
 
 
 def _best(heads: Array | np.ndarray, x: np.ndarray, labels: np.ndarray) -> int:
-  """Returns which of the classifiers [g, f + 1, c] is the most accurate."""
+  """Returns the index of the most accurate of the classifiers [g, f + 1, c]."""
   return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in heads]))
 
 

@@ -1,4 +1,4 @@
-"""A run, read back from its workdir: config, weights, datasets, and what evaluations and `embed` do with them."""
+"""Loads a run from its workdir: config, weights and datasets, for evaluations, `embed`, exports and reports."""
 
 import dataclasses
 import functools
@@ -59,7 +59,7 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
 
 
 def names_other_images(changes: Mapping[str, Any]) -> bool:
-  """Returns whether changed fields name other images, so that none of the run's own fields about images is kept."""
+  """Returns whether changed fields name other images, in which case the run's own fields about images do not apply."""
   return "data.source" in changes or "data.path" in changes
 
 
@@ -87,17 +87,17 @@ class LoadedRun:
 
   @property
   def variables(self) -> Variables:
-    """Its weights."""
+    """The weights of that network."""
     return self.teacher if self.teacher is not None and self.which == "teacher" else self.student
 
   @property
   def preprocessing(self) -> Preprocessing:
-    """How images are shown to it."""
+    """The preprocessing of images for that network."""
     return Preprocessing.of(self.config)
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """A hash of its weights."""
+    """A hash of the weights."""
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
 
   @functools.cached_property
@@ -121,7 +121,7 @@ class LoadedRun:
 
   @functools.cached_property
   def evaluator(self) -> Evaluator:
-    """Measures the run on its datasets, which are opened here. Raises UserError if they cannot be."""
+    """The evaluator of the run; its datasets are opened on first use. Raises UserError if they cannot be opened."""
     if self.opened is not None:
       return self.opened
     opened = datasets.open_datasets(self.config.data, self.config.train.seed, self.arrays).on_devices(self.config, self.mesh)

@@ -1,4 +1,4 @@
-"""How images are shown to a network: one definition for evaluations, `embed` and exports."""
+"""Prepares images for a network: one definition for evaluations, `embed` and exports."""
 
 import dataclasses
 from typing import Literal
@@ -18,7 +18,7 @@ RAW_SIZE = 32  # raw pixels are compared at this side at most
 
 
 def first_view(config: Config) -> ViewConfig:
-  """Returns the group of the student's first view, for whose size the network is built. Raises UserError if it is missing."""
+  """Returns the group of the student's first view; the network is built for its size. Raises UserError if it is missing."""
   group = methods.read_method(config.method).forward_spec.student[0].group
   if group not in config.views:
     raise UserError(f"views.{group} is missing; method.name={config.method['name']} needs it")
@@ -33,7 +33,7 @@ def image_shape(config: Config) -> tuple[int, int, int]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-  """How an image is prepared for a network."""
+  """The preprocessing of images for a network."""
 
   channels: int
   bit_depth: Literal[8, 16]

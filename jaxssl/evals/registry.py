@@ -1,4 +1,4 @@
-"""Registration of evaluations: one function in one file, which declares the metrics it measures and what it needs."""
+"""Registers evaluations. An evaluation is a function that declares its metrics and its needs."""
 
 from collections.abc import Callable
 

@@ -29,11 +29,11 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
 
 def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...]) -> dict[Metric, float]:
-  """Computes recall of every k and mean average precision over the full ranking of each image's others.
+  """Computes recall at every k and mean average precision over the ranking of all other images.
 
   x: float32 [n, f]; labels: int32 [n]. Recall at k: one of the k most similar images has the image's class. Of equally similar
-  images those of other classes come first: collapsed features gain nothing. Images whose class has no other image are left
-  out of the means; `share_retrievable`, in 0..1, is the share of the others, and the only result if it is 0.
+  images, those of other classes come first, so that collapsed features gain nothing. Images that are alone in their
+  class are left out of the means; `share_retrievable`, in 0..1, is the share of the others, and the only result if it is 0.
   """
   rank = functools.partial(rankings, mesh, *replicate(mesh, (normalize(jnp.asarray(x)), jnp.asarray(labels))))
   precision, first, total = extract(mesh, rank, in_batches(mesh, len(x), QUERIES))

@@ -1,4 +1,4 @@
-"""The network that an export writes: it computes in float32 and comes with its weights and its description."""
+"""Collects what an export writes: a network that computes in float32, its weights and its description."""
 
 import dataclasses
 import json

@@ -20,7 +20,7 @@ from jaxssl.workdir.workdir import Workdir
 
 LOG = logging.getLogger("jaxssl")
 TOLERANCE = 1e-5  # of the largest feature
-BATCHES = (1, 3)  # sizes of the batches that are compared: two, because exports take batches of any size
+BATCHES = (1, 3)  # batch sizes that are compared; two, because exports accept any
 
 
 # Each module has FILE, the name of the file with the weights, and functions of a bundle:

@@ -1,4 +1,4 @@
-"""The README.md of an export: what the weights are, how they were trained, what was measured, how to use them."""
+"""Writes the README.md of an export: its weights, training, measurements and usage."""
 
 import json
 import re

@@ -19,7 +19,7 @@ BATCH = 1_000_003  # the batch in the jaxpr: a prime above all other lengths, so
 
 @dataclasses.dataclass
 class Value:
-  """An array of the jaxpr, held by a tensor with `rank` axes.
+  """An array of the jaxpr, stored in a tensor with `rank` axes.
 
   Axis i of the array has length shape[i] and lies at axis axes[i] of the tensor; if that is None, the tensor has length 1
   there and is broadcast. The tensor's other axes have length 1. A length of k times the batch is written -k.
@@ -72,7 +72,7 @@ class Builder(Graph):
     return held(self.constant(array, label), np.shape(array))
 
   def is_constant(self, x: Value) -> bool:
-    """Whether x does not depend on the images."""
+    """Returns whether x does not depend on the images."""
     return x.name in self.constants
 
   def array(self, x: Value) -> np.ndarray:
@@ -107,7 +107,7 @@ class Builder(Graph):
     return held(self.node("Expand", self.arranged(x, range(len(missing)), len(missing)), shape), x.shape)
 
   def tensor(self, x: Value) -> str:
-    """Returns a tensor that holds x as the jaxpr has it."""
+    """Returns a tensor with the shape of x in the jaxpr."""
     return self.arranged(self.full(x), range(len(x.shape)), len(x.shape))
 
   def reshaped(self, name: str, shape: Sequence[int]) -> str:

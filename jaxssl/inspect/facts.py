@@ -19,7 +19,7 @@ NEARLY_SQUARE = 1.25  # images up to this ratio of long to short side may be kep
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
-  """Sides are in pixels, `memory` is in bytes; `mean` and `std` have one value per channel, in 0..1."""
+  """Sides are in pixels, and `memory` is in bytes; `mean` and `std` have one value per channel, in 0..1."""
 
   path: str
   test_path: str = ""

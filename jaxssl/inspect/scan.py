@@ -106,7 +106,7 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Im
   """Decodes a file's bytes as training does. Raises DecodeError, whose message begins with `name`, or WrongChannels."""
   header = read_header(data)
   dtype = dtype_of(depth or (16 if header.bits == 16 else 8))
-  many = header.color.endswith(" channels")  # neither those of a photograph nor its transparency
+  many = header.color.endswith(" channels")  # channels that are neither colors nor transparency
   try:
     image = decode(data, channels or (header.channels if many else 3), name, dtype)
   except DecodeError as error:

@@ -16,7 +16,7 @@ _SHAPES = ((0.5, "very tall (under 1:2)"), (0.95, "tall"), (1 / 0.95, "square"),
 
 
 def counts(sources: Mapping[str, FolderSource], files: Sequence[ScannedFile]) -> Iterator[str]:
-  """Numbers of images by split and class folder."""
+  """Yields the numbers of images by split and class folder."""
   for split, source in sources.items():
     unusable = sum(file.split == split and file.stats is None for file in files)
     yield f"{split}: {len(source)} images" + (f", {unusable} of them unreadable" if unusable else "")
@@ -34,7 +34,7 @@ def counts(sources: Mapping[str, FolderSource], files: Sequence[ScannedFile]) ->
 
 
 def kinds(stats: Sequence[ImageStats], depth: int) -> Iterator[str]:
-  """Formats, colors, bits, sizes, shapes and bytes. `depth`: bits per value that are kept."""
+  """Yields formats, colors, bits, sizes, shapes and bytes. `depth`: bits per value that are kept."""
   yield f"formats: {_tally(stats, lambda image: image.header.kind)}"
   gray = sum(image.gray and image.header.channels > 2 for image in stats)
   note = f"; {gray} of them are stored in color but gray" if gray else ""
@@ -63,14 +63,14 @@ def _shape(image: ImageStats) -> str:
 
 
 def unreadable(files: Sequence[ScannedFile]) -> Iterator[str]:
-  """The first unreadable files, with the reasons."""
+  """Yields the first unreadable files, with the reasons."""
   lines = [f"{file.name}: {file.reason}" for file in files if file.stats is None]
   yield f"unreadable: {len(lines) or 'none'}"
   yield from _first(lines, FILES)
 
 
 def twins(groups: Sequence[Group], what: str) -> Iterator[str]:
-  """The first groups of duplicates."""
+  """Yields the first groups of duplicates."""
   yield f"{what}: {f'{len(groups)} groups, {sum(map(len, groups))} images' if groups else 'none'}"
   lines = []
   for group in groups:
@@ -80,7 +80,7 @@ def twins(groups: Sequence[Group], what: str) -> Iterator[str]:
 
 
 def overlap(groups: Sequence[Group]) -> Iterator[str]:
-  """Test images that are in the training split too."""
+  """Yields the test images that are in the training split too."""
   splits = [{split: [file.name for file in group if file.split == split] for split in ("test", "train")} for group in groups]
   splits = [names for names in splits if names["test"] and names["train"]]
   count = sum(len(names["test"]) for names in splits)
@@ -95,7 +95,7 @@ def _first(lines: Sequence[str], count: int, what: str = "") -> Iterator[str]:
 
 
 def speed(rate: float, config: Config, images: int) -> str:
-  """What a rate of the host, in images per second, means for training on some images."""
+  """Describes how a rate of the host, in images per second, limits training on a number of images."""
   views, batch = sum(view.count for view in config.views.values()), config.train.batch_size
   text = f"reading: {rate:.0f} images/s into {views} views each on the host: {batch / rate:.2f} s per batch of {batch}"
   if config.data.placement == "device":
@@ -104,7 +104,7 @@ def speed(rate: float, config: Config, images: int) -> str:
 
 
 def in_full(files: Sequence[ScannedFile], exact: Sequence[Group], near: Sequence[Group]) -> list[str]:
-  """All unreadable files and duplicates, one per line: kind, then names, separated by tabs; tabs in names are escaped."""
+  """Returns a line for each unreadable file or duplicate: kind and names, separated by tabs; tabs in names are escaped."""
   rows = [["unreadable", file.name, file.reason] for file in files if file.stats is None]
   rows += [[kind, *(file.name for file in group)] for kind, groups in (("exact", exact), ("near", near)) for group in groups]
   return ["\t".join(cell.translate(_ESCAPES) for cell in row) for row in rows]

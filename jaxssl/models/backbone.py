@@ -1,4 +1,4 @@
-"""The backbones that `model.name` can name."""
+"""Defines and registers the backbones that `model.name` selects."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

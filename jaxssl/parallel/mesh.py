@@ -1,4 +1,4 @@
-"""The mesh, which has one axis, shardings of the train state, and transfers between hosts and devices."""
+"""Builds the one-axis mesh and the shardings of the train state, and moves arrays between hosts and devices."""
 
 import functools
 import re
@@ -64,7 +64,7 @@ def state_shardings(state: PyTree, mesh: Mesh, fsdp: bool = False) -> PyTree:
 
 
 def padded_rows(rows: int, mesh: Mesh) -> int:
-  """Rounds a number of rows up to a multiple of the mesh size and of 8, or 1024 if large: a state fits so many devices."""
+  """Rounds rows up to a multiple of the mesh size and of 8, or 1024 if large, so that a state fits that many devices."""
   unit = int(np.lcm(1024 if rows >= 2**17 else 8, mesh.size))
   return -(-rows // unit) * unit
 

@@ -1,4 +1,4 @@
-"""Several processes as one run, on JAX's multi-controller runtime: start, barriers, exit."""
+"""Runs several processes as one run on JAX's multi-controller runtime: start, barriers, exit."""
 
 import os
 import sys
@@ -55,7 +55,7 @@ def is_primary() -> bool:
 
 
 def barrier(where: str) -> None:
-  """Waits until all processes get here, and logs that it waits. Raises Lost after TIMEOUT seconds."""
+  """Waits until all processes arrive, and logs the wait. Raises Lost after TIMEOUT seconds."""
   if jax.process_count() == 1:
     return
   with runlog.heartbeat(f"waiting for the other processes, {where}"):
@@ -66,7 +66,7 @@ def barrier(where: str) -> None:
 
 
 def exit_with(message: str, code: int) -> int:
-  """Prints why and returns the exit code. One of several processes exits at once: JAX's joint shutdown might never end."""
+  """Prints a message and returns the code. One of several processes exits at once: JAX's joint shutdown might never end."""
   print(message, file=sys.stderr, flush=True)
   if jax.distributed.is_initialized():
     os._exit(code)

@@ -34,7 +34,7 @@ class PlanCache:
       raise UserError(f"--out={path}: the file exists and is not a file of plans; remove it or choose another name") from error
 
   def estimate(self, config: Config, images: DatasetSpec, target: Topology) -> tuple[Estimate, dict[str, Any]]:
-    """Returns the stored estimate, or computes and stores it; and the plan that holds it, to which more may be added."""
+    """Returns the stored estimate, or computes and stores it; and its plan, which callers may extend."""
     key = _key(config, images, target)
     plan = self.plans.setdefault(key, {"key": key, "images": images.count})
     fields = plan.get("estimate", {})

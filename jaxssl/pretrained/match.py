@@ -14,7 +14,7 @@ from jaxssl.pretrained.torch_names import torch_entry
 LOG = logging.getLogger("jaxssl")
 Tensors = Mapping[str, np.ndarray]
 TEACHER = re.compile(r"teacher|momentum|ema|target|encoder_[kt]\b")
-# What a network may have besides its encoder: classifiers, heads, queues
+# Parts of a network besides its encoder: classifiers, heads, queues
 OTHERS = re.compile(
   r"(fc|head|heads|head_dist|classifier|projector|projection|projection_head|predictor|prototypes|mlp|last_layer|queue\w*)\b"
 )

@@ -12,7 +12,7 @@ from jaxssl.workdir.records import RunRecord, Series
 
 
 def section(records: Sequence[RunRecord]) -> str:
-  """Returns all charts; of several runs, each has its color."""
+  """Returns all charts; each of several runs has its own color."""
   series = [record.series() for record in records]
   text = ""
   for title in GROUPS:
@@ -30,7 +30,7 @@ def section(records: Sequence[RunRecord]) -> str:
 
 
 def defined(records: Sequence[RunRecord], names: Sequence[str]) -> list[Metric]:
-  """Returns the definitions of names, as the first run that has one defines it, in the order in which they are shown."""
+  """Returns the definitions of metrics, each from the first run that has it, in display order."""
   known = {name: metric for record in reversed(records) for name, metric in record.metrics.items()}
   return sorted((known.get(name) or records[0].metric(name) for name in dict.fromkeys(names)), key=lambda m: rank(m, known))
 

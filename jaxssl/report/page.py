@@ -1,4 +1,4 @@
-"""Writes a self-contained web page that shows whether a run learned, and what, or compares several runs."""
+"""Writes a self-contained web page about one run, or a comparison of several."""
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ def write_report(workdir: Workdir, run: LoadedRun | None) -> None:
   """Writes the report after training, of the newest checkpoint if `run` is None; logs a warning if that fails."""
   try:
     write([(workdir, run)], workdir.report)
-  except Exception as error:  # whatever it is, the results of training are complete
+  except Exception as error:  # the results of training are complete without a report
     runlog.LOG.warning("no %s: %s: %s", workdir.report.name, type(error).__name__, " ".join(str(error).split()))
   else:
     runlog.LOG.info("report: %s", workdir.report)

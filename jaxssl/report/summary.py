@@ -1,4 +1,4 @@
-"""The head of a report: what was trained on what, and whether it learned."""
+"""Renders the head of a report: the method, the images, and whether the run learned."""
 
 import pathlib
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def section(record: RunRecord) -> str:
 
 
 def what(record: RunRecord) -> str:
-  """Returns one sentence about what was trained on what, and how far."""
+  """Returns one sentence about the method, the images and the progress of a run."""
   model, method, data, boot, train = (record.config.get(name, {}) for name in ("model", "method", "data", "bootstrap", "train"))
   policy = boot.get("policy", "off")
   images = pathlib.PurePath(str(data.get("path", ""))).name or data.get("source", "unknown images")

@@ -14,7 +14,7 @@ LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown with
 
 
 def value(x: float | None, std: float | None = None, chosen: Mapping | None = None) -> str:
-  """Renders a number of results.json, which is in the page in full, and what its protocol chose."""
+  """Renders a number of results.json, which the markup holds in full, and what its protocol chose."""
   if x is None:
     return number(x)
   text = f'<data value="{x!r}">{number(x)}</data>' + ("" if std is None else f" ± {number(std)}")
@@ -36,7 +36,7 @@ def evaluations(record: RunRecord) -> str:
 
 
 def side_by_side(records: Sequence[RunRecord]) -> str:
-  """Returns the table of several runs' last values: one row a metric and protocol, the best value in bold."""
+  """Returns the table of several runs' last values: one row per metric and protocol, the best value in bold."""
   finals = [{final.key: final for final in record.finals()} for record in records]
   keys = dict.fromkeys(key for by_key in finals for key in by_key)
   body = ""
@@ -113,7 +113,7 @@ def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
 
 
 def _cells(records: Sequence[RunRecord], shown: Sequence[str]) -> str:
-  """Returns a row with one cell a run; a narrow screen shows the run's name beside it."""
+  """Returns a row with one cell per run; a narrow screen shows the run's name beside it."""
   return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, shown, strict=True))
 
 

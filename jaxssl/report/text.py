@@ -19,7 +19,7 @@ def data_uri(kind: str, data: bytes) -> str:
 
 
 def number(value: float | None) -> str:
-  """Rounds a value so that it can be read at a glance; None: it was not finite."""
+  """Rounds a value for display; None: it was not finite."""
   if value is None:
     return "not finite"
   size = abs(value)
@@ -41,5 +41,5 @@ def rank(metric: Metric, known: Mapping[str, Metric]) -> tuple[int, int]:
 
 
 def group(metric: Metric) -> str:
-  """Returns the group of a metric; one that a file of another version invents counts as training."""
+  """Returns the group of a metric; unknown groups, from files of other versions, count as training."""
   return metric.group if metric.group in GROUPS else "Training"

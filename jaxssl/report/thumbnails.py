@@ -50,7 +50,7 @@ class Gallery:
 
 
 def as_shown(split: Dataset) -> str:
-  """Describes how images are shown that a screen cannot show as they are; empty for all others."""
+  """Describes how images that a screen cannot display unchanged are shown; empty for all others."""
   source, words = split.source, []
   if source.channels not in (1, 3):
     mapping = "their mean" if source.channels == 2 else "the first three, as red, green and blue,"

@@ -13,7 +13,7 @@ from jaxssl.report.text import escape
 from jaxssl.report.thumbnails import Gallery, source
 
 SIDE = 40
-NAMED = 20  # most classes that get a button each
+NAMED = 20  # maximum number of classes with a button each
 WIDTH = 50  # dimensions of the input of t-SNE
 STEPS = 500
 CLUSTERS = 10

@@ -53,7 +53,7 @@ def train(
 def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float, report: Report | None) -> int:
   config = run.config
   evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network, run.state_shapes.teacher is not None)
-  local.write_config(config)  # not before: a config with a mistake must not take the folder
+  local.write_config(config)  # not before: an invalid config must not claim the folder
   if run.imported is not None:
     init_from.keep(run.imported, local.folder)
   checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)

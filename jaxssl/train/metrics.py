@@ -46,7 +46,7 @@ class MetricLogger:
   """
 
   def __init__(self, run: Experiment, workdir: LocalWorkdir, step: int):
-    """Opens the workdir of a run at `step`; what was written of later steps is removed."""
+    """Opens the workdir of a run at `step`; removes what was written for later steps."""
     self.workdir = workdir
     self._run, self._length, self._config = run, run.training_length, run.config.train
     results.cut(workdir.results, step)
@@ -58,7 +58,7 @@ class MetricLogger:
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
     self._compiled = False
     self._metrics = workdir.metrics.open("a")
-    self._events: list[tuple[int, dict[str, float]]] = []  # that TensorBoard's writer has not got yet
+    self._events: list[tuple[int, dict[str, float]]] = []  # not yet passed to TensorBoard's writer
     self._tensorboard: Any = None
     self._opening = threading.Thread(target=self._open_tensorboard, daemon=True)
     self._opening.start()
@@ -120,7 +120,7 @@ class MetricLogger:
       ) from error
 
   def push(self, step: int, logs: Logs, waited: float) -> None:
-    """Takes the metrics of a step that was dispatched after so many seconds of waiting; reads those of the step before."""
+    """Stores the metrics of a step and the seconds waited before it; reads those of the previous step."""
     self.flush()
     self._pending = (step, logs, waited)
 

@@ -29,7 +29,7 @@ from jaxssl.train.step import Batch, TrainStep
 
 
 class Experiment:
-  """Everything of a run except its train state.
+  """Everything that a run needs except its train state.
 
   `config` is the config given, with measured `data.mean` and `data.std` if those were empty. Raises UserError for a config that
   cannot run, before anything is trained.
@@ -44,7 +44,7 @@ class Experiment:
     self.training_length = training_length(config, len(opened.train))
     shape = (train_step.image_size, train_step.image_size, self.channels)
     self.imported = init_from.load(config.model, train_step.network, shape, workdir)
-    # What follows may take minutes, so mistakes in the config must have shown before.
+    # The rest may take minutes, so errors in the config are raised before it.
     self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)

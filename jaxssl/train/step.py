@@ -23,7 +23,7 @@ from jaxssl.ops.collapse import collapse_metrics
 
 @struct
 class Batch:
-  """What travels to the devices for one step, sharded by rows."""
+  """The input of one step on the devices, sharded by rows."""
 
   index: Array  # int32 [b], position in the training set
   label: Array  # int32 [b], -1 unknown; for logs only

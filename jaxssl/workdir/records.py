@@ -1,4 +1,4 @@
-"""Reads what the files of a workdir say about a run; neither its images nor its weights are needed."""
+"""Reads a run's records from its workdir, without its images or weights."""
 
 import dataclasses
 import re
@@ -24,7 +24,7 @@ class Final(results.Stored):
 
   @property
   def key(self) -> tuple[str, str]:
-    """Equal for values that are comparable."""
+    """A key that is equal for comparable values."""
     return self.metric.name, protocol_key(self.protocol)
 
 

@@ -124,7 +124,7 @@ def commit() -> str:
 
 @functools.cache
 def software() -> dict[str, str]:
-  """Returns the versions of what computed the numbers."""
+  """Returns the versions of the software that computed the numbers."""
   versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
   return {"jaxssl": VERSION, "commit": commit(), "python": platform.python_version(), **versions}
 

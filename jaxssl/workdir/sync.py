@@ -13,7 +13,7 @@ class LocalWorkdir(Workdir):
   """A workdir on this machine's disk, for the files that a run writes itself; checkpoints go to the original.
 
   The first process uses the original if that is local. Other processes have a temporary copy of its files, so that all of
-  them read and decide the same. Of a workdir in a bucket every process has a copy; `upload` writes the first one's back.
+  them read and decide the same. Every process has a copy of a workdir in a bucket; `upload` writes back the first.
   """
 
   def __init__(self, original: Workdir):

@@ -14,7 +14,7 @@ from jaxssl.core.errors import UserError
 
 
 class Workdir:
-  """The paths of a run's files, and who may use them. No other code knows their names."""
+  """The paths of a run's files, and the lock on them. No other code contains their names."""
 
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
@@ -83,7 +83,7 @@ class Workdir:
       json_io.write(self.config, as_json(config))
 
   def read_config(self) -> dict:
-    """Reads the fields of the config, of whatever version. Raises UserError if there is none."""
+    """Reads the fields of the config, which may be of any version. Raises UserError if there is none."""
     if not self.config.exists():
       raise UserError(f"--workdir {self.folder} holds no run: there is no {self.config.name}")
     return json_io.read(self.config)
