@@ -10,7 +10,7 @@ from jaxssl.config import recipes
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10 at 32 pixels; the loss is scaled so that SGD's learning rate suits it."""
+  """Returns the recipe for CIFAR-10 at 32 pixels; the loss is scaled so that SGD's learning rate suits it."""
   config = recipes.cifar()
   config.views = recipes.views(presets.asymmetric(32))
   config.method = {"name": "barlow", "off_diagonal": 0.005, "scale": 0.025}

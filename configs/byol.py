@@ -10,7 +10,7 @@ from jaxssl.config import recipes
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10 at 32 pixels, the paper's heads."""
+  """Returns the recipe for CIFAR-10 at 32 pixels, with the paper's heads."""
   config = recipes.cifar()
   config.views = recipes.views(presets.asymmetric(32))
   config.method = {"name": "byol", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}}

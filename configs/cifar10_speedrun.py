@@ -2,7 +2,8 @@
 
 configs/cifar10_speedrun.py  CIFAR-10, ReSA, ResNet-18, 200 epochs at batch 512, bfloat16, one evaluation at the end; one GPU
   python -m benchmarks.record --seeds 0 1 2
-  Target: 10 minutes on one H200, everything included. Public record: 1 h 39 min on one A100. Not measured yet.
+  Target: 10 minutes on one H200, everything included. Public record: 1 h 39 min on one A100.
+  Measured: k-NN (k 10) 80.5 in 8.3 minutes on one H100, one seed (docs/results.md).
 """
 
 from jaxssl.augment import presets
@@ -10,7 +11,7 @@ from jaxssl.config import recipes
 
 
 def speedrun() -> recipes.Fields:
-  """ReSA with a faster teacher than in its recipe of 1000 epochs, and without padded images."""
+  """Returns ReSA with a faster teacher than in its recipe of 1000 epochs, and without padded images."""
   config = recipes.cifar()
   config.views = recipes.views(presets.resa(32))
   config.method = {"name": "resa", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.4}

@@ -28,7 +28,7 @@ def dino(config: recipes.Fields, momentum: float, prototypes: int) -> None:
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10: large crops of 32 pixels and small ones of 16."""
+  """Returns the recipe for CIFAR-10: large crops of 32 pixels and small ones of 16."""
   config = recipes.cifar()
   config.views = recipes.views(presets.dino(32, local_size=16, locals=4, blur=False))
   dino(config, momentum=0.996, prototypes=4096)
@@ -36,7 +36,7 @@ def cifar10() -> recipes.Fields:
 
 
 def imagenet() -> recipes.Fields:
-  """ViT-S/16."""
+  """Returns the recipe for ViT-S/16."""
   config = recipes.imagenet("vit_s")
   config.views = recipes.views(presets.dino(224))
   config.model.drop_path = 0.1

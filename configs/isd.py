@@ -22,7 +22,7 @@ PAIRS = [(teacher, student) for teacher in ("weak", "strong") for student in ("w
 
 
 def isd(config: recipes.Fields, teacher: str, student: str, size: int, queue: int) -> None:
-  """ISD: no projector, a predictor of the features' width, one temperature."""
+  """Sets ISD without a projector: a predictor of the features' width, one temperature."""
   config.views = recipes.views(presets.pair(student, teacher, size))
   config.method = {
     "name": "isd",
@@ -38,7 +38,7 @@ def isd(config: recipes.Fields, teacher: str, student: str, size: int, queue: in
 
 
 def plus(config: recipes.Fields, width: int = 512) -> recipes.Fields:
-  """ISD+: a sharper teacher that moves faster, and a projector from `width` features to a quarter of them."""
+  """Sets ISD+: a sharper teacher that moves faster, and a projector from `width` features to a quarter of them."""
   config.method.update({"student_temperature": 0.1, "teacher_temperature": 0.01, "teacher_momentum": 0.99})
   recipes.mlp(config.model.projector, 2 * width, width // 4)
   recipes.mlp(config.model.predictor, 2 * width, width // 4)
@@ -47,7 +47,7 @@ def plus(config: recipes.Fields, width: int = 512) -> recipes.Fields:
 
 
 def cifar10(teacher: str = "strong", student: str = "strong") -> recipes.Fields:
-  """CIFAR-10 at 32 pixels, a smaller queue."""
+  """Returns the recipe for CIFAR-10 at 32 pixels, with a smaller queue."""
   config = recipes.cifar()
   isd(config, teacher, student, size=32, queue=16_384)
   recipes.sgd(config, lr=0.05, weight_decay=1e-4)
@@ -55,7 +55,7 @@ def cifar10(teacher: str = "strong", student: str = "strong") -> recipes.Fields:
 
 
 def imagenet() -> recipes.Fields:
-  """The published recipe of ISD for ResNet-18."""
+  """Returns the published recipe of ISD for ResNet-18."""
   config = recipes.imagenet("resnet18")
   isd(config, "strong", "strong", size=224, queue=128_000)
   recipes.sgd(config, lr=0.01, weight_decay=1e-4, warmup_epochs=0)
@@ -64,7 +64,7 @@ def imagenet() -> recipes.Fields:
 
 
 def imagenet_plus() -> recipes.Fields:
-  """The published recipe of ISD+ for ResNet-50."""
+  """Returns the published recipe of ISD+ for ResNet-50."""
   config = recipes.imagenet("resnet50")
   isd(config, "weak", "strong", size=224, queue=128_000)
   return plus(config, width=2048)

@@ -16,7 +16,7 @@ from jaxssl.config import recipes
 
 
 def v2(config: recipes.Fields, size: int, queue: int) -> None:
-  """Two strong views, a head of two layers without BatchNorm."""
+  """Sets two strong views and a head of two layers without BatchNorm."""
   config.views = recipes.views(presets.pair("strong", "strong", size))
   config.method = {"name": "mocov2", "teacher_momentum": 0.999, "queue": queue, "temperature": 0.2}
   recipes.mlp(config.model.projector, 2048, 128)
@@ -24,7 +24,7 @@ def v2(config: recipes.Fields, size: int, queue: int) -> None:
 
 
 def v3(config: recipes.Fields, size: int, hidden: int) -> None:
-  """Asymmetric views, a predictor, no queue."""
+  """Sets asymmetric views and a predictor, without a queue."""
   config.views = recipes.views(presets.asymmetric(size))
   config.method = {"name": "mocov3", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}, "temperature": 0.2}
   recipes.mlp(config.model.projector, hidden, 256, layers=3, last_bn="plain")
@@ -32,7 +32,7 @@ def v3(config: recipes.Fields, size: int, hidden: int) -> None:
 
 
 def cifar10() -> recipes.Fields:
-  """MoCo v2 on CIFAR-10, with a smaller queue and a faster teacher."""
+  """Returns MoCo v2 on CIFAR-10, with a smaller queue and a faster teacher."""
   config = recipes.cifar()
   v2(config, 32, queue=16_384)
   config.method.teacher_momentum = 0.99
@@ -41,7 +41,7 @@ def cifar10() -> recipes.Fields:
 
 
 def cifar10_v3() -> recipes.Fields:
-  """MoCo v3 on CIFAR-10."""
+  """Returns MoCo v3 on CIFAR-10."""
   config = recipes.cifar()
   v3(config, 32, hidden=4096)
   recipes.sgd(config, lr=0.06, weight_decay=5e-4)
@@ -49,7 +49,7 @@ def cifar10_v3() -> recipes.Fields:
 
 
 def imagenet() -> recipes.Fields:
-  """The published recipe of MoCo v2 for ResNet-50, but BatchNorm over the whole batch instead of shuffled parts."""
+  """Returns the published recipe of MoCo v2 for ResNet-50, but BatchNorm over the whole batch instead of shuffled parts."""
   config = recipes.imagenet("resnet50")
   v2(config, 224, queue=65_536)
   recipes.sgd(config, lr=0.03, weight_decay=1e-4, warmup_epochs=0)
@@ -57,7 +57,7 @@ def imagenet() -> recipes.Fields:
 
 
 def v3_vit() -> recipes.Fields:
-  """MoCo v3 for ViT-S/16: random, fixed patch embedding."""
+  """Returns MoCo v3 for ViT-S/16 with a random, fixed patch embedding."""
   config = recipes.imagenet("vit_s")
   v3(config, 224, hidden=4096)
   config.optim.update({"name": "adamw", "lr": 1.5e-4, "freeze": ("patch_embed",)})

@@ -22,14 +22,14 @@ def msf(config: recipes.Fields, size: int, width: int, queue: int) -> None:
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10 at 32 pixels, a smaller queue."""
+  """Returns the recipe for CIFAR-10 at 32 pixels, with a smaller queue."""
   config = recipes.cifar()
   msf(config, 32, width=512, queue=16_384)
   return config
 
 
 def imagenet() -> recipes.Fields:
-  """The published recipe for ResNet-50."""
+  """Returns the published recipe for ResNet-50."""
   config = recipes.imagenet("resnet50")
   msf(config, 224, width=2048, queue=128_000)
   return config

@@ -10,7 +10,7 @@ from jaxssl.config import recipes
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10 at 32 pixels, the paper's heads, a smaller queue."""
+  """Returns the recipe for CIFAR-10 at 32 pixels, with the paper's heads and a smaller queue."""
   config = recipes.cifar()
   config.views = recipes.views(presets.symmetric(32))
   config.method = {"name": "nnclr", "temperature": 0.1, "queue": 16_384}

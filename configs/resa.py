@@ -27,7 +27,7 @@ def resa(config: recipes.Fields, size: int) -> None:
 
 
 def cifar(name: str = "cifar10") -> recipes.Fields:
-  """CIFAR at 32 pixels; the authors' network pads images to 34."""
+  """Returns the recipe for CIFAR at 32 pixels; the authors' network pads images to 34."""
   config = recipes.cifar(name)
   resa(config, 32)
   config.model.stem = "cifar_pad"
@@ -38,7 +38,7 @@ def cifar(name: str = "cifar10") -> recipes.Fields:
 
 
 def imagenet() -> recipes.Fields:
-  """The published recipe for ResNet-50."""
+  """Returns the published recipe for ResNet-50."""
   config = recipes.imagenet("resnet50")
   resa(config, 224)
   recipes.mlp(config.model.predictor, 2048, 512)
@@ -48,7 +48,7 @@ def imagenet() -> recipes.Fields:
 
 
 def vit() -> recipes.Fields:
-  """ViT-S/16 with the published views, heads and loss."""
+  """Returns the recipe for ViT-S/16 with the published views, heads and loss."""
   config = recipes.imagenet("vit_s")
   resa(config, 224)
   recipes.mlp(config.model.predictor, 2048, 512)

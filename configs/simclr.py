@@ -10,7 +10,7 @@ from jaxssl.config import recipes
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10 at 32 pixels."""
+  """Returns the recipe for CIFAR-10 at 32 pixels."""
   config = recipes.cifar()
   config.views = recipes.views(presets.symmetric(32))
   config.method = {"name": "simclr", "temperature": 0.2}

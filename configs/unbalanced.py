@@ -21,7 +21,7 @@ QUEUE = 4096  # about a third of the images
 
 
 def isd(config: recipes.Fields, size: int) -> recipes.Fields:
-  """ISD+: a weak teacher view, a strong student view."""
+  """Sets ISD+: a weak teacher view, a strong student view."""
   config.views = recipes.views(presets.pair("strong", "weak", size))
   config.method = {
     "name": "isd",
@@ -38,7 +38,7 @@ def isd(config: recipes.Fields, size: int) -> recipes.Fields:
 
 
 def moco(config: recipes.Fields, size: int) -> recipes.Fields:
-  """MoCo v2 with the teacher momentum of ISD+, since the sets are small."""
+  """Sets MoCo v2 with the teacher momentum of ISD+, since the sets are small."""
   config.views = recipes.views(presets.pair("strong", "strong", size))
   config.method = {"name": "mocov2", "teacher_momentum": 0.99, "queue": QUEUE, "temperature": 0.2}
   recipes.mlp(config.model.projector, 2 * FEATURES, FEATURES // 4)
@@ -47,17 +47,17 @@ def moco(config: recipes.Fields, size: int) -> recipes.Fields:
 
 
 def cifar10() -> recipes.Fields:
-  """ISD's proportions of large classes to small ones, on the ten classes of CIFAR-10."""
+  """Returns ISD's proportions of large classes to small ones, on the ten classes of CIFAR-10."""
   return protocol(recipes.cifar(), classes=0, large=2, small_images=400)
 
 
 def imagenet() -> recipes.Fields:
-  """ISD's design."""
+  """Returns ISD's design: eight large and thirty small classes of ImageNet."""
   return protocol(recipes.imagenet("resnet18"), classes=38, large=8, small_images=100)
 
 
 def protocol(config: recipes.Fields, **design: int) -> recipes.Fields:
-  """Sets what both methods share: the draw, the optimizer, 1-NN."""
+  """Sets the draw, the optimizer and 1-NN, which both methods share."""
   config.data.imbalance.update({"kind": "few_large", **design})
   recipes.sgd(config, lr=0.05, weight_decay=1e-4)
   config.evals.knn.k = (1, 20)
@@ -73,7 +73,7 @@ RECIPES = {
 
 
 def get_config(recipe: str = "") -> recipes.Fields:
-  """Makes the config of a recipe; the draw determines the number of images, also in smaller versions."""
+  """Returns the config of a recipe; the draw determines the number of images, also in smaller versions."""
   config = recipes.choose(recipe, {"": RECIPES["isd"], **RECIPES})
   config.data.limit = 0
   if config.data.source == "mnist5k":  # runlocal

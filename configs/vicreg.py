@@ -10,7 +10,7 @@ from jaxssl.config import recipes
 
 
 def cifar10() -> recipes.Fields:
-  """CIFAR-10 at 32 pixels."""
+  """Returns the recipe for CIFAR-10 at 32 pixels."""
   config = recipes.cifar()
   config.views = recipes.views(presets.asymmetric(32))
   config.method = {"name": "vicreg", "invariance": 25.0, "variance": 25.0, "covariance": 1.0}

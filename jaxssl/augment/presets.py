@@ -2,12 +2,12 @@
 
 
 def adasim(size: int = 224, blur: bool = True) -> dict[str, dict]:
-  """AdaSim (arXiv 2303.13606): two large crops, the second from the partner. `blur=False` suits small images."""
+  """Returns AdaSim's views (arXiv 2303.13606): two large crops, the second from the partner. `blur=False` suits small images."""
   return {"global": _dino_global(size, blur)}
 
 
 def dino(size: int = 224, local_size: int = 96, locals: int = 8, blur: bool = True) -> dict[str, dict]:
-  """DINO's multi-crop (arXiv 2104.14294): two large crops, the second from the partner, and `locals` small ones."""
+  """Returns DINO's multi-crop (arXiv 2104.14294): two large crops, the second from the partner, and `locals` small ones."""
   large = _dino_global(size, blur)
   small = {
     **large,
@@ -39,28 +39,28 @@ def _dino_global(size: int, blur: bool) -> dict:
 
 
 def symmetric(size: int = 224, crop: float = 0.2) -> dict[str, dict]:
-  """Two strong views (MoCo v2, SimSiam), the second from the partner; crops cover at least `crop` of the area."""
+  """Returns two strong views (MoCo v2, SimSiam), the second from the partner; crops cover at least `crop` of the area."""
   return {"global": {**strong(size)["strong"], "count": 2, "partner": (False, True), "crop_scale": (crop, 1.0)}}
 
 
 def asymmetric(size: int = 224, crop: float = 0.08) -> dict[str, dict]:
-  """BYOL (arXiv 2006.07733): blur in the first view, solarization in the second, which is cut from the partner."""
+  """Returns BYOL's views (arXiv 2006.07733): blur in the first, solarization in the second, which is the partner's."""
   return {"global": {**_dino_global(size, size > 64), "crop_scale": (crop, 1.0)}}
 
 
 def weak(size: int = 224) -> dict[str, dict]:
-  """Crops and flips only."""
+  """Returns a view that is only cropped and flipped."""
   return {"weak": {"count": 1, "size": size, "partner": (False,), "crop_scale": (0.2, 1.0), "interpolation": "bilinear"}}
 
 
 def strong(size: int = 224) -> dict[str, dict]:
-  """MoCo v2 (arXiv 2003.04297), without blur up to 64 pixels."""
+  """Returns MoCo v2's view (arXiv 2003.04297), without blur up to 64 pixels."""
   color = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 0.8, "gray_p": 0.2, "blur_p": (0.5 if size > 64 else 0.0,)}
   return {"strong": {**weak(size)["weak"], **color}}
 
 
 def pair(student: str, teacher: str, size: int = 224) -> dict[str, dict]:
-  """One view for the teacher and one, from the partner, for the student, each `weak` or `strong` (ISD, MSF)."""
+  """Returns one view for the teacher and one, from the partner, for the student, each `weak` or `strong` (ISD, MSF)."""
   made = {**weak(size), **strong(size)}
   if student == teacher:
     return {student: {**made[student], "count": 2, "partner": (False, True)}}
@@ -68,13 +68,13 @@ def pair(student: str, teacher: str, size: int = 224) -> dict[str, dict]:
 
 
 def resa(size: int = 224, strong_views: int = 1) -> dict[str, dict]:
-  """ReSA (arXiv 2501.18452): a weak view, and strong views from the partner with less saturation and with solarization."""
+  """Returns ReSA's views (arXiv 2501.18452): a weak view, and strong views from the partner with less saturation and with solarization."""
   color = {"jitter": (0.4, 0.4, 0.2, 0.1), "solarize_p": (0.2,), "partner": (True,), "count": strong_views}
   return {**weak(size), "strong": {**strong(size)["strong"], **color}}
 
 
 def digits(size: int = 28) -> dict[str, dict]:
-  """Handwritten digits: two slightly distorted copies of the whole image, the second from the partner."""
+  """Returns views of handwritten digits: two slightly distorted copies of the whole image, the second from the partner."""
   warp = {"affine": 1.0, "zoom": (0.75, 1.1), "rotate": 0.2, "shear": 0.2, "shift": size / 14}
   pen = {"elastic": size / 40, "thicken": 0.4}
   return {"global": {"size": size, "partner": (False, True), "crop_scale": (0.0, 0.0), "flip": 0.0, **warp, **pen}}
