@@ -10,7 +10,7 @@ from jaxssl.config import recipes
 
 
 def cifar10() -> recipes.Fields:
-  """Returns the recipe for CIFAR-10 at 32 pixels; the queue starts at epoch 15, and prototypes are frozen in epoch 1."""
+  """Returns the recipe for CIFAR-10 at 32 pixels; a queue of 3,840 from epoch 15 on, prototypes frozen in the first epoch."""
   config = recipes.cifar()
   config.views = recipes.views(presets.symmetric(32))
   config.method = {
