@@ -61,10 +61,10 @@ def strong(size: int = 224) -> dict[str, dict]:
 
 def pair(student: str, teacher: str, size: int = 224) -> dict[str, dict]:
   """Returns one view for the teacher and one, from the partner, for the student, each `weak` or `strong` (ISD, MSF)."""
-  made = {**weak(size), **strong(size)}
+  views = {**weak(size), **strong(size)}
   if student == teacher:
-    return {student: {**made[student], "count": 2, "partner": (False, True)}}
-  return {teacher: made[teacher], student: {**made[student], "partner": (True,)}}
+    return {student: {**views[student], "count": 2, "partner": (False, True)}}
+  return {teacher: views[teacher], student: {**views[student], "partner": (True,)}}
 
 
 def resa(size: int = 224, strong_views: int = 1) -> dict[str, dict]:

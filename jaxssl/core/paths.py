@@ -56,19 +56,19 @@ def local_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
     return
   with tempfile.TemporaryDirectory(prefix="jaxssl-") as folder:
     copy = pathlib.Path(folder) / path.name
-    with path.open("rb") as theirs, copy.open("wb") as ours:
-      shutil.copyfileobj(theirs, ours, 2**24)
+    with path.open("rb") as source, copy.open("wb") as target:
+      shutil.copyfileobj(source, target, 2**24)
     yield copy
 
 
-def upload(made: pathlib.Path, path: pathlib.Path) -> None:
+def upload(local: pathlib.Path, path: pathlib.Path) -> None:
   """Copies a local file or folder to `path` in a bucket."""
-  for file in sorted(made.rglob("*")) if made.is_dir() else [made]:
+  for file in sorted(local.rglob("*")) if local.is_dir() else [local]:
     if file.is_file():
-      goal = path / str(file.relative_to(made)) if made.is_dir() else path
+      goal = path / str(file.relative_to(local)) if local.is_dir() else path
       goal.parent.mkdir(parents=True, exist_ok=True)
-      with file.open("rb") as ours, goal.open("wb") as theirs:
-        shutil.copyfileobj(ours, theirs, 2**24)
+      with file.open("rb") as source, goal.open("wb") as target:
+        shutil.copyfileobj(source, target, 2**24)
 
 
 @contextlib.contextmanager
@@ -78,9 +78,9 @@ def uploaded(path: pathlib.Path) -> Iterator[pathlib.Path]:
     yield path
     return
   with tempfile.TemporaryDirectory(prefix="jaxssl-") as folder:
-    made = pathlib.Path(folder) / path.name
-    yield made
-    upload(made, path)
+    local = pathlib.Path(folder) / path.name
+    yield local
+    upload(local, path)
 
 
 def gcs_error(error: BaseException) -> str:

@@ -42,10 +42,10 @@ def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _encode(
-  network: Network, view: ViewConfig, shown: Preprocessing, variables: Variables, store: Array | None, batch: tuple
+  network: Network, view: ViewConfig, preprocessing: Preprocessing, variables: Variables, store: Array | None, batch: tuple
 ) -> Array:
   index, crops = batch
-  images = finish(view, shown, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  images = finish(view, preprocessing, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
 
 

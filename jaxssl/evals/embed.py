@@ -135,8 +135,8 @@ class Parts:
     self.folder, self._request = beside.with_name(beside.name + ".parts"), request
     self._file = self.folder / "parts.json"
     state = json_io.read(self._file) if self._file.exists() else {"request": request, "counts": [], "shape": []}
-    self.counts, self._shape, theirs = state["counts"], state["shape"], state["request"]
-    wrong = [f"{k}: {theirs.get(k)} there, {ours} here" for k, ours in request.items() if theirs.get(k) != ours]
+    self.counts, self._shape, stored = state["counts"], state["shape"], state["request"]
+    wrong = [f"{k}: {stored.get(k)} there, {value} here" for k, value in request.items() if stored.get(k) != value]
     if wrong:
       advice = "Remove it to start over, or name another --out"
       raise UserError(f"{self.folder} holds parts of another request: {'; '.join(wrong)}. {advice}")

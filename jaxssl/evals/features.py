@@ -68,11 +68,11 @@ class FeatureExtractor:
     return None if self.datasets.test is None else self._features("test", self.datasets.test, {})
 
   def _features(self, role: str, dataset: Dataset, more: Mapping[str, Scalar]) -> Features:
-    shown = {"image_size": self.preprocessing.size}
+    sizes = {"image_size": self.preprocessing.size}
     if self.preprocessing.resize:
-      shown["resize"] = self.preprocessing.resize
+      sizes["resize"] = self.preprocessing.resize
     name = dataset_name(dataset.source.name, self.config.data)
-    protocol = {role: name, f"{role}_images": len(dataset), **more, **shown}
+    protocol = {role: name, f"{role}_images": len(dataset), **more, **sizes}
     return Features(self.features(dataset), labels_of(dataset), protocol)
 
   @property
@@ -82,11 +82,11 @@ class FeatureExtractor:
 
   def features(self, dataset: Dataset) -> np.ndarray:
     """Computes float32 [n, f] of every image of a dataset. Raises UserError if they are not finite."""
-    made = compute(self.config, self.mesh, self.network, self.variables, dataset)
-    if not np.isfinite(made).all():
-      count = (~np.isfinite(made)).any(1).sum()
-      raise UserError(f"the features of {count} of {len(made)} images are not finite (subject: {self.subject})")
-    return made
+    features = compute(self.config, self.mesh, self.network, self.variables, dataset)
+    if not np.isfinite(features).all():
+      count = (~np.isfinite(features)).any(1).sum()
+      raise UserError(f"the features of {count} of {len(features)} images are not finite (subject: {self.subject})")
+    return features
 
   def layers(self) -> dict[str, np.ndarray]:
     """Computes float32 [n, d] of the encoder's output and every layer of the projector on the test or reference set."""
@@ -99,9 +99,9 @@ class FeatureExtractor:
 def dataset_name(name: str, data: DataConfig) -> str:
   """Returns the name of a source without the folders of this machine above `data.path` or `data.test_path`."""
   for path in filter(None, (data.path, data.test_path)):
-    whole = paths.absolute(path)
-    if os.sep in whole and (name == whole or name.startswith(whole + os.sep)):
-      return os.path.basename(whole) + name[len(whole) :]
+    root = paths.absolute(path)
+    if os.sep in root and (name == root or name.startswith(root + os.sep)):
+      return os.path.basename(root) + name[len(root) :]
   return name
 
 
@@ -116,18 +116,23 @@ def compute(
   "encode": features [n, f]; "layers": a dict of [n, d] by layer; "tokens": [n, 1 + patches, f].
   Raises UserError for tokens of a network without them, and if evals.size and evals.resize do not fit each other.
   """
-  shown = Preprocessing.of(config)
-  apply = functools.partial(_apply, network, shown, output, variables, dataset.resident)
-  return extract(mesh, apply, in_order(config, mesh, dataset, shown.size))
+  preprocessing = Preprocessing.of(config)
+  apply = functools.partial(_apply, network, preprocessing, output, variables, dataset.resident)
+  return extract(mesh, apply, in_order(config, mesh, dataset, preprocessing.size))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _apply(
-  network: Network, shown: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
+  network: Network,
+  preprocessing: Preprocessing,
+  output: Output,
+  variables: Variables | None,
+  store: Array | None,
+  stored: Array,
 ) -> PyTree:
   if variables is None:
-    return shown.raw().on_device(stored, store).reshape(len(stored), -1)
-  return getattr(network, output)(variables, shown.on_device(stored, store))
+    return preprocessing.raw().on_device(stored, store).reshape(len(stored), -1)
+  return getattr(network, output)(variables, preprocessing.on_device(stored, store))
 
 
 @jax.jit
@@ -198,6 +203,6 @@ def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[tuple
   """
   dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in batches)
   parts = []
-  for (made, mask), _ in itertools.pairwise(itertools.chain(dispatched, [(None, None)])):
-    parts.append(jax.tree.map(lambda x, mask=mask: x[mask], to_host(mesh, made)))
+  for (outputs, mask), _ in itertools.pairwise(itertools.chain(dispatched, [(None, None)])):
+    parts.append(jax.tree.map(lambda x, mask=mask: x[mask], to_host(mesh, outputs)))
   return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)

@@ -49,8 +49,8 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
     if not name.startswith(("evals.", "data.")):
       raise UserError(f"{name}: cannot change after training; expected a field of evals or data")
     if name.removeprefix("data.") in OF_THE_NETWORK:
-      theirs = fields.get("data", {}).get(name.removeprefix("data."))
-      raise UserError(f"{name}: cannot change after training; the network was trained with {name}={theirs}")
+      value = fields.get("data", {}).get(name.removeprefix("data."))
+      raise UserError(f"{name}: cannot change after training; the network was trained with {name}={value}")
   if names_other_images(changes):
     unchanged = ("placement", "resident_size", "workers", *OF_THE_NETWORK)
     fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in unchanged}
@@ -116,8 +116,8 @@ class LoadedRun:
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
-    made = compute(self.config, self.mesh, self.network, self._on_devices, datasets.Dataset(images), output)
-    return made, sorted(images.unreadable)
+    features = compute(self.config, self.mesh, self.network, self._on_devices, datasets.Dataset(images), output)
+    return features, sorted(images.unreadable)
 
   @functools.cached_property
   def evaluator(self) -> Evaluator:
@@ -168,6 +168,7 @@ def load(
 
 def _fits(expected: Variables, variables: Variables) -> bool:
   """Returns whether modules have the shapes that the network has; a teacher may lack modules other than the encoder."""
-  ours = [{name: tree[name] for name in tree if name in variables.params} for tree in (expected.params, expected.stats)]
-  ours, theirs = (jax.tree.map(lambda x: x.shape, trees) for trees in (ours, [dict(variables.params), dict(variables.stats)]))
-  return "encoder" in variables.params and ours == theirs
+  modules = [{name: tree[name] for name in tree if name in variables.params} for tree in (expected.params, expected.stats)]
+  stored = [dict(variables.params), dict(variables.stats)]
+  expected_shapes, shapes = (jax.tree.map(lambda x: x.shape, trees) for trees in (modules, stored))
+  return "encoder" in variables.params and expected_shapes == shapes

@@ -82,12 +82,12 @@ class Preprocessing:
   def on_host(self, images: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c], normalized, from [b, h, w, c], uint8 or uint16, of any size."""
     kind = dtype_of(self.bit_depth)
-    shown = np.zeros((len(images), self.size, self.size, self.channels), kind)
+    resized = np.zeros((len(images), self.size, self.size, self.channels), kind)
     for place, image in enumerate(images):
       image = match(image, self.channels, kind, f"image {place}")
       image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
-      shown[place] = center(image, self.resize, self.size)
-    return np.asarray(self.on_device(jnp.asarray(shown), None))
+      resized[place] = center(image, self.resize, self.size)
+    return np.asarray(self.on_device(jnp.asarray(resized), None))
 
   def raw(self) -> "Preprocessing":
     """Returns the preprocessing of raw pixels: at most RAW_SIZE a side, not normalized."""

@@ -29,12 +29,12 @@ class Network:
   def init(self, key: Array, image_shape: tuple[int, int, int]) -> Variables:
     """Initializes the variables for images of (h, w, c)."""
     x = jnp.zeros((1, *image_shape))
-    made = {}
+    initialized = {}
     for name, own_key in zip(("encoder", "projector", "predictor"), jax.random.split(key, 3), strict=True):
       if (module := getattr(self, name)) is not None:
-        x, made[name] = module.init_with_output(own_key, x, train=False)
-    stats = {name: variables["batch_stats"] for name, variables in made.items() if "batch_stats" in variables}
-    return Variables(params={name: variables.get("params", {}) for name, variables in made.items()}, stats=stats)
+        x, initialized[name] = module.init_with_output(own_key, x, train=False)
+    stats = {name: variables["batch_stats"] for name, variables in initialized.items() if "batch_stats" in variables}
+    return Variables(params={name: variables.get("params", {}) for name, variables in initialized.items()}, stats=stats)
 
   def teacher(self, variables: Variables) -> Variables:
     """Copies the variables of a teacher: the encoder and the projector, without the predictor."""

@@ -70,9 +70,9 @@ def _architecture(tensors: Tensors, shapes: Shapes) -> str:
   """Suggests the fields of `config.model` that a file's names and shapes imply, if they differ from those of the encoder."""
   for family in dict.fromkeys(BACKBONES.values()):
     if fields := family.infer({name: x.shape for name, x in tensors.items()}):
-      mine = family.infer(shapes)
+      current = family.infer(shapes)
       texts = {field: f"{value:g}" if isinstance(value, float) else value for field, value in fields.items()}
-      flags = [f"--config.model.{field}={text}" for field, text in texts.items() if mine.get(field) != fields[field]]
+      flags = [f"--config.model.{field}={text}" for field, text in texts.items() if current.get(field) != fields[field]]
       return f"; the file suggests {' '.join(flags)}" if flags else ""
   return ""
 

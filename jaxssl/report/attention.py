@@ -23,10 +23,10 @@ def section(images: np.ndarray, attention: np.ndarray) -> str:
   body = ""
   for image, maps in zip(images, attention, strict=True):
     resized = np.asarray(Image.fromarray(viewable(image)).resize((SIDE, SIDE)))
-    shown = {"image": resized, "all heads": over(resized, maps.mean(0))}
-    shown |= {f"head {i + 1}": over(resized, head) for i, head in enumerate(maps[:HEADS])}
-    tiles = "".join(f"<div>{tile(pixels, name)}<small>{name}</small></div>" for name, pixels in shown.items())
-    body += f'<figure class="look" style="--n:{len(shown)}">{tiles}</figure>'
+    panels = {"image": resized, "all heads": over(resized, maps.mean(0))}
+    panels |= {f"head {i + 1}": over(resized, head) for i, head in enumerate(maps[:HEADS])}
+    tiles = "".join(f"<div>{tile(pixels, name)}<small>{name}</small></div>" for name, pixels in panels.items())
+    body += f'<figure class="look" style="--n:{len(panels)}">{tiles}</figure>'
   return (
     "<p>The attention of the last block's class token on each patch; bright: high. A network that has learned attends to "
     f'objects rather than the background, and its heads to different parts.</p><div class="cards">{body}</div>'
@@ -50,17 +50,19 @@ def attention_maps(extractor: FeatureExtractor, split: Dataset) -> tuple[np.ndar
 
   Images: [n, size, size, c] of the source's type; attention: float32 [n, heads, rows, columns]. None for a network without.
   """
-  shown = extractor.preprocessing
-  run = functools.partial(_attention, extractor.network, shown, extractor.variables, store=split.resident)
-  images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, shown.size))
+  preprocessing = extractor.preprocessing
+  run = functools.partial(_attention, extractor.network, preprocessing, extractor.variables, store=split.resident)
+  images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, preprocessing.size))
   if attention is None:
     return None
   brightest = np.iinfo(split.source.dtype).max
-  images = (images * np.asarray(shown.std) + np.asarray(shown.mean)) * brightest
+  images = (images * np.asarray(preprocessing.std) + np.asarray(preprocessing.mean)) * brightest
   return np.rint(np.clip(images, 0, brightest)).astype(split.source.dtype), attention
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _attention(network: Network, shown: Preprocessing, variables: Variables, stored: Array, store: Array | None) -> PyTree:
-  images = shown.on_device(stored, store)
+def _attention(
+  network: Network, preprocessing: Preprocessing, variables: Variables, stored: Array, store: Array | None
+) -> PyTree:
+  images = preprocessing.on_device(stored, store)
   return images, network.attention(variables, images)

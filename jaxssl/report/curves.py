@@ -24,8 +24,8 @@ def section(records: Sequence[RunRecord]) -> str:
       if group(metric) == title and drawable:
         shared = metric.chart if len(records) == 1 else ""
         charted.setdefault(shared or metric.name, []).append(metric)
-    made = "".join(_chart(metrics, records, series) for metrics in charted.values())
-    text += f'<h3>{title}</h3><div class="charts">{made}</div>' if made else ""
+    figures = "".join(_chart(metrics, records, series) for metrics in charted.values())
+    text += f'<h3>{title}</h3><div class="charts">{figures}</div>' if figures else ""
   return text or f"<p>{records[0].workdir.metrics.name} has no metrics yet.</p>"
 
 

@@ -39,12 +39,12 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   if len({record.name for record in records}) < len(records):
     for record in records:
       record.name = str(record.workdir.folder)
-  made = [_one(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
+  bodies = [_run_body(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
   title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
-  body = made[0]
+  body = bodies[0]
   if len(records) > 1:
     body = _compared(records)
-    for record, text in zip(records, made, strict=True):
+    for record, text in zip(records, bodies, strict=True):
       body += f'<details class="run"><summary>{escape(record.name)}</summary>{text}</details>'
   page = (
     '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -62,17 +62,17 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
 
 def _compared(records: Sequence[RunRecord]) -> str:
   """Returns the comparison of several runs."""
-  what = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.what(r))} {summary.alerts(r)}</li>" for r in records)
+  items = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.what(r))} {summary.alerts(r)}</li>" for r in records)
   hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
   blocks = {
     "Results side by side": hint + tables.side_by_side(records),
     "Fields that differ": tables.differences(records),
     "Curves": curves.section(records),
   }
-  return f"<ul>{what}</ul>{_sections('all', blocks)}"
+  return f"<ul>{items}</ul>{_sections('all', blocks)}"
 
 
-def _one(key: str, record: RunRecord, run: LoadedRun | None) -> str:
+def _run_body(key: str, record: RunRecord, run: LoadedRun | None) -> str:
   """Returns everything about one run. `key`: unique in the page."""
   blocks = {
     "Evaluations": tables.evaluations(record),

@@ -36,7 +36,7 @@ def _similarity(run: LoadedRun, extractors: dict[str, FeatureExtractor]) -> str:
   rows = np.sort(drawn).astype(np.int32)
   cosines = {title: _cosines(extractor, reference.subset(rows), rows) for title, extractor in extractors.items()}
   low = min(float(np.quantile(values, 0.001)) for groups in cosines.values() for values in groups.values())
-  made = ""
+  figures = ""
   for title, groups in cosines.items():
 
     def draw(axes: Any, groups: dict[str, np.ndarray] = groups) -> None:
@@ -49,8 +49,8 @@ def _similarity(run: LoadedRun, extractors: dict[str, FeatureExtractor]) -> str:
       axes.set_xlabel("similarity (cosine)", labelpad=1)
 
     keys = "".join(charts.key(COLORS[name], name) for name in groups)
-    made += charts.figure(f"Similarity, {title}", draw, keys, _separation(groups))
-  return made
+    figures += charts.figure(f"Similarity, {title}", draw, keys, _separation(groups))
+  return figures
 
 
 def _separation(groups: dict[str, np.ndarray]) -> str:

@@ -38,17 +38,17 @@ class Workdir:
     """
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
-      theirs = json_io.read(self.config) if self.config.exists() else None
+      stored = json_io.read(self.config) if self.config.exists() else None
     except OSError as error:
       raise UserError(f"--workdir {self.folder} cannot be used: {error}") from error
-    if theirs is None:
+    if stored is None:
       return config
     with contextlib.suppress(UserError):  # fields that no longer exist are listed below
-      known = read(Config, theirs)  # fields that are newer than the run have their defaults
-      theirs, data = as_json(known), config.data
+      known = read(Config, stored)  # fields that are newer than the run have their defaults
+      stored, data = as_json(known), config.data
       data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
       config = dataclasses.replace(config, data=data)
-    there, here = tree.flatten(theirs), tree.flatten(as_json(config))
+    there, here = tree.flatten(stored), tree.flatten(as_json(config))
     differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if differing:
       listed = "; ".join(f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in differing)
