@@ -1,4 +1,4 @@
-"""Augmentation operations: one frozen dataclass each, applied to one image at a time.
+"""Defines augmentation operations: frozen dataclasses that apply to one image at a time.
 
 `register` adds an operation under a name that `views.GROUP.extra` can give; docs/extending.md has an example.
 """

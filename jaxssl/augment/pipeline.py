@@ -62,7 +62,7 @@ def finish(
       lists = [[step for step in steps if step.operation.geometric] for steps in lists]
     positions = jnp.arange(1 + max(map(len, lists)))
     row_keys = _fold_in(group_key[None], jnp.arange(len(images)))
-    # In one call for all views and positions, as all chances: the generator's calls cost compile time.
+    # One call draws the keys of all views and positions, since every call to the generator adds compile time.
     numbers = _VIEW * jnp.arange(view.count)[:, None] + positions[None]
     keys = _fold_in(row_keys[:, None, None], numbers[None])
     chances = jax.vmap(jax.vmap(lambda key: jax.random.uniform(key, (len(positions) - 1,))))(keys[:, :, 0])
@@ -111,7 +111,7 @@ class _Extra:
   """The fields that every entry of `views.GROUP.extra` has."""
 
   name: str
-  p: tuple[float, ...] = (1.0,)  # one probability a view, or one for all
+  p: tuple[float, ...] = (1.0,)  # one probability per view, or one for all
 
 
 def _extra(group: str, view: ViewConfig) -> Iterator[tuple[ops.Operation, tuple[float, ...]]]:
@@ -125,7 +125,7 @@ def _extra(group: str, view: ViewConfig) -> Iterator[tuple[ops.Operation, tuple[
 
 
 def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float]) -> Array:
-  """Makes the one view that evaluations use: uint8 or uint16 [b, h, w, c] -> float32 [b, size, size, c].
+  """Returns the one view that evaluations use: uint8 or uint16 [b, h, w, c] -> float32 [b, size, size, c].
 
   `resize` 0 resizes the whole image to `size` x `size`; otherwise the shorter side is resized to it and the center cropped.
   """
@@ -155,7 +155,7 @@ def check(views: Mapping[str, ViewConfig], image_hw: tuple[int, int] | None) -> 
 
 
 def of_colors(views: Mapping[str, ViewConfig]) -> list[str]:
-  """Names the configured color changes that exist for three channels (red, green, blue) only."""
+  """Returns the names of the configured color changes that need three channels (red, green, blue)."""
   used = {
     "saturation": any(view.jitter[2] * view.jitter_p for view in views.values()),
     "hue": any(view.jitter[3] * view.jitter_p for view in views.values()),
@@ -165,7 +165,7 @@ def of_colors(views: Mapping[str, ViewConfig]) -> list[str]:
 
 
 def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple[str, bool, str]]:
-  """Yields (field, whether it is right, what is expected) one at a time, since a rule may rely on those before it."""
+  """Yields (field, whether it is valid, the expectation) lazily, since a rule may rely on those before it."""
   yield "count", view.count >= 1, "expected at least 1 view"
   yield "size", view.size >= 1, "expected at least 1 pixel"
   for field in ("partner", "blur_p", "solarize_p"):

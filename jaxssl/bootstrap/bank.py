@@ -37,7 +37,7 @@ def empty_bank(rows: int, features: int, window: int, k: int, dtype: str, no_nei
 
 
 def update_bank(mesh: Mesh, bank: NeighborBank, index: Array, features: Array, usable: Array, chunk: int) -> NeighborBank:
-  """Stores a batch's nearest neighbors, then its features: the search sees the bank as it was before this batch.
+  """Stores a batch's nearest neighbors, then its features: the search uses the bank as it was before this batch.
 
   index: int32 [b]; features: float32 [b, f], unit length; usable: bool [n], rows that may be neighbors.
   """
@@ -80,8 +80,8 @@ def vote(mesh: Mesh, bank: NeighborBank, block: int = 4096) -> tuple[Array, Arra
 def sum_votes(ids: Array, similarities: Array, k: int, num_images: int) -> tuple[Array, Array]:
   """Sums one image's similarities by distinct id and keeps the k largest sums (arXiv 2303.13606, section 3.2).
 
-  ids: int32 [n], -1 where an entry is empty, all below `num_images`; similarities: [n]; vmap it over images.
-  Returns (ids int32 [k], sums float32 [k]), largest first, ties to the smaller id; (-1, -inf) where fewer ids occur.
+  ids: int32 [n], -1 for empty entries, all below `num_images`; similarities: [n]; vmap it over images.
+  Returns (ids int32 [k], sums float32 [k]), largest first, ties to the smaller id; (-1, -inf) if fewer ids occur.
   """
   ids, values = _sort_by_id(ids, similarities.astype(jnp.float32), num_images)
   differs = ids[1:] != ids[:-1]
@@ -96,7 +96,7 @@ def sum_votes(ids: Array, similarities: Array, k: int, num_images: int) -> tuple
 
 
 def _sort_by_id(ids: Array, values: Array, num_images: int) -> tuple[Array, Array]:
-  """Sorts by id. Id and place share one int32 key if both fit: a quarter of the time of a two-array sort on a CPU."""
+  """Sorts by id. If id and place fit in one int32 key, this takes a quarter of the time of a two-array sort on a CPU."""
   bits = (ids.size - 1).bit_length()
   if num_images << bits >= 2**31:
     ids, values = jax.lax.sort((ids, values), num_keys=1)

@@ -17,7 +17,7 @@ from jaxssl.parallel.mesh import padded_rows
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeighborBootstrap:
-  """The bootstrapping policy of a run, for any method. All of its arrays live in the train state's `NeighborBank`."""
+  """The bootstrapping policy of a run, for any method. All of its arrays are in the train state's `NeighborBank`."""
 
   config: BootstrapConfig
   mesh: Mesh

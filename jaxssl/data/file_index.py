@@ -119,9 +119,7 @@ def list_images(path: str, field: str) -> Listing:
 
 def _scan_folder(root: str) -> _Scan:
   """Lists a folder. Follows links, except to a parent folder."""
-  remote = root.startswith(
-    paths.BUCKET
-  )  # then there are no stamps or links, and the ending decides, without a request per image
+  remote = root.startswith(paths.BUCKET)  # no stamps or links; the ending decides, without a request per image
   if remote and not paths.path_of(root).is_dir():
     raise ValueError("buckets are supported for folders only")
   stamp, names, skipped = {}, [], 0

@@ -1,4 +1,4 @@
-"""Unbalanced training sets and the balanced sets that evaluate them (ISD, arXiv 2012.09259)."""
+"""Draws unbalanced training sets and the balanced sets that evaluate them (ISD, arXiv 2012.09259)."""
 
 import dataclasses
 

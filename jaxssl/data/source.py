@@ -34,7 +34,7 @@ class Source(Protocol):
     return f"{self.name} image {index}"
 
 
-# A source; an array [n, h, w] or [n, h, w, c]; items [h, w] or [h, w, c] behind an index; or one of the latter two with
+# A source; an array [n, h, w] or [n, h, w, c]; indexable items [h, w] or [h, w, c]; or one of the latter two with
 # labels int [n]. Images are uint8 or uint16.
 DataInput = np.ndarray | Sequence | Source | tuple[np.ndarray | Sequence, np.ndarray | None]
 Opener = Callable[[DataConfig], tuple[DataInput, DataInput | None]]  # opens the training images and the test images, if any

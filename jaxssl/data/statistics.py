@@ -25,7 +25,7 @@ def settled(config: DataConfig, source: Source) -> DataConfig:
 
 
 def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Measures mean and standard deviation of each channel, where the brightest value is 1, to five digits.
+  """Measures mean and standard deviation of each channel, relative to the brightest value, to five digits.
 
   Every image has the same weight. A constant channel has deviation 1, so that division by it is safe.
   """

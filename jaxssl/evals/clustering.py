@@ -83,7 +83,7 @@ def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int
 
 
 def kmeans(features: np.ndarray, k: int, seed: int, algorithm: str = "kmeans") -> np.ndarray:
-  """Finds k clusters of features [n, f] from one k-means++ start: int32 [n]. Fewer if fewer than k rows differ."""
+  """Finds k clusters of features [n, f] from one k-means++ start: int32 [n]; fewer clusters if fewer than k rows differ."""
   from sklearn import cluster, exceptions
 
   lloyd = algorithm == "kmeans"

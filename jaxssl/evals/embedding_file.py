@@ -1,4 +1,4 @@
-"""Files of embeddings, .npz or .parquet."""
+"""Reads and writes files of embeddings, .npz or .parquet."""
 
 import json
 import pathlib

@@ -78,7 +78,7 @@ def effective_rank(singular_values: np.ndarray, added: float = 0.0) -> float:
 
 
 def unit(features: np.ndarray) -> np.ndarray:
-  """Scales rows [n, f] to unit length, float64; rows of zeros stay."""
+  """Scales rows [n, f] to unit length, float64; rows of zeros do not change."""
   x = np.asarray(features, np.float64)
   return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 

@@ -1,4 +1,4 @@
-"""Features of datasets, by a network or as raw pixels, for evaluations and for `embed`."""
+"""Computes features of datasets by a network, or as raw pixels, for evaluations and `embed`."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""k-NN classification by three protocols (DINO, ISD, ReSA on CIFAR), and exact nearest neighbors."""
+"""Classifies by k-NN with three protocols (DINO, ISD, ReSA on CIFAR), and finds exact nearest neighbors."""
 
 import functools
 from collections.abc import Mapping

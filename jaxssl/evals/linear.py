@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features, by four solvers."""
+"""Trains linear classifiers on frozen features with four solvers."""
 
 import functools
 from collections.abc import Callable, Mapping

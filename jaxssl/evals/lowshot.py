@@ -1,4 +1,4 @@
-"""Low-shot classification: accuracy with a few labeled images, over several draws of them."""
+"""Measures accuracy with a few labeled images, over several draws of them."""
 
 import statistics
 
@@ -48,7 +48,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
 
 def draw(reference: Features, shots: float, seed: int) -> np.ndarray:
-  """Draws rows of the reference set: a share of each class if shots < 1 (at least one image), else that many of each.
+  """Draws rows of the reference set: a share of each class if shots < 1 (at least one image), else `shots` of each.
 
   Raises UserError if a class has fewer.
   """

@@ -1,4 +1,4 @@
-"""Nearest neighbors among the reference images: agreement with classes, and examples for the report."""
+"""Finds nearest neighbors among the reference images: agreement with classes, and examples for the report."""
 
 from typing import Any
 

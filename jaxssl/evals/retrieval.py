@@ -1,4 +1,4 @@
-"""Retrieval by cosine similarity: recall and mean average precision of images of the same class."""
+"""Measures retrieval by cosine similarity: recall and mean average precision of images of the same class."""
 
 import functools
 

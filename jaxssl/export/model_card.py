@@ -15,7 +15,7 @@ Measured = Sequence[tuple[Metric, Mapping[str, Any]]]
 
 
 def card(bundle: ExportBundle, file: str, usage: str, license: str | None, measured: Measured) -> str:
-  """Returns the text; without a license it asks the publisher to choose one."""
+  """Returns the text; without a license, the text includes a request to choose one."""
   about, trained_in = bundle.about, bundle.about["trained_in"]
   heads = [" and ".join(about["heads"])] if about["heads"] else []
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"

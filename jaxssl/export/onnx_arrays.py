@@ -1,4 +1,4 @@
-"""The arrays of a jaxpr as tensors of an ONNX graph.
+"""Represents the arrays of a jaxpr as tensors of an ONNX graph.
 
 Transposes, broadcasts and axes of length 1 are tracked (`Value`) and executed only if an operator needs them, so a
 convolutional network stays in ONNX's channels-first layout.

@@ -1,4 +1,4 @@
-"""An ONNX graph: nodes, constants, and the rewrites that merge arithmetic with constants into fewer nodes."""
+"""Builds an ONNX graph of nodes and constants, and merges arithmetic with constants into fewer nodes."""
 
 import hashlib
 from collections import Counter

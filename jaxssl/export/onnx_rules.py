@@ -1,4 +1,4 @@
-"""The ONNX translation of each JAX primitive that encoders use."""
+"""Translates each JAX primitive that encoders use to ONNX."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Duplicate images: exact ones by a digest of their pixels, near ones by their low frequencies."""
+"""Finds exact duplicates by a digest of the pixels, and near duplicates by low frequencies."""
 
 from collections.abc import Hashable, Iterable, Sequence
 

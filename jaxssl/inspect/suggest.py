@@ -1,4 +1,4 @@
-"""Suggests a config for a set of images: a config file in which values have their reason above them."""
+"""Suggests a config file for a set of images, with the reason above each value."""
 
 import math
 import pathlib

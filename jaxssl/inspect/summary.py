@@ -1,4 +1,4 @@
-"""The summary of a scan, as lines of text."""
+"""Summarizes a scan in lines of text."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence

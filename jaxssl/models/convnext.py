@@ -61,7 +61,7 @@ class ConvNeXt(nn.Module):
     for stage, (blocks, channels) in enumerate(zip(self.depths, self.dims, strict=True)):
       if stage > 0:
         x = layer_norm(self.dtype, f"stages_{stage}_downsample_0")(x)
-        # timm fails on images below 32 pixels, whose maps reach a side of one pixel here; they are padded.
+        # Images below 32 pixels, on which timm fails, have maps of one pixel here; these are padded.
         padding = "SAME" if min(x.shape[1:3]) == 1 else "VALID"
         x = _conv(channels, 2, self.dtype, f"stages_{stage}_downsample_1", padding=padding)(x).astype(jnp.float32)
       for i in range(blocks):

@@ -12,7 +12,7 @@ def collapse_metrics(x: Array) -> tuple[Array, Array]:
 
   Deviation: sqrt(d) times the mean deviation of a dimension; 1: spread evenly over the sphere, 0: all the same (SimSiam,
   arXiv 2011.10566, section 4.1). Rank: the participation ratio (sum e)^2 / sum e^2 of the eigenvalues e of the directions'
-  covariance, at most min(b - 1, d): how many dimensions they vary in; 1 where they do not vary.
+  covariance, at most min(b - 1, d): how many dimensions they vary in; 1 if they do not vary.
   """
   unit = normalize(jax.lax.stop_gradient(x))
   centered = unit - unit.mean(0, keepdims=True)

@@ -38,7 +38,7 @@ def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tup
   """Finds the k usable rows with the largest inner product, exactly; ties go to the smaller row number.
 
   queries: float32 [b, d]; rows: [n, d], any float dtype; usable: bool [n]. At most [b, chunk] products are held at a time.
-  Returns (similarities float32 [b, k], row numbers int32 [b, k]), best first; (-inf, -1) where fewer than k rows are usable.
+  Returns (similarities float32 [b, k], row numbers int32 [b, k]), best first; (-inf, -1) if fewer than k rows are usable.
   """
   num_rows = rows.shape[0]
   chunk = min(chunk, num_rows)
@@ -63,7 +63,7 @@ def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tup
 def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
   """Computes lax.top_k of long rows [b, n] in less time: the k largest values lie in the k blocks of the largest maxima.
 
-  Ties go to the smaller column here too: of blocks of equal maxima the first are kept, and kept blocks stay in order.
+  Ties also go to the smaller column, since the first of blocks with equal maxima are kept, in order.
   """
   block = math.gcd(x.shape[1], 64)
   if x.shape[1] // block <= 2 * k or block < 8:
@@ -78,7 +78,7 @@ def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
 def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk: int) -> tuple[Array, Array]:
   """Finds the k nearest usable (bool [n]) rows of a sharded bank [n, f] for queries float32 [b, f]; see `top_k`.
 
-  Each device searches its own rows; the best of all devices' answers are kept.
+  Each device searches its own rows; the best results of all devices are kept.
   """
 
   def local(rows: Array, usable: Array, queries: Array) -> tuple[Array, Array]:

@@ -35,7 +35,7 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def abstract_mesh(size: int) -> jax.sharding.AbstractMesh:
-  """Returns a mesh of `size` devices that need not exist: shardings follow from it, but nothing can be compiled for it."""
+  """Returns a mesh of `size` devices that need not exist. It determines shardings, but nothing can be compiled for it."""
   return jax.sharding.AbstractMesh((size,), (AXIS,), axis_types=(AxisType.Auto,))
 
 

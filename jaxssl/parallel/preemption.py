@@ -1,4 +1,4 @@
-"""Signals that ask a run to save and stop, for one process or several."""
+"""Handles signals that request a run to save and stop, for one process or several."""
 
 import os
 import signal

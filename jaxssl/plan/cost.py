@@ -1,4 +1,4 @@
-"""Time and cost of a run, from counted operations and assumed speeds."""
+"""Computes time and cost of a run from counted operations and assumed speeds."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Number and size of the images of a run, without opening the dataset."""
+"""Determines the number and size of the images of a run without opening the dataset."""
 
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name

@@ -1,4 +1,4 @@
-"""Memory, operations and traffic of a run on one machine."""
+"""Estimates memory, operations and traffic of a run on one machine."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Traffic between chips in a compiled step, parsed from its HLO text."""
+"""Parses the traffic between chips in a compiled step from its HLO text."""
 
 import collections
 import math

@@ -1,4 +1,4 @@
-"""Operations and peak memory of a traced step, counted on its jaxpr without compiling."""
+"""Counts operations and estimates peak memory of a traced step on its jaxpr, without compiling."""
 
 import collections
 import math
@@ -6,7 +6,7 @@ from typing import Any
 
 from jax.extend.core import Literal, jaxprs_in_params
 
-# Compilers recompute the results of these from their one large operand where they are used and do not store them.
+# Compilers do not store the results of these but recompute them from their one large operand at each use.
 POINTWISE = frozenset(
   (
     "abs add add_any and broadcast_in_dim ceil clamp convert_element_type copy cos div eq erf erf_inv erfc exp exp2 "

@@ -1,4 +1,4 @@
-"""Machines by name, such as v5e:4x4, gpu:8 or cpu:8, which need not exist."""
+"""Describes machines by name, such as v5e:4x4, gpu:8 or cpu:8, which need not exist."""
 
 import dataclasses
 import importlib.util

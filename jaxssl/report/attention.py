@@ -1,4 +1,4 @@
-"""The attention of a vision transformer's class token on the patches of images."""
+"""Shows the attention of a vision transformer's class token to the patches of images."""
 
 import functools
 
@@ -46,7 +46,7 @@ def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
 
 
 def attention_maps(extractor: FeatureExtractor, split: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
-  """Computes the images of a split as the network sees them, and the last block's class attention on the patches.
+  """Returns the preprocessed images of a split, and the last block's class attention on the patches.
 
   Images: [n, size, size, c] of the source's type; attention: float32 [n, heads, rows, columns]. None for a network without.
   """

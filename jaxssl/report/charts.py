@@ -1,4 +1,4 @@
-"""Charts as SVG images, drawn by matplotlib, which is imported on first use and whose global state stays as it is."""
+"""Draws charts as SVG images with matplotlib, which is imported on first use and whose global state does not change."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Small charts of everything that was logged over a run, or over several runs in the same charts."""
+"""Draws small charts of all logged metrics, of one run or of several runs together."""
 
 from collections.abc import Mapping, Sequence
 

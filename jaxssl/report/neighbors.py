@@ -1,4 +1,4 @@
-"""Nearest neighbors of a few images, now and over the epochs, and pairs of bootstrapped images."""
+"""Shows the nearest neighbors of a few images, now and over the epochs, and pairs of bootstrapped images."""
 
 from collections.abc import Mapping
 from typing import Any

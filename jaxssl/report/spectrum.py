@@ -1,4 +1,4 @@
-"""Similarities of images and the spectrum of their features, before training and after."""
+"""Draws the similarities of images and the spectrum of their features, before and after training."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def _similarity(run: LoadedRun, extractors: dict[str, FeatureExtractor]) -> str:
 
 
 def _separation(groups: dict[str, np.ndarray]) -> str:
-  """Returns how often a more related pair is also more similar than an unrelated one."""
+  """Describes how often a related pair is more similar than an unrelated one."""
   for other in {ANY, DIFFERENT} & groups.keys():
     shares = {name: 100 * probability_above(groups[name], groups[other]) for name in (CROPS, SAME) if name in groups}
     texts = (f"in {share:.1f}% of cases {NAMES[name]} are more similar than {NAMES[other]}" for name, share in shares.items())

@@ -1,4 +1,4 @@
-"""Tables: measurements, differing fields of configs, alerts, and the config."""
+"""Renders tables of measurements, differing config fields, alerts, and the config."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -107,7 +107,7 @@ def _table(kind: str, columns: Sequence[str], body: str) -> str:
 
 
 def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
-  """Returns the row of a metric, and one in small print with its name and protocol."""
+  """Returns the row of a metric, and a row in small print with its name and protocol."""
   small = f"<code>{escape(metric.name)}</code> {escape(small)}"
   return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{small}</td></tr>'
 

@@ -1,4 +1,4 @@
-"""Numbers, untrusted text and images as HTML."""
+"""Renders numbers, untrusted text and images as HTML."""
 
 import base64
 import html

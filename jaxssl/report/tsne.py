@@ -1,4 +1,4 @@
-"""The map: images of a split in two dimensions, with a thumbnail of each."""
+"""Draws the map: the images of a split as thumbnails in two dimensions (t-SNE)."""
 
 from typing import Any
 

@@ -48,7 +48,7 @@ class TrainStep:
     return self.config.views[self.method.forward_spec.student[0].group].size
 
   def dims(self, channels: int) -> Dims:
-    """Returns the sizes of this run for images of so many channels. Raises UserError if the heads do not fit each other."""
+    """Returns the sizes of this run for images with `channels` channels. Raises UserError if the heads do not match."""
     batch_size, shape, key = self.config.train.batch_size, (self.image_size, self.image_size, channels), jax.random.key(0)
 
     def forward() -> Outputs:

@@ -19,7 +19,7 @@ class Workdir:
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
     self.config = folder / "config.json"
-    self.metrics = folder / "metrics.jsonl"  # one line a logged step or evaluation
+    self.metrics = folder / "metrics.jsonl"  # one line per logged step or evaluation
     self.results = folder / "results.json"  # all measurements with their protocols
     self.alerts = folder / "alerts.jsonl"  # from train.diagnostics
     self.neighbors = folder / "neighbors.jsonl"  # nearest neighbors of a few images over the epochs
@@ -78,7 +78,7 @@ class Workdir:
       yield
 
   def write_config(self, config: Config) -> None:
-    """Writes the config unless there is one: from then on the folder belongs to it."""
+    """Writes the config unless there is one. From then on, the folder belongs to this config."""
     if not self.config.exists():
       json_io.write(self.config, as_json(config))
 
