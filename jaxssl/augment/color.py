@@ -21,7 +21,6 @@ def _luma(image: Array) -> Array:
 
 
 def _mean(luma: Array, max_value: int) -> Array:
-  """Returns the rounded mean of each channel: [1, 1, c]."""
   if max_value > 255:  # the sum would overflow 32 bits
     return jnp.floor(luma.mean((0, 1), keepdims=True) + 0.5)
   total, size = luma.astype(jnp.int32).sum((0, 1), keepdims=True), luma.shape[0] * luma.shape[1]

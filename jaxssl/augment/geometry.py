@@ -47,7 +47,6 @@ def _filter_weights(start: Array | int, length: Array | int, before: int, after:
 
 
 def _round(value: Array, max_value: int) -> Array:
-  """Rounds half up and clips to 0..max_value."""
   return jnp.clip(jnp.floor(value + 0.5), 0.0, max_value)
 
 

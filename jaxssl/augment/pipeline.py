@@ -210,7 +210,6 @@ def _crop_group(key: Array, images: Array, view: ViewConfig) -> Array:
 
 
 def _max_value(images: Array) -> int:
-  """Returns the brightest value that images of this dtype can hold."""
   return 65535 if images.dtype == jnp.uint16 else 255
 
 

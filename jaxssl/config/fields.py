@@ -45,7 +45,6 @@ def fields_of(cls: type, prefix: str = "", defaults: Any = None) -> Iterator[Fie
 
 
 def _shown(value: Any) -> str:
-  """Returns a value as a flag writes it."""
   if isinstance(value, tuple):
     return ",".join(map(_shown, value)) or "()"
   if isinstance(value, bool) or value is None:

@@ -56,7 +56,6 @@ def _group(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
-  """Reads one value as the type `kind`, or raises UserError."""
   origin, args = typing.get_origin(kind), typing.get_args(kind)
   if kind is Any:
     return value

@@ -52,7 +52,6 @@ class _View(NamedTuple):
 
 
 def _cut(source: Source, image: int, views: list[_View]) -> None:
-  """Fills the views of one image."""
   data, size, pixels = source.encoded(image), (0, 0), None
   if data and source.channels in (1, 3) and source.dtype == np.uint8 and (jpeg := jpeg_size(data)):
     size = jpeg

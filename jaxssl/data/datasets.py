@@ -123,7 +123,6 @@ def _check_fields(config: DataConfig) -> None:
 
 
 def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | None]:
-  """Opens the training images and the test images, if any."""
   opener = SOURCES.find(config.source)
   _check_fields(config)
   if config.source == "array" and arrays and "train" in arrays:

@@ -192,7 +192,6 @@ def _scan_and_cache(root: str) -> _Scan:
 
 
 def _cached(root: str) -> _Scan | None:
-  """Returns the cached scan, or None if there is none, or it is damaged or outdated."""
   try:
     content = json.loads(_cache_file(root).read_text())
     stamp = {folder: _version(os.stat(os.path.join(root, folder) if folder else root)) for folder in content["stamp"]}

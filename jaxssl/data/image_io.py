@@ -96,7 +96,6 @@ def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray
 
 
 def _luma(image: np.ndarray) -> np.ndarray:
-  """Reduces colors to luma [h, w, 1], as PIL does."""
   red, green, blue = np.split(image.astype(np.uint32), 3, axis=-1)
   return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(image.dtype)
 
@@ -151,7 +150,6 @@ def _sixteen_bits(image: Image.Image) -> np.ndarray:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-  """Composites a transparent image on white."""
   if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
     return image
   image = image.convert("RGBA")

@@ -80,6 +80,5 @@ def _check(field: str, value: float, low: int, high: int, meaning: str) -> None:
 
 
 def _sample(labels: np.ndarray, classes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-  """Draws the given number of images of each class. Returns positions, ascending."""
   members = (rng.permutation(np.flatnonzero(labels == c))[:size] for c, size in zip(classes, sizes, strict=True))
   return np.sort(np.concatenate(list(members)))

@@ -112,5 +112,4 @@ def agreement(labels: np.ndarray, assignment: np.ndarray) -> dict[str, float]:
 
 
 def _is_partition(partition: np.ndarray) -> bool:
-  """Returns whether there are at least two parts, one of them of at least two images."""
   return 2 <= len(np.unique(partition)) < len(partition)

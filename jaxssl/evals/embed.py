@@ -130,7 +130,6 @@ class Parts:
   """The finished parts of a file, in FILE.parts: positions, features, and parts.json, which counts the images of each part."""
 
   def __init__(self, out: pathlib.Path, request: Mapping[str, Any]):
-    """Opens the folder. Raises UserError if it is damaged or holds parts of another request."""
     beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
     self.folder, self._request = beside.with_name(beside.name + ".parts"), request
     self._file = self.folder / "parts.json"

@@ -123,16 +123,11 @@ def compute(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _apply(
-  network: Network,
-  preprocessing: Preprocessing,
-  output: Output,
-  variables: Variables | None,
-  store: Array | None,
-  stored: Array,
+  network: Network, prep: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
   if variables is None:
-    return preprocessing.raw().on_device(stored, store).reshape(len(stored), -1)
-  return getattr(network, output)(variables, preprocessing.on_device(stored, store))
+    return prep.raw().on_device(stored, store).reshape(len(stored), -1)
+  return getattr(network, output)(variables, prep.on_device(stored, store))
 
 
 @jax.jit

@@ -189,7 +189,6 @@ def _side_by_side(rates: tuple[float, ...], steps: int) -> optax.GradientTransfo
 
 
 def _best(heads: Array | np.ndarray, x: np.ndarray, labels: np.ndarray) -> int:
-  """Returns the index of the most accurate of the classifiers [g, f + 1, c]."""
   return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in heads]))
 
 

@@ -32,7 +32,6 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
 
 
 def _run(t: Builder, closed: Any, inputs: Sequence[Value]) -> list[Value]:
-  """Translates a jaxpr and those that it calls, and returns its outputs."""
   jaxpr, constants = (closed, []) if isinstance(closed, Jaxpr) else (closed.jaxpr, closed.consts)
   values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(t.value, constants), strict=True))
   values |= zip(jaxpr.invars, inputs, strict=True)

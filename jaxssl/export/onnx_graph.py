@@ -126,7 +126,6 @@ class Graph:
     return Node("Conv", (x, *named), node.output, source.attributes)
 
   def _lowered(self, node: Node) -> Iterator[Node]:
-    """Replaces our own operators by those of ONNX."""
     if node.op == "ReduceSum":
       axes = self.constant(node.attributes["axes"])
       yield Node(node.op, (*node.inputs, axes), node.output, {"keepdims": 1})
@@ -143,7 +142,6 @@ class Graph:
 
 
 def _live(nodes: Iterable[Node], output: str) -> list[Node]:
-  """Leaves out the nodes that the output does not depend on."""
   needed, live = {output}, []
   for node in reversed(list(nodes)):
     if node.output in needed:

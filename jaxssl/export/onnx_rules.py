@@ -22,7 +22,6 @@ def _elementwise(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
 
 
 def _arithmetic(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
-  """Adds an Affine if one operand is a constant."""
   name, constants = eqn.primitive.name, t.constants
   if t.is_constant(x) and name in ("add", "mul"):
     x, y = y, x

@@ -40,14 +40,14 @@ def inspect(
   sources = {"train": train} | ({"test": test} if test else {})
   files = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
   stats = [file.stats for file in files if file.stats]
-  _tell(train.name, *summary.counts(sources, files))
+  _print_escaped(train.name, *summary.counts(sources, files))
   if not stats:
     raise UserError(f"data.path={config.path}: all {len(files)} images are unreadable, e.g. {files[0].name}")
-  _tell(*summary.kinds(stats, bit_depth(given, stats)), *summary.unreadable(files))
+  _print_escaped(*summary.kinds(stats, bit_depth(given, stats)), *summary.unreadable(files))
   exact, near = _duplicates(files)
-  _tell(*summary.twins(exact, "exact duplicates"), *summary.twins(near, "near duplicates"))
+  _print_escaped(*summary.twins(exact, "exact duplicates"), *summary.twins(near, "near duplicates"))
   if test:
-    _tell(*summary.overlap([*exact, *near]))
+    _print_escaped(*summary.overlap([*exact, *near]))
   left_out = _left_out(files, [*exact, *near], train.name)
   usable = [file for file in files if file.split == "train" and file.name not in left_out]
   if len(usable) < suggest.LEAST:
@@ -86,14 +86,13 @@ def inspect(
       file.write_text(lines, encoding="utf-8", errors="surrogateescape")
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error}") from error
-  _tell(f"written: {' and '.join([str(out), *(file.name for file in lists)])}")
+  _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in lists)])}")
   for version in ("",) if facts.accelerator else ("", ":cpu"):
-    _tell(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
+    _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
   return suggested
 
 
 def _data_fields(images: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the fields of `data` that are given. Raises UserError for fields that an inspection does not use."""
   for name in changes:
     if not name.startswith("data."):
       raise UserError(f"{name}: does not change an inspection; expected a field of data")
@@ -107,7 +106,6 @@ def _data_fields(images: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _duplicates(files: Sequence[ScannedFile]) -> tuple[list[Group], list[Group]]:
-  """Returns groups of exact and of near duplicates."""
   usable, stats = [file for file in files if file.stats], [file.stats for file in files if file.stats]
   with runlog.heartbeat(f"comparing {len(usable)} images with each other"):
     exact = duplicates.exact(image.digest for image in stats)
@@ -131,6 +129,5 @@ def _left_out(files: Sequence[ScannedFile], groups: Sequence[Group], root: str) 
   return reasons
 
 
-def _tell(*lines: str) -> None:
-  """Prints lines, which may contain names of files, escaped."""
+def _print_escaped(*lines: str) -> None:
   print(*map(one_line, lines), sep="\n")

@@ -145,7 +145,6 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
 
 
 def _quoted(name: str) -> str:
-  """Returns a file's name in a form that a docstring can contain."""
   return one_line(name).replace("\\", "/").replace('"', "'")
 
 

@@ -60,7 +60,6 @@ class PlanCache:
 
 
 def _key(config: Config, images: DatasetSpec, target: Topology) -> str:
-  """Hashes everything that an estimate depends on."""
   versions = [VERSION, jax.__version__]
   if target.kind not in ("cpu", "gpu"):
     versions += [d.version for d in importlib.metadata.distributions(name="libtpu")][:1]

@@ -42,7 +42,6 @@ def dataset_spec(config: Config, recipe: str, images: str, size: str) -> Dataset
 
 
 def _number(text: str, flag: str) -> int:
-  """Parses a positive integer, which may be written as 1e9."""
   try:
     value = float(text)
   except ValueError:

@@ -87,7 +87,6 @@ def _peak(jaxpr: Any, other: Any, chips: int, ignored: Any = frozenset()) -> int
 
 
 def _bytes(aval: Any, other: Any, chips: int) -> int:
-  """Returns the bytes of a value on one chip."""
   if not hasattr(aval, "shape"):
     return 0
   itemsize = getattr(aval.dtype, "itemsize", 8)

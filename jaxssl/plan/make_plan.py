@@ -82,7 +82,6 @@ def plan(
 
 
 def _check(config: Config, images: DatasetSpec, target: topology.Topology, change: Change, cache: PlanCache) -> str:
-  """Plans with a change; returns the result as a line."""
   other = target if change.topology == target.name else topology.parse(change.topology)
   estimate, _ = cache.estimate(tree.replace(config, change.fields), images, other)
   method, result = "compiled" if estimate.compiled else "estimated", "fits" if estimate.fits else "does not fit"

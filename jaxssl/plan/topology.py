@@ -101,7 +101,6 @@ def prepare(cpus: Sequence[int]) -> None:
 
 
 def _tpu(name: str) -> tuple[Any, int]:
-  """Returns (mesh, hosts) of a TPU slice."""
   if not re.fullmatch(r"\w+:\d+(x\d+)+", name):
     raise _unknown(name)
   if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
@@ -122,7 +121,6 @@ def _tpu(name: str) -> tuple[Any, int]:
 
 
 def _unknown(name: str, reason: str = "") -> UserError:
-  """Returns the error for an unknown machine, which suggests the one with the closest number of chips."""
   kind, _, shape = name.partition(":")
   allowed = {kind: chip.slices for kind, chip in TPUS.items()} | {"gpu": ("N",), "cpu": ("N",)}
   likely = kind if kind in allowed else "gpu" if shape.isdecimal() else "v5e" if kind.startswith("v5l") else None

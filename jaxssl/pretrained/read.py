@@ -68,7 +68,6 @@ def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _check_archive(path: pathlib.Path) -> None:
-  """Raises UserError for a zip archive that torch.save did not write."""
   try:
     with zipfile.ZipFile(path) as archive:
       entries = archive.infolist()

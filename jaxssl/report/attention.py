@@ -61,8 +61,6 @@ def attention_maps(extractor: FeatureExtractor, split: Dataset) -> tuple[np.ndar
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _attention(
-  network: Network, preprocessing: Preprocessing, variables: Variables, stored: Array, store: Array | None
-) -> PyTree:
-  images = preprocessing.on_device(stored, store)
+def _attention(network: Network, prep: Preprocessing, variables: Variables, stored: Array, store: Array | None) -> PyTree:
+  images = prep.on_device(stored, store)
   return images, network.attention(variables, images)

@@ -36,7 +36,6 @@ def defined(records: Sequence[RunRecord], names: Sequence[str]) -> list[Metric]:
 
 
 def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> str:
-  """Draws some metrics of one run, or one metric of several runs."""
   lines, first, several = [], metrics[0], len(metrics) > 1
   for place, metric in enumerate(metrics):
     for i, (record, by_name) in enumerate(zip(records, series, strict=True)):

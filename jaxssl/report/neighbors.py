@@ -51,7 +51,6 @@ def section(run: LoadedRun, record: RunRecord) -> str:
 
 
 def _fits(line: Mapping[str, Any], reference: int, train: int) -> bool:
-  """Returns whether a line is complete and refers to images that exist."""
 
   def rows(values: Any, below: int, *shape: int) -> bool:
     array = np.asarray(values)

@@ -61,7 +61,6 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
 
 
 def _compared(records: Sequence[RunRecord]) -> str:
-  """Returns the comparison of several runs."""
   items = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.what(r))} {summary.alerts(r)}</li>" for r in records)
   hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
   blocks = {

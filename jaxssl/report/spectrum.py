@@ -30,7 +30,6 @@ def section(run: LoadedRun, split: Dataset) -> str:
 
 
 def _similarity(run: LoadedRun, extractors: dict[str, FeatureExtractor]) -> str:
-  """Draws the histograms of the network before training and after, on one scale."""
   reference = run.evaluator.datasets.reference
   drawn = generator(run.config.train.seed, "report/similarities").permutation(len(reference))[:SAMPLE]
   rows = np.sort(drawn).astype(np.int32)
@@ -63,7 +62,6 @@ def _separation(groups: dict[str, np.ndarray]) -> str:
 
 
 def _spectrum(split: Dataset, extractors: dict[str, FeatureExtractor]) -> str:
-  """Draws the singular values of a split's features, largest = 1."""
   lines, ranks, width = [], [], 0
   for (label, extractor), color in zip(extractors.items(), ("#888888", charts.COLORS[0]), strict=True):
     features = extractor.features(split)

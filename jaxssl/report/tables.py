@@ -113,7 +113,6 @@ def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
 
 
 def _cells(records: Sequence[RunRecord], shown: Sequence[str]) -> str:
-  """Returns a row with one cell per run; a narrow screen shows the run's name beside it."""
   return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, shown, strict=True))
 
 

@@ -74,7 +74,6 @@ class MetricLogger:
       self._tensorboard = metric_writers.SummaryWriter(str(self.workdir.tensorboard))
 
   def _write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-    """Adds a line to metrics.jsonl. Values that are not finite are written as null."""
     finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
     self._metrics.write(json.dumps({"step": step, "epoch": epoch, **dict.fromkeys(values), **finite}) + "\n")
     self._metrics.flush()
