@@ -42,14 +42,14 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, bool]:
   return module, not registry.registering.isdisjoint({str(path), *held})
 
 
-def failure(error: Exception, what: str, path: str) -> UserError:
+def failure(error: Exception, setting: str, path: str) -> UserError:
   """Converts an exception from the user's code to an error of one line."""
   if isinstance(error, UserError):
     return error
   if isinstance(error, SyntaxError):
-    return UserError(f"{what}, line {error.lineno}: {error.msg}")
+    return UserError(f"{setting}, line {error.lineno}: {error.msg}")
   lines = [step.lineno for step in traceback.extract_tb(error.__traceback__) if step.filename == path]
-  return UserError(f"{what}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}")
+  return UserError(f"{setting}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}")
 
 
 def use(file: str | pathlib.Path) -> None:

@@ -78,15 +78,15 @@ class ScheduleConfig:
       "warmup_steps": (1, f"the run, {training_length.steps} steps"),
       "warmup_percent": (training_length.steps / 100, "the run, 100 percent"),
     }
-    given = [field for field in units if getattr(self, field) is not None]
-    if len(given) > 1:
-      raise UserError(f"{' and '.join(f'{name}.{field}' for field in given)}: both are set; expected one warm-up")
-    if not given:
+    warmups = [field for field in units if getattr(self, field) is not None]
+    if len(warmups) > 1:
+      raise UserError(f"{' and '.join(f'{name}.{field}' for field in warmups)}: both are set; expected one warm-up")
+    if not warmups:
       return 0
-    value, (unit, run) = getattr(self, given[0]), units[given[0]]
+    value, (unit, run) = getattr(self, warmups[0]), units[warmups[0]]
     ticks = value * unit / steps_per_tick
     if not ticks >= -0.5:
-      raise UserError(f"{name}.{given[0]}={value:g}: negative; expected 0 or more")
+      raise UserError(f"{name}.{warmups[0]}={value:g}: negative; expected 0 or more")
     if ticks >= length + 0.5:
-      raise UserError(f"{name}.{given[0]}={value:g} is longer than {run}; shorten the warm-up or train longer")
+      raise UserError(f"{name}.{warmups[0]}={value:g} is longer than {run}; shorten the warm-up or train longer")
     return round(ticks)

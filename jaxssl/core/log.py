@@ -48,13 +48,13 @@ def start(path: pathlib.Path | None, process: int = 0) -> None:
 
 
 @contextlib.contextmanager
-def heartbeat(what: str) -> Iterator[None]:
+def heartbeat(task: str) -> Iterator[None]:
   """Logs every ten seconds how long the block has been running."""
   began, over = time.monotonic(), threading.Event()
 
   def report() -> None:
     while not over.wait(SECONDS_BETWEEN_LINES):
-      LOG.info("%s: %.0f s so far", what, time.monotonic() - began)
+      LOG.info("%s: %.0f s so far", task, time.monotonic() - began)
 
   thread = threading.Thread(target=report, daemon=True)
   thread.start()

@@ -41,10 +41,10 @@ class FolderSource(Source):
     """Returns the class folder of each image. Unless every image is exactly one folder deep, returns nothing and logs that."""
     names = [self._listing.names[k] for k in self._positions]
     parts = [name[self._at :].split("/") for name in names]
-    odd = next((name for name, part in zip(names, parts, strict=True) if len(part) != 2), None)
-    if odd is None:
+    exception = next((name for name, part in zip(names, parts, strict=True) if len(part) != 2), None)
+    if exception is None:
       return [folder for folder, _ in parts]
-    LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, odd)
+    LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, exception)
     return []
 
   def label(self, folders: list[str], classes: tuple[str, ...], field: str) -> None:

@@ -35,18 +35,18 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
   config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)
-  given = (reference.x, reference.labels, len(extractor.classes), extractor.config.train.seed)
+  inputs = (reference.x, reference.labels, len(extractor.classes), extractor.config.train.seed)
   measured = []
   for solver in config.solvers:
     if solver == "augmented" and extractor.variables is None:
       continue  # raw pixels have no network to pass crops through
     length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
     if solver == "lbfgs":
-      kernel, chosen, length = *logistic(*given), {}
+      kernel, chosen, length = *logistic(*inputs), {}
     elif solver == "adam":
-      kernel, chosen, length = adam(*given), {}, {}
+      kernel, chosen, length = adam(*inputs), {}, {}
     else:
-      kernel, chosen = augmented(extractor) if solver == "augmented" else descend(*given, config.epochs, config.batch_size)
+      kernel, chosen = augmented(extractor) if solver == "augmented" else descend(*inputs, config.epochs, config.batch_size)
     protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
     about = "Accuracy of a linear classifier trained on the frozen features."
     metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)

@@ -61,8 +61,8 @@ def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> 
   if bank is not None:
     partners = to_host(extractor.mesh, bank.partners)[: len(extractor.datasets.train)]
     moved = np.flatnonzero(partners != np.arange(len(partners)))
-    shown = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
-    pairs = np.stack([shown, partners[shown]], axis=1).tolist()
+    sample = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
+    pairs = np.stack([sample, partners[sample]], axis=1).tolist()
   return {
     "images": images.tolist(),
     "neighbors": ids.tolist(),

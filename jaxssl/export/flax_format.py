@@ -61,8 +61,8 @@ class Pretrained:
     images, preprocessing = np.asarray(images), read(Preprocessing, self.config["preprocessing"])
     channels = [1, 3] if preprocessing.channels in (1, 3) else [preprocessing.channels]
     if images.dtype not in (np.uint8, np.uint16) or images.ndim not in (3, 4) or images.shape[-1] not in channels:
-      given = f"{images.dtype} {list(images.shape)}"
-      raise UserError(f"images: {given}; expected uint8 or uint16, [h, w, c] or [b, h, w, c] with c one of {channels}")
+      received = f"{images.dtype} {list(images.shape)}"
+      raise UserError(f"images: {received}; expected uint8 or uint16, [h, w, c] or [b, h, w, c] with c one of {channels}")
     if images.ndim == 3:
       return self.embed(images[None])[0]
     parts = [images[start : start + PART] for start in range(0, max(len(images), 1), PART)]
@@ -96,8 +96,8 @@ def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
   like = jax.eval_shape(lambda: network.init(jax.random.key(0), (side, side, channels)))
   in_file, in_network = ({name: f"{x.dtype} {x.shape}" for name, x in tree.items()} for tree in (tensors, named(like)))
   if wrong := sorted(dict(in_file.items() ^ in_network.items())):
-    shown = [f"{name}: {in_file.get(name)} in the file, {in_network.get(name)} in the network" for name in wrong[:5]]
-    raise UserError(f"{folder / FILE}: {len(wrong)} tensors do not match {CONFIG}: {'; '.join(shown)}")
+    differences = [f"{name}: {in_file.get(name)} in the file, {in_network.get(name)} in the network" for name in wrong[:5]]
+    raise UserError(f"{folder / FILE}: {len(wrong)} tensors do not match {CONFIG}: {'; '.join(differences)}")
   filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in named(like)])
   return Pretrained(network=network, weights=filled, config=config)
 

@@ -75,15 +75,15 @@ def of_this(document: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple
   ]
 
 
-def _preparation(shown: Mapping[str, Any]) -> str:
-  size, resident = shown["size"], ""
-  if shown["resident_size"]:
-    resident = f"the shorter side is resized to {shown['resident_size']} pixels and the center square cropped; "
+def _preparation(prep: Mapping[str, Any]) -> str:
+  size, resident = prep["size"], ""
+  if prep["resident_size"]:
+    resident = f"the shorter side is resized to {prep['resident_size']} pixels and the center square cropped; "
   resized = f"the whole image is resized to {size} x {size}"
-  if shown["resize"]:
-    resized = f"the shorter side is resized to {shown['resize']} pixels and the center {size} x {size} cropped"
-  values = f"values are divided by {2 ** shown['bit_depth'] - 1}; mean {shown['mean']} is subtracted; divided by {shown['std']}"
-  channels = f"{shown['channels']} channel{'s' * (shown['channels'] > 1)}"
+  if prep["resize"]:
+    resized = f"the shorter side is resized to {prep['resize']} pixels and the center {size} x {size} cropped"
+  values = f"values are divided by {2 ** prep['bit_depth'] - 1}; mean {prep['mean']} is subtracted; divided by {prep['std']}"
+  channels = f"{prep['channels']} channel{'s' * (prep['channels'] > 1)}"
   return f"{channels}; bicubic with antialiasing: {resident}{resized}; {values}, by channel."
 
 

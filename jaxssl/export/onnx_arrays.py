@@ -54,9 +54,9 @@ def dims(shape: Sequence[int]) -> tuple[int, ...]:
   return tuple(int(n if n % BATCH else -(n // BATCH)) for n in shape)
 
 
-def untranslated(eqn: JaxprEqn, why: str = "") -> UserError:
+def untranslated(eqn: JaxprEqn, detail: str = "") -> UserError:
   """Returns the error for a primitive that is not translated."""
-  name = f"{eqn.primitive.name}{why and ' with '}{why}"
+  name = f"{eqn.primitive.name}{detail and ' with '}{detail}"
   return UserError(f"--format=onnx: the encoder uses the JAX primitive {name}, which is not translated; use flax or stablehlo")
 
 

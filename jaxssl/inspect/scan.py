@@ -94,10 +94,10 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
 def _reject_mixed(files: list[ScannedFile]) -> list[ScannedFile]:
   """Marks images as unusable whose number of channels differs from that of most."""
   counts = collections.Counter(file.stats.moments.shape[1] for file in files if file.stats)
-  for usual, _ in counts.most_common(1):
+  for most_common, _ in counts.most_common(1):
     for place, file in enumerate(files):
-      if file.stats and file.stats.moments.shape[1] != usual:
-        reason = f"{file.stats.moments.shape[1]} channels; most images have {usual}"
+      if file.stats and file.stats.moments.shape[1] != most_common:
+        reason = f"{file.stats.moments.shape[1]} channels; most images have {most_common}"
         files[place] = dataclasses.replace(file, stats=None, reason=reason)
   return files
 
@@ -106,9 +106,9 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Im
   """Decodes a file's bytes as training does. Raises DecodeError, whose message begins with `name`, or WrongChannels."""
   header = read_header(data)
   dtype = dtype_of(depth or (16 if header.bits == 16 else 8))
-  many = header.color.endswith(" channels")  # channels that are neither colors nor transparency
+  multichannel = header.color.endswith(" channels")  # channels that are neither colors nor transparency
   try:
-    image = decode(data, channels or (header.channels if many else 3), name, dtype)
+    image = decode(data, channels or (header.channels if multichannel else 3), name, dtype)
   except DecodeError as error:
     raise DecodeError(f"{error} ({header})" if header.bits else str(error)) from error
   height, width, channels = image.shape

@@ -19,7 +19,7 @@ SHARE = 0.5  # of the memory that resident images may take: networks and batches
 SEEN = 10_000_000  # images seen by a run, about as in 200 epochs of CIFAR-10
 
 TEMPLATE = """\
-\"\"\"{what}. Suggested by `jaxssl inspect`; no network has been trained with it.
+\"\"\"{title}. Suggested by `jaxssl inspect`; no network has been trained with it.
 
 {file}   values have their reason above them; change what you know better
   jaxssl train --config {file}
@@ -106,7 +106,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   lacks = "a test split" if facts.classes else "class folders"
   return TEMPLATE.format(
     facts=facts,
-    what=textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60),
+    title=textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60),
     file=_quoted(file),
     cpu_limit=10_000 if facts.train > 10_000 else 0,
     cpu_epochs=min(max(150_000 // facts.train, 15), 150),  # 150,000 images seen

@@ -54,8 +54,8 @@ def kinds(stats: Sequence[ImageStats], depth: int) -> Iterator[str]:
   yield f"bytes: {total / 1e6:.1f} MB in files, {total / len(stats) / 1e3:.1f} kB each"
 
 
-def _tally(stats: Sequence[ImageStats], what: Callable[[ImageStats], object]) -> str:
-  return ", ".join(f"{name} {count}" for name, count in collections.Counter(map(what, stats)).most_common())
+def _tally(stats: Sequence[ImageStats], attribute: Callable[[ImageStats], object]) -> str:
+  return ", ".join(f"{name} {count}" for name, count in collections.Counter(map(attribute, stats)).most_common())
 
 
 def _shape(image: ImageStats) -> str:
@@ -69,9 +69,9 @@ def unreadable(files: Sequence[ScannedFile]) -> Iterator[str]:
   yield from _first(lines, FILES)
 
 
-def twins(groups: Sequence[Group], what: str) -> Iterator[str]:
+def twins(groups: Sequence[Group], kind: str) -> Iterator[str]:
   """Yields the first groups of duplicates."""
-  yield f"{what}: {f'{len(groups)} groups, {sum(map(len, groups))} images' if groups else 'none'}"
+  yield f"{kind}: {f'{len(groups)} groups, {sum(map(len, groups))} images' if groups else 'none'}"
   lines = []
   for group in groups:
     more = f" and {len(group) - 3} more" if len(group) > 3 else ""
@@ -88,10 +88,10 @@ def overlap(groups: Sequence[Group]) -> Iterator[str]:
   yield from _first([f"{names['test'][0]} is {names['train'][0]}" for names in splits], GROUPS)
 
 
-def _first(lines: Sequence[str], count: int, what: str = "") -> Iterator[str]:
+def _first(lines: Sequence[str], count: int, suffix: str = "") -> Iterator[str]:
   yield from (f"  {line}" for line in lines[:count])
   if len(lines) > count:
-    yield f"  and {len(lines) - count} more{what}"
+    yield f"  and {len(lines) - count} more{suffix}"
 
 
 def speed(rate: float, config: Config, images: int) -> str:

@@ -46,18 +46,18 @@ def find(file: str, tensors: Tensors, shapes: Shapes, backbone: Backbone, partia
   ):
     if names and not partial:
       raise UserError(f"model.init_from={source}: {len(names)} {problem}: {_some(names)}{advice}")
-  taken = {name: x for name, x in fitted.items() if x.shape == shapes[name]}
-  if not taken:
+  matched = {name: x for name, x in fitted.items() if x.shape == shapes[name]}
+  if not matched:
     raise UserError(f"model.init_from={source}: no tensor has the shape of the encoder's: {_some(other)}{hint}")
-  for name, x in taken.items():
+  for name, x in matched.items():
     if x.shape != within[name].shape:
       LOG.info("%s: fitted from %s to %s", name, _shape(within[name].shape), _shape(x.shape))
-  LOG.info("%d of %d tensors of %s", len(taken), len(shapes), source)
-  if left := [name for name in tensors if not (name.startswith(prefix) and name.removeprefix(prefix) in taken)]:
-    LOG.info("left out %d tensors outside the encoder: %s", len(left), _some(sorted({_module(n, prefix) for n in left})))
-  if len(taken) < len(shapes):
-    LOG.warning("model.allow_partial: initialized randomly: %s", _some([name for name in shapes if name not in taken]))
-  return taken
+  LOG.info("%d of %d tensors of %s", len(matched), len(shapes), source)
+  if unused := [name for name in tensors if not (name.startswith(prefix) and name.removeprefix(prefix) in matched)]:
+    LOG.info("left out %d tensors outside the encoder: %s", len(unused), _some(sorted({_module(n, prefix) for n in unused})))
+  if len(matched) < len(shapes):
+    LOG.warning("model.allow_partial: initialized randomly: %s", _some([name for name in shapes if name not in matched]))
+  return matched
 
 
 def _prefix(tensors: Tensors, wanted: Iterable[str]) -> str:

@@ -46,8 +46,8 @@ def section(run: LoadedRun, record: RunRecord) -> str:
   text += f"<h3>Bootstrapped pairs</h3><p>In epoch {last['epoch'] + 1} "
   if not pairs:
     return f"{text}every image was its own partner.</p>"
-  shown = (f'<div class="pair {train.frame(*pair)}">{"<span>←</span>".join(map(train.tile, pair))}</div>' for pair in pairs)
-  return f'{text}the right image supplied the left one\'s second view.</p><div class="pairs">{"".join(shown)}</div>'
+  tiles = (f'<div class="pair {train.frame(*pair)}">{"<span>←</span>".join(map(train.tile, pair))}</div>' for pair in pairs)
+  return f'{text}the right image supplied the left one\'s second view.</p><div class="pairs">{"".join(tiles)}</div>'
 
 
 def _fits(line: Mapping[str, Any], reference: int, train: int) -> bool:

@@ -61,7 +61,7 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
 
 
 def _compared(records: Sequence[RunRecord]) -> str:
-  items = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.what(r))} {summary.alerts(r)}</li>" for r in records)
+  items = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.overview(r))} {summary.alerts(r)}</li>" for r in records)
   hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
   blocks = {
     "Results side by side": hint + tables.side_by_side(records),

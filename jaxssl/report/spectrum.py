@@ -66,8 +66,8 @@ def _spectrum(split: Dataset, extractors: dict[str, FeatureExtractor]) -> str:
   for (label, extractor), color in zip(extractors.items(), ("#888888", charts.COLORS[0]), strict=True):
     features = extractor.features(split)
     values, width = singular_values(features), features.shape[1]
-    shown = values[values > 0] / max(values[0], 1e-30)
-    lines.append(charts.Curve(label, np.arange(1, len(shown) + 1), shown, color))
+    positive = values[values > 0] / max(values[0], 1e-30)
+    lines.append(charts.Curve(label, np.arange(1, len(positive) + 1), positive, color))
     ranks.append(f"{label} {effective_rank(values):.1f}")
   keys = "".join(charts.key(line.color, line.label) for line in lines)
   text = f"Effective rank of {len(split)} images: {', '.join(ranks)}; the features are {width} numbers."

@@ -21,12 +21,12 @@ def section(record: RunRecord) -> str:
     main, answer = (EFFECTIVE_RANK.name, UNIFORMITY.name, ALIGNMENT.name), without_labels(first)
   tiles = "".join(_tile(first[name]) for name in main if name in first)
   return (
-    f'<p class="what">{escape(what(record))}</p><p class="answer"><b>Did it learn?</b> {escape(answer)}</p>'
+    f'<p class="what">{escape(overview(record))}</p><p class="answer"><b>Did it learn?</b> {escape(answer)}</p>'
     f'<p class="alerts">{alerts(record)}</p><div class="tiles">{tiles}</div>'
   )
 
 
-def what(record: RunRecord) -> str:
+def overview(record: RunRecord) -> str:
   """Returns one sentence about the method, the images and the progress of a run."""
   model, method, data, boot, train = (record.config.get(name, {}) for name in ("model", "method", "data", "bootstrap", "train"))
   policy = boot.get("policy", "off")

@@ -112,12 +112,12 @@ def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
   return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{small}</td></tr>'
 
 
-def _cells(records: Sequence[RunRecord], shown: Sequence[str]) -> str:
-  return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, shown, strict=True))
+def _cells(records: Sequence[RunRecord], cells: Sequence[str]) -> str:
+  return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, cells, strict=True))
 
 
 def _measured(final: Final | None, best: float | None) -> str:
   if final is None:
     return MISSING
-  shown = value(final.value, final.std, final.chosen)
-  return f'<b class="best">{shown}</b>' if best is not None and final.value == best else shown
+  text = value(final.value, final.std, final.chosen)
+  return f'<b class="best">{text}</b>' if best is not None and final.value == best else text

@@ -56,14 +56,14 @@ class Checkpoints:
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
-      state, why = None, ""
+      state, problem = None, ""
       try:
         state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
         jax.block_until_ready(state)
       except Exception as error:  # tensorstore, json and file errors have no common type
-        why = _first_line(error)
-      if not np.all(multihost_utils.process_allgather(np.array(not why))):  # all processes must use the same checkpoint
-        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, why or "by another process")
+        problem = _first_line(error)
+      if not np.all(multihost_utils.process_allgather(np.array(not problem))):  # all processes must use the same checkpoint
+        LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, problem or "by another process")
         continue
       for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
         folder = self._manager.directory / str(unreadable)
