@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: timing, the name of the machine, and the table of results as text and JSON."""
+"""Times functions, names the machine, and writes the table of results as text and JSON."""
 
 import argparse
 import dataclasses
