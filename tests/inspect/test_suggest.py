@@ -1,4 +1,4 @@
-"""Suggested configs are valid and as documented for all kinds of datasets."""
+"""Suggested configs are valid for all kinds of datasets and follow the documentation."""
 
 import dataclasses
 
@@ -59,7 +59,7 @@ def test_evaluations_depend_on_labels_and_a_test_split():
   assert made(classes=3).evals.final == made(test=100).evals.final == ("quality",)
 
 
-def test_given_fields_come_last():
+def test_given_fields_override_the_suggestions():
   text = suggest.text(SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
   config = suggest.config_of(text)
   assert (config.data.resident_size, config.data.mean) == (99, (0.1,))
