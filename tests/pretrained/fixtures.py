@@ -33,12 +33,12 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
 
 
 def odd(name: str) -> dict:
-  """A tensor outside the encoder."""
+  """Returns a tensor outside the encoder."""
   return {f"state_dict.module.{name}": ODD}
 
 
 def under(prefix: str, weights: Mapping) -> dict:
-  """Another network of the same kind, which must not be taken."""
+  """Returns another network of the same kind, which must not be read."""
   return {prefix + name: np.zeros_like(x) for name, x in weights.items()}
 
 
