@@ -26,12 +26,12 @@ def images(channels, maximum, rows=4):
 
 @pytest.mark.parametrize("channels", [3, 5])
 def test_views_of_sixteen_bits_agree_with_views_of_eight_bits(channels):
-  key, pixels = jax.random.key(0), images(channels, 255)
+  key, data = jax.random.key(0), images(channels, 255)
   views = {}
   crop = jax.jit(lambda x: pipeline.crop(key, x, {"global": STRONG}))
   finish = jax.jit(lambda crops: pipeline.finish(key, crops, {"global": STRONG}, (0.0,), (1.0,)))
   for kind, scale in ((np.uint8, 1), (np.uint16, 257)):
-    crops = crop(jnp.asarray((pixels * scale).astype(kind)))
+    crops = crop(jnp.asarray((data * scale).astype(kind)))
     assert crops["global"].dtype == kind and crops["global"].shape == (4, 2, 16, 16, channels)
     views[kind] = np.asarray(finish(crops)["global"])
   levels = np.abs(views[np.uint8] - views[np.uint16]) * 255
@@ -39,8 +39,7 @@ def test_views_of_sixteen_bits_agree_with_views_of_eight_bits(channels):
   assert np.quantile(levels, 0.8) < 4 and views[np.uint16].min() >= 0 and views[np.uint16].max() <= 1
   assert (np.abs(views[np.uint16] * 255 - np.rint(views[np.uint16] * 255)) > 0.01).mean() > 0.5  # the lower bits are used
   shown = [
-    pipeline.show(jnp.asarray((pixels[:, 0] * s).astype(k)), 12, 0, (0.5,), (0.5,))
-    for k, s in ((np.uint8, 1), (np.uint16, 257))
+    pipeline.show(jnp.asarray((data[:, 0] * s).astype(k)), 12, 0, (0.5,), (0.5,)) for k, s in ((np.uint8, 1), (np.uint16, 257))
   ]
   np.testing.assert_allclose(*shown, atol=2.1 * 2 / 255)
 

@@ -121,15 +121,15 @@ def read(dataset):
 
 def test_reference_and_test_sets_are_balanced():
   imbalance = ImbalanceConfig(**LARGE, classes=4)
-  datasets, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
-  for dataset, positions in ((datasets.train, expected.train), (datasets.reference, expected.reference)):
+  data, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
+  for dataset, positions in ((data.train, expected.train), (data.reference, expected.reference)):
     assert read(dataset) == positions.tolist() and (dataset.source.labels == LABELS[positions]).all()
-  used = np.union1d(datasets.class_groups["head"], datasets.class_groups["tail"])
-  assert (datasets.class_groups["tail"] == expected.tail).all() and set(datasets.reference.source.labels) == set(
-    datasets.test.source.labels
+  used = np.union1d(data.class_groups["head"], data.class_groups["tail"])
+  assert (data.class_groups["tail"] == expected.tail).all() and set(data.reference.source.labels) == set(
+    data.test.source.labels
   ) == set(used)
-  assert (counts(datasets.test.source.labels)[used] == counts(TEST)[used].min()).all()
-  assert [TEST[k] for k in read(datasets.test)] == datasets.test.source.labels.tolist()
+  assert (counts(data.test.source.labels)[used] == counts(TEST)[used].min()).all()
+  assert [TEST[k] for k in read(data.test)] == data.test.source.labels.tolist()
 
 
 def test_a_limit_applies_to_the_training_set_only():
@@ -159,29 +159,27 @@ def listing(tmp_path, where, lines, kind="none"):
   path = tmp_path / "list.txt"
   path.write_text("\n".join(lines))
   imbalance = ImbalanceConfig(kind=kind)
-  datasets = open_datasets(DataConfig(source="folder", path=where, list_path=str(path), imbalance=imbalance), 0)
-  names = [datasets.train.source.describe(k).removeprefix(where + "/") for k in range(len(datasets.train))]
-  return datasets, names
+  data = open_datasets(DataConfig(source="folder", path=where, list_path=str(path), imbalance=imbalance), 0)
+  names = [data.train.source.describe(k).removeprefix(where + "/") for k in range(len(data.train))]
+  return data, names
 
 
 def test_a_list_names_the_training_images(where, tmp_path):
   lines = ["train/bee/1.png", "", "  ", "cow/0.png\r", "./train/bee/0.png", "bee/5.png", "train/bee/1.png"]
-  datasets, names = listing(tmp_path, where, lines)
+  data, names = listing(tmp_path, where, lines)
   assert names == ["train/bee/0.png", "train/bee/1.png", "train/bee/5.png", "train/cow/0.png"]
-  assert (
-    datasets.train.source.labels.tolist() == [1, 1, 1, 2] and datasets.reference is datasets.train and not datasets.class_groups
-  )
-  assert datasets.test.source.labels.tolist() == [1, 1, 2, 2]  # without the class that the list lacks
+  assert data.train.source.labels.tolist() == [1, 1, 1, 2] and data.reference is data.train and not data.class_groups
+  assert data.test.source.labels.tolist() == [1, 1, 2, 2]  # without the class that the list lacks
 
 
 def test_a_list_can_define_an_unbalanced_set(where, tmp_path):
   lines = ["bee/0.png", "bee/1.png", "bee/2.png", "bee/3.png", "cow/2.png"]
-  datasets, names = listing(tmp_path, where, lines, kind="listed")
-  assert names == ["train/" + line for line in lines] and datasets.test.source.labels.tolist() == [1, 1, 2, 2]
-  assert datasets.reference.source.labels.tolist() == [1] * 3 + [2] * 3
-  assert {name: classes.tolist() for name, classes in datasets.class_groups.items()} == {"head": [1], "tail": [2]}
-  datasets, _ = listing(tmp_path, where, lines[-2:], kind="listed")
-  assert list(datasets.class_groups) == ["head"]  # all of one size
+  data, names = listing(tmp_path, where, lines, kind="listed")
+  assert names == ["train/" + line for line in lines] and data.test.source.labels.tolist() == [1, 1, 2, 2]
+  assert data.reference.source.labels.tolist() == [1] * 3 + [2] * 3
+  assert {name: classes.tolist() for name, classes in data.class_groups.items()} == {"head": [1], "tail": [2]}
+  data, _ = listing(tmp_path, where, lines[-2:], kind="listed")
+  assert list(data.class_groups) == ["head"]  # all of one size
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,11 @@ def test_outputs_gradients_and_statistics_match_the_reference(name):
     out, stats = train(params, x)
     return jnp.sum(out * case["cotangent"]), (out, stats)
 
-  out, seen = evaluate(x)
+  out, captured = evaluate(x)
   near(out, case["out_eval"], 1e-5)
   last = [f"layer{i + 1}_{blocks - 1}" for i, blocks in enumerate(module.stages)]
   for ours, theirs, side in zip(["conv1", *last], ["conv1", *(b.split("_")[0] for b in last)], case["stage_hw"], strict=True):
-    y = np.asarray(seen["intermediates"][ours]["__call__"][0], np.float64)
+    y = np.asarray(captured["intermediates"][ours]["__call__"][0], np.float64)
     assert y.shape[1] == side
     expected = case[f"eval_mean_{theirs}"]
     mean = y.mean((1, 2) if expected.ndim == 2 else (1, 2, 3))

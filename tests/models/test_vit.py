@@ -1,4 +1,4 @@
-"""ViTs match DINO's reference implementation; drop-path."""
+"""ViTs match DINO's reference implementation, and drop-path its definition."""
 
 import jax
 import jax.numpy as jnp
@@ -38,16 +38,16 @@ def test_features_gradients_and_attention_match_the_reference(name):
   @jax.jit
   def run(x, cotangent):
     out, pull = jax.vjp(lambda x: module.apply({"params": GIVEN.params}, x, train=True), x)
-    tokens, seen = module.apply({"params": GIVEN.params}, x, method="tokens", mutable=["intermediates"])
-    return out, pull(cotangent)[0], tokens, seen
+    tokens, captured = module.apply({"params": GIVEN.params}, x, method="tokens", mutable=["intermediates"])
+    return out, pull(cotangent)[0], tokens, captured
 
-  out, grad_x, tokens, seen = run(x, case["cotangent"])
+  out, grad_x, tokens, captured = run(x, case["cotangent"])
   near(out, case["cls"], 1e-5)
   near(grad_x.transpose(0, 3, 1, 2), case["grad_x"], 1e-5)
   if "tokens" in case:
     near(tokens, case["tokens"], 1e-5)
   if "attention" in case:
-    (attention,) = seen["intermediates"][f"blocks_{module.depth - 1}"]["attention"]
+    (attention,) = captured["intermediates"][f"blocks_{module.depth - 1}"]["attention"]
     near(attention, case["attention"], 1e-5)
 
 

@@ -12,7 +12,7 @@ def made(name: str, value: float, protocol: str = "made", **more) -> Measurement
   return Measurement(metric=metric, value=value, subject="teacher", protocol={"how": protocol}, **more)
 
 
-def test_repeated_measurements_replace_and_later_ones_are_cut(tmp_path):
+def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(tmp_path):
   path = tmp_path / "results.json"
   assert results.read(path) == {}
   results.add(path, 4, [made("a", 1.0)], [Metric(name="loss", title="Loss")], finished=False)
