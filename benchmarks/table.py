@@ -18,7 +18,7 @@ import jax  # noqa: E402
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-  """A measurement and that of a peer on the same machine."""
+  """A measurement and the measurement of a peer on the same machine."""
 
   name: str
   value: float

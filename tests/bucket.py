@@ -24,7 +24,7 @@ class Backend:
     return ["gs://" + os.path.relpath(match, self.folder) for match in backend.os_backend.glob(self._here(path))]
 
 
-def lend(folder: pathlib.Path, monkeypatch: Any) -> None:
+def install(folder: pathlib.Path, monkeypatch: Any) -> None:
   """Maps gs:// to `folder`."""
   monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
   monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "gs", Backend(folder))

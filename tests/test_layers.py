@@ -4,7 +4,7 @@ import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxssl"
-# A layer may import the layers before it, and within a layer only the pairs in BESIDE are allowed.
+# A layer may import the layers before it, and within a layer the pairs that are True in BESIDE.
 LAYERS = (
   "core",
   "config parallel",

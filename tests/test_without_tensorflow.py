@@ -1,4 +1,4 @@
-"""Without TensorFlow, as on Python 3.14, images on the device train and other placements raise one-line errors."""
+"""Without TensorFlow, as on Python 3.14, runs with resident images train, and other sources raise one-line errors."""
 
 import pathlib
 import sys

@@ -24,7 +24,7 @@ LEAVES = {"running_mean": "mean", "running_var": "var", "weight_g": "norm", "wei
 
 
 def to_variables(state: State) -> Variables:
-  """Makes the variables of one module (an encoder or a head) from its state dict."""
+  """Returns the variables of one module (an encoder or a head) from its state dict."""
   params: dict[str, Any] = {}
   stats: dict[str, Any] = {}
   for name, path in _paths(state).items():

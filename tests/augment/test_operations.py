@@ -102,7 +102,7 @@ def test_color_operations_treat_one_channel_as_three_equal_channels(image):
   np.testing.assert_array_equal(jitter(jnp.asarray(gray), places, factors), colored[:, :, :1])
 
 
-def test_thicken_moves_towards_the_neighborhood():
+def test_thicken_moves_toward_the_neighborhood():
   image = np.zeros((5, 5, 1), np.float32)
   image[2, 2] = 200
   thick, thin = (color.thicken(jnp.asarray(image), jnp.float32(share)) for share in (0.5, -0.5))

@@ -81,7 +81,7 @@ def test_an_interrupted_command_resumes_and_writes_the_same_file(ending, resnet,
   assert not broken.exists() and written == [256, 300, 300]
   monkeypatch.setattr(load_run, "compute", lambda *args: encoded.append(len(args[4])) or compute(*args))
   assert run(resnet, broken) == 0
-  assert encoded == [300, 100]  # of 256 + 1,000 images in five parts, the last two
+  assert encoded == [300, 100]  # the last two of the five parts of 256 + 1,000 images
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, broken.name])
   if ending == ".npz":
     assert whole.read_bytes() == broken.read_bytes()

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> pathlib.Path:
   """Maps gs:// to a local folder; returns the folder of gs://store."""
-  bucket.lend(tmp_path / "buckets", monkeypatch)
+  bucket.install(tmp_path / "buckets", monkeypatch)
   (tmp_path / "buckets/store").mkdir(parents=True)
   return tmp_path / "buckets/store"
 

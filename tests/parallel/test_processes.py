@@ -49,7 +49,7 @@ checkpoint.Checkpoints.save = save_and_die
 """
 
 
-class Two:
+class TwoProcesses:
   """Two processes of one run; their output goes to files."""
 
   def __init__(self, folder: pathlib.Path, env: dict[str, str], before: str = ""):
@@ -75,7 +75,7 @@ class Two:
         )
       self.processes.append(process)
 
-  def __enter__(self) -> "Two":
+  def __enter__(self) -> "TwoProcesses":
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -125,10 +125,10 @@ def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path):
   whole = tmp_path / "whole"
   # One process with eight devices, uninterrupted.
   assert main.main([*WORDS, f"--workdir={whole}", "--config.evals.report=false"]) == 0
-  with Two(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
+  with TwoProcesses(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
     code, killed = two.codes()
     assert code != 0 and killed == -signal.SIGKILL, two.log(0) + two.log(1)
-  with Two(tmp_path, env) as two:  # one receives a signal to stop
+  with TwoProcesses(tmp_path, env) as two:  # one receives a signal to stop
     two.until(5)
     two.processes[1].send_signal(signal.SIGTERM)
     assert two.codes() == [75, 75], two.log(0) + two.log(1)

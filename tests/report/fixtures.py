@@ -1,4 +1,4 @@
-"""Tiny runs to report on."""
+"""Trains tiny runs for the tests of reports."""
 
 import pathlib
 

@@ -33,7 +33,7 @@ def examples(count: int) -> Any:
 
 
 class TooSlow(BaseException):
-  """Not an Exception, so that no handler catches it."""
+  """Raised after the time limit; a BaseException, so that no handler of Exception catches it."""
 
 
 def _hook(event: str, arguments: tuple) -> None:

@@ -192,7 +192,7 @@ def quiet(path: pathlib.Path) -> str:
 
 
 @pytest.fixture
-def unlooked(monkeypatch):
+def without_images(monkeypatch):
   """Leaves out the images and charts of the report."""
 
   def refuse(path: pathlib.Path):
@@ -214,7 +214,7 @@ def files(folder: pathlib.Path, name: str, content: bytes) -> None:
   (folder / name).write_bytes(content)
 
 
-@pytest.mark.usefixtures("unlooked")
+@pytest.mark.usefixtures("without_images")
 @pytest.mark.parametrize("name", ["config.json", *RECORDS])
 @examples(60)
 @given(st.data())

@@ -39,14 +39,14 @@ def saved(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture
-def given_up(monkeypatch):
+def ignored_collector_errors(monkeypatch):
   """Ignores the errors that failed reads of orbax raise again in the garbage collector."""
   monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
   yield
   gc.collect()
 
 
-@pytest.mark.usefixtures("given_up")
+@pytest.mark.usefixtures("ignored_collector_errors")
 @examples(30)
 @given(st.data())
 def test_damaged_checkpoints_are_skipped_or_raise_one_line(saved, tmp_path, data):

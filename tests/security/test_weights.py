@@ -184,7 +184,7 @@ def test_tensors_of_odd_kinds_are_read_or_raise_one_line(kind, tmp_path):
 
 
 def test_a_compressed_archive_raises_one_line(tmp_path):
-  """A gigabyte of opcodes in a megabyte."""
+  """32 MiB of opcodes, compressed to tens of kilobytes."""
   with zipfile.ZipFile(tmp_path / "w", "w", zipfile.ZIP_DEFLATED) as archive:
     archive.writestr("archive/data.pkl", b"\x80\x02" + b"N0" * 2**24 + b"N.")
   assert answer(lambda: read_tensors(tmp_path / "w")) is None

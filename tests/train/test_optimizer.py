@@ -42,9 +42,9 @@ def test_matches_the_reference(name, monkeypatch):
     updates, state = update(gradient, state, params, step=jnp.int32(step))
     params = optax.apply_updates(params, updates)
     for n, value in params.items():
-      goal = expected[n][step]
-      tolerance = 1e-3 if "adamw" in name else 1e-5
-      np.testing.assert_allclose(value, goal, rtol=tolerance, atol=1e-5 * np.abs(goal).max() + 1e-7, err_msg=f"{n} step {step}")
+      target = expected[n][step]
+      rtol = 1e-3 if "adamw" in name else 1e-5
+      np.testing.assert_allclose(value, target, rtol=rtol, atol=1e-5 * np.abs(target).max() + 1e-7, err_msg=f"{n} step {step}")
 
 
 @pytest.mark.parametrize("name", CLIP)
