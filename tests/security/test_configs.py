@@ -53,8 +53,9 @@ def checked(config: Config) -> None:
   method = methods.read_method(config.method)
   build_optimizer(config.optim, training_length, config.train.batch_size)
   size = next(iter(config.views.values())).size if config.views else 8
-  built = network.build(config.model, config.train.precision, size)
-  assert built and method.forward_spec and resolve_schedules(method, training_length) is not None
+  network.build(config.model, config.train.precision, size)
+  resolve_schedules(method, training_length)
+  _ = method.forward_spec
 
 
 def fields() -> st.SearchStrategy[str]:
