@@ -13,7 +13,7 @@ from tests.data.fixtures import coded, flat, folder, photo, quarters
 NAMES = sorted(f"{'cat' if k % 2 else 'dog'}/{k:02d}.png" for k in range(30))
 
 
-def written(file, features, images=None):
+def write(file, features, images=None):
   """Writes embeddings of the images `NAMES` of a folder and returns the file."""
   data = {"source": "folder", "path": str(images or "/nowhere"), "test_path": "", "channels": 3, "bit_depth": 8}
   rows = {"path": np.array(NAMES), "index": np.arange(30), "label": np.array([n[:3] for n in NAMES]), "features": features}
@@ -22,7 +22,7 @@ def written(file, features, images=None):
   return file
 
 
-def drawn(seed=0):
+def random_features(seed=0):
   return np.random.default_rng(seed).normal(size=(30, 8)).astype(np.float32)
 
 
@@ -37,8 +37,8 @@ def search(capsys, file, image, *more):
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
 @pytest.mark.parametrize("row", [0, 17])
 def test_neighbors_equal_those_of_a_plain_search(ending, row, tmp_path, capsys):
-  x = drawn()
-  file = written(tmp_path / f"a{ending}", x)
+  x = random_features()
+  file = write(tmp_path / f"a{ending}", x)
   unit = x / np.linalg.norm(x, axis=1, keepdims=True)
   cosines = unit @ unit[row]
   order = [k for k in np.argsort(-cosines, kind="stable") if k != row][:12]
@@ -51,15 +51,15 @@ def test_neighbors_equal_those_of_a_plain_search(ending, row, tmp_path, capsys):
 
 
 def test_the_query_precedes_its_duplicates(tmp_path, capsys):
-  x = drawn()
+  x = random_features()
   x[[3, 20]] = x[8]
-  neighbors = search(capsys, written(tmp_path / "a.npz", x), NAMES[20], "--k=29")
+  neighbors = search(capsys, write(tmp_path / "a.npz", x), NAMES[20], "--k=29")
   assert [path for *_, path in neighbors[:3]] == [NAMES[20], NAMES[3], NAMES[8]]
   assert sorted(path for *_, path in neighbors) == sorted(NAMES)
 
 
 def test_an_absolute_path_equals_the_path_in_the_file(tmp_path, capsys):
-  file = written(tmp_path / "a.npz", drawn(), tmp_path / "images")
+  file = write(tmp_path / "a.npz", random_features(), tmp_path / "images")
   full = search(capsys, file, tmp_path / "images" / NAMES[4])
   assert full == search(capsys, file, NAMES[4]) and len(full) == 11
 
@@ -67,7 +67,7 @@ def test_an_absolute_path_equals_the_path_in_the_file(tmp_path, capsys):
 def test_the_sheet_shows_query_and_neighbors(tmp_path, capsys):
   grays = [8 * k for k in range(30)]
   root = folder(tmp_path / "images", {name: flat(gray) for name, gray in zip(NAMES, grays, strict=True)})
-  file = written(tmp_path / "a.npz", drawn(), root)
+  file = write(tmp_path / "a.npz", random_features(), root)
   neighbors = search(capsys, file, NAMES[5], "--k=8")
   (tmp_path / "images" / neighbors[3][3]).write_bytes(b"no image")  # listed, but no longer readable
   assert search(capsys, file, NAMES[5], "--k=8", f"--sheet={tmp_path / 'a.png'}") == neighbors
@@ -82,7 +82,7 @@ def test_the_sheet_shows_query_and_neighbors(tmp_path, capsys):
 
 
 def test_a_sheet_without_the_folder_has_gray_tiles(tmp_path, capsys):
-  file = written(tmp_path / "a.npz", drawn(), tmp_path / "gone")
+  file = write(tmp_path / "a.npz", random_features(), tmp_path / "gone")
   search(capsys, file, NAMES[5], "--k=3", f"--sheet={tmp_path / 'a.png'}")
   assert (np.asarray(Image.open(tmp_path / "a.png"))[50, 50] == 211).all()
 
@@ -127,9 +127,9 @@ def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capsys):
   ],
 )
 def test_errors_are_one_line(words, message, tmp_path, capfd):
-  file = written(tmp_path / "a.npz", drawn())
-  written(tmp_path / "wild.npz", np.where(drawn() > 2, np.inf, drawn()))
-  np.savez(tmp_path / "other.npz", features=drawn())
+  file = write(tmp_path / "a.npz", random_features())
+  write(tmp_path / "wild.npz", np.where(random_features() > 2, np.inf, random_features()))
+  np.savez(tmp_path / "other.npz", features=random_features())
   folder(tmp_path, {"no.png": b"no", "no.parquet": b"PAR1no", "quarters.png": coded(quarters(), "PNG")})
   words = [word.format(tmp_path) for word in words]
   assert command.main(["neighbors", f"--embeddings={file}", f"--image={NAMES[2]}", *words]) == 2
@@ -138,7 +138,7 @@ def test_errors_are_one_line(words, message, tmp_path, capfd):
 
 
 def test_a_path_of_two_images_is_an_error(tmp_path, capfd):
-  twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": drawn()[:2]}
+  twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": random_features()[:2]}
   meta = {"data": {"path": "", "test_path": ""}}
   embedding_file.write(tmp_path / "a.npz", twice, meta)
   assert command.main(["neighbors", f"--embeddings={tmp_path / 'a.npz'}", "--image=a.png", "--k=1"]) == 2

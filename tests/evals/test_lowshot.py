@@ -27,8 +27,8 @@ def test_impossible_shots_are_an_error(shots):
 
 def test_measurements_are_mean_and_deviation_over_draws():
   queries = np.random.default_rng(1).normal(size=(90, 4)) + np.arange(90)[:, None] % 3
-  made = extractor(REFERENCE.x, LABELS, queries, np.arange(90) % 3, lowshot={"shots": (0.1, 5), "draws": 4})
-  percent, five = lowshot.measure(made)
+  given = extractor(REFERENCE.x, LABELS, queries, np.arange(90) % 3, lowshot={"shots": (0.1, 5), "draws": 4})
+  percent, five = lowshot.measure(given)
   assert (percent.name, five.name) == ("lowshot_10percent_linear", "lowshot_5_linear")
   assert percent.std and five.std and 40 < five.value < 100
   expected = {"labeled": "5 of each class", "labeled_images": 15, "draws": 4, "reference": "images", "reference_images": 330}

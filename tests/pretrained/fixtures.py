@@ -60,12 +60,12 @@ def nested(flat: Mapping[str, np.ndarray], outer: tuple[str, ...] = ("state_dict
   return tree
 
 
-def written(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Path:
+def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Path:
   save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, path)
   return path
 
 
-def back(path: pathlib.Path, name: str, module, image) -> dict:
+def read_variables(path: pathlib.Path, name: str, module, image) -> dict:
   """Reads the variables of an encoder of the backbone `name` from a file."""
   made = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(image), train=False))
   params, stats = made["params"], made.get("batch_stats", {})

@@ -15,7 +15,7 @@ from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
-from tests.pretrained.fixtures import family, written
+from tests.pretrained.fixtures import family, write
 from tests.test_main import CONFIG
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
@@ -33,7 +33,7 @@ def weights(tmp_path, monkeypatch):
   shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (28, 28, config.data.channels)))
   made = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
   tensors = to_torch(made.params["encoder"], made.stats["encoder"])
-  return written(tmp_path / "weights", family("mocov3", tensors)), tensors
+  return write(tmp_path / "weights", family("mocov3", tensors)), tensors
 
 
 def encoder(variables):

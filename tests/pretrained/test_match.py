@@ -16,12 +16,12 @@ from tests.golden_files import tensors
 from tests.models.compare import near, nhwc
 from tests.models.test_resnet import STEMS, golden_case, module_of
 from tests.models.test_vit import INPUTS, VITS, WEIGHTS, golden_vit
-from tests.pretrained.fixtures import FAMILIES, back, family, written
+from tests.pretrained.fixtures import FAMILIES, family, read_variables, write
 
 
 def from_all_families(weights, name, module, image, tmp_path):
   """Returns the variables that are found in the files of all families."""
-  variables = [back(written(tmp_path / kind, family(kind, weights)), name, module, image) for kind in FAMILIES]
+  variables = [read_variables(write(tmp_path / kind, family(kind, weights)), name, module, image) for kind in FAMILIES]
   for other in variables[1:]:
     jax.tree.map(np.testing.assert_array_equal, other, variables[0])
   return variables[0]

@@ -13,7 +13,7 @@ import pytest
 
 from jaxssl.core.errors import UserError
 from jaxssl.pretrained.read import read_tensors
-from tests.pretrained.fixtures import written
+from tests.pretrained.fixtures import write
 
 ONES = {"a.weight": np.ones((40, 40), np.float32)}
 
@@ -40,7 +40,7 @@ def refused(path: pathlib.Path, *words: str) -> None:
 def test_half_precision_is_converted_exactly(tmp_path):
   values = np.array([1.5, -3.25, 1e-3], np.float32)
   tensors = read_tensors(
-    written(
+    write(
       tmp_path / "f", {"half": values.astype(np.float16), "brain": values.astype(ml_dtypes.bfloat16), "count": np.arange(3)}
     )
   )
@@ -50,7 +50,7 @@ def test_half_precision_is_converted_exactly(tmp_path):
 
 
 def test_a_folder_is_read_through_its_weights_file(tmp_path):
-  written(tmp_path / "model.safetensors", ONES)
+  write(tmp_path / "model.safetensors", ONES)
   assert read_tensors(tmp_path).keys() == ONES.keys()
 
 
@@ -74,7 +74,7 @@ def test_other_kinds_of_files_are_refused(content, kind, tmp_path):
 
 def test_a_missing_file_and_one_without_tensors_are_refused(tmp_path):
   refused(tmp_path / "none.pth", "No such file")
-  refused(written(tmp_path / "numbers", {"count": np.arange(3)}), "no named floating point tensors")
+  refused(write(tmp_path / "numbers", {"count": np.arange(3)}), "no named floating point tensors")
 
 
 def archive_of(path: pathlib.Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> pathlib.Path:
@@ -85,7 +85,7 @@ def archive_of(path: pathlib.Path, members: dict[str, bytes], compression: int =
 
 
 def test_truncated_files_are_refused(tmp_path):
-  whole = written(tmp_path / "w", ONES).read_bytes()
+  whole = write(tmp_path / "w", ONES).read_bytes()
   for length in (len(whole) - 1, 20):
     (tmp_path / "cut").write_bytes(whole[:length])
     refused(tmp_path / "cut", "truncated")

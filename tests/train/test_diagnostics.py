@@ -34,7 +34,7 @@ EPOCHS = [
 ]
 
 
-def made(tmp_path, stop=(), step=0) -> Diagnostics:
+def build(tmp_path, stop=(), step=0) -> Diagnostics:
   return Diagnostics(HealthConfig(patience=4, stop=stop), DIMS, Workdir(tmp_path), step)
 
 
@@ -44,7 +44,7 @@ def logged(tmp_path) -> list[tuple[int, str, bool]]:
 
 @pytest.mark.parametrize("bad, alert, reason", STEPS)
 def test_a_step_alert_starts_after_the_patience_and_ends(bad, alert, reason, tmp_path):
-  watch = made(tmp_path)
+  watch = build(tmp_path)
   for step in range(1, 4):
     watch.step(step, {**FINE, **bad})
   watch.step(4, FINE)
@@ -59,7 +59,7 @@ def test_a_step_alert_starts_after_the_patience_and_ends(bad, alert, reason, tmp
 
 @pytest.mark.parametrize("bad, alert, reason", EPOCHS)
 def test_an_epoch_alert_starts_in_the_second_epoch(bad, alert, reason, tmp_path):
-  watch = made(tmp_path)
+  watch = build(tmp_path)
   for step in (10, 20, 30):
     watch.epoch(step, {**EPOCH, **bad})
   assert logged(tmp_path) == [(20, alert, True)]
@@ -71,14 +71,14 @@ def test_every_alert_is_tested_above():
 
 
 def test_only_the_named_alerts_stop_the_run(tmp_path):
-  watch = made(tmp_path, stop=("collapsing",))
+  watch = build(tmp_path, stop=("collapsing",))
   assert [watch.step(s, {**FINE, "feature_rank": 1.0}) for s in range(1, 6)] == [None] * 5
   reasons = [watch.step(s, {**FINE, "feature_deviation": 0.0}) for s in range(6, 11)]
   assert reasons[:3] == [None] * 3 and "collapsing: the deviation of the features" in str(reasons[3])
 
 
 def test_missing_metrics_raise_no_alert(tmp_path):
-  watch = made(tmp_path)
+  watch = build(tmp_path)
   for step in range(10):
     watch.step(step, {"data_wait": 0.0, "feature_rank": float("nan")})
     watch.epoch(step, {})
@@ -86,21 +86,21 @@ def test_missing_metrics_raise_no_alert(tmp_path):
 
 
 def test_a_resumed_run_restores_active_alerts(tmp_path):
-  watch = made(tmp_path)
+  watch = build(tmp_path)
   for step in range(1, 9):
     watch.step(step, {**FINE, **({"data_wait": 0.9} if step < 7 else {})})
   assert logged(tmp_path) == [(4, "waiting for data", True), (7, "waiting for data", False)]
-  again = made(tmp_path, step=5)
+  again = build(tmp_path, step=5)
   assert logged(tmp_path) == [(4, "waiting for data", True)] and again.active_alerts == "waiting for data"
   again.step(6, FINE)
   assert logged(tmp_path)[1:] == [(6, "waiting for data", False)]
 
 
 def test_an_alert_lasts_while_any_of_its_reasons_lasts(tmp_path):
-  watch = made(tmp_path)
+  watch = build(tmp_path)
   for step in range(1, 6):
     watch.step(step, {**FINE, "projection_rank": 1.0})
-  watch = made(tmp_path, step=5)  # and in a resumed run
+  watch = build(tmp_path, step=5)  # and in a resumed run
   watch.step(6, {**FINE, "projection_rank": 1.0})
   assert logged(tmp_path) == [(4, "dimensional collapse", True)]
   watch.step(7, FINE)
@@ -109,4 +109,4 @@ def test_an_alert_lasts_while_any_of_its_reasons_lasts(tmp_path):
 
 def test_an_unknown_alert_is_an_error(tmp_path):
   with pytest.raises(UserError, match=r"health\.stop=colapsing: unknown; nearest: collapsing; expected one of: collapsing"):
-    made(tmp_path, stop=("colapsing",))
+    build(tmp_path, stop=("colapsing",))
