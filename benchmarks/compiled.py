@@ -35,8 +35,8 @@ def rows() -> Iterator[Row]:
       assert transfers == 0, f"{label}: the step transfers data from or to the host {transfers} times"
       flops = cost["flops"] / BATCH / 1e9, model_flops(run) / BATCH / 1e9
       yield Row(name=label, value=flops[0], unit="GFLOP an image", peer="the networks' passes", peer_value=flops[1])
-      for what, unit, value in (("moved", "GB", cost["bytes accessed"] / 1e9), ("run", "kernels", opcodes.total())):
-        yield Row(name=f"{label}: {what}", value=value, unit=unit, peer="SimCLR", peer_value=simclr.setdefault(what, value))
+      for kind, unit, value in (("moved", "GB", cost["bytes accessed"] / 1e9), ("run", "kernels", opcodes.total())):
+        yield Row(name=f"{label}: {kind}", value=value, unit=unit, peer="SimCLR", peer_value=simclr.setdefault(kind, value))
       views = BATCH * sum(group.count * 3 * group.size**2 for group in run.config.views.values())
       host_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
       yield Row(name=f"{label}: from the host", value=host_bytes / 1e3, unit="kB", peer="the views", peer_value=views / 1e3)

@@ -27,7 +27,7 @@ STEP_BATCH = 256  # batch size of the measured ViT-S/16 step; 1,024 does not fit
 
 
 def rows() -> Iterator[Row]:
-  """Measures on all devices."""
+  """Yields the measurements on all devices."""
   config, mesh = BootstrapConfig(policy="adaptive"), make_mesh()
   bootstrap = NeighborBootstrap(config=config, mesh=mesh, num_images=IMAGES)
   state = jax.jit(lambda: filled_bank(bootstrap))()
@@ -77,9 +77,8 @@ def filled_bank(bootstrap: NeighborBootstrap) -> bank.NeighborBank:
   keys = jax.random.split(jax.random.key(0), 3)
   features = normalize(jax.random.normal(keys[0], empty.features.shape)).astype(empty.features.dtype)
   ids = jax.random.randint(keys[1], empty.ids.shape, 0, IMAGES, jnp.int32)
-  ids = ids.at[:, :, 0].set(
-    jnp.arange(len(features), dtype=jnp.int32)[:, None]
-  )  # as in training, most images are their own nearest neighbor
+  # As in training, most images are their own nearest neighbor.
+  ids = ids.at[:, :, 0].set(jnp.arange(len(features), dtype=jnp.int32)[:, None])
   similarities = jax.random.uniform(keys[2], empty.similarities.shape).astype(empty.similarities.dtype)
   return dataclasses.replace(empty, features=features, ids=ids, similarities=similarities)
 

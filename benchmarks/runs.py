@@ -1,4 +1,4 @@
-"""Experiments for benchmarks: any recipe, on random images of any size."""
+"""Builds the experiments of the benchmarks from any recipe, on random images of any size."""
 
 import pathlib
 import tempfile

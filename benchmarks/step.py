@@ -1,7 +1,7 @@
 """Whole training steps, from images in device memory to updated weights: python -m benchmarks.step [--json FILE].
 
-Compares TFLOP/s with the peak of the machine, and images/s with the same network and loss in PyTorch if torch is installed
-(whose step gets finished views, while ours also augments). Without an accelerator, uses a narrow ResNet-18 in float32.
+Compares TFLOP/s with the peak of the machine, and images/s with the same network and loss in PyTorch if torch is installed.
+The PyTorch step reads finished views; the jaxssl step also augments. Without an accelerator, uses a narrow float32 ResNet-18.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: timing, the name of the machine, and the table of results as text and JSON."""
+"""Times functions, names the machine, and writes the table of results as text and JSON."""
 
 import argparse
 import dataclasses
@@ -18,7 +18,7 @@ import jax  # noqa: E402
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-  """A measurement and that of a peer on the same machine."""
+  """A measurement and the measurement of a peer on the same machine."""
 
   name: str
   value: float

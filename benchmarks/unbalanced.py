@@ -46,7 +46,7 @@ def mean_and_std(values: Sequence[float]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Prints the table. Returns 0, also if a signal stopped a run, or the exit code of the run that failed."""
+  """Prints the table. Returns the exit code of the run that failed, or 0, even if a signal stopped a run."""
   parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
   parser.add_argument("--draws", type=int, default=3, help="data.imbalance.seed 0, 1, ... (default 3; the authors 10)")
   parser.add_argument("--configs", nargs=2, metavar="FILE:RECIPE", default=ISD_AND_MOCO, help="the configs to compare")

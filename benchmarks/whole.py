@@ -23,7 +23,7 @@ NARROW = {"ResNet-18 of a quarter's width": ("resnet18", 32, 0.25, 256)}
 
 
 def rows() -> Iterator[Row]:
-  """Measures images/s over whole epochs, without the first."""
+  """Measures images/s over whole epochs, excluding the first."""
   from benchmarks.torch_step import loader, stepper
 
   accelerator = jax.default_backend() != "cpu"

@@ -18,13 +18,13 @@ class Backend:
     return f"{self.folder}/{text[5:]}" if isinstance(text, str) and text.startswith("gs://") else value
 
   def __getattr__(self, name: str) -> Any:
-    return lambda *args, **more: getattr(backend.os_backend, name)(*map(self._here, args), **more)
+    return lambda *args, **kwargs: getattr(backend.os_backend, name)(*map(self._here, args), **kwargs)
 
   def glob(self, path: str) -> list[str]:
-    return ["gs://" + os.path.relpath(found, self.folder) for found in backend.os_backend.glob(self._here(path))]
+    return ["gs://" + os.path.relpath(match, self.folder) for match in backend.os_backend.glob(self._here(path))]
 
 
-def lend(folder: pathlib.Path, monkeypatch: Any) -> None:
+def install(folder: pathlib.Path, monkeypatch: Any) -> None:
   """Maps gs:// to `folder`."""
   monkeypatch.setattr(gpath, "_is_tf_installed", lambda: False)
   monkeypatch.setitem(gpath._PREFIX_TO_BACKEND, "gs", Backend(folder))

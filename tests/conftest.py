@@ -8,7 +8,7 @@ import tempfile
 from importlib.metadata import version
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
-# Tests compile more than they run. In jax 0.10, XLA's older emitters compile a training step in 40% of the time.
+# Tests spend more time compiling than running. In jax 0.10, XLA's older emitters compile a training step in 40% of the time.
 QUICK_COMPILES = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if version("jax").startswith("0.10."):
   QUICK_COMPILES += " --xla_cpu_use_fusion_emitters=false"
@@ -21,7 +21,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # shared by all workers and b
   os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(2**32)  # with a limit, JAX locks the folder
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
-gc.set_threshold(100_000, 20, 20)  # tracing makes many objects; by default a fifth of the time goes to collecting them
+gc.set_threshold(100_000, 20, 20)  # tracing creates many objects; the default spends a fifth of the time collecting them
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -33,27 +33,27 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture
 def one_device():
-  """A mesh of one device."""
+  """Limits meshes to one device."""
   with devices.only(1):
     yield
 
 
 @pytest.fixture(scope="session")
 def torchvision():
-  """torchvision, where it is; one that was built for another torch lacks its operators, whose names are enough here."""
+  """Returns torchvision or skips the test; defines the operators that a torchvision built for another torch lacks."""
   torch = pytest.importorskip("torch")
   library = torch.library.Library("torchvision", "DEF")
   try:
     for name in ("nms", "qnms"):
       library.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-  except RuntimeError:  # they are there
+  except RuntimeError:  # already defined
     pass
   yield pytest.importorskip("torchvision")
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-  """Gives every test a cache folder of its own."""
+  """Sets a separate cache folder for every test."""
   folder = tmp_path_factory.mktemp("cache")
   monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
   return folder

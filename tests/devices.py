@@ -1,4 +1,4 @@
-"""How many of the eight fake devices a run sees."""
+"""Limits the number of fake devices that runs use."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from jaxssl.parallel import mesh
 
 @contextlib.contextmanager
 def only(count: int) -> Iterator[None]:
-  """Inside, a mesh has so many devices. Runs that are not about devices take one: eight on a few cores are only slower."""
+  """Limits meshes to `count` devices. Tests that are not about devices use one, since eight are slower on a few cores."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(mesh, "default_devices", lambda: jax.devices()[:count])
     yield

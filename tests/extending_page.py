@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, which tests execute."""
+"""Reads the examples of docs/extending.md, which tests execute."""
 
 import pathlib
 import re

@@ -10,19 +10,19 @@ FOLDER = pathlib.Path(os.environ.get("JAXSSL_GOLDEN_DIR") or pathlib.Path(__file
 
 
 def cases(file: str) -> dict[str, dict[str, np.ndarray]]:
-  """All cases of one file: case -> name -> array."""
+  """Returns the arrays of a file: case -> name -> array."""
   with np.load(FOLDER / f"{file}.npz", allow_pickle=False) as data:
-    found: dict[str, dict[str, np.ndarray]] = {}
+    arrays: dict[str, dict[str, np.ndarray]] = {}
     for key in data.files:
       case, name = key.split("__", 1)
-      found.setdefault(case, {})[name] = data[key]
-  return found
+      arrays.setdefault(case, {})[name] = data[key]
+  return arrays
 
 
 def split(file: str, *patterns: str) -> list[list[str]]:
-  """Case names of a file, sorted into one list a pattern.
+  """Returns the case names of a file that match each pattern.
 
-  Fails if a pattern finds none, or if a case fits no pattern: a case that no test looks at must not pass unnoticed.
+  Fails if a pattern matches no case, or if a case matches no pattern, so that every case is tested.
   """
   names = list(cases(file))
   groups = [[name for name in names if re.fullmatch(pattern, name)] for pattern in patterns]
@@ -33,6 +33,6 @@ def split(file: str, *patterns: str) -> list[list[str]]:
 
 
 def tensors(case: dict[str, np.ndarray], prefix: str, names: str = "names") -> dict[str, np.ndarray]:
-  """The numbered family `prefix{i}` of a case, by name."""
+  """Returns the arrays `prefix{i}` of a case by name."""
   family = {int(key[len(prefix) :]): value for key, value in case.items() if re.fullmatch(re.escape(prefix) + r"\d+", key)}
   return {str(case[names][i]): value for i, value in family.items()}

@@ -1,5 +1,5 @@
-"""bfloat16 networks on a CPU, where a run computes in float32 (jaxssl.parallel.compute_precision)."""
+"""Compiler options of bfloat16 networks on CPUs, on which runs compute in float32 (jaxssl.parallel.compute_precision)."""
 
-# jaxlib 0.12.0.1 fuses bfloat16 operations on CPUs through its YNN library wrongly: NaN from finite weights. A test that
-# compiles a bfloat16 network for a CPU passes this as jit's `compiler_options`. An empty list turns these fusions off.
+# On CPUs, jaxlib 0.12.0.1 fuses bfloat16 operations incorrectly through its YNN library: finite weights yield NaN. Tests that
+# compile a bfloat16 network for a CPU pass this as jit's `compiler_options`. The empty list disables these fusions.
 COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}

@@ -1,4 +1,4 @@
-"""The Python API: docs/python.md runs as it is, and mistakes raise one line."""
+"""The Python API: the code of docs/python.md runs, and mistakes raise one-line errors."""
 
 import pathlib
 import re
@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "python.md"
 
 
 @pytest.mark.usefixtures("one_device")
-def test_the_page_runs(tmp_path, monkeypatch, capsys):
+def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   (tmp_path / "configs").symlink_to(ROOT / "configs")
   monkeypatch.chdir(tmp_path)
   names: dict = {"__name__": "page"}
@@ -38,7 +38,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     jaxssl.evaluate(tmp_path / "runs" / "small")
 
 
-def test_importing_is_cheap_and_public_names_are_functions_even_if_a_subpackage_has_the_same_name():
+def test_importing_is_cheap_and_public_names_are_functions():
   code = """
 import sys, jaxssl
 assert not {"jax", "flax", "numpy", "argparse"} & set(sys.modules)
@@ -60,7 +60,7 @@ assert jaxssl.__version__ == jaxssl.core.version.VERSION  # other subpackages st
     jaxssl.nonsense  # noqa: B018
 
 
-def test_report_inspect_and_plan(tmp_path, one_device):
+def test_plan_returns_an_estimate_and_invalid_arguments_raise(tmp_path, one_device):
   config = jaxssl.load_config(str(ROOT / "configs/simclr.py:runlocal"), {"views.global.jitter_p": 0.0})
   (plan,), text = jaxssl.plan(config, ["gpu:1"], utilization=0.5)
   assert plan.estimate.total > 0 and plan.cost.hours and "gpu:1" in text
@@ -76,7 +76,7 @@ def test_report_inspect_and_plan(tmp_path, one_device):
     jaxssl.export(tmp_path, tmp_path / "out", "onx")
 
 
-def test_mistakes():
+def test_invalid_arguments_raise():
   with pytest.raises(UserError, match=r"optim\.rate: unknown field; did you mean optim\.schedule\.rate\?"):
     jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
   with pytest.raises(UserError, match="images: a int is not a source"):
@@ -86,7 +86,7 @@ def test_mistakes():
     jaxssl.train(config, "nowhere", test=np.zeros((4, 8, 8), np.uint8))
 
 
-def test_items():
+def test_items_of_different_shapes_are_a_source():
   items = [np.full((4, 5), 7, np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8)]
   source = as_source((items, np.array([0, 1, 1, 0])), "mine", 3, np.dtype(np.uint8))
   assert isinstance(source, ItemSource) and len(source) == 4 and source.classes == ("0", "1")

@@ -18,9 +18,8 @@ def test_flops_of_a_forward_pass():
 
 
 def test_a_step_counts_three_student_passes_and_one_teacher_pass():
-  run = runs.build_run(
-    "moco.py:runlocal", "train.batch_size=8", "data.limit=0", num_images=16
-  )  # one view per network, no predictor
+  # One view per network and no predictor.
+  run = runs.build_run("moco.py:runlocal", "train.batch_size=8", "data.limit=0", num_images=16)
   jaxpr = jax.make_jaxpr(lambda v, x: run.train_step.network.apply(v, [x], joint=False, key=None)[0])
   images = jax.ShapeDtypeStruct((8, 1, 32, 32, 3), jnp.float32)
   one_pass = flops(jaxpr(run.state_shapes.student, images).jaxpr, chips=1)
@@ -30,9 +29,8 @@ def test_a_step_counts_three_student_passes_and_one_teacher_pass():
 def test_kernels_are_counted():
   step = jax.jit(lambda x, w: jax.lax.fori_loop(0, 3, lambda _, y: jnp.sin(y @ w), x).sum())
   opcodes = compiled.kernels(step.lower(jnp.ones((64, 64)), jnp.ones((64, 64))).compile().as_text() or "")
-  assert 2 <= opcodes.total() <= 8 and not compiled.FREE & set(
-    opcodes
-  )  # the loop, the sum and copies, without the body of the loop
+  # The loop, the sum and copies, without the body of the loop.
+  assert 2 <= opcodes.total() <= 8 and not compiled.FREE & set(opcodes)
   text = "%inner { %a = f32[] parameter(0) }\n\nENTRY %main {\n  %x = f32[4]{0} parameter(0)\n"
   text += "  %y = (f32[4]{0}, s32[]) while(%x), condition=%c\n  ROOT %z = f32[4]{0} fusion(%y), kind=kLoop\n}"
   assert compiled.kernels(text) == {"while": 1, "fusion": 1}

@@ -1,4 +1,4 @@
-"""The commands that README.md and docs/ show: their options, fields, recipes and files exist."""
+"""The options, fields, recipes and files of the commands in README.md and docs/ exist."""
 
 import os
 import pathlib
@@ -16,15 +16,15 @@ STARTS = (["jaxssl"], ["python", "-m", "jaxssl.main"])
 
 
 def commands(page: pathlib.Path) -> list[list[str]]:
-  """The words of every jaxssl command in the page's shell blocks, without the program's name."""
+  """Returns the words of every jaxssl command in the shell blocks of a page, without the name of the program."""
   blocks = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
   lines = "".join(text for kind, text in blocks if kind in ("", "bash", "sh")).replace("\\\n", " ").splitlines()
-  found = []
+  words = []
   for line in lines:
     for start in STARTS:
       if line.split()[: len(start)] == start and "[--" not in line:  # a synopsis with optional parts
-        found.append(shlex.split(line, comments=True)[len(start) :])
-  return found
+        words.append(shlex.split(line, comments=True)[len(start) :])
+  return words
 
 
 SHOWN = [pytest.param(words, id=f"{page.stem}: {' '.join(words)[:60]}") for page in PAGES for words in commands(page)]
@@ -41,7 +41,7 @@ def test_pages_have_no_unresolved_merges():
 
 
 @pytest.mark.parametrize("words", SHOWN)
-def test_a_command_that_is_shown_is_understood(words, monkeypatch, capsys):
+def test_a_documented_command_is_parsed(words, monkeypatch, capsys):
   monkeypatch.chdir(ROOT)
   command = "train" if words[0].startswith("-") else words[0]
   if "--help" in words:

@@ -1,4 +1,4 @@
-"""A method in a file of the user: every command executes the file, and only if the user has seen it."""
+"""A method in a user's config file: every command executes the file, but not if it has changed."""
 
 import pathlib
 import shutil
@@ -23,8 +23,8 @@ SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.tra
 SMALL += ["--config.evals.baselines=false", "--config.evals.report=false"]
 
 
-def forget():
-  """Unregisters what the file has registered, as at the start of another process."""
+def reset():
+  """Unregisters the method of the file, as at the start of another process."""
   METHODS.pop("uniform", None)
   registry.registering.clear()
   plugins._executed.clear()
@@ -36,10 +36,10 @@ def config_file(tmp_path, monkeypatch):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   (tmp_path / "uniform.py").write_text(example("Add a method"))
   yield tmp_path / "uniform.py"
-  forget()
+  reset()
 
 
-def test_the_method_passes_the_battery(config_file, tmp_path):
+def test_the_documented_method_passes_the_tests_of_every_method(config_file, tmp_path):
   plugins.execute(config_file, "--config")
   test_methods.test_the_gradient_lowers_the_loss(RECIPE)
   test_methods.test_jit_changes_nothing(RECIPE)
@@ -57,14 +57,14 @@ def test_every_command_executes_the_file(config_file, tmp_path, capfd):
     ["export", f"--workdir={run}", "--format=flax", f"--out={tmp_path / 'exported'}"],
   ]
   for command in commands:
-    forget()
+    reset()
     assert main.main(command) == 0, (command, capfd.readouterr().err)
 
   moved = tmp_path / "moved" / "uniform.py"
   moved.parent.mkdir()
   shutil.copy(config_file, moved)
   config_file.write_text(config_file.read_text() + "\nraise SystemError('must not run')\n")
-  forget()
+  reset()
   capfd.readouterr()
   assert main.main(commands[0]) == 2
   assert f"error: plugins={config_file}: not executed" in capfd.readouterr().err
@@ -74,7 +74,7 @@ def test_every_command_executes_the_file(config_file, tmp_path, capfd):
   assert main.main([*commands[0], f"--plugins={moved}"]) == 0, capfd.readouterr().err
 
 
-def test_names_are_unique(config_file, tmp_path, capfd):
+def test_two_files_cannot_register_the_same_name(config_file, tmp_path, capfd):
   other = tmp_path / "other.py"
   other.write_text(example("Add a method"))
   for file in (config_file, config_file, other):  # a file may be executed again
@@ -84,7 +84,7 @@ def test_names_are_unique(config_file, tmp_path, capfd):
   assert f"method.name=uniform: registered by {config_file} and by {other}; rename one of them" in error
 
 
-def test_importing_the_package_registers_nothing_for_the_file(tmp_path):
+def test_a_file_that_registers_nothing_is_not_a_plugin(tmp_path):
   (tmp_path / "plain.py").write_text("from jaxssl import methods\nfrom jaxssl.evals import evaluator\n")
   script = f"from jaxssl.config import plugins; print(plugins.execute({str(tmp_path / 'plain.py')!r}, '--config')[1])"
   done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)

@@ -1,10 +1,10 @@
-"""Imports only go down, packages of one layer stay apart, and each library stays in its packages."""
+"""Packages import only lower layers, and each library is imported only by its packages."""
 
 import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "jaxssl"
-# Each layer may import those before it; within one, only what BESIDE lists.
+# A layer may import the layers before it, and within a layer the pairs that are True in BESIDE.
 LAYERS = (
   "core",
   "config parallel",
@@ -41,38 +41,38 @@ LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in 
 
 
 def imports() -> list[tuple[str, str, str]]:
-  """(module, its package, dotted name it imports) for every import statement of jaxssl, nested ones included."""
-  found = []
+  """Returns (module, package, imported name) for every import statement of jaxssl, including nested ones."""
+  statements = []
   for path in sorted(PACKAGE.rglob("*.py")):
     module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
     for node in ast.walk(ast.parse(path.read_text())):
       if isinstance(node, ast.Import):
-        found += [(module, module.split(".")[0], alias.name) for alias in node.names]
+        statements += [(module, module.split(".")[0], alias.name) for alias in node.names]
       elif isinstance(node, ast.ImportFrom):
         assert node.level == 0, f"{path}: relative import"
-        found += [(module, module.split(".")[0], f"{node.module}.{alias.name}") for alias in node.names]
-  return found
+        statements += [(module, module.split(".")[0], f"{node.module}.{alias.name}") for alias in node.names]
+  return statements
 
 
-def test_jaxssl_holds_packages():
+def test_every_package_has_a_layer():
   modules = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py"}
   assert modules == {"__init__.py", "api.py", "main.py"}
   packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
   assert packages | {"api", "main", "__init__"} == set(LAYER)
 
 
-def test_imports_go_down():
-  seen = 0
+def test_packages_import_only_lower_layers():
+  count = 0
   for module, package, name in imports():
     target = name.split(".")[1] if name.startswith("jaxssl.") else "__init__" if name == "jaxssl" else package
     if target in LAYER and target != package:
-      seen += 1
+      count += 1
       allowed = LAYER[target] < LAYER[package] or BESIDE.get((package, target), False)
       assert allowed, f"jaxssl.{module} imports {name}: {target} is not below {package}"
-  assert seen > 300
+  assert count > 300
 
 
-def test_no_import_cycles():
+def test_modules_have_no_import_cycles():
   modules = {module for module, _, _ in imports()}
   edges: dict[str, set[str]] = {module: set() for module in modules}
   for module, _, name in imports():

@@ -1,4 +1,4 @@
-"""The command as a user types it."""
+"""Training from the command line."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ def measurements(workdir: pathlib.Path) -> list[dict]:
 
 
 @pytest.mark.usefixtures("one_device")
-def test_a_run_stopped_by_a_signal_ends_as_an_unbroken_one(tmp_path, capfd, monkeypatch):
+def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
   words = [
     f"{CONFIG}:runlocal",
     "--config.data.limit=128",
@@ -52,7 +52,7 @@ def test_a_run_stopped_by_a_signal_ends_as_an_unbroken_one(tmp_path, capfd, monk
 
   with monkeypatch.context() as patch:
     patch.setattr(Experiment, "step", signaled)
-    assert command.main([*words, f"--workdir={stopped}"]) == 75  # launchers start such a run again
+    assert command.main([*words, f"--workdir={stopped}"]) == 75  # launchers restart a run with this exit code
   assert "saved at step 5; rerun the same command to resume" in capfd.readouterr().err
   assert command.main([*words, f"--workdir={stopped}"]) == 0
   assert "resumes at step 5" in capfd.readouterr().err
@@ -97,10 +97,10 @@ def test_errors_are_one_line(words, message, tmp_path, capfd):
   assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *words]) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
-  assert not (tmp_path / "config.json").exists()  # the corrected command may use the folder
+  assert not (tmp_path / "config.json").exists()  # the corrected command can use the folder
 
 
-def test_an_unknown_recipe_names_those_there_are(tmp_path, capfd):
+def test_an_unknown_recipe_lists_the_known_recipes(tmp_path, capfd):
   assert command.main([f"{CONFIG}:cifar100", f"--workdir={tmp_path}"]) == 2
   assert "recipe cifar100: unknown; expected cifar10, imagenet, runlocal, cpu; did you mean cifar10?" in capfd.readouterr().err
 
@@ -115,6 +115,6 @@ def test_a_workdir_of_another_config_is_refused(tmp_path):
   with pytest.raises(UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
     workdir.check(other)
   older = json.loads((tmp_path / "config.json").read_text())
-  del older["train"]["accumulate"], older["data"]["imbalance"]  # as written before there were such fields
+  del older["train"]["accumulate"], older["data"]["imbalance"]  # as written by a version without these fields
   (tmp_path / "config.json").write_text(json.dumps(older))
   workdir.check(config)

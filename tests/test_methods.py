@@ -1,4 +1,4 @@
-"""One battery for every method: a new one joins by a row in ROWS."""
+"""Tests that every method must pass; to test a new method, add a row to ROWS."""
 
 import contextlib
 import dataclasses
@@ -25,9 +25,9 @@ from tests.train.fixtures import Encoder, plain, use_encoder
 pytestmark = pytest.mark.slow
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
-# At the recipe's temperatures, 0.02, differences of rounding between devices grow fifty times.
+# The recipe's temperatures, 0.02, amplify differences of rounding between devices fifty times.
 ISD = "isd.py --config.method.student_temperature=0.1 --config.method.teacher_temperature=0.1"
-ROWS = {  # method: the recipes that try it, flags after a space
+ROWS = {  # method: its recipes, with flags after a space
   "barlow": ["barlow.py"],
   "byol": ["byol.py"],
   "dino": ["dino.py", "nnboot.py:cifar10"],
@@ -51,7 +51,7 @@ SMALL = {
   "optim.schedule.warmup_epochs": 0,
 }
 STEPS_PER_EPOCH = 4
-GROUPED = {r: pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RECIPES}  # share compiles
+GROUPED = {r: pytest.param(r, marks=pytest.mark.xdist_group(r)) for r in RECIPES}  # share compiled functions
 EACH = pytest.mark.parametrize("recipe", GROUPED.values())
 KINDS = ("nnboot.py:cifar10", ISD, "resa.py", "simclr.py", "swav.py", "vicreg.py")  # losses and states of every kind
 
@@ -61,7 +61,7 @@ def test_every_method_has_a_row():
 
 
 def with_partner(config):
-  """The config with bootstrapping on, its last view of a group of several being the partner's."""
+  """Returns the config with the second global view cut from the partner if no view is."""
   views = dict(config.views)
   if not any(any(group.partner) for group in views.values()):
     views["global"] = dataclasses.replace(views["global"], partner=(False, True))
@@ -70,7 +70,7 @@ def with_partner(config):
 
 @functools.cache
 def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: bool = False) -> Experiment:
-  """The recipe on 64 digits."""
+  """Builds a recipe on 64 digits."""
   fields = {**SMALL, "bootstrap.policy": "adaptive", "train.precision": precision, "train.fsdp": split}
   recipe, *more = recipe.split()
   file, _, name = recipe.partition(":")
@@ -85,17 +85,17 @@ def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: boo
 
 @functools.cache
 def first_state(recipe: str) -> TrainState:
-  """The state before the first step, on the host; the same for any number of devices and any precision."""
+  """Returns the state before the first step on the host, which does not depend on devices and precision."""
   return jax.device_get(run_of(recipe).init())
 
 
 def start(recipe: str, run: Experiment) -> TrainState:
-  """The first state, as this run lays it out."""
+  """Returns the first state in the sharding of this run."""
   return jax.device_put(first_state(recipe), jax.tree.map(lambda x: x.sharding, run.state_shapes))
 
 
 def train(run: Experiment, steps: int, state: TrainState, labels=None) -> tuple[TrainState, list[float]]:
-  """Trains on from `state`, which is used up, to so many steps in all; gives the state and the losses."""
+  """Trains from `state`, which is donated, to `steps` steps in total; returns the state and the losses."""
   losses = []
   while (done := int(state.step)) < steps:
     epoch, first = divmod(done, STEPS_PER_EPOCH)
@@ -110,7 +110,7 @@ def train(run: Experiment, steps: int, state: TrainState, labels=None) -> tuple[
 
 
 def saved(state: TrainState, like: TrainState, folder: pathlib.Path) -> TrainState:
-  """The state as a checkpoint gives it back, laid out as `like`."""
+  """Saves the state and returns it as restored in the sharding of `like`."""
   with contextlib.closing(Checkpoints(folder, keep=1)) as checkpoints:
     checkpoints.save(int(state.step), state)
     restored = checkpoints.restore(like)
@@ -119,7 +119,7 @@ def saved(state: TrainState, like: TrainState, folder: pathlib.Path) -> TrainSta
 
 
 def same_bits(a, b, but: str = "nothing") -> None:
-  """Every leaf of two states is the same, but for those of this name."""
+  """Asserts that the leaves of two states are equal, except for those with the name `but`."""
   jax.tree_util.tree_map_with_path(
     lambda path, x, y: None if but in jax.tree_util.keystr(path) else np.testing.assert_array_equal(x, y),
     *jax.device_get((a, b)),
@@ -131,12 +131,12 @@ def test_the_gradient_lowers_the_loss(recipe):
   run = run_of(recipe)
   state, losses = run.start_epoch(start(recipe, run), 0), []
   rows = next(iter(run.batches(state, 0, 0)))
-  given = jax.device_get(state)
-  for _ in range(6):  # the same images and draws, teacher and memory: only the student network moves
+  first = jax.device_get(state)
+  for _ in range(6):  # the same images, draws, teacher and method state; only the student changes
     state, logs = run.step(state, rows)
     losses.append(float(logs["loss"]))
-    kept = jax.device_put((given.teacher, given.method_state, given.neighbor_bank, given.step))
-    state = dataclasses.replace(state, **dict(zip(("teacher", "method_state", "neighbor_bank", "step"), kept, strict=True)))
+    restored = jax.device_put((first.teacher, first.method_state, first.neighbor_bank, first.step))
+    state = dataclasses.replace(state, **dict(zip(("teacher", "method_state", "neighbor_bank", "step"), restored, strict=True)))
   assert np.isfinite(losses).all() and losses[-1] < losses[0] - 1e-4, losses
 
 
@@ -146,19 +146,19 @@ def test_interrupted_runs_and_permuted_labels_change_no_bit(recipe, tmp_path):
   whole, losses = train(run, 7, start(recipe, run))
   assert np.isfinite(losses).all() and len(losses) == 7
   half, _ = train(run, 5, start(recipe, run))
-  resumed, later = train(run, 7, saved(half, run.state_shapes, tmp_path))
-  assert later == losses[5:]
+  resumed, rest = train(run, 7, saved(half, run.state_shapes, tmp_path))
+  assert rest == losses[5:]
   same_bits(whole, resumed)
-  permuted, seen = train(run, 7, start(recipe, run), labels=lambda label: (label + 3) % 10)
-  assert seen == losses
+  permuted, permuted_losses = train(run, 7, start(recipe, run), labels=lambda label: (label + 3) % 10)
+  assert permuted_losses == losses
   same_bits(whole, permuted, but="labels")
 
 
 @pytest.mark.parametrize("recipe", [GROUPED[recipe] for recipe in KINDS])
-def test_one_device_and_eight_agree_and_go_on_from_each_other(recipe, tmp_path):
-  one, eight = run_of(recipe), run_of(recipe, devices=8)
-  _, expected = train(one, 5, start(recipe, one))
-  for before, after in ((one, eight), (eight, one)):
+def test_one_and_eight_devices_agree_and_resume_from_each_other(recipe, tmp_path):
+  single, sharded = run_of(recipe), run_of(recipe, devices=8)
+  _, expected = train(single, 5, start(recipe, single))
+  for before, after in ((single, sharded), (sharded, single)):
     half, losses = train(before, 3, start(recipe, before))
     _, rest = train(after, 5, saved(half, after.state_shapes, tmp_path / str(before.mesh.size)))
     np.testing.assert_allclose(losses + rest, expected, rtol=2e-3)
@@ -166,17 +166,17 @@ def test_one_device_and_eight_agree_and_go_on_from_each_other(recipe, tmp_path):
 
 @pytest.mark.parametrize("recipe", [GROUPED[ISD]])
 def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
-  monkeypatch.setattr(mesh, "LARGE", 1000)  # some of these small networks' leaves
-  one, split = run_of(recipe), run_of(recipe, devices=8, split=True)
+  monkeypatch.setattr(mesh, "LARGE", 1000)  # splits some leaves of these small networks
+  single, split = run_of(recipe), run_of(recipe, devices=8, split=True)
   leaves = jax.tree_util.tree_flatten_with_path(split.state_shapes)[0]
   spread = {jax.tree_util.keystr(path[:1], simple=True) for path, leaf in leaves if "data" in leaf.sharding.spec}
   assert {"student", "teacher", "opt_state", "method_state"} <= spread
-  (_, expected), (_, losses) = (train(run, 5, start(recipe, run)) for run in (one, split))
+  (_, expected), (_, losses) = (train(run, 5, start(recipe, run)) for run in (single, split))
   np.testing.assert_allclose(losses, expected, rtol=2e-3)
 
 
 @pytest.mark.parametrize("recipe", [GROUPED[recipe] for recipe in (ISD, "swav.py", "vicreg.py")])
-def test_bfloat16_is_close(recipe):
+def test_bfloat16_is_close_to_float32(recipe):
   run, half = run_of(recipe), run_of(recipe, precision="bfloat16")
   assert half.train_step.network.encoder.dtype == jnp.bfloat16
   _, exact = train(run, 1, start(recipe, run))
@@ -201,16 +201,16 @@ def test_every_step_draws_its_own_views(recipe, monkeypatch):
 
 
 @EACH
-def test_the_teacher_is_an_average(recipe):
+def test_the_teacher_is_the_moving_average_of_the_student(recipe):
   run, before = run_of(recipe), first_state(recipe)
   after, _ = train(run, 1, start(recipe, run))
   method, schedules = run.train_step.method, run.train_step.schedules
   assert (after.teacher is None) == ("teacher_momentum" not in schedules)
   if "teacher_momentum" in schedules:
-    keep = float(schedules["teacher_momentum"](0))
+    momentum = float(schedules["teacher_momentum"](0))
     newest = before.student if method.forward_spec.ema_before_forward else after.student
     for name, tree in after.teacher.params.items():
-      expected = jax.tree.map(lambda t, o: keep * t + (1 - keep) * o, before.teacher.params[name], newest.params[name])
+      expected = jax.tree.map(lambda t, o: momentum * t + (1 - momentum) * o, before.teacher.params[name], newest.params[name])
       jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7), tree, expected)
 
 
@@ -220,9 +220,9 @@ def test_jit_changes_nothing(recipe):
   method, state = run.train_step.method, first_state(recipe).method_state
   width = next((leaf.shape[-1] for leaf in jax.tree.leaves(state)), 8)  # a queue's rows, or a center
 
-  def outputs(seen) -> Outputs:
-    views = sum((v.stop or run.config.views[v.group].count) - v.start for v in seen)
-    keys = jax.random.split(jax.random.key(len(seen)), 3)
+  def outputs(slices) -> Outputs:
+    views = sum((v.stop or run.config.views[v.group].count) - v.start for v in slices)
+    keys = jax.random.split(jax.random.key(len(slices)), 3)
     h, z, p = (jax.random.normal(key, (views, 16, width)) for key in keys)
     return Outputs(features=h, projection=z, prediction=p)
 

@@ -36,14 +36,14 @@ def test_both_methods_have_the_same_budget(prefix, ending):
 
 @pytest.fixture
 def quick_to_compile():
-  """One device and code that is not optimized."""
+  """Uses one device and disables compiler optimizations."""
   jax.config.update("jax_disable_most_optimizations", True)
   with devices.only(1):
     yield
   jax.config.update("jax_disable_most_optimizations", False)
 
 
-def test_the_table_over_two_draws(tmp_path, capsys, quick_to_compile):
+def test_the_table_has_mean_and_deviation_over_two_draws(tmp_path, capsys, quick_to_compile):
   names = [f"{split}/{c}/{k}.png" for split, count in (("train", 24), ("test", 4)) for c in "abcdef" for k in range(count)]
   images = zipped(tmp_path / "set.zip", {name: coded(noise(k, 28, 28), "PNG") for k, name in enumerate(names)})
   outputs = [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'table.json'}"]
@@ -65,7 +65,7 @@ def test_the_table_over_two_draws(tmp_path, capsys, quick_to_compile):
 
 def test_a_run_that_fails_or_is_stopped_ends_the_table(tmp_path, monkeypatch, capsys):
   for code in (2, 0):  # an error; a signal, after which there are no results
-    asked = []
-    monkeypatch.setattr(command, "main", lambda argv, code=code, asked=asked: asked.append(argv) or code)
+    calls = []
+    monkeypatch.setattr(command, "main", lambda argv, code=code, calls=calls: calls.append(argv) or code)
     assert unbalanced.main([f"--workdir={tmp_path}", "--configs", *RUNLOCAL, "--config.train.epochs=7"]) == code
-    assert len(asked) == 1 and "--config.train.epochs=7" in asked[0] and not capsys.readouterr().out
+    assert len(calls) == 1 and "--config.train.epochs=7" in calls[0] and not capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Where TensorFlow is not installed, as with Python 3.14: what runs without it, and what stops with one line."""
+"""Without TensorFlow, as on Python 3.14, runs with resident images train, and other sources raise one-line errors."""
 
 import pathlib
 import sys
@@ -29,24 +29,24 @@ def run(tmp_path, *words: str) -> int:
   return main.main([f"--config={CONFIG}:runlocal", f"--workdir={tmp_path / 'run'}", *short, *words])
 
 
-def test_a_run_with_images_on_the_device(tmp_path, capfd, one_device):
+def test_a_run_with_images_on_the_device_trains(tmp_path, capfd, one_device):
   assert run(tmp_path) == 0
   assert "no TensorBoard events: clu or tensorflow is not installed" in capfd.readouterr().err
   assert (tmp_path / "run/results.json").exists() and not (tmp_path / "run/tensorboard").exists()
 
 
-def test_the_host_pipeline_is_one_line(tmp_path, capfd, one_device):
+def test_the_host_placement_is_a_one_line_error(tmp_path, capfd, one_device):
   assert run(tmp_path, "--config.data.placement=host") == 2
   assert REASON in capfd.readouterr().err
 
 
-def test_tfds_is_one_line(tmp_path, capfd, one_device):
+def test_tfds_is_a_one_line_error(tmp_path, capfd, one_device):
   assert run(tmp_path, "--config.data.source=tfds", "--config.data.path=cifar10") == 2
-  said = capfd.readouterr().err
-  assert REASON in said and "Traceback" not in said
+  log = capfd.readouterr().err
+  assert REASON in log and "Traceback" not in log
 
 
-def test_an_inspection(tmp_path, capfd, one_device):
+def test_inspect_skips_the_timing(tmp_path, capfd, one_device):
   for k in range(20):
     np.save(tmp_path / f"{k}.npy", np.random.default_rng(k).integers(0, 256, (32, 32, 3), np.uint8))
   assert main.main(["inspect", f"--data={tmp_path}"]) == 0

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...] = (3, 5)) -> pathlib.Path:
-  """Writes a config and checkpoints of these steps, each with other weights."""
+  """Writes a config and checkpoints of these steps, each with different weights."""
   config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32"])
   workdir.mkdir()
   Workdir(workdir).write_config(config)
@@ -23,15 +23,15 @@ def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...]
   init = jax.jit(network.build(config.model, "float32", size).init, static_argnums=1)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=5)
   for step in steps:
-    whose = {"student": 2 * step, "teacher": 2 * step + 1}
+    seeds = {"student": 2 * step, "teacher": 2 * step + 1}
     checkpoints.save(
-      step, {name: init(jax.random.key(seed), (size, size, config.data.channels)) for name, seed in whose.items()}
+      step, {name: init(jax.random.key(seed), (size, size, config.data.channels)) for name, seed in seeds.items()}
     )
   checkpoints.close()
   return workdir
 
 
 def changes(words: Sequence[str]) -> dict[str, Any]:
-  """The fields that flags such as --evals.size=24 change, by dotted path."""
+  """Returns the values of flags such as --evals.size=24 by dotted path."""
   pairs = (word.removeprefix("--").partition("=") for word in words)
   return {path: fields.parse_value(path, text) for path, _, text in pairs}

@@ -1,6 +1,6 @@
-"""Weights under torch's names and layouts, to our variables and back.
+"""Converts weights between torch's names and layouts and jaxssl's variables.
 
-Knows the names of torchvision's ResNet, DINO's ViT and DINOHead, and heads that are an nn.Sequential of Linear and BatchNorm.
+Supports torchvision's ResNet, DINO's ViT and DINOHead, and heads that are an nn.Sequential of Linear and BatchNorm.
 """
 
 import re
@@ -13,7 +13,7 @@ from jaxssl.core.types import Variables
 
 State = Mapping[str, Any]  # torch's name -> array in torch's layout
 
-MODULES = (  # patterns in torch's module names, and ours; "." parts the steps of the path in both
+MODULES = (  # patterns in torch's module names and their replacements
   (r"^patch_embed\.proj$", "patch_embed"),
   (r"^(layer\d+|blocks)\.(\d+)\.", r"\1_\2."),
   (r"\.downsample\.0$", ".downsample_conv"),
@@ -24,7 +24,7 @@ LEAVES = {"running_mean": "mean", "running_var": "var", "weight_g": "norm", "wei
 
 
 def to_variables(state: State) -> Variables:
-  """Makes the variables of one module (an encoder or a head) from its state dict."""
+  """Returns the variables of one module (an encoder or a head) from its state dict."""
   params: dict[str, Any] = {}
   stats: dict[str, Any] = {}
   for name, path in _paths(state).items():
@@ -38,7 +38,7 @@ def to_variables(state: State) -> Variables:
 
 
 def to_state(variables: Variables, like: State) -> dict[str, np.ndarray]:
-  """Gives what the variables (or gradients, or statistics alone) of one module hold, under the names of its state `like`."""
+  """Returns the variables (or gradients, or statistics alone) of one module under the names of its state `like`."""
   state = {}
   for name, path in _paths(like).items():
     value = variables.stats if path[-1] in ("mean", "var") else variables.params
@@ -51,7 +51,7 @@ def to_state(variables: Variables, like: State) -> dict[str, np.ndarray]:
 
 
 def join(**modules: Variables) -> Variables:
-  """Puts the variables of `encoder`, `projector` and `predictor` together as a Network holds them."""
+  """Combines the variables of `encoder`, `projector` and `predictor` as in a Network."""
   return Variables(
     params={name: module.params for name, module in modules.items()},
     stats={name: module.stats for name, module in modules.items() if module.stats},
@@ -59,7 +59,7 @@ def join(**modules: Variables) -> Variables:
 
 
 def _paths(state: State) -> dict[str, tuple[str, ...]]:
-  """Gives the path in our trees of every entry that has a place there."""
+  """Returns the path in jaxssl's trees of every entry except `num_batches_tracked`."""
   numbered = _numbered(state)
   paths = {}
   for name, value in state.items():
@@ -75,7 +75,7 @@ def _paths(state: State) -> dict[str, tuple[str, ...]]:
 
 
 def _numbered(state: State) -> dict[str, str]:
-  """Names the layers of a Sequential: `linear_i`, and `bn_i` after it; a single Linear that has no number is `linear_0`."""
+  """Names the layers of a Sequential `linear_i`, each followed by `bn_i`; a single unnumbered Linear is `linear_0`."""
   modules = {name.rpartition(".")[0] for name in state}
   layers = sorted((m for m in modules if re.fullmatch(r"mlp|(mlp\.)?\d+", m)), key=lambda m: int(re.sub(r"\D", "", m) or 0))
   names, linears = {}, 0

@@ -1,4 +1,4 @@
-"""Views of 16-bit images and of other than three channels."""
+"""Views of 16-bit images and of images without three channels."""
 
 import jax
 import jax.numpy as jnp
@@ -20,32 +20,32 @@ STRONG = ViewConfig(
 )
 
 
-def images(channels, most, rows=4):
-  return np.random.default_rng(0).integers(0, most + 1, (rows, 2, 24, 24, channels))
+def images(channels, maximum, rows=4):
+  return np.random.default_rng(0).integers(0, maximum + 1, (rows, 2, 24, 24, channels))
 
 
 @pytest.mark.parametrize("channels", [3, 5])
-def test_sixteen_bits_agree_with_eight(channels):
-  key, few = jax.random.key(0), images(channels, 255)
-  made = {}
+def test_views_of_sixteen_bits_agree_with_views_of_eight_bits(channels):
+  key, data = jax.random.key(0), images(channels, 255)
+  views = {}
   crop = jax.jit(lambda x: pipeline.crop(key, x, {"global": STRONG}))
   finish = jax.jit(lambda crops: pipeline.finish(key, crops, {"global": STRONG}, (0.0,), (1.0,)))
   for kind, scale in ((np.uint8, 1), (np.uint16, 257)):
-    crops = crop(jnp.asarray((few * scale).astype(kind)))
+    crops = crop(jnp.asarray((data * scale).astype(kind)))
     assert crops["global"].dtype == kind and crops["global"].shape == (4, 2, 16, 16, channels)
-    made[kind] = np.asarray(finish(crops)["global"])
-  levels = np.abs(made[np.uint8] - made[np.uint16]) * 255
+    views[kind] = np.asarray(finish(crops)["global"])
+  levels = np.abs(views[np.uint8] - views[np.uint16]) * 255
   # Rounding, hue and the threshold of solarize differ in places; most values differ by a level or two.
-  assert np.quantile(levels, 0.8) < 4 and made[np.uint16].min() >= 0 and made[np.uint16].max() <= 1
-  assert (np.abs(made[np.uint16] * 255 - np.rint(made[np.uint16] * 255)) > 0.01).mean() > 0.5  # the lower bits are kept
+  assert np.quantile(levels, 0.8) < 4 and views[np.uint16].min() >= 0 and views[np.uint16].max() <= 1
+  assert (np.abs(views[np.uint16] * 255 - np.rint(views[np.uint16] * 255)) > 0.01).mean() > 0.5  # the lower bits are used
   shown = [
-    pipeline.show(jnp.asarray((few[:, 0] * s).astype(k)), 12, 0, (0.5,), (0.5,)) for k, s in ((np.uint8, 1), (np.uint16, 257))
+    pipeline.show(jnp.asarray((data[:, 0] * s).astype(k)), 12, 0, (0.5,), (0.5,)) for k, s in ((np.uint8, 1), (np.uint16, 257))
   ]
   np.testing.assert_allclose(*shown, atol=2.1 * 2 / 255)
 
 
 @pytest.mark.parametrize("channels", [1, 5])
-def test_color_needs_three_channels(channels):
+def test_color_operations_leave_images_without_three_channels_unchanged(channels):
   image = jnp.asarray(images(channels, 65535)[0, 0], jnp.float32)
   for changed in (color.gray(image), color.hue(image, 0.3)):
     np.testing.assert_array_equal(changed, image)
@@ -64,14 +64,14 @@ def test_contrast_uses_the_mean_of_each_channel():
     np.testing.assert_array_equal(whole[..., c : c + 1], contrast(image[..., c : c + 1]))
 
 
-@pytest.mark.parametrize("most", [255, 65535])
-def test_blur_keeps_the_maximum(most):
-  flat = jnp.full((9, 9, 2), float(most))
-  assert (np.asarray(color.blur(flat, 0.0, 2.0, most)) == most).all()
-  blurred = np.asarray(color.blur(flat, 1.7, 2.0, most))
-  assert (np.abs(blurred - most) <= most * 3e-4).all()
+@pytest.mark.parametrize("maximum", [255, 65535])
+def test_blur_preserves_a_constant_image(maximum):
+  flat = jnp.full((9, 9, 2), float(maximum))
+  assert (np.asarray(color.blur(flat, 0.0, 2.0, maximum)) == maximum).all()
+  blurred = np.asarray(color.blur(flat, 1.7, 2.0, maximum))
+  assert (np.abs(blurred - maximum) <= maximum * 3e-4).all()
 
 
-def test_of_colors():
+def test_of_colors_lists_the_operations_that_require_color():
   assert pipeline.of_colors({"global": STRONG}) == ["saturation", "hue", "gray"]
   assert pipeline.of_colors({"global": ViewConfig(jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.0)}) == []

@@ -47,15 +47,15 @@ class Top(Operation):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-  """A registry of this test's own, with Dim and Top."""
-  own = copy.deepcopy(operations.OPERATIONS)
-  monkeypatch.setattr(operations, "OPERATIONS", own)
+  """Registers Dim and Top in a copy of the registry."""
+  registry = copy.deepcopy(operations.OPERATIONS)
+  monkeypatch.setattr(operations, "OPERATIONS", registry)
   operations.register("dim")(Dim)
   operations.register("top")(Top)
 
 
 def finish(*extra, crops=GRAY, geometric_only=False, **fields):
-  """Views of crops with extra operations, float32 [b, v, h, w, c] in the units of the crops."""
+  """Applies extra operations to crops; returns float32 [b, v, h, w, c] in the units of the crops."""
   view = {"weak": dataclasses.replace(PLAIN, extra=extra, **fields)}
   pipeline.check(view, None)
   scale = (1 / np.iinfo(crops.dtype).max,) * 3
@@ -67,7 +67,7 @@ def finish(*extra, crops=GRAY, geometric_only=False, **fields):
   return np.asarray(run(crops)).round(2)
 
 
-def test_the_example_of_the_docs(tmp_path):
+def test_the_documented_operation_works_in_a_config_and_on_the_command_line(tmp_path):
   file = tmp_path / "my_config.py"
   file.write_text(example("Add an augmentation"))
   with loading(str(file)):
@@ -85,28 +85,28 @@ def test_the_example_of_the_docs(tmp_path):
   assert pipeline.augmentations("global", config.views["global"], 0)[-1].p == 0.2
 
 
-def test_probability_0_is_left_out():
+def test_an_operation_of_probability_0_is_not_applied():
   assert (finish({"name": "dim", "p": 0.0}) == 100).all()
   assert pipeline.augmentations("weak", dataclasses.replace(PLAIN, extra=({"name": "dim", "p": 0.0},)), 0) == []
   views = finish({"name": "dim", "p": (0.0, 1.0)})
   assert (views[:, 0] == 100).all() and (views[:, 1] < 100).all()
 
 
-def test_sixteen_bits_reach_the_operation():
+def test_operations_receive_sixteen_bit_values():
   bright = np.full((4, 2, 6, 6, 3), 40_000, np.uint16)
   np.testing.assert_allclose(finish({"name": "solarize"}, crops=bright), 65535 - 40_000, rtol=1e-4)
 
 
 def test_draws_differ_by_position_row_and_view():
-  one = finish({"name": "dim"})
-  assert len(np.unique(one)) == 8  # four rows of two views
-  two = finish({"name": "dim"}, {"name": "dim"})
-  factors = one / 100, two / one
+  once = finish({"name": "dim"})
+  assert len(np.unique(once)) == 8  # four rows of two views
+  twice = finish({"name": "dim"}, {"name": "dim"})
+  factors = once / 100, twice / once
   assert (abs(factors[0] - factors[1]) > 1e-3).all()
-  np.testing.assert_array_equal(finish({"name": "dim"}), one)
+  np.testing.assert_array_equal(finish({"name": "dim"}), once)
 
 
-def test_only_geometric_operations_reach_probes_and_alignment():
+def test_only_geometric_operations_apply_to_probes_and_alignment():
   extra = ({"name": "dim"}, {"name": "top"})
   colors = {
     "jitter": (0.4, 0.4, 0.4, 0.1),
@@ -119,12 +119,12 @@ def test_only_geometric_operations_reach_probes_and_alignment():
   group = dataclasses.replace(PLAIN, flip=1.0, extra=extra, **colors)
   data = DataConfig(mean=(0.0,) * 3, std=(1 / 255,) * 3)
   config = Config(views={"global": group}, method={"name": "simclr", "temperature": 0.2}, data=data)
-  show = Preprocessing.of(config)
-  view = random_crops.view_of(types.SimpleNamespace(config=config, preprocessing=show), count=1)
+  preprocessing = Preprocessing.of(config)
+  view = random_crops.view_of(types.SimpleNamespace(config=config, preprocessing=preprocessing), count=1)
   assert hash(view) == hash(dataclasses.replace(view))  # a static argument of jit
   crops = np.random.default_rng(0).integers(0, 256, (4, 1, 6, 6, 3), dtype=np.uint8)
-  seen = random_crops.finish(view, show, jnp.arange(4), jnp.asarray(crops), None, jax.random.key(0))
-  np.testing.assert_allclose(seen, np.roll(crops, 3, axis=2)[:, :, :, ::-1], atol=1e-3)
+  finished = random_crops.finish(view, preprocessing, jnp.arange(4), jnp.asarray(crops), None, jax.random.key(0))
+  np.testing.assert_allclose(finished, np.roll(crops, 3, axis=2)[:, :, :, ::-1], atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_errors_name_the_entry(entry, message):
   assert str(error.value).startswith(message)
 
 
-def test_a_name_belongs_to_one_file():
+def test_two_files_cannot_register_the_same_name():
   with (
     loading("mine.py"),
     pytest.raises(UserError, match=r"views\.GROUP\.extra\.name=flip: registered by jaxssl and by mine\.py"),

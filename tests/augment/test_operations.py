@@ -1,4 +1,4 @@
-"""What the golden images do not cover: all colors, affine maps, edges, one channel, boxes, draws."""
+"""Augmentations beyond the golden images: all colors, affine maps, edges, one channel, boxes, draws."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,13 @@ jitter = jax.jit(color.jitter)
 
 @pytest.fixture
 def image():
-  """Smooth enough to be interpolated, uneven enough to show a displaced pixel."""
+  """Returns an image that is smooth enough to interpolate and uneven enough to reveal a displaced pixel."""
   y, x = np.mgrid[:24, :30]
   return np.stack([127 + 120 * np.sin(x / 3 + y / 5), 8 * x, 10 * y], axis=-1).astype(np.uint8).astype(np.float32)
 
 
 @pytest.mark.parametrize("turn", [0.0, -0.5, -0.1, 0.07, 0.5])
-def test_hue_of_every_fifth_color(turn):
+def test_hue_matches_pil_for_every_fifth_level(turn):
   level = np.arange(0, 256, 5, dtype=np.uint8)
   colors = np.stack(np.meshgrid(level, level, level), axis=-1).reshape(len(level), -1, 3)
   hue, saturation, value = PIL.Image.fromarray(colors).convert("HSV").split()
@@ -35,7 +35,7 @@ def test_hue_of_every_fifth_color(turn):
 @pytest.mark.parametrize(
   "rotate, shear, zoom, shift", [(0.0, 0.0, 1.0, (0.0, 0.0)), (0.3, 0.0, 1.0, (0.0, 0.0)), (-0.2, 0.25, 0.7, (2.5, -1.5))]
 )
-def test_affine_is_pils(image, rotate, shear, zoom, shift):
+def test_affine_matches_pil(image, rotate, shear, zoom, shift):
   height, width, _ = image.shape
   center = np.array([width / 2, height / 2])
   turn = np.array([[np.cos(rotate), -np.sin(rotate)], [np.sin(rotate), np.cos(rotate)]])
@@ -53,21 +53,21 @@ def test_affine_fills_with_black():
   np.testing.assert_array_equal(ours[:, 3:], 200)
 
 
-def test_a_crop_reads_nothing_outside_its_box(image):
+def test_a_crop_ignores_pixels_outside_its_box(image):
   box, inside = (5, 6, 11, 9), image[5:16, 6:15]
   outside = np.zeros_like(image)
   outside[5:16, 6:15] = inside
-  for how in ("bilinear", "bicubic"):
-    ours = crop_resize(image, box, (16, 16), how)
-    np.testing.assert_array_equal(ours, crop_resize(outside, box, (16, 16), how))
-    np.testing.assert_array_equal(ours, resize(inside, (16, 16), how))
+  for method in ("bilinear", "bicubic"):
+    ours = crop_resize(image, box, (16, 16), method)
+    np.testing.assert_array_equal(ours, crop_resize(outside, box, (16, 16), method))
+    np.testing.assert_array_equal(ours, resize(inside, (16, 16), method))
 
 
-def test_resize_is_pils(image):
-  for how, mode in (("bilinear", PIL.Image.Resampling.BILINEAR), ("bicubic", PIL.Image.Resampling.BICUBIC)):
+def test_resize_matches_pil(image):
+  for method, mode in (("bilinear", PIL.Image.Resampling.BILINEAR), ("bicubic", PIL.Image.Resampling.BICUBIC)):
     for height, width in ((24, 30), (10, 50)):
       expected = PIL.Image.fromarray(image.astype(np.uint8)).resize((width, height), mode)
-      ours = resize(image, (height, width), how)
+      ours = resize(image, (height, width), method)
       assert ours.shape == (height, width, 3)
       assert np.abs(np.asarray(ours) - np.asarray(expected, float)).max() <= 1
 
@@ -81,7 +81,7 @@ def test_neutral_parameters_change_nothing(image):
 
 
 @pytest.mark.parametrize("left_out", range(4))
-def test_jitter_is_its_operations_in_order(image, left_out):
+def test_jitter_applies_its_operations_in_order(image, left_out):
   values = [0.7, 1.3, 0.6, 0.1]
   places = jnp.array([0.9, 0.2, 0.4, 0.3])
   expected = image
@@ -92,7 +92,7 @@ def test_jitter_is_its_operations_in_order(image, left_out):
   np.testing.assert_array_equal(jitter(jnp.asarray(image), places, factors), expected)
 
 
-def test_one_channel(image):
+def test_color_operations_treat_one_channel_as_three_equal_channels(image):
   gray = image[:, :, :1]
   for op in (lambda x: color.hue(x, 0.2), color.gray):
     np.testing.assert_array_equal(op(gray), gray)
@@ -102,7 +102,7 @@ def test_one_channel(image):
   np.testing.assert_array_equal(jitter(jnp.asarray(gray), places, factors), colored[:, :, :1])
 
 
-def test_thicken_moves_towards_the_neighborhood():
+def test_thicken_moves_toward_the_neighborhood():
   image = np.zeros((5, 5, 1), np.float32)
   image[2, 2] = 200
   thick, thin = (color.thicken(jnp.asarray(image), jnp.float32(share)) for share in (0.5, -0.5))
@@ -113,13 +113,13 @@ def test_thicken_moves_towards_the_neighborhood():
 
 def test_a_bend_displaces_pixels():
   image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (12, 12, 1)), jnp.float32)
-  none = (jnp.float32(0), jnp.float32(0), jnp.float32(1), jnp.zeros(2))
+  identity = (jnp.float32(0), jnp.float32(0), jnp.float32(1), jnp.zeros(2))
   bend = jnp.zeros((4, 4, 2)).at[..., 0].set(2.0)
-  np.testing.assert_allclose(geometry.affine(image, *none, bend)[:, :10], image[:, 2:], atol=1)
-  np.testing.assert_array_equal(geometry.affine(image, *none), image)
+  np.testing.assert_allclose(geometry.affine(image, *identity, bend)[:, :10], image[:, 2:], atol=1)
+  np.testing.assert_array_equal(geometry.affine(image, *identity), image)
 
 
-SQUEEZED = (4.0, 5.0)  # shares of the area that fit into no image
+SQUEEZED = (4.0, 5.0)  # shares of the area that do not fit into any image
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ SQUEEZED = (4.0, 5.0)  # shares of the area that fit into no image
     (100, 1, SQUEEZED, (3.0, 4.0), (49, 0, 1, 1)),
   ],
 )
-def test_boxes_that_are_not_random(height, width, scale, ratio, expected):
+def test_boxes_without_a_choice_are_deterministic(height, width, scale, ratio, expected):
   assert geometry.random_box(np.random.default_rng(0), height, width, scale, ratio) == expected
   np.testing.assert_array_equal(geometry.random_boxes(jax.random.key(0), 2, height, width, scale, ratio), [expected] * 2)
 
@@ -155,7 +155,7 @@ PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", ["affine", "thicken", "flip", "color_jitter", "grayscale", "gaussian_blur", "solarize"])
-def test_registered_operations(name, image):
+def test_registered_operations_are_functions_of_their_key(name, image):
   operation = read(ops.OPERATIONS[name], PARAMETERS.get(name, {}))
   once, again, other = (np.asarray(jax.jit(operation)(jax.random.key(seed), image)) for seed in (0, 0, 1))
   assert once.shape == image.shape and once.dtype == np.float32 and (once != image).any()

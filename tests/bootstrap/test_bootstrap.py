@@ -17,13 +17,13 @@ pytestmark = pytest.mark.slow
 
 (STATE_MACHINES,) = split("adasim_bank", r"c\d+")
 GOLDEN = cases("adasim_bank")
-EPOCH = jax.jit(NeighborBootstrap.sample_partners, static_argnums=0)
-CANDIDATES = jax.jit(NeighborBootstrap.vote, static_argnums=0)
-COUNT = jax.jit(bank.vote, static_argnums=0)
-VISIT = jax.jit(NeighborBootstrap.update_bank, static_argnums=0)
+SAMPLE_PARTNERS = jax.jit(NeighborBootstrap.sample_partners, static_argnums=0)
+VOTE = jax.jit(NeighborBootstrap.vote, static_argnums=0)
+BANK_VOTE = jax.jit(bank.vote, static_argnums=0)
+UPDATE_BANK = jax.jit(NeighborBootstrap.update_bank, static_argnums=0)
 
 
-def machine(case, devices: int, **changes) -> NeighborBootstrap:
+def build(case, devices: int, **changes) -> NeighborBootstrap:
   config = BootstrapConfig(
     policy="adaptive",
     k=int(case["topk"]),
@@ -36,27 +36,27 @@ def machine(case, devices: int, **changes) -> NeighborBootstrap:
   return NeighborBootstrap(config=dataclasses.replace(config, **changes), mesh=mesh, num_images=len(case["init_bank"]))
 
 
-def play(case, bootstrap: NeighborBootstrap):
-  """Runs all epochs of a case; yields (epoch, memory at its start, memory at its end)."""
+def replay(case, bootstrap: NeighborBootstrap):
+  """Runs all epochs of a case; yields (epoch, state at its start, state at its end)."""
   count = bootstrap.num_images
   state = bootstrap.init(case["init_bank"].shape[1])
   assert state is not None
   state = dataclasses.replace(state, features=state.features.at[:count].set(case["init_bank"]))
   for epoch in range(len(case["bank"])):
     before = state
-    state = EPOCH(bootstrap, state, jax.random.key(0), jnp.int32(epoch))
+    state = SAMPLE_PARTNERS(bootstrap, state, jax.random.key(0), jnp.int32(epoch))
     for index, features in zip(case["batch_indices"][epoch], case["feats"][epoch], strict=True):
-      state = VISIT(bootstrap, state, jnp.asarray(index), jnp.asarray(features))
+      state = UPDATE_BANK(bootstrap, state, jnp.asarray(index), jnp.asarray(features))
     yield epoch, before, state
 
 
 @pytest.mark.parametrize("name, devices", list(zip(STATE_MACHINES, (8, 1, 8, 1), strict=True)))
-def test_state_machine(name, devices):
+def test_bank_votes_and_partners_match_the_reference(name, devices):
   case = GOLDEN[name]
   count, window = len(case["init_bank"]), int(case["vote_nn_nb"])
-  bootstrap = machine(case, devices, as_released=True)
-  votes_seen = 0
-  for epoch, before, after in play(case, bootstrap):
+  bootstrap = build(case, devices, as_released=True)
+  votes_checked = 0
+  for epoch, before, after in replay(case, bootstrap):
     clear = case["nn_ambiguous"][epoch] == 0
     slot = epoch % window
     np.testing.assert_allclose(after.features[:count], case["bank"][epoch], atol=2e-6)
@@ -66,52 +66,52 @@ def test_state_machine(name, devices):
       np.testing.assert_array_equal(after.partners, np.arange(len(after.partners)))
       continue
     vote = epoch - window
-    votes_seen += 1
+    votes_checked += 1
     clear = case["vote_ambiguous"][vote] == 0
     assert clear.any()
     for t, temperature in enumerate(case["sampling_temps"]):
-      ids, probabilities, trusted = CANDIDATES(machine(case, devices, temperature=float(temperature)), before)
+      ids, probabilities, trusted = VOTE(build(case, devices, temperature=float(temperature)), before)
       ids, probabilities, trusted = (np.asarray(x)[:count][clear] for x in (ids, probabilities, trusted))
       np.testing.assert_array_equal(ids, case["top_keys"][vote][clear])
       np.testing.assert_array_equal(trusted, case["bootstrap"][vote][clear] == 1)
       np.testing.assert_allclose(probabilities, case["dist"][vote][t][clear], atol=1e-4)
-    _, sums = COUNT(bootstrap.mesh, before)
+    _, sums = BANK_VOTE(bootstrap.mesh, before)
     np.testing.assert_allclose(np.asarray(sums)[:count][clear], case["top_sums"][vote][clear], atol=2e-6)
     partners, own = np.asarray(after.partners)[:count], np.arange(count)
     np.testing.assert_array_equal(partners[clear & (case["bootstrap"][vote] == 0)], own[clear & (case["bootstrap"][vote] == 0)])
     assert all(partners[i] in case["top_keys"][vote][i] for i in own[clear & (case["bootstrap"][vote] == 1)])
-  assert votes_seen == len(case["top_keys"])
+  assert votes_checked == len(case["top_keys"])
 
 
 def clustered(count: int, features: int, seed: int = 0) -> np.ndarray:
-  """Unit features around a few centers, so that images have near neighbors."""
+  """Returns unit features around a few centers, so that images have near neighbors."""
   rng = np.random.default_rng(seed)
   x = rng.normal(size=(8, features))[rng.integers(0, 8, count)] + 0.3 * rng.normal(size=(count, features))
   return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def run(policy: str, epochs: int, devices: int = 1, count: int = 44, batch: int = 8, **changes):
-  """Plays epochs with drifting features; yields the memory at the start of each epoch."""
+  """Runs epochs with drifting features; yields the state at the start of each epoch."""
   config = BootstrapConfig(policy=policy, **{"k": 4, "window": 2, "temperature": 0.5, "search_chunk": 10, **changes})
   bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(jax.devices()[:devices]), num_images=count)
   state = bootstrap.init(6)
   for epoch in range(epochs):
-    state = EPOCH(bootstrap, state, jax.random.key(3), jnp.int32(epoch))
+    state = SAMPLE_PARTNERS(bootstrap, state, jax.random.key(3), jnp.int32(epoch))
     yield state
     features = clustered(count, 6) + 0.01 * clustered(count, 6, seed=epoch + 1)
     order = np.random.default_rng(epoch).permutation(count)[: count // batch * batch].reshape(-1, batch)
     for index in order:
-      state = VISIT(bootstrap, state, jnp.asarray(index, jnp.int32), jnp.asarray(features[index][None]))
+      state = UPDATE_BANK(bootstrap, state, jnp.asarray(index, jnp.int32), jnp.asarray(features[index][None]))
 
 
-def test_off_remembers_nothing():
+def test_policy_off_stores_no_state():
   bootstrap = NeighborBootstrap(config=BootstrapConfig(), mesh=make_mesh(), num_images=4)
   assert bootstrap.init(6) is None
   assert bootstrap.update_bank(None, jnp.zeros(2, jnp.int32), jnp.ones((1, 2, 6))) is None
 
 
 @pytest.mark.parametrize("policy", ["naive", "adaptive"])
-def test_policies(policy):
+def test_partners_are_neighbors_only_once_the_window_is_full(policy):
   for epoch, state in enumerate(run(policy, 5, count=48)):
     partners = np.asarray(state.partners)[:48]
     share = (partners != np.arange(48)).mean()
@@ -122,13 +122,13 @@ def test_policies(policy):
       assert policy == "adaptive" or float(state.trusted) == 1
 
 
-def test_eight_devices_draw_the_same_partners():
-  for one, eight in zip(run("adaptive", 4, 1), run("adaptive", 4, 8), strict=True):
-    np.testing.assert_array_equal(one.partners, eight.partners)
-    np.testing.assert_array_equal(one.ids, eight.ids)
+def test_one_and_eight_devices_draw_the_same_partners():
+  for single, sharded in zip(run("adaptive", 4, 1), run("adaptive", 4, 8), strict=True):
+    np.testing.assert_array_equal(single.partners, sharded.partners)
+    np.testing.assert_array_equal(single.ids, sharded.ids)
 
 
-def test_images_skipped_in_an_epoch_cast_no_vote_and_rows_never_visited_do_not_compete():
+def test_skipped_images_cast_no_vote_and_unvisited_rows_do_not_compete():
   for state in run("adaptive", 4, count=44, batch=16):  # 12 of 44 images are left out of each epoch
     slot_before = (int(state.slot) - 1) % 2
     visited = np.asarray((state.features != 0).any(-1))
@@ -138,7 +138,7 @@ def test_images_skipped_in_an_epoch_cast_no_vote_and_rows_never_visited_do_not_c
   assert (ids[:44] == -1).all(1).sum() == 12
 
 
-def test_memory_per_image():
+def test_bytes_per_image_are_bounded():
   config = BootstrapConfig(policy="adaptive")
   bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(jax.devices()[:1]), num_images=800)
   state = bootstrap.init(384)
@@ -155,11 +155,11 @@ def test_errors_name_the_field(field, value):
     )
 
 
-def test_a_search_holds_products_with_a_chunk_only():
+def test_search_memory_is_bounded_by_the_chunk():
   rows, batch, chunk = 65_536, 64, 2048
   mesh = make_mesh(jax.devices()[:1])
   shapes = [((rows, 4), "float16"), ((rows,), "bool"), ((batch, 4), "float32")]
   bank, usable, queries = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
   search = jax.jit(lambda *arrays: nearest.search(mesh, *arrays, k=5, chunk=chunk))
-  held = search.lower(bank, usable, queries).compile().memory_analysis().temp_size_in_bytes
-  assert held < 4 * batch * rows / 2  # the whole matrix of products takes 4 x batch x rows bytes
+  peak = search.lower(bank, usable, queries).compile().memory_analysis().temp_size_in_bytes
+  assert peak < 4 * batch * rows / 2  # the whole matrix of products takes 4 x batch x rows bytes

@@ -7,7 +7,7 @@ import pytest
 from jaxssl.bootstrap import bank, metrics
 
 
-def test_figures():
+def test_metrics_of_a_small_bank_equal_their_definitions():
   state = bank.empty_bank(rows=5, features=3, window=2, k=2, dtype="float16")
   now = jnp.asarray([[0, 1], [0, 1], [2, 0], [3, 2], [-1, -1]])  # the last image was not visited
   before = jnp.asarray([[0, 1], [1, 2], [4, 3], [3, 2], [4, 0]])
@@ -26,7 +26,7 @@ def test_figures():
   assert {name: float(value) for name, value in figures.items()} == pytest.approx(expected)
 
 
-def test_without_labels_there_is_no_label_figure():
+def test_label_metrics_are_nan_without_labels():
   state = bank.empty_bank(rows=4, features=3, window=1, k=2, dtype="float16")
   figures = metrics.figures(state, -jnp.ones(4, jnp.int32), 4)
   assert np.isnan(float(figures["neighbor_top1_label"]))

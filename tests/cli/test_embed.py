@@ -32,42 +32,42 @@ def run(workdir, out, *more):
 
 
 def measured(workdir, *words, step=None):
-  """Features as evaluations see them, by split, and their images."""
+  """Returns, by split, the features that evaluations use and the source of their images."""
   run = load_run.load(workdir, load_run.read_config(workdir, tiny_run.changes(words)), step)
   splits = {"train": run.evaluator.datasets.train, "test": run.evaluator.datasets.test}
   return {name: (run.extractor.features(split), split.source) for name, split in splits.items() if split}
 
 
 @pytest.mark.parametrize("words", [(), ("--evals.network=student", "--step=3")], ids=["teacher", "student"])
-def test_features_of_the_runs_own_images_are_those_that_are_measured(words, resnet, tmp_path):
+def test_embedded_features_equal_those_that_evaluations_use(words, resnet, tmp_path):
   assert run(resnet, tmp_path / "a.npz", *words) == 0
   assert run(resnet, tmp_path / "b.parquet", *words) == 0
-  found = embedding_file.load(tmp_path / "a.npz")
+  embeddings = embedding_file.load(tmp_path / "a.npz")
   expected = measured(resnet, *words[:1], step=3 if words else None)
-  assert found.split.tolist() == ["train"] * 256 + ["test"] * 1000
+  assert embeddings.split.tolist() == ["train"] * 256 + ["test"] * 1000
   for split, (features, source) in expected.items():
-    rows = found.split == split
-    np.testing.assert_allclose(found.features[rows], features, rtol=1e-5, atol=1e-5)
-    assert found.index[rows].tolist() == list(range(len(source)))
-    assert found.path[rows].tolist() == [source.describe(k) for k in range(len(source))]
-    assert found.label[rows].tolist() == [source.classes[label] for label in source.labels]
-  assert found.features.dtype == np.float32 and found.index.dtype == np.int64
-  said = {"step": 3 if words else 5, "network": "student" if words else "teacher", "size": 28, "resize": 0}
-  assert said.items() <= found.meta.items() and found.meta["workdir"] == str(resnet)
+    rows = embeddings.split == split
+    np.testing.assert_allclose(embeddings.features[rows], features, rtol=1e-5, atol=1e-5)
+    assert embeddings.index[rows].tolist() == list(range(len(source)))
+    assert embeddings.path[rows].tolist() == [source.describe(k) for k in range(len(source))]
+    assert embeddings.label[rows].tolist() == [source.classes[label] for label in source.labels]
+  assert embeddings.features.dtype == np.float32 and embeddings.index.dtype == np.int64
+  meta = {"step": 3 if words else 5, "network": "student" if words else "teacher", "size": 28, "resize": 0}
+  assert meta.items() <= embeddings.meta.items() and embeddings.meta["workdir"] == str(resnet)
   other = embedding_file.load(tmp_path / "b.parquet")
   for name in ("features", "path", "index", "split", "label"):
-    np.testing.assert_array_equal(getattr(found, name), getattr(other, name))
-  assert found.meta == other.meta
+    np.testing.assert_array_equal(getattr(embeddings, name), getattr(other, name))
+  assert embeddings.meta == other.meta
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
+def test_an_interrupted_command_resumes_and_writes_the_same_file(ending, resnet, tmp_path, monkeypatch):
   monkeypatch.setattr(embed, "PART", 300)
   whole, broken = tmp_path / f"whole{ending}", tmp_path / f"broken{ending}"
   assert run(resnet, whole) == 0
   write, compute, written, encoded = embed.Parts.append, load_run.compute, [], []
 
-  def killed(self, index, features):
+  def interrupt(self, index, features):
     if len(written) == 3:
       with (self.folder / "features").open("ab") as file:
         file.write(b"half a part")
@@ -76,12 +76,12 @@ def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
     write(self, index, features)
 
   with monkeypatch.context() as patched:
-    patched.setattr(embed.Parts, "append", killed)
+    patched.setattr(embed.Parts, "append", interrupt)
     assert run(resnet, broken) == 130
   assert not broken.exists() and written == [256, 300, 300]
   monkeypatch.setattr(load_run, "compute", lambda *args: encoded.append(len(args[4])) or compute(*args))
   assert run(resnet, broken) == 0
-  assert encoded == [300, 100]  # of 256 + 1,000 images in five parts, the last two
+  assert encoded == [300, 100]  # the last two of the five parts of 256 + 1,000 images
   assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, broken.name])
   if ending == ".npz":
     assert whole.read_bytes() == broken.read_bytes()
@@ -91,12 +91,12 @@ def test_a_killed_command_resumes(ending, resnet, tmp_path, monkeypatch):
 
 def test_parts_of_another_request_are_refused(resnet, tmp_path, monkeypatch, capfd):
   images = folder(tmp_path / "images", {f"{k}.png": flat(k) for k in range(40)})
-  out, given = tmp_path / "out.npz", ["--step=3", f"--data.path={images}"]
+  out, request = tmp_path / "out.npz", ["--step=3", f"--data.path={images}"]
   monkeypatch.setattr(embed, "PART", 16)
   with monkeypatch.context() as patched:
     patched.setattr(embedding_file, "write", lambda *_: sys.exit(9))
     with pytest.raises(SystemExit):
-      run(resnet, out, *given)
+      run(resnet, out, *request)
 
   def refusal(*words):
     assert run(resnet, out, *words) == 2
@@ -105,64 +105,64 @@ def test_parts_of_another_request_are_refused(resnet, tmp_path, monkeypatch, cap
   message = refusal(f"--data.path={images}")
   assert "out.npz.parts holds parts of another request: step: 3 there, 5 here; weights: " in message
   assert "Remove it to start over" in message
-  assert "size: 28 there, 32 here" in refusal(*given, "--evals.size=32")
-  assert "network: teacher there, student here" in refusal(*given, "--evals.network=student")
+  assert "size: 28 there, 32 here" in refusal(*request, "--evals.size=32")
+  assert "network: teacher there, student here" in refusal(*request, "--evals.network=student")
   twin = folder(tmp_path / "twin", {f"{k}.png": flat(2 * k) for k in range(40)})
   assert f"data.path: ['{images}'] there, ['{twin}'] here" in refusal("--step=3", f"--data.path={twin}")
   os.rename(f"{images}/7.png", f"{images}/seven.png")
-  assert "listing: " in refusal(*given)
+  assert "listing: " in refusal(*request)
   os.rename(f"{images}/seven.png", f"{images}/7.png")
-  assert run(resnet, out, *given) == 0
+  assert run(resnet, out, *request) == 0
   assert len(embedding_file.load(out).features) == 40
-  assert run(resnet, out, *given) == 2 and "out.npz exists" in capfd.readouterr().err
+  assert run(resnet, out, *request) == 2 and "out.npz exists" in capfd.readouterr().err
 
 
-def test_images_of_any_size_and_what_cannot_be_read(resnet, tmp_path, capfd):
+def test_images_of_any_size_are_embedded_and_unreadable_ones_left_out(resnet, tmp_path, capfd):
   files = {f"photos/train/{'cat' if k % 2 else 'dog'}/{k}.jpg": coded(photo(k, 40 + 20 * k, 60)) for k in range(6)}
   files |= {"photos/test/owl/é.png": flat(9, (5, 90)), "photos/val/cat/v.png": flat(90), "photos/train/dog/bad.png": b"no"}
   source = zipped(tmp_path / "all.zip", files)
   assert run(resnet, tmp_path / "a.npz", f"--data.path={source}") == 0
   log = capfd.readouterr().err
   assert log.count("bad.png") == 1 and "8 images, step 5, teacher network" in log and "1 unreadable images are left out" in log
-  found = embedding_file.load(tmp_path / "a.npz")
+  embeddings = embedding_file.load(tmp_path / "a.npz")
   names = [f"photos/train/{name}.jpg" for name in ("cat/1", "cat/3", "cat/5", "dog/0", "dog/2", "dog/4")]
-  assert found.path.tolist() == [*names, "photos/test/owl/é.png", "photos/val/cat/v.png"]
-  assert found.split.tolist() == ["train"] * 6 + ["test", "val"]
-  assert found.label.tolist() == ["cat"] * 3 + ["dog"] * 3 + ["owl", "cat"]
-  assert found.index.tolist() == [0, 1, 2, 3, 4, 5, 0, 0]  # bad.png would be the seventh
-  one = folder(tmp_path / "one", {"1.jpg": files["photos/train/cat/1.jpg"]})
-  assert run(resnet, tmp_path / "one.npz", f"--data.path={one}") == 0
+  assert embeddings.path.tolist() == [*names, "photos/test/owl/é.png", "photos/val/cat/v.png"]
+  assert embeddings.split.tolist() == ["train"] * 6 + ["test", "val"]
+  assert embeddings.label.tolist() == ["cat"] * 3 + ["dog"] * 3 + ["owl", "cat"]
+  assert embeddings.index.tolist() == [0, 1, 2, 3, 4, 5, 0, 0]  # bad.png would be the seventh
+  single = folder(tmp_path / "one", {"1.jpg": files["photos/train/cat/1.jpg"]})
+  assert run(resnet, tmp_path / "one.npz", f"--data.path={single}") == 0
   alone = embedding_file.load(tmp_path / "one.npz")
   assert alone.split is None and alone.label is None and alone.path.tolist() == ["1.jpg"]
-  np.testing.assert_allclose(alone.features[0], found.features[0], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(alone.features[0], embeddings.features[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", [["--data.placement=device", "--data.resident_size=28"], ["--data.placement=host"]])
-def test_other_images_as_they_are_measured(how, resnet, tmp_path):
+@pytest.mark.parametrize("placement", [["--data.placement=device", "--data.resident_size=28"], ["--data.placement=host"]])
+def test_features_of_other_images_equal_those_that_evaluations_use(placement, resnet, tmp_path):
   files = {f"{'ab'[k % 2]}/{k}.png": coded(photo(k, 40 + 20 * (k % 3), 60), "PNG") for k in range(12)}
-  words = [f"--data.path={folder(tmp_path / 'images', files)}", *how]
+  words = [f"--data.path={folder(tmp_path / 'images', files)}", *placement]
   assert run(resnet, tmp_path / "a.npz", *words) == 0
   features, _ = measured(resnet, *words)["train"]
   np.testing.assert_allclose(embedding_file.load(tmp_path / "a.npz").features, features, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_patch_tokens(ending, vit, tmp_path, monkeypatch):
+def test_patches_have_the_grid_shape_and_leave_the_features_unchanged(ending, vit, tmp_path, monkeypatch):
   monkeypatch.setattr(embed, "PATCH_PART", 3)
   images = folder(tmp_path / "images", {f"{k}.jpg": coded(photo(k)) for k in range(5)})
   out = tmp_path / f"a{ending}"
   assert run(vit, out, f"--data.path={images}", "--patches") == 0
-  found = embedding_file.load(out)
-  shape = found.meta["patches"]
-  assert shape == [16, found.features.shape[1]]  # 28 pixels, patches of 7
+  embeddings = embedding_file.load(out)
+  shape = embeddings.meta["patches"]
+  assert shape == [16, embeddings.features.shape[1]]  # 28 pixels, patches of 7
   if ending == ".npz":
     patches = np.load(out)["patches"]
   else:
     patches = np.stack(pq.read_table(out).column("patches").to_numpy()).reshape(-1, *shape)
   assert patches.shape == (5, *shape) and patches.dtype == np.float32
-  np.testing.assert_allclose(patches.std(-1), 1, atol=0.01)  # they passed the last norm
+  np.testing.assert_allclose(patches.std(-1), 1, atol=0.01)  # the last norm is applied
   features, _ = measured(vit, f"--data.path={images}", "--data.placement=host")["train"]
-  np.testing.assert_allclose(found.features, features, rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(embeddings.features, features, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_errors_are_one_line(words, message, resnet, tmp_path, capfd):
   assert run(resnet, tmp_path / "a.npz", *words) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
-  assert not list(tmp_path.iterdir())  # the corrected command may use the name
+  assert not list(tmp_path.iterdir())  # the corrected command can use the name
 
 
-def test_nothing_to_embed(resnet, tmp_path, capfd):
+def test_a_folder_without_readable_images_is_an_error(resnet, tmp_path, capfd):
   empty, bad = folder(tmp_path / "empty", {"a.txt": b""}), folder(tmp_path / "bad", {"a.png": b"", "b.png": b"x"})
   for path, message in ((empty, "has no images"), (bad, "all 2 images are unreadable")):
     assert run(resnet, tmp_path / "a.npz", f"--data.path={path}") == 2
@@ -194,7 +194,7 @@ def test_nothing_to_embed(resnet, tmp_path, capfd):
   assert not (tmp_path / "a.npz").exists()
 
 
-def test_features_that_are_not_finite(resnet, tmp_path, capfd):
+def test_features_that_are_not_finite_are_an_error(resnet, tmp_path, capfd):
   images = folder(tmp_path / "images", {"a.png": flat(3), "b.png": flat(4)})
   broken = pathlib.Path(shutil.copytree(resnet, tmp_path / "broken"))
   fields = json.loads((broken / "config.json").read_text())
@@ -204,7 +204,7 @@ def test_features_that_are_not_finite(resnet, tmp_path, capfd):
   assert "features are not finite: 2 of 2 images, first: " in capfd.readouterr().err
 
 
-def test_tensorflow_is_not_imported(resnet, tmp_path):
+def test_embed_and_neighbors_do_not_import_tensorflow(resnet, tmp_path):
   images = folder(tmp_path / "images", {f"{k}.jpg": coded(photo(k)) for k in range(3)})
   words = [
     ["embed", f"--workdir={resnet}", f"--data.path={images}", "--out=a.parquet"],

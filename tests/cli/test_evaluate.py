@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.ma
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> pathlib.Path:
-  """A run of two epochs."""
+  """Trains a run of two epochs."""
   workdir = tmp_path_factory.mktemp("run")
   words = [
     "train.epochs=2",
@@ -59,32 +59,32 @@ def test_every_evaluation_is_added_to_the_results(run, capfd):
     "map_cosine_leave_one_out", "neighbors_purity10", "effective_rank", "alignment",
   } <= names  # fmt: skip
   knn = [m for m in after if m["name"] == "knn20_cosine" and m["step"] == 8]
-  assert len(knn) == 1 and knn[0] in before  # measured again to the same end, and kept once
+  assert len(knn) == 1 and knn[0] in before  # an equal measurement replaces the first
   assert all(np.isfinite(m["value"]) for m in after)
-  shown = capfd.readouterr().err
-  assert all(name in shown for name in names - {m["name"] for m in before})
+  log = capfd.readouterr().err
+  assert all(name in log for name in names - {m["name"] for m in before})
   assert results.read(run / "results.json")["finished"] is True
 
 
-def test_another_network_checkpoint_and_source(run, tmp_path):
+def test_flags_select_network_checkpoint_and_source(run, tmp_path):
   rng = np.random.default_rng(0)
   files = {f"{split}/{c}/{i}.png": coded(rng.integers(0, 256, (28, 28), dtype=np.uint8), "PNG")
            for split, count in (("train", 40), ("test", 8)) for c in "ab" for i in range(count)}  # fmt: skip
   where = folder(tmp_path / "other", files)
   words = [f"--workdir={run}", "--step=4", "--evals.network=student", f"--data.path={where}", "--evals.knn.k=3"]
   assert main.main(["evaluate", "knn", *words]) == 0
-  (found,) = [m for m in measured(run) if m["name"] == "knn3_cosine"]
-  assert (found["step"], found["subject"], found["protocol"]["reference_images"]) == (4, "student", 80)
+  (measurement,) = [m for m in measured(run) if m["name"] == "knn3_cosine"]
+  assert (measurement["step"], measurement["subject"], measurement["protocol"]["reference_images"]) == (4, "student", 80)
 
 
-def test_weights_are_those_that_the_run_ended_with(run):
+def test_loaded_weights_are_those_of_the_last_step(run):
   loaded = load_run.load(run)
   (value,) = {m.value for m in loaded.evaluator.measure(loaded.extractor, ["knn"])}
   assert loaded.step == 8 and value == next(m["value"] for m in measured(run) if m["name"] == "knn20_cosine" and m["step"] == 8)
   assert loaded.config == read(Config, json.loads((run / "config.json").read_text()))
 
 
-def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
+def test_without_labels_only_evaluations_that_need_none_run(run, tmp_path, capfd):
   images = {f"{i}.png": coded(np.full((28, 28), i, np.uint8), "PNG") for i in range(40)}
   where = f"--data.path={folder(tmp_path / 'flat', images)}"
   assert main.main(["evaluate", "knn", f"--workdir={run}", where]) == 2
@@ -107,13 +107,13 @@ def test_without_labels_only_what_needs_none(run, tmp_path, capfd):
     (["linear", "--data.path=/nowhere"], "data.path=/nowhere"),
   ],
 )
-def test_mistakes_are_one_line(run, words, message, capfd):
+def test_errors_are_one_line(run, words, message, capfd):
   assert main.main(["evaluate", f"--workdir={run}", *words]) == 2
-  said = capfd.readouterr().err.splitlines()[-1]
-  assert said.startswith("error: ") and message in said
+  line = capfd.readouterr().err.splitlines()[-1]
+  assert line.startswith("error: ") and message in line
 
 
-def test_a_folder_that_holds_no_run(tmp_path, capfd):
+def test_a_folder_without_a_run_is_an_error(tmp_path, capfd):
   assert main.main(["evaluate", f"--workdir={tmp_path / 'none'}"]) == 2
   assert "holds no run: there is no config.json" in capfd.readouterr().err and not (tmp_path / "none").exists()
 

@@ -1,4 +1,4 @@
-"""Help and mistakes in command lines: a command shows its own options only, and an unknown word names the nearest one."""
+"""A command shows only its own options, and the error about an unknown word suggests the nearest one."""
 
 import json
 import pathlib
@@ -29,7 +29,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_a_command_shows_its_own_options(command, capsys):
+def test_a_command_shows_only_its_own_options(command, capsys):
   assert main.main([command, "--help"]) == 0
   text = capsys.readouterr().out
   assert text.startswith(f"usage: jaxssl {command} ")
@@ -39,18 +39,18 @@ def test_a_command_shows_its_own_options(command, capsys):
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
-def test_the_overview_names_every_command(words, capsys):
+def test_the_overview_lists_every_command(words, capsys):
   assert main.main(words) == 0
   text = capsys.readouterr().out
   assert re.findall(r"^  (\w+) +\w", text, re.MULTILINE) == list(cli.COMMANDS) and "jaxssl COMMAND --help" in text
 
 
-def test_without_a_command_it_trains(capsys):
+def test_the_default_command_is_train(capsys):
   assert main.main(["--workdir", "a", "--help"]) == 0
   assert capsys.readouterr().out.startswith("usage: jaxssl train ")
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_no_large_library():
   lines = [["--help"], *([command, "--help"] for command in cli.COMMANDS), ["config", "list"]]
   heavy = {"jax", "flax", "tensorflow", "orbax", "matplotlib", "sklearn", "ml_collections"}
   code = f"import sys; from jaxssl.main import main; assert not any(map(main, {json.dumps(lines)}))"
@@ -86,7 +86,7 @@ def test_help_imports_nothing_heavy():
     (["config", "fields", "optm"], "optm: no such field; did you mean optim?"),
   ],
 )
-def test_mistakes_are_one_line_and_name_the_nearest(words, message, capfd, monkeypatch):
+def test_errors_are_one_line_and_suggest_the_nearest_name(words, message, capfd, monkeypatch):
   monkeypatch.chdir(ROOT)
   assert main.main(words) == 2
   pattern = ".*".join(map(re.escape, f"error: {message}\n".split(".*")))
@@ -116,5 +116,5 @@ def test_config_copies_a_file_that_trains(tmp_path, capsys):
   assert "mine.py: exists" in capsys.readouterr().err
 
 
-def test_the_formats_in_the_help_are_those_that_exist():
+def test_the_help_lists_every_export_format():
   assert tuple(FORMATS) == export.FORMATS

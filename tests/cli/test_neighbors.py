@@ -13,8 +13,8 @@ from tests.data.fixtures import coded, flat, folder, photo, quarters
 NAMES = sorted(f"{'cat' if k % 2 else 'dog'}/{k:02d}.png" for k in range(30))
 
 
-def written(file, features, images=None):
-  """A file of embeddings of the images `NAMES` under a folder."""
+def write(file, features, images=None):
+  """Writes embeddings of the images `NAMES` of a folder and returns the file."""
   data = {"source": "folder", "path": str(images or "/nowhere"), "test_path": "", "channels": 3, "bit_depth": 8}
   rows = {"path": np.array(NAMES), "index": np.arange(30), "label": np.array([n[:3] for n in NAMES]), "features": features}
   meta = {"data": data, "seed": 0, "whole": True, "network": "student", "size": 8, "resize": 0}
@@ -22,12 +22,12 @@ def written(file, features, images=None):
   return file
 
 
-def drawn(seed=0):
+def random_features(seed=0):
   return np.random.default_rng(seed).normal(size=(30, 8)).astype(np.float32)
 
 
-def ask(capsys, file, image, *more):
-  """The rows of the table: rank, cosine, class, path."""
+def search(capsys, file, image, *more):
+  """Runs the command and returns the rows of its table: rank, cosine, class, path."""
   assert command.main(["neighbors", f"--embeddings={file}", f"--image={image}", *more]) == 0
   head, *lines = capsys.readouterr().out.splitlines()
   assert head.split() == ["rank", "cosine", "class", "path"]
@@ -36,58 +36,58 @@ def ask(capsys, file, image, *more):
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
 @pytest.mark.parametrize("row", [0, 17])
-def test_neighbors_are_those_of_a_plain_search(ending, row, tmp_path, capsys):
-  x = drawn()
-  file = written(tmp_path / f"a{ending}", x)
+def test_neighbors_equal_those_of_a_plain_search(ending, row, tmp_path, capsys):
+  x = random_features()
+  file = write(tmp_path / f"a{ending}", x)
   unit = x / np.linalg.norm(x, axis=1, keepdims=True)
   cosines = unit @ unit[row]
   order = [k for k in np.argsort(-cosines, kind="stable") if k != row][:12]
-  found = ask(capsys, file, NAMES[row], "--k=12")
-  assert found[0] == (0, 1.0, NAMES[row][:3], NAMES[row])
-  assert [(rank, label, path) for rank, _, label, path in found[1:]] == [
+  neighbors = search(capsys, file, NAMES[row], "--k=12")
+  assert neighbors[0] == (0, 1.0, NAMES[row][:3], NAMES[row])
+  assert [(rank, label, path) for rank, _, label, path in neighbors[1:]] == [
     (rank, NAMES[k][:3], NAMES[k]) for rank, k in enumerate(order, 1)
   ]
-  np.testing.assert_allclose([cosine for _, cosine, _, _ in found[1:]], cosines[order], atol=1e-4)
+  np.testing.assert_allclose([cosine for _, cosine, _, _ in neighbors[1:]], cosines[order], atol=1e-4)
 
 
-def test_a_twin_does_not_take_the_place_of_the_query(tmp_path, capsys):
-  x = drawn()
+def test_the_query_precedes_its_duplicates(tmp_path, capsys):
+  x = random_features()
   x[[3, 20]] = x[8]
-  found = ask(capsys, written(tmp_path / "a.npz", x), NAMES[20], "--k=29")
-  assert [path for *_, path in found[:3]] == [NAMES[20], NAMES[3], NAMES[8]]
-  assert sorted(path for *_, path in found) == sorted(NAMES)
+  neighbors = search(capsys, write(tmp_path / "a.npz", x), NAMES[20], "--k=29")
+  assert [path for *_, path in neighbors[:3]] == [NAMES[20], NAMES[3], NAMES[8]]
+  assert sorted(path for *_, path in neighbors) == sorted(NAMES)
 
 
-def test_a_full_name_is_the_path_in_the_file(tmp_path, capsys):
-  file = written(tmp_path / "a.npz", drawn(), tmp_path / "images")
-  full = ask(capsys, file, tmp_path / "images" / NAMES[4])
-  assert full == ask(capsys, file, NAMES[4]) and len(full) == 11
+def test_an_absolute_path_equals_the_path_in_the_file(tmp_path, capsys):
+  file = write(tmp_path / "a.npz", random_features(), tmp_path / "images")
+  full = search(capsys, file, tmp_path / "images" / NAMES[4])
+  assert full == search(capsys, file, NAMES[4]) and len(full) == 11
 
 
 def test_the_sheet_shows_query_and_neighbors(tmp_path, capsys):
-  greys = [8 * k for k in range(30)]
-  root = folder(tmp_path / "images", {name: flat(gray) for name, gray in zip(NAMES, greys, strict=True)})
-  file = written(tmp_path / "a.npz", drawn(), root)
-  found = ask(capsys, file, NAMES[5], "--k=8")
-  (tmp_path / "images" / found[3][3]).write_bytes(b"no image")  # found, but no longer to be read
-  assert ask(capsys, file, NAMES[5], "--k=8", f"--sheet={tmp_path / 'a.png'}") == found
+  grays = [8 * k for k in range(30)]
+  root = folder(tmp_path / "images", {name: flat(gray) for name, gray in zip(NAMES, grays, strict=True)})
+  file = write(tmp_path / "a.npz", random_features(), root)
+  neighbors = search(capsys, file, NAMES[5], "--k=8")
+  (tmp_path / "images" / neighbors[3][3]).write_bytes(b"no image")  # listed, but no longer readable
+  assert search(capsys, file, NAMES[5], "--k=8", f"--sheet={tmp_path / 'a.png'}") == neighbors
   sheet = np.asarray(Image.open(tmp_path / "a.png"))
   wide, high = nearest.SIDE + nearest.GAP, nearest.SIDE + 2 * nearest.TEXT + nearest.GAP
   assert sheet.shape == (2 * high + nearest.GAP, 6 * wide + nearest.GAP, 3)
-  for rank, (*_, path) in enumerate(found):
+  for rank, (*_, path) in enumerate(neighbors):
     top, left = nearest.GAP + rank // 6 * high, nearest.GAP + rank % 6 * wide
     tile = sheet[top : top + nearest.SIDE, left : left + nearest.SIDE]
-    assert (tile == (211 if rank == 3 else greys[NAMES.index(path)])).all()
+    assert (tile == (211 if rank == 3 else grays[NAMES.index(path)])).all()
     assert (sheet[top + nearest.SIDE : top + high - nearest.GAP, left : left + nearest.SIDE] < 100).any()  # the text
 
 
-def test_a_sheet_without_the_folder(tmp_path, capsys):
-  file = written(tmp_path / "a.npz", drawn(), tmp_path / "gone")
-  ask(capsys, file, NAMES[5], "--k=3", f"--sheet={tmp_path / 'a.png'}")
+def test_a_sheet_without_the_folder_has_gray_tiles(tmp_path, capsys):
+  file = write(tmp_path / "a.npz", random_features(), tmp_path / "gone")
+  search(capsys, file, NAMES[5], "--k=3", f"--sheet={tmp_path / 'a.png'}")
   assert (np.asarray(Image.open(tmp_path / "a.png"))[50, 50] == 211).all()
 
 
-def test_any_image_through_the_network_that_made_the_file(tmp_path, capsys):
+def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capsys):
   workdir = tiny_run.make(tmp_path / "run", steps=(3, 5))
   files = {f"{'ab'[k % 2]}/{k}.png": coded(photo(k, 60, 40 + 20 * (k % 3)), "PNG") for k in range(9)}
   root, out = folder(tmp_path / "images", files), tmp_path / "a.parquet"
@@ -95,12 +95,12 @@ def test_any_image_through_the_network_that_made_the_file(tmp_path, capsys):
   assert command.main([*embed, "--data.resident_size=50", "--evals.size=24", "--evals.network=student"]) == 0
   copy = tmp_path / "copy.png"
   copy.write_bytes(files["b/7.png"])
-  found = ask(capsys, out, copy, "--k=9", f"--sheet={tmp_path / 'a.png'}")
-  assert found[0] == (1, 1.0, "b", "b/7.png") and len(found) == 9
-  assert [path for *_, path in found] == [path for *_, path in ask(capsys, out, "b/7.png", "--k=8")]
+  neighbors = search(capsys, out, copy, "--k=9", f"--sheet={tmp_path / 'a.png'}")
+  assert neighbors[0] == (1, 1.0, "b", "b/7.png") and len(neighbors) == 9
+  assert [path for *_, path in neighbors] == [path for *_, path in search(capsys, out, "b/7.png", "--k=8")]
   workdir.rename(tmp_path / "moved")
   assert command.main(["neighbors", f"--embeddings={out}", f"--image={copy}"]) == 2
-  assert ask(capsys, out, copy, "--k=9", f"--workdir={tmp_path / 'moved'}") == found
+  assert search(capsys, out, copy, "--k=9", f"--workdir={tmp_path / 'moved'}") == neighbors
   config = json.loads((tmp_path / "moved/config.json").read_text())
   other = tiny_run.make(tmp_path / "other", steps=(4,))
   assert json.loads((other / "config.json").read_text()) == config
@@ -127,9 +127,9 @@ def test_any_image_through_the_network_that_made_the_file(tmp_path, capsys):
   ],
 )
 def test_errors_are_one_line(words, message, tmp_path, capfd):
-  file = written(tmp_path / "a.npz", drawn())
-  written(tmp_path / "wild.npz", np.where(drawn() > 2, np.inf, drawn()))
-  np.savez(tmp_path / "other.npz", features=drawn())
+  file = write(tmp_path / "a.npz", random_features())
+  write(tmp_path / "wild.npz", np.where(random_features() > 2, np.inf, random_features()))
+  np.savez(tmp_path / "other.npz", features=random_features())
   folder(tmp_path, {"no.png": b"no", "no.parquet": b"PAR1no", "quarters.png": coded(quarters(), "PNG")})
   words = [word.format(tmp_path) for word in words]
   assert command.main(["neighbors", f"--embeddings={file}", f"--image={NAMES[2]}", *words]) == 2
@@ -137,8 +137,8 @@ def test_errors_are_one_line(words, message, tmp_path, capfd):
   assert len(errors) == 1 and message in errors[0]
 
 
-def test_a_path_that_two_images_have(tmp_path, capfd):
-  twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": drawn()[:2]}
+def test_a_path_of_two_images_is_an_error(tmp_path, capfd):
+  twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": random_features()[:2]}
   meta = {"data": {"path": "", "test_path": ""}}
   embedding_file.write(tmp_path / "a.npz", twice, meta)
   assert command.main(["neighbors", f"--embeddings={tmp_path / 'a.npz'}", "--image=a.png", "--k=1"]) == 2

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 TINY = f"--config={CONFIGS}/nnboot.py:runlocal"
-SLOW = ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")  # to trace
+SLOW = ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")  # slow to trace
 LEAN = [f"--config.views.global.{field}=0" for field in SLOW]
 
 
@@ -25,13 +25,13 @@ def cells(text, label):
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-  """A plan for eight CPU devices and for eight GPUs: (its file, what is in it)."""
+  """Plans for eight CPU devices and eight GPUs; returns the file and its plans."""
   out = tmp_path_factory.mktemp("plan") / "deep" / "plan.json"
   assert run("--topology=cpu:8,gpu:8", "--batch-size=32", f"--out={out}") == 0
   return out, json.loads(out.read_text())["plans"]
 
 
-def test_what_is_compiled_and_what_is_not(planned):
+def test_compiled_and_estimated_plans_agree(planned):
   cpu, gpu = (plan["estimate"] for plan in planned[1])
   assert cpu["compiled"] and not gpu["compiled"]
   assert cpu["flops"] == gpu["flops"] > 0
@@ -40,12 +40,12 @@ def test_what_is_compiled_and_what_is_not(planned):
   for plan in (cpu, gpu):
     assert plan["total"] == sum(plan["memory"].values()) and plan["memory"]["activations"] > 0
   gradients = gpu["traffic"]["all-reduce"]["payload"]
-  assert gradients <= cpu["traffic"]["all-reduce"]["payload"] < 1.5 * gradients  # batch statistics and neighbors besides
+  assert gradients <= cpu["traffic"]["all-reduce"]["payload"] < 1.5 * gradients  # plus batch statistics and neighbors
   assert cpu["fits"] is None and gpu["fits"] is True
   assert gpu["steps"] == 256 // 32 * 3
 
 
-def test_what_is_in_the_file_is_not_compiled_again(planned, monkeypatch, capsys):
+def test_plans_in_the_file_are_not_computed_again(planned, monkeypatch, capsys):
   monkeypatch.setattr(cache, "estimate", lambda *_: pytest.fail("estimated again"))
   out, plans = planned
   words = ("--topology=cpu:8,gpu:8", "--batch-size=32", f"--out={out}", "--step-seconds=0.5", "--price=2")
@@ -60,7 +60,7 @@ def test_what_is_in_the_file_is_not_compiled_again(planned, monkeypatch, capsys)
     assert plan["spent"]["dollars"] == pytest.approx(hours * 8 * 2)
   assert "assumed: 0.5 s per step (--step-seconds)." in text
   with pytest.raises(pytest.fail.Exception):
-    run(*words, "--config.optim.lr=0.1")  # another config is another plan
+    run(*words, "--config.optim.lr=0.1")  # another config requires another plan
 
 
 def test_time_follows_from_the_assumed_utilization(capsys):
@@ -85,7 +85,7 @@ def test_time_follows_from_the_assumed_utilization(capsys):
     ),
   ],
 )
-def test_every_change_that_is_proposed_makes_it_fit(words, kinds, tmp_path, capsys):
+def test_every_proposed_change_makes_the_run_fit(words, kinds, tmp_path, capsys):
   words, recipe = ("--topology=gpu:8", *words), f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"
   words += ("--config.data.source=mnist5k", "--size=28", "--config.model.depth=1")
   assert run(*words, f"--out={tmp_path / 'plan.json'}", "--check", config=recipe) == 0
@@ -94,13 +94,13 @@ def test_every_change_that_is_proposed_makes_it_fit(words, kinds, tmp_path, caps
   plan = json.loads((tmp_path / "plan.json").read_text())["plans"][0]
   proposed = {re.split("[ =]", change)[0].removeprefix("--").removeprefix("config."): change for change in plan["fits_with"]}
   assert proposed.keys() >= kinds
-  for kind in kinds & {"topology", "train.batch_size"}:  # --check has planned one of the others
+  for kind in kinds & {"topology", "train.batch_size"}:  # --check planned one of the other changes
     change = [*proposed[kind].split(" "), *(["--batch-size="] if kind == "train.batch_size" else [])]
     assert run(*words, *change, config=recipe) == 0
     assert cells(capsys.readouterr().out, "fits") == ["yes"], kind
 
 
-def test_nothing_helps_if_one_network_is_too_large(capsys):
+def test_no_change_is_proposed_if_the_network_is_too_large(capsys):
   assert run("--topology=gpu:8", "--config.data.placement=host", "--memory=0.0001") == 0
   assert "No single change makes it fit; the largest part is" in capsys.readouterr().out
 
@@ -125,7 +125,7 @@ def test_errors_are_one_line(words, message, capfd):
   assert len(errors) == 1 and message in errors[0]
 
 
-def test_errors_of_files(tmp_path, capfd):
+def test_a_missing_config_and_a_foreign_output_file_are_errors(tmp_path, capfd):
   assert run("--topology=gpu:8", config="--config=") == 2
   (tmp_path / "plan.json").write_text('{"loss": 1}')
   assert run("--topology=gpu:8", f"--out={tmp_path / 'plan.json'}") == 2
@@ -133,18 +133,18 @@ def test_errors_of_files(tmp_path, capfd):
 
 
 @pytest.mark.full
-def test_a_tpu_is_compiled_for(tmp_path, capsys):
+def test_a_plan_is_compiled_for_a_tpu(tmp_path, capsys):
   pytest.importorskip("libtpu")
   out = tmp_path / "plan.json"
   assert command.main(["plan", f"--config={CONFIGS}/simclr.py:runlocal", "--topology=v5e:2x2", f"--out={out}"]) == 0
   (plan,) = json.loads(out.read_text())["plans"]
-  found = plan["estimate"]
-  assert found["compiled"] and found["fits"] and found["total"] == sum(found["memory"].values())
-  assert found["memory"]["padding"] >= 0 and found["traffic"]["all-reduce"]["sent"] > 0
+  estimated = plan["estimate"]
+  assert estimated["compiled"] and estimated["fits"] and estimated["total"] == sum(estimated["memory"].values())
+  assert estimated["memory"]["padding"] >= 0 and estimated["traffic"]["all-reduce"]["sent"] > 0
   assert cells(capsys.readouterr().out, "memory is") == ["compiled"]
 
 
-def test_the_compilers_refusal_is_read():
+def test_the_compilers_memory_error_is_parsed():
   words = "the total memory required for HLO temporaries (28.20G) exceeds available HBM (15.75G)."
   assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory on HBM, {words}") == (int(28.2 * 2**30), int(15.75 * 2**30))
   words = "Used 901.5M of 15.75G hbm. Exceeded hbm capacity by 4.5G."

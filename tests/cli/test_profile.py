@@ -13,14 +13,14 @@ CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 
 
 @pytest.mark.usefixtures("one_device")
-def test_where_a_steps_time_goes(tmp_path, capfd):
+def test_profile_reports_the_time_of_every_part(tmp_path, capfd):
   assert main.main(["profile", f"--config={CONFIG}:runlocal", f"--workdir={tmp_path}"]) == 0
   text = capfd.readouterr().out
   assert "10 steps of 32: " in text and "the host waited for data" in text
   for part in ("views", "teacher", "student", "gradient", "update", "neighbors"):
     assert profile.PARTS[part] in text
   assert list(tmp_path.glob("trace/plugins/profile/*/*.xplane.pb"))
-  assert not (tmp_path / "config.json").exists()  # the folder does not belong to the config
+  assert not (tmp_path / "config.json").exists()  # profile does not create a run
 
 
 @pytest.mark.parametrize(
@@ -34,11 +34,11 @@ def test_where_a_steps_time_goes(tmp_path, capfd):
     ("jit(step)/preview/student_mean", "other"),
   ],
 )
-def test_an_operation_belongs_to_a_part(name, part):
+def test_operation_names_map_to_parts(name, part):
   assert profile.part_of(name) == part
 
 
-def test_a_compiled_step_is_read():
+def test_parts_are_read_from_a_compiled_step():
   def step(x):
     with jax.named_scope("views"):
       x = jnp.sin(x) * 2

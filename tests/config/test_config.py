@@ -15,7 +15,7 @@ def test_defaults_read_back_to_the_dataclass_defaults():
   assert read(Config, defaults().to_dict()) == Config()
 
 
-def test_nested_values_and_views():
+def test_nested_values_and_views_are_read():
   config = read(Config, {"optim": {"lr": 1, "weight_decay": 0.1}, "views": {"global": {"size": 32, "blur_p": 0.5}}})
   assert config.optim == OptimConfig(lr=1.0, weight_decay=ScheduleConfig(base=0.1))
   assert isinstance(config.optim.lr, float)
@@ -69,7 +69,7 @@ def test_method_is_read_with_its_schedules():
     ({"student_temperature": 0.0}, r"method\.student_temperature=0\.0: must be positive"),
   ],
 )
-def test_method_errors(change, message):
+def test_method_errors_name_the_field(change, message):
   with pytest.raises(UserError, match=message):
     methods.read_method({**DINO_FIELDS, **change})
 

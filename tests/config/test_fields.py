@@ -1,4 +1,4 @@
-"""Fields as data: every one has a meaning, and docs/config.md shows them all."""
+"""Every field has a meaning, and docs/config.md lists all fields."""
 
 import dataclasses
 import pathlib
@@ -20,7 +20,7 @@ def test_every_field_has_a_meaning():
   assert not unexplained, "write a comment at the end of the field's line or above it"
 
 
-def test_type_default_and_meaning():
+def test_fields_have_type_default_and_meaning():
   lr, k = FIELDS["optim.lr"], FIELDS["evals.knn.k"]
   assert (lr.type, lr.default) == ("float", "0.0005") and lr.meaning.startswith("peak learning rate")
   assert (k.type, k.default) == ("list of int", "20")
@@ -31,7 +31,7 @@ def test_type_default_and_meaning():
   assert groups == {field.name for field in dataclasses.fields(Config)} - {"method", "plugins"}
 
 
-def test_comments_in_strings_and_classes_without_source():
+def test_meanings_are_the_comments_above_and_beside_a_field():
   @dataclasses.dataclass
   class Local:
     # above,
@@ -60,7 +60,7 @@ def test_comments_in_strings_and_classes_without_source():
     ("method.temperature", "0.1", 0.1),
   ],
 )
-def test_values_of_flags(path, text, value):
+def test_flag_values_are_parsed_by_the_type_of_their_field(path, text, value):
   assert fields.parse_value(path, text) == value
 
 
@@ -76,11 +76,11 @@ def test_values_of_flags(path, text, value):
     ("optim.lr.x", "optim.lr.x: optim.lr is a value, not a group of fields"),
   ],
 )
-def test_unknown_fields_name_the_nearest(path, message):
+def test_an_unknown_field_suggests_the_nearest(path, message):
   with pytest.raises(UserError) as caught:
     fields.type_of(path)
   assert str(caught.value) == message
 
 
-def test_the_page_is_up_to_date():
+def test_docs_config_is_up_to_date():
   assert PAGE.read_text() == command.page() + "\n", f"docs/config.md is not up to date; run: {command.GENERATE}"

@@ -1,4 +1,4 @@
-"""Every recipe of every config file, shrunk: its step traces, and its views, heads and memory fit together."""
+"""Every recipe of every config file, reduced in size: its step traces, and its views, heads and bank fit together."""
 
 import pathlib
 from typing import Any
@@ -33,16 +33,16 @@ def is_known(config: Config) -> bool:
   return known
 
 
-def test_smaller_versions_are_described():
+def test_the_recipe_list_describes_the_smaller_versions():
   assert all(f'append ",{name}" for a smaller version: ' in list_recipes() for name in recipes.SMALLER)
 
 
-def test_there_is_a_config_file_for_every_method():
+def test_config_files_and_recipes_are_found():
   assert len(CONFIGS) >= 12 and len(EVERY) > len(CONFIGS)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_the_head_of_a_config_file_describes_every_recipe(path):
+def test_the_header_of_a_config_file_describes_every_recipe(path):
   with pytest.raises(UserError) as caught:
     load.load(f"{path}:no_such_recipe")
   allowed = str(caught.value).split("expected ")[1].split("; ")[0].split(", ")
@@ -50,7 +50,7 @@ def test_the_head_of_a_config_file_describes_every_recipe(path):
 
 
 @pytest.mark.parametrize("recipe", EVERY)
-def test_the_step_traces(recipe, tmp_path, one_device):
+def test_the_step_traces_and_preserves_the_shapes_of_the_state(recipe, tmp_path, one_device):
   flag = [f"--config={CONFIGS[0].parent / recipe},runlocal", "--config.data.placement=device", f"--workdir={tmp_path}"]
   config, workdir = flags.parse(flag)
   if is_known(config):
@@ -67,7 +67,7 @@ def test_the_step_traces(recipe, tmp_path, one_device):
 
 @pytest.mark.parametrize("size, policy", [("", "naive"), (",cpu", "adaptive")])
 @pytest.mark.parametrize("recipe", EVERY)
-def test_views_heads_and_memory_fit_together_with_every_policy(recipe, size, policy):
+def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, policy):
   config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}{size}", f"--config.bootstrap.policy={policy}"])
   train_step = setup.build_train_step(config, make_mesh(jax.devices()[:1]), num_images=10**6)
   assert train_step.bootstrap.config.policy == policy

@@ -26,7 +26,7 @@ def values(config: ScheduleConfig, length: TrainingLength) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", COSINE)
-def test_cosine_scheduler(name):
+def test_cosine_matches_the_reference(name):
   case = GOLDEN[name]
   config = ScheduleConfig(
     kind="cosine",
@@ -39,7 +39,7 @@ def test_cosine_scheduler(name):
 
 
 @pytest.mark.parametrize("name", RESA)
-def test_resa(name):
+def test_resa_learning_rate_and_momentum_match_the_reference(name):
   case = GOLDEN[name]
   peak = float(case["base_lr"]) * int(case["batch_size"]) / 256
   np.testing.assert_allclose(peak, case["scaled_lr"], rtol=1e-12)
@@ -51,7 +51,7 @@ def test_resa(name):
 
 @pytest.mark.parametrize("name", TEMPERATURE)
 @pytest.mark.parametrize("steps_per_epoch", [1, 7])
-def test_teacher_temperature(name, steps_per_epoch):
+def test_teacher_temperature_matches_the_reference(name, steps_per_epoch):
   case = GOLDEN[name]
   config = ScheduleConfig(start=float(case["t0"]), base=float(case["t1"]), warmup_epochs=int(case["n_warm"]), by_epoch=True)
   length = TrainingLength(steps_per_epoch=steps_per_epoch, epochs=int(case["epochs"]))
@@ -59,7 +59,7 @@ def test_teacher_temperature(name, steps_per_epoch):
 
 
 @pytest.mark.parametrize("name", ISD)
-def test_isd_learning_rate(name):
+def test_isd_learning_rate_matches_the_reference(name):
   case = GOLDEN[name]
   config = ScheduleConfig(
     kind="cosine" if int(case["cosine"]) else "step",
@@ -73,14 +73,14 @@ def test_isd_learning_rate(name):
 
 
 @pytest.mark.parametrize("name", TAU)
-def test_byol_momentum(name):
+def test_byol_momentum_matches_the_reference(name):
   case = GOLDEN[name]
   length = TrainingLength(steps_per_epoch=1, epochs=int(case["max_steps"]))
   schedule = ScheduleConfig(kind="cosine", base=float(case["base_tau"]), final=float(case["final_tau"])).resolve(length)
   np.testing.assert_allclose(schedule(np.arange(len(case["value"]))), case["value"], rtol=1e-12)
 
 
-def test_durations_agree():
+def test_equal_warmups_in_epochs_steps_and_percent_agree():
   length = TrainingLength(steps_per_epoch=10, epochs=20)
   base = ScheduleConfig(kind="cosine")
   epochs, steps, percent = (

@@ -8,7 +8,7 @@ FIELDS = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size", "jax_pe
 
 @pytest.fixture
 def fresh():
-  """JAX without a named cache; restores its settings afterwards."""
+  """Unsets the cache folder of JAX; restores the settings afterward."""
   before = {field: jax.config.values[field] for field in FIELDS}
   jax.config.update("jax_compilation_cache_dir", None)
   yield
@@ -33,7 +33,7 @@ def test_an_incomplete_entry_is_deleted(fresh, monkeypatch, tmp_path):
   assert (compiled / "whole-cache").exists() and not (compiled / "half-cache").exists()
 
 
-def test_a_folder_that_is_already_set_is_kept(fresh, tmp_path):
+def test_a_configured_folder_is_not_replaced(fresh, tmp_path):
   jax.config.update("jax_compilation_cache_dir", str(tmp_path))
   cache.keep_compiled()
   assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)

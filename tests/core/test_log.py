@@ -8,7 +8,7 @@ from jaxssl.core import log as runlog
 
 @pytest.fixture
 def messages():
-  """A queue of the log's messages."""
+  """Returns a queue of the log's messages."""
   lines: queue.Queue[str] = queue.Queue()
   handler = logging.Handler()
   handler.emit = lambda record: lines.put(record.getMessage())

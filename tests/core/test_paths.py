@@ -25,21 +25,21 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> pathlib.Path:
-  """The folder behind gs://store."""
-  bucket.lend(tmp_path / "buckets", monkeypatch)
+  """Maps gs:// to a local folder; returns the folder of gs://store."""
+  bucket.install(tmp_path / "buckets", monkeypatch)
   (tmp_path / "buckets/store").mkdir(parents=True)
   return tmp_path / "buckets/store"
 
 
 @pytest.fixture
 def run(store, monkeypatch) -> str:
-  """A run in the bucket; orbax, which reads gs:// by itself, is given the local folder."""
+  """Writes a run to the bucket; orbax, which reads gs:// itself, receives the local folder."""
   tiny_run.make(store / "run", steps=(5,))
   monkeypatch.setattr(load_run, "Checkpoints", lambda folder, keep: Checkpoints(store / "run/checkpoints", keep))
   return "gs://store/run"
 
 
-def test_paths_are_checked():
+def test_invalid_paths_are_errors():
   assert paths.path_of("a/b") == pathlib.Path("a/b") and str(paths.path_of("gs://a/b")) == "gs://a/b"
   assert paths.is_local(paths.path_of("a")) and not paths.is_local(paths.path_of("gs://a"))
   assert paths.absolute("gs://a/b/") == "gs://a/b" and paths.absolute("~/x") == str(pathlib.Path.home() / "x")
@@ -64,11 +64,11 @@ def test_images_equal_those_of_a_local_folder(store, tmp_path):
         assert a.describe(k).replace("gs://store/set", here) == b.describe(k)
 
 
-def test_missing_images(store, monkeypatch):
+def test_errors_about_missing_images_name_the_path(store, monkeypatch):
   path = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
   fixtures.zipped(store / "set.zip", {"a.png": fixtures.flat(1)})
-  for name, says in (("gs://store/none", "does not exist"), ("gs://store/set.zip", "for folders only")):
-    with pytest.raises(UserError, match=f"data.path={name}: .*{says}"):
+  for name, message in (("gs://store/none", "does not exist"), ("gs://store/set.zip", "for folders only")):
+    with pytest.raises(UserError, match=f"data.path={name}: .*{message}"):
       open_datasets(DataConfig(source="folder", path=name), 0)
   source = open_datasets(DataConfig(source="folder", path="gs://store/set"), 0).train.source.source
   gone = pathlib.Path(source.describe(1)).name
@@ -85,14 +85,14 @@ def test_commands_read_and_write_buckets(run, store, capfd):
     assert command.main(list(words)) == 0, capfd.readouterr().err
 
   call("embed", "--workdir", run, "--out=gs://store/new/e.parquet", data)
-  found = embedding_file.load(paths.path_of("gs://store/new/e.parquet"))
+  embeddings = embedding_file.load(paths.path_of("gs://store/new/e.parquet"))
   call("embed", f"--workdir={store}/run", f"--out={store}/here.parquet", f"--data.path={images}")
-  np.testing.assert_array_equal(found.features, embedding_file.load(store / "here.parquet").features)
-  assert len(found.path) == 6 and not list(store.rglob("*.parts")) and not list(store.rglob("*.tmp"))
-  asked = ["neighbors", "--embeddings=gs://store/new/e.parquet", "--image=gs://store/set/1.png", "--k=3"]
-  call(*asked, "--sheet=gs://store/sheet.png")
+  np.testing.assert_array_equal(embeddings.features, embedding_file.load(store / "here.parquet").features)
+  assert len(embeddings.path) == 6 and not list(store.rglob("*.parts")) and not list(store.rglob("*.tmp"))
+  search = ["neighbors", "--embeddings=gs://store/new/e.parquet", "--image=gs://store/set/1.png", "--k=3"]
+  call(*search, "--sheet=gs://store/sheet.png")
   (store / "other.png").write_bytes(fixtures.flat(99, (28, 28)))
-  call("neighbors", asked[1], "--image=gs://store/other.png", "--k=3")
+  call("neighbors", search[1], "--image=gs://store/other.png", "--k=3")
   call("export", "--workdir", run, "--format=flax", "--out=gs://store/exported/net")
   shown = np.zeros((1, 28, 28, 1), np.uint8)
   features = [jaxssl.load_pretrained(folder).embed(shown) for folder in ("gs://store/exported/net", store / "exported/net")]
@@ -113,19 +113,19 @@ def test_weights_are_read_from_a_bucket(run, store, tmp_path):
   from jaxssl.pretrained.read import read_tensors
 
   config, _ = flags.parse(words)
-  found = read_tensors(paths.path_of(config.model.init_from))
-  ours = read_tensors(store / "net")
-  assert found.keys() == ours.keys() and all(np.array_equal(found[name], ours[name]) for name in ours)
+  remote = read_tensors(paths.path_of(config.model.init_from))
+  local = read_tensors(store / "net")
+  assert remote.keys() == local.keys() and all(np.array_equal(remote[name], local[name]) for name in local)
 
 
 @pytest.mark.parametrize(
   "kind, code", [(tf.errors.PermissionDeniedError, 2), (tf.errors.NotFoundError, 2), (tf.errors.UnavailableError, 75)]
 )
 def test_errors_of_a_bucket_are_one_line(kind, code, run, monkeypatch, capfd):
-  def no(self, *_):
+  def refuse(self, *_):
     raise kind(None, None, "the bucket says\n\tno to gs://store/run")
 
-  monkeypatch.setattr(bucket.Backend, "exists", no, raising=False)
+  monkeypatch.setattr(bucket.Backend, "exists", refuse, raising=False)
   assert command.main(["report", "--workdir", run]) == code
   assert capfd.readouterr().err == "error: the bucket says no to gs://store/run\n"
 
@@ -137,7 +137,7 @@ def test_errors_of_a_bucket_are_one_line(kind, code, run, monkeypatch, capfd):
     ["profile", f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--workdir=gs://store/run"],
   ],
 )
-def test_commands_that_need_a_local_path(words, store, capfd):
+def test_commands_that_need_a_local_path_refuse_a_bucket(words, store, capfd):
   fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
   assert command.main(words) == 2
   assert "local" in capfd.readouterr().err

@@ -17,6 +17,6 @@ def test_generators_differ_in_seed_name_and_every_counter():
 
 def test_jax_keys_differ_in_seed_and_name():
   keys = [jax.random.key_data(jax_key(*stream)) for stream in ((0, "a"), (1, "a"), (0, "b"), (0, "a/b"))]
-  assert all((one != other).any() for one, other in itertools.combinations(keys, 2))
+  assert all((first != second).any() for first, second in itertools.combinations(keys, 2))
   traced = jax.jit(lambda: jax_key(0, "b"))()
   assert (jax.random.key_data(traced) == keys[2]).all()

@@ -38,7 +38,7 @@ def npy(array):
 
 
 def tiff(array, **options):
-  """Encodes an array by tifffile."""
+  """Encodes an array as TIFF."""
   file = io.BytesIO()
   tifffile.imwrite(file, array, **{"photometric": "minisblack"} | options)
   return file.getvalue()
@@ -68,7 +68,7 @@ def noise(seed=0, height=300, width=400):
 
 
 def folder(root, files):
-  """Writes {relative name: bytes}."""
+  """Writes {relative name: bytes} and returns the path of the folder."""
   for name, data in files.items():
     path = pathlib.Path(root) / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def folder(root, files):
 
 
 def zipped(path, files, method=zipfile.ZIP_STORED):
-  """Writes {member name: bytes}."""
+  """Writes {member name: bytes} and returns the path of the zip."""
   with zipfile.ZipFile(path, "w", method) as archive:
     for name, data in files.items():
       archive.writestr(name, data)
@@ -91,7 +91,7 @@ def batches(source, index, partner, views, seed=0, epoch=0, **options):
 
 
 class Images(Source):
-  """A source of encoded images; None is a file that has vanished."""
+  """A source of encoded images; None stands for a missing file."""
 
   def __init__(self, files, channels=3):
     self.files, self.channels, self.dtype, self.name = list(files), channels, np.dtype(np.uint8), "made"

@@ -1,4 +1,4 @@
-"""16 bits and many channels, from files to batches."""
+"""Images of 16 bits and of many channels, from files to batches."""
 
 import logging
 
@@ -16,13 +16,13 @@ from tests.data.fixtures import batches, coded, folder, npy, quarters, tiff
 
 
 def deep(channels, height=12, width=16, seed=0, dtype=np.uint16):
-  most = np.iinfo(dtype).max
-  return np.random.default_rng(seed).integers(0, most + 1, (height, width, channels)).astype(dtype)
+  maximum = np.iinfo(dtype).max
+  return np.random.default_rng(seed).integers(0, maximum + 1, (height, width, channels)).astype(dtype)
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5, 13])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_all_layouts_are_equal(channels, dtype):
+def test_all_layouts_decode_to_the_same_image(channels, dtype):
   image = deep(channels, dtype=dtype)
   pages = image.transpose(2, 0, 1)
   files = [npy(image), npy(image.astype(image.dtype.newbyteorder(">"))), tiff(pages), tiff(pages, byteorder=">")]
@@ -32,7 +32,7 @@ def test_all_layouts_are_equal(channels, dtype):
     assert read.dtype == dtype and (read == image).all()
 
 
-def test_sixteen_bits_of_gray_and_color():
+def test_sixteen_bit_images_convert_between_gray_and_color():
   gray, color = deep(1), deep(3)
   for data, image in ((coded(gray[..., 0], "PNG"), gray), (tiff(gray[..., 0]), gray), (npy(gray[..., 0]), gray)):
     assert (decode(data, 1, "", np.uint16) == image).all()
@@ -42,7 +42,7 @@ def test_sixteen_bits_of_gray_and_color():
   assert (decode(coded(quarters(), "PNG"), 3, "", np.uint16) == quarters() * np.uint16(257)).all()
 
 
-def test_arrays_that_are_not_images():
+def test_arrays_that_are_not_images_are_rejected():
   pickled = npy(np.array([{}], dtype=object))
   for data in (npy(np.zeros((4, 4, 2))), npy(np.zeros(4, np.uint8)), tiff(np.zeros((2, 3, 8, 8), np.uint8)), pickled):
     with pytest.raises(DecodeError, match="a.npy: "):
@@ -54,11 +54,11 @@ def test_arrays_that_are_not_images():
 
 
 @pytest.mark.parametrize("channels,dtype", [(5, np.uint16), (5, np.uint8), (3, np.uint16), (2, np.uint8)])
-def test_center_and_viewable(channels, dtype):
+def test_center_and_viewable_accept_any_channels_and_depth(channels, dtype):
   flat = np.full((20, 30, channels), np.arange(1, channels + 1) * 50, dtype)
   assert (center(flat, 10, 10) == flat[:10, :10]).all() and center(flat, 0, 10).dtype == dtype
   shown = viewable(deep(channels, dtype=dtype))
-  assert shown.shape == (12, 16, 3) and shown.dtype == np.uint8 and shown.max() == 255 or channels == 2
+  assert shown.shape == (12, 16, 3) and shown.dtype == np.uint8 and (shown.max() == 255 or channels == 2)
 
 
 def config(where, channels=5, **fields):
@@ -71,7 +71,7 @@ def where(tmp_path):
   return folder(tmp_path / "cells", {f"{k:02}.npy": npy(deep(5, seed=k)) for k in range(24)})
 
 
-def test_batches_keep_the_type(where):
+def test_batches_have_the_dtype_of_the_files(where):
   source = open_datasets(config(where), 0).train.source
   whole = np.stack([deep(5, seed=k) for k in range(24)])
   assert (resident(source, 0) == whole).all()
@@ -86,13 +86,13 @@ def test_batches_keep_the_type(where):
 def test_mean_and_std_are_measured(where, caplog):
   images = np.stack([deep(5, seed=k) for k in range(24)]) / 65535
   with caplog.at_level(logging.INFO, "jaxssl"):
-    found = statistics.settled(config(where), open_datasets(config(where), 0).train.source)
-  np.testing.assert_allclose(found.mean, images.mean((0, 1, 2)), rtol=1e-4)
-  np.testing.assert_allclose(found.std, images.std((0, 1, 2)), rtol=1e-4)
+    measured = statistics.settled(config(where), open_datasets(config(where), 0).train.source)
+  np.testing.assert_allclose(measured.mean, images.mean((0, 1, 2)), rtol=1e-4)
+  np.testing.assert_allclose(measured.std, images.std((0, 1, 2)), rtol=1e-4)
   assert "measured on 24 of 24 training images: --config.data.mean=" in caplog.text
-  assert statistics.settled(found, open_datasets(found, 0).train.source) is found
+  assert statistics.settled(measured, open_datasets(measured, 0).train.source) is measured
   half = statistics.settled(config(where, std=(0.5,)), open_datasets(config(where), 0).train.source)
-  assert half.std == (0.5,) and half.mean == found.mean
+  assert half.std == (0.5,) and half.mean == measured.mean
 
 
 def test_a_constant_channel_has_deviation_one(tmp_path):
@@ -111,11 +111,11 @@ def test_mixed_channels_name_both_files(where, placed):
     batches(source, index, index, {"weak": ViewConfig(count=1, size=8)})
 
 
-def test_no_image_has_that_many_channels(where):
+def test_a_wrong_number_of_channels_is_an_error(where):
   with pytest.raises(UserError, match="00.npy has 5 channels, but data.channels=4; none of the first images has that number"):
     resident(open_datasets(config(where, 4), 0).train.source, 0)
 
 
-def test_at_least_one_channel(where):
+def test_zero_channels_are_an_error(where):
   with pytest.raises(UserError, match="data.channels=0: expected at least 1"):
     open_datasets(config(where, 0), 0)

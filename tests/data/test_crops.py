@@ -1,4 +1,4 @@
-"""Crops on the host show the right part of the right image, aligned with PIL and as free of aliasing."""
+"""Host crops contain the right part of the right image, and match PIL in alignment and antialiasing."""
 
 import numpy as np
 import pytest
@@ -21,21 +21,21 @@ def row(source, index=0, partner=0, seed=0, epoch=0, **views):
 
 
 def expected(pixels, seed, epoch, index, name, v, group):
-  """Returns the same crop by PIL."""
+  """Computes the same crop with PIL."""
   rng = generator(seed, f"crops/{name}", epoch, index, v)
   top, left, height, width = random_box(rng, *pixels.shape[:2], group.crop_scale, group.crop_ratio)
   image = Image.fromarray(pixels).crop((left, top, left + width, top + height))
-  how = Image.Resampling.BICUBIC if group.interpolation == "bicubic" else Image.Resampling.BILINEAR
-  return np.asarray(image.resize((group.size, group.size), how)).astype(int)
+  method = Image.Resampling.BICUBIC if group.interpolation == "bicubic" else Image.Resampling.BILINEAR
+  return np.asarray(image.resize((group.size, group.size), method)).astype(int)
 
 
-@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_crops_are_the_boxes_resized(kind, how):
+def test_crops_equal_resized_boxes(kind, method):
   source = Images([coded(photo(k), kind) for k in range(3)])
   assert kind != "JPEG" or jpeg_size(source.files[0]) == (300, 400)
   groups = {
-    "global": ViewConfig(size=96, count=2, interpolation=how),
+    "global": ViewConfig(size=96, count=2, interpolation=method),
     "local": ViewConfig(size=64, count=3, crop_scale=(0.05, 0.2)),
   }
   for index in range(3):
@@ -48,7 +48,7 @@ def test_crops_are_the_boxes_resized(kind, how):
 
 
 @pytest.mark.parametrize("shrink", [1, 2, 4, 8])
-def test_reduced_decoding_shows_the_same_part(shrink, monkeypatch):
+def test_reduced_decoding_crops_the_same_part(shrink, monkeypatch):
   ramp = np.zeros((400, 480, 3), np.uint8)
   ramp[..., 0] = np.linspace(0, 255, 400)[:, None]
   ramp[..., 1] = np.linspace(0, 255, 480)
@@ -67,9 +67,9 @@ def test_reduced_decoding_shows_the_same_part(shrink, monkeypatch):
     rows = (top + (np.arange(40) + 0.5) * height / 40 - 0.5) * 255 / 399
     columns = (left + (np.arange(40) + 0.5) * width / 40 - 0.5) * 255 / 479
     inner = slice(2, -2)  # at the border the filter has fewer pixels
-    most = 2.2 + shrink / 2 * 255 / 400  # the box is rounded to pixels of the reduced image
-    assert abs(view[0, ..., 0] - rows[:, None])[inner, inner].max() < most
-    assert abs(view[0, ..., 1] - columns)[inner, inner].max() < most
+    tolerance = 2.2 + shrink / 2 * 255 / 400  # the box is rounded to pixels of the reduced image
+    assert abs(view[0, ..., 0] - rows[:, None])[inner, inner].max() < tolerance
+    assert abs(view[0, ..., 1] - columns)[inner, inner].max() < tolerance
   assert set(sizes) == {(-(-400 // shrink), 480 // shrink, 3)}
 
 
@@ -84,9 +84,9 @@ def test_views_of_the_partner_show_the_partner():
   source = Images([flat(k, (20, 30)) for k in (10, 20, 30)])
   shown = (2, (False, True)), (3, (True,)), (1, (False,))
   groups = {f"g{count}": ViewConfig(size=8, count=count, partner=partner) for count, partner in shown}
-  one, two, three = row(source, 1, 2, **groups)
-  assert [view.mean() for view in one] == [20, 30]
-  assert [view.mean() for view in two] == [30, 30, 30] and three.mean() == 20
+  first, second, third = row(source, 1, 2, **groups)
+  assert [view.mean() for view in first] == [20, 30]
+  assert [view.mean() for view in second] == [30, 30, 30] and third.mean() == 20
   assert source.reads == 2  # one per image
   source.reads = 0
   assert row(source, 1, 1, a=ViewConfig(size=8))[0].mean() == 20 and source.reads == 1
@@ -97,7 +97,7 @@ def test_crops_are_a_function_of_the_key():
   group = ViewConfig(size=24, count=2)
   base = row(source, g=group)[0]
   same_images = Images([source.files[0]] * 3)
-  assert (row(same_images, 0, 2, g=group)[0] == base).all()  # not of the image that is cut
+  assert (row(same_images, 0, 2, g=group)[0] == base).all()  # the image of the crop has no influence
   assert (row(same_images, 2, 0, g=group)[0] != base).any()
   assert (row(source, g=group, other=ViewConfig(size=8))[0] == base).all()  # other groups change nothing
   assert (row(source, other=ViewConfig(size=8), g=group)[1] == base).all()
@@ -107,7 +107,7 @@ def test_crops_are_a_function_of_the_key():
   assert (row(source, h=group)[0] != base).any()
 
 
-def test_gray_small_and_rotated_images():
+def test_gray_small_and_rotated_images_match_pil():
   whole = ViewConfig(size=64, count=1, crop_scale=(0, 0))
   shown = photo(), photo()[..., 0], photo()[:16, :16], Image.fromarray(photo()).convert("CMYK")
   for file in (coded(photo(), exif=exif(6)), *map(coded, shown)):
@@ -120,7 +120,7 @@ def test_gray_small_and_rotated_images():
 
 @pytest.mark.parametrize("length", [0, 100, 20_000, -3])
 def test_a_truncated_jpeg_is_substituted(length):
-  """Also if the box lies in the part that decodes."""
+  """Even if the box lies in the part that decodes."""
   files = [coded(noise(0)), coded(noise(1)), coded(noise(2))]
   top = {"g": ViewConfig(size=16, count=2, crop_scale=(0.08, 0.1))}
   for index in range(8):
@@ -134,33 +134,33 @@ def test_a_truncated_jpeg_is_substituted(length):
 SIDES = [(20, 20), (40, 40), (44, 56), (60, 50), (79, 80), (80, 33), (100, 130), (300, 400)]
 
 
-def resampled(part, how, channels=3):
+def resampled(part, method, channels=3):
   out = np.zeros((40, 40, channels), np.uint8)
-  resample(part, out, how)
+  resample(part, out, method)
   return out.astype(float)
 
 
-@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("height,width", SIDES)
-def test_close_to_pil(how, height, width):
+def test_resampling_is_close_to_pil(method, height, width):
   part = photo()[:height, :width]
-  assert abs(resampled(part, how) - resize(part, 40, 40, how)).mean() < (1 if max(height, width) < 300 else 3)
-  gray = resampled(np.ascontiguousarray(part[..., :1]), how, 1)
-  assert (gray[..., 0] == resampled(part, how)[..., 0]).all()
+  assert abs(resampled(part, method) - resize(part, 40, 40, method)).mean() < (1 if max(height, width) < 300 else 3)
+  gray = resampled(np.ascontiguousarray(part[..., :1]), method, 1)
+  assert (gray[..., 0] == resampled(part, method)[..., 0]).all()
 
 
-@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("side", [56, 60, 70, 80, 100])
-def test_downsampling_is_antialiased(how, side):
+def test_downsampling_is_antialiased(method, side):
   """Without a filter, noise would keep its deviation of 74 gray levels."""
   part = noise(0, side, side)
-  found, theirs = resampled(part, how).std(), resize(part, 40, 40, how).std()
-  assert found < 1.2 * theirs and found < 60
+  ours, theirs = resampled(part, method).std(), resize(part, 40, 40, method).std()
+  assert ours < 1.2 * theirs and ours < 60
 
 
-@pytest.mark.parametrize("how", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("method", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("side", [25, 40, 64, 100])
-def test_crops_are_aligned(how, side):
+def test_resampling_is_aligned(method, side):
   ramp = np.repeat(np.linspace(0, 255, side).round().astype(np.uint8)[None, :, None], side, 0).repeat(3, 2)
   places = ((np.arange(40) + 0.5) * side / 40 - 0.5) * 255 / (side - 1)
-  assert abs(resampled(ramp, how) - places[None, :, None])[:, 3:-3].max() < 1.5
+  assert abs(resampled(ramp, method) - places[None, :, None])[:, 3:-3].max() < 1.5

@@ -24,7 +24,7 @@ def opened(seed=0, arrays=None, workdir=None, **fields):
   return datasets.train.source, datasets.test and datasets.test.source
 
 
-def test_digits():
+def test_mnist5k_is_shuffled_and_balanced():
   train, test = opened(channels=1, mean=(), std=())
   assert len(train) == 4000 and len(test) == 1000 and train.classes == tuple("0123456789")
   assert train.read(0).shape == (28, 28, 1) and train.read(0).dtype == np.uint8 and train.read(0).max() > 200
@@ -39,7 +39,7 @@ def test_digits():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_arrays(channels):
+def test_arrays_are_opened_with_the_configured_channels(channels):
   arrays = {"train": (IMAGES, LABELS), "test": (IMAGES[:4, :, :, 0], None)}
   train, test = opened(source="array", channels=channels, mean=(0.5,), std=(0.5,), arrays=arrays)
   assert train.read(2).shape == (5, 6, channels) and test.read(2).shape == (5, 6, channels)
@@ -58,7 +58,7 @@ def test_arrays(channels):
     (IMAGES, LABELS[:3], r"array: labels have shape \[3\]; expected \[30\], one label per image"),
   ],
 )
-def test_arrays_that_are_not_images(images, labels, match):
+def test_arrays_that_are_not_images_are_rejected(images, labels, match):
   with pytest.raises(UserError, match=match):
     ArraySource(images, labels)
 
@@ -70,9 +70,9 @@ def test_a_limit_keeps_the_first_of_a_shuffle():
 
   whole, _ = limited(30)
   assert len(set(whole)) == 30 and whole != sorted(whole)
-  few, train = limited(10)
-  assert few == whole[:10] and limited(10, 1)[0] != few
-  for k, name in enumerate(few):
+  names, train = limited(10)
+  assert names == whole[:10] and limited(10, 1)[0] != names
+  for k, name in enumerate(names):
     number = int(name.split()[-1])
     assert (train.read(k) == IMAGES[number]).all() and train.labels[k] == LABELS[number]
   for limit in (31, -1):
@@ -102,12 +102,12 @@ def test_unreadable_images_of_a_folder_are_substituted(tmp_path):
     ({"source": "folder", "path": "nowhere"}, "data.path=nowhere: does not exist"),
   ],
 )
-def test_configs_that_do_not_fit(fields, match):
+def test_inconsistent_configs_are_rejected(fields, match):
   with pytest.raises(UserError, match=match):
     open_datasets(DataConfig(**fields), 0)
 
 
-def test_the_device_placement_needs_no_tensorflow(tmp_path):
+def test_device_placement_does_not_import_tensorflow(tmp_path):
   path = folder(tmp_path / "set", {"train/a/1.png": flat(1), "train/b/2.png": flat(2), "test/a/3.png": flat(3)})
   program = f"""
 import sys
@@ -132,12 +132,12 @@ def test_datasets_are_frozen():
     datasets.train.source = None
 
 
-def test_resident_datasets_and_subsets():
+def test_a_subset_of_a_resident_dataset_selects_its_rows():
   config = Config(data=DataConfig(source="array"), views={"global": ViewConfig(size=4)})
   datasets = open_datasets(config.data, 0, {"train": (IMAGES, LABELS)})
   placed = datasets.on_devices(config, make_mesh())
   assert datasets.train.resident is None and placed.reference is placed.train and placed.test is None
   rows = np.array([7, 3, 7])
-  few = placed.train.subset(rows)
-  assert len(few) == 3 and (few.source.labels == LABELS[rows]).all()
-  assert (np.asarray(few.resident) == IMAGES[rows]).all() and (few.source.read(1) == IMAGES[3]).all()
+  subset = placed.train.subset(rows)
+  assert len(subset) == 3 and (subset.source.labels == LABELS[rows]).all()
+  assert (np.asarray(subset.resident) == IMAGES[rows]).all() and (subset.source.read(1) == IMAGES[3]).all()

@@ -14,7 +14,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), dtype=np.uin
 
 @pytest.fixture
 def config_file(tmp_path):
-  """The config file of the page; its source is unregistered afterward."""
+  """Writes the documented config file; unregisters its source afterward."""
   (tmp_path / "my_config.py").write_text(example("Add a data source"))
   yield tmp_path / "my_config.py"
   SOURCES.pop("npz", None), FIELDS.pop("npz", None)

@@ -37,10 +37,10 @@ def path(request, tmp_path):
 
 def test_images_are_sorted_and_other_files_counted(path, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
-  found = list_images(path, "data.path")
-  assert found.names == sorted(FILES)
-  assert [found.read(k) for k in range(len(found.names))] == [FILES[name] for name in sorted(FILES)]
-  assert found.where(0) == os.path.join(path, sorted(FILES)[0])
+  listing = list_images(path, "data.path")
+  assert listing.names == sorted(FILES)
+  assert [listing.read(k) for k in range(len(listing.names))] == [FILES[name] for name in sorted(FILES)]
+  assert listing.where(0) == os.path.join(path, sorted(FILES)[0])
   assert f"skipped {len(OTHERS)} hidden" in caplog.text
 
 
@@ -67,7 +67,7 @@ def test_a_changed_folder_is_listed_again(tmp_path):
   assert list_images(path, "data.path").names == sorted(names)
 
 
-def test_a_change_with_the_same_modification_time_is_seen(tmp_path, monkeypatch):
+def test_a_change_with_the_same_modification_time_is_detected(tmp_path, monkeypatch):
   path = folder(tmp_path / "set", {"a.png": flat(1)})
   scan = file_index._scan_folder
 
@@ -130,38 +130,38 @@ def test_links_are_followed_but_not_in_cycles(tmp_path):
   assert list_images(path, "data.path").names == ["a/x.png", "b/y.png"]
 
 
-def test_odd_names_in_a_zip(tmp_path):
+def test_odd_names_in_a_zip_are_normalized(tmp_path):
   path = zipped(tmp_path / "set.zip", {"a\\x.png": flat(1), "../y.png": flat(2), "/b/z.png": flat(3), "./w.png": flat(4)})
-  found = list_images(path, "data.path")
-  assert found.names == ["a/x.png", "b/z.png", "w.png", "y.png"]
-  assert found.read(3) == flat(2)
+  listing = list_images(path, "data.path")
+  assert listing.names == ["a/x.png", "b/z.png", "w.png", "y.png"]
+  assert listing.read(3) == flat(2)
 
 
-def test_odd_names_in_a_folder(tmp_path):
+def test_odd_names_in_a_folder_are_read(tmp_path):
   path = folder(tmp_path / "set", {"ü ñ.png": flat(1)})
   with open(os.path.join(os.fsencode(path), b"\xff.png"), "wb") as file:
     file.write(flat(2))
   for _ in range(2):
-    found = list_images(path, "data.path")
-    assert {found.read(k) for k in range(2)} == {flat(1), flat(2)}
+    listing = list_images(path, "data.path")
+    assert {listing.read(k) for k in range(2)} == {flat(1), flat(2)}
 
 
 def test_damage_inside_a_zip_is_detected(tmp_path):
   path = zipped(tmp_path / "set.zip", {"a.png": flat(1)}, zipfile.ZIP_DEFLATED)
-  found = list_images(path, "data.path")
-  offset, size, *_ = found.members[0]
+  listing = list_images(path, "data.path")
+  offset, size, *_ = listing.members[0]
   with open(path, "r+b") as file:
     file.seek(offset + 30 + len("a.png") + size // 2)
     file.write(b"\0\0\0\0\0\0")
   with pytest.raises((ValueError, zlib.error)):
-    found.read(0)
+    listing.read(0)
   with open(path, "r+b") as file:
     file.write(b"\0\0\0\0")
   with pytest.raises(ValueError, match="no zip member"):
-    found.read(0)
+    listing.read(0)
 
 
-def test_paths_that_cannot_be_listed(tmp_path):
+def test_paths_that_cannot_be_listed_are_errors(tmp_path):
   with pytest.raises(UserError, match=r"data.test_path=.*/none: does not exist"):
     list_images(str(tmp_path / "none"), "data.test_path")
   with pytest.raises(UserError, match=r"data.path=.*: has no images; .*\.jpg .*\.webp"):

@@ -14,7 +14,7 @@ from tests.data.fixtures import coded, flat, folder, quarters, zipped
 
 @pytest.fixture(params=["folder", "zip"])
 def make(request, tmp_path):
-  """Returns a function that makes a folder or a zip of flat images and returns its path."""
+  """Returns a function that writes flat images to a folder or a zip and returns its path."""
 
   def make(*names, where="set"):
     files = {name: flat(k) for k, name in enumerate(names)}
@@ -42,7 +42,7 @@ def test_class_folders_are_labels(make):
 
 
 @pytest.mark.parametrize(
-  "files,why",
+  "files,reason",
   [
     (["1.png", "2.png"], "not every image is exactly one folder deep"),
     (["a/1.png", "b/2.png", "3.png"], "not every image is exactly one folder deep (e.g. 3.png)"),
@@ -50,15 +50,15 @@ def test_class_folders_are_labels(make):
     (["train/a/1.png", "train/a/2.png", "test/a/3.png"], "fewer than two class folders"),
   ],
 )
-def test_no_labels_and_the_reason(make, caplog, files, why):
+def test_missing_labels_are_logged_with_the_reason(make, caplog, files, reason):
   caplog.set_level(logging.INFO, "jaxssl")
   train, _ = opened(make(*files))
   assert train.labels is None and train.classes == ()
-  assert "no labels" in caplog.text and why in caplog.text
+  assert "no labels" in caplog.text and reason in caplog.text
 
 
 @pytest.mark.parametrize("split", ["test", "val", "validation", "Test"])
-def test_splits(make, split):
+def test_test_and_validation_folders_are_the_test_split(make, split):
   path = make("train/a/1.png", "train/b/2.png", f"{split}/b/3.png", f"{split}/a/4.png", f"{split}/b/5.png")
   train, test = opened(path)
   assert names(train, path) == ["train/a/1.png", "train/b/2.png"] and train.labels.tolist() == [0, 1]
@@ -92,12 +92,12 @@ def test_images_beside_train_and_test_are_ignored(make, caplog):
   assert train.labels.tolist() == [0, 1] and test is None
 
 
-def test_a_class_called_train(make):
+def test_a_class_can_be_called_train(make):
   train, test = opened(make("bus/1.png", "car/2.png", "train/3.png"))
   assert test is None and train.classes == ("bus", "car", "train") and train.labels.tolist() == [0, 1, 2]
 
 
-def test_a_test_split_without_labels(make, caplog):
+def test_a_split_without_class_folders_has_no_labels(make, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
   train, test = opened(make("train/a/1.png", "train/b/2.png", "test/3.png"))
   assert train.labels is not None and test.labels is None and "no labels" in caplog.text
@@ -105,7 +105,7 @@ def test_a_test_split_without_labels(make, caplog):
   assert train.labels is None and test.labels is None
 
 
-def test_a_test_path(make):
+def test_the_test_path_names_another_folder(make):
   path = make("cat/1.png", "dog/2.png", "test/dog/9.png")
   for names_there, expected in (
     (("dog/3.png", "cat/4.png", "dog/5.png"), [0, 1, 1]),
@@ -121,14 +121,14 @@ def test_a_test_path(make):
     opened(path, "nowhere")
 
 
-def test_unknown_test_classes_and_no_training(make):
+def test_unknown_test_classes_and_a_missing_training_split_are_errors(make):
   with pytest.raises(UserError, match=r"data.path=.*: the training split lacks the classes c; rename or remove"):
     opened(make("train/a/1.png", "train/b/2.png", "test/c/3.png"))
   with pytest.raises(UserError, match=r"data.path=.*: has a test split only; use it as data.test_path"):
     opened(make("test/a/1.png", "val/a/2.png", where="tests"))
 
 
-def test_channels_and_files(tmp_path):
+def test_files_are_decoded_with_the_configured_channels(tmp_path):
   path = folder(tmp_path / "set", {"a.jpg": coded(quarters()), "b.png": flat(7)})
   for channels in (1, 3):
     train, _ = opened(path, channels=channels)

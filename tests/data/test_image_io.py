@@ -16,15 +16,15 @@ def luma(image):
 LOSSLESS = {"lossless": True}
 
 
-@pytest.mark.parametrize("kind,most", [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 12), ("WEBP", 40), ("WEBP lossless", 0)])
-def test_formats(kind, most):
+@pytest.mark.parametrize("kind,atol", [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 12), ("WEBP", 40), ("WEBP lossless", 0)])
+def test_all_formats_decode_to_the_same_image(kind, atol):
   image = quarters()
   kind, *options = kind.split()
   data = coded(image, kind, **dict.fromkeys(options, True))
   read = decode(data, 3, "x").astype(int)
-  assert read.shape == image.shape and np.median(abs(read - image)) <= 3 and abs(read - image).mean() <= most
+  assert read.shape == image.shape and np.median(abs(read - image)) <= 3 and abs(read - image).mean() <= atol
   gray = decode(data, 1, "x").astype(int)
-  assert gray.shape == (24, 32, 1) and abs(gray - luma(image)).mean() <= most
+  assert gray.shape == (24, 32, 1) and abs(gray - luma(image)).mean() <= atol
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -36,7 +36,7 @@ def test_sixteen_bits_are_scaled(kind):
     assert (read == np.array([0, 1, 128, 255, 4])[None, :, None]).all()
 
 
-def test_unsupported_pixel_values():
+def test_unsupported_pixel_values_are_rejected():
   with pytest.raises(DecodeError, match="x.tif: values outside of 16 bits"):
     decode(coded(np.full((2, 2), 70000, np.int32), "TIFF"), 1, "x.tif")
   with pytest.raises(DecodeError, match="x.tif: floating-point"):
@@ -44,12 +44,12 @@ def test_unsupported_pixel_values():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_cmyk(kind):
+def test_cmyk_is_converted_to_rgb(kind):
   read = decode(coded(Image.fromarray(quarters()).convert("CMYK"), kind), 3, "x").astype(int)
   assert np.median(abs(read - quarters())) <= 3
 
 
-def test_one_bit_and_palette():
+def test_one_bit_and_palette_images_are_converted():
   bits = np.array([[True, False], [False, True]])
   assert (decode(coded(Image.fromarray(bits), "PNG"), 1, "x")[..., 0] == bits * 255).all()
   palette = Image.fromarray(quarters()).convert("P", palette=Image.Palette.ADAPTIVE, colors=8)
@@ -71,7 +71,7 @@ def test_transparency_is_composited_on_white():
   assert (read[1:, :16] == luma(image)[1:, :16]).all() and (read[:, 16:] == 255).all()
 
 
-def test_one_transparent_color():
+def test_a_transparent_color_becomes_white():
   image = quarters()
   read = decode(coded(image, "PNG", transparency=(200, 30, 40)), 3, "x")
   assert (read[:12, :16] == 255).all() and (read[12:] == image[12:]).all()
@@ -82,7 +82,7 @@ def test_one_transparent_color():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_exif_orientation(kind, turn):
+def test_exif_orientation_is_applied(kind, turn):
   image = quarters()
   stored = coded(image, kind, exif=exif(turn), **(LOSSLESS if kind == "WEBP" else {}))
   upright = {
@@ -106,7 +106,7 @@ def test_damaged_exif_is_ignored():
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
-def test_first_frame(kind):
+def test_the_first_frame_is_decoded(kind):
   first, second = Image.fromarray(quarters()), Image.fromarray(255 - quarters())
   data = coded(first, kind, save_all=True, append_images=[second], **(LOSSLESS if kind == "WEBP" else {}))
   assert (decode(data, 3, "x") == quarters()).all()
@@ -122,7 +122,7 @@ def test_damaged_files_are_rejected():
     decode(b"This is text." * 100, 3, "a/b.jpg")
 
 
-def test_match():
+def test_match_converts_between_gray_and_color():
   gray = luma(quarters())
   assert match(gray, 1, np.uint8, "") is gray
   assert (match(gray, 3, np.uint8, "") == np.repeat(gray, 3, -1)).all()
@@ -130,13 +130,13 @@ def test_match():
 
 
 def test_resize_matches_the_golden_crops():
-  found = [case for case in cases("augment").values() if "crop_bicubic" in case]
-  assert found
-  for case in found:
+  golden = [case for case in cases("augment").values() if "crop_bicubic" in case]
+  assert golden
+  for case in golden:
     side = int(case["out_size"])
-    for how in ("bicubic", "bilinear"):
-      for (top, left, height, width), expected in zip(case["boxes"], case[f"crop_{how}"], strict=True):
-        cut = resize(case["image"][top : top + height, left : left + width], side, side, how)
+    for method in ("bicubic", "bilinear"):
+      for (top, left, height, width), expected in zip(case["boxes"], case[f"crop_{method}"], strict=True):
+        cut = resize(case["image"][top : top + height, left : left + width], side, side, method)
         assert abs(cut.astype(int) - expected).max() <= 1
 
 

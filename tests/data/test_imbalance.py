@@ -29,59 +29,59 @@ def counts(labels):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("design", [LARGE, TAIL])
-def test_sizes_are_exact(design, classes, seed):
-  found = drawn(classes=classes, seed=seed, **design)
-  sizes, used = counts(LABELS[found.train]), np.union1d(found.head, found.tail)
-  assert len(used) == len(found.head) + len(found.tail) == (classes or 5)
-  assert (sizes[used] > 0).all() and sizes.sum() == sizes[used].sum() == len(found.train)
+def test_class_sizes_are_exact(design, classes, seed):
+  split = drawn(classes=classes, seed=seed, **design)
+  sizes, used = counts(LABELS[split.train]), np.union1d(split.head, split.tail)
+  assert len(used) == len(split.head) + len(split.tail) == (classes or 5)
+  assert (sizes[used] > 0).all() and sizes.sum() == sizes[used].sum() == len(split.train)
   smallest = COUNTS[used].min()
   if design is LARGE:
-    assert len(found.head) == 2
-    assert (sizes[found.head] == COUNTS[found.head]).all() and (sizes[found.tail] == 10).all()
+    assert len(split.head) == 2
+    assert (sizes[split.head] == COUNTS[split.head]).all() and (sizes[split.tail] == 10).all()
   else:
     steps = len(used) - 1
     assert sorted(sizes[used], reverse=True) == [round(smallest * 10 ** (-k / steps)) for k in range(steps + 1)]
-    assert len(found.head) - len(found.tail) in (0, 1) and sizes[found.head].min() > sizes[found.tail].max()
-  assert (counts(LABELS[found.reference])[used] == smallest).all() and len(found.reference) == smallest * len(used)
-  for positions in (found.train, found.reference):
+    assert len(split.head) - len(split.tail) in (0, 1) and sizes[split.head].min() > sizes[split.tail].max()
+  assert (counts(LABELS[split.reference])[used] == smallest).all() and len(split.reference) == smallest * len(used)
+  for positions in (split.train, split.reference):
     assert (np.diff(positions) > 0).all()
 
 
 @pytest.mark.parametrize("design", [LARGE, TAIL])
 def test_a_draw_is_a_function_of_its_seed(design):
   draws = [drawn(classes=4, seed=seed, **design) for seed in range(8)]
-  for seed, one in enumerate(draws):
+  for seed, split in enumerate(draws):
     again = drawn(classes=4, seed=seed, **design)
-    assert all((vars(one)[name] == vars(again)[name]).all() for name in vars(one))
-  for one, other in itertools.combinations(draws, 2):
-    assert set(one.train) != set(other.train)
-  assert len({tuple(one.head) for one in draws}) > 2 and len({tuple(one.tail) for one in draws}) > 2
+    assert all((vars(split)[name] == vars(again)[name]).all() for name in vars(split))
+  for split, other in itertools.combinations(draws, 2):
+    assert set(split.train) != set(other.train)
+  assert len({tuple(split.head) for split in draws}) > 2 and len({tuple(split.tail) for split in draws}) > 2
 
 
 def test_the_longest_tail_ends_in_one_image():
-  found = drawn(kind="long_tail", ratio=25)
-  assert sorted(counts(LABELS[found.train])) == [0, 1, 2, 5, 11, 25]
+  split = drawn(kind="long_tail", ratio=25)
+  assert sorted(counts(LABELS[split.train])) == [0, 1, 2, 5, 11, 25]
   same = drawn(kind="long_tail", ratio=1)
   assert set(counts(LABELS[same.train])) == {0, 25}
 
 
-def test_isd_on_imagenet():
+def test_the_isd_protocol_has_the_published_class_sizes():
   labels = np.repeat(np.arange(100), 1300)
   config = ImbalanceConfig(kind="few_large", classes=38, large=8, small_images=100)
-  found = draw(labels, tuple(map(str, range(100))), config, None)
-  assert sorted(np.bincount(labels[found.train], minlength=100)) == [0] * 62 + [100] * 30 + [1300] * 8
-  assert len(found.reference) == 38 * 1300
+  split = draw(labels, tuple(map(str, range(100))), config, None)
+  assert sorted(np.bincount(labels[split.train], minlength=100)) == [0] * 62 + [100] * 30 + [1300] * 8
+  assert len(split.reference) == 38 * 1300
 
 
-def test_a_list_is_drawn_from_or_is_the_set_itself():
+def test_a_list_limits_a_draw_or_is_the_set_itself():
   listed = np.flatnonzero(np.isin(LABELS, [0, 1, 4]))
   for design in (LARGE, TAIL):
-    found = drawn(listed=listed, **design)
-    assert set(LABELS[found.train]) == {0, 1, 4} and set(found.train) < set(listed) and set(found.reference) <= set(listed)
-  few = np.concatenate([np.flatnonzero(LABELS == c)[:size] for c, size in ((0, 40), (1, 20), (4, 19), (5, 10))])
-  found = drawn(listed=few, kind="listed")
-  assert (found.train == few).all() and found.head.tolist() == [0, 1] and found.tail.tolist() == [4, 5]  # around 20
-  assert counts(LABELS[found.reference]).tolist() == [25, 25, 0, 0, 25, 25] and not set(found.reference) <= set(few)
+    split = drawn(listed=listed, **design)
+    assert set(LABELS[split.train]) == {0, 1, 4} and set(split.train) < set(listed) and set(split.reference) <= set(listed)
+  subset = np.concatenate([np.flatnonzero(LABELS == c)[:size] for c, size in ((0, 40), (1, 20), (4, 19), (5, 10))])
+  split = drawn(listed=subset, kind="listed")
+  assert (split.train == subset).all() and split.head.tolist() == [0, 1] and split.tail.tolist() == [4, 5]  # around 20
+  assert counts(LABELS[split.reference]).tolist() == [25, 25, 0, 0, 25, 25] and not set(split.reference) <= set(subset)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def test_a_list_is_drawn_from_or_is_the_set_itself():
     ({"kind": "listed"}, "data.imbalance.kind=listed: needs data.list_path"),
   ],
 )
-def test_values_that_the_images_do_not_allow(fields, match):
+def test_values_that_the_images_do_not_allow_are_errors(fields, match):
   with pytest.raises(UserError, match=match) as caught:
     drawn(**fields)
   assert "\n" not in str(caught.value)
 
 
-IMAGES = np.arange(len(LABELS), dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2)  # each shows its position
+IMAGES = np.arange(len(LABELS), dtype=np.uint8)[:, None, None].repeat(2, 1).repeat(2, 2)  # each encodes its position
 TEST = np.repeat(np.arange(6), [9, 8, 7, 6, 5, 6])
 
 
@@ -119,20 +119,20 @@ def read(dataset):
   return [int(dataset.source.read(k)[0, 0, 0]) for k in range(len(dataset))]
 
 
-def test_evaluation_stays_balanced():
+def test_reference_and_test_sets_are_balanced():
   imbalance = ImbalanceConfig(**LARGE, classes=4)
-  found, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
-  for dataset, positions in ((found.train, expected.train), (found.reference, expected.reference)):
+  data, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
+  for dataset, positions in ((data.train, expected.train), (data.reference, expected.reference)):
     assert read(dataset) == positions.tolist() and (dataset.source.labels == LABELS[positions]).all()
-  used = np.union1d(found.class_groups["head"], found.class_groups["tail"])
-  assert (found.class_groups["tail"] == expected.tail).all() and set(found.reference.source.labels) == set(
-    found.test.source.labels
+  used = np.union1d(data.class_groups["head"], data.class_groups["tail"])
+  assert (data.class_groups["tail"] == expected.tail).all() and set(data.reference.source.labels) == set(
+    data.test.source.labels
   ) == set(used)
-  assert (counts(found.test.source.labels)[used] == counts(TEST)[used].min()).all()
-  assert [TEST[k] for k in read(found.test)] == found.test.source.labels.tolist()
+  assert (counts(data.test.source.labels)[used] == counts(TEST)[used].min()).all()
+  assert [TEST[k] for k in read(data.test)] == data.test.source.labels.tolist()
 
 
-def test_a_limit_cuts_the_unbalanced_set_only():
+def test_a_limit_applies_to_the_training_set_only():
   whole, cut = opened(imbalance=ImbalanceConfig(**LARGE)), opened(imbalance=ImbalanceConfig(**LARGE), limit=20)
   assert len(cut.train) == 20 and set(read(cut.train)) < set(read(whole.train))
   assert read(cut.reference) == read(whole.reference) and read(cut.test) == read(whole.test)
@@ -159,27 +159,27 @@ def listing(tmp_path, where, lines, kind="none"):
   path = tmp_path / "list.txt"
   path.write_text("\n".join(lines))
   imbalance = ImbalanceConfig(kind=kind)
-  found = open_datasets(DataConfig(source="folder", path=where, list_path=str(path), imbalance=imbalance), 0)
-  names = [found.train.source.describe(k).removeprefix(where + "/") for k in range(len(found.train))]
-  return found, names
+  data = open_datasets(DataConfig(source="folder", path=where, list_path=str(path), imbalance=imbalance), 0)
+  names = [data.train.source.describe(k).removeprefix(where + "/") for k in range(len(data.train))]
+  return data, names
 
 
 def test_a_list_names_the_training_images(where, tmp_path):
   lines = ["train/bee/1.png", "", "  ", "cow/0.png\r", "./train/bee/0.png", "bee/5.png", "train/bee/1.png"]
-  found, names = listing(tmp_path, where, lines)
+  data, names = listing(tmp_path, where, lines)
   assert names == ["train/bee/0.png", "train/bee/1.png", "train/bee/5.png", "train/cow/0.png"]
-  assert found.train.source.labels.tolist() == [1, 1, 1, 2] and found.reference is found.train and not found.class_groups
-  assert found.test.source.labels.tolist() == [1, 1, 2, 2]  # no test image of a class that the list lacks
+  assert data.train.source.labels.tolist() == [1, 1, 1, 2] and data.reference is data.train and not data.class_groups
+  assert data.test.source.labels.tolist() == [1, 1, 2, 2]  # without the class that the list lacks
 
 
-def test_a_list_as_an_unbalanced_set(where, tmp_path):
+def test_a_list_can_define_an_unbalanced_set(where, tmp_path):
   lines = ["bee/0.png", "bee/1.png", "bee/2.png", "bee/3.png", "cow/2.png"]
-  found, names = listing(tmp_path, where, lines, kind="listed")
-  assert names == ["train/" + line for line in lines] and found.test.source.labels.tolist() == [1, 1, 2, 2]
-  assert found.reference.source.labels.tolist() == [1] * 3 + [2] * 3
-  assert {name: classes.tolist() for name, classes in found.class_groups.items()} == {"head": [1], "tail": [2]}
-  found, _ = listing(tmp_path, where, lines[-2:], kind="listed")
-  assert list(found.class_groups) == ["head"]  # all of one size
+  data, names = listing(tmp_path, where, lines, kind="listed")
+  assert names == ["train/" + line for line in lines] and data.test.source.labels.tolist() == [1, 1, 2, 2]
+  assert data.reference.source.labels.tolist() == [1] * 3 + [2] * 3
+  assert {name: classes.tolist() for name, classes in data.class_groups.items()} == {"head": [1], "tail": [2]}
+  data, _ = listing(tmp_path, where, lines[-2:], kind="listed")
+  assert list(data.class_groups) == ["head"]  # all of one size
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ def test_batches_follow_the_plan(workers):
   source = Images([flat(k, (6 + k % 3, 9)) for k in range(50)])
   partners = np.random.default_rng(0).permutation(50)
   index, partner = epoch_plan(0, 1, 50, 8, partners)
-  found = batches(source, index, partner, workers=workers)
-  assert len(found) == 6
-  for step, (i, p, views) in enumerate(found):
+  output = batches(source, index, partner, workers=workers)
+  assert len(output) == 6
+  for step, (i, p, views) in enumerate(output):
     assert (i == index[step]).all() and (p == partner[step]).all()
     assert views["global"].shape == (8, 2, 8, 8, 3) and views["global"].dtype == np.uint8
     assert views["local"].shape == (8, 3, 4, 4, 3)
@@ -64,7 +64,7 @@ def test_batches_repeat_after_a_restart():
   assert any((a[2]["global"] != b[2]["global"]).any() for a, b in zip(other, whole, strict=True))
 
 
-def test_slow_images_keep_their_place():
+def test_slow_images_do_not_change_the_order():
   class Slow(Images):
     def encoded(self, index):
       time.sleep(0.02 * (index % 3 == 0))
@@ -79,8 +79,8 @@ def test_arrays_are_cropped():
   images = np.random.default_rng(0).integers(0, 256, (12, 10, 10), dtype=np.uint8)
   index, partner = epoch_plan(0, 0, 12, 4)
   for channels in (1, 3):
-    found = batches(ArraySource(images, channels=channels), index, partner)
-    assert found[0][2]["global"].shape == (4, 2, 8, 8, channels)
+    output = batches(ArraySource(images, channels=channels), index, partner)
+    assert output[0][2]["global"].shape == (4, 2, 8, 8, channels)
   whole = {"g": ViewConfig(size=10, count=1, crop_scale=(0, 0), partner=(False,))}
   for i, _, views in fixtures.batches(ArraySource(images), index, partner, whole):
     assert (views["g"][:, 0, :, :, 0] == images[i]).all()
@@ -107,7 +107,7 @@ def test_unreadable_images_do_not_shorten_an_epoch(tmp_path):
   same(batches(repaired, index, partner), first)
 
 
-def test_errors_keep_their_type():
+def test_errors_of_workers_keep_their_type():
   source = SubstituteUnreadable(Images([b""] * 4 + [flat(k) for k in range(196)]))
   index, partner = epoch_plan(0, 0, 200, 8)
   with pytest.raises(UserError, match="made: 3 of 200 images are unreadable"):
@@ -133,18 +133,18 @@ def test_closing_early_stops_the_workers():
   time.sleep(0.05)
   assert source.reads == reads
 
-  def held():
+  def open_stream():
     with training(source, index, partner, VIEWS, 0, 0) as stream:
       yield weakref.ref(stream)
 
-  generator = held()
+  generator = open_stream()
   stream = next(generator)
   assert stream() is not None
   generator = None
-  assert stream() is None  # nothing else keeps it, so that a dropped pipeline stops as well
+  assert stream() is None  # nothing else references it, so a dropped pipeline stops as well
 
 
-def test_python_can_end_in_mid_epoch():
+def test_python_can_exit_in_mid_epoch():
   program = """
 import time
 import weakref
@@ -172,14 +172,14 @@ with training(source, *plan, views, 0, 0) as direct:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_resident_at_full_size(channels):
+def test_resident_reads_every_image_once(channels):
   source = Images([flat(k % 256) for k in range(1500)], channels)
   images = resident(source, 0, workers=2)
   assert images.shape == (1500, 8, 8, channels) and images.dtype == np.uint8
   assert (images == (np.arange(1500) % 256)[:, None, None, None]).all() and source.reads == 1500
 
 
-def test_resident_at_one_size():
+def test_resident_resizes_images_to_one_size():
   source = Images([coded(photo(k, 100 + 20 * k, 160), "PNG") for k in range(4)])
   images = resident(source, 32)
   assert images.shape == (4, 32, 32, 3)
@@ -194,7 +194,7 @@ def test_resident_of_several_sizes_is_an_error():
     resident(source, 0)
 
 
-def test_resident_with_unreadable_images(tmp_path):
+def test_resident_substitutes_unreadable_images(tmp_path):
   files = [flat(k) for k in range(200)]
   files[5] = b""
   source = SubstituteUnreadable(Images(files), tmp_path)
@@ -204,12 +204,12 @@ def test_resident_with_unreadable_images(tmp_path):
 
 
 @pytest.mark.parametrize("resize,size", [(0, 16), (20, 16), (16, 16)])
-def test_inference(resize, size):
+def test_inference_reads_every_image_once_in_order(resize, size):
   source = Images([coded(photo(k, 60, 80 + 10 * k)) for k in range(7)])
   index, mask = eval_plan(7, 3)
-  found = list(inference(source, index, mask, resize, size, workers=2))
-  assert len(found) == 3 and source.reads == 7
-  for numbers, valid, images in zip(index, mask, found, strict=True):
+  output = list(inference(source, index, mask, resize, size, workers=2))
+  assert len(output) == 3 and source.reads == 7
+  for numbers, valid, images in zip(index, mask, output, strict=True):
     assert images.shape == (3, size, size, 3) and images.dtype == np.uint8 and not images[~valid].any()
     for number, image in zip(numbers[valid], images[valid], strict=True):
       assert (image == center(decode(source.files[number], 3, ""), resize, size)).all()

@@ -10,7 +10,7 @@ from tests.data.fixtures import coded, exif, noise, photo
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_the_same_pixels_as_pil(subsampling, progressive, tmp_path):
+def test_pixels_equal_those_of_pil(subsampling, progressive, tmp_path):
   file = coded(photo(), subsampling=subsampling, progressive=progressive)
   (tmp_path / "x.jpg").write_bytes(file)
   assert jpeg_size(file) == (300, 400)
@@ -18,15 +18,15 @@ def test_the_same_pixels_as_pil(subsampling, progressive, tmp_path):
     image = Image.open(tmp_path / "x.jpg")
     image.draft(mode, image.size)  # gray: the stored luma, not one computed from colors
     theirs = np.asarray(image.convert(mode)).reshape(300, 400, channels)
-    found = decode_jpeg(file, channels, (300, 400))
-    assert found.dtype == np.uint8 and (found == theirs).all()
+    pixels = decode_jpeg(file, channels, (300, 400))
+    assert pixels.dtype == np.uint8 and (pixels == theirs).all()
 
 
-def test_gray_to_color_and_upright_exif():
+def test_gray_files_and_upright_exif_are_decoded():
   gray = coded(photo()[..., 0])
   assert jpeg_size(gray) == (300, 400)
-  found = decode_jpeg(gray, 3, (300, 400))
-  assert found.shape == (300, 400, 3) and (found == found[..., :1]).all()
+  pixels = decode_jpeg(gray, 3, (300, 400))
+  assert pixels.shape == (300, 400, 3) and (pixels == pixels[..., :1]).all()
   assert jpeg_size(coded(photo(), exif=exif(1))) == (300, 400)
 
 
@@ -53,9 +53,9 @@ def test_damaged_exif_is_ignored():
 
 
 @pytest.mark.parametrize("spare,factor", [(0.3, 1), (1, 1), (1.99, 1), (2, 2), (3.9, 2.66), (4, 4), (9, 8), (100, 8)])
-def test_reduced_by_at_most_the_spare_factor(spare, factor):
-  found = decode_jpeg(coded(photo()), 3, (300, 400), spare)
-  assert abs(300 / found.shape[0] - factor) < 0.15 and abs(400 / found.shape[1] - factor) < 0.15
+def test_images_are_reduced_by_at_most_the_spare_factor(spare, factor):
+  pixels = decode_jpeg(coded(photo()), 3, (300, 400), spare)
+  assert abs(300 / pixels.shape[0] - factor) < 0.15 and abs(400 / pixels.shape[1] - factor) < 0.15
 
 
 @pytest.mark.parametrize("length", [300, 20_000, -3])

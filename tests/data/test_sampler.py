@@ -10,7 +10,7 @@ from jaxssl.data.sampler import epoch_plan, eval_plan
 
 
 @pytest.mark.parametrize("n,b", [(100, 10), (103, 10), (10, 10), (7, 1)])
-def test_every_image_at_most_once(n, b):
+def test_every_image_occurs_at_most_once(n, b):
   index, partner = epoch_plan(3, 5, n, b)
   assert index.shape == partner.shape == (n // b, b) and index.dtype == partner.dtype == np.int32
   assert len(set(index.flat)) == index.size and index.min() >= 0 and index.max() < n
@@ -24,7 +24,7 @@ def test_every_epoch_and_seed_has_its_own_order():
   assert all((a != b).any() for a, b in itertools.combinations(orders, 2))
 
 
-def test_the_dropped_images_change():
+def test_every_image_is_dropped_in_some_epoch():
   left = [set(range(11)) - set(epoch_plan(0, epoch, 11, 10)[0].flat) for epoch in range(200)]
   assert set().union(*left) == set(range(11))
 
@@ -43,7 +43,7 @@ def test_partners_are_gathered():
 
 
 @pytest.mark.parametrize("b", [0, 41])
-def test_a_batch_larger_than_the_dataset(b):
+def test_an_impossible_batch_size_is_an_error(b):
   with pytest.raises(UserError, match=f"train.batch_size={b}: the training set has 40 images; expected 1 to 40"):
     epoch_plan(0, 0, 40, b)
 

@@ -1,4 +1,4 @@
-"""Named datasets, against the mock of tensorflow_datasets."""
+"""Named datasets, with the mock of tensorflow_datasets."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def opened(name, **fields):
 
 @pytest.mark.parametrize("name,size,classes", [("cifar10", 32, 10), ("mnist", 28, 10)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_named_dataset(mocked, name, size, classes, channels):
+def test_a_named_dataset_has_splits_classes_and_labels(mocked, name, size, classes, channels):
   train, test = opened(name, channels=channels)
   assert train.name == f"{name} train" and test.name == f"{name} test" and len(train) == len(test) == 9
   assert len(train.classes) == classes and train.labels.shape == (9,) and train.labels.dtype == np.int32
@@ -35,26 +35,26 @@ def test_a_named_dataset(mocked, name, size, classes, channels):
   assert train.encoded(2)[:4] == b"\x89PNG" and train.describe(2) == f"{name} train image 2"
 
 
-def test_images_and_labels(mocked):
+def test_images_and_labels_equal_those_of_tfds(mocked):
   train, _ = opened("cifar10")
   plain = mocked.data_source("cifar10", split="train", decoders={"image": mocked.decode.SkipDecoding()})
   for k in range(9):
     assert train.encoded(k) == plain[k]["image"] and train.labels[k] == plain[k]["label"]
 
 
-def test_photographs_on_the_host(mocked):
+def test_images_of_any_size_are_cropped_on_the_host(mocked):
   train, _ = opened("imagenet2012", limit=8)
   index, partner = epoch_plan(0, 0, 8, 4)
-  found = batches(train, index, partner, {"global": ViewConfig(size=16)})
-  assert [views["global"].shape for _, _, views in found] == [(4, 2, 16, 16, 3)] * 2
+  output = batches(train, index, partner, {"global": ViewConfig(size=16)})
+  assert [views["global"].shape for _, _, views in output] == [(4, 2, 16, 16, 3)] * 2
 
 
-def test_an_unknown_dataset(mocked):
+def test_an_unknown_dataset_suggests_the_nearest(mocked):
   with pytest.raises(UserError, match="data.path=cifar1: not a TFDS dataset; nearest: cifar10"):
     opened("cifar1")
 
 
-def test_a_dataset_without_images(mocked):
+def test_a_dataset_without_images_is_an_error(mocked):
   with pytest.raises(UserError, match="data.path=ag_news_subset: has no image feature; its features: .*title"):
     opened("ag_news_subset")
 
@@ -90,13 +90,13 @@ class Examples(list):
     ({}, None),
   ],
 )
-def test_the_choice_of_the_test_split(mocked, monkeypatch, splits, chosen):
+def test_the_test_split_is_the_first_one_with_labels(mocked, monkeypatch, splits, chosen):
   monkeypatch.setattr(mocked, "data_source", FakeDataSource(mocked, train=[0, 3], **splits))
   train, test = tfds_source.open_tfds(DataConfig(source="tfds", path="name"))
   assert train.labels.tolist() == [0, 3] and (test and test.name) == (chosen and f"name {chosen}")
 
 
-def test_a_dataset_that_cannot_be_prepared(mocked, monkeypatch):
+def test_a_dataset_that_cannot_be_prepared_is_an_error(mocked, monkeypatch):
   monkeypatch.setattr(mocked, "data_source", FakeDataSource(mocked, train=AssertionError("Manual\n  download required")))
   with pytest.raises(UserError, match="data.path=name: cannot be prepared: Manual download required"):
     opened("name")

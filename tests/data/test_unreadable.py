@@ -50,7 +50,7 @@ def test_readable_images_write_no_file(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_without_a_writable_workdir(tmp_path, caplog):
+def test_images_are_substituted_without_a_writable_workdir(tmp_path, caplog):
   (tmp_path / "file").touch()
   for workdir in (None, tmp_path / "file"):
     assert SubstituteUnreadable(images(_7=None), workdir).read(7)[0, 0, 0] == 8
@@ -69,7 +69,7 @@ def test_more_than_one_percent_is_an_error(n, allowed):
     source.read(0)
 
 
-def test_nothing_readable_at_all():
+def test_a_dataset_without_readable_images_is_an_error():
   with pytest.raises(UserError, match="made: all 1 images are unreadable"):
     SubstituteUnreadable(Images([None])).read(0)
 
@@ -95,7 +95,7 @@ def test_labels_do_not_depend_on_reads():
   files = images(_7=None, _8=None)
   files.labels = np.arange(300, dtype=np.int32)
   files.classes = tuple(map(str, range(300)))
-  one, other = SubstituteUnreadable(files), SubstituteUnreadable(files)  # as in two processes
-  one.read(7)
-  assert one.read(7)[0, 0, 0] == 9 and one.unreadable and not other.unreadable
-  assert (one.labels == other.labels).all() and (one.labels == np.arange(300)).all() and one.classes == files.classes
+  first, second = SubstituteUnreadable(files), SubstituteUnreadable(files)  # as in two processes
+  first.read(7)
+  assert first.read(7)[0, 0, 0] == 9 and first.unreadable and not second.unreadable
+  assert (first.labels == second.labels).all() and (first.labels == np.arange(300)).all() and first.classes == files.classes

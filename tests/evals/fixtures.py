@@ -1,4 +1,4 @@
-"""Extractors whose features are given."""
+"""Extractors with given features."""
 
 import types
 from collections.abc import Sequence

@@ -5,18 +5,18 @@ from jaxssl.evals import clustering
 
 
 def figures(*given, **more) -> dict[str, float]:
-  found = clustering.figures(*given, **more)
-  return {clustering.metric("", algorithm, figure, rows).name: value for (algorithm, figure, rows), value in found.items()}
+  values = clustering.figures(*given, **more)
+  return {clustering.metric("", algorithm, figure, rows).name: value for (algorithm, figure, rows), value in values.items()}
 
 
 def separated(n: int = 240, k: int = 6) -> tuple[np.ndarray, np.ndarray]:
-  """Images of k classes, far from each other in direction."""
+  """Returns features of k classes with distinct directions, and their labels."""
   rng = np.random.default_rng(0)
   labels = rng.permutation(np.arange(n) % k)
   return (10 * np.eye(k, 12)[labels] + rng.normal(size=(n, 12))).astype(np.float32), labels + 3
 
 
-def test_numbers_of_clusters_and_classes_mean_nothing():
+def test_agreement_is_invariant_to_renumbering():
   rng = np.random.default_rng(1)
   labels, assignment = rng.integers(0, 4, 200), rng.integers(0, 7, 200)
   renamed = clustering.agreement(rng.permutation(50)[labels], rng.permutation(50)[assignment])
@@ -25,52 +25,52 @@ def test_numbers_of_clusters_and_classes_mean_nothing():
 
 
 @pytest.mark.parametrize("labels", [np.arange(100) % 7, np.zeros(9, int), np.arange(12), np.zeros(1, int)])
-def test_perfect_clusters(labels):
-  found = clustering.agreement(labels, (labels + 3) % 7 if labels.max() < 7 else labels[::-1])
-  assert found == pytest.approx(dict.fromkeys(("ari", "nmi", "purity", "hungarian_accuracy"), 1))
+def test_perfect_clusters_have_agreement_1(labels):
+  agreement = clustering.agreement(labels, (labels + 3) % 7 if labels.max() < 7 else labels[::-1])
+  assert agreement == pytest.approx(dict.fromkeys(("ari", "nmi", "purity", "hungarian_accuracy"), 1))
 
 
-def test_one_cluster_tells_nothing():
-  found = clustering.agreement(np.arange(40) % 4, np.zeros(40))
-  assert found == pytest.approx({"ari": 0, "nmi": 0, "purity": 0.25, "hungarian_accuracy": 0.25}, abs=1e-12)
+def test_a_single_cluster_has_chance_agreement():
+  agreement = clustering.agreement(np.arange(40) % 4, np.zeros(40))
+  assert agreement == pytest.approx({"ari": 0, "nmi": 0, "purity": 0.25, "hungarian_accuracy": 0.25}, abs=1e-12)
 
 
 @pytest.mark.parametrize("limit, name", [(clustering.LLOYD, "kmeans"), (0, "minibatch_kmeans")])
-def test_figures_of_separated_classes(limit, name, monkeypatch):
+def test_separated_classes_are_clustered_perfectly(limit, name, monkeypatch):
   monkeypatch.setattr(clustering, "LLOYD", limit)
   features, labels = separated()
-  found = figures(features, labels, seed=0)
+  values = figures(features, labels, seed=0)
   agreement = {f"{name}_{figure}": 1 for figure in ("ari", "nmi", "purity", "hungarian_accuracy")}
-  assert list(found) == ["silhouette", "silhouette_deviation", "davies_bouldin", *agreement]
-  assert found["silhouette"] > 0.5 > found["davies_bouldin"] and {k: found[k] for k in agreement} == pytest.approx(agreement)
+  assert list(values) == ["silhouette", "silhouette_deviation", "davies_bouldin", *agreement]
+  assert values["silhouette"] > 0.5 > values["davies_bouldin"] and {k: values[k] for k in agreement} == pytest.approx(agreement)
 
 
-def test_length_of_features_does_not_count():
+def test_figures_are_invariant_to_the_length_of_features():
   features, labels = separated()
-  one = figures(features, labels, seed=0)
-  assert figures(4 * features, labels, seed=0) == one
+  expected = figures(features, labels, seed=0)
+  assert figures(4 * features, labels, seed=0) == expected
   rows = np.random.default_rng(0).uniform(0.1, 9, (len(features), 1)).astype(np.float32)
-  assert figures(rows * features, labels, seed=0) == pytest.approx(one, rel=1e-4)
+  assert figures(rows * features, labels, seed=0) == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_sample_says_so_and_is_near():
+def test_figures_of_a_sample_are_named_and_close():
   features, labels = separated(n=3000)
-  one = figures(features, labels, seed=0)
-  some = figures(features, labels, seed=0, rows=600)
-  assert list(some)[:3] == ["silhouette_of_600", "silhouette_deviation_of_600", "davies_bouldin"]
-  assert some["silhouette_of_600"] == pytest.approx(one["silhouette"], rel=0.02)
-  assert some["davies_bouldin"] == one["davies_bouldin"]
+  whole = figures(features, labels, seed=0)
+  sampled = figures(features, labels, seed=0, rows=600)
+  assert list(sampled)[:3] == ["silhouette_of_600", "silhouette_deviation_of_600", "davies_bouldin"]
+  assert sampled["silhouette_of_600"] == pytest.approx(whole["silhouette"], rel=0.02)
+  assert sampled["davies_bouldin"] == whole["davies_bouldin"]
 
 
 @pytest.mark.parametrize("value", [0, 0.3])
-def test_collapsed_features(value):
+def test_figures_of_collapsed_features_are_finite(value):
   features, labels = np.full((300, 37), value, np.float32), np.arange(300) % 5
-  found = figures(features, labels, seed=0)
-  assert all(np.isfinite(list(found.values())))
-  assert found["silhouette"] == found["silhouette_deviation"] == found["davies_bouldin"] == 0
-  assert found["kmeans_ari"] == pytest.approx(0) and found["kmeans_purity"] == pytest.approx(0.2)
+  values = figures(features, labels, seed=0)
+  assert all(np.isfinite(list(values.values())))
+  assert values["silhouette"] == values["silhouette_deviation"] == values["davies_bouldin"] == 0
+  assert values["kmeans_ari"] == pytest.approx(0) and values["kmeans_purity"] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(20, int), np.arange(20)])
-def test_nothing_to_tell(labels):
+def test_without_groups_of_labels_there_are_no_figures(labels):
   assert figures(np.random.default_rng(0).normal(size=(20, 4)), labels, seed=0) == {}

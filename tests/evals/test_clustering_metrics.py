@@ -1,4 +1,4 @@
-"""Every array of the golden file that `clusters` and `quality` can compute."""
+"""The figures of `clusters` and `quality` match the golden file."""
 
 import re
 
@@ -22,8 +22,8 @@ def computed(name: str, case: dict[str, np.ndarray]):
     return clustering.agreement(case["labels"], case["assignment"])[name]
   x = case["features"]
   if name == "silhouette_samples_labels":
-    found = clustering.separation(x, case["labels"], rows=len(x), seed=0)
-    return [found["", "silhouette", 0], found["", "silhouette_deviation", 0]]
+    figures = clustering.separation(x, case["labels"], rows=len(x), seed=0)
+    return [figures["", "silhouette", 0], figures["", "silhouette_deviation", 0]]
   if parts := re.fullmatch(r"(silhouette|davies_bouldin)(_normalized)?_(labels|assignment)", name):
     figure, normalized, partition = parts.groups()
     x = feature_stats.unit(x) if normalized else x
@@ -41,14 +41,14 @@ def computed(name: str, case: dict[str, np.ndarray]):
 
 
 @pytest.mark.parametrize("case, name", PAIRS)
-def test_golden(case, name):
+def test_figures_match_the_golden_file(case, name):
   expected = GOLDEN[case][name]
   if name == "silhouette_samples_labels":
     expected = [expected.mean(), expected.std()]
-  # Ranks leave out what float32 features do not hold: singular values below 1e-7 of the largest.
+  # Ranks omit singular values below 1e-7 of the largest, which float32 features cannot represent.
   rtol, atol = (1e-5, 1e-6 * np.max(expected)) if name in ("singular_values", "effective_rank") else (1e-6, 1e-6)
   np.testing.assert_allclose(computed(name, GOLDEN[case]), expected, rtol=rtol, atol=atol)
 
 
-def test_no_case_goes_unread():
+def test_every_golden_case_is_read():
   assert {case for case, _ in PAIRS} == set(GOLDEN)

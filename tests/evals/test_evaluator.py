@@ -18,11 +18,11 @@ from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/unbalanced.py"
-BASE = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)  # an image for each class
+BASE = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)  # one image per class
 
 
 def images(labels: np.ndarray, seed: int) -> np.ndarray:
-  """Images of their class under noise; of classes 4 and 5, of neither."""
+  """Returns an image of each label's class under noise; images of classes 4 and 5 are noise alone."""
   noise = np.random.default_rng(seed).integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
   return np.where((labels < 4)[:, None, None], BASE[labels] // 2 + noise // 2, noise)
 
@@ -45,7 +45,7 @@ def on_device() -> tuple[Experiment, Evaluator]:
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
-def test_all_classes_head_and_tail(placement, on_device):
+def test_accuracy_is_the_weighted_mean_of_head_and_tail(placement, on_device):
   run, evaluator = on_device if placement == "device" else opened(placement)
   values = {name: m.value for name, m in by_name(evaluator, None, "raw_pixels").items()}
   assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_head", "_tail")]
@@ -53,37 +53,37 @@ def test_all_classes_head_and_tail(placement, on_device):
   assert run.datasets.test is not None and len(run.datasets.test) == 6 * 10
   head, tail = values["knn1_cosine_head"], values["knn1_cosine_tail"]
   assert values["knn1_cosine"] == pytest.approx((2 * head + 4 * tail) / 6)
-  hard = np.isin([4, 5], run.datasets.class_groups["head"])  # which group has the classes that cannot be distinguished
+  hard = np.isin([4, 5], run.datasets.class_groups["head"])  # whether the indistinguishable classes are in the head
   assert (head < 90) == bool(hard.any()) and (tail < 90) == (not hard.all())
 
 
-def test_protocols_are_data(on_device):
+def test_protocols_record_all_parameters(on_device):
   run, evaluator = on_device
   raw, trained = by_name(evaluator, None, "raw_pixels"), by_name(evaluator, run.init().student, "student")
-  everyone = {
+  protocol = {
     "k": 1, "similarity": "cosine", "vote": "exp(similarity / temperature)", "temperature": 0.07, "reference": "train array",
     "reference_images": 240, "reference_balanced_classes": 6, "test": "test array", "test_images": 60, "image_size": 28,
   }  # fmt: skip
-  assert trained["knn1_cosine"].protocol == raw["knn1_cosine"].protocol == everyone
-  assert trained["knn1_cosine_tail"].protocol == everyone | {"mean_over_classes": "tail", "classes": 4}
+  assert trained["knn1_cosine"].protocol == raw["knn1_cosine"].protocol == protocol
+  assert trained["knn1_cosine_tail"].protocol == protocol | {"mean_over_classes": "tail", "classes": 4}
   assert (raw["knn1_cosine"].subject, trained["knn1_cosine"].subject) == ("raw_pixels", "student")
   assert trained["knn1_cosine"].evaluation == "knn" and raw["knn1_cosine"].flat_name == "raw_pixels/knn1_cosine"
 
 
-def test_a_balanced_run_keeps_one_store():
+def test_the_reference_set_of_a_balanced_run_is_its_training_set():
   run, evaluator = opened("device", "--config.data.imbalance.kind=none")
   assert run.datasets.reference is run.datasets.train and len(run.datasets.train) == 270
-  found = by_name(evaluator, None, "raw_pixels")
-  assert list(found) == ["knn1_cosine", "knn20_cosine"]
+  measured = by_name(evaluator, None, "raw_pixels")
+  assert list(measured) == ["knn1_cosine", "knn20_cosine"]
   expected = {"reference": "train array", "reference_images": 270, "test_images": 75}
-  assert expected.items() <= found["knn1_cosine"].protocol.items() and len(found["knn1_cosine"].protocol) == 9
+  assert expected.items() <= measured["knn1_cosine"].protocol.items() and len(measured["knn1_cosine"].protocol) == 9
 
 
 def test_the_image_size_is_that_of_the_students_first_view():
-  """ISD+ shows weak views to the teacher; the network is built for the strong views of the student, whatever comes first."""
+  """ISD+ passes weak views to the teacher; the size is that of the student's strong views in any order of the config."""
   words = [f"--config={CONFIG.parent}/isd.py:plus,runlocal", "--config.data.source=array", "--config.data.test_path="]
   config, _ = flags.parse([*words, "--config.views.weak.size=20", "--config.views.strong.size=28"])
-  assert list(config.views) == ["weak", "strong"] or list(config.views) == ["strong", "weak"]
+  assert set(config.views) == {"weak", "strong"}
   for views in (config.views, dict(reversed(config.views.items()))):
     assert Preprocessing.of(dataclasses.replace(config, views=views)).size == 28
 

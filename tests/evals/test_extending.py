@@ -1,4 +1,4 @@
-"""Executes the example of the documentation: one file adds an evaluation to results, report and model card."""
+"""The documented evaluation appears in results, report and model card."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def example():
   del registry.EVALUATIONS["norm"], registry.NEEDS["norm"]
 
 
-def test_one_file_adds_an_evaluation(example, tmp_path):
+def test_the_documented_evaluation_appears_in_results_report_and_card(example, tmp_path):
   run, evaluator = opened("device", "--config.evals.final=norm")
   extractor = evaluator.extractor(run.init().student, "student")
   measured = evaluator.measure(extractor, run.config.evals.final)

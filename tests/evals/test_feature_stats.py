@@ -9,12 +9,12 @@ def gaussian(n: int, f: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(50, 8), (8, 50), (20, 20)])
-def test_singular_values(shape):
+def test_singular_values_match_numpy(shape):
   x = gaussian(*shape)
   np.testing.assert_allclose(feature_stats.singular_values(x), np.linalg.svd(x.astype(np.float64), compute_uv=False), rtol=1e-9)
 
 
-def test_directions_that_are_not_used_are_zero():
+def test_unused_directions_have_singular_value_zero():
   x = gaussian(100, 3).astype(np.float64) @ gaussian(3, 40)
   assert (feature_stats.singular_values(x)[3:] == 0).all()
   assert feature_stats.effective_rank(feature_stats.singular_values(x)) <= 3
@@ -27,35 +27,35 @@ def test_ranks_are_between_one_and_all_dimensions():
 
 
 @pytest.mark.parametrize("value", [0, 1, 0.3])
-def test_collapsed_features(value):
-  found = feature_stats.figures(np.full((50, 8), value, np.float32))
-  assert found == pytest.approx({"effective_rank": 1, "rankme": 1, "uniformity": 0, "deviation": 0}, abs=1e-4)
+def test_collapsed_features_have_rank_1(value):
+  figures = feature_stats.figures(np.full((50, 8), value, np.float32))
+  assert figures == pytest.approx({"effective_rank": 1, "rankme": 1, "uniformity": 0, "deviation": 0}, abs=1e-4)
 
 
-def test_features_spread_evenly():
-  found = feature_stats.figures(gaussian(2000, 256))
-  assert found["deviation"] == pytest.approx(1, rel=0.01) and found["uniformity"] == pytest.approx(-4, rel=0.02)
+def test_gaussian_features_are_uniform():
+  figures = feature_stats.figures(gaussian(2000, 256))
+  assert figures["deviation"] == pytest.approx(1, rel=0.01) and figures["uniformity"] == pytest.approx(-4, rel=0.02)
 
 
-def test_uniformity_of_every_pair():
+def test_uniformity_averages_over_all_pairs():
   x = feature_stats.unit(gaussian(9, 4))
   pairs = [np.exp(-3 * ((x[i] - x[j]) ** 2).sum()) for i in range(9) for j in range(i)]
   assert feature_stats.uniformity(x, t=3) == pytest.approx(np.log(np.mean(pairs)))
 
 
-def test_alignment():
+def test_alignment_is_the_distance_of_directions():
   x = gaussian(30, 5)
   assert feature_stats.alignment(x, 7 * x) == pytest.approx(0, abs=1e-12)
   assert feature_stats.alignment(x, -x) == pytest.approx(4)
   assert feature_stats.alignment(x, -x, power=1) == pytest.approx(2)
 
 
-def test_scale_does_not_count():
+def test_figures_are_invariant_to_scale():
   x = gaussian(60, 7)
   assert feature_stats.figures(3.7 * x) == pytest.approx(feature_stats.figures(x), rel=1e-5)
 
 
-def test_a_sample_is_drawn_from_everywhere():
+def test_a_sample_is_drawn_from_all_images():
   x = gaussian(3000, 6)
   x[:1000, 1:] = 0  # the first images alone would seem collapsed
   assert feature_stats.figures(x, rows=1000) == pytest.approx(feature_stats.figures(x, rows=3000), rel=0.1)

@@ -18,21 +18,23 @@ PROTOCOLS = {  # name -> (accuracies in percent, predictions), as the golden fil
 
 
 @pytest.mark.parametrize("name, devices", list(zip(CASES, (8, 1), strict=True)))
-def test_every_protocol_as_published(name, devices, monkeypatch):
+def test_accuracies_match_the_reference_in_every_protocol(name, devices, monkeypatch):
   case = GOLDEN[name]
   monkeypatch.setattr(knn, "QUERIES", 33)
   monkeypatch.setattr(knn, "CHUNK", 17)
   ks = tuple(int(k) for k in case["ks"])
   config = {"temperature": float(case["temperature"]), "k": ks, "unweighted_k": ks, "euclidean": ks}
   mesh = make_mesh(jax.devices()[:devices])
-  found = knn.measure(extractor(case["train"], case["train_labels"], case["test"], case["test_labels"], mesh=mesh, knn=config))
-  assert [m.name for m in found] == [f"knn{k}_{protocol}" for protocol in PROTOCOLS for k in ks]
+  results = knn.measure(
+    extractor(case["train"], case["train_labels"], case["test"], case["test_labels"], mesh=mesh, knn=config)
+  )
+  assert [m.name for m in results] == [f"knn{k}_{protocol}" for protocol in PROTOCOLS for k in ks]
   expected = np.concatenate([case[accuracy] * factor for accuracy, factor, _ in PROTOCOLS.values()])
-  np.testing.assert_allclose([m.value for m in found], expected, rtol=1e-7)  # one is stored as a float32 share
+  np.testing.assert_allclose([m.value for m in results], expected, rtol=1e-7)  # the stored values are float32
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_neighbors_scores_and_predictions(name):
+def test_neighbors_scores_and_predictions_match_the_reference(name):
   case = GOLDEN[name]
   mesh = make_mesh(jax.devices()[:1])
   similarities, ids = knn.neighbors(mesh, case["train"], case["test"], case["nn20"].shape[1])
@@ -57,9 +59,9 @@ def test_neighbors_scores_and_predictions(name):
 
 
 @pytest.mark.parametrize("euclidean", [False, True])
-def test_leave_one_out_is_the_plain_search_without_oneself(euclidean):
+def test_leave_one_out_equals_a_plain_search_without_the_query(euclidean):
   features = np.random.default_rng(0).normal(3, 1, size=(60, 5)).astype(np.float32)
-  features[7] = features[3]  # a twin is a neighbor; oneself is not
+  features[7] = features[3]  # a duplicate is a neighbor; the query itself is not
   unit = features / np.linalg.norm(features, axis=1, keepdims=True)
   far = ((features[:, None] - features[None]) ** 2).sum(2) if euclidean else -unit @ unit.T
   np.fill_diagonal(far, np.inf)
@@ -71,14 +73,14 @@ def test_without_a_test_set_each_image_is_classified_by_the_others():
   rng = np.random.default_rng(0)
   labels = rng.integers(0, 3, 60)
   features = (np.eye(3)[labels] + 0.1 * rng.normal(size=(60, 3))).astype(np.float32)
-  labels[0] = (labels[0] + 1) % 3  # it lies among another class
-  (found,) = knn.measure(extractor(features, labels, knn={"k": (4,)}))
-  assert found.name == "knn4_cosine_leave_one_out" and found.value == pytest.approx(100 * 59 / 60)
-  assert found.protocol["test"] == "leave one out" and found.protocol["reference_images"] == 60
+  labels[0] = (labels[0] + 1) % 3  # it lies among images of another class
+  (measurement,) = knn.measure(extractor(features, labels, knn={"k": (4,)}))
+  assert measurement.name == "knn4_cosine_leave_one_out" and measurement.value == pytest.approx(100 * 59 / 60)
+  assert measurement.protocol["test"] == "leave one out" and measurement.protocol["reference_images"] == 60
 
 
 @pytest.mark.parametrize("field, k", [("k", 8), ("unweighted_k", 0), ("euclidean", 8)])
-def test_k_that_exceeds_the_reference(field, k):
+def test_k_outside_of_the_reference_set_is_an_error(field, k):
   features = np.eye(8, dtype=np.float32)
   with pytest.raises(UserError, match=rf"evals\.knn: k={k} is out of range; expected 1 to 7, the size of the reference set"):
     knn.measure(extractor(features, np.arange(8), knn={"k": (), field: (k,)}))
@@ -91,15 +93,15 @@ def test_groups_average_the_accuracies_of_their_classes(alone):
   queries = None if alone else rng.normal(size=(40, 3)).astype(np.float32)
   labels = reference_labels if alone else rng.choice(4, 40, p=[0.4, 0.3, 0.2, 0.1])  # none of class 4
   groups = {"head": np.array([0, 3]), "tail": np.array([1, 2, 4]), "none": np.array([7])}
-  made = extractor(reference, reference_labels, queries, None if alone else labels, groups=groups, knn={"k": (1, 3)})
-  found = {m.name: m.value for m in knn.measure(made)}
+  given = extractor(reference, reference_labels, queries, None if alone else labels, groups=groups, knn={"k": (1, 3)})
+  accuracies = {m.name: m.value for m in knn.measure(given)}
   name = "_cosine_leave_one_out" if alone else "_cosine"
-  assert list(found) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_head", "_tail")]
-  shown = reference if queries is None else queries
-  cosines = shown @ (reference / np.linalg.norm(reference, axis=1, keepdims=True)).T
+  assert list(accuracies) == [f"knn{k}{name}{group}" for k in (1, 3) for group in ("", "_head", "_tail")]
+  queried = reference if queries is None else queries
+  cosines = queried @ (reference / np.linalg.norm(reference, axis=1, keepdims=True)).T
   if alone:
     np.fill_diagonal(cosines, -np.inf)
   right = reference_labels[cosines.argmax(1)] == labels
   for group, classes in (("head", [0, 3]), ("tail", [1, 2, 4] if alone else [1, 2])):
-    assert found[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
-  assert found[f"knn1{name}"] == pytest.approx(100 * right.mean())
+    assert accuracies[f"knn1{name}_{group}"] == pytest.approx(100 * np.mean([right[labels == c].mean() for c in classes]))
+  assert accuracies[f"knn1{name}"] == pytest.approx(100 * right.mean())

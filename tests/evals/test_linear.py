@@ -9,7 +9,7 @@ from tests.evals.fixtures import extractor
 
 
 def mixture(count: int, seed: int, classes: int = 4, width: int = 6, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-  """Overlapping classes with features of very different scales."""
+  """Returns overlapping classes with features of very different scales."""
   labels = np.arange(count) % classes
   centers = np.random.default_rng(99).normal(size=(classes, width))
   noise = np.random.default_rng(seed).normal(size=(count, width))
@@ -18,7 +18,7 @@ def mixture(count: int, seed: int, classes: int = 4, width: int = 6, spread: flo
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-4])
-def test_the_minimum_is_that_of_another_solver(penalty, monkeypatch):
+def test_logistic_regression_matches_scikit_learn(penalty, monkeypatch):
   monkeypatch.setattr(linear, "PENALTIES", (penalty,))
   monkeypatch.setattr(linear, "TOLERANCE", 1e-7)
   linear._fit.clear_cache()  # it was compiled with the other tolerance
@@ -33,35 +33,35 @@ def test_the_minimum_is_that_of_another_solver(penalty, monkeypatch):
   np.testing.assert_allclose(ours - np.asarray(ours).mean(1, keepdims=True), theirs, atol=5e-3 * np.abs(theirs).max())
 
 
-def test_all_solvers_agree_where_the_classes_are_clear():
-  (x, labels), (asked, truth) = mixture(600, 0, spread=0.3), mixture(200, 1, spread=0.3)
-  found = linear.measure(extractor(x, labels, asked, truth, linear={"solvers": ("lbfgs", "sgd"), "batch_size": 50}))
-  assert [m.name for m in found] == ["linear_lbfgs", "linear_sgd"]
-  assert [set(m.chosen) for m in found] == [{"penalty"}, {"learning_rate"}]
-  assert found[0].chosen["penalty"] not in found[0].protocol.values()  # not a part of the identity
-  bayes = LogisticRegression(max_iter=1000).fit((x - x.mean(0)) / x.std(0), labels).score((asked - x.mean(0)) / x.std(0), truth)
-  assert all(m.value >= 100 * bayes - 3 for m in found)
+def test_all_solvers_reach_the_accuracy_of_scikit_learn():
+  (x, labels), (test, truth) = mixture(600, 0, spread=0.3), mixture(200, 1, spread=0.3)
+  measured = linear.measure(extractor(x, labels, test, truth, linear={"solvers": ("lbfgs", "sgd"), "batch_size": 50}))
+  assert [m.name for m in measured] == ["linear_lbfgs", "linear_sgd"]
+  assert [set(m.chosen) for m in measured] == [{"penalty"}, {"learning_rate"}]
+  assert measured[0].chosen["penalty"] not in measured[0].protocol.values()  # not a part of the identity
+  bayes = LogisticRegression(max_iter=1000).fit((x - x.mean(0)) / x.std(0), labels).score((test - x.mean(0)) / x.std(0), truth)
+  assert all(m.value >= 100 * bayes - 3 for m in measured)
   kernel = linear.adam((x - x.mean(0)) / x.std(0), labels, 4, 0, epochs=100, batch_size=100)
-  assert (linear.classify(kernel, (asked - x.mean(0)) / x.std(0)) == truth).mean() >= bayes - 0.03
+  assert (linear.classify(kernel, (test - x.mean(0)) / x.std(0)) == truth).mean() >= bayes - 0.03
 
 
-def test_a_penalty_is_chosen_where_features_mislead():
+def test_misleading_features_select_a_large_penalty():
   rng = np.random.default_rng(0)
   x, labels = rng.normal(size=(100, 80)), np.arange(100) % 2
-  x[:, 0] += 2 * labels  # one feature tells, 79 only seem to
+  x[:, 0] += 2 * labels  # one feature is informative; 79 are noise
   _, chosen = linear.logistic(x.astype(np.float32), labels.astype(np.int32), 2, 0)
   assert chosen["penalty"] >= 1e-2
 
 
 @pytest.mark.parametrize("sizes", [(10, 7, 5), (4, 2, 1)])
-def test_a_fifth_is_held_out_and_never_a_whole_class(sizes):
+def test_a_fifth_but_never_a_whole_class_is_held_out(sizes):
   labels = np.repeat(np.arange(len(sizes)), sizes)
   out = linear.held_out(labels, 0)
   assert [int(out[labels == c].sum()) for c in range(len(sizes))] == [max(n // 5, int(n > 1)) for n in sizes]
   assert (out == linear.held_out(labels, 0)).all() and (out != linear.held_out(labels, 1)).any()
 
 
-def test_one_image_a_class_is_enough():
+def test_one_image_per_class_is_enough():
   x = np.eye(3, dtype=np.float32)
   kernel, chosen = linear.logistic(x, np.arange(3, dtype=np.int32), 3, 0)
   assert chosen["penalty"] == linear.MIDDLE and (linear.classify(kernel, x) == np.arange(3)).all()

@@ -1,4 +1,4 @@
-"""What is made to be looked at: maps, similarities."""
+"""The map and the similarities of the report."""
 
 import numpy as np
 import pytest
@@ -17,18 +17,18 @@ def test_a_map_keeps_groups_together():
   assert places.min() == 0 and places.max() == pytest.approx(1)
   distances = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(60)
   assert (group[distances.argmin(1)] == group).all()
-  np.testing.assert_array_equal(places, tsne.project(4 * features, seed=0))  # only directions count
+  np.testing.assert_array_equal(places, tsne.project(4 * features, seed=0))  # scale has no effect
 
 
 @pytest.mark.parametrize("n, spread", [(1, 1.0), (3, 1.0), (7, 1.0), (40, 0.0)])
-def test_a_map_of_few_or_of_collapsed_features(n, spread):
+def test_a_map_of_few_or_collapsed_features_is_finite(n, spread):
   features = (1 + spread * RANDOM.normal(size=(n, 4))).astype(np.float32)
   places = tsne.project(features, seed=0)
   assert places.shape == (n, 2) and np.isfinite(places).all()
   assert len(tsne.cluster(features, seed=0)) == n
 
 
-def test_probability_above_is_that_of_pairs():
-  one, other = RANDOM.integers(0, 9, 50), RANDOM.integers(0, 7, 31)  # with ties
-  pairs = one[:, None] - other[None]
-  assert probability_above(one, other) == pytest.approx((pairs > 0).mean() + (pairs == 0).mean() / 2)
+def test_probability_above_equals_the_share_of_pairs():
+  first, second = RANDOM.integers(0, 9, 50), RANDOM.integers(0, 7, 31)  # with ties
+  pairs = first[:, None] - second[None]
+  assert probability_above(first, second) == pytest.approx((pairs > 0).mean() + (pairs == 0).mean() / 2)

@@ -10,7 +10,7 @@ REFERENCE = features(np.random.default_rng(0).normal(size=(330, 4)) + LABELS[:, 
 
 
 @pytest.mark.parametrize("shots, sizes", [(0.01, [2, 1, 1]), (0.1, [20, 10, 3]), (1, [1, 1, 1]), (30, [30, 30, 30])])
-def test_a_draw_is_balanced_or_in_proportion(shots, sizes):
+def test_a_draw_is_balanced_or_proportional(shots, sizes):
   rows = lowshot.draw(REFERENCE, shots, 0)
   assert np.bincount(LABELS[rows]).tolist() == sizes and len(set(rows.tolist())) == sum(sizes)
   assert (rows == lowshot.draw(REFERENCE, shots, 0)).all()
@@ -18,18 +18,18 @@ def test_a_draw_is_balanced_or_in_proportion(shots, sizes):
 
 
 @pytest.mark.parametrize("shots", [31, 0, -1])
-def test_more_than_the_smallest_class_is_an_error(shots):
+def test_impossible_shots_are_an_error(shots):
   with pytest.raises(
     UserError, match=rf"evals\.lowshot\.shots={shots}: out of range; expected at most 30, the size of the smallest class"
   ):
     lowshot.draw(REFERENCE, shots, 0)
 
 
-def test_mean_and_deviation_over_draws():
+def test_measurements_are_mean_and_deviation_over_draws():
   queries = np.random.default_rng(1).normal(size=(90, 4)) + np.arange(90)[:, None] % 3
-  made = extractor(REFERENCE.x, LABELS, queries, np.arange(90) % 3, lowshot={"shots": (0.1, 5), "draws": 4})
-  few, five = lowshot.measure(made)
-  assert (few.name, five.name) == ("lowshot_10percent_linear", "lowshot_5_linear")
-  assert few.std and five.std and 40 < five.value < 100
+  given = extractor(REFERENCE.x, LABELS, queries, np.arange(90) % 3, lowshot={"shots": (0.1, 5), "draws": 4})
+  percent, five = lowshot.measure(given)
+  assert (percent.name, five.name) == ("lowshot_10percent_linear", "lowshot_5_linear")
+  assert percent.std and five.std and 40 < five.value < 100
   expected = {"labeled": "5 of each class", "labeled_images": 15, "draws": 4, "reference": "images", "reference_images": 330}
   assert expected.items() <= five.protocol.items()

@@ -14,7 +14,7 @@ def accuracy(*given, devices: int = 8) -> dict[str, float]:
 
 
 def plain(x, labels):
-  """The same, image by image; among equal cosines other classes come first."""
+  """Computes the accuracies image by image; among equal cosines, other classes come first."""
   x = x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
   precisions, recalls = [], []
   for i, image in enumerate(x):
@@ -26,8 +26,8 @@ def plain(x, labels):
       precisions.append(np.mean(np.arange(1, len(places) + 1) / (places + 1)))
       recalls.append([right[:k].any() for k in KS])
   suffix = "_cosine_leave_one_out"
-  found = {f"recall{k}{suffix}": 100 * share for k, share in zip(KS, np.mean(recalls, axis=0), strict=True)}
-  return found | {f"map{suffix}": 100 * np.mean(precisions), "share_retrievable": len(precisions) / len(x)}
+  values = {f"recall{k}{suffix}": 100 * share for k, share in zip(KS, np.mean(recalls, axis=0), strict=True)}
+  return values | {f"map{suffix}": 100 * np.mean(precisions), "share_retrievable": len(precisions) / len(x)}
 
 
 def images(kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -40,26 +40,26 @@ def images(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("devices", [1, 8])
 @pytest.mark.parametrize("kind", ["random", "ties"])
-def test_every_image_by_itself(kind, devices, monkeypatch):
+def test_accuracies_equal_those_of_a_loop_over_images(kind, devices, monkeypatch):
   monkeypatch.setattr(retrieval, "QUERIES", 33)
   given = images(kind)
-  found, expected = accuracy(*given, KS, devices=devices), plain(*given)
-  assert list(found) == list(expected) and found == pytest.approx(expected, rel=1e-5)
-  assert found["share_retrievable"] == pytest.approx(149 / 150)
+  values, expected = accuracy(*given, KS, devices=devices), plain(*given)
+  assert list(values) == list(expected) and values == pytest.approx(expected, rel=1e-5)
+  assert values["share_retrievable"] == pytest.approx(149 / 150)
 
 
-def test_order_of_the_images_does_not_count():
+def test_accuracies_are_invariant_to_the_order_of_images():
   features, labels = images("ties")
   order = np.random.default_rng(2).permutation(150)
   assert accuracy(features, labels, KS) == pytest.approx(accuracy(features[order], labels[order], KS), rel=1e-6)
 
 
-def test_perfect_and_collapsed():
+def test_perfect_features_score_100_and_collapsed_features_0():
   labels = np.arange(40) % 4
   assert list(accuracy(np.eye(4, dtype=np.float32)[labels], labels, (1,)).values()) == [100, 100, 1]
   collapsed = accuracy(np.ones((40, 4), np.float32), labels, (1, 30))
   assert collapsed["recall1_cosine_leave_one_out"] == collapsed["recall30_cosine_leave_one_out"] == 0
 
 
-def test_each_class_has_one_image():
+def test_classes_of_one_image_are_not_retrievable():
   assert accuracy(np.eye(4, dtype=np.float32), np.arange(4), (1,)) == {"share_retrievable": 0}

@@ -1,4 +1,4 @@
-"""Workdirs of all models, made once per file of tests."""
+"""Workdirs of all models, written once per test module."""
 
 import functools
 
@@ -10,7 +10,7 @@ from tests.export import fixtures
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-  """A function that returns the workdir of a model."""
+  """Returns a function from the name of a model to its workdir."""
   folder = tmp_path_factory.mktemp("runs")
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(resnet.SIZES, "resnet50", (True, (1, 1, 1, 1)))  # compiles in a fifth of the time

@@ -1,4 +1,4 @@
-"""Workdirs to export from: untrained networks with random weights and statistics, and their export."""
+"""Writes workdirs of networks with random weights and statistics, and exports them."""
 
 import functools
 import pathlib

@@ -26,7 +26,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (5, 40, 48, 3), np.uint8)
 
 
 def measured(workdir, images, *words):
-  """Features as evaluations see them."""
+  """Returns the features that evaluations use."""
   run = load_run.load(workdir, load_run.read_config(workdir, tiny_run.changes(words)))
   return run.embed(ArraySource(images, name="made"))[0]
 
@@ -44,13 +44,13 @@ def load(folder, kind):
   return lambda x: model.module.apply(model.variables, x, train=False)
 
 
-def close(found, expected, tolerance=1e-5):
-  found = np.asarray(found)
-  assert found.shape == expected.shape and found.dtype == np.float32
-  np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+def close(actual, expected, tolerance=1e-5):
+  actual = np.asarray(actual)
+  assert actual.shape == expected.shape and actual.dtype == np.float32
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-# config.json describes each network; test_onnx translates the others.
+# Flax exports cover every network; test_onnx.py covers the other translations.
 @pytest.mark.parametrize(
   "name, kind",
   [
@@ -81,7 +81,7 @@ def test_a_flax_export_embeds_images_as_evaluations_do(name, words, runs, tmp_pa
   assert list(model.weights.params) == ["encoder"] and model.config["network"] == ("student" if words else "teacher")
 
 
-def test_embed_refuses_other_arrays(runs, tmp_path):
+def test_embed_rejects_other_arrays(runs, tmp_path):
   assert export(runs("cifar_stem"), tmp_path, "flax") == 0
   model = jaxssl.load_pretrained(tmp_path)
   close(model.embed(IMAGES[..., :1]), model.embed(np.repeat(IMAGES[..., :1], 3, -1)))
@@ -100,7 +100,7 @@ def test_a_run_can_start_from_a_flax_export(name, runs, tmp_path):
 
 
 @pytest.mark.parametrize("network", ["teacher", "student"])
-def test_heads(network, runs, tmp_path):
+def test_heads_are_exported_on_request(network, runs, tmp_path):
   assert export(runs("vit"), tmp_path, "flax", "--heads", f"--evals.network={network}") == 0
   model = jaxssl.load_pretrained(tmp_path)
   run = load_run.load(runs("vit"))
@@ -131,7 +131,7 @@ def test_a_bfloat16_run_is_exported_in_float32(runs, tmp_path):
   close(jaxssl.load_pretrained(tmp_path / "out").embed(IMAGES), measured(runs("vit"), IMAGES))
 
 
-def test_the_card(runs, tmp_path):
+def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path):
   workdir = fixtures.run(tmp_path / "run", MODELS["small_stem"], channels=1)
   fixtures.results(workdir)
   assert export(workdir, tmp_path / "out", "stablehlo", "--license=mit") == 0
@@ -150,7 +150,7 @@ def test_the_card(runs, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["flax", "timm", ONNX, "stablehlo"])
-def test_a_file_with_other_features_is_deleted(kind, runs, tmp_path, monkeypatch, capfd):
+def test_an_export_with_different_features_is_deleted(kind, runs, tmp_path, monkeypatch, capfd):
   if kind == "stablehlo":
     monkeypatch.setattr(stablehlo.jax.export, "export", _slightly_off(jax.export.export))
   elif kind == "onnx":
@@ -175,7 +175,7 @@ def _slightly_off(export):
   return lambda function, *rest, **options: export(jax.jit(lambda *x: function(*x) + error), *rest, **options)
 
 
-def test_weights_that_are_not_finite_are_not_kept(runs, tmp_path, monkeypatch, capfd):
+def test_an_export_of_weights_that_are_not_finite_is_deleted(runs, tmp_path, monkeypatch, capfd):
   exact = command.open_bundle
 
   def broken(*given):

@@ -99,7 +99,7 @@ def test_resnets_stay_channels_first_with_batch_norm_in_the_convolutions(name):
 
 
 @pytest.mark.parametrize("size", [16, 32])
-def test_a_vit_at_its_own_and_another_size(size):
+def test_a_vit_is_translated_at_its_own_and_another_size(size):
   encoder = network.build(ModelConfig(name="vit_ti", depth=1, patch=8), "float32", 16)
   model = check(encoder.encode, drawn(encoder, (16, 16, 3)), (size, size, 3))
   operators = count(model)
@@ -110,7 +110,7 @@ def test_a_vit_at_its_own_and_another_size(size):
 
 @pytest.mark.parametrize("module", [ConvNet, Mixer])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_other_encoders(module, channels):
+def test_custom_encoders_are_translated(module, channels):
   encoder = network.Network(encoder=module())
   check(encoder.encode, drawn(encoder, (16, 16, channels)), (16, 16, channels))
 

@@ -43,7 +43,7 @@ def assert_same(again, model, workdir):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_timm(name, tmp_path, torchvision):
+def test_weights_of_timm_survive_the_round_trip(name, tmp_path, torchvision):
   torch.manual_seed(0)
   model = with_statistics(timm_model(torchvision, name))
   workdir = initialized_run(tmp_path, model, name)
@@ -54,7 +54,7 @@ def test_timm(name, tmp_path, torchvision):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_torchvision(name, tmp_path, torchvision):
+def test_weights_of_torchvision_survive_the_round_trip(name, tmp_path, torchvision):
   from safetensors.torch import load_file
 
   torch.manual_seed(0)
@@ -67,7 +67,7 @@ def test_torchvision(name, tmp_path, torchvision):
 
 
 @pytest.mark.parametrize("name", ["vit_ti", "convnext_tiny"])
-def test_torchvision_has_no_such_model(name, tmp_path, capfd):
+def test_models_that_torchvision_lacks_are_refused(name, tmp_path, capfd):
   workdir = fixtures.run(tmp_path / "run", ModelConfig(name=name, depth=1, width=1 / 16), SIZE)
   assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 2
   assert f"--format torchvision cannot express model.name={name}; timm, flax, onnx and stablehlo can" in capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""The `inspect` command: its summary of generated folders, and that the suggested config trains."""
+"""The `inspect` command summarizes generated folders, and its suggested configs train."""
 
 import pathlib
 
@@ -58,38 +58,38 @@ def train(file, *words):
   return config
 
 
-def test_counts_formats_sizes(tmp_path, capfd):
-  found = output(capfd, f"--data={classed(tmp_path)}")
-  assert "train: 20 images" in found and "test: 4 images" in found
-  assert found.count("  2 class folders (for evaluation only): a 10, b 10") == 1
-  assert starting(found, "formats") == "formats: JPEG 20, PNG 4"
-  assert starting(found, "channels") == "channels: color 24"
-  assert starting(found, "bits") == "bits per channel: 8 24"
-  assert starting(found, "sizes").endswith("largest 40 x 40 pixels; 1 different")
-  assert starting(found, "shapes") == "shapes: square 24"
-  for nothing in ("unreadable", "exact duplicates", "near duplicates", "test images that are in train too"):
-    assert starting(found, nothing) == f"{nothing}: none"
-  assert any(line == "  config.evals.update({'knn': {'k': (20,)}})" for line in found)
+def test_the_summary_lists_counts_formats_and_sizes(tmp_path, capfd):
+  lines = output(capfd, f"--data={classed(tmp_path)}")
+  assert "train: 20 images" in lines and "test: 4 images" in lines
+  assert lines.count("  2 class folders (for evaluation only): a 10, b 10") == 1
+  assert starting(lines, "formats") == "formats: JPEG 20, PNG 4"
+  assert starting(lines, "channels") == "channels: color 24"
+  assert starting(lines, "bits") == "bits per channel: 8 24"
+  assert starting(lines, "sizes").endswith("largest 40 x 40 pixels; 1 different")
+  assert starting(lines, "shapes") == "shapes: square 24"
+  for heading in ("unreadable", "exact duplicates", "near duplicates", "test images that are in train too"):
+    assert starting(lines, heading) == f"{heading}: none"
+  assert any(line == "  config.evals.update({'knn': {'k': (20,)}})" for line in lines)
 
 
 def test_the_measured_mean_and_std_are_those_of_the_pixels(tmp_path, capfd):
   flat = {f"{k:02}.png": fixtures.flat(51 + 102 * (k % 2), size=(16, 24)) for k in range(20)}
-  found = starting(output(capfd, f"--data={fixtures.folder(tmp_path, flat)}", "--data.channels=3"), "mean")
-  assert found.startswith("mean (0.4, 0.4, 0.4), standard deviation (0.2, 0.2, 0.2)")
+  line = starting(output(capfd, f"--data={fixtures.folder(tmp_path, flat)}", "--data.channels=3"), "mean")
+  assert line.startswith("mean (0.4, 0.4, 0.4), standard deviation (0.2, 0.2, 0.2)")
 
 
 @pytest.mark.usefixtures("one_device")
-def test_the_config_leaves_out_unreadable_images_and_test_images(tmp_path, capfd):
+def test_the_config_excludes_unreadable_images_and_test_images(tmp_path, capfd):
   broken = {"train/a/broken.jpg": images(1)[0][:300], "train/b/empty.png": b""}
   twins = {"train/a/twin.png": fixtures.coded(fixtures.photo(20, 40, 40), "PNG"), "train/b/near.jpg": images(1, first=21)[0]}
   out = tmp_path / "new" / "mine.py"
-  found = output(capfd, f"--data={classed(tmp_path, **broken, **twins)}", f"--out={out}")
-  assert "train: 24 images, 2 of them unreadable" in found
-  assert starting(found, "unreadable") == "unreadable: 2"
-  assert sum("train/a/broken.jpg: " in line for line in found) == 1
-  assert starting(found, "exact duplicates") == "exact duplicates: 1 groups, 2 images"
-  assert starting(found, "near duplicates") == "near duplicates: 1 groups, 2 images"
-  assert starting(found, "test images") == "test images that are in train too: 2, which invalidates the evaluation"
+  lines = output(capfd, f"--data={classed(tmp_path, **broken, **twins)}", f"--out={out}")
+  assert "train: 24 images, 2 of them unreadable" in lines
+  assert starting(lines, "unreadable") == "unreadable: 2"
+  assert sum("train/a/broken.jpg: " in line for line in lines) == 1
+  assert starting(lines, "exact duplicates") == "exact duplicates: 1 groups, 2 images"
+  assert starting(lines, "near duplicates") == "near duplicates: 1 groups, 2 images"
+  assert starting(lines, "test images") == "test images that are in train too: 2, which invalidates the evaluation"
   listed = out.with_suffix(".train.txt").read_text().split()
   assert len(listed) == 20 and not any(word in name for name in listed for word in ("broken", "empty", "twin", "near"))
   every = out.with_suffix(".found.txt").read_text().splitlines()
@@ -101,12 +101,12 @@ def test_the_config_leaves_out_unreadable_images_and_test_images(tmp_path, capfd
 
 
 @pytest.mark.usefixtures("one_device")
-def test_gray_images_of_many_sizes_from_a_zip(tmp_path, capfd):
+def test_gray_images_of_many_sizes_in_a_zip_train(tmp_path, capfd):
   gray = [Image.fromarray(fixtures.photo(k, 60 + k, 80)).convert("L") for k in range(30)]
-  files = {f"{k:02}.jpg": fixtures.coded(one if k % 2 else one.convert("RGB")) for k, one in enumerate(gray)}
+  files = {f"{k:02}.jpg": fixtures.coded(image if k % 2 else image.convert("RGB")) for k, image in enumerate(gray)}
   out = tmp_path / "gray.py"
-  found = output(capfd, f"--data={fixtures.zipped(tmp_path / 'gray.zip', files)}", f"--out={out}")
-  assert starting(found, "channels") == "channels: color 15, gray 15; 15 of them are stored in color but gray"
+  lines = output(capfd, f"--data={fixtures.zipped(tmp_path / 'gray.zip', files)}", f"--out={out}")
+  assert starting(lines, "channels") == "channels: color 15, gray 15; 15 of them are stored in color but gray"
   config = load_config(str(out))
   assert config.data.channels == 1 and len(config.data.mean) == 1
   assert config.views["global"].jitter == (0.4, 0.4, 0.0, 0.0) and config.views["global"].gray_p == 0
@@ -116,18 +116,18 @@ def test_gray_images_of_many_sizes_from_a_zip(tmp_path, capfd):
 
 def test_a_test_split_that_would_stop_a_run_is_reported(tmp_path, capfd):
   broken = {"test/a/1.jpg": b"x", "test/b/2.jpg": b"x"}
-  found = output(capfd, f"--data={classed(tmp_path, **broken)}")
-  assert "test: 6 images, 2 of them unreadable" in found
-  assert any(line.startswith("  more than 1% of the test images are unreadable") for line in found)
+  lines = output(capfd, f"--data={classed(tmp_path, **broken)}")
+  assert "test: 6 images, 2 of them unreadable" in lines
+  assert any(line.startswith("  more than 1% of the test images are unreadable") for line in lines)
 
 
 def test_a_test_split_without_class_folders_is_reported(tmp_path, capfd):
   files = {f"train/{'ab'[k % 2]}/{k}.jpg": data for k, data in enumerate(images(20))}
-  found = output(capfd, f"--data={fixtures.folder(tmp_path, files | {'test/1.jpg': images(1, first=30)[0]})}")
-  assert "  no class folders, but train has some: a run would stop there, so sort them too" in found
+  lines = output(capfd, f"--data={fixtures.folder(tmp_path, files | {'test/1.jpg': images(1, first=30)[0]})}")
+  assert "  no class folders, but train has some: a run would stop there, so sort them too" in lines
 
 
-def test_headers_of_files_with_many_bits_or_channels(tmp_path, capfd):
+def test_headers_of_files_with_many_bits_or_channels_are_summarized(tmp_path, capfd):
   deep = np.linspace(0, 65535, 20 * 30).reshape(20, 30).astype(np.uint16)
   alpha = Image.fromarray(fixtures.photo(0, 40, 40)).convert("RGBA")
   odd = {"deep.png": fixtures.coded(Image.fromarray(deep), "PNG"), "alpha.png": fixtures.coded(alpha, "PNG")}
@@ -135,14 +135,14 @@ def test_headers_of_files_with_many_bits_or_channels(tmp_path, capfd):
   odd["many.tif"] = fixtures.tiff(np.zeros((5, 20, 30), np.uint16), planarconfig="separate")
   odd["float.npy"] = fixtures.npy(np.zeros((20, 30, 5)))
   odd["pages.tif"] = fixtures.tiff(np.zeros((4, 20, 30), np.uint8))
-  found = output(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
+  lines = output(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
   for word in ("color 20", "gray 2", "color with alpha 1", "CMYK 1"):
-    assert word in starting(found, "channels")
-  assert "16 1" in starting(found, "bits") and starting(found, "bits").endswith("; read as 8")
-  assert sum("many.tif: 5 channels; most images have 3" in line for line in found) == 1
-  assert sum("float.npy: " in line and "(NPY, 5 channels, 64 bit)" in line for line in found) == 1
+    assert word in starting(lines, "channels")
+  assert "16 1" in starting(lines, "bits") and starting(lines, "bits").endswith("; read as 8")
+  assert sum("many.tif: 5 channels; most images have 3" in line for line in lines) == 1
+  assert sum("float.npy: " in line and "(NPY, 5 channels, 64 bit)" in line for line in lines) == 1
   assert (
-    starting(found, "pages") == "pages: 1 files have 4, of which the first is used; --data.channels=4 reads them as channels"
+    starting(lines, "pages") == "pages: 1 files have 4, of which the first is used; --data.channels=4 reads them as channels"
   )
 
 
@@ -150,13 +150,13 @@ def test_headers_of_files_with_many_bits_or_channels(tmp_path, capfd):
 def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   rng = np.random.default_rng(0)
   low = rng.integers(0, 256, (24, 40, 40, 5)).astype(np.uint16) * np.arange(1, 6, dtype=np.uint16)
-  files = {f"{k:02}.npy": fixtures.npy(one) for k, one in enumerate(low[:12])}
-  files |= {f"{k:02}.tif": fixtures.tiff(np.moveaxis(one, -1, 0)) for k, one in enumerate(low[12:], 12)}
+  files = {f"{k:02}.npy": fixtures.npy(image) for k, image in enumerate(low[:12])}
+  files |= {f"{k:02}.tif": fixtures.tiff(np.moveaxis(image, -1, 0)) for k, image in enumerate(low[12:], 12)}
   files |= {"photo.jpg": images(1)[0]}
   words = [f"--data={fixtures.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
-  found = output(capfd, *words, "--data.channels=5")
-  assert starting(found, "bits") == "bits per channel: 16 24; read as 16"
-  assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in found) == 1
+  lines = output(capfd, *words, "--data.channels=5")
+  assert starting(lines, "bits") == "bits per channel: 16 24; read as 16"
+  assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in lines) == 1
   config = train(tmp_path / "cells.py", "--config.model.width=0.125", "--config.model.name=resnet10")
   assert (config.data.channels, config.data.bit_depth) == (5, 16)
   expected = low.reshape(-1, 5) / 65535

@@ -1,4 +1,4 @@
-"""Suggested configs are valid and as documented for all kinds of datasets."""
+"""Suggested configs are valid for all kinds of datasets and follow the documentation."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from jaxssl.train import setup
 SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), memory=10**11)
 
 
-def made(**changes):
+def suggested(**changes):
   facts = dataclasses.replace(SET, **changes)
   return suggest.config_of(suggest.text(facts, "x.py", {}))
 
@@ -23,7 +23,7 @@ def made(**changes):
 @pytest.mark.parametrize("side", [9, 32, 100, 3000])
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
 def test_every_suggestion_is_a_valid_config(train, side, channels, depth):
-  config = made(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
+  config = suggested(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
   setup.build_train_step(config, make_mesh(jax.devices()[:1]), train)
   assert config.data.path == SET.path and (config.data.channels, config.data.bit_depth) == (channels, depth)
   assert bool(pipeline.of_colors(config.views)) == (channels == 3)
@@ -35,31 +35,31 @@ def test_every_suggestion_is_a_valid_config(train, side, channels, depth):
 
 @pytest.mark.parametrize("devices", [1, 4, 8, 6])
 def test_batches_divide_evenly_among_devices(devices):
-  assert made(devices=devices).train.batch_size % devices == 0
-  assert made(devices=devices, train=16).train.batch_size % devices == 0
+  assert suggested(devices=devices).train.batch_size % devices == 0
+  assert suggested(devices=devices, train=16).train.batch_size % devices == 0
 
 
 def test_images_that_do_not_fit_in_memory_stay_on_the_host():
-  small, large = made(train=100_000, memory=10**12), made(train=100_000, memory=10**10)
+  small, large = suggested(train=100_000, memory=10**12), suggested(train=100_000, memory=10**10)
   assert (small.data.placement, large.data.placement) == ("device", "host")
   assert (small.data.resident_size, large.data.resident_size, large.evals.resize) == (280, 0, 256)
 
 
 def test_small_images_of_one_size_are_not_resized():
-  assert made(side=32, one_size=True).data.resident_size == 0
-  assert made(side=32, one_size=False).data.resident_size == 32
+  assert suggested(side=32, one_size=True).data.resident_size == 0
+  assert suggested(side=32, one_size=False).data.resident_size == 32
 
 
 def test_smaller_sets_get_more_epochs():
-  assert [made(train=n).train.epochs for n in (1000, 20_000, 50_000, 10**6)] == [1000, 500, 200, 100]
+  assert [suggested(train=n).train.epochs for n in (1000, 20_000, 50_000, 10**6)] == [1000, 500, 200, 100]
 
 
 def test_evaluations_depend_on_labels_and_a_test_split():
-  assert made(classes=3, test=100).evals.final == ("knn", "quality", "linear")
-  assert made(classes=3).evals.final == made(test=100).evals.final == ("quality",)
+  assert suggested(classes=3, test=100).evals.final == ("knn", "quality", "linear")
+  assert suggested(classes=3).evals.final == suggested(test=100).evals.final == ("quality",)
 
 
-def test_given_fields_come_last():
+def test_given_fields_override_the_suggestions():
   text = suggest.text(SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
   config = suggest.config_of(text)
   assert (config.data.resident_size, config.data.mean) == (99, (0.1,))

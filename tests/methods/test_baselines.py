@@ -1,4 +1,4 @@
-"""The losses that the papers are compared with, against their reference implementations."""
+"""Losses of the baselines match their reference implementations."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ GROUPS = dict(zip(KINDS, split("losses_baselines", *(rf"{kind}\d*" for kind in K
 GOLDEN = cases("losses_baselines")
 
 
-def of(kind: str):
+def golden_cases(kind: str):
   return pytest.mark.parametrize("case", [GOLDEN[name] for name in GROUPS[kind]], ids=GROUPS[kind])
 
 
@@ -32,15 +32,15 @@ def close(loss, expected) -> None:
   np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-6)
 
 
-@of("simclr")
-def test_simclr(case):
+@golden_cases("simclr")
+def test_simclr_matches_the_reference(case):
   loss, gradient = loss_and_gradient(SimCLR(temperature=float(case["temperature"])), outputs(case["z"]))
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_z"], 2e-5)
 
 
-@of("moco")
-def test_moco(case):
+@golden_cases("moco")
+def test_moco_matches_the_reference(case):
   method = MoCoV2(
     teacher_momentum=CONSTANT, queue=case["queue_init"].shape[1], temperature=float(case["temperature"]), symmetric=True
   )
@@ -50,18 +50,18 @@ def test_moco(case):
     close(loss, case["loss"][i])
     near(gradient.prediction, case["grad_q"][i], 2e-5)
     state, _ = method.update_state(state, outputs(q), outputs(k), batch(q.shape[1]))
-    near(jnp.stack([one.rows for one in state]), case["queue_after"][i], 1e-6)
-    assert {int(one.cursor) for one in state} == {int(case["ptr_after"][i])}
+    near(jnp.stack([memory.rows for memory in state]), case["queue_after"][i], 1e-6)
+    assert {int(memory.cursor) for memory in state} == {int(case["ptr_after"][i])}
 
 
-@of("nnclr")
-def test_nnclr(case):
+@golden_cases("nnclr")
+def test_nnclr_matches_the_reference(case):
   method = NNCLR(temperature=float(case["temperature"]), queue=len(case["queue_init"]))
   state = queue(case["queue_init"])
   for i, (z, p) in enumerate(zip(case["z"], case["p"], strict=True)):
     student = outputs(p, projection=z)
-    found = jnp.argmax(dot(normalize(student.projection), state.rows), axis=-1)
-    np.testing.assert_array_equal(found, case["nn_index"][i])
+    nearest = jnp.argmax(dot(normalize(student.projection), state.rows), axis=-1)
+    np.testing.assert_array_equal(nearest, case["nn_index"][i])
     loss, gradient = loss_and_gradient(method, student, state=state)
     close(loss, case["loss"][i])
     near(gradient.prediction, case["grad_p"][i], 2e-5)
@@ -71,16 +71,16 @@ def test_nnclr(case):
     assert int(state.cursor) == case["ptr_after"][i]
 
 
-@of("byol")
-def test_byol(case):
+@golden_cases("byol")
+def test_byol_matches_the_reference(case):
   loss, gradient = loss_and_gradient(BYOL(teacher_momentum=CONSTANT), outputs(case["p"]), outputs(case["z"]))
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_p"], 2e-5)
-  near(gradient.prediction[0], case["grad_p_one"], 2e-5)  # each direction has a gradient of its own
+  near(gradient.prediction[0], case["grad_p_one"], 2e-5)  # each direction has its own gradient
 
 
-@of("simsiam")
-def test_simsiam(case):
+@golden_cases("simsiam")
+def test_simsiam_matches_the_reference(case):
   loss, gradient = loss_and_gradient(SimSiam(), outputs(case["p"], projection=case["z"]))
   close(loss, case["loss"])
   near(gradient.prediction, case["grad_p"], 2e-5)
@@ -88,8 +88,8 @@ def test_simsiam(case):
   np.testing.assert_array_equal(gradient.projection, np.zeros_like(case["z"]))
 
 
-@of("barlow")
-def test_barlow(case):
+@golden_cases("barlow")
+def test_barlow_matches_the_reference(case):
   for scale, suffix in ((1.0, "_lightly"), (float(case["scale_loss"]), "")):
     method = BarlowTwins(off_diagonal=float(case["lamb"]), scale=scale)
     loss, gradient = loss_and_gradient(method, outputs(case["z"]))
@@ -97,10 +97,10 @@ def test_barlow(case):
     near(gradient.prediction, case["grad_z" + suffix], 2e-5)
 
 
-@of("vicreg")
-def test_vicreg(case):
+@golden_cases("vicreg")
+def test_vicreg_matches_the_reference(case):
   invariance, variance, covariance = map(float, case["weights"])
-  for factor, suffix in ((1.0, "_lightly"), (2.0, "")):  # one library averages the variance over the views, one sums it
+  for factor, suffix in ((1.0, "_lightly"), (2.0, "")):  # one library averages the variance over the views, the other sums it
     method = VICReg(invariance=invariance, variance=factor * variance, covariance=covariance)
     loss, gradient = loss_and_gradient(method, outputs(case["z"]))
     close(loss, case["loss" + suffix])
@@ -110,8 +110,8 @@ def test_vicreg(case):
   np.testing.assert_allclose(ours, case["loss_parts"], rtol=1e-5)
 
 
-@of("swav")
-def test_swav(case):
+@golden_cases("swav")
+def test_swav_matches_the_reference(case):
   method = SwAV(
     queue_use=CONSTANT,
     temperature=float(case["temperature"]),
@@ -126,7 +126,7 @@ def test_swav(case):
   near(gradient.prediction, case["grad_preds"], 2e-5)
 
 
-@of("ressl")
+@golden_cases("ressl")
 def test_divergence_is_the_cross_entropy_without_the_targets_entropy(case):
   q, k = normalize(jnp.asarray(case["z"]))
   rows = jnp.asarray(case["queue"], jnp.float32)
@@ -146,8 +146,8 @@ def test_divergence_is_the_cross_entropy_without_the_targets_entropy(case):
   close(kl_divergence(target, logits) + cross_entropy(jax.nn.softmax(target), target), loss)
 
 
-@of("msf")
-def test_msf(case):
+@golden_cases("msf")
+def test_msf_matches_the_reference(case):
   method = MSF(teacher_momentum=CONSTANT, queue=len(case["queue_init"]), k=int(case["topk"]))
   state = queue(case["queue_init"])
   for i, (q, t) in enumerate(zip(case["query"], case["target"], strict=True)):

@@ -12,7 +12,7 @@ GOLDEN = cases("dino_loss")
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_loss_gradient_and_center(name):
+def test_loss_gradient_and_center_match_the_reference(name):
   case = GOLDEN[name]
   training_length = TrainingLength(steps_per_epoch=1, epochs=int(case["epochs"]))
   temperature = ScheduleConfig(

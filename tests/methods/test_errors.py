@@ -1,4 +1,4 @@
-"""What a method refuses before anything is trained."""
+"""Methods reject invalid configs before training."""
 
 import pathlib
 
@@ -26,21 +26,21 @@ WITH_QUEUE = [
 
 @pytest.mark.parametrize("config", WITH_QUEUE, ids=[c["name"] for c in WITH_QUEUE])
 @pytest.mark.parametrize("queue, nearest", [(100, "96 or 128"), (20, "32")])
-def test_a_queue_is_a_multiple_of_the_batch(config, queue, nearest):
+def test_a_queue_must_be_a_multiple_of_the_batch(config, queue, nearest):
   method = methods.read_method({**config, "queue": queue})
   message = f"method.queue={queue}: must be a multiple of train.batch_size=32; nearest: {nearest}$"
   with pytest.raises(UserError, match=message.replace(".", r"\.")):
     method.init_state(jax.random.key(0), Dims(batch=32, **DIMS))
 
 
-def test_msf_finds_no_more_neighbors_than_its_queue_holds():
+def test_msf_k_must_not_exceed_its_queue():
   method = methods.read_method({"name": "msf", "teacher_momentum": 0.9, "queue": 4, "k": 5})
   with pytest.raises(UserError, match=r"method\.k=5: must be at most method\.queue=4"):
     method.init_state(jax.random.key(0), Dims(batch=2, **DIMS))
 
 
 @pytest.mark.parametrize("recipe", ["simclr.py", "nnclr.py", "barlow.py", "vicreg.py", "moco.py:v3", "resa.py", "swav.py"])
-def test_negatives_need_another_image(recipe):
+def test_negatives_require_two_images_per_batch(recipe):
   config, _ = flags.parse([f"--config={CONFIGS / recipe}", "--config.train.batch_size=1"])
   with pytest.raises(UserError, match=r"train\.batch_size=1: negatives are the other images of a batch"):
     setup.build_train_step(config, mesh.abstract_mesh(1), num_images=64)
@@ -70,7 +70,7 @@ def test_negatives_need_another_image(recipe):
     ("byol.py", ["model.predictor.out=32"], r"model\.predictor\.out=32: must equal the projection's width, 64"),
   ],
 )
-def test_views_and_heads_fit_the_method(recipe, words, message, tmp_path, monkeypatch):
+def test_views_and_heads_must_fit_the_method(recipe, words, message, tmp_path, monkeypatch):
   monkeypatch.setattr(mesh, "default_devices", lambda: jax.devices()[:1])
   flag = [f"--config={CONFIGS / recipe}:runlocal", *(f"--config.{word}" for word in words)]
   config, _ = flags.parse([*flag, f"--workdir={tmp_path}"])

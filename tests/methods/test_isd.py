@@ -40,7 +40,7 @@ def test_matches_the_reference_over_several_steps(name):
       np.testing.assert_array_equal(state.labels, case["queue_labels_after"][i])
 
 
-def test_purity_leaves_out_images_without_a_label():
+def test_purity_ignores_images_without_a_label():
   state = queue(np.eye(6))
   rows, labels = jnp.arange(4).reshape(2, 2), jnp.asarray([-1, 3])
   assert float(purity(state, rows, labels)) == 0
@@ -49,8 +49,8 @@ def test_purity_leaves_out_images_without_a_label():
 
 @pytest.mark.parametrize("student", ["weak", "strong"])
 @pytest.mark.parametrize("teacher", ["weak", "strong"])
-def test_the_two_networks_never_see_the_same_view(student, teacher):
+def test_the_two_networks_never_receive_the_same_view(student, teacher):
   forward_spec = ISD(teacher_momentum=CONSTANT, student_view=student, teacher_view=teacher).forward_spec
-  (seen,), (target,) = forward_spec.student, forward_spec.teacher
-  assert (seen.group, target.group) == (student, teacher) and seen != target
-  assert seen.stop == seen.start + 1 and (target.start, target.stop) == (0, 1)
+  (student_slice,), (teacher_slice,) = forward_spec.student, forward_spec.teacher
+  assert (student_slice.group, teacher_slice.group) == (student, teacher) and student_slice != teacher_slice
+  assert student_slice.stop == student_slice.start + 1 and (teacher_slice.start, teacher_slice.stop) == (0, 1)

@@ -22,4 +22,4 @@ def test_matches_the_reference(name):
   loss, gradient = loss_and_gradient(ReSA(teacher_momentum=CONSTANT, temperature=float(case["temp"])), student, teacher)
   np.testing.assert_allclose(loss, case["loss"], rtol=1e-5)
   near(gradient.prediction, case["grad_emb"], 2e-5)
-  np.testing.assert_array_equal(gradient.features, np.zeros_like(student.features))  # the assignment gets no gradient
+  np.testing.assert_array_equal(gradient.features, np.zeros_like(student.features))  # the assignment has no gradient

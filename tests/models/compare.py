@@ -1,4 +1,4 @@
-"""Comparison within a tolerance relative to the largest value, images of torch, and drop-path rates."""
+"""Compares arrays relative to their largest value, transposes torch images, and reads drop-path rates."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""What is built from `config.model`, and the fields that the names and shapes in a weights file imply."""
+"""Networks built from `config.model`, and the fields that the names and shapes in a weights file imply."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from jaxssl.models.network import build
 from jaxssl.pretrained.torch_names import torch_shapes
 
 
-def test_config_reaches_the_modules():
+def test_the_config_sets_the_fields_of_the_modules():
   network = build(ModelConfig(name="resnet50", width=0.5, bn_groups=2, stem="cifar_pad"), "bfloat16", 32)
   assert (network.encoder.channels, network.encoder.bn_groups, network.encoder.stem) == (32, 2, "cifar_pad")
   assert network.encoder.bottleneck and network.encoder.dtype == jnp.bfloat16
@@ -50,14 +50,14 @@ def test_config_reaches_the_modules():
     ("model.predictor.out=-1", ModelConfig(predictor=HeadConfig(name="mlp", out=-1))),
   ],
 )
-def test_values_that_make_no_network(field, config):
+def test_invalid_values_are_errors_that_name_the_field(field, config):
   with pytest.raises(UserError, match=field):
     build(config, "float32", 32)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name != "custom"])
 def test_file_shapes_imply_the_fields(name):
-  """What `infer` reads from the torch names and shapes of an encoder rebuilds that encoder, and no other family claims them."""
+  """The fields that `infer` returns rebuild the encoder, and no other family infers any."""
   fields = {
     "resnet": {"width": 0.5, "stem": "cifar"},
     "vit": {"depth": 3},
@@ -72,14 +72,14 @@ def test_file_shapes_imply_the_fields(name):
   assert inferred == {BACKBONES[name]: expected}
 
 
-def test_networks_that_torch_libraries_lack():
+def test_networks_that_torch_libraries_lack_are_refused():
   with pytest.raises(UserError, match="--format timm cannot express model.stem=cifar; flax, onnx and stablehlo can"):
     backbone(ModelConfig(stem="cifar")).timm(3, 32)
   with pytest.raises(UserError, match="cannot express model.width=0.0625; flax, onnx and stablehlo can"):
     backbone(ModelConfig(width=1 / 16)).torchvision()
 
 
-def test_a_backbone_declares_fields_of_the_config():
+def test_a_backbone_may_only_declare_fields_of_the_config():
   @dataclasses.dataclass(frozen=True, kw_only=True)
   class Mine(Backbone):
     names = ("mine",)

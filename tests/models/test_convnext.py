@@ -1,4 +1,4 @@
-"""ConvNeXt: names and sizes, small images, drop-path, and timm's features where timm is installed."""
+"""ConvNeXt: names and sizes, small images, drop-path, and timm's features if timm is installed."""
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ def test_names_and_shapes_are_those_of_timm():
   assert sum(np.prod(shape) for shape in shapes.values()) == 27_820_128  # the 28.6 M of the paper without the classifier
 
 
-def test_width_depth_and_stem():
+def test_width_depth_and_stem_set_the_shapes():
   shapes, features = shapes_of(width=1 / 8, depth=2, stem="small")
   assert features.shape == (2, 96) and shapes["stem.0.weight"] == (12, 3, 2, 2)
   assert {name.split(".mlp")[0] for name in shapes if "fc1" in name} == {
@@ -63,7 +63,7 @@ def test_width_depth_and_stem():
   assert all(tuple(2 * n for n in half[name]) == shape for name, shape in shapes_of()[0].items() if len(shape) == 1)
 
 
-def test_images_of_any_size():
+def test_images_of_any_size_have_finite_features():
   """Maps of one pixel are padded, so that small local views have features."""
   module = TINY.clone(depths=(0, 0, 0, 1))
   variables = variables_of(module)
@@ -73,7 +73,7 @@ def test_images_of_any_size():
     assert features.shape == (2, 10) and np.isfinite(features).all() and np.abs(features[0] - features[1]).max() > 1e-3
 
 
-def test_initialization():
+def test_initialization_has_the_documented_scale():
   params = variables_of(ConvNeXt(depths=(1, 1, 1, 1), dims=(32, 32, 32, 32)))["params"]
   block = params["stages_1_blocks_0"]
   for kernel in (block["conv_dw"]["kernel"], block["fc1"]["kernel"], params["stages_2_downsample_1"]["kernel"]):
@@ -82,8 +82,8 @@ def test_initialization():
   np.testing.assert_array_equal(block["gamma"], np.float32(1e-6))
 
 
-def test_drop_path():
-  """Rates increase linearly over all blocks; a row loses a whole branch, or keeps it scaled by 1 / (1 - rate)."""
+def test_drop_path_drops_whole_branches_at_linear_rates():
+  """Rates increase linearly over all blocks; a row drops a whole branch or scales it by 1 / (1 - rate)."""
   rates = drop_path_rates(TINY.clone(drop_path=0.4))
   names = [f"stages_{stage}_blocks_{i}" for stage, i in ((0, 0), (1, 0), (2, 0), (2, 1), (3, 0))]
   assert rates == {name: pytest.approx(0.1 * i) for i, name in enumerate(names)}
@@ -95,9 +95,9 @@ def test_drop_path():
   params = params | {"gamma": jnp.full(2, 10.0), "fc2": params["fc2"] | {"bias": jnp.ones(2)}}  # the branch is 10
   branch = block.apply({"params": params}, x, train=True, rngs={"dropout": jax.random.key(1)}) - x
   assert np.ptp(branch, axis=(1, 2, 3)).max() == 0
-  kept = branch[:, 0, 0, 0] > 0
-  np.testing.assert_allclose(branch[:, 0, 0, 0], kept * 10 / 0.7, rtol=1e-5)
-  assert abs(kept.mean() - 0.7) < 4 * (0.3 * 0.7 / 2000) ** 0.5
+  active = branch[:, 0, 0, 0] > 0
+  np.testing.assert_allclose(branch[:, 0, 0, 0], active * 10 / 0.7, rtol=1e-5)
+  assert abs(active.mean() - 0.7) < 4 * (0.3 * 0.7 / 2000) ** 0.5
   for rngs in (None, {"dropout": jax.random.key(1)}):
     np.testing.assert_allclose(block.apply({"params": params}, x, train=rngs is None, rngs=rngs), x + 10)
 

@@ -1,4 +1,4 @@
-"""The backbone of docs/extending.md: one file, and every part that asks a backbone works."""
+"""The documented backbone works with every part of jaxssl that reads a backbone."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ from tests.extending_page import PAGE, example
 
 @pytest.fixture
 def registered():
-  """Runs the page; the registry is restored afterwards."""
+  """Executes the documented example; restores the registry afterward."""
   before = dict(BACKBONES)
   exec(compile(example("Add a backbone"), str(PAGE), "exec"), {"__name__": "example"})
   yield
@@ -26,7 +26,7 @@ def registered():
   BACKBONES.update(before)
 
 
-def test_the_example_of_the_page(registered):
+def test_the_documented_backbone_encodes_converts_and_names_errors(registered):
   config = ModelConfig(name="patch_mlp", width=0.25, depth=2, patch=8)
   network = build(config, "float32", 32)
   variables = network.init(jax.random.key(0), (32, 32, 3))

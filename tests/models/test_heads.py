@@ -29,7 +29,7 @@ def head_of(case: dict, weights: dict):
 
 
 @pytest.mark.parametrize("name", DINO_CASES + MLP_CASES)
-def test_golden(name):
+def test_outputs_gradients_and_statistics_match_the_reference(name):
   case = HEADS[name]
   weights = tensors(case, "w")
   head = head_of(case, weights)
@@ -54,14 +54,14 @@ def test_golden(name):
   near(evaluated, case["out_eval"], 5e-6)
   near(grad_x, case["grad_x"], 5e-6)
   expected = tensors(case, "gw", "param_names")
-  found = to_state(Variables(params=grads, stats={}), weights)
-  assert set(found) == {str(n) for n, trained in zip(case["param_names"], case["trainable"], strict=True) if trained}
-  for n, value in found.items():
+  state = to_state(Variables(params=grads, stats={}), weights)
+  assert set(state) == {str(n) for n, trained in zip(case["param_names"], case["trainable"], strict=True) if trained}
+  for n, value in state.items():
     near(value, expected[n], 5e-6, zero=1e-6 * np.abs(case["cotangent"]).sum())  # a bias before a BatchNorm has no gradient
   expected = tensors(case, "after")
-  found = to_state(Variables(params={}, stats=stats), weights)
-  assert set(found) == {n for n in expected if "num_batches" not in n}
-  for n, value in found.items():
+  state = to_state(Variables(params={}, stats=stats), weights)
+  assert set(state) == {n for n in expected if "num_batches" not in n}
+  for n, value in state.items():
     near(value, expected[n], 5e-6)
 
 
@@ -71,7 +71,7 @@ def init(head, width: int) -> Variables:
   return Variables(params=made["params"], stats=made.get("batch_stats", {}))
 
 
-def test_mlp_is_initialized_as_in_torch():
+def test_mlp_initialization_matches_torch():
   params = init(MLP(hidden=400, out=30, layers=2), 100).params
   for layer, fan_in in (("linear_0", 100), ("linear_1", 400)):
     for value in params[layer].values():
@@ -80,7 +80,7 @@ def test_mlp_is_initialized_as_in_torch():
       assert np.std(value) == pytest.approx(bound / 3**0.5, rel=0.25 if value.size < 100 else 0.05)
 
 
-def test_dino_head_is_initialized_as_the_reference():
+def test_dino_head_initialization_matches_the_reference():
   params = init(DINOHead(hidden=300, bottleneck=64, out=500, layers=3), 200).params
   for i in range(3):
     assert np.std(params[f"linear_{i}"]["kernel"]) == pytest.approx(0.02, rel=0.03)
@@ -108,7 +108,7 @@ def test_dino_logits_are_cosines():
 
 
 @pytest.mark.parametrize("last_bn", ["none", "plain", "affine"])
-def test_last_norm(last_bn):
+def test_the_last_norm_is_absent_plain_or_affine(last_bn):
   head = MLP(hidden=8, out=6, layers=2, last_bn=last_bn)
   made = init(head, 5)
   assert (("bn_1" in made.stats), ("bn_1" in made.params)) == (last_bn != "none", last_bn == "affine")

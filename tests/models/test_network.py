@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 
 def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
-  """A network of one or two blocks, with heads."""
+  """Returns a network of one or two blocks with heads."""
   kind = jnp.dtype(dtype)
   if name == "resnet":
     encoder = ResNet(bottleneck=False, stages=(1,), channels=4, stem="cifar", dtype=kind)
@@ -195,15 +195,15 @@ def test_attention_is_that_of_the_last_block():
   variables = jax.jit(lambda: network.init(jax.random.key(0), (16, 16, 3)))()
   attention = jax.jit(network.attention)(variables, images)
   assert attention is not None and attention.shape == (3, 2, 2, 3)
-  see = functools.partial(network.encoder.apply, train=False, mutable=["intermediates"])
-  _, sown = jax.jit(see)({"params": variables.params["encoder"]}, images)
+  apply = functools.partial(network.encoder.apply, train=False, mutable=["intermediates"])
+  _, sown = jax.jit(apply)({"params": variables.params["encoder"]}, images)
   (last,) = sown["intermediates"]["blocks_1"]["attention"]
   np.testing.assert_allclose(attention.reshape(3, 2, 6), last[:, :, 0, 1:], rtol=1e-5)
   np.testing.assert_allclose(attention.sum((2, 3)) + last[:, :, 0, 0], 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["resnet", "convnext"])
-def test_encoders_without_patches(name):
+def test_encoders_without_patches_have_no_attention_and_no_tokens(name):
   network = tiny(name)
   assert network.attention(start(network, 3), jnp.zeros((1, 16, 16, 3))) is None
   with pytest.raises(UserError, match="has no patch tokens; these have: vit_ti, vit_s, vit_b"):

@@ -30,14 +30,14 @@ def test_running_statistics_take_the_unbiased_variance():
   np.testing.assert_allclose(out.reshape(-1, 4), expected, atol=1e-5)
 
 
-def test_a_large_mean_costs_no_digits():
+def test_a_large_mean_does_not_reduce_precision():
   out, after = train(BatchNorm(), 1000 + jnp.round(X * 64) / 64)
   reference, _ = train(BatchNorm(), jnp.round(X * 64) / 64)
   np.testing.assert_allclose(out, reference, atol=1e-3)
 
 
 @pytest.mark.parametrize("groups", [2, 4, 8])
-def test_groups_are_batches_of_their_own(groups):
+def test_groups_are_normalized_separately(groups):
   out, after = train(BatchNorm(groups=groups), X)
   alone = [train(BatchNorm(), part) for part in jnp.split(X, groups)]
   np.testing.assert_allclose(out, jnp.concatenate([o for o, _ in alone]), atol=1e-5)
@@ -45,11 +45,11 @@ def test_groups_are_batches_of_their_own(groups):
     np.testing.assert_allclose(after[kind], np.mean([stats[kind] for _, stats in alone], axis=0), rtol=1e-5)
 
 
-def test_a_batch_over_devices_is_one_batch():
+def test_a_sharded_batch_is_normalized_as_one_batch():
   mesh = make_mesh()
-  one = jax.jit(lambda x: train(BatchNorm(), x))(X)
-  many = jax.jit(lambda x: train(BatchNorm(), x))(jax.device_put(X, NamedSharding(mesh, ROWS)))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), one, many)
+  single = jax.jit(lambda x: train(BatchNorm(), x))(X)
+  sharded = jax.jit(lambda x: train(BatchNorm(), x))(jax.device_put(X, NamedSharding(mesh, ROWS)))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), single, sharded)
 
 
 def test_half_precision_keeps_float32_statistics():
@@ -60,7 +60,7 @@ def test_half_precision_keeps_float32_statistics():
   jax.tree.map(np.testing.assert_array_equal, after, expected)
 
 
-def test_errors_say_what_to_do():
+def test_impossible_groups_are_errors():
   with pytest.raises(UserError, match="model.bn_groups=3: does not divide a batch of 16 rows"):
     train(BatchNorm(groups=3), X)
   with pytest.raises(UserError, match="two values per channel"):

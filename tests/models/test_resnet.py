@@ -55,7 +55,7 @@ def module_of(weights: dict, stem: str) -> ResNet:
 
 
 @pytest.mark.parametrize("name", STEMS)
-def test_golden(name):
+def test_outputs_gradients_and_statistics_match_the_reference(name):
   case, weights = golden_case(name)
   given = to_variables(weights)
   module = module_of(weights, STEMS[name])
@@ -77,11 +77,11 @@ def test_golden(name):
     out, stats = train(params, x)
     return jnp.sum(out * case["cotangent"]), (out, stats)
 
-  out, seen = evaluate(x)
+  out, captured = evaluate(x)
   near(out, case["out_eval"], 1e-5)
   last = [f"layer{i + 1}_{blocks - 1}" for i, blocks in enumerate(module.stages)]
   for ours, theirs, side in zip(["conv1", *last], ["conv1", *(b.split("_")[0] for b in last)], case["stage_hw"], strict=True):
-    y = np.asarray(seen["intermediates"][ours]["__call__"][0], np.float64)
+    y = np.asarray(captured["intermediates"][ours]["__call__"][0], np.float64)
     assert y.shape[1] == side
     expected = case[f"eval_mean_{theirs}"]
     mean = y.mean((1, 2) if expected.ndim == 2 else (1, 2, 3))
@@ -90,23 +90,23 @@ def test_golden(name):
   if "cotangent" in case:
     (_, (out, stats)), (grads, grad_x) = jax.jit(jax.value_and_grad(objective, (0, 1), has_aux=True))(given.params, x)
     near(grad_x.transpose(0, 3, 1, 2), case["grad_x"], 5e-5)
-    found = to_state(Variables(params=grads, stats={}), weights)
-    near(found["conv1.weight"], case["grad_conv1"], 5e-5)
-    near(found["bn1.weight"], case["grad_bn1_weight"], 5e-5)
+    state = to_state(Variables(params=grads, stats={}), weights)
+    near(state["conv1.weight"], case["grad_conv1"], 5e-5)
+    near(state["bn1.weight"], case["grad_bn1_weight"], 5e-5)
     last_bn = f"layer4.{module.stages[3] - 1}.bn{3 if module.bottleneck else 2}.weight"
-    near(found[last_bn], case["grad_layer4_last_bn_weight"], 5e-5)
+    near(state[last_bn], case["grad_layer4_last_bn_weight"], 5e-5)
   else:
     out, stats = jax.jit(train)(given.params, x)
   near(out, case["out_train"], 5e-5)
-  found = to_state(Variables(params={}, stats=stats), weights)
+  state = to_state(Variables(params={}, stats=stats), weights)
   for kind in ("running_mean", "running_var"):
-    near(np.concatenate([found[f"{bn}.{kind}"] for bn in case["bn_names"]]), case[f"{kind}_after"], 1e-5)
+    near(np.concatenate([state[f"{bn}.{kind}"] for bn in case["bn_names"]]), case[f"{kind}_after"], 1e-5)
 
 
 @pytest.mark.parametrize(
   "name, features, parameters", [("resnet18", 512, 11.18e6), ("resnet34", 512, 21.28e6), ("resnet50", 2048, 23.51e6)]
 )
-def test_sizes(name, features, parameters):
+def test_features_and_parameters_match_torchvision(name, features, parameters):
   bottleneck, stages = SIZES[name]
   module = ResNet(bottleneck=bottleneck, stages=stages)
   x = jnp.zeros((1, 64, 64, 3))

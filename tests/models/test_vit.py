@@ -1,4 +1,4 @@
-"""ViTs against DINO's reference implementation, and drop-path."""
+"""ViTs match DINO's reference implementation, and drop-path its definition."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ def golden_vit() -> ViT:
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_golden(name):
+def test_features_gradients_and_attention_match_the_reference(name):
   case, module = VITS[name], golden_vit()
   x = nhwc(case["x"])
   shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))
@@ -38,21 +38,21 @@ def test_golden(name):
   @jax.jit
   def run(x, cotangent):
     out, pull = jax.vjp(lambda x: module.apply({"params": GIVEN.params}, x, train=True), x)
-    tokens, seen = module.apply({"params": GIVEN.params}, x, method="tokens", mutable=["intermediates"])
-    return out, pull(cotangent)[0], tokens, seen
+    tokens, captured = module.apply({"params": GIVEN.params}, x, method="tokens", mutable=["intermediates"])
+    return out, pull(cotangent)[0], tokens, captured
 
-  out, grad_x, tokens, seen = run(x, case["cotangent"])
+  out, grad_x, tokens, captured = run(x, case["cotangent"])
   near(out, case["cls"], 1e-5)
   near(grad_x.transpose(0, 3, 1, 2), case["grad_x"], 1e-5)
   if "tokens" in case:
     near(tokens, case["tokens"], 1e-5)
   if "attention" in case:
-    (attention,) = seen["intermediates"][f"blocks_{module.depth - 1}"]["attention"]
+    (attention,) = captured["intermediates"][f"blocks_{module.depth - 1}"]["attention"]
     near(attention, case["attention"], 1e-5)
 
 
 @pytest.mark.parametrize("name", MULTICROPS)
-def test_multicrop(name):
+def test_multicrop_features_match_the_reference(name):
   """Crops of two sizes, in the order of DINO's wrapper."""
   case = VITS[name]
   views = {"x_global": int(case["n_global"]), "x_local": int(case["n_local"])}
@@ -63,7 +63,7 @@ def test_multicrop(name):
   near(outputs.features.reshape(case["features"].shape), case["features"], 1e-5)
 
 
-def test_positions_at_the_exact_ratio():
+def test_interpolated_positions_preserve_a_ramp():
   """A ramp stays a ramp away from the border, and rows and columns are not swapped."""
   ramp = np.stack(np.meshgrid(np.arange(8.0), 10 * np.arange(8.0), indexing="ij"), axis=-1)
   embedding = jnp.concatenate([jnp.full((1, 1, 2), 7.0), jnp.asarray(ramp.reshape(1, 64, 2), jnp.float32)], axis=1)
@@ -77,12 +77,12 @@ def test_positions_at_the_exact_ratio():
   np.testing.assert_array_equal(positions(embedding, (8, 8), 0.1), embedding)
 
 
-def test_size_that_the_patch_does_not_divide():
+def test_an_image_size_that_the_patch_does_not_divide_is_an_error():
   with pytest.raises(UserError, match="model.patch=4 does not divide an image of 32 x 30"):
     golden_vit().apply({"params": GIVEN.params}, jnp.zeros((1, 32, 30, 3)), train=False)
 
 
-def test_drop_path_of_a_block():
+def test_drop_path_drops_branches_independently():
   """Each branch of each row is kept with probability 1 - rate and scaled by 1 / (1 - rate), independently."""
   rate, rows = 0.3, 4000
   block = Block(heads=2, drop_path=rate, dtype=jnp.float32)

@@ -9,7 +9,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("shape", [(64, 16), (16, 64), (5, 300)])
-def test_deviation_and_rank_by_definition(shape):
+def test_deviation_and_rank_match_their_definition(shape):
   x = RNG.normal(0.3, 1, shape).astype(np.float32)
   deviation, rank = jax.jit(collapse_metrics)(x)
   unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -18,7 +18,7 @@ def test_deviation_and_rank_by_definition(shape):
   assert float(deviation) == pytest.approx(feature_stats.deviation(x), rel=1e-4)
 
 
-def test_all_the_same_and_all_on_a_line():
+def test_collapsed_features_have_rank_1():
   same = np.ones((8, 4), np.float32)
   assert [float(figure) for figure in collapse_metrics(same)] == pytest.approx([0, 1], abs=1e-6)
   line = np.array([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]] * 8, np.float32)
@@ -26,11 +26,11 @@ def test_all_the_same_and_all_on_a_line():
   assert all(np.isfinite(float(figure)) for figure in collapse_metrics(np.zeros((8, 4), np.float32)))
 
 
-def test_it_has_no_gradient():
+def test_collapse_metrics_have_no_gradient():
   assert not np.any(jax.grad(lambda x: sum(collapse_metrics(x)))(RNG.normal(size=(6, 3))))
 
 
 @pytest.mark.parametrize("factor", [1e-3, 7.0])
-def test_only_directions_count(factor):
+def test_collapse_metrics_are_invariant_to_scale(factor):
   x = RNG.normal(size=(20, 6)).astype(np.float32)
   np.testing.assert_allclose(collapse_metrics(x), collapse_metrics(factor * x), rtol=1e-4)

@@ -7,7 +7,7 @@ from jaxssl.ops import nearest
 
 @pytest.mark.parametrize("columns", [7, 40, 1000, 1024, 4096, 50_000])  # blocks of 1, 8, 8, 64, 64 and 16
 @pytest.mark.parametrize("distinct", [3, 10**6])  # many ties, and hardly any
-def test_the_largest_by_blocks_are_those_of_a_plain_top_k(columns, distinct):
+def test_blockwise_top_k_equals_top_k(columns, distinct):
   rng = np.random.default_rng(0)
   x = rng.integers(0, distinct, (5, columns)).astype(np.float32)
   x[0, : columns // 2] = -np.inf

@@ -1,4 +1,4 @@
-"""Who holds which rows, and which leaves of a state are split."""
+"""The rows of each process, and the sharding of the leaves of a state."""
 
 import jax
 import numpy as np
@@ -14,23 +14,23 @@ def shape(*sizes):
   return jax.ShapeDtypeStruct(sizes, np.float32)
 
 
-def test_large_leaves_are_split_along_their_longest_axis_if_asked():
+def test_large_leaves_are_split_along_their_longest_axis_on_request():
   sizes = {"kernel": (64, 512), "odd": (129, 257), "small": (8, 8), "step": ()}
   state = {name: shape(*size) for name, size in sizes.items()}
   for split in (False, True):
-    found = {name: s.spec for name, s in state_shardings(state, MESH, split).items()}
-    assert found["odd"] == found["small"] == found["step"] == PartitionSpec()
-    assert found["kernel"] == (PartitionSpec(None, "data") if split else PartitionSpec())
+    specs = {name: s.spec for name, s in state_shardings(state, MESH, split).items()}
+    assert specs["odd"] == specs["small"] == specs["step"] == PartitionSpec()
+    assert specs["kernel"] == (PartitionSpec(None, "data") if split else PartitionSpec())
 
 
 @pytest.mark.parametrize("rows", [1, 8, 1000, 2**17 + 1, 1_281_167])
-def test_padded_rows_are_those_of_any_mesh_up_to_a_size(rows):
-  def of(size):
+def test_padded_rows_are_equal_for_all_meshes_up_to_a_size(rows):
+  def padded(size):
     return padded_rows(rows, type("Mesh", (), {"size": size})())
 
   sizes = [1, 2, 4, 8] + ([16, 64, 256, 1024] if rows >= 2**17 else [])
-  assert len({of(size) for size in sizes}) == 1 and rows <= of(8) < rows + max(sizes) + 1
-  assert of(24) % 24 == 0
+  assert len({padded(size) for size in sizes}) == 1 and rows <= padded(8) < rows + max(sizes) + 1
+  assert padded(24) % 24 == 0
 
 
 def test_one_process_holds_all_rows():

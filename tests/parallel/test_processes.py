@@ -1,4 +1,4 @@
-"""Two real processes of four devices each, over loopback: they are one run, whatever happens to one of them."""
+"""Two processes of four devices each train as one run, even if one of them is killed or stopped."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from tests.test_main import losses, measurements
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
-BOUND = 240  # seconds that anything may take
+BOUND = 240  # timeout in seconds
 WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   f"--config.{word}"
   for word in (
@@ -49,11 +49,11 @@ checkpoint.Checkpoints.save = save_and_die
 """
 
 
-class Two:
+class TwoProcesses:
   """Two processes of one run; their output goes to files."""
 
   def __init__(self, folder: pathlib.Path, env: dict[str, str], before: str = ""):
-    """`before`: what both processes do first."""
+    """Starts both processes, which first execute the code `before`."""
     with socket.socket() as free:
       free.bind(("127.0.0.1", 0))
       address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -75,7 +75,7 @@ class Two:
         )
       self.processes.append(process)
 
-  def __enter__(self) -> "Two":
+  def __enter__(self) -> "TwoProcesses":
     return self
 
   def __exit__(self, *_: object) -> None:
@@ -84,14 +84,14 @@ class Two:
       process.wait()
 
   def until(self, step: int) -> None:
-    """Waits until the run has noted this step."""
+    """Waits until the run has logged this step."""
     end = time.monotonic() + BOUND
     while not (self.workdir / "metrics.jsonl").exists() or max(losses(self.workdir) or [0]) < step:
       assert self.processes[0].poll() is None and time.monotonic() < end, self.log(0)
       time.sleep(0.01)
 
   def codes(self) -> list[int]:
-    """Waits for both."""
+    """Waits for both processes and returns their exit codes."""
     return [process.wait(BOUND) for process in self.processes]
 
   def log(self, rank: int) -> str:
@@ -103,33 +103,32 @@ def weights(workdir):
   return jax.tree.leaves((student, teacher)), step
 
 
-def near(found, expected):
-  """Compares runs: rounding differs with the order of sums."""
-  assert losses(found).keys() == losses(expected).keys()
-  np.testing.assert_allclose(list(losses(found).values()), list(losses(expected).values()), rtol=5e-4)
-  lines = [[json.loads(line) for line in (run / "neighbors.jsonl").read_text().splitlines()] for run in (found, expected)]
+def near(actual, expected):
+  """Asserts that two runs are equal up to rounding, which depends on the order of sums."""
+  assert losses(actual).keys() == losses(expected).keys()
+  np.testing.assert_allclose(list(losses(actual).values()), list(losses(expected).values()), rtol=5e-4)
+  lines = [[json.loads(line) for line in (run / "neighbors.jsonl").read_text().splitlines()] for run in (actual, expected)]
   assert [line["neighbors"] for line in lines[0]] == [line["neighbors"] for line in lines[1]]
   assert [line["partners"] for line in lines[0]] == [line["partners"] for line in lines[1]]
   ours, theirs = (
-    {(m["name"], m["subject"]): m["value"] for m in measurements(run) if m["evaluation"] == "knn"} for run in (found, expected)
+    {(m["name"], m["subject"]): m["value"] for m in measurements(run) if m["evaluation"] == "knn"} for run in (actual, expected)
   )
   assert ours == theirs and ours
-  (leaves, step), (expected_leaves, expected_step) = weights(found), weights(expected)
+  (leaves, step), (expected_leaves, expected_step) = weights(actual), weights(expected)
   assert step == expected_step
   for ours, theirs in zip(leaves, expected_leaves, strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_two_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
+def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path):
   env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "PYTHON": sys.executable}
   whole = tmp_path / "whole"
-  assert (
-    main.main([*WORDS, f"--workdir={whole}", "--config.evals.report=false"]) == 0
-  )  # one process with eight devices, unbroken
-  with Two(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
+  # One process with eight devices, uninterrupted.
+  assert main.main([*WORDS, f"--workdir={whole}", "--config.evals.report=false"]) == 0
+  with TwoProcesses(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
     code, killed = two.codes()
     assert code != 0 and killed == -signal.SIGKILL, two.log(0) + two.log(1)
-  with Two(tmp_path, env) as two:  # one is asked to stop
+  with TwoProcesses(tmp_path, env) as two:  # one receives a signal to stop
     two.until(5)
     two.processes[1].send_signal(signal.SIGTERM)
     assert two.codes() == [75, 75], two.log(0) + two.log(1)
@@ -146,14 +145,14 @@ def test_two_processes_are_one_run_whatever_happens_to_one_of_them(tmp_path):
   near(two.workdir, whole)
 
 
-def test_half_of_an_environment_is_an_error(monkeypatch):
+def test_incomplete_cluster_variables_are_an_error(monkeypatch):
   monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "127.0.0.1:1")
   with pytest.raises(UserError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID is not set"):
     processes.start("auto")
   processes.start("off")
 
 
-def test_a_cluster_is_several_processes(monkeypatch):
+def test_a_cluster_has_several_processes(monkeypatch):
   for name in ("SLURM_NTASKS", "SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "JOB_COMPLETION_INDEX"):
     monkeypatch.delenv(name, raising=False)
   assert not processes._cluster()
@@ -169,7 +168,7 @@ def test_a_cluster_is_several_processes(monkeypatch):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_a_signal_is_noted_and_a_second_one_is_not(number, code):
+def test_the_first_signal_requests_a_stop_and_restores_the_handler(number, code):
   before = signal.getsignal(number)
   with Preemption() as preemption:
     assert not preemption.stop_requested(1) and preemption.code == 0

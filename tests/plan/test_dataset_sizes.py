@@ -26,7 +26,7 @@ def spec(recipe, *words, images="", size=""):
     ("nnboot.py:cifar10", ("--config.data.limit=60000",), 50_000, (32, 32)),
   ],
 )
-def test_dataset_from_the_config(recipe, words, count, size):
+def test_count_and_size_are_those_of_the_config(recipe, words, count, size):
   images = spec(recipe, *words)
   assert (images.count, images.size) == (count, size)
 
@@ -45,6 +45,6 @@ def test_an_unknown_number_of_images_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["1.5", "0", "1e10", "4x4"])
-def test_invalid_numbers(text):
+def test_invalid_numbers_are_errors(text):
   with pytest.raises(UserError, match=f"--images={text}: out of range; expected an integer from 1 to 2147483640"):
     spec("nnboot.py", images=text)

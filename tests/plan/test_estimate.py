@@ -36,7 +36,7 @@ def bytes_on_first_device(tree):
 
 @pytest.fixture(scope="module", params=RECIPES)
 def pair(request, tmp_path_factory):
-  """An experiment with its first state and batch, and the step planned from its config alone."""
+  """Returns an experiment, its first state and batch, and the step planned from its config alone."""
   config = config_of(request.param, *RECIPES[request.param])
   run = Experiment(config, tmp_path_factory.mktemp("run"))
   state = run.init()
@@ -68,10 +68,10 @@ def test_memory_parts_equal_the_bytes_of_the_arrays(pair):
 
 def test_bank_and_batch_are_sharded_and_the_rest_is_replicated():
   config = config_of("nnboot.py:runlocal")
-  one, eight = (estimate.memory_of(planned(config, make_mesh(jax.devices()[:n]))) for n in (1, 8))
-  assert one["bank"] == 8 * eight["bank"] and one["batch"] == 8 * eight["batch"]
+  single, sharded = (estimate.memory_of(planned(config, make_mesh(jax.devices()[:n]))) for n in (1, 8))
+  assert single["bank"] == 8 * sharded["bank"] and single["batch"] == 8 * sharded["batch"]
   for part in ("parameters", "optimizer", "teacher", "method_state", "images"):
-    assert one[part] == eight[part] > 0, part
+    assert single[part] == sharded[part] > 0, part
 
 
 def test_unmeasured_mean_and_std_do_not_change_the_state():

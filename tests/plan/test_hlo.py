@@ -78,7 +78,7 @@ ENTRY %main (x: f32[4]) -> f32[4] {
 """
 
 
-def test_text_of_the_tpu_compiler():
+def test_traffic_is_read_from_text_of_the_tpu_compiler():
   assert hlo.traffic(TPU, 4) == {
     "all-reduce": traffic_of(19, 19 * 16, 19 * 16),  # in groups of two
     "all-gather": traffic_of(2, 64 + 32, 48 + 24),  # the one in two fusions counts once
@@ -89,5 +89,5 @@ def test_text_of_the_tpu_compiler():
 
 
 @pytest.mark.parametrize("shape, size", [("(f32[8,4]{1,0:T(8,128)}, s32[])", [128, 4]), ("bf16[3]", [6]), ("pred[2,2]", [4])])
-def test_bytes_of_shapes(shape, size):
+def test_size_returns_the_bytes_of_shapes(shape, size):
   assert hlo.size(shape) == size

@@ -48,7 +48,7 @@ def test_every_chip_runs_the_body_of_a_shard_map():
 def test_live_counts_simultaneous_values():
   def function(x, w):
     first = x @ w
-    second = jnp.sin(first) + 1  # recomputed where it is used
+    second = jnp.sin(first) + 1  # recomputed at its use
     third = second @ w
     return (first @ w) + third  # `first`, `third` and a product are live
 

@@ -9,7 +9,7 @@ from jaxssl.plan import topology
 GIB = topology.GIB
 
 
-def test_gpus_and_cpus():
+def test_gpus_and_cpus_are_parsed():
   gpu, cpu, cpu16 = (topology.parse(name) for name in ("gpu:12", "cpu:8", "cpu:16"))
   assert (gpu.chips, gpu.hosts, gpu.memory, gpu.compiles) == (12, 2, 60 * GIB, False)
   assert (cpu.chips, cpu.hosts, cpu.memory, cpu.peak, cpu.compiles) == (8, 1, None, None, True)
@@ -22,7 +22,7 @@ def test_memory_and_peak_override_the_defaults():
   assert topology.parse("cpu:8", memory=2).memory == 2 * GIB
 
 
-def test_larger_machines():
+def test_larger_doubles_the_number_of_gpus():
   assert topology.larger(topology.parse("gpu:8"))[:2] == [("gpu:16", 16), ("gpu:32", 32)]
   assert topology.larger(topology.parse("cpu:8")) == []
 
@@ -41,7 +41,7 @@ def test_larger_machines():
     ("v5p:4*4", "; did you mean v5p:2x2x4?"),
   ],
 )
-def test_unknown_names(name, message):
+def test_unknown_names_suggest_the_nearest(name, message):
   with pytest.raises(UserError) as error:
     topology.parse(name)
   assert message in str(error.value) and "\n" not in str(error.value)
@@ -64,7 +64,7 @@ def test_prepare_does_not_change_an_initialized_process():
 @pytest.mark.parametrize(
   "name, chips, hosts", [("v5e:4x4", 16, 4), ("v5e:1x1", 1, 1), ("v5p:4x4x4", 64, 16), ("v4:2x2x1", 4, 1)]
 )
-def test_tpu_slices(name, chips, hosts):
+def test_tpu_slices_are_parsed(name, chips, hosts):
   pytest.importorskip("libtpu")
   target = topology.parse(name)
   assert (target.chips, target.hosts, target.compiles) == (chips, hosts, True)
@@ -72,7 +72,7 @@ def test_tpu_slices(name, chips, hosts):
 
 
 @pytest.mark.full
-def test_tpu_slices_that_libtpu_refuses():
+def test_tpu_slices_that_libtpu_refuses_are_errors():
   pytest.importorskip("libtpu")
   with pytest.raises(UserError, match=r"--topology=v5e:3x5: unknown \(.* is not divisible.*; did you mean v5e:4x4\?"):
     topology.parse("v5e:3x5")

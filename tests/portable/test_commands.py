@@ -1,4 +1,4 @@
-"""Evaluation, export and training on two devices, of networks that were never trained."""
+"""Evaluation and export of untrained networks, and training on two devices."""
 
 import json
 import math
@@ -23,9 +23,9 @@ def workdir(tmp_path_factory):
 
 def test_an_untrained_network_is_evaluated(workdir, one_device):
   assert main.main(["evaluate", "knn", "linear", "clusters", "quality", f"--workdir={workdir}"]) == 0
-  found = {m["name"]: m["value"] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
-  assert {"knn20_cosine", "linear_lbfgs", "effective_rank"} <= set(found)
-  assert all(math.isfinite(value) for value in found.values())
+  values = {m["name"]: m["value"] for m in json.loads((workdir / "results.json").read_text())["measurements"]}
+  assert {"knn20_cosine", "linear_lbfgs", "effective_rank"} <= set(values)
+  assert all(math.isfinite(value) for value in values.values())
 
 
 @pytest.mark.parametrize("name", ["flax", "onnx", "stablehlo"])

@@ -1,4 +1,4 @@
-"""One compiled training step of every recipe, in the precision that it asks for."""
+"""One compiled training step of every recipe, in the precision of its config."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.full
 
 
 @pytest.mark.parametrize("recipe", EVERY)
-def test_a_step(recipe, tmp_path, one_device):
+def test_one_step_has_a_finite_loss_and_gradient(recipe, tmp_path, one_device):
   words = [f"--config={CONFIGS[0].parent / recipe},runlocal", "--config.data.placement=device", f"--workdir={tmp_path}"]
   run = Experiment(*flags.parse(words))
   state = run.init()

@@ -33,12 +33,12 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
 
 
 def odd(name: str) -> dict:
-  """A tensor outside the encoder."""
+  """Returns a tensor outside the encoder."""
   return {f"state_dict.module.{name}": ODD}
 
 
 def under(prefix: str, weights: Mapping) -> dict:
-  """Another network of the same kind, which must not be taken."""
+  """Returns another network of the same kind, which must not be read."""
   return {prefix + name: np.zeros_like(x) for name, x in weights.items()}
 
 
@@ -60,12 +60,12 @@ def nested(flat: Mapping[str, np.ndarray], outer: tuple[str, ...] = ("state_dict
   return tree
 
 
-def written(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Path:
+def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Path:
   save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, path)
   return path
 
 
-def back(path: pathlib.Path, name: str, module, image) -> dict:
+def read_variables(path: pathlib.Path, name: str, module, image) -> dict:
   """Reads the variables of an encoder of the backbone `name` from a file."""
   made = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(image), train=False))
   params, stats = made["params"], made.get("batch_stats", {})

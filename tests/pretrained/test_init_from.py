@@ -15,7 +15,7 @@ from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
-from tests.pretrained.fixtures import family, written
+from tests.pretrained.fixtures import family, write
 from tests.test_main import CONFIG
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
@@ -33,17 +33,17 @@ def weights(tmp_path, monkeypatch):
   shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (28, 28, config.data.channels)))
   made = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
   tensors = to_torch(made.params["encoder"], made.stats["encoder"])
-  return written(tmp_path / "weights", family("mocov3", tensors)), tensors
+  return write(tmp_path / "weights", family("mocov3", tensors)), tensors
 
 
 def encoder(variables):
   return to_torch(variables.params["encoder"], variables.stats["encoder"])
 
 
-def same(found, tensors):
-  assert found.keys() == tensors.keys()
+def same(actual, tensors):
+  assert actual.keys() == tensors.keys()
   for name in tensors:
-    np.testing.assert_array_equal(found[name], tensors[name])
+    np.testing.assert_array_equal(actual[name], tensors[name])
 
 
 def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weights, tmp_path):
@@ -61,7 +61,7 @@ def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weight
 
   heads = jax.device_get(state.student.params["projector"])
   (rows,) = run.batches(state, 0, 0)
-  state = run.step(run.start_epoch(state, 0), rows)[0]  # the first epoch's: the encoder is left alone, the heads learn
+  state = run.step(run.start_epoch(state, 0), rows)[0]  # in the first epoch, only the heads train
   after = {"student": jax.device_get(state.student.params), "teacher": jax.device_get(state.teacher.params)}
   for name, x in to_torch(after["student"]["encoder"], {}).items():
     np.testing.assert_array_equal(x, tensors[name])
@@ -70,11 +70,11 @@ def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weight
   assert any(
     (a != b).any() for a, b in zip(jax.tree.leaves(heads), jax.tree.leaves(after["student"]["projector"]), strict=True)
   )
-  state = run.step(state, rows)[0]  # one step per epoch: second epoch
+  state = run.step(state, rows)[0]  # the second epoch, since each has one step
   assert any((x != tensors[n]).any() for n, x in to_torch(state.student.params["encoder"], {}).items())
 
 
-def test_a_run_keeps_a_copy(weights, tmp_path, capfd):
+def test_a_run_copies_the_weights_and_resumes_without_the_file(weights, tmp_path, capfd):
   path, tensors = weights
   words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", "--config.evals.periodic=quality"]
   config, workdir = flags.parse([*words, "--config.evals.final=quality"])
@@ -94,12 +94,12 @@ def test_a_run_keeps_a_copy(weights, tmp_path, capfd):
 
 def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):
   path, _ = weights
-  for more, said in (
+  for more, message in (
     (["--config.model.stem=imagenet"], "model.stem=cifar"),
     (["--config.model.init_from=none"], "none cannot be read"),
   ):
     words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", *more]
     assert command.main(words) == 2
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and said in errors[0]
+    assert len(errors) == 1 and message in errors[0]
     assert not (tmp_path / "run" / "config.json").exists() and not Workdir(tmp_path / "run").imported.exists()

@@ -16,26 +16,26 @@ from tests.golden_files import tensors
 from tests.models.compare import near, nhwc
 from tests.models.test_resnet import STEMS, golden_case, module_of
 from tests.models.test_vit import INPUTS, VITS, WEIGHTS, golden_vit
-from tests.pretrained.fixtures import FAMILIES, back, family, written
+from tests.pretrained.fixtures import FAMILIES, family, read_variables, write
 
 
 def from_all_families(weights, name, module, image, tmp_path):
   """Returns the variables that are found in the files of all families."""
-  found = [back(written(tmp_path / kind, family(kind, weights)), name, module, image) for kind in FAMILIES]
-  for other in found[1:]:
-    jax.tree.map(np.testing.assert_array_equal, other, found[0])
-  return found[0]
+  variables = [read_variables(write(tmp_path / kind, family(kind, weights)), name, module, image) for kind in FAMILIES]
+  for other in variables[1:]:
+    jax.tree.map(np.testing.assert_array_equal, other, variables[0])
+  return variables[0]
 
 
 @pytest.mark.parametrize("name", [name for name in STEMS if "full" not in name])
-def test_resnets(name, tmp_path):
+def test_resnets_of_all_families_match_torch(name, tmp_path):
   case, weights = golden_case(name)
   module, x = module_of(weights, STEMS[name]), nhwc(case["x"])
   variables = from_all_families(weights, "resnet18", module, x.shape, tmp_path)
   near(jax.jit(lambda x: module.apply(variables, x, train=False))(x), case["out_eval"], 1e-5)
 
 
-def test_vits(tmp_path):
+def test_vits_of_all_families_match_torch(tmp_path):
   module = golden_vit()
   side = module.image_size
   variables = from_all_families(tensors(VITS[WEIGHTS], "w"), "vit_s", module, (1, side, side, 3), tmp_path)
@@ -44,7 +44,7 @@ def test_vits(tmp_path):
     near(out, VITS[name]["cls"], 1e-5)
 
 
-def of(name: str, size: int = 32, channels: int = 3, **fields):
+def random_weights(name: str, size: int = 32, channels: int = 3, **fields):
   """Returns random weights of a backbone under torch names, and their shapes."""
   built = network.build(ModelConfig(**{"name": name, **fields}), "float32", size)
   made = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
@@ -67,23 +67,23 @@ def search(tensors, shapes, partial=False):
 def refused(tensors, shapes, *words):
   with pytest.raises(UserError) as error:
     search(tensors, shapes)
-  told = str(error.value)
-  assert told.startswith("model.init_from=FILE") and "\n" not in told
+  message = str(error.value)
+  assert message.startswith("model.init_from=FILE") and "\n" not in message
   for word in words:
-    assert word in told, told
+    assert word in message, message
 
 
-def test_the_log(caplog):
-  weights, shapes = of("resnet10", **SLIM)
+def test_the_log_lists_read_and_ignored_tensors(caplog):
+  weights, shapes = random_weights("resnet10", **SLIM)
   caplog.set_level("INFO")
-  found = search(family("dino", weights), shapes)
-  assert found.keys() == weights.keys()
+  matched = search(family("dino", weights), shapes)
+  assert matched.keys() == weights.keys()
   assert f"{len(weights)} of {len(weights)} tensors of FILE (teacher.backbone.)" in caplog.messages
   assert any("left out" in m and "teacher.head" in m and "student.module" in m for m in caplog.messages)
 
 
-def test_missing_and_extra():
-  weights, shapes = of("resnet10", **SLIM)
+def test_missing_and_extra_tensors_are_errors():
+  weights, shapes = random_weights("resnet10", **SLIM)
   some = dict(list(weights.items())[:-7])
   refused(some, shapes, f"7 of {len(shapes)} tensors are missing", *list(weights)[-7:-2], "and 2 more", "allow_partial")
   assert search(some, shapes, True).keys() == some.keys()
@@ -93,7 +93,7 @@ def test_missing_and_extra():
 
 
 @pytest.mark.parametrize(
-  "there, here, said",
+  "there, here, flag",
   [
     ({"name": "resnet18", **SLIM}, {"name": "resnet10", **SLIM}, "--config.model.name=resnet18"),
     ({"name": "resnet10", **SLIM}, {"name": "resnet18", **SLIM}, "--config.model.name=resnet10"),
@@ -110,30 +110,30 @@ def test_missing_and_extra():
     (NEXT, {**NEXT, "stem": "small"}, "model.stem=imagenet"),
   ],
 )
-def test_another_network(there, here, said):
-  weights, _ = of(**there)
-  _, shapes = of(**here)
-  refused(family("mocov3", weights), shapes, said)
+def test_weights_of_another_network_suggest_the_flag(there, here, flag):
+  weights, _ = random_weights(**there)
+  _, shapes = random_weights(**here)
+  refused(family("mocov3", weights), shapes, flag)
 
 
-def test_shapes_are_shown():
-  weights, _ = of("vit_s", **SMALL)
-  _, shapes = of("vit_ti", **SMALL)
+def test_the_error_shows_the_differing_shapes():
+  weights, _ = random_weights("vit_s", **SMALL)
+  _, shapes = random_weights("vit_ti", **SMALL)
   refused(weights, shapes, "30 of 30 tensors have another shape: ", " 1536 x 384 instead of 768 x 192, ", " and 25 more; ")
 
 
-def test_another_grid_and_another_patch(caplog):
+def test_patches_and_positions_are_resized(caplog):
   caplog.set_level("INFO")
-  weights, _ = of("vit_ti", size=32, **SMALL)
-  _, shapes = of("vit_ti", size=48, depth=2, patch=12)
-  found = search(weights, shapes)
-  np.testing.assert_array_equal(found["pos_embed"], weights["pos_embed"])  # 4 x 4 patches both
-  assert found["patch_embed.proj.weight"].shape[2:] == (12, 12)
+  weights, _ = random_weights("vit_ti", size=32, **SMALL)
+  _, shapes = random_weights("vit_ti", size=48, depth=2, patch=12)
+  resized = search(weights, shapes)
+  np.testing.assert_array_equal(resized["pos_embed"], weights["pos_embed"])  # 4 x 4 patches both
+  assert resized["patch_embed.proj.weight"].shape[2:] == (12, 12)
   assert "patch_embed.proj.weight: fitted from 192 x 3 x 8 x 8 to 192 x 3 x 12 x 12" in caplog.messages
-  _, shapes = of("vit_ti", size=64, **SMALL)
-  found = search(weights, shapes)
-  assert found["pos_embed"].shape == (1, 65, 192)
-  np.testing.assert_array_equal(found["pos_embed"][:, 0], weights["pos_embed"][:, 0])
+  _, shapes = random_weights("vit_ti", size=64, **SMALL)
+  resized = search(weights, shapes)
+  assert resized["pos_embed"].shape == (1, 65, 192)
+  np.testing.assert_array_equal(resized["pos_embed"][:, 0], weights["pos_embed"][:, 0])
   assert "pos_embed: fitted from 1 x 17 x 192 to 1 x 65 x 192" in caplog.messages
 
 
@@ -149,16 +149,16 @@ def test_a_resized_patch_has_the_response_of_the_original():
 @pytest.mark.parametrize(
   "name, fields", [("resnet10", SLIM), ("vit_ti", SMALL), ("convnext_tiny", {"width": 1 / 8, "depth": 1})]
 )
-def test_channels(name, fields):
-  weights, _ = of(name, **fields)
+def test_the_first_convolution_adapts_to_gray_images(name, fields):
+  weights, _ = random_weights(name, **fields)
   first = backbone(ModelConfig(name=name)).first_conv
-  found = search(weights, of(name, channels=1, **fields)[1])
-  np.testing.assert_array_equal(found[first], weights[first].sum(1, keepdims=True))
-  refused(weights, of(name, channels=4, **fields)[1], f"1 of {len(weights)} tensors have another shape: {first}")
-  assert first not in search(weights, of(name, channels=4, **fields)[1], True)
+  summed = search(weights, random_weights(name, channels=1, **fields)[1])
+  np.testing.assert_array_equal(summed[first], weights[first].sum(1, keepdims=True))
+  refused(weights, random_weights(name, channels=4, **fields)[1], f"1 of {len(weights)} tensors have another shape: {first}")
+  assert first not in search(weights, random_weights(name, channels=4, **fields)[1], True)
 
 
-def test_flax_names():
+def test_flax_names_are_converted():
   """Flax trees joined by slashes are converted."""
   built = network.build(ModelConfig(name="resnet10", **SLIM), "float32", 32)
   shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (32, 32, 3)))
@@ -169,5 +169,5 @@ def test_flax_names():
     for kind, tree in (("params", params), ("batch_stats", stats))
     for path, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-  found = search(flat, torch_shapes(params, stats))
-  jax.tree.map(np.testing.assert_array_equal, found, to_torch(params, stats))
+  matched = search(flat, torch_shapes(params, stats))
+  jax.tree.map(np.testing.assert_array_equal, matched, to_torch(params, stats))

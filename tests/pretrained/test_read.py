@@ -1,4 +1,4 @@
-"""Weights files of others: other kinds of files and code are refused in one line, and no code is run."""
+"""Files that are not weights or contain code are refused with one line, and no code is executed."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from jaxssl.core.errors import UserError
 from jaxssl.pretrained.read import read_tensors
-from tests.pretrained.fixtures import written
+from tests.pretrained.fixtures import write
 
 ONES = {"a.weight": np.ones((40, 40), np.float32)}
 
@@ -31,26 +31,26 @@ class Touch:
 def refused(path: pathlib.Path, *words: str) -> None:
   with pytest.raises(UserError) as error:
     read_tensors(path)
-  told = str(error.value)
-  assert "\n" not in told and str(path) in told, told
+  message = str(error.value)
+  assert "\n" not in message and str(path) in message, message
   for word in words:
-    assert word in told
+    assert word in message
 
 
 def test_half_precision_is_converted_exactly(tmp_path):
-  given = np.array([1.5, -3.25, 1e-3], np.float32)
-  found = read_tensors(
-    written(
-      tmp_path / "f", {"half": given.astype(np.float16), "brain": given.astype(ml_dtypes.bfloat16), "count": np.arange(3)}
+  values = np.array([1.5, -3.25, 1e-3], np.float32)
+  tensors = read_tensors(
+    write(
+      tmp_path / "f", {"half": values.astype(np.float16), "brain": values.astype(ml_dtypes.bfloat16), "count": np.arange(3)}
     )
   )
-  assert found.keys() == {"half", "brain"} and {x.dtype for x in found.values()} == {np.dtype(np.float32)}
+  assert tensors.keys() == {"half", "brain"} and {x.dtype for x in tensors.values()} == {np.dtype(np.float32)}
   for name, dtype in (("half", np.float16), ("brain", ml_dtypes.bfloat16)):
-    np.testing.assert_array_equal(found[name], given.astype(dtype).astype(np.float32))
+    np.testing.assert_array_equal(tensors[name], values.astype(dtype).astype(np.float32))
 
 
-def test_the_weights_of_a_folder(tmp_path):
-  written(tmp_path / "model.safetensors", ONES)
+def test_a_folder_is_read_through_its_weights_file(tmp_path):
+  write(tmp_path / "model.safetensors", ONES)
   assert read_tensors(tmp_path).keys() == ONES.keys()
 
 
@@ -67,14 +67,14 @@ def test_the_weights_of_a_folder(tmp_path):
     (bytes(range(1, 64)), "starts with 01 02"),
   ],
 )
-def test_other_kinds_of_files(content, kind, tmp_path):
+def test_other_kinds_of_files_are_refused(content, kind, tmp_path):
   (tmp_path / "w.pth").write_bytes(content)
   refused(tmp_path / "w.pth", "not a weights file but", kind)
 
 
-def test_a_missing_file_and_one_without_tensors(tmp_path):
+def test_a_missing_file_and_one_without_tensors_are_refused(tmp_path):
   refused(tmp_path / "none.pth", "No such file")
-  refused(written(tmp_path / "numbers", {"count": np.arange(3)}), "no named floating point tensors")
+  refused(write(tmp_path / "numbers", {"count": np.arange(3)}), "no named floating point tensors")
 
 
 def archive_of(path: pathlib.Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> pathlib.Path:
@@ -84,8 +84,8 @@ def archive_of(path: pathlib.Path, members: dict[str, bytes], compression: int =
   return path
 
 
-def test_truncated_files(tmp_path):
-  whole = written(tmp_path / "w", ONES).read_bytes()
+def test_truncated_files_are_refused(tmp_path):
+  whole = write(tmp_path / "w", ONES).read_bytes()
   for length in (len(whole) - 1, 20):
     (tmp_path / "cut").write_bytes(whole[:length])
     refused(tmp_path / "cut", "truncated")
@@ -94,13 +94,13 @@ def test_truncated_files(tmp_path):
   refused(tmp_path / "cut", "truncated")
 
 
-def test_other_archives(tmp_path):
+def test_other_archives_are_refused(tmp_path):
   refused(archive_of(tmp_path / "s", {"data.pkl": b"", "constants.pkl": b""}), "a TorchScript program; save its state_dict")
   refused(archive_of(tmp_path / "c", {"data.pkl": bytes(999)}, zipfile.ZIP_DEFLATED), "a compressed archive")
   refused(archive_of(tmp_path / "a", {"notes.txt": b"mine"}), "an archive that torch.save did not write")
 
 
-def test_without_torch(tmp_path, monkeypatch):
+def test_the_error_without_torch_names_the_alternatives(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
   refused(
     archive_of(tmp_path / "w", {"data.pkl": pickle.dumps({}, 2)}), "pip install 'jaxssl[torch]'", "convert", "safetensors"
@@ -120,7 +120,7 @@ def test_code_is_named_and_not_run(protocol, zipped, tmp_path):
     archive_of(path, {"data.pkl": code, "version": b"3", "byteorder": b"little"})
   else:
     path.write_bytes(code)
-  # torch refuses other protocols than 2 at their first instruction, before it comes to the name.
+  # torch refuses protocols other than 2 at the first instruction, before it reads the name.
   named = f" ({os.system.__module__}.system)" if protocol in (1, 2) else ""
   refused(path, f"it may contain code, which was not run{named}; save the state_dict alone")
   assert not flag.exists()
@@ -129,7 +129,7 @@ def test_code_is_named_and_not_run(protocol, zipped, tmp_path):
 
 
 @pytest.mark.full
-def test_other_pickles(tmp_path):
+def test_other_pickles_are_refused(tmp_path):
   pytest.importorskip("torch")
   (tmp_path / "w").write_bytes(pickle.dumps({"a": [1.0]}, 2))
   refused(tmp_path / "w", "torch cannot read it")
@@ -137,15 +137,15 @@ def test_other_pickles(tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("new", [True, False])
-def test_torch_files(new, tmp_path):
+def test_torch_files_are_read_and_truncated_ones_refused(new, tmp_path):
   torch = pytest.importorskip("torch")
   tree = {"model": {"a": torch.arange(4.0), "b": torch.ones(3).bfloat16() / 3, "n": torch.tensor(3)}, "epoch": 3}
   tree |= {"args": argparse.Namespace(lr=0.1), "optimizer": {"state": {0: {"m": torch.ones(2)}}, "lr": np.float64(0.1)}}
   path = tmp_path / "w.pth"
   torch.save(tree, path, _use_new_zipfile_serialization=new)
-  found = read_tensors(path)
-  assert found.keys() == {"model.a", "model.b"} and found["model.b"].dtype == np.float32
-  np.testing.assert_array_equal(found["model.b"], tree["model"]["b"].float().numpy())
+  tensors = read_tensors(path)
+  assert tensors.keys() == {"model.a", "model.b"} and tensors["model.b"].dtype == np.float32
+  np.testing.assert_array_equal(tensors["model.b"], tree["model"]["b"].float().numpy())
   path.write_bytes(path.read_bytes()[:-40])
   refused(path, "truncated" if new else "EOF")
 

@@ -6,7 +6,7 @@ import pytest
 from jaxssl.config.schema import ModelConfig
 from jaxssl.models import network
 from jaxssl.pretrained.torch_names import to_torch
-from tests.pretrained.fixtures import FAMILIES, back, family, nested, with_statistics
+from tests.pretrained.fixtures import FAMILIES, family, nested, read_variables, with_statistics
 
 pytestmark = pytest.mark.full
 
@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_families(kind, torchvision, tmp_path):
+def test_encoders_of_all_families_are_read_exactly(kind, torchvision, tmp_path):
   torch.manual_seed(0)
   theirs = torchvision.models.resnet18(weights=None)
   theirs.fc = torch.nn.Identity()
@@ -24,8 +24,8 @@ def test_families(kind, torchvision, tmp_path):
   torch.save(tree | {"epoch": 3, "bn1.num_batches_tracked": torch.tensor(1)}, tmp_path / "w.pth")
 
   module = network.build(ModelConfig(name="resnet18"), "float32", 224).encoder
-  found = back(tmp_path / "w.pth", "resnet18", module, (1, 224, 224, 3))
-  again = to_torch(found["params"], found["batch_stats"])
+  variables = read_variables(tmp_path / "w.pth", "resnet18", module, (1, 224, 224, 3))
+  again = to_torch(variables["params"], variables["batch_stats"])
   assert again.keys() == weights.keys()
   for name, x in again.items():
     np.testing.assert_array_equal(x, weights[name], err_msg=name)

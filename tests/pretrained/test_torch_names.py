@@ -26,7 +26,7 @@ def drawn(model):
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_there_and_back(model):
+def test_the_round_trip_through_torch_names_is_exact(model):
   params, stats = drawn(model)
   tensors = to_torch(params, stats)
   assert len(tensors) == len(jax.tree.leaves((params, stats)))
@@ -36,17 +36,17 @@ def test_there_and_back(model):
 
 def names_of(file):
   """Returns (case, its torch names without num_batches_tracked)."""
-  found = [(name, [str(n) for n in case["names"]]) for name, case in cases(file).items() if "names" in case]
-  assert found
-  return [(name, {n for n in names if not n.endswith("num_batches_tracked")}) for name, names in found]
+  named = [(name, [str(n) for n in case["names"]]) for name, case in cases(file).items() if "names" in case]
+  assert named
+  return [(name, {n for n in names if not n.endswith("num_batches_tracked")}) for name, names in named]
 
 
-def test_a_resnets_names_are_torchvisions():
+def test_resnet_names_are_those_of_torchvision():
   for _, names in names_of("backbones_resnet"):
     assert set(to_torch(*drawn(MODELS["imagenet_slim"]))) == {n for n in names if not n.startswith("fc.")}
 
 
-def test_a_vits_names_are_dinos():
+def test_vit_names_are_those_of_dino():
   for _, names in names_of("backbones_vit"):
     depth = 1 + max(int(n.split(".")[1]) for n in names if n.startswith("blocks."))
     assert set(to_torch(*drawn(ModelConfig(name="vit_ti", depth=depth, patch=8)))) == names
@@ -59,7 +59,7 @@ def test_a_custom_encoder_keeps_its_names():
   }
 
 
-def test_layouts():
+def test_layouts_are_those_of_torch():
   tensors = to_torch(*drawn(MODELS["resnet50"]))
   assert tensors["conv1.weight"].shape == (4, 3, 7, 7) and tensors["layer1.0.downsample.0.weight"].shape == (16, 4, 1, 1)
   tensors = to_torch(*drawn(MODELS["vit"]))

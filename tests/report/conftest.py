@@ -13,7 +13,7 @@ from tests.report.fixtures import images, train
 
 @pytest.fixture(scope="session")
 def labeled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  """A run with labels, a test set and bootstrapping, which wrote its report itself."""
+  """Trains a run with labels, a test set and bootstrapping, which writes its own report."""
   root = tmp_path_factory.mktemp("labeled")
   files = {f"{split}/{name}": data for split, n in (("train", 72), ("test", 30)) for name, data in images(n, n).items()}
   naive = ["--config.bootstrap.policy=naive", "--config.bootstrap.window=1", "--config.bootstrap.k=3"]
@@ -23,7 +23,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  """A vision transformer's run without labels, test set, bootstrapping and baselines, on the host."""
+  """Trains a vision transformer without labels, test set, bootstrapping and baselines, with images on the host."""
   root = tmp_path_factory.mktemp("plain")
   where = folder(root / "images", {name.rpartition("/")[2]: data for name, data in images(66, 2).items()})
   vit = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=4", "--config.evals.baselines=false"]

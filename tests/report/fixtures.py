@@ -1,4 +1,4 @@
-"""Tiny runs to report on."""
+"""Trains tiny runs for the tests of reports."""
 
 import pathlib
 
@@ -16,7 +16,7 @@ CLASSES = ("eins", NASTY, "vier")
 
 
 def images(count: int, seed: int) -> dict[str, bytes]:
-  """Files of images of three classes under noise, in folders of their classes."""
+  """Returns encoded images of three classes under noise, by class folder and name."""
   random, files = np.random.default_rng(seed), {}
   bases = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 28, 28), dtype=np.uint8)
   for i in range(count):
@@ -26,7 +26,7 @@ def images(count: int, seed: int) -> dict[str, bytes]:
 
 
 def train(workdir: pathlib.Path, path: str, *more: str) -> pathlib.Path:
-  """Trains a tiny run on a folder, which also makes its report."""
+  """Trains a tiny run on a folder and writes its report."""
   config, _ = flags.parse([*SHORT, "--config.data.limit=0", "--config.data.source=folder", f"--config.data.path={path}", *more])
   assert loop.train(config, workdir, report=page.write_report) == 0
   return workdir

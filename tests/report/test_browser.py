@@ -1,4 +1,4 @@
-"""The page in a browser, as narrow as a phone and as wide as a desk."""
+"""The page renders in a browser at the widths of a phone and of a desktop."""
 
 import html
 import json
@@ -31,26 +31,26 @@ ASK = """<script>
   found.errors = errors;
   parent.postMessage(JSON.stringify(found), "*");
 </script>"""
-# A frame is as narrow as it is told to be; a browser's window is not.
+# A frame can have any width; the window of a browser has a minimum.
 FRAME = """<iframe src="page.html" style="border: 0" width="{width}" height="900"></iframe>
 <script>addEventListener("message", (event) => document.body.setAttribute("data-found", event.data));</script>"""
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium, google-chrome or headless_shell is installed")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_in_a_browser(width, labeled, tmp_path):
+def test_the_page_renders_without_errors_or_overflow(width, labeled, tmp_path):
   text = (labeled / "report.html").read_text()
   (tmp_path / "page.html").write_text(text.replace("<head>", "<head>" + WATCH, 1).replace("</body>", ASK + "</body>", 1))
   flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}"]
   (tmp_path / "frame.html").write_text(FRAME.format(width=width))
-  asked = [str(BROWSER), *flags, "--window-size=1400,900", "--virtual-time-budget=5000", "--dump-dom"]
-  asked.append(f"file://{tmp_path / 'frame.html'}")
-  dom = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=True).stdout
+  arguments = [str(BROWSER), *flags, "--window-size=1400,900", "--virtual-time-budget=5000", "--dump-dom"]
+  arguments.append(f"file://{tmp_path / 'frame.html'}")
+  dom = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True).stdout
   match = re.search(r'data-found="([^"]*)"', dom)
   assert match, dom[-2000:]
-  found = json.loads(html.unescape(match[1]))
-  assert found["errors"] == []
-  assert found["inner"] == width and found["scroll"] <= width
-  assert found["drawn"] == text.count("<circle") > 0
-  assert found["hidden"] and found["shown"] and found["says"] == found["named"] != ""
-  assert found["dim"] == found["others"] > 0
+  result = json.loads(html.unescape(match[1]))
+  assert result["errors"] == []
+  assert result["inner"] == width and result["scroll"] <= width
+  assert result["drawn"] == text.count("<circle") > 0
+  assert result["hidden"] and result["shown"] and result["says"] == result["named"] != ""
+  assert result["dim"] == result["others"] > 0

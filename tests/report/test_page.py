@@ -1,4 +1,4 @@
-"""The page shows what the files contain, is self-contained, and copes with whatever is left of a run."""
+"""The page shows the contents of a run's files, is self-contained, and tolerates missing files."""
 
 import html.parser
 import json
@@ -21,7 +21,7 @@ from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 from tests.report.fixtures import NASTY
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one worker makes the runs that they share
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one worker trains the shared runs
 VOID = {"meta", "br", "input", "img"}
 
 
@@ -59,41 +59,41 @@ class Parsed(html.parser.HTMLParser):
 
 
 def parsed(path: pathlib.Path) -> Parsed:
-  """Reads a page, which needs nothing but itself."""
+  """Parses a page and asserts that it is self-contained."""
   text = path.read_text(encoding="utf-8")
-  found = Parsed(text)
-  links = {address[1:] for address in found.addresses if not address.startswith("data:image/")}
-  assert links <= set(found.ids) and len(found.ids) == len(set(found.ids)) > 0
+  report = Parsed(text)
+  links = {address[1:] for address in report.addresses if not address.startswith("data:image/")}
+  assert links <= set(report.ids) and len(report.ids) == len(set(report.ids)) > 0
   assert not re.search(r"https?:|@import|url\(", text)
-  return found
+  return report
 
 
 def measured(workdir: pathlib.Path) -> list[dict]:
   return json.loads((workdir / "results.json").read_text())["measurements"]
 
 
-def test_a_run_with_labels(labeled):
-  found, measurements = parsed(labeled / "report.html"), measured(labeled)
+def test_the_page_of_a_labeled_run_shows_every_measurement(labeled):
+  report, measurements = parsed(labeled / "report.html"), measured(labeled)
   last = max(m["step"] for m in measurements)
   expected = [m["value"] for m in measurements if m["step"] in (0, last)]
-  assert sorted(found.values) == sorted(expected) and not any("std" in m for m in measurements)
-  assert all(m["name"] in found.text and protocol_text(m["protocol"]) in found.text for m in measurements)
+  assert sorted(report.values) == sorted(expected) and not any("std" in m for m in measurements)
+  assert all(m["name"] in report.text and protocol_text(m["protocol"]) in report.text for m in measurements)
   for title in ("Did it learn?", "Nearest neighbors", "How they changed", "Bootstrapped pairs", "Map", "Similarity"):
-    assert title in found.text
+    assert title in report.text
   text = (labeled / "report.html").read_text()
   assert text.count("<circle") == 30 and 'class="same"' in text and "Attention" not in text
-  assert NASTY not in text and NASTY in found.text and "run <1>" not in text and "run <1>" in found.text
+  assert NASTY not in text and NASTY in report.text and "run <1>" not in text and "run <1>" in report.text
 
 
-def test_a_run_without_labels(plain):
-  found, text = parsed(plain / "report.html"), (plain / "report.html").read_text()
-  assert "It did not collapse" in found.text or "collapsed" in found.text
-  assert "Attention" in found.text and "head 1" in found.text and "Bootstrapped pairs" not in found.text
-  assert text.count("<circle") == 66 and "cluster 1" in found.text and 'class="same"' not in text
-  assert "two images" in found.text and "different class" not in found.text
+def test_the_page_of_an_unlabeled_run_shows_attention_and_clusters(plain):
+  report, text = parsed(plain / "report.html"), (plain / "report.html").read_text()
+  assert "It did not collapse" in report.text or "collapsed" in report.text
+  assert "Attention" in report.text and "head 1" in report.text and "Bootstrapped pairs" not in report.text
+  assert text.count("<circle") == 66 and "cluster 1" in report.text and 'class="same"' not in text
+  assert "two images" in report.text and "different class" not in report.text
 
 
-def test_what_is_left_of_a_run(labeled, tmp_path):
+def test_missing_and_truncated_files_are_reported(labeled, tmp_path):
   shutil.copytree(labeled, tmp_path / "run")
   config = json.loads((tmp_path / "run/config.json").read_text())
   config["data"]["path"] = "/nowhere/at/all"
@@ -122,7 +122,7 @@ def test_what_is_left_of_a_run(labeled, tmp_path):
   assert "metrics.jsonl has no metrics yet" in parsed(tmp_path / "bare.html").text
 
 
-def test_comparison(labeled, tmp_path):
+def test_compared_runs_share_a_table_and_list_differing_fields(labeled, tmp_path):
   for name, lr, shift in (("one", 0.1, 0.0), ("two", 0.2, 5.0), ("three", 0.1, 0.0)):
     (tmp_path / name).mkdir()
     config = json.loads((labeled / "config.json").read_text())
@@ -143,12 +143,12 @@ def test_comparison(labeled, tmp_path):
 
   out = tmp_path / "compared.html"
   assert command.main(["report", "--workdir", *(str(r.workdir.folder) for r in records), f"--out={out}"]) == 0
-  found = parsed(out)
-  assert found.text.index("Results side by side") < found.text.index("Fields that differ") < found.text.index("Evaluations")
+  report = parsed(out)
+  assert report.text.index("Results side by side") < report.text.index("Fields that differ") < report.text.index("Evaluations")
   assert out.read_text().count('<details class="run">') == 3
 
 
-def test_what_a_protocol_chose_is_shown_and_splits_no_row(tmp_path):
+def test_chosen_values_are_shown_and_do_not_split_rows(tmp_path):
   """Two runs whose linear probes chose other penalties share the row of the probe."""
   linear = Metric(name="linear_lbfgs", title="Linear classifier", unit="%", higher_is_better=True, group="Accuracy")
   for name, penalty, value in (("one", 0.01, 91.5), ("two", 0.0001, 92.25)):
@@ -184,21 +184,21 @@ def test_neighbors_are_the_nearest(labeled):
   assert "How they changed" in neighbors.section(run, record)  # lines of other images are left out
   pairs = np.array(last["partners"])
   assert len(pairs) and (pairs[:, 0] != pairs[:, 1]).all()
-  # the untrained network is made again as it was
+  # the untrained network is rebuilt exactly
   first = {(m["name"], m["subject"]): m["value"] for m in measured(labeled)}
   assert run.untrained.test is not None
   again = figures(run.untrained.test.x)
   assert again["effective_rank"] == pytest.approx(first["effective_rank", "untrained"], rel=1e-4)
 
 
-def test_a_failure_is_one_line_and_no_more(tmp_path, monkeypatch, capfd):
+def test_a_failed_report_is_logged_in_one_line(tmp_path, monkeypatch, capfd):
   runlog.start(None)
   monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
   page.write_report(Workdir(tmp_path), None)
   assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"
 
 
-def test_mistakes_are_one_line(tmp_path, capfd):
+def test_errors_are_one_line(tmp_path, capfd):
   assert command.main(["report", f"--workdir={tmp_path}"]) == 2
   assert capfd.readouterr().err.count("holds no run: there is no config.json") == 1
   assert command.main(["report"]) == 2

@@ -26,7 +26,7 @@ def damaged(draw: Any, data: bytes) -> bytes:
   """Flips, cuts, extends or repeats bytes, or writes extreme integers into them."""
   out = bytearray(data)
   for _ in range(draw(st.integers(1, 6))):
-    # headers matter more than bodies
+    # damages headers more often than bodies
     at = draw(st.one_of(st.integers(0, min(len(out), 200)), st.integers(0, len(out))))
     match draw(st.integers(0, 6)):
       case 0 if at < len(out):
@@ -76,7 +76,7 @@ def other(draw: Any, tree: Any) -> Any:
 
 
 def text_of(tree: Any) -> st.SearchStrategy[bytes]:
-  """Returns a JSON file with other values, or a damaged one."""
+  """Returns a strategy of JSON files with changed values or damaged bytes."""
   whole = other(tree).map(lambda x: json.dumps(x, ensure_ascii=True).encode())
   broken = st.sampled_from(
     [b"", b"{", b"[]", b"null", b"3", b'"a"', b"[" * 100_000, b'{"a":' * 2000, b"\xff\xfe{", b"9" * 5000]

@@ -16,11 +16,11 @@ from jaxssl.data.image_io import DecodeError
 
 T = TypeVar("T")
 SECONDS, BYTES = 30, 3 * 2**30
-TIMES = float(os.environ.get("JAXSSL_FUZZ", "1"))  # more examples than in the suite, and others each time
+TIMES = float(os.environ.get("JAXSSL_FUZZ", "1"))  # above 1: more examples, which differ each time
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "ctypes.dlopen")
 WRITES = ("os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree")
 CACHES = ("XDG_CACHE_HOME", "JAX_COMPILATION_CACHE_DIR")
-_seen: list[str] | None = None
+_events: list[str] | None = None
 _roots: list[str] = []
 
 
@@ -33,19 +33,19 @@ def examples(count: int) -> Any:
 
 
 class TooSlow(BaseException):
-  """Not an Exception, so that no handler catches it."""
+  """Raised after the time limit; a BaseException, so that no handler of Exception catches it."""
 
 
 def _hook(event: str, arguments: tuple) -> None:
-  if _seen is None:
+  if _events is None:
     return
   if event in RUNS:
-    _seen.append(f"{event}{arguments[:2]}")
+    _events.append(f"{event}{arguments[:2]}")
   elif event == "open" and isinstance(arguments[0], str | bytes | os.PathLike) and isinstance(arguments[2], int):
     if arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not _inside(arguments[0]):
-      _seen.append(f"wrote {arguments[0]}")
+      _events.append(f"wrote {arguments[0]}")
   elif event in WRITES and any(isinstance(path, str) and not _inside(path) for path in arguments[:1]):
-    _seen.append(f"{event} {arguments[0]}")
+    _events.append(f"{event} {arguments[0]}")
 
 
 def _inside(path: Any) -> bool:
@@ -58,9 +58,9 @@ sys.addaudithook(_hook)
 
 def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
   """Returns the result of a call, or None if it raises a one-line error. Fails if it does anything else."""
-  global _seen
+  global _events
   _roots[:] = [os.path.realpath(path) for path in (*writable, *(os.environ[name] for name in CACHES))]
-  _seen = []
+  _events = []
   try:
     with soon():
       return call()
@@ -69,7 +69,7 @@ def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
     str(error).encode()
     return None
   finally:
-    done, _seen = _seen, None
+    done, _events = _events, None
     assert not done, done
 
 

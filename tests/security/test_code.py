@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-MODULES = {  # never imported, whatever of them is used
+MODULES = {  # never imported
   *("pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "yaml", "runpy", "code", "codeop"),
   *("tarfile", "ctypes", "cffi", "imp", "builtins", "xmlrpc", "pty"),
 }
 NAMES = {"eval", "exec", "compile", "__import__", "breakpoint", "input"}  # builtins
-ATTRIBUTES = {  # of anything at all
+ATTRIBUTES = {  # of any object
   *("exec_module", "load_module", "import_module", "__import__", "__builtins__", "extractall", "extract", "unpack_archive"),
   *("mktemp", "system", "popen", "Unpickler", "find_class", "__globals__", "__subclasses__", "getoutput", "getstatusoutput"),
   *("execv", "execve", "execvp", "spawnv", "spawnl", "posix_spawn", "full_load", "unsafe_load", "literal_eval"),
@@ -24,11 +24,11 @@ ALLOWED = {
   ("jaxssl/cli/__init__.py", "import_module"),  # the module of a command
   ("jaxssl/main.py", "module.run(**...)"),  # a command with its options
 }
-PROCESSES = {"jaxssl/workdir/results.py"}  # asks git which commit this is
+PROCESSES = {"jaxssl/workdir/results.py"}  # runs git to read the commit
 
 
 def wrong(text: str, file: str) -> Iterator[str]:
-  """Names what a file must not do."""
+  """Yields the forbidden constructs in the text of a file."""
   tree = ast.parse(text)
   for node in ast.walk(tree):
     if isinstance(node, ast.Import | ast.ImportFrom):
@@ -56,7 +56,7 @@ def wrong(text: str, file: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted([*ROOT.glob("jaxssl/**/*.py"), *ROOT.glob("configs/*.py")]), ids=lambda path: path.stem)
-def test_only_configs_run(path):
+def test_a_file_has_no_forbidden_construct(path):
   assert not list(wrong(path.read_text(), path.relative_to(ROOT).as_posix()))
 
 
@@ -71,7 +71,7 @@ FORBIDDEN = (
 
 
 @pytest.mark.parametrize("text", FORBIDDEN)
-def test_the_check_sees(text):
+def test_forbidden_constructs_are_detected(text):
   assert list(wrong(text, "jaxssl/other.py"))
 
 

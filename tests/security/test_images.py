@@ -55,10 +55,10 @@ def read(data: bytes, channels: int, depth: int) -> None:
   answer(lambda: image_stats(data, "a.png"))
 
 
-@pytest.mark.filterwarnings("ignore")  # PIL's and numpy's, of damaged files
+@pytest.mark.filterwarnings("ignore")  # warnings of PIL and numpy about damaged files
 @examples(400)
 @given(st.data())
-def test_damaged_images(data):
+def test_damaged_images_are_decoded_or_raise_one_line(data):
   kind = data.draw(st.sampled_from(sorted(WHOLE)))
   read(data.draw(damaged(WHOLE[kind])), data.draw(st.sampled_from([1, 3, 5])), data.draw(st.sampled_from([8, 16])))
 
@@ -68,7 +68,7 @@ def test_damaged_images(data):
 @given(
   st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a"]), st.binary()
 )
-def test_any_bytes(start, rest):
+def test_arbitrary_bytes_are_decoded_or_raise_one_line(start, rest):
   for channels in (3, 5):
     read(start + rest, channels, 8)
 
@@ -110,14 +110,14 @@ BOMBS = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", BOMBS)
-def test_bombs(name):
+def test_huge_images_stay_within_the_limits(name):
   for channels, depth in ((1, 8), (3, 8), (3, 16), (5, 8)):
     read(BOMBS[name], channels, depth)
 
 
 @examples(150)
 @given(st.data())
-def test_damaged_zips(tmp_path, data):
+def test_damaged_zips_are_listed_or_raise_one_line(tmp_path, data):
   method = data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
   evil = ["../../evil.png", "/etc/evil.png", "c:\\evil.png", "a/../../evil.png", "a\nb.png", "\x1b[2J.png"]
   name = data.draw(st.sampled_from(["a.png", *evil]))
@@ -136,10 +136,10 @@ def test_damaged_zips(tmp_path, data):
   assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
 
 
-def test_a_bomb_in_a_zip(tmp_path):
-  """Two gigabytes in two megabytes, and a directory that promises 2^63 bytes."""
+def test_a_huge_image_in_a_zip_is_rejected(tmp_path):
+  """Two gigabytes in two megabytes, and a directory entry that exceeds the file."""
   packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-  once = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)  # after which the same bytes come again
+  once = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)  # after which the same bytes may repeat
   packed = once * 2**7 + packer.flush()
   name = b"a.png"
   local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(packed), 2**31, len(name), 0) + name + packed

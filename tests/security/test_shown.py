@@ -1,4 +1,4 @@
-"""Names of files and folders that are markup, quotes, line breaks, turned text or no text: shown, written, never obeyed."""
+"""Names of files and folders that are markup, quotes, line breaks, reversed text or no text are escaped in every output."""
 
 import json
 import os
@@ -34,7 +34,7 @@ FOLDER = 'q"u\'o"""te \\ back\\slash\nline \u202e \U0001f600 ' + os.fsdecode(b"\
 
 
 def images(root: pathlib.Path, each: int, size: int = 28, classes: tuple[str, ...] = NASTY) -> pathlib.Path:
-  """Class folders of these names, with images of such names; one of them is no image."""
+  """Writes images with such names to class folders with these names and returns the root."""
   for k, name in enumerate(classes):
     for i in range(each):
       path = root / name / f"{root.name[0]}{i}{NASTY[(i + k) % len(NASTY)].replace('/', '')}.png"
@@ -45,7 +45,7 @@ def images(root: pathlib.Path, each: int, size: int = 28, classes: tuple[str, ..
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> pathlib.Path:
-  """An untrained run on such images, in a workdir of such a name."""
+  """Writes an untrained run on such images to a workdir with such a name."""
   root = tmp_path_factory.mktemp("shown")
   workdir = tiny_run.make(root / f"run {MARKUP} {NASTY[1]}", steps=(3,))
   config = json.loads((workdir / "config.json").read_text())
@@ -62,7 +62,7 @@ def run(tmp_path_factory) -> pathlib.Path:
   return workdir
 
 
-def test_the_report_escapes(run, capfd, monkeypatch):
+def test_the_report_escapes_names(run, capfd, monkeypatch):
   with devices.only(1):
     assert command.main(["report", f"--workdir={run}"]) == 0
   text = quiet(run / "report.html")
@@ -72,11 +72,11 @@ def test_the_report_escapes(run, capfd, monkeypatch):
   monkeypatch.setattr(page, "load", lambda folder: shutil.rmtree(folder / "none"))
   assert command.main(["report", "--workdir", str(run), str(run), f"--out={run}/two.html"]) == 0
   assert "No such file" in quiet(run / "two.html")
-  told = capfd.readouterr().err
-  assert "\x1b" not in told and "\u202e" not in told
+  log = capfd.readouterr().err
+  assert "\x1b" not in log and "\u202e" not in log
 
 
-def test_the_card_escapes(run, tmp_path, capfd):
+def test_the_model_card_escapes_names(run, tmp_path, capfd):
   words = ["export", f"--workdir={run}", f"--out={tmp_path / 'out'}", "--format=flax", '--license=mit\ntags: [evil] # "x"']
   assert command.main(words) == 0, capfd.readouterr().err
   text = (tmp_path / "out/README.md").read_bytes().decode("utf-8")
@@ -92,15 +92,15 @@ def test_the_card_escapes(run, tmp_path, capfd):
   assert "/tmp" not in body and str(run.parent) not in body
 
 
-def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
+def test_a_suggested_config_opens_the_folder(tmp_path, capfd):
   classes = tuple(name for name in NASTY if "\n" not in name)
   folder = images(tmp_path / FOLDER, 8, 40, classes)
   (folder / NASTY[0] / "bad.png").write_bytes(b"no image")
   for name in ('c"""x\\.py', "a\\\"; raise SystemExit # \n'.py", "plain.py", os.fsdecode(b"\xff.py")):
     out = tmp_path / "written" / name
     assert command.main(["inspect", f"--data={folder}", f"--out={out}"]) == 0, capfd.readouterr().err
-    told = capfd.readouterr()
-    assert "\u202e" not in told.out + told.err and "have a line break in their name" in out.read_text()
+    captured = capfd.readouterr()
+    assert "\u202e" not in captured.out + captured.err and "have a line break in their name" in out.read_text()
     config = read(Config, load.load(str(out)))
     assert config.data.path == str(folder)
     train = open_datasets(config.data, 0).train.source
@@ -108,8 +108,8 @@ def test_a_written_config_is_what_was_asked_for(tmp_path, capfd):
       "\n" in train.describe(k)[len(str(folder)) :] for k in range(len(train))
     )
     assert 30 < len(train) < 40
-    found = out.with_suffix(".found.txt").read_text(errors="surrogateescape").splitlines()
-    assert [line.partition("\t")[0] for line in found].count("unreadable") == 1
+    lines = out.with_suffix(".found.txt").read_text(errors="surrogateescape").splitlines()
+    assert [line.partition("\t")[0] for line in lines].count("unreadable") == 1
 
 
 def test_embeddings_keep_names_and_tables_show_them(run, tmp_path, capfd):

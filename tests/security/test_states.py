@@ -24,8 +24,8 @@ from tests.security.guarded import answer, examples
 
 
 def state(value: float) -> dict:
-  one = Variables(params={"encoder": {"w": jnp.full((8, 5), value)}}, stats={})
-  return {"student": one, "teacher": one}
+  variables = Variables(params={"encoder": {"w": jnp.full((8, 5), value)}}, stats={})
+  return {"student": variables, "teacher": variables}
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +39,18 @@ def saved(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture
-def given_up(monkeypatch):
-  """Ignores errors of the garbage collector, where reads of orbax that failed fail again."""
+def ignored_collector_errors(monkeypatch):
+  """Ignores the errors that failed reads of orbax raise again in the garbage collector."""
   monkeypatch.setattr(sys, "unraisablehook", lambda *_: None)
   yield
   gc.collect()
 
 
-@pytest.mark.usefixtures("given_up")
+@pytest.mark.usefixtures("ignored_collector_errors")
 @examples(30)
 @given(st.data())
-def test_damaged_checkpoints(saved, tmp_path, data):
-  """If the newest is damaged, it or the one before is read, or a one-line error is raised."""
+def test_damaged_checkpoints_are_skipped_or_raise_one_line(saved, tmp_path, data):
+  """A damaged checkpoint is read, or the one before is read, or a one-line error is raised."""
   folder = tmp_path / "checkpoints"
   shutil.rmtree(folder, ignore_errors=True)
   shutil.copytree(saved, folder)
@@ -60,12 +60,12 @@ def test_damaged_checkpoints(saved, tmp_path, data):
       path.write_bytes(data.draw(damaged(path.read_bytes())))
     else:
       path.unlink()
-  found = answer(lambda: Checkpoints(folder, keep=5).weights(), tmp_path)
-  assert found is None or float(found[0].params["encoder"]["w"][0, 0]) == found[2]
+  restored = answer(lambda: Checkpoints(folder, keep=5).weights(), tmp_path)
+  assert restored is None or float(restored[0].params["encoder"]["w"][0, 0]) == restored[2]
   like = jax.eval_shape(lambda: state(0.0))
-  found = answer(lambda: Checkpoints(folder, keep=5).restore(like), tmp_path)
-  assert found is not None and found[1] in (3, 5)
-  np.testing.assert_array_equal(found[0]["student"].params["encoder"]["w"], float(found[1]))
+  restored = answer(lambda: Checkpoints(folder, keep=5).restore(like), tmp_path)
+  assert restored is not None and restored[1] in (3, 5)
+  np.testing.assert_array_equal(restored[0]["student"].params["encoder"]["w"], float(restored[1]))
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def exported(tmp_path_factory) -> pathlib.Path:
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
   tensors = {name: np.ascontiguousarray(x) for name, x in flax_format.named(made).items()}
   flax_format.save_file(tensors, folder / flax_format.FILE)
-  how = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
-  preprocessing = {**how, "mean": [0.5] * 3, "std": [0.5] * 3}
+  fields = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
+  preprocessing = {**fields, "mean": [0.5] * 3, "std": [0.5] * 3}
   about: dict = {"format": "flax", "precision": "float32", "image_size": 16, "preprocessing": preprocessing}
   about["model"] = {"name": "vit_ti", "depth": 1, "patch": 8, "projector": {"name": "none"}, "predictor": {"name": "none"}}
   (folder / flax_format.CONFIG).write_text(json.dumps(about))
@@ -94,7 +94,7 @@ def embedded(folder: pathlib.Path) -> None:
 
 @examples(60)
 @given(st.data())
-def test_exports_of_any_config(exported, tmp_path, data):
+def test_exports_with_arbitrary_configs_load_or_raise_one_line(exported, tmp_path, data):
   shutil.copy(exported / flax_format.FILE, tmp_path)
   (tmp_path / flax_format.CONFIG).write_bytes(data.draw(text_of(json.loads((exported / flax_format.CONFIG).read_text()))))
   embedded(tmp_path)
@@ -118,7 +118,7 @@ def test_exports_of_any_config(exported, tmp_path, data):
     ("precision", "float64"),
   ],
 )
-def test_exports_of_absurd_config(field, value, exported, tmp_path):
+def test_exports_with_invalid_configs_raise_one_line(field, value, exported, tmp_path):
   shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
   about = json.loads((exported / flax_format.CONFIG).read_text())
   *path, last = field.split(".")
@@ -129,7 +129,7 @@ def test_exports_of_absurd_config(field, value, exported, tmp_path):
 
 @examples(30)
 @given(st.data())
-def test_damaged_exports(exported, tmp_path, data):
+def test_damaged_exports_load_or_raise_one_line(exported, tmp_path, data):
   shutil.copy(exported / flax_format.CONFIG, tmp_path)
   (tmp_path / flax_format.FILE).write_bytes(data.draw(damaged((exported / flax_format.FILE).read_bytes())))
   embedded(tmp_path)
@@ -146,9 +146,9 @@ def embeddings_file(request, tmp_path_factory) -> pathlib.Path:
 
 @examples(100)
 @given(st.data())
-def test_damaged_embeddings(embeddings_file, tmp_path, data):
+def test_damaged_embeddings_load_or_raise_one_line(embeddings_file, tmp_path, data):
   path = tmp_path / embeddings_file.name
   path.write_bytes(data.draw(damaged(embeddings_file.read_bytes())))
-  found = answer(lambda: embedding_file.load(path))
-  if found is not None:
-    assert found.features.ndim == 2 and len(found.features) == len(found.path) == len(found.index)
+  embeddings = answer(lambda: embedding_file.load(path))
+  if embeddings is not None:
+    assert embeddings.features.ndim == 2 and len(embeddings.features) == len(embeddings.path) == len(embeddings.index)

@@ -1,4 +1,4 @@
-"""A tiny encoder and plain views, which compile in a tenth of the time of a recipe's own, and golden runs."""
+"""A tiny encoder and plain views, which compile in a tenth of a recipe's time, and comparisons with golden runs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -47,22 +47,22 @@ def use_encoder(patch: pytest.MonkeyPatch, build: Callable[[Any], nn.Module]) ->
 
 
 def plain(config: Config) -> Config:
-  """Leaves only crops and flips of a config's augmentations."""
+  """Removes all augmentations but crops and flips from a config."""
   views = {name: dataclasses.replace(view, **PLAIN, interpolation="bilinear") for name, view in config.views.items()}
   return dataclasses.replace(config, views=views)
 
 
 def build_step(network: Network, method: SSLMethod, schedules: dict, optimizer, images=1, bootstrap=None) -> TrainStep:
-  """A train step on one device from its parts; by default without bootstrapping."""
+  """Builds a train step on one device from its parts, by default without bootstrapping."""
   policy = NeighborBootstrap(config=bootstrap or BootstrapConfig(), mesh=MESH, num_images=images)
   parts: Any = {"config": Config(), "network": network, "method": method, "schedules": schedules, "optimizer": optimizer}
   return TrainStep(**parts, bootstrap=policy, mesh=MESH)
 
 
 def part(state: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-  """The entries of one module, without its name and those of a head that torch hangs into it."""
-  own = {name.removeprefix(prefix + "."): value for name, value in state.items() if name.startswith(prefix + ".")}
-  return {name: value for name, value in own.items() if not name.startswith("fc.")}
+  """Returns the entries of one module without its prefix and without the head `fc` that torch nests in it."""
+  entries = {name.removeprefix(prefix + "."): value for name, value in state.items() if name.startswith(prefix + ".")}
+  return {name: value for name, value in entries.items() if not name.startswith("fc.")}
 
 
 def compare(net: Variables, names: dict[str, str], state, after, place, share: float, least: float = 1e-6) -> int:
@@ -71,7 +71,7 @@ def compare(net: Variables, names: dict[str, str], state, after, place, share: f
   for ours, name in names.items():
     variables = Variables(params=net.params[ours], stats=net.stats.get(ours, {}))
     for leaf, value in to_state(variables, part(state, name)).items():
-      want = after[f"{name}.{leaf}"][place]
-      np.testing.assert_allclose(value, want, atol=share * np.abs(want).max() + least, err_msg=f"{name} {leaf} {place}")
+      expected = after[f"{name}.{leaf}"][place]
+      np.testing.assert_allclose(value, expected, atol=share * np.abs(expected).max() + least, err_msg=f"{name} {leaf} {place}")
       compared += 1
   return compared

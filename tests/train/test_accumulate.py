@@ -1,4 +1,4 @@
-"""A batch run in parts: the same loss and gradient, less memory."""
+"""A batch in parts has the loss and the gradient of the whole batch and takes less memory."""
 
 from typing import Any
 
@@ -34,13 +34,13 @@ def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Experiment:
     use_encoder(patch, Plain)
     words = ["train.batch_size=64", "data.limit=128", "model.projector.bn=False", "model.predictor.bn=False", "optim.name=sgd"]
     words += ["train.precision=float32", "optim.schedule.warmup_epochs=0", f"train.accumulate={parts}"]
-    words += ["data.placement=host"]  # crops on the device are rounded to whole numbers, which two programs do differently
+    words += ["data.placement=host"]  # device crops are rounded to integers, in which two programs may differ
     config, workdir = flags.parse([f"--config={CONFIGS / recipe}:runlocal", *(f"--config.{word}" for word in words)])
     return Experiment(config, workdir)
 
 
 @pytest.mark.parametrize("recipe, devices", [("simclr.py", 8), ("moco.py", 1)])
-def test_parts_give_the_loss_and_the_gradient_of_the_whole(recipe, devices, monkeypatch):
+def test_parts_have_the_loss_and_gradient_of_the_whole_in_less_memory(recipe, devices, monkeypatch):
   ends, peaks = [], []
   for parts in (1, 4):
     run = run_in(parts, recipe, devices, monkeypatch)
@@ -59,6 +59,6 @@ def test_parts_give_the_loss_and_the_gradient_of_the_whole(recipe, devices, monk
   assert peaks[1] < 0.6 * peaks[0]
 
 
-def test_parts_divide_the_batch(monkeypatch):
+def test_parts_must_divide_the_batch(monkeypatch):
   with pytest.raises(UserError, match=r"train\.accumulate=5: train\.batch_size=64 must be a multiple of it times"):
     run_in(5, "simclr.py", 1, monkeypatch)

@@ -1,4 +1,4 @@
-"""Alerts on made-up metrics; tests/train/test_failing_runs.py has runs that really fail."""
+"""Alerts on synthetic metrics; tests/train/test_failing_runs.py trains runs that fail."""
 
 import pytest
 
@@ -34,35 +34,35 @@ EPOCHS = [
 ]
 
 
-def made(tmp_path, stop=(), step=0) -> Diagnostics:
+def build(tmp_path, stop=(), step=0) -> Diagnostics:
   return Diagnostics(HealthConfig(patience=4, stop=stop), DIMS, Workdir(tmp_path), step)
 
 
-def noted(tmp_path) -> list[tuple[int, str, bool]]:
+def logged(tmp_path) -> list[tuple[int, str, bool]]:
   return [(line["step"], line["alert"], line["active"]) for line in json_io.lines(tmp_path / "alerts.jsonl")]
 
 
 @pytest.mark.parametrize("bad, alert, reason", STEPS)
-def test_an_alert_comes_after_some_steps_and_goes(bad, alert, reason, tmp_path):
-  watch = made(tmp_path)
+def test_a_step_alert_starts_after_the_patience_and_ends(bad, alert, reason, tmp_path):
+  watch = build(tmp_path)
   for step in range(1, 4):
     watch.step(step, {**FINE, **bad})
   watch.step(4, FINE)
-  assert noted(tmp_path) == [] and watch.active_alerts == ""
+  assert logged(tmp_path) == [] and watch.active_alerts == ""
   for step in range(5, 12):
     watch.step(step, {**FINE, **bad})
-  assert noted(tmp_path) == [(8, alert, True)] and watch.active_alerts == alert
+  assert logged(tmp_path) == [(8, alert, True)] and watch.active_alerts == alert
   assert reason in json_io.lines(tmp_path / "alerts.jsonl")[0]["reason"]
   watch.step(12, FINE)
-  assert noted(tmp_path) == [(8, alert, True), (12, alert, False)] and watch.active_alerts == ""
+  assert logged(tmp_path) == [(8, alert, True), (12, alert, False)] and watch.active_alerts == ""
 
 
 @pytest.mark.parametrize("bad, alert, reason", EPOCHS)
-def test_epochs_are_judged_twice(bad, alert, reason, tmp_path):
-  watch = made(tmp_path)
+def test_an_epoch_alert_starts_in_the_second_epoch(bad, alert, reason, tmp_path):
+  watch = build(tmp_path)
   for step in (10, 20, 30):
     watch.epoch(step, {**EPOCH, **bad})
-  assert noted(tmp_path) == [(20, alert, True)]
+  assert logged(tmp_path) == [(20, alert, True)]
   assert reason in json_io.lines(tmp_path / "alerts.jsonl")[0]["reason"]
 
 
@@ -71,42 +71,42 @@ def test_every_alert_is_tested_above():
 
 
 def test_only_the_named_alerts_stop_the_run(tmp_path):
-  watch = made(tmp_path, stop=("collapsing",))
+  watch = build(tmp_path, stop=("collapsing",))
   assert [watch.step(s, {**FINE, "feature_rank": 1.0}) for s in range(1, 6)] == [None] * 5
-  answers = [watch.step(s, {**FINE, "feature_deviation": 0.0}) for s in range(6, 11)]
-  assert answers[:3] == [None] * 3 and "collapsing: the deviation of the features" in str(answers[3])
+  reasons = [watch.step(s, {**FINE, "feature_deviation": 0.0}) for s in range(6, 11)]
+  assert reasons[:3] == [None] * 3 and "collapsing: the deviation of the features" in str(reasons[3])
 
 
-def test_figures_that_a_method_does_not_log_say_nothing(tmp_path):
-  watch = made(tmp_path)
+def test_missing_metrics_raise_no_alert(tmp_path):
+  watch = build(tmp_path)
   for step in range(10):
     watch.step(step, {"data_wait": 0.0, "feature_rank": float("nan")})
     watch.epoch(step, {})
-  assert noted(tmp_path) == []
+  assert logged(tmp_path) == []
 
 
 def test_a_resumed_run_restores_active_alerts(tmp_path):
-  watch = made(tmp_path)
+  watch = build(tmp_path)
   for step in range(1, 9):
     watch.step(step, {**FINE, **({"data_wait": 0.9} if step < 7 else {})})
-  assert noted(tmp_path) == [(4, "waiting for data", True), (7, "waiting for data", False)]
-  again = made(tmp_path, step=5)
-  assert noted(tmp_path) == [(4, "waiting for data", True)] and again.active_alerts == "waiting for data"
+  assert logged(tmp_path) == [(4, "waiting for data", True), (7, "waiting for data", False)]
+  again = build(tmp_path, step=5)
+  assert logged(tmp_path) == [(4, "waiting for data", True)] and again.active_alerts == "waiting for data"
   again.step(6, FINE)
-  assert noted(tmp_path)[1:] == [(6, "waiting for data", False)]
+  assert logged(tmp_path)[1:] == [(6, "waiting for data", False)]
 
 
-def test_an_alert_holds_while_any_of_its_reasons_does(tmp_path):
-  watch = made(tmp_path)
+def test_an_alert_lasts_while_any_of_its_reasons_lasts(tmp_path):
+  watch = build(tmp_path)
   for step in range(1, 6):
     watch.step(step, {**FINE, "projection_rank": 1.0})
-  watch = made(tmp_path, step=5)  # a resumed run as well
+  watch = build(tmp_path, step=5)  # and in a resumed run
   watch.step(6, {**FINE, "projection_rank": 1.0})
-  assert noted(tmp_path) == [(4, "dimensional collapse", True)]
+  assert logged(tmp_path) == [(4, "dimensional collapse", True)]
   watch.step(7, FINE)
-  assert noted(tmp_path)[1:] == [(7, "dimensional collapse", False)]
+  assert logged(tmp_path)[1:] == [(7, "dimensional collapse", False)]
 
 
-def test_an_alert_that_does_not_exist(tmp_path):
+def test_an_unknown_alert_is_an_error(tmp_path):
   with pytest.raises(UserError, match=r"health\.stop=colapsing: unknown; nearest: collapsing; expected one of: collapsing"):
-    made(tmp_path, stop=("colapsing",))
+    build(tmp_path, stop=("colapsing",))

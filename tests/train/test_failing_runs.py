@@ -33,36 +33,36 @@ def alerts(recipe: str, workdir: pathlib.Path, *words: str, shrink: bool = True)
   return code, {line["alert"]: line["reason"] for line in json_io.lines(workdir / "alerts.jsonl") if line["active"]}
 
 
-def test_a_learning_rate_far_too_high(tmp_path):
-  code, found = alerts("simclr.py", tmp_path, "optim.lr=100", *FAST)
-  assert code == 0 and "effective rank of the" in found["dimensional collapse"]
+def test_too_high_a_learning_rate_collapses_dimensions(tmp_path):
+  code, reasons = alerts("simclr.py", tmp_path, "optim.lr=100", *FAST)
+  assert code == 0 and "effective rank of the" in reasons["dimensional collapse"]
 
 
-def test_simsiam_without_its_stop_gradient(tmp_path, monkeypatch):
+def test_simsiam_without_its_stop_gradient_collapses_and_stops(tmp_path, monkeypatch):
   def loss(self, student, teacher, memory, step):
     return 0.5 * cosine_distance(normalize(student.prediction), normalize(student.projection[::-1])), {}
 
   monkeypatch.setattr(SimSiam, "loss", loss)
-  code, found = alerts("simsiam.py", tmp_path, "optim.lr=3", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
-  assert code == 1 and "dimensional collapse" in found  # which ended the run
+  code, reasons = alerts("simsiam.py", tmp_path, "optim.lr=3", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
+  assert code == 1 and "dimensional collapse" in reasons  # the alert stopped the run
   assert loop.results.read(tmp_path / "results.json")["finished"] is False
 
 
-def test_naive_bootstrapping_from_the_start(tmp_path):
-  _, found = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", shrink=False)
-  assert "take a view from a neighbor" in found["neighbors stale"]
+def test_naive_bootstrapping_from_the_start_has_stale_neighbors(tmp_path):
+  _, reasons = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", shrink=False)
+  assert "take a view from a neighbor" in reasons["neighbors stale"]
 
 
-def test_a_teacher_too_warm_and_one_without_a_center(tmp_path):
+def test_a_warm_teacher_is_uniform_and_one_without_a_center_uses_few_prototypes(tmp_path):
   warm = ["method.centering=mean", "method.teacher_temperature=10.0", "bootstrap.policy=off"]
-  _, found = alerts("nnboot.py", tmp_path / "warm", *warm)
-  assert "their entropy is 100.0% of its maximum" in found["teacher uniform"]
+  _, reasons = alerts("nnboot.py", tmp_path / "warm", *warm)
+  assert "their entropy is 100.0% of its maximum" in reasons["teacher uniform"]
   still = ["method.center_momentum=1.0", "method.teacher_temperature=0.01", "optim.lr=0.02"]
-  _, found = alerts("dino.py", tmp_path / "still", *still, *FAST)
-  assert "of 64 prototypes are used" in found["one prototype"] and "hardly differ" in found["collapsing"]
+  _, reasons = alerts("dino.py", tmp_path / "still", *still, *FAST)
+  assert "of 64 prototypes are used" in reasons["one prototype"] and "hardly differ" in reasons["collapsing"]
 
 
-def test_a_slow_disk(tmp_path, monkeypatch):
+def test_a_slow_disk_raises_the_alert_of_waiting_for_data(tmp_path, monkeypatch):
   read = ArraySource.read
 
   def slow(self, index):
@@ -71,5 +71,5 @@ def test_a_slow_disk(tmp_path, monkeypatch):
 
   monkeypatch.setattr(ArraySource, "read", slow)
   small = ["data.limit=64", "train.batch_size=16", "train.epochs=4"]
-  _, found = alerts("byol.py", tmp_path, "data.placement=host", "data.workers=1", *small)
-  assert "of the time: raise data.workers" in found["waiting for data"]
+  _, reasons = alerts("byol.py", tmp_path, "data.placement=host", "data.workers=1", *small)
+  assert "of the time: raise data.workers" in reasons["waiting for data"]

@@ -1,4 +1,4 @@
-"""Failure drills: what is broken on purpose, what the user is told, and that nothing trained before it is lost."""
+"""After a failure, the error names its cause, and the same command resumes without losing completed training."""
 
 import json
 import os
@@ -53,7 +53,7 @@ FULL = """
 import resource, sys
 from jaxssl import api, main  # before the limit, since imports may write files
 from tests import devices
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # as a quota has it: no file may be larger
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # limits the size of every file, as a quota would
 with devices.only(1):
   main.run()
 """
@@ -64,22 +64,22 @@ def train(workdir: pathlib.Path, *words: str) -> int:
 
 
 def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
-  """Trains in a process of its own, with a copy of what is compiled: one that is killed may leave half an entry."""
+  """Trains in a separate process with a copy of the compilation cache, since a killed one may leave a partial entry."""
   compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], workdir.with_name("compiled"))
   env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
   argv = [sys.executable, "-c", script, *WORDS, f"--workdir={workdir}"]
   return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
-def error(told: str) -> str:
-  *before, line = told.strip().splitlines()
+def error(log: str) -> str:
+  *before, line = log.strip().splitlines()
   assert line.startswith("error: ") and not any(other.startswith("error: ") for other in before)
   return line
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-  """An unbroken run of eight steps, with the checkpoints of 2, 4, 6 and 8."""
+  """Trains an uninterrupted run of eight steps with checkpoints of steps 2, 4, 6 and 8."""
   workdir = tmp_path_factory.mktemp("drills") / "whole"
   with devices.only(1):
     assert train(workdir) == 0
@@ -91,13 +91,13 @@ def same(workdir: pathlib.Path, whole: pathlib.Path) -> None:
   assert measurements(workdir) == measurements(whole)
 
 
-def test_killed_in_the_middle_of_a_save(whole, tmp_path):
+def test_a_run_killed_during_a_save_resumes(whole, tmp_path):
   assert run(DIE, tmp_path).returncode == -signal.SIGKILL
   assert train(tmp_path) == 0
   same(tmp_path, whole)
 
 
-def test_the_newest_checkpoints_are_cut_off_lack_a_file_or_are_of_another_network(whole, tmp_path, capfd):
+def test_unreadable_checkpoints_are_skipped(whole, tmp_path, capfd):
   workdir, other = tmp_path / "run", make(tmp_path / "other")
   shutil.copytree(whole, workdir)
   folder = workdir / "checkpoints"
@@ -108,79 +108,79 @@ def test_the_newest_checkpoints_are_cut_off_lack_a_file_or_are_of_another_networ
   shutil.rmtree(folder / "4")
   shutil.copytree(other / "checkpoints" / "5", folder / "4")
   assert train(workdir) == 0
-  told = capfd.readouterr().err
+  log = capfd.readouterr().err
   for step in (8, 6, 4):
-    assert f"checkpoint {step} cannot be read" in told
-  assert "resumes at step 2" in told
+    assert f"checkpoint {step} cannot be read" in log
+  assert "resumes at step 2" in log
   same(workdir, whole)
 
 
-def test_the_disk_is_full(whole, tmp_path):
+def test_a_full_disk_is_an_error_and_the_run_resumes(whole, tmp_path):
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   shutil.rmtree(workdir / "checkpoints" / "8")
   ended = run(FULL, workdir)
   assert ended.returncode == 2, ended.stderr
-  said = error(ended.stderr)
-  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in said and "resume from step 6" in said
+  message = error(ended.stderr)
+  assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in message and "resume from step 6" in message
   assert train(workdir) == 0
   same(workdir, whole)
 
 
-def test_a_workdir_that_cannot_be_written(tmp_path, capfd, monkeypatch):
+def test_a_workdir_that_cannot_be_written_is_an_error(tmp_path, capfd, monkeypatch):
   assert train(pathlib.Path("/proc/jaxssl")) == 2
   assert "--workdir /proc/jaxssl cannot be used" in error(capfd.readouterr().err)
-  load_run = pathlib.Path.open
+  open_file = pathlib.Path.open
 
   def read_only(path, mode="r", *more, **words):
     if path.parent == tmp_path and mode != "r":
       raise OSError(30, "Read-only file system", str(path))
-    return load_run(path, mode, *more, **words)
+    return open_file(path, mode, *more, **words)
 
   monkeypatch.setattr(pathlib.Path, "open", read_only)
   assert train(tmp_path) == 2
   assert f"--workdir {tmp_path} cannot be written to: Read-only file system" in error(capfd.readouterr().err)
 
 
-def test_two_runs_on_one_workdir(tmp_path, capfd):
+def test_a_second_run_on_a_workdir_is_refused(tmp_path, capfd):
   with Workdir(tmp_path).hold():
     assert train(tmp_path) == 2
   assert "is in use by another run" in error(capfd.readouterr().err)
   assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
-def test_files_vanish_and_the_clock_jumps(tmp_path, monkeypatch, capfd):
+def test_a_run_survives_missing_files_and_clock_jumps(tmp_path, monkeypatch, capfd):
   files = {f"{k:03}.png": fixtures.flat(k, size=(32, 32)) for k in range(64)}
   images = pathlib.Path(fixtures.folder(tmp_path / "images", files))
   init, now = Experiment.init, iter(range(10**6))
 
-  def lose(run):
+  def remove_image_and_init(run):
     (images / "017.png").unlink()
     return init(run)
 
   monkeypatch.setattr(unreadable, "LIMIT", 0.02)  # one of 64 images
-  monkeypatch.setattr(Experiment, "init", lose)
-  monkeypatch.setattr(time, "time", lambda: 1.7e9 - 3600 * next(now))  # an hour back at every look
+  monkeypatch.setattr(Experiment, "init", remove_image_and_init)
+  monkeypatch.setattr(time, "time", lambda: 1.7e9 - 3600 * next(now))  # an hour back at every call
   words = ("source=folder", f"path={images}", "limit=0")
   assert train(tmp_path / "run", *(f"--config.data.{word}" for word in words), "--config.train.epochs=1") == 0
-  told = capfd.readouterr().err
-  assert "cannot read" in told and "017.png" in told
+  log = capfd.readouterr().err
+  assert "cannot read" in log and "017.png" in log
   assert (tmp_path / "run" / "bad_files.txt").read_text().split() == [str(images / "017.png")]
   assert json.loads((tmp_path / "run" / "results.json").read_text())["bad_images"] == 1
 
 
-def test_too_little_memory_says_what_to_lower(tmp_path, monkeypatch, capfd):
+def test_the_error_about_memory_names_the_field_to_lower(tmp_path, monkeypatch, capfd):
   def step(run, state, rows):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes.")
 
   monkeypatch.setattr(Experiment, "step", step)
   assert train(tmp_path) == 2
-  said = error(capfd.readouterr().err)
-  assert "train.batch_size=32 with train.accumulate=1 does not fit in the memory of 1 devices; lower the first" in said
+  message = error(capfd.readouterr().err)
+  assert "train.batch_size=32 with train.accumulate=1 does not fit in the memory of 1 devices; lower the first" in message
 
 
-def test_a_workdir_that_is_not_on_this_machine(whole, tmp_path, capfd):
-  """As with gs://: etils' paths, without locks, where nothing is appended to; here they lead to this disk."""
+def test_a_remote_workdir_is_written_and_resumed(whole, tmp_path, capfd):
+  """Trains on etils paths, as for gs://, without locks and appends; here they are on the local disk."""
   workdir = epath.Path(tmp_path / "bucket")
   config, _ = flags.parse([*WORDS, "--config.evals.report=true"])
 

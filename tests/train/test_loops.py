@@ -1,4 +1,4 @@
-"""Whole training loops of ReSA and ISD+ against those of their references, after every step."""
+"""Training loops of ReSA and ISD+ match those of their references after every step."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ GOLDEN = cases("train_steps")
 
 
 def mlp(weights: dict[str, np.ndarray]) -> MLP:
-  """The head that weights of an nn.Sequential belong to."""
+  """Returns the head that the weights of an nn.Sequential belong to."""
   sizes = [w.shape for name, w in weights.items() if name.endswith("weight") and w.ndim == 2]
   last = max(int(name.split(".")[0]) for name in weights)
   normed = f"{last}.running_mean" in weights
@@ -35,7 +35,7 @@ def mlp(weights: dict[str, np.ndarray]) -> MLP:
 
 
 def run(case, method, modules, views, labels, monkeypatch, method_state, momentum):
-  """Trains through the case's steps; yields (epoch, i, state after the step, logs). `modules`: ours -> (student, teacher's)."""
+  """Trains on the steps of a case; yields (epoch, i, state, logs). `modules`: our name -> names of student and teacher."""
   state, after = tensors(case, "init"), tensors(case, "after")
   per_epoch = case["loss"].shape[1]
   rates = jnp.asarray(np.broadcast_to(case["lr"].reshape(len(case["loss"]), -1), case["loss"].shape).ravel(), jnp.float32)
@@ -72,7 +72,7 @@ def run(case, method, modules, views, labels, monkeypatch, method_state, momentu
 
 
 @pytest.mark.parametrize("name", RESA)
-def test_resa_loop(name, monkeypatch):
+def test_resa_loop_matches_the_reference(name, monkeypatch):
   case = GOLDEN[name]
   momentum = jnp.asarray(case["momentum"], jnp.float32)
   method = ReSA(teacher_momentum=ScheduleConfig(), temperature=float(case["temperature"]))
@@ -86,7 +86,7 @@ def test_resa_loop(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ISD_CASES)
-def test_isd_plus_loop(name, monkeypatch):
+def test_isd_plus_loop_matches_the_reference(name, monkeypatch):
   case = GOLDEN[name]
   state, after = tensors(case, "init"), tensors(case, "after")
   momentum = jnp.float32(case["momentum"])

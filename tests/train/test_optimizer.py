@@ -20,7 +20,7 @@ def test_matches_the_reference(name, monkeypatch):
   case = GOLDEN[name]
   trained = {str(n) for n, group in zip(case["names"], case["regularized"], strict=True) if group != 0}
   rate, decay = (jnp.asarray(case[key], jnp.float32) for key in ("lr", "wd"))
-  # Learning rate and decay of the golden runs are free numbers, so they are put in where the schedules stand.
+  # The learning rates and decays of the golden runs are arbitrary, so they replace the schedules.
   monkeypatch.setattr(optimizer_module, "learning_rate", lambda *_: lambda step: rate[step])
   monkeypatch.setattr(ScheduleConfig, "resolve", lambda *_: lambda step: decay[step])
   steps_per_epoch = int((case["epoch"] == case["epoch"][0]).sum())
@@ -42,13 +42,13 @@ def test_matches_the_reference(name, monkeypatch):
     updates, state = update(gradient, state, params, step=jnp.int32(step))
     params = optax.apply_updates(params, updates)
     for n, value in params.items():
-      want = expected[n][step]
-      tolerance = 1e-3 if "adamw" in name else 1e-5
-      np.testing.assert_allclose(value, want, rtol=tolerance, atol=1e-5 * np.abs(want).max() + 1e-7, err_msg=f"{n} step {step}")
+      target = expected[n][step]
+      rtol = 1e-3 if "adamw" in name else 1e-5
+      np.testing.assert_allclose(value, target, rtol=rtol, atol=1e-5 * np.abs(target).max() + 1e-7, err_msg=f"{n} step {step}")
 
 
 @pytest.mark.parametrize("name", CLIP)
-def test_clipping(name):
+def test_clipping_matches_the_reference(name):
   case = GOLDEN[name]
   clip = clip_each(float(case["clip"]))
   count = sum(key.startswith("grad") and key[4:].isdigit() for key in case)
@@ -69,7 +69,7 @@ def test_learning_rate_must_be_positive():
     learning_rate(OptimConfig(lr=-1.0), TrainingLength(steps_per_epoch=10, epochs=20), 256)
 
 
-def test_the_encoder_is_left_alone_at_first():
+def test_the_encoder_is_frozen_for_the_first_epochs():
   config = OptimConfig(name="adamw", lr=0.1, freeze_encoder_epochs=2)
   optimizer = build_optimizer(config, TrainingLength(steps_per_epoch=3, epochs=10), 256)
   fresh = build_optimizer(OptimConfig(name="adamw", lr=0.1), TrainingLength(steps_per_epoch=3, epochs=10), 256)
@@ -77,14 +77,14 @@ def test_the_encoder_is_left_alone_at_first():
   state, first = optimizer.init(params), params
   for step in range(7):
     if step == 6:
-      wanted, _ = fresh.update(first, fresh.init(first), first, step=jnp.int32(step))  # with moments that start here
+      expected, _ = fresh.update(first, fresh.init(first), first, step=jnp.int32(step))  # with moments that start here
     updates, state = optimizer.update(first, state, params, step=jnp.int32(step))
     assert updates["projector"]["kernel"].all() or step == 0  # the warm-up's first rate is 0
     if step < 6:
       assert not updates["encoder"]["kernel"].any()
-  np.testing.assert_allclose(updates["encoder"]["kernel"], wanted["encoder"]["kernel"], rtol=1e-6)
+  np.testing.assert_allclose(updates["encoder"]["kernel"], expected["encoder"]["kernel"], rtol=1e-6)
 
 
-def test_epochs_to_freeze_the_encoder_are_not_negative():
+def test_negative_epochs_to_freeze_the_encoder_are_an_error():
   with pytest.raises(UserError, match=r"optim\.freeze_encoder_epochs=-1"):
     build_optimizer(OptimConfig(freeze_encoder_epochs=-1), TrainingLength(steps_per_epoch=3, epochs=20), 256)

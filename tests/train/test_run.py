@@ -1,4 +1,4 @@
-"""Runs from Python, on images of one's own."""
+"""Training on user images."""
 
 import json
 
@@ -25,7 +25,7 @@ def digits(count: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("placement", ["device", "host"])
-def test_a_flat_folder_without_labels_and_with_a_broken_image(placement, tmp_path, capfd):
+def test_a_folder_without_labels_and_with_a_broken_image_trains(placement, tmp_path, capfd):
   files = {f"{i:03}.png": coded(image, "PNG") for i, image in enumerate(digits(120))}
   files["broken.png"] = files["003.png"][:60]
   where = folder(tmp_path / "images", files)
@@ -51,9 +51,9 @@ def test_a_step_is_compiled_once(restored, tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", 1)
     checkpoints.save(0, state)
     checkpoints.close()
-    found = Checkpoints(tmp_path / "checkpoints", 1).restore(run.state_shapes)
-    assert found is not None
-    state, _ = found
+    checkpoint = Checkpoints(tmp_path / "checkpoints", 1).restore(run.state_shapes)
+    assert checkpoint is not None
+    state, _ = checkpoint
   compiled = []
 
   def listen(event: str, duration: float, **_: object) -> None:
@@ -76,7 +76,7 @@ def test_a_step_is_compiled_once(restored, tmp_path):
 
 
 @pytest.mark.parametrize("placement,kind", [("device", "npy"), ("host", "tif")])
-def test_many_channels_of_sixteen_bits(placement, kind, tmp_path, capfd):
+def test_many_channels_of_sixteen_bits_train(placement, kind, tmp_path, capfd):
   rng, where = np.random.default_rng(0), tmp_path / "cells"
   for k in range(96):
     image = rng.integers(0, 4096, (5, 30, 30)).astype(np.uint16)
@@ -93,11 +93,11 @@ def test_many_channels_of_sixteen_bits(placement, kind, tmp_path, capfd):
   assert command.main(words) == 0
   log = capfd.readouterr().err
   assert "data.channels=5: views are made without saturation, hue, gray" in log and "measured on 64 of 64" in log
-  kept = json.loads((workdir / "config.json").read_text())["data"]
-  assert len(kept["mean"]) == len(kept["std"]) == 5 and 0.02 < min(kept["mean"]) < 0.04
+  data = json.loads((workdir / "config.json").read_text())["data"]
+  assert len(data["mean"]) == len(data["std"]) == 5 and 0.02 < min(data["mean"]) < 0.04
   if placement == "host":
     return
   assert "Images show the first three, as red, green and blue, of 5 channels; " in (workdir / "report.html").read_text()
-  assert command.main(words) == 0 and "measured on" not in capfd.readouterr().err  # goes on with what was measured
+  assert command.main(words) == 0 and "measured on" not in capfd.readouterr().err  # resumes with the measured values
   assert command.main(["evaluate", "knn", f"--workdir={workdir}", f"--data.path={where}"]) == 0
   assert command.main(["evaluate", "knn", f"--workdir={workdir}", "--data.bit_depth=8"]) == 2

@@ -1,4 +1,4 @@
-"""Whole steps against the references' own loops."""
+"""Train steps match the loops of the references."""
 
 import dataclasses
 
@@ -27,11 +27,11 @@ pytestmark = pytest.mark.slow
 
 (AVERAGES,) = split("ema", r"\w+")
 VIEWS = (ViewSlice("global"),)
-ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # ReSA's and ISD's loops: with their methods
+ADASIM, *_ = split("train_steps", r"adasim\d*", r"resa\w*", r"isdplus\d*")  # test_loops.py covers ReSA and ISD
 
 
 def batch(x: np.ndarray, index: np.ndarray | None = None) -> ViewBatch:
-  """Views [v, b, c, h, w] as the step takes them."""
+  """Converts views [v, b, c, h, w] to a batch of the step."""
   views = jnp.asarray(x.transpose(1, 0, 3, 4, 2))
   index = np.arange(len(views)) if index is None else index
   return ViewBatch(index=jnp.asarray(index, jnp.int32), views={"global": views}, label=-jnp.ones(len(views)))
@@ -61,7 +61,7 @@ class CrossError(SSLMethod):
 
 
 @pytest.mark.parametrize("name", AVERAGES)
-def test_teacher(name):
+def test_student_and_teacher_match_the_reference(name):
   case = cases("ema")[name]
   state = tensors(case, "init")
   after = {"student": tensors(case, "student_after"), "teacher": tensors(case, "teacher_after")}
@@ -90,7 +90,7 @@ def test_teacher(name):
 
 
 @pytest.mark.parametrize("name", ADASIM)
-def test_adasim_loop(name, monkeypatch):
+def test_adasim_loop_matches_the_reference(name, monkeypatch):
   case = cases("train_steps")[name]
   state = tensors(case, "init")
   num_epochs, per_epoch = case["loss"].shape
@@ -130,8 +130,8 @@ def test_adasim_loop(name, monkeypatch):
   train_state = dataclasses.replace(start(train_step, variables), neighbor_bank=train_step.bootstrap.init(vit.dim))
   step = jax.jit(train_step.train)
   for epoch in range(num_epochs):
-    opened = train_step.bootstrap.sample_partners(train_state.neighbor_bank, jax.random.key(0), jnp.int32(epoch))
-    train_state = dataclasses.replace(train_state, neighbor_bank=opened)
+    bank = train_step.bootstrap.sample_partners(train_state.neighbor_bank, jax.random.key(0), jnp.int32(epoch))
+    train_state = dataclasses.replace(train_state, neighbor_bank=bank)
     for i in range(per_epoch):
       views = batch(case["x"][epoch, i], case["batch_indices"][epoch, i])
       train_state, logs = step(train_state, views, jax.random.key(0))

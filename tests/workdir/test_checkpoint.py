@@ -32,7 +32,7 @@ def saved(folder: pathlib.Path, *steps: int) -> None:
   checkpoints.close()
 
 
-def test_round_trip_and_keep(tmp_path):
+def test_the_newest_checkpoints_are_kept_and_restored(tmp_path):
   checkpoints = Checkpoints(tmp_path, keep=2)
   assert checkpoints.restore(LIKE) is None
   for step in (3, 5, 9):

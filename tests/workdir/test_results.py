@@ -7,17 +7,17 @@ from jaxssl.core.metric import Measurement, Metric
 from jaxssl.workdir import results
 
 
-def made(name: str, value: float, protocol: str = "made", **more) -> Measurement:
+def measurement(name: str, value: float, protocol: str = "made", **more) -> Measurement:
   metric = Metric(name=name, title=name.upper(), higher_is_better=True)
   return Measurement(metric=metric, value=value, subject="teacher", protocol={"how": protocol}, **more)
 
 
-def test_repeated_measurements_replace_and_later_ones_are_cut(tmp_path):
+def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(tmp_path):
   path = tmp_path / "results.json"
   assert results.read(path) == {}
-  results.add(path, 4, [made("a", 1.0)], [Metric(name="loss", title="Loss")], finished=False)
-  results.add(path, 8, [made("a", 1.5, chosen={"penalty": 0.1}), made("b", float("nan"))], finished=True)
-  results.add(path, 8, [made("a", 2.0, chosen={"penalty": 1.0}), made("a", 3.0, "another protocol")])
+  results.add(path, 4, [measurement("a", 1.0)], [Metric(name="loss", title="Loss")], finished=False)
+  results.add(path, 8, [measurement("a", 1.5, chosen={"penalty": 0.1}), measurement("b", float("nan"))], finished=True)
+  results.add(path, 8, [measurement("a", 2.0, chosen={"penalty": 1.0}), measurement("a", 3.0, "another protocol")])
   document = results.read(path)
   assert [(m["step"], m["name"], m["value"]) for m in document["measurements"]] == [
     (4, "a", 1.0), (8, "b", None), (8, "a", 2.0), (8, "a", 3.0),
@@ -25,7 +25,7 @@ def test_repeated_measurements_replace_and_later_ones_are_cut(tmp_path):
   assert document["finished"] and document["software"]["jax"] and document["hardware"]["devices"]
   assert document["measurements"][2]["chosen"] == {"penalty": 1.0}
   metrics = results.metrics_of(document)
-  assert list(metrics) == ["loss", "a", "b"] and metrics["a"] == made("a", 0).metric
+  assert list(metrics) == ["loss", "a", "b"] and metrics["a"] == measurement("a", 0).metric
   results.cut(path, 8)
   assert results.read(path) == document
   results.cut(path, 4)
