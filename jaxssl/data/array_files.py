@@ -42,7 +42,10 @@ def _tiff(data: bytes) -> np.ndarray:
     series = file.series[0]
     if math.prod(series.shape) * 2 > _MAX_BYTES:
       raise ValueError(f"a TIFF {list(series.shape)}: too large")
-    array, axes = series.asarray(squeeze=True), series.get_axes(squeeze=True)  # without axes of length 1, except Y and X
+    array, axes = series.asarray(), series.axes
+  for i in reversed(range(array.ndim)):  # some versions of tifffile leave axes of length 1
+    if array.shape[i] == 1 and axes[i] not in "YX":
+      array, axes = array.squeeze(i), axes[:i] + axes[i + 1 :]
   if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
     raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
   return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (0, 1))
