@@ -39,7 +39,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   for protocol, ks in (("cosine", config.k), ("unweighted", config.unweighted_k), ("euclidean", config.euclidean)):
     largest = len(reference.x) - (test is None)
     if wrong := [k for k in ks if not 0 < k <= largest]:
-      raise UserError(f"evals.knn: k={wrong[0]} is out of range; expected 1 to {largest}, the size of the reference set")
+      raise UserError(f"evals.knn: k={wrong[0]} is out of range; expected 1 to {largest}, the number of images to compare with")
     if ks:
       values, ids = neighbors(extractor.mesh, reference.x, queries.x, max(ks), protocol == "euclidean", own)
     temperature = config.temperature if protocol == "cosine" else None

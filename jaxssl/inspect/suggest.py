@@ -122,7 +122,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
     else f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10",
     size=size,
     views=f"symmetric({size}, crop=0.08)" if small else f"adasim({size}, blur={size > 64})",
-    views_why="crops of 0.08 of the area or more, as good as 0.2 (docs/data.md)"
+    views_why="crops of 0.08 of the area or more, better than 0.2 in a small trial (docs/data.md)"
     if small
     else "crops of 0.4 of the area or more",
     no_colors="" if facts.channels == 3 else NO_COLORS,

@@ -88,8 +88,9 @@ def embedded(folder: pathlib.Path) -> None:
   loaded = answer(lambda: flax_format.load_pretrained(folder))
   if loaded is not None:
     image = np.zeros((1, 9, 7, loaded.config["preprocessing"]["channels"]), np.uint8)
-    features = answer(lambda: loaded.embed(image)) if loaded.config["preprocessing"]["size"] <= 64 else np.zeros(1)
-    assert features is None or features.dtype == np.float32
+    if loaded.config["preprocessing"]["size"] <= 64:  # larger images only take longer
+      features = answer(lambda: loaded.embed(image))
+      assert features is None or features.dtype == np.float32
 
 
 @examples(60)
