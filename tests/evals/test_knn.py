@@ -82,7 +82,8 @@ def test_without_a_test_set_each_image_is_classified_by_the_others():
 @pytest.mark.parametrize("field, k", [("k", 8), ("unweighted_k", 0), ("euclidean", 8)])
 def test_k_outside_of_the_reference_set_is_an_error(field, k):
   features = np.eye(8, dtype=np.float32)
-  with pytest.raises(UserError, match=rf"evals\.knn: k={k} is out of range; expected 1 to 7, the number of images to compare with"):
+  message = rf"evals\.knn: k={k} is out of range; expected 1 to 7, the number of images to compare with"
+  with pytest.raises(UserError, match=message):
     knn.measure(extractor(features, np.arange(8), knn={"k": (), field: (k,)}))
 
 
