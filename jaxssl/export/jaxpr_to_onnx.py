@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal
 
 from jaxssl.core.types import Array, PyTree
 from jaxssl.export.onnx_arrays import BATCH, Builder, Value, dims, held, untranslated
@@ -32,7 +32,7 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
 
 
 def _run(t: Builder, closed: Any, inputs: Sequence[Value]) -> list[Value]:
-  jaxpr, constants = (closed, []) if isinstance(closed, Jaxpr) else (closed.jaxpr, closed.consts)
+  jaxpr, constants = getattr(closed, "jaxpr", closed), getattr(closed, "consts", [])  # jax 0.12 has one class for both
   values: dict[Any, Value] = dict(zip(jaxpr.constvars, map(t.value, constants), strict=True))
   values |= zip(jaxpr.invars, inputs, strict=True)
 
