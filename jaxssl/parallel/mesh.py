@@ -108,7 +108,7 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
 
 def to_host(mesh: Mesh, tree: PyTree) -> PyTree:
   """Returns NumPy arrays of a tree of global arrays, complete in every process."""
-  return jax.device_get(replicate(mesh, tree))
+  return jax.device_get(tree if jax.process_count() == 1 else replicate(mesh, tree))
 
 
 @functools.cache
