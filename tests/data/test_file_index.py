@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pathlib
+import time
 import zipfile
 import zlib
 
@@ -74,9 +75,10 @@ def test_a_change_with_the_same_modification_time_is_detected(tmp_path, monkeypa
   def scan_and_change(root):
     result = scan(root)
     if not os.path.exists(os.path.join(path, "b.png")):
-      time = os.stat(path).st_mtime_ns
+      modified = os.stat(path).st_mtime_ns
+      time.sleep(0.02)  # file systems count change times in ticks of some milliseconds
       folder(path, {"b.png": flat(2)})
-      os.utime(path, ns=(time, time))
+      os.utime(path, ns=(modified, modified))
     return result
 
   monkeypatch.setattr(file_index, "_scan_folder", scan_and_change)
