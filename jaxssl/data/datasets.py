@@ -141,7 +141,7 @@ def _select(
 ) -> tuple[Source, Source | None, Source | None, dict[str, np.ndarray]]:
   """Applies data.list_path, data.imbalance and data.limit: returns train, reference, test, and the class groups.
 
-  The reference is None, and there are no groups, unless data.imbalance unbalances the training set.
+  The reference is None and the groups are empty unless data.imbalance unbalances the training set.
   """
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
   train, reference, groups = whole if listed is None else Subset(whole, listed), None, {}

@@ -37,7 +37,7 @@ class Series:
 
 
 class RunRecord:
-  """The contents of the files of one workdir. Raises UserError if there is no run, or a file cannot be read."""
+  """The contents of the files of one workdir. Raises UserError if it holds no run, or a file cannot be read."""
 
   def __init__(self, workdir: Workdir):
     self.workdir, self.name = workdir, workdir.folder.resolve().name
