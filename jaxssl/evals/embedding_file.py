@@ -68,7 +68,7 @@ def load(file: pathlib.Path) -> Embeddings:
   except FileNotFoundError as error:
     raise UserError(f"{file} does not exist") from error
   except Exception as error:  # zipfile, numpy and pyarrow raise nearly any type on a damaged file
-    raise UserError(f"{file} is no file of embeddings as `jaxssl embed` writes them") from error
+    raise UserError(f"{file} is not a file of embeddings as `jaxssl embed` writes them") from error
 
 
 def _load_npz(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
