@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.workdir.checkpoint import Checkpoints
-from tests.launch.scripts import start
+from tests.launch.scripts import stand_in, start
 from tests.test_main import losses, measurements
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   f"--config.{word}"
   for word in (
     "data.limit=64", "data.placement=host", "train.epochs=4", "train.checkpoint_every_steps=2", "optim.name=sgd",
-    "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality",
+    "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality", "evals.report=false",
     "model.name=vit_ti", "model.depth=1", "model.patch=14",
   )
 ]  # fmt: skip
@@ -49,53 +50,33 @@ checkpoint.Checkpoints.save = save_and_die
 """
 
 
-class TwoProcesses:
-  """Two processes of one run; their output goes to files."""
-
-  def __init__(self, folder: pathlib.Path, env: dict[str, str], before: str = ""):
-    """Starts both processes, which first execute the code `before`."""
-    with socket.socket() as free:
-      free.bind(("127.0.0.1", 0))
-      address = f"127.0.0.1:{free.getsockname()[1]}"
-    folder.mkdir(exist_ok=True)
-    self.workdir, self.logs = folder / "a run", [folder / f"{rank}.log" for rank in range(2)]
-    words = [*WORDS, f"--workdir={self.workdir}"]
-    self.processes = []
-    for rank, log in enumerate(self.logs):
-      code = f"RANK = {rank}\n{before}\nfrom jaxssl import main\nmain.run()"
-      cluster = dict(zip(processes.CLUSTER_VARIABLES, (address, "2", str(rank)), strict=True))
-      with log.open("w") as file:
-        process = subprocess.Popen(
-          [sys.executable, "-c", code, *words],
-          cwd=ROOT,
-          stdout=file,
-          stderr=file,
-          start_new_session=True,
-          env={**env, "XLA_FLAGS": env["XLA_FLAGS"].replace("device_count=8", "device_count=4"), **cluster},
-        )
-      self.processes.append(process)
-
-  def __enter__(self) -> "TwoProcesses":
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    for process in self.processes:
+def killed_in_a_save(folder: pathlib.Path, workdir: pathlib.Path, env: dict[str, str]) -> None:
+  """Trains with two processes of four devices, of which the second is killed in the middle of a save."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{free.getsockname()[1]}"
+  running, logs = [], [folder / f"{rank}.log" for rank in range(2)]
+  for rank, log in enumerate(logs):
+    code = f"RANK = {rank}\n{DIE}\nfrom jaxssl import main\nmain.run()"
+    command = [sys.executable, "-c", code, *WORDS, f"--workdir={workdir}"]
+    cluster = dict(zip(processes.CLUSTER_VARIABLES, (address, "2", str(rank)), strict=True))
+    flags = env["XLA_FLAGS"].replace("device_count=8", "device_count=4")
+    with log.open("w") as file:
+      running.append(subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file, env={**env, **cluster, "XLA_FLAGS": flags}))
+  try:
+    code, killed = (process.wait(BOUND) for process in running)
+  finally:
+    for process in running:
       process.kill()
-      process.wait()
+  assert code != 0 and killed == -signal.SIGKILL, logs[0].read_text() + logs[1].read_text()
 
-  def until(self, step: int) -> None:
-    """Waits until the run has logged this step."""
-    end = time.monotonic() + BOUND
-    while not (self.workdir / "metrics.jsonl").exists() or max(losses(self.workdir) or [0]) < step:
-      assert self.processes[0].poll() is None and time.monotonic() < end, self.log(0)
-      time.sleep(0.01)
 
-  def codes(self) -> list[int]:
-    """Waits for both processes and returns their exit codes."""
-    return [process.wait(BOUND) for process in self.processes]
-
-  def log(self, rank: int) -> str:
-    return self.logs[rank].read_text()
+def wait_for_step(workdir: pathlib.Path, step: int, process: subprocess.Popen) -> None:
+  """Waits until the run has logged this step."""
+  end = time.monotonic() + BOUND
+  while max(losses(workdir), default=0) < step:
+    assert process.poll() is None and time.monotonic() < end
+    time.sleep(0.01)
 
 
 def weights(workdir):
@@ -120,29 +101,28 @@ def near(actual, expected):
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path):
-  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "PYTHON": sys.executable}
-  whole = tmp_path / "whole"
+def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path, capfd):
+  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "PYTHON": str(tmp_path / "python")}
+  whole, workdir = tmp_path / "whole", tmp_path / "a run"
   # One process with eight devices, uninterrupted.
-  assert main.main([*WORDS, f"--workdir={whole}", "--config.evals.report=false"]) == 0
-  with TwoProcesses(tmp_path, env, DIE) as two:  # one is killed in the middle of a save
-    code, killed = two.codes()
-    assert code != 0 and killed == -signal.SIGKILL, two.log(0) + two.log(1)
-  with TwoProcesses(tmp_path, env) as two:  # one receives a signal to stop
-    two.until(5)
-    two.processes[1].send_signal(signal.SIGTERM)
-    assert two.codes() == [75, 75], two.log(0) + two.log(1)
-    assert "resumes at step 2" in two.log(0)
-  saved = weights(two.workdir)[1]
+  assert main.main([*WORDS, f"--workdir={whole}"]) == 0
+  killed_in_a_save(tmp_path, workdir, env)
+  # Two processes of one device each resume; one of them receives a signal to stop.
+  stand_in(tmp_path, "python", f'echo $$ >"{tmp_path}/pid-$JAX_PROCESS_ID"\nexec {shlex.quote(sys.executable)} "$@"')
+  stopped = start("local.sh", "--processes=2", "--devices-per-process=1", *WORDS, f"--workdir={workdir}", env=env)
+  wait_for_step(workdir, 5, stopped)  # one more than the killed processes logged
+  os.kill(int((tmp_path / "pid-1").read_text()), signal.SIGTERM)
+  out, err = stopped.communicate(timeout=BOUND)
+  assert stopped.returncode == 75, out + err
+  assert "resumes at step 2" in err and "2 x cpu of 2 processes" in err
+  saved = weights(workdir)[1]
   assert 5 <= saved < 8
-  words = ["--processes=2", "--devices-per-process=1", *WORDS, f"--workdir={two.workdir}"]
-  process = start("local.sh", *words, env=env)  # resumes on fewer devices
-  out, err = process.communicate(timeout=BOUND)
-  assert process.returncode == 0, out + err
-  log = (two.workdir / "train.log").read_text()
-  assert f"resumes at step {saved}" in log and "2 x cpu of 2 processes" in log and (two.workdir / "report.html").exists()
-  assert "step" not in (two.workdir / "launch/process-1.log").read_text()
-  near(two.workdir, whole)
+  assert "step" not in (workdir / "launch/process-1.log").read_text()
+  capfd.readouterr()
+  # One process with eight devices finishes the run.
+  assert main.main([*WORDS, f"--workdir={workdir}"]) == 0
+  assert f"resumes at step {saved}" in capfd.readouterr().err
+  near(workdir, whole)
 
 
 def test_incomplete_cluster_variables_are_an_error(monkeypatch):
