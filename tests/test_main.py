@@ -14,6 +14,7 @@ from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,7 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
     "--config.train.checkpoint_every_steps=3",
     "--config.evals.report=false",
   ]
+  words += TINY
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
   step, steps = Experiment.step, itertools.count(1)
 

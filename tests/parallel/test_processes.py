@@ -21,6 +21,7 @@ from jaxssl.parallel.preemption import Preemption
 from jaxssl.workdir.checkpoint import Checkpoints
 from tests.launch.scripts import stand_in, start
 from tests.test_main import losses, measurements
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +32,8 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   for word in (
     "data.limit=64", "data.placement=host", "train.epochs=4", "train.checkpoint_every_steps=2", "optim.name=sgd",
     "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn,quality", "evals.report=false",
-    "model.name=vit_ti", "model.depth=1", "model.patch=14",
   )
-]  # fmt: skip
+] + TINY  # fmt: skip
 
 
 DIE = """

@@ -23,7 +23,7 @@ from jaxssl.workdir.workdir import Workdir
 from tests import devices
 from tests.data import fixtures
 from tests.test_main import CONFIG, ROOT, losses, measurements
-from tests.tiny_run import make
+from tests.tiny_run import TINY, make
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("drills")]
 WORDS = [f"{CONFIG}:runlocal"] + [
@@ -33,7 +33,7 @@ WORDS = [f"{CONFIG}:runlocal"] + [
     "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false", "evals.periodic=", "evals.final=quality",
     "evals.report=false",
   )
-]  # fmt: skip
+] + TINY  # fmt: skip
 DIE = """
 import os, signal, sys
 from jaxssl import main

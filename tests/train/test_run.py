@@ -14,6 +14,7 @@ from jaxssl.train.setup import Experiment
 from jaxssl.workdir.checkpoint import Checkpoints
 from tests.data.fixtures import coded, folder
 from tests.test_main import CONFIG, ROOT, lines, measurements
+from tests.tiny_run import TINY
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=0"]
@@ -30,7 +31,7 @@ def test_a_folder_without_labels_and_with_a_broken_image_trains(placement, tmp_p
   files["broken.png"] = files["003.png"][:60]
   where = folder(tmp_path / "images", files)
   source = ["--config.data.source=folder", f"--config.data.path={where}", f"--config.data.placement={placement}"]
-  config, workdir = flags.parse([*SHORT, *source, f"--workdir={tmp_path / 'run'}"])
+  config, workdir = flags.parse([*SHORT, *TINY, *source, f"--workdir={tmp_path / 'run'}"])
   assert loop.train(config, workdir) == 0
   assert [line["step"] for line in lines(workdir) if "loss" in line] == list(range(1, 7))  # 121 images: 3 batches of 32, twice
   log = capfd.readouterr().err
@@ -44,7 +45,7 @@ def test_a_folder_without_labels_and_with_a_broken_image_trains(placement, tmp_p
 
 @pytest.mark.parametrize("restored", [False, True])
 def test_a_step_is_compiled_once(restored, tmp_path):
-  config, _ = flags.parse([f"{CONFIG}:runlocal", "--config.data.limit=64", "--config.bootstrap.window=1"])
+  config, _ = flags.parse([f"{CONFIG}:runlocal", "--config.data.limit=64", "--config.bootstrap.window=1", *TINY])
   run = Experiment(config, tmp_path)
   state = run.init()
   if restored:
