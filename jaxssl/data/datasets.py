@@ -91,12 +91,11 @@ def open_datasets(
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
   Raises UserError for values of `config` that do not fit the images.
   """
-  train, reference, test, groups = _select(config, seed, *_open(config, arrays))
+  sources, groups = _select(config, seed, *_open(config, arrays))
   opened = {}
-  for name, source in (("train", train), ("k-NN reference", reference), ("test", test)):
-    if source is not None:
-      LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
-      opened[name] = Dataset(SubstituteUnreadable(source, workdir))
+  for name, source in sources.items():
+    LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
+    opened[name] = Dataset(SubstituteUnreadable(source, workdir))
   train = opened["train"]
   return Datasets(train=train, reference=opened.get("k-NN reference", train), test=opened.get("test"), class_groups=groups)
 
@@ -138,17 +137,13 @@ def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | N
 
 def _select(
   config: DataConfig, seed: int, whole: Source, test: Source | None
-) -> tuple[Source, Source | None, Source | None, dict[str, np.ndarray]]:
-  """Applies data.list_path, data.imbalance and data.limit: returns train, reference, test, and the class groups.
-
-  The reference is None and the groups are empty unless data.imbalance unbalances the training set.
-  """
+) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
+  """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
-  train, reference, groups = whole if listed is None else Subset(whole, listed), None, {}
+  train, sources, groups = whole if listed is None else Subset(whole, listed), {}, {}
   if config.imbalance.kind != "none":
-    draw = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
-    train, reference = Subset(whole, draw.train), Subset(whole, draw.reference)
-    groups = {name: classes for name, classes in (("head", draw.head), ("tail", draw.tail)) if len(classes)}
+    rows, reference, groups = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
+    train, sources = Subset(whole, rows), {"k-NN reference": Subset(whole, reference)}
     for name, classes in groups.items():
       shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
       LOG.info("%d %s classes: %s", len(classes), name, shown)
@@ -162,7 +157,7 @@ def _select(
     raise UserError(f"data.limit={config.limit}: the training set has {len(train)} images; use 0 for all")
   if config.limit:
     train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
-  return train, reference, test, groups
+  return {"train": train, **sources} | ({} if test is None else {"test": test}), groups
 
 
 def in_order(config: Config, mesh: Mesh, dataset: Dataset, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -190,8 +185,8 @@ def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]
   selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
   if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))
-  train, _, test, _ = _select(config, seed, *_open(config, None))
-  return {"train": train} | ({} if test is None else {"test": test})
+  sources, _ = _select(config, seed, *_open(config, None))
+  return {name: source for name, source in sources.items() if name in ("train", "test")}
 
 
 def name_of(source: Source, index: int) -> str:

@@ -43,7 +43,8 @@ class Listing:
       return self._read_member(*self.members[k])
     if self.root.startswith(paths.BUCKET):
       return paths.read(self.where(k))
-    with open(self.where(k), "rb", opener=_without_waiting) as file:
+    # does not wait for the writer of a pipe
+    with open(self.where(k), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
       status = os.fstat(file.fileno())
       if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a file but a folder, a pipe or a device")
@@ -71,11 +72,6 @@ class Listing:
     return data
 
 
-def _without_waiting(path: str, flags: int) -> int:
-  """Opens a file; does not wait for the writer of a pipe."""
-  return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _check_size(size: int) -> None:
   if size > _MAX_BYTES:
     raise ValueError(f"larger than {_MAX_BYTES} bytes, the limit for an image")
@@ -98,18 +94,15 @@ def list_images(path: str, field: str) -> Listing:
   root = paths.absolute(path)
   remote = root.startswith(paths.BUCKET)
   try:
-    if not (paths.path_of(root) if remote else pathlib.Path(root)).exists():
-      raise UserError(f"{field}={path}: does not exist")
-    scan = None if remote else _cached(root)
-    if scan is None:
-      with heartbeat(f"listing {root}"):
-        scan = _scan_folder(root) if remote else _scan_and_cache(root)
-  except UserError:
-    raise
+    exists = (paths.path_of(root) if remote else pathlib.Path(root)).exists()
+    with heartbeat(f"listing {root}"):
+      scan = exists and (_scan_folder(root) if remote else _cached(root) or _scan_and_cache(root))
   except OSError as error:
     raise UserError(f"{field}={path}: cannot be listed: {error}") from error
   except Exception as error:  # zipfile raises almost any type for a damaged file
     raise UserError(f"{field}={path}: neither a folder nor a readable zip: {error}") from error
+  if not scan:
+    raise UserError(f"{field}={path}: does not exist")
   if not scan.names:
     raise UserError(f"{field}={path}: has no images; expected names ending in {' '.join(ENDINGS)}")
   if scan.skipped:

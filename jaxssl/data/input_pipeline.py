@@ -89,21 +89,13 @@ def training(
       cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
     except BaseException as error:  # tf.data would replace it with an error of its own type
       failures.append(error)
-      raise
     return first
-
-  @tf.autograph.experimental.do_not_convert
-  def call(first: Any) -> Any:
-    return tf.numpy_function(cut, [first], tf.int64)
 
   def batches() -> Generator[tuple[np.ndarray, np.ndarray, Views], None, None]:
     for step in range(first_step, steps):
-      try:
-        next(running[0])
-      except Exception:
-        if failures:
-          raise failures[0] from None
-        raise
+      next(running[0])
+      if failures:
+        raise failures[0]
       yield index[step], partner[step], buffers.pop(step)
 
   threads = _threads(workers)
@@ -111,6 +103,7 @@ def training(
   options.threading.private_threadpool_size = threads
   options.autotune.enabled = False  # there is nothing to tune, and its thread delays the end of an epoch by up to a minute
   parts = tf.data.Dataset.range(first_step * batch, steps * batch, part)
+  call = tf.autograph.experimental.do_not_convert(lambda first: tf.numpy_function(cut, [first], tf.int64))
   parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
   running = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
   atexit.register(running.clear)  # tf.data waits for its threads, which wait for the interpreter
