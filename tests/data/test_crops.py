@@ -54,7 +54,8 @@ def test_reduced_decoding_crops_the_same_part(shrink, monkeypatch):
   source = Images([coded(ramp, subsampling=0)])
   sizes = []
 
-  def reduced(data, channels, name, dtype, _):
+  def reduced(data, channels, name, dtype, spare):
+    assert 5 < spare < 8  # the shorter sides of the boxes have 208 to 310 pixels
     sizes.append(decode(data, channels, name, dtype, shrink).shape)
     return decode(data, channels, name, dtype, shrink)
 
@@ -70,13 +71,6 @@ def test_reduced_decoding_crops_the_same_part(shrink, monkeypatch):
     assert abs(view[0, ..., 0] - rows[:, None])[inner, inner].max() < tolerance
     assert abs(view[0, ..., 1] - columns)[inner, inner].max() < tolerance
   assert set(sizes) == {(-(-400 // shrink), 480 // shrink, 3)}
-
-
-def test_large_images_are_decoded_at_reduced_size():
-  source = Images([coded(photo(0, 1200, 1600))])
-  (view,) = row(source, g=ViewConfig(size=32, count=1, crop_scale=(0, 0)))
-  whole = Image.fromarray(decode(source.files[0], 3, "")).resize((32, 32), Image.Resampling.BICUBIC)
-  assert abs(view[0].astype(int) - np.asarray(whole)).mean() < 4
 
 
 def test_views_of_the_partner_show_the_partner():
