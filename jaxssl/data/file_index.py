@@ -16,7 +16,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.log import LOG, heartbeat
 from jaxssl.data.image_io import ENDINGS
 
-_FORMAT = 2  # of the cache files; others are ignored
+_FORMAT = 3  # of the cache files, a part of their names
 _MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack
 _TICK = 0.02  # seconds: closer changes of a folder may have the same modification time
 
@@ -157,7 +157,7 @@ def _scan_zip(root: str) -> _Scan:
 
 
 def _version(status: os.stat_result) -> list[int]:
-  return [status.st_mtime_ns, 0 if stat.S_ISDIR(status.st_mode) else status.st_size]
+  return [status.st_mtime_ns, status.st_size]
 
 
 def _hidden(name: str) -> bool:
@@ -165,7 +165,7 @@ def _hidden(name: str) -> bool:
 
 
 def _cache_file(root: str) -> pathlib.Path:
-  return cache.folder("listings") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
+  return cache.folder("listings") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.{_FORMAT}.json"
 
 
 def _scan_and_cache(root: str) -> _Scan:
@@ -178,7 +178,7 @@ def _scan_and_cache(root: str) -> _Scan:
   try:
     file = _cache_file(root)
     file.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(file, json.dumps({"format": _FORMAT, "root": root, **scan._asdict()}))
+    atomic.write_text(file, json.dumps(scan._asdict()))
   except (OSError, RuntimeError) as error:  # the cache is optional; RuntimeError: the user has no home
     LOG.debug("the listing of %s is not cached: %s", root, error)
   return scan
@@ -186,10 +186,8 @@ def _scan_and_cache(root: str) -> _Scan:
 
 def _cached(root: str) -> _Scan | None:
   try:
-    content = json.loads(_cache_file(root).read_text())
-    stamp = {folder: _version(os.stat(os.path.join(root, folder) if folder else root)) for folder in content["stamp"]}
-    if (content.pop("format"), content.pop("root"), content["stamp"]) == (_FORMAT, root, stamp):
-      return _Scan(**content)
-  except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
-    pass
-  return None
+    scan = _Scan(**json.loads(_cache_file(root).read_text()))
+    stamp = {folder: _version(os.stat(os.path.join(root, folder) if folder else root)) for folder in scan.stamp}
+    return scan if scan.stamp == stamp else None
+  except (OSError, RuntimeError, ValueError, TypeError):
+    return None

@@ -24,8 +24,8 @@ Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
 _PART = 8  # rows that a worker cuts per call, to amortize the cost of a call
 
 
-def resident(source: Source, resident_size: int, workers: int = 0, rows: range | None = None) -> np.ndarray:
-  """Reads all images, or those of `rows`, once: [n, h, w, c].
+def resident(source: Source, resident_size: int, workers: int = 0, own: slice = slice(None)) -> np.ndarray:
+  """Reads all images, or those of a slice, once: [n, h, w, c].
 
   `resident_size`: side in pixels; the shorter side is resized to it and the center is cropped. 0: images are left as they
   are, and must have one size. Raises UserError if they do not.
@@ -35,7 +35,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, rows: range |
     image = source.read(index)
     return center(image, resident_size, resident_size) if resident_size else image
 
-  rows = range(len(source)) if rows is None else rows
+  rows = range(len(source))[own]
   first = load(0)  # sets the size, also for processes that read other rows
   images = np.empty((len(rows), *first.shape), source.dtype)
   last = time.monotonic()
@@ -91,12 +91,11 @@ def training(
       failures.append(error)
     return first
 
-  def batches() -> Generator[tuple[np.ndarray, np.ndarray, Views], None, None]:
-    for step in range(first_step, steps):
-      next(running[0])
-      if failures:
-        raise failures[0]
-      yield index[step], partner[step], buffers.pop(step)
+  def batch_of(step: int) -> tuple[np.ndarray, np.ndarray, Views]:
+    next(running[0])
+    if failures:
+      raise failures[0]
+    return index[step], partner[step], buffers.pop(step)
 
   threads = _threads(workers)
   options = tf.data.Options()
@@ -107,7 +106,7 @@ def training(
   parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
   running = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
   atexit.register(running.clear)  # tf.data waits for its threads, which wait for the interpreter
-  stream = batches()
+  stream = (batch_of(step) for step in range(first_step, steps))
   try:
     yield stream
   finally:

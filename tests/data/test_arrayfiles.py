@@ -97,7 +97,7 @@ def test_mean_and_std_are_measured(where, caplog):
 
 def test_a_constant_channel_has_deviation_one(tmp_path):
   where = folder(tmp_path, {"a.npy": npy(np.full((8, 8, 2), 7, np.uint16))})
-  assert statistics.measure(open_datasets(config(where, 2), 0).train.source)[1] == (1.0, 1.0)
+  assert statistics.settled(config(where, 2), open_datasets(config(where, 2), 0).train.source).std == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("placed", ["resident", "host"])
