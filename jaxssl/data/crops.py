@@ -9,8 +9,7 @@ import numpy as np
 from jaxssl.augment.geometry import Box, random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
-from jaxssl.data.array_files import opencv
-from jaxssl.data.image_io import DecodeError, WrongChannels, decode, jpeg_size
+from jaxssl.data.image_io import DecodeError, WrongChannels, decode, jpeg_size, opencv
 from jaxssl.data.source import Source
 
 # A view to cut: its output [size, size, c], its group, and what starts its random stream

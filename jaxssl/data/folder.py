@@ -132,7 +132,7 @@ def _splits(path: str, field: str, config: DataConfig) -> dict[str, FolderSource
   present = set(tops) - {""}
   test = next((top for top in _TESTS if top in present), "test")
   has_train = "train" in present and (test in present or present == {"train"})
-  positions: dict[str, list[int]] = {"train": [], "test": []}
+  positions: dict[str, list[int]] = {"train": [], "test": [], "": list(range(len(names)))}
   starts = {"": at, "train": at + len("train/") * has_train, "test": at + len(f"{test}/")}
   for k, top in enumerate(tops):
     if top == test:
@@ -143,5 +143,4 @@ def _splits(path: str, field: str, config: DataConfig) -> dict[str, FolderSource
       split = top or "other"
     positions.setdefault(split, []).append(k)
     starts.setdefault(split, at + len(top) + bool(top))
-  positions[""] = list(range(len(names)))
   return {split: FolderSource(listing, rows, starts[split], config) for split, rows in positions.items()}

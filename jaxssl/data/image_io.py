@@ -1,5 +1,6 @@
 """Decodes image files to uint8 or uint16 arrays, converts channels and bits, and resizes with PIL."""
 
+import functools
 import io
 import math
 from typing import Any
@@ -9,11 +10,20 @@ import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from jaxssl.core.errors import UserError, one_line
-from jaxssl.data.array_files import NPY, read_array, read_sixteen
+from jaxssl.data.array_files import NPY, read_array
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which may differ from the ending
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@functools.cache
+def opencv() -> Any:
+  """Imports OpenCV with its own threads switched off."""
+  import cv2
+
+  cv2.setNumThreads(0)  # the input pipeline has its own
+  return cv2
 
 
 def dtype_of(depth: int) -> np.dtype:
@@ -82,9 +92,9 @@ def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
   image = Image.open(io.BytesIO(data), formats=FORMATS)
   turned = _orientation(image) != 1
   if dtype == np.uint16 and not turned and image.format in ("PNG", "TIFF"):
-    deep = read_sixteen(data)
-    if deep is not None:
-      return deep
+    deep = opencv().imdecode(np.frombuffer(data, np.uint8), opencv().IMREAD_UNCHANGED)
+    if deep is not None and deep.dtype == np.uint16 and (deep.ndim == 2 or deep.shape[-1] == 3):
+      return np.ascontiguousarray(np.atleast_3d(deep)[..., ::-1])
   image.load()
   if turned:
     image = ImageOps.exif_transpose(image)
