@@ -22,8 +22,6 @@ from tests.security.damage import damaged
 from tests.security.guarded import answer, bounded, examples
 
 DEEP = quarters()[..., 0].astype(np.uint16) * 257
-
-
 WHOLE = {
   **{kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")},
   "exif": coded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"),
