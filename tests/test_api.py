@@ -10,7 +10,7 @@ import pytest
 
 import jaxssl
 from jaxssl.core.errors import UserError
-from jaxssl.data.arrays import ItemSource, as_source
+from jaxssl.data.arrays import ArraySource, as_source
 from jaxssl.data.image_io import DecodeError
 from tests.test_main import measurements
 
@@ -89,7 +89,7 @@ def test_invalid_arguments_raise():
 def test_items_of_different_shapes_are_a_source():
   items = [np.full((4, 5), 7, np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8)]
   source = as_source((items, np.array([0, 1, 1, 0])), "mine", 3, np.dtype(np.uint8))
-  assert isinstance(source, ItemSource) and len(source) == 4 and source.classes == ("0", "1")
+  assert isinstance(source, ArraySource) and len(source) == 4 and source.classes == ("0", "1")
   assert source.read(0).shape == (4, 5, 3) and source.read(1).shape == (2, 3, 3) and source.encoded(0) is None
   with pytest.raises(DecodeError, match=r"mine image 2: float64 \[2, 2\]"):
     source.read(2)

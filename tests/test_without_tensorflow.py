@@ -35,13 +35,9 @@ def test_a_run_with_images_on_the_device_trains(tmp_path, capfd, one_device):
   assert (tmp_path / "run/results.json").exists() and not (tmp_path / "run/tensorboard").exists()
 
 
-def test_the_host_placement_is_a_one_line_error(tmp_path, capfd, one_device):
-  assert run(tmp_path, "--config.data.placement=host") == 2
-  assert REASON in capfd.readouterr().err
-
-
-def test_tfds_is_a_one_line_error(tmp_path, capfd, one_device):
-  assert run(tmp_path, "--config.data.source=tfds", "--config.data.path=cifar10") == 2
+@pytest.mark.parametrize("fields", [{"placement": "host"}, {"source": "tfds", "path": "cifar10"}])
+def test_the_host_placement_and_tfds_are_one_line_errors(fields, tmp_path, capfd, one_device):
+  assert run(tmp_path, *(f"--config.data.{name}={value}" for name, value in fields.items())) == 2
   log = capfd.readouterr().err
   assert REASON in log and "Traceback" not in log
 

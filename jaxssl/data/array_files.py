@@ -1,9 +1,7 @@
-"""Reads images with more than 8 bits or with any number of channels: .npy, TIFF and 16-bit PNG."""
+"""Reads images with any number of channels of 8 or 16 bits: .npy and TIFF."""
 
-import functools
 import io
 import math
-from typing import Any
 
 import numpy as np
 
@@ -49,21 +47,3 @@ def _tiff(data: bytes) -> np.ndarray:
   if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
     raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
   return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (0, 1))
-
-
-@functools.cache
-def opencv() -> Any:
-  """Imports OpenCV with its own threads switched off."""
-  import cv2
-
-  cv2.setNumThreads(0)  # the input pipeline has its own
-  return cv2
-
-
-def read_sixteen(data: bytes) -> np.ndarray | None:
-  """Reads a 16-bit PNG or TIFF, gray or color: uint16 [h, w, 1 or 3]; None for anything else."""
-  cv2 = opencv()
-  array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-  if array is None or array.dtype != np.uint16 or array.ndim == 3 and array.shape[-1] != 3:
-    return None
-  return np.ascontiguousarray(np.atleast_3d(array)[..., ::-1])

@@ -11,20 +11,39 @@ from jaxssl.core.errors import UserError
 from jaxssl.data.image_io import DecodeError, match
 from jaxssl.data.source import DataInput, Source, register
 
+_DTYPES = (np.uint8, np.uint16)
 
-class ItemSource(Source):
-  """Images that are read by index: `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ.
 
-  `labels`: int [n], -1 if unknown, or None; `channels` and `dtype`: what `read` converts to. An item that raises an
-  exception or is not an image counts as unreadable.
+class ArraySource(Source):
+  """Images that are read by index: an array [n, h, w] or [n, h, w, c], or any object with a length and items.
+
+  `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ. `labels`: int [n], -1 if unknown, or
+  None. `channels` and `dtype`: what `read` converts to; those of an array by default, else required. An item that raises an
+  exception or is not an image counts as unreadable. An array that has no images or does not convert raises UserError at once.
   """
 
-  def __init__(self, items: Sequence | np.ndarray, labels: np.ndarray | None, name: str, channels: int, dtype: np.dtype):
-    self.name, self.channels, self.dtype, self._items = name, channels, dtype, items
+  def __init__(
+    self,
+    items: Sequence | np.ndarray,
+    labels: np.ndarray | None = None,
+    name: str = "array",
+    channels: int = 0,
+    dtype: np.dtype | None = None,
+  ):
+    is_array = isinstance(items, np.ndarray)
+    if is_array:
+      items = items[..., None] if items.ndim == 3 else items
+      if items.dtype not in _DTYPES or items.ndim != 4:
+        kind = f"{items.dtype} {list(items.shape)}"
+        raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
+      channels, dtype = channels or items.shape[-1], dtype or items.dtype
     if labels is not None and np.shape(labels) != (len(items),):
       raise UserError(f"{name}: labels have shape {list(np.shape(labels))}; expected [{len(items)}], one label per image")
+    self.name, self.channels, self.dtype, self._items = name, channels, np.dtype(dtype), items
     self.labels = None if labels is None else np.asarray(labels, np.int32)
     self.classes = () if self.labels is None else tuple(map(str, range(self.labels.max(initial=-1) + 1)))
+    if is_array and len(items):
+      self.read(0)  # raises if the channels do not fit
 
   def __len__(self) -> int:
     return len(self._items)
@@ -35,33 +54,10 @@ class ItemSource(Source):
       image = np.asarray(self._items[index])
     except Exception as error:  # the code of the user may raise anything for an unreadable image
       raise DecodeError(f"{self.describe(index)}: {type(error).__name__}: {error}") from error
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3):
+    if image.dtype not in _DTYPES or image.ndim not in (2, 3):
       kind = f"{image.dtype} {list(image.shape)}"
       raise DecodeError(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
     return match(np.atleast_3d(image), self.channels, self.dtype, self.describe(index))
-
-
-class ArraySource(ItemSource):
-  """Images in one array, uint8 or uint16 [n, h, w] or [n, h, w, c]; `channels` and `dtype` default to its own.
-
-  Raises UserError at once for arrays of another type or shape, or if they do not convert to `channels`.
-  """
-
-  def __init__(
-    self,
-    images: np.ndarray,
-    labels: np.ndarray | None = None,
-    name: str = "array",
-    channels: int = 0,
-    dtype: np.dtype | None = None,
-  ):
-    images = images[..., None] if images.ndim == 3 else images
-    if images.dtype not in (np.uint8, np.uint16) or images.ndim != 4:
-      kind = f"{images.dtype} {list(images.shape)}"
-      raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
-    super().__init__(images, labels, name, channels or images.shape[-1], dtype or images.dtype)
-    if len(images):
-      self.read(0)  # raises if the channels do not fit
 
 
 def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> Source:
@@ -78,10 +74,8 @@ def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> S
         f"{name} is a source of {items.channels} channels of {items.dtype}; set the fields to match"
       )
     return items
-  if isinstance(items, np.ndarray):
-    return ArraySource(items, labels, name, channels, dtype)
   if hasattr(items, "__getitem__") and hasattr(items, "__len__"):
-    return ItemSource(items, labels, name, channels, dtype)
+    return ArraySource(items, labels, name, channels, dtype)
   raise UserError(f"{name}: a {type(items).__name__} is not a source; expected an array, or an object with a length and items")
 
 

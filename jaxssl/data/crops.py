@@ -3,17 +3,17 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
 from jaxssl.augment.geometry import Box, random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
-from jaxssl.data.array_files import opencv
-from jaxssl.data.image_io import DecodeError, WrongChannels, decode
-from jaxssl.data.jpeg import decode_jpeg, jpeg_size
+from jaxssl.data.image_io import DecodeError, WrongChannels, decode, jpeg_size, opencv
 from jaxssl.data.source import Source
+
+# A view to cut: its output [size, size, c], its group, and what starts its random stream
+_View = tuple[np.ndarray, ViewConfig, Callable[[], np.random.Generator]]
 
 
 def cut_rows(
@@ -34,42 +34,32 @@ def cut_rows(
     for name, group in views.items():
       for v in range(group.count):
         rng = functools.partial(generator, seed, f"crops/{name}", epoch, pair[0], v)
-        wanted[pair[group.partner[v % len(group.partner)]]].append(_View(out[name][row, v], group, rng))
+        wanted[pair[group.partner[v % len(group.partner)]]].append((out[name][row, v], group, rng))
     for image, its_views in wanted.items():
       if its_views:
         _cut(source, image, its_views)
 
 
-class _View(NamedTuple):
-  """A view to cut: its output [size, size, c], its group, and what starts its random stream."""
-
-  out: np.ndarray
-  group: ViewConfig
-  rng: Callable[[], np.random.Generator]
-
-  def box(self, height: int, width: int) -> Box:
-    return random_box(self.rng(), height, width, self.group.crop_scale, self.group.crop_ratio)
-
-
 def _cut(source: Source, image: int, views: list[_View]) -> None:
-  data, size, pixels = source.encoded(image), (0, 0), None
-  if data and source.channels in (1, 3) and source.dtype == np.uint8 and (jpeg := jpeg_size(data)):
-    size = jpeg
-    boxes = [view.box(*size) for view in views]
-    spare = min(min(box[2:]) / view.group.size for view, box in zip(views, boxes, strict=True))
-    pixels = decode_jpeg(data, source.channels, size, spare)
-  if pixels is None:
-    try:
-      pixels = source.read(image) if data is None else decode(data, source.channels, source.describe(image), source.dtype)
-    except (DecodeError, WrongChannels):
-      source.read(image)  # SubstituteUnreadable records it and reads another image from now on; other sources raise
-      return _cut(source, image, views)
-    size = pixels.shape[0], pixels.shape[1]
-    boxes = [view.box(*size) for view in views]
-  y, x = pixels.shape[0] / size[0], pixels.shape[1] / size[1]  # below 1 if the image was decoded at a reduced size
-  for view, (top, left, height, width) in zip(views, boxes, strict=True):
+  def boxes_in(height: int, width: int) -> list[Box]:
+    return [random_box(rng(), height, width, group.crop_scale, group.crop_ratio) for _, group, rng in views]
+
+  data = source.encoded(image)
+  size = None if data is None else jpeg_size(data, source.channels, source.dtype)
+  boxes = boxes_in(*size) if size else None
+  spare = min(min(box[2:]) / group.size for (_, group, _), box in zip(views, boxes, strict=True)) if boxes else 1
+  try:
+    name = source.describe(image)
+    pixels = source.read(image) if data is None else decode(data, source.channels, name, source.dtype, spare)
+  except (DecodeError, WrongChannels):
+    source.read(image)  # SubstituteUnreadable records it and reads another image from now on; other sources raise
+    return _cut(source, image, views)
+  height, width = size or pixels.shape[:2]
+  boxes = boxes or boxes_in(height, width)
+  y, x = pixels.shape[0] / height, pixels.shape[1] / width  # below 1 if the image was decoded at a reduced size
+  for (out, group, _), (top, left, height, width) in zip(views, boxes, strict=True):
     part = pixels[round(top * y) : round((top + height) * y), round(left * x) : round((left + width) * x)]
-    resample(part, view.out, view.group.interpolation)
+    resample(part, out, group.interpolation)
 
 
 def resample(part: np.ndarray, out: np.ndarray, interpolation: str) -> None:

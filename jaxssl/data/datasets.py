@@ -56,7 +56,7 @@ class Datasets:
   def unreadable(self) -> set[str]:
     """Names of the images that this process failed to read so far."""
     sources = [dataset.source for dataset in (self.train, self.reference, self.test) if dataset]
-    return {name for source in sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable}
+    return {name for source in sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable.values()}
 
   def on_devices(self, config: Config, mesh: Mesh) -> "Datasets":
     """Returns the datasets with `resident` arrays if data.placement=device. Reads all images, which may take minutes.
@@ -69,7 +69,7 @@ class Datasets:
     def place(dataset: Dataset) -> Dataset:
       rows = padded_rows(len(dataset), mesh)
       own = local_slice(mesh, rows)
-      images = input_pipeline.resident(dataset.source, config.data.resident_size, config.data.workers, range(len(dataset))[own])
+      images = input_pipeline.resident(dataset.source, config.data.resident_size, config.data.workers, own)
       pipeline.check(config.views, images.shape[1:3])
       if jax.process_count() == 1:
         return Dataset(dataset.source, replicate(mesh, images))
@@ -91,12 +91,11 @@ def open_datasets(
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
   Raises UserError for values of `config` that do not fit the images.
   """
-  train, reference, test, groups = _select(config, seed, *_open(config, arrays))
+  sources, groups = _select(config, seed, arrays)
   opened = {}
-  for name, source in (("train", train), ("k-NN reference", reference), ("test", test)):
-    if source is not None:
-      LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
-      opened[name] = Dataset(SubstituteUnreadable(source, workdir))
+  for name, source in sources.items():
+    LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
+    opened[name] = Dataset(SubstituteUnreadable(source, workdir))
   train = opened["train"]
   return Datasets(train=train, reference=opened.get("k-NN reference", train), test=opened.get("test"), class_groups=groups)
 
@@ -122,33 +121,26 @@ def _check_fields(config: DataConfig) -> None:
     raise UserError(f"data.std={config.std}: expected values above 0")
 
 
-def _open(config: DataConfig, arrays: Arrays | None) -> tuple[Source, Source | None]:
+def _open(config: DataConfig, arrays: Arrays | None) -> dict[str, Source]:
   opener = SOURCES.find(config.source)
   _check_fields(config)
   if config.source == "array" and arrays and "train" in arrays:
-    train, test, name = arrays["train"], arrays.get("test"), "{} array"
+    images, name = arrays, "{} array"
   else:
-    (train, test), name = opener(config), f"{config.source} {{}}"
-
-  def source(images: DataInput, split: str) -> Source:
-    return as_source(images, name.format(split), config.channels, dtype_of(config.bit_depth))
-
-  return source(train, "train"), None if test is None else source(test, "test")
+    images, name = dict(zip(("train", "test"), opener(config), strict=True)), f"{config.source} {{}}"
+  kind = config.channels, dtype_of(config.bit_depth)
+  return {split: as_source(given, name.format(split), *kind) for split, given in images.items() if given is not None}
 
 
-def _select(
-  config: DataConfig, seed: int, whole: Source, test: Source | None
-) -> tuple[Source, Source | None, Source | None, dict[str, np.ndarray]]:
-  """Applies data.list_path, data.imbalance and data.limit: returns train, reference, test, and the class groups.
-
-  The reference is None and the groups are empty unless data.imbalance unbalances the training set.
-  """
+def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
+  """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
+  opened = _open(config, arrays)
+  whole, test, reference, groups = opened["train"], opened.get("test"), None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
-  train, reference, groups = whole if listed is None else Subset(whole, listed), None, {}
+  train = whole if listed is None else Subset(whole, listed)
   if config.imbalance.kind != "none":
-    draw = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
-    train, reference = Subset(whole, draw.train), Subset(whole, draw.reference)
-    groups = {name: classes for name, classes in (("head", draw.head), ("tail", draw.tail)) if len(classes)}
+    trained, referenced, groups = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
+    train, reference = Subset(whole, trained), Subset(whole, referenced)
     for name, classes in groups.items():
       shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
       LOG.info("%d %s classes: %s", len(classes), name, shown)
@@ -162,7 +154,8 @@ def _select(
     raise UserError(f"data.limit={config.limit}: the training set has {len(train)} images; use 0 for all")
   if config.limit:
     train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
-  return train, reference, test, groups
+  sources = {"train": train, "k-NN reference": reference, "test": test}
+  return {name: source for name, source in sources.items() if source is not None}, groups
 
 
 def in_order(config: Config, mesh: Mesh, dataset: Dataset, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -190,8 +183,8 @@ def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]
   selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
   if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))
-  train, _, test, _ = _select(config, seed, *_open(config, None))
-  return {"train": train} | ({} if test is None else {"test": test})
+  sources, _ = _select(config, seed, None)
+  return {name: source for name, source in sources.items() if name in ("train", "test")}
 
 
 def name_of(source: Source, index: int) -> str:

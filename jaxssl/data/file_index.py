@@ -16,7 +16,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.log import LOG, heartbeat
 from jaxssl.data.image_io import ENDINGS
 
-_FORMAT = 2  # of the cache files; others are ignored
+_FORMAT = 3  # of the cache files, a part of their names
 _MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack
 _TICK = 0.02  # seconds: closer changes of a folder may have the same modification time
 
@@ -43,7 +43,8 @@ class Listing:
       return self._read_member(*self.members[k])
     if self.root.startswith(paths.BUCKET):
       return paths.read(self.where(k))
-    with open(self.where(k), "rb", opener=_without_waiting) as file:
+    # does not wait for the writer of a pipe
+    with open(self.where(k), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
       status = os.fstat(file.fileno())
       if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a file but a folder, a pipe or a device")
@@ -71,11 +72,6 @@ class Listing:
     return data
 
 
-def _without_waiting(path: str, flags: int) -> int:
-  """Opens a file; does not wait for the writer of a pipe."""
-  return os.open(path, flags | os.O_NONBLOCK)
-
-
 def _check_size(size: int) -> None:
   if size > _MAX_BYTES:
     raise ValueError(f"larger than {_MAX_BYTES} bytes, the limit for an image")
@@ -98,18 +94,15 @@ def list_images(path: str, field: str) -> Listing:
   root = paths.absolute(path)
   remote = root.startswith(paths.BUCKET)
   try:
-    if not (paths.path_of(root) if remote else pathlib.Path(root)).exists():
-      raise UserError(f"{field}={path}: does not exist")
-    scan = None if remote else _cached(root)
-    if scan is None:
-      with heartbeat(f"listing {root}"):
-        scan = _scan_folder(root) if remote else _scan_and_cache(root)
-  except UserError:
-    raise
+    exists = (paths.path_of(root) if remote else pathlib.Path(root)).exists()
+    with heartbeat(f"listing {root}"):
+      scan = exists and (_scan_folder(root) if remote else _cached(root) or _scan_and_cache(root))
   except OSError as error:
     raise UserError(f"{field}={path}: cannot be listed: {error}") from error
   except Exception as error:  # zipfile raises almost any type for a damaged file
     raise UserError(f"{field}={path}: neither a folder nor a readable zip: {error}") from error
+  if not scan:
+    raise UserError(f"{field}={path}: does not exist")
   if not scan.names:
     raise UserError(f"{field}={path}: has no images; expected names ending in {' '.join(ENDINGS)}")
   if scan.skipped:
@@ -164,7 +157,7 @@ def _scan_zip(root: str) -> _Scan:
 
 
 def _version(status: os.stat_result) -> list[int]:
-  return [status.st_mtime_ns, 0 if stat.S_ISDIR(status.st_mode) else status.st_size]
+  return [status.st_mtime_ns, status.st_size]
 
 
 def _hidden(name: str) -> bool:
@@ -172,7 +165,7 @@ def _hidden(name: str) -> bool:
 
 
 def _cache_file(root: str) -> pathlib.Path:
-  return cache.folder("listings") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.json"
+  return cache.folder("listings") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.{_FORMAT}.json"
 
 
 def _scan_and_cache(root: str) -> _Scan:
@@ -185,7 +178,7 @@ def _scan_and_cache(root: str) -> _Scan:
   try:
     file = _cache_file(root)
     file.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(file, json.dumps({"format": _FORMAT, "root": root, **scan._asdict()}))
+    atomic.write_text(file, json.dumps(scan._asdict()))
   except (OSError, RuntimeError) as error:  # the cache is optional; RuntimeError: the user has no home
     LOG.debug("the listing of %s is not cached: %s", root, error)
   return scan
@@ -193,10 +186,8 @@ def _scan_and_cache(root: str) -> _Scan:
 
 def _cached(root: str) -> _Scan | None:
   try:
-    content = json.loads(_cache_file(root).read_text())
-    stamp = {folder: _version(os.stat(os.path.join(root, folder) if folder else root)) for folder in content["stamp"]}
-    if (content.pop("format"), content.pop("root"), content["stamp"]) == (_FORMAT, root, stamp):
-      return _Scan(**content)
-  except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):
-    pass
-  return None
+    scan = _Scan(**json.loads(_cache_file(root).read_text()))
+    stamp = {folder: _version(os.stat(os.path.join(root, folder) if folder else root)) for folder in scan.stamp}
+    return scan if scan.stamp == stamp else None
+  except (OSError, RuntimeError, ValueError, TypeError):
+    return None

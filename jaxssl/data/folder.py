@@ -1,5 +1,6 @@
 """Finds the training and test splits and the class folders in a folder or a zip."""
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -37,8 +38,9 @@ class FolderSource(Source):
     """Returns the full name of the file; within a zip, behind the name of the zip."""
     return self._listing.where(self._positions[index])
 
+  @functools.cached_property
   def class_folders(self) -> list[str]:
-    """Returns the class folder of each image. Unless every image is exactly one folder deep, returns nothing and logs that."""
+    """The class folder of each image. Unless every image is exactly one folder deep, this is empty, which is logged."""
     names = [self._listing.names[k] for k in self._positions]
     parts = [name[self._at :].split("/") for name in names]
     exception = next((name for name, part in zip(names, parts, strict=True) if len(part) != 2), None)
@@ -47,15 +49,15 @@ class FolderSource(Source):
     LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, exception)
     return []
 
-  def label(self, folders: list[str], classes: tuple[str, ...], field: str) -> None:
+  def label(self, classes: tuple[str, ...], field: str) -> None:
     """Labels the images, if possible, by the class folder of each. Raises UserError for one that `classes` lacks."""
-    if not folders or not classes:
+    if not classes or not self.class_folders:
       return
-    if unknown := sorted(set(folders) - set(classes)):
+    if unknown := sorted(set(self.class_folders) - set(classes)):
       lacking = ", ".join(unknown[:5])
       raise UserError(f"{field}={self.name}: the training split lacks the classes {lacking}; rename or remove them")
     number = {name: k for k, name in enumerate(classes)}
-    self.classes, self.labels = classes, np.array([number[folder] for folder in folders], np.int32)
+    self.classes, self.labels = classes, np.array([number[folder] for folder in self.class_folders], np.int32)
 
   def listed(self, path: str) -> np.ndarray:
     """Reads a text file of names, one per line, relative to the root or the split's folder. Returns positions, int [m].
@@ -89,20 +91,18 @@ def open_folder(config: DataConfig) -> tuple[FolderSource, FolderSource | None]:
     raise UserError(f"data.path={config.path}: has a test split only; use it as data.test_path")
   if left_out := len(splits[""]) - len(train) - len(test):
     LOG.info("data.path=%s: ignored %d images that are in neither split", config.path, left_out)
-  folders = train.class_folders()
-  classes = tuple(sorted(set(folders)))
+  classes = tuple(sorted(set(train.class_folders)))
   if len(classes) == 1:
     LOG.info("data.path=%s: no labels, since there are fewer than two class folders", config.path)
     classes = ()
-  train.label(folders, classes, field)
+  train.label(classes, field)
   if config.test_path:
     field = "data.test_path"
     splits = _splits(config.test_path, field, config)
     test = splits["test"] if len(splits["test"]) else splits[""]
   if not len(test):
     return train, None
-  if classes:
-    test.label(test.class_folders(), classes, field)
+  test.label(classes, field)
   return train, test
 
 
@@ -113,10 +113,9 @@ def open_whole(config: DataConfig) -> dict[str, FolderSource]:
   """
   splits = _splits(config.path, "data.path", config)
   splits = {name: split for name, split in splits.items() if len(split) and name}
-  folders = {name: split.class_folders() for name, split in splits.items()}
-  classes = tuple(sorted(set().union(*folders.values())))
-  for name, split in splits.items():
-    split.label(folders[name], classes if len(classes) > 1 else (), "data.path")
+  classes = tuple(sorted(set().union(*(split.class_folders for split in splits.values()))))
+  for split in splits.values():
+    split.label(classes if len(classes) > 1 else (), "data.path")
   return splits
 
 
@@ -133,7 +132,7 @@ def _splits(path: str, field: str, config: DataConfig) -> dict[str, FolderSource
   present = set(tops) - {""}
   test = next((top for top in _TESTS if top in present), "test")
   has_train = "train" in present and (test in present or present == {"train"})
-  positions: dict[str, list[int]] = {"train": [], "test": []}
+  positions: dict[str, list[int]] = {"train": [], "test": [], "": list(range(len(names)))}
   starts = {"": at, "train": at + len("train/") * has_train, "test": at + len(f"{test}/")}
   for k, top in enumerate(tops):
     if top == test:
@@ -144,5 +143,4 @@ def _splits(path: str, field: str, config: DataConfig) -> dict[str, FolderSource
       split = top or "other"
     positions.setdefault(split, []).append(k)
     starts.setdefault(split, at + len(top) + bool(top))
-  positions[""] = list(range(len(names)))
   return {split: FolderSource(listing, rows, starts[split], config) for split, rows in positions.items()}

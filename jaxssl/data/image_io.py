@@ -1,18 +1,29 @@
 """Decodes image files to uint8 or uint16 arrays, converts channels and bits, and resizes with PIL."""
 
+import functools
 import io
+import math
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from jaxssl.core.errors import UserError, one_line
-from jaxssl.data.array_files import NPY, read_array, read_sixteen
-from jaxssl.data.jpeg import decode_jpeg, jpeg_size
+from jaxssl.data.array_files import NPY, read_array
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which may differ from the ending
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@functools.cache
+def opencv() -> Any:
+  """Imports OpenCV with its own threads switched off."""
+  import cv2
+
+  cv2.setNumThreads(0)  # the input pipeline has its own
+  return cv2
 
 
 def dtype_of(depth: int) -> np.dtype:
@@ -34,19 +45,19 @@ class WrongChannels(UserError):
     super().__init__(f"{name} has {count} channels, but data.channels={expected}")
 
 
-def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8) -> np.ndarray:
+def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8, spare: float = 1) -> np.ndarray:
   """Decodes a file's first image, upright, transparent parts on white: [h, w, channels] of `dtype`, uint8 or uint16.
 
-  Gray and color convert to each other. Other numbers of channels are read from .npy and TIFF. Raises DecodeError, with `name`
-  in the message, for a damaged file or an unknown format, and WrongChannels if the channels do not convert.
+  Gray and color convert to each other. Other numbers of channels are read from .npy and TIFF. Ordinary JPEGs are reduced by
+  the largest supported factor up to `spare`, if that is 2 or more. Raises DecodeError, with `name` in the message, for a
+  damaged file or an unknown format, and WrongChannels if the channels do not convert.
   """
   if not data:
     raise DecodeError(f"{name}: the file is empty")
-  usual = channels in (1, 3)
-  if usual and dtype == np.uint8 and (size := jpeg_size(data)) and (pixels := decode_jpeg(data, channels, size)) is not None:
+  if (size := jpeg_size(data, channels, dtype)) and (pixels := _decode_jpeg(data, channels, size, spare)) is not None:
     return pixels
   try:
-    image = None if usual and not data.startswith(NPY) else read_array(data)
+    image = None if channels in (1, 3) and not data.startswith(NPY) else read_array(data)
     image = _by_pil(data, channels, dtype) if image is None else image
   except UnidentifiedImageError as error:
     raise DecodeError(f"{name}: not an image of a known format") from error
@@ -55,20 +66,49 @@ def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8) -> np.n
   return match(image, channels, dtype, name)
 
 
+def jpeg_size(data: bytes, channels: int, dtype: Any) -> tuple[int, int] | None:
+  """Returns height and width of an upright gray or color JPEG that is decoded to 1 or 3 channels of uint8; else None."""
+  if not data.startswith(b"\xff\xd8\xff") or channels not in (1, 3) or dtype != np.uint8:
+    return None
+  try:
+    image = Image.open(io.BytesIO(data), formats=("JPEG",))
+  except Exception:  # decoding reports what is wrong
+    return None
+  return (image.height, image.width) if image.mode in ("L", "RGB") and _orientation(image) == 1 else None
+
+
+def _decode_jpeg(data: bytes, channels: int, size: tuple[int, int], spare: float) -> np.ndarray | None:
+  """Decodes a JPEG of `size` faster than PIL; returns None if the file is damaged."""
+  height, width = (math.ceil(side / max(spare, 1)) for side in size)
+  try:
+    colors = "GRAY" if channels == 1 else "RGB"
+    return simplejpeg.decode_jpeg(data, colors, min_height=height, min_width=width, min_factor=2)
+  except ValueError:
+    return None
+
+
 def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
   """Decodes a gray or color image; with 16 bits if both `dtype` and the file have them."""
   image = Image.open(io.BytesIO(data), formats=FORMATS)
   turned = _orientation(image) != 1
   if dtype == np.uint16 and not turned and image.format in ("PNG", "TIFF"):
-    deep = read_sixteen(data)
-    if deep is not None:
-      return deep
+    deep = opencv().imdecode(np.frombuffer(data, np.uint8), opencv().IMREAD_UNCHANGED)
+    if deep is not None and deep.dtype == np.uint16 and (deep.ndim == 2 or deep.shape[-1] == 3):
+      return np.ascontiguousarray(np.atleast_3d(deep)[..., ::-1])
   image.load()
   if turned:
     image = ImageOps.exif_transpose(image)
-  if image.mode.startswith(("I", "F")):
-    return _sixteen_bits(image)
-  return np.atleast_3d(np.asarray(_opaque(image).convert("L" if channels == 1 else "RGB")))
+  if image.mode == "F":
+    raise ValueError("floating-point pixels; expected 8 or 16 bits")
+  if image.mode.startswith("I"):
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+      raise ValueError("values outside of 16 bits")
+    return values.astype(np.uint16)[..., None]
+  if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    image = image.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+  return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
 
 
 def _orientation(image: Image.Image) -> int:
@@ -88,16 +128,15 @@ def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray
   if count != channels:
     if {count, channels} != {1, 3}:
       raise WrongChannels(name, count, channels)
-    image = np.repeat(image, 3, axis=-1) if channels == 3 else _luma(image)
+    if channels == 3:
+      image = np.repeat(image, 3, axis=-1)
+    else:
+      luma = image.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+      image = ((luma[..., None] + 32768) >> 16).astype(image.dtype)
   if image.dtype == dtype:
     return image
   wide = image.astype(np.uint32)
   return (wide * 257 if dtype == np.uint16 else (wide + 128) // 257).astype(dtype)
-
-
-def _luma(image: np.ndarray) -> np.ndarray:
-  red, green, blue = np.split(image.astype(np.uint32), 3, axis=-1)
-  return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(image.dtype)
 
 
 def viewable(image: np.ndarray) -> np.ndarray:
@@ -137,20 +176,3 @@ def center(image: np.ndarray, shorter: int, size: int) -> np.ndarray:
   top, left, y, x = round((tall - size) / 2), round((wide - size) / 2), height / tall, width / wide
   # Only the center is computed. The filter still reads pixels around the box, so this equals resizing, then cropping.
   return resize(image, size, size, box=(left * x, top * y, min((left + size) * x, width), min((top + size) * y, height)))
-
-
-def _sixteen_bits(image: Image.Image) -> np.ndarray:
-  """Returns uint16 [h, w, 1] of a gray image of more than 8 bits. Raises ValueError for floats and more than 16 bits."""
-  if image.mode == "F":
-    raise ValueError("floating-point pixels; expected 8 or 16 bits")
-  values = np.asarray(image).astype(np.int64)
-  if values.min() < 0 or values.max() > 65535:
-    raise ValueError("values outside of 16 bits")
-  return values.astype(np.uint16)[..., None]
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-  if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
-    return image
-  image = image.convert("RGBA")
-  return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

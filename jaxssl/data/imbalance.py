@@ -1,7 +1,5 @@
 """Draws unbalanced training sets and the balanced sets that evaluate them (ISD, arXiv 2012.09259)."""
 
-import dataclasses
-
 import numpy as np
 
 from jaxssl.config.schema import ImbalanceConfig
@@ -9,23 +7,18 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Draw:
-  """Positions of images, int [m], and class numbers; both ascending."""
-
-  train: np.ndarray
-  reference: np.ndarray  # as many images of each class as the smallest has, whether trained on or not
-  head: np.ndarray
-  tail: np.ndarray
-
-
-def draw(labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceConfig, listed: np.ndarray | None) -> Draw:
+def draw(
+  labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceConfig, listed: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
   """Draws an unbalanced set from labels int [n], -1 if unknown, and class names; a function of `config.seed`.
 
   few_large: `large` head classes keep all images, each tail class keeps `small_images`. long_tail: sizes fall geometrically
   from that of the smallest class to 1 / `ratio` of it; the smaller half of the classes is the tail.
   `listed`: positions int [m] that both draw from. With kind=listed they are the training set itself, and the tail classes
-  are those below the geometric mean of its largest and smallest class. Raises UserError for what the images do not allow.
+  are those below the geometric mean of its largest and smallest class.
+  Returns the positions of the training set and of the reference, which has as many images of each class as the smallest has,
+  whether trained on or not; and the classes of "head" and "tail", unless all are in the head. All are ascending.
+  Raises UserError for what the images do not allow.
   """
   if labels is None:
     raise UserError(f"data.imbalance.kind={config.kind}: needs labels, and the training images have none; use none")
@@ -45,8 +38,8 @@ def draw(labels: np.ndarray | None, names: tuple[str, ...], config: ImbalanceCon
     available = np.bincount(pool[pool >= 0])[classes]
     sizes, in_head = _sizes(available, [names[c] for c in classes], config)
     train = _sample(pool, classes, sizes, rng)
-  reference = balanced(pool, classes, names, config.seed)
-  return Draw(train=train, reference=reference, head=np.sort(classes[in_head]), tail=np.sort(classes[~in_head]))
+  groups = {"head": np.sort(classes[in_head]), "tail": np.sort(classes[~in_head])}
+  return train, balanced(pool, classes, names, config.seed), {name: group for name, group in groups.items() if len(group)}
 
 
 def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], seed: int) -> np.ndarray:

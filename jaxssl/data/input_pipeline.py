@@ -24,8 +24,8 @@ Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
 _PART = 8  # rows that a worker cuts per call, to amortize the cost of a call
 
 
-def resident(source: Source, resident_size: int, workers: int = 0, rows: range | None = None) -> np.ndarray:
-  """Reads all images, or those of `rows`, once: [n, h, w, c].
+def resident(source: Source, resident_size: int, workers: int = 0, own: slice = slice(None)) -> np.ndarray:
+  """Reads all images, or those of a slice, once: [n, h, w, c].
 
   `resident_size`: side in pixels; the shorter side is resized to it and the center is cropped. 0: images are left as they
   are, and must have one size. Raises UserError if they do not.
@@ -35,7 +35,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, rows: range |
     image = source.read(index)
     return center(image, resident_size, resident_size) if resident_size else image
 
-  rows = range(len(source)) if rows is None else rows
+  rows = range(len(source))[own]
   first = load(0)  # sets the size, also for processes that read other rows
   images = np.empty((len(rows), *first.shape), source.dtype)
   last = time.monotonic()
@@ -89,32 +89,24 @@ def training(
       cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
     except BaseException as error:  # tf.data would replace it with an error of its own type
       failures.append(error)
-      raise
     return first
 
-  @tf.autograph.experimental.do_not_convert
-  def call(first: Any) -> Any:
-    return tf.numpy_function(cut, [first], tf.int64)
-
-  def batches() -> Generator[tuple[np.ndarray, np.ndarray, Views], None, None]:
-    for step in range(first_step, steps):
-      try:
-        next(running[0])
-      except Exception:
-        if failures:
-          raise failures[0] from None
-        raise
-      yield index[step], partner[step], buffers.pop(step)
+  def batch_of(step: int) -> tuple[np.ndarray, np.ndarray, Views]:
+    next(running[0])
+    if failures:
+      raise failures[0]
+    return index[step], partner[step], buffers.pop(step)
 
   threads = _threads(workers)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
   options.autotune.enabled = False  # there is nothing to tune, and its thread delays the end of an epoch by up to a minute
   parts = tf.data.Dataset.range(first_step * batch, steps * batch, part)
+  call = tf.autograph.experimental.do_not_convert(lambda first: tf.numpy_function(cut, [first], tf.int64))
   parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
   running = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
   atexit.register(running.clear)  # tf.data waits for its threads, which wait for the interpreter
-  stream = batches()
+  stream = (batch_of(step) for step in range(first_step, steps))
   try:
     yield stream
   finally:

@@ -13,22 +13,9 @@ MEASURED = 1000  # images, evenly spaced
 
 
 def settled(config: DataConfig, source: Source) -> DataConfig:
-  """Measures `data.mean` and `data.std` if they are empty, and logs them."""
+  """Measures `data.mean` and `data.std` if they are empty, and logs them. Every image has the same weight."""
   if config.mean and config.std:
     return config
-  mean, std = measure(source, config.workers)
-  config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
-  values = (",".join(f"{value:g}" for value in field) for field in (config.mean, config.std))
-  flags = "--config.data.mean={} --config.data.std={}".format(*values)
-  LOG.info("measured on %d of %d training images: %s", min(MEASURED, len(source)), len(source), flags)
-  return config
-
-
-def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Measures mean and standard deviation of each channel, relative to the brightest value, to five digits.
-
-  Every image has the same weight. A constant channel has deviation 1, so that division by it is safe.
-  """
   brightest = np.iinfo(source.dtype).max
 
   def moments(index: int) -> np.ndarray:
@@ -36,13 +23,20 @@ def measure(source: Source, workers: int = 0) -> tuple[tuple[float, ...], tuple[
     return np.stack([pixels.mean((0, 1)), np.square(pixels).mean((0, 1))])
 
   rows = np.unique(np.linspace(0, len(source) - 1, MEASURED).round().astype(int))
-  with ThreadPoolExecutor(workers or None) as pool:
-    mean, square = np.mean(list(pool.map(moments, rows.tolist())), axis=0)
-  return of_moments(mean, square)
+  with ThreadPoolExecutor(config.workers or None) as pool:
+    mean, std = of_moments(*np.mean(list(pool.map(moments, rows.tolist())), axis=0))
+  config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
+  values = (",".join(f"{value:g}" for value in field) for field in (config.mean, config.std))
+  flags = "--config.data.mean={} --config.data.std={}".format(*values)
+  LOG.info("measured on %d of %d training images: %s", len(rows), len(source), flags)
+  return config
 
 
 def of_moments(mean: np.ndarray, square: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Returns mean and standard deviation from the means of a channel and its square, [c], to five digits; 1 instead of 0."""
+  """Returns mean and standard deviation from the means of a channel and its square, [c], to five digits.
+
+  A constant channel has deviation 1, so that division by it is safe.
+  """
   deviation = np.sqrt(np.maximum(square - mean**2, 0))
   deviation = np.where(deviation > 1e-7, deviation, 1.0)
   return tuple(float(f"{x:.5g}") for x in mean), tuple(float(f"{x:.5g}") for x in deviation)

@@ -21,22 +21,15 @@ _PROBED = 100  # images tried to find one with the right channels
 class SubstituteUnreadable(Subset):
   """All images of a source; reads the next readable image, cyclically, in place of an unreadable one. Thread-safe.
 
-  Only pixels are substituted. Labels stay those of the image's own row, since they must not depend on which images this
-  process happened to read.
-  Each unreadable image is logged once and appended once to a file in `workdir`, across restarts. More than 1%
-  unreadable images (and more than one) raise UserError.
+  Only pixels are substituted: labels must not depend on which images this process happened to read. Each unreadable image is
+  logged once and appended once to a file in `workdir`, across restarts. More than 1% (and more than one) raise UserError.
   """
 
   def __init__(self, source: Source, workdir: str | pathlib.Path | None = None):
     super().__init__(source, np.arange(len(source)))
     self._file = None if workdir is None else Workdir(pathlib.Path(workdir)).unreadable
-    self._unreadable: dict[int, str] = {}
+    self.unreadable: dict[int, str] = {}  # names of the images that this process failed to read so far
     self._lock = threading.Lock()
-
-  @property
-  def unreadable(self) -> set[str]:
-    """Names of the images that this process failed to read so far."""
-    return set(self._unreadable.values())
 
   def read(self, index: int) -> np.ndarray:
     """Returns [h, w, channels] of `dtype`. Raises UserError for too many unreadable images or mixed channels."""
@@ -49,10 +42,9 @@ class SubstituteUnreadable(Subset):
   def _first_readable(self, index: int, read: Callable[[int], T]) -> T:
     for step in range(len(self)):
       substitute = (index + step) % len(self)
-      if substitute in self._unreadable:
-        continue
       try:
-        return read(substitute)
+        if substitute not in self.unreadable:
+          return read(substitute)
       except DecodeError as error:
         self._record(substitute, error)
       except WrongChannels as error:
@@ -71,9 +63,9 @@ class SubstituteUnreadable(Subset):
 
   def _record(self, index: int, error: DecodeError) -> None:
     with self._lock:
-      if index in self._unreadable:
+      if index in self.unreadable:
         return
-      name = self._unreadable[index] = self.describe(index)
+      name = self.unreadable[index] = self.describe(index)
       LOG.warning("cannot read %s; using the next readable image instead", error)
       if self._file:
         try:
@@ -84,9 +76,9 @@ class SubstituteUnreadable(Subset):
               file.write(name + "\n")
         except OSError as trouble:
           LOG.warning("cannot write %s: %s", self._file, trouble)
-      if len(self._unreadable) > max(1, LIMIT * len(self)):
-        examples = ", ".join(list(self._unreadable.values())[:3])
-        count = f"{len(self._unreadable)} of {len(self)} images are unreadable (limit: {LIMIT:.0%})"
+      if len(self.unreadable) > max(1, LIMIT * len(self)):
+        examples = ", ".join(list(self.unreadable.values())[:3])
+        count = f"{len(self.unreadable)} of {len(self)} images are unreadable (limit: {LIMIT:.0%})"
         raise UserError(f"{self.name}: {count}, e.g. {examples}. Fix or remove them.")
 
 

@@ -38,8 +38,6 @@ def test_the_config_file_registers_its_source(config_file, tmp_path):
 def test_its_errors_name_the_field(config_file, tmp_path):
   with pytest.raises(UserError, match="data.path=nowhere.npz: cannot be read: .*No such file"):
     opened(config_file, "--config.data.path=nowhere.npz")
-  with pytest.raises(UserError, match="data.path is empty; data.source=npz needs it"):
-    opened(config_file)
   with pytest.raises(UserError, match="data.test_path=x: data.source=npz does not read it"):
     opened(config_file, "--config.data.path=a", "--config.data.test_path=x")
   with pytest.raises(UserError, match="data.source='npy': unknown; .*npz"):

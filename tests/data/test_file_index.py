@@ -96,7 +96,7 @@ def test_a_changed_zip_is_listed_again(tmp_path):
   assert list_images(path, "data.path").names == ["b.png", "c.png"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"format": 1}', '{"format": 0}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"stamp": {}}'])
 def test_a_broken_cache_is_ignored(path, cache, content):
   list_images(path, "data.path")
   (file,) = (cache / "jaxssl" / "listings").iterdir()
@@ -181,9 +181,3 @@ def test_paths_that_cannot_be_listed_are_errors(tmp_path):
   zipped(tmp_path / "cut.zip", {"a.png": flat(1)}, zipfile.ZIP_BZIP2)
   with pytest.raises(UserError, match="a.png is encrypted or neither stored nor deflated"):
     list_images(str(tmp_path / "cut.zip"), "data.path")
-
-
-def test_tilde_is_expanded(tmp_path, monkeypatch):
-  monkeypatch.setenv("HOME", str(tmp_path))
-  folder(tmp_path / "set", {"a.png": flat(1)})
-  assert list_images("~/set", "data.path").names == ["a.png"]

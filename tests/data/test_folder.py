@@ -67,42 +67,33 @@ def test_test_and_validation_folders_are_the_test_split(make, split):
   assert test.read(0)[0, 0, 0] == 3
 
 
-def test_folders_that_contain_everything_are_skipped(make):
-  path = make("set/v1/train/a/1.png", "set/v1/train/b/2.png", "set/v1/test/a/3.png")
-  train, test = opened(path)
-  assert train.labels.tolist() == [0, 1] and test.labels.tolist() == [0]
-  train, test = opened(make("set/train/a/1.png", "set/train/b/2.png", where="train only"))
-  assert train.labels.tolist() == [0, 1] and test is None
-
-
-def test_only_the_first_test_folder_is_used_and_none_is_trained_on(make, caplog):
+@pytest.mark.parametrize(
+  "files,train_labels,test_labels,logged",
+  [
+    # folders that contain everything
+    ("set/v1/train/a/1.png set/v1/train/b/2.png set/v1/test/a/3.png", [0, 1], [0], ""),
+    ("set/train/a/1.png set/train/b/2.png", [0, 1], "no test split", ""),
+    # only the first test folder is used, and none is trained on
+    ("a/1.png b/2.png val/a/3.png test/b/4.png", [0, 1], [1], "ignored 1 images that are in neither split"),
+    # images beside the splits
+    ("train/a/1.png train/b/2.png test/a/3.png unlabeled/4.png cover.png", [0, 1], [0], "ignored 2 images"),
+    ("train/a/1.png train/b/2.png cover.png", [0, 1], "no test split", "ignored 1 images"),
+    # a class called train
+    ("bus/1.png car/2.png train/3.png", [0, 1, 2], "no test split", ""),
+    # splits without class folders
+    ("train/a/1.png train/b/2.png test/3.png", [0, 1], None, "no labels"),
+    ("train/1.png test/a/2.png test/b/3.png", None, None, "no labels"),
+  ],
+)
+def test_splits_are_found_in_any_layout(make, caplog, files, train_labels, test_labels, logged):
   caplog.set_level(logging.INFO, "jaxssl")
-  path = make("a/1.png", "b/2.png", "val/a/3.png", "test/b/4.png")
-  train, test = opened(path)
-  assert names(train, path) == ["a/1.png", "b/2.png"] and names(test, path) == ["test/b/4.png"]
-  assert "ignored 1 images that are in neither split" in caplog.text
-
-
-def test_images_beside_train_and_test_are_ignored(make, caplog):
-  caplog.set_level(logging.INFO, "jaxssl")
-  path = make("train/a/1.png", "train/b/2.png", "test/a/3.png", "unlabeled/4.png", "cover.png")
-  train, test = opened(path)
-  assert len(train) == 2 and len(test) == 1 and "ignored 2 images that are in neither split" in caplog.text
-  train, test = opened(make("train/a/1.png", "train/b/2.png", "cover.png", where="covered"))
-  assert train.labels.tolist() == [0, 1] and test is None
-
-
-def test_a_class_can_be_called_train(make):
-  train, test = opened(make("bus/1.png", "car/2.png", "train/3.png"))
-  assert test is None and train.classes == ("bus", "car", "train") and train.labels.tolist() == [0, 1, 2]
-
-
-def test_a_split_without_class_folders_has_no_labels(make, caplog):
-  caplog.set_level(logging.INFO, "jaxssl")
-  train, test = opened(make("train/a/1.png", "train/b/2.png", "test/3.png"))
-  assert train.labels is not None and test.labels is None and "no labels" in caplog.text
-  train, test = opened(make("train/1.png", "test/a/2.png", "test/b/3.png", where="other"))
-  assert train.labels is None and test.labels is None
+  train, test = opened(make(*files.split()))
+  assert (train.labels if train_labels is None else train.labels.tolist()) == train_labels
+  if test_labels == "no test split":
+    assert test is None
+  else:
+    assert (test.labels if test_labels is None else test.labels.tolist()) == test_labels
+  assert logged in caplog.text
 
 
 def test_the_test_path_names_another_folder(make):

@@ -19,7 +19,9 @@ TAIL = {"kind": "long_tail", "ratio": 10.0}
 
 
 def drawn(labels=LABELS, listed=None, **fields):
-  return draw(labels, NAMES, ImbalanceConfig(**fields), listed)
+  """Returns the positions of the training set and the reference, and the classes of head and tail."""
+  train, reference, groups = draw(labels, NAMES, ImbalanceConfig(**fields), listed)
+  return train, reference, tuple(groups.values())
 
 
 def counts(labels):
@@ -30,58 +32,54 @@ def counts(labels):
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("design", [LARGE, TAIL])
 def test_class_sizes_are_exact(design, classes, seed):
-  split = drawn(classes=classes, seed=seed, **design)
-  sizes, used = counts(LABELS[split.train]), np.union1d(split.head, split.tail)
-  assert len(used) == len(split.head) + len(split.tail) == (classes or 5)
-  assert (sizes[used] > 0).all() and sizes.sum() == sizes[used].sum() == len(split.train)
+  train, reference, (head, tail) = drawn(classes=classes, seed=seed, **design)
+  sizes, used = counts(LABELS[train]), np.union1d(head, tail)
+  assert len(used) == len(head) + len(tail) == (classes or 5)
+  assert (sizes[used] > 0).all() and sizes.sum() == sizes[used].sum() == len(train)
   smallest = COUNTS[used].min()
   if design is LARGE:
-    assert len(split.head) == 2
-    assert (sizes[split.head] == COUNTS[split.head]).all() and (sizes[split.tail] == 10).all()
+    assert len(head) == 2 and (sizes[head] == COUNTS[head]).all() and (sizes[tail] == 10).all()
   else:
     steps = len(used) - 1
     assert sorted(sizes[used], reverse=True) == [round(smallest * 10 ** (-k / steps)) for k in range(steps + 1)]
-    assert len(split.head) - len(split.tail) in (0, 1) and sizes[split.head].min() > sizes[split.tail].max()
-  assert (counts(LABELS[split.reference])[used] == smallest).all() and len(split.reference) == smallest * len(used)
-  for positions in (split.train, split.reference):
-    assert (np.diff(positions) > 0).all()
+    assert len(head) - len(tail) in (0, 1) and sizes[head].min() > sizes[tail].max()
+  assert (counts(LABELS[reference])[used] == smallest).all() and len(reference) == smallest * len(used)
+  assert (np.diff(train) > 0).all() and (np.diff(reference) > 0).all()
 
 
 @pytest.mark.parametrize("design", [LARGE, TAIL])
 def test_a_draw_is_a_function_of_its_seed(design):
   draws = [drawn(classes=4, seed=seed, **design) for seed in range(8)]
-  for seed, split in enumerate(draws):
+  for seed, (train, reference, groups) in enumerate(draws):
     again = drawn(classes=4, seed=seed, **design)
-    assert all((vars(split)[name] == vars(again)[name]).all() for name in vars(split))
-  for split, other in itertools.combinations(draws, 2):
-    assert set(split.train) != set(other.train)
-  assert len({tuple(split.head) for split in draws}) > 2 and len({tuple(split.tail) for split in draws}) > 2
+    assert all((a == b).all() for a, b in zip((train, reference, *groups), (*again[:2], *again[2]), strict=True))
+  for (train, *_), (other, *_) in itertools.combinations(draws, 2):
+    assert set(train) != set(other)
+  assert all(len({tuple(groups[k]) for _, _, groups in draws}) > 2 for k in range(2))
 
 
 def test_the_longest_tail_ends_in_one_image():
-  split = drawn(kind="long_tail", ratio=25)
-  assert sorted(counts(LABELS[split.train])) == [0, 1, 2, 5, 11, 25]
-  same = drawn(kind="long_tail", ratio=1)
-  assert set(counts(LABELS[same.train])) == {0, 25}
+  assert sorted(counts(LABELS[drawn(kind="long_tail", ratio=25)[0]])) == [0, 1, 2, 5, 11, 25]
+  assert set(counts(LABELS[drawn(kind="long_tail", ratio=1)[0]])) == {0, 25}
 
 
 def test_the_isd_protocol_has_the_published_class_sizes():
   labels = np.repeat(np.arange(100), 1300)
   config = ImbalanceConfig(kind="few_large", classes=38, large=8, small_images=100)
-  split = draw(labels, tuple(map(str, range(100))), config, None)
-  assert sorted(np.bincount(labels[split.train], minlength=100)) == [0] * 62 + [100] * 30 + [1300] * 8
-  assert len(split.reference) == 38 * 1300
+  train, reference, _ = draw(labels, tuple(map(str, range(100))), config, None)
+  assert sorted(np.bincount(labels[train], minlength=100)) == [0] * 62 + [100] * 30 + [1300] * 8
+  assert len(reference) == 38 * 1300
 
 
 def test_a_list_limits_a_draw_or_is_the_set_itself():
   listed = np.flatnonzero(np.isin(LABELS, [0, 1, 4]))
   for design in (LARGE, TAIL):
-    split = drawn(listed=listed, **design)
-    assert set(LABELS[split.train]) == {0, 1, 4} and set(split.train) < set(listed) and set(split.reference) <= set(listed)
+    train, reference, _ = drawn(listed=listed, **design)
+    assert set(LABELS[train]) == {0, 1, 4} and set(train) < set(listed) and set(reference) <= set(listed)
   subset = np.concatenate([np.flatnonzero(LABELS == c)[:size] for c, size in ((0, 40), (1, 20), (4, 19), (5, 10))])
-  split = drawn(listed=subset, kind="listed")
-  assert (split.train == subset).all() and split.head.tolist() == [0, 1] and split.tail.tolist() == [4, 5]  # around 20
-  assert counts(LABELS[split.reference]).tolist() == [25, 25, 0, 0, 25, 25] and not set(split.reference) <= set(subset)
+  train, reference, (head, tail) = drawn(listed=subset, kind="listed")
+  assert (train == subset).all() and head.tolist() == [0, 1] and tail.tolist() == [4, 5]  # around 20
+  assert counts(LABELS[reference]).tolist() == [25, 25, 0, 0, 25, 25] and not set(reference) <= set(subset)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +119,12 @@ def read(dataset):
 
 def test_reference_and_test_sets_are_balanced():
   imbalance = ImbalanceConfig(**LARGE, classes=4)
-  data, expected = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
-  for dataset, positions in ((data.train, expected.train), (data.reference, expected.reference)):
+  data, (train, reference, groups) = opened(imbalance=imbalance), draw(LABELS, NAMES, imbalance, None)
+  for dataset, positions in ((data.train, train), (data.reference, reference)):
     assert read(dataset) == positions.tolist() and (dataset.source.labels == LABELS[positions]).all()
   used = np.union1d(data.class_groups["head"], data.class_groups["tail"])
-  assert (data.class_groups["tail"] == expected.tail).all() and set(data.reference.source.labels) == set(
-    data.test.source.labels
-  ) == set(used)
+  assert (data.class_groups["tail"] == groups["tail"]).all()
+  assert set(data.reference.source.labels) == set(data.test.source.labels) == set(used)
   assert (counts(data.test.source.labels)[used] == counts(TEST)[used].min()).all()
   assert [TEST[k] for k in read(data.test)] == data.test.source.labels.tolist()
 

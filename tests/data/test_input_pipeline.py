@@ -194,15 +194,6 @@ def test_resident_of_several_sizes_is_an_error():
     resident(source, 0)
 
 
-def test_resident_substitutes_unreadable_images(tmp_path):
-  files = [flat(k) for k in range(200)]
-  files[5] = b""
-  source = SubstituteUnreadable(Images(files), tmp_path)
-  assert (resident(source, 0)[5] == 6).all() and len(source.unreadable) == 1
-  with pytest.raises(UserError, match="limit: 1%"):
-    resident(SubstituteUnreadable(Images([b""] * 3 + files)), 0)
-
-
 @pytest.mark.parametrize("resize,size", [(0, 16), (20, 16), (16, 16)])
 def test_inference_reads_every_image_once_in_order(resize, size):
   source = Images([coded(photo(k, 60, 80 + 10 * k)) for k in range(7)])

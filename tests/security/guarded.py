@@ -36,6 +36,10 @@ class TooSlow(BaseException):
   """Raised after the time limit; a BaseException, so that no handler of Exception catches it."""
 
 
+def _stop(*_: object) -> None:
+  raise TooSlow
+
+
 def _hook(event: str, arguments: tuple) -> None:
   if _events is None:
     return
@@ -61,32 +65,19 @@ def answer(call: Callable[[], T], *writable: pathlib.Path) -> T | None:
   global _events
   _roots[:] = [os.path.realpath(path) for path in (*writable, *(os.environ[name] for name in CACHES))]
   _events = []
+  before = signal.signal(signal.SIGALRM, _stop)
+  signal.setitimer(signal.ITIMER_REAL, SECONDS)
   try:
-    with soon():
-      return call()
+    return call()
   except (UserError, DecodeError) as error:
     assert str(error).strip() and len(str(error).splitlines()) == 1, repr(str(error))
     str(error).encode()
     return None
   finally:
-    done, _events = _events, None
-    assert not done, done
-
-
-@contextlib.contextmanager
-def soon() -> Iterator[None]:
-  """Raises TooSlow if the block takes too long."""
-
-  def end(*_: object) -> None:
-    raise TooSlow
-
-  before = signal.signal(signal.SIGALRM, end)
-  signal.setitimer(signal.ITIMER_REAL, SECONDS)
-  try:
-    yield
-  finally:
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+    done, _events = _events, None
+    assert not done, done
 
 
 @contextlib.contextmanager

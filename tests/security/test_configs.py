@@ -103,24 +103,15 @@ def test_arbitrary_values_are_read_or_raise_one_line(fields):
     answer(lambda: checked(config))
 
 
-@pytest.mark.parametrize(
-  "content",
-  [
-    b"def get_config(:",
-    b"\xff\xfe\0",
-    b"a\0b",
-    b"import nothing_of_this_name",
-    b"def get_config():\n  return 3",
-    b"def get_config(a, b):\n  return 3",
-    b"def get_config():\n  return {}['a']",
-    b"get_config = 1",
-    b"raise ValueError('a\\nb')",
-    b"def get_config():\n  return get_config()",
-    b"(" * 10_000,
-    b"x = " + b"-" * 100_000 + b"1",
-    b"",
-  ],
+NOT_CONFIGS = (
+  *(b"", b"def get_config(:", b"\xff\xfe\0", b"a\0b", b"import nothing_of_this_name", b"raise ValueError('a\\nb')"),
+  *(b"get_config = 1", b"def get_config():\n  return 3", b"def get_config(a, b):\n  return 3"),
+  *(b"def get_config():\n  return {}['a']", b"def get_config():\n  return get_config()"),
+  *(b"(" * 10_000, b"x = " + b"-" * 100_000 + b"1"),
 )
+
+
+@pytest.mark.parametrize("content", NOT_CONFIGS)
 def test_invalid_config_files_raise_one_line(content, tmp_path):
   (tmp_path / "c.py").write_bytes(content)
   assert answer(lambda: load.load(str(tmp_path / "c.py")), tmp_path) is None
