@@ -18,13 +18,21 @@ SIDE = 96
 HEADS = 3  # heads that are shown separately
 
 
-def section(images: np.ndarray, attention: np.ndarray) -> str:
-  """Returns maps of images [n, s, s, c], uint8 or uint16, and attention [n, heads, rows, columns]."""
+def section(extractor: FeatureExtractor, split: Dataset) -> str:
+  """Returns the preprocessed images of a split with maps of the last block's attention; empty for a network without."""
+  preprocessing = extractor.preprocessing
+  run = functools.partial(_attention, extractor.network, preprocessing, extractor.variables, store=split.resident)
+  images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, preprocessing.size))
+  if attention is None:
+    return ""
+  brightest = np.iinfo(split.source.dtype).max
+  images = (images * np.asarray(preprocessing.std) + np.asarray(preprocessing.mean)) * brightest
+  images = np.rint(np.clip(images, 0, brightest)).astype(split.source.dtype)
   body = ""
   for image, maps in zip(images, attention, strict=True):
     resized = np.asarray(Image.fromarray(viewable(image)).resize((SIDE, SIDE)))
-    panels = {"image": resized, "all heads": over(resized, maps.mean(0))}
-    panels |= {f"head {i + 1}": over(resized, head) for i, head in enumerate(maps[:HEADS])}
+    panels = {"image": resized, "all heads": _over(resized, maps.mean(0))}
+    panels |= {f"head {i + 1}": _over(resized, head) for i, head in enumerate(maps[:HEADS])}
     tiles = "".join(f"<div>{tile(pixels, name)}<small>{name}</small></div>" for name, pixels in panels.items())
     body += f'<figure class="look" style="--n:{len(panels)}">{tiles}</figure>'
   return (
@@ -33,7 +41,13 @@ def section(images: np.ndarray, attention: np.ndarray) -> str:
   )
 
 
-def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _attention(network: Network, prep: Preprocessing, variables: Variables, stored: Array, store: Array | None) -> PyTree:
+  images = prep.on_device(stored, store)
+  return images, network.attention(variables, images)  # [b, heads, rows, columns]
+
+
+def _over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
   """Overlays attention [rows, columns] on an image, uint8 [side, side, 3]; low attention is dark."""
   from matplotlib import colormaps
 
@@ -41,26 +55,4 @@ def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
   scaled = Image.fromarray(((attention - low) / max(high - low, 1e-12)).astype(np.float32))
   bright = np.clip(np.asarray(scaled.resize(image.shape[:2], Image.Resampling.BICUBIC)), 0, 1)
   heat = colormaps["viridis"](bright)[..., :3] * 255
-  gray = image.mean(-1, keepdims=True)
-  return (0.35 * gray + 0.65 * heat).astype(np.uint8)
-
-
-def attention_maps(extractor: FeatureExtractor, split: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
-  """Returns the preprocessed images of a split, and the last block's class attention on the patches.
-
-  Images: [n, size, size, c] of the source's type; attention: float32 [n, heads, rows, columns]. None for a network without.
-  """
-  preprocessing = extractor.preprocessing
-  run = functools.partial(_attention, extractor.network, preprocessing, extractor.variables, store=split.resident)
-  images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, preprocessing.size))
-  if attention is None:
-    return None
-  brightest = np.iinfo(split.source.dtype).max
-  images = (images * np.asarray(preprocessing.std) + np.asarray(preprocessing.mean)) * brightest
-  return np.rint(np.clip(images, 0, brightest)).astype(split.source.dtype), attention
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _attention(network: Network, prep: Preprocessing, variables: Variables, stored: Array, store: Array | None) -> PyTree:
-  images = prep.on_device(stored, store)
-  return images, network.attention(variables, images)
+  return (0.35 * image.mean(-1, keepdims=True) + 0.65 * heat).astype(np.uint8)

@@ -95,11 +95,10 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
   queries = splits.test or splits.reference
   drawn = generator(run.config.train.seed, "report/images").permutation(len(queries))
   sample, mapped = queries.subset(np.sort(drawn[:ROWS])), queries.subset(np.sort(drawn[:MAPPED]))
-  maps = attention.attention_maps(run.extractor, queries.subset(drawn[:ATTENDED]))
   sections: dict[str, Callable[[], str]] = {
     "Nearest neighbors": lambda: neighbors.section(run, record),
     "Map": lambda: tsne.section(run, mapped, run.extractor.features(mapped)),
-    **({"Attention": lambda: attention.section(*maps)} if maps else {}),
+    "Attention": lambda: attention.section(run.extractor, queries.subset(drawn[:ATTENDED])),
     "Similarity and spectrum": lambda: spectrum.section(run, sample),
   }
   blocks = {}
@@ -108,7 +107,7 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
       blocks[title] = make()
     except UserError as error:
       blocks[title] = f'<p class="missing">Missing: {escape(str(error))}</p>'
-  return blocks
+  return {title: text for title, text in blocks.items() if text}
 
 
 def _sections(key: str, blocks: Mapping[str, str]) -> str:

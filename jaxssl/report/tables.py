@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
-from jaxssl.report.text import escape, number, rank, subject_text
-from jaxssl.workdir.records import Final, RunRecord
+from jaxssl.report.text import escape, number, subject_text
+from jaxssl.workdir.records import RunRecord
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown without unfolding
@@ -23,9 +23,10 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
 
 def evaluations(record: RunRecord) -> str:
   """Returns the table of one run's last values."""
-  body, finals = "", sorted(record.finals(), key=lambda final: rank(final.metric, record.metrics))
+  body, finals = "", record.finals()
+  names = [metric.name for metric in defined([record], [final.name for final in finals])]
   before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
-  for final in finals:
+  for final in sorted(finals, key=lambda final: names.index(final.name)):
     cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
     for subject in (before, "raw_pixels"):
       cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
@@ -39,34 +40,33 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
   """Returns the table of several runs' last values: one row per metric and protocol, the best value in bold."""
   finals = [{final.key: final for final in record.finals()} for record in records]
   keys = dict.fromkeys(key for by_key in finals for key in by_key)
-  body = ""
-  for metric in defined(records, [name for name, _ in keys]):
-    for key in (key for key in keys if key[0] == metric.name):
-      row = [by_key.get(key) for by_key in finals]
-      measured = [final for final in row if final is not None]
-      known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
-      compared = metric.higher_is_better is not None and len(known) > 1
-      best = (max if metric.higher_is_better else min)(known) if compared else None
-      cells = _cells(records, [_measured(final, best) for final in row])
-      levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
-      shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
-      body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + shared)
+  metrics = {metric.name: metric for metric in defined(records, [name for name, _ in keys])}
+  body, order = "", list(metrics)
+  for key in sorted(keys, key=lambda key: order.index(key[0])):
+    metric, row = metrics[key[0]], [by_key.get(key) for by_key in finals]
+    measured = [final for final in row if final is not None]
+    known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
+    compared = metric.higher_is_better is not None and len(known) > 1
+    best = (max if metric.higher_is_better else min)(known) if compared else None
+    cells = []
+    for final in row:
+      text = MISSING if final is None else value(final.value, final.std, final.chosen)
+      cells.append(f'<b class="best">{text}</b>' if final and best is not None and final.value == best else text)
+    levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
+    shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
+    body += _rows(metric, _cells(records, cells), len(records), protocol_text(measured[0].protocol) + shared)
   return _table("values many", [record.name for record in records], body)
 
 
-def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
-  """Returns the fields in which configs differ: name -> each run's value as JSON; None if a run has no such field."""
-  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
-  values_of = {name: [run.get(name) for run in fields] for run in fields for name in run}
-  return {name: values for name, values in values_of.items() if len(set(values)) > 1}
-
-
 def differences(records: Sequence[RunRecord]) -> str:
-  """Returns the table of the fields in which the runs differ."""
+  """Returns the table of the fields in which the runs' configs differ."""
+  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
   rows = []
-  for name, values in differing(records).items():
-    settings = [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values]
-    rows.append(f"<tr><th><code>{escape(name)}</code></th>{_cells(records, settings)}</tr>")
+  for name in dict.fromkeys(name for run in fields for name in run):
+    values = [run.get(name) for run in fields]
+    if len(set(values)) > 1:
+      settings = [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values]
+      rows.append(f"<tr><th><code>{escape(name)}</code></th>{_cells(records, settings)}</tr>")
   if not rows:
     return "<p>The configs are the same.</p>"
   table = _table("fields many", [record.name for record in records], "".join(rows))
@@ -114,10 +114,3 @@ def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
 
 def _cells(records: Sequence[RunRecord], cells: Sequence[str]) -> str:
   return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, cells, strict=True))
-
-
-def _measured(final: Final | None, best: float | None) -> str:
-  if final is None:
-    return MISSING
-  text = value(final.value, final.std, final.chosen)
-  return f'<b class="best">{text}</b>' if best is not None and final.value == best else text
