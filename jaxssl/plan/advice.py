@@ -1,37 +1,65 @@
-"""Finds changes that would make a run fit. Each changes one thing; its activations scale as those of the traced step."""
+"""What follows from an estimate: time and cost, the largest batch, and changes that would make the run fit.
+
+Each change is of one thing. Activations are assumed to scale as those of the traced step.
+"""
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 from jaxssl.config.schema import Config
 from jaxssl.core import tree
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import abstract_mesh
 from jaxssl.plan import abstract_step, estimate, topology
-from jaxssl.plan.abstract_step import DatasetSpec
+from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.estimate import MARGIN, Estimate
 from jaxssl.plan.topology import Topology
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
-  """A change of the config or the machine, and the bytes per chip of the changed run."""
+class Cost:
+  """Time and cost at the assumed speed. None: unknown."""
 
-  fields: Mapping[str, int | str]  # dotted config path -> value; empty if only the machine changes
-  topology: str
-  total: float
-
-  def __str__(self) -> str:
-    """Formats the change as command-line options."""
-    options = [f"--config.{name}={value}" for name, value in self.fields.items()]
-    return " ".join(options) or f"--topology {self.topology}"
+  sending_seconds: float | None  # per step, at the full speed of the links
+  step_seconds: float | None
+  images_per_second_and_host: float | None  # that each host must read and crop
+  hours: float | None
+  dollars: float | None
 
 
-def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> list[Change]:
-  """Returns changes that make a run fit, those that affect training least first; none if it fits or that is unknown."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+  """A run on one machine at one batch size."""
+
+  estimate: Estimate
+  cost: Cost
+  largest_batch: int | None  # None: unknown
+  changes: dict[str, float]  # options that make the run fit -> bytes per chip; empty if it fits or that is unknown
+
+
+def cost_of(estimate: Estimate, target: Topology, utilization: float, step_seconds: float | None, price: float | None) -> Cost:
+  """Returns the cost of a run. A step takes `step_seconds`, or the longer of its computation and its communication.
+
+  `utilization`: the fraction of a chip's peak that a step reaches; `price`: dollars per chip and hour.
+  """
+  sending = hours = dollars = rate = None
+  if estimate.traffic is not None and target.link:
+    sending = sum(kind["sent"] for kind in estimate.traffic.values()) / target.link
+  if step_seconds is None and target.peak:
+    step_seconds = max(estimate.flops / (estimate.chips * target.peak * utilization), sending or 0.0)
+  if step_seconds is not None:
+    hours, rate = estimate.steps * step_seconds / 3600, estimate.batch_size / step_seconds / estimate.hosts
+    dollars = price and hours * estimate.chips * price
+  return Cost(sending, step_seconds, rate, hours, dollars)
+
+
+def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> dict[str, float]:
+  """Returns options that make a run fit, those that affect training least first, and the bytes per chip with each.
+
+  Empty if it fits or that is unknown.
+  """
   if current.fits is not False or current.available is None:
-    return []
+    return {}
   train = config.train
   window, k = (config.bootstrap.window, config.bootstrap.k) if current.memory["votes"] else (0, 0)
   candidates = {  # values from little to great effect
@@ -42,13 +70,17 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
     "bootstrap.k": _halves(k),
     "train.batch_size": _halves(train.batch_size),
   }
-  result = []
+  result = {}
   for field, values in candidates.items():
     for value in values:
-      fields, (name, chips) = ({}, value) if field == "topology" else ({field: value}, (current.topology, current.chips))
-      total = _total(tree.replace(config, fields), images, chips, current)
+      if field == "topology":
+        (name, chips), changed = value, config
+        option = f"--topology {name}"
+      else:
+        chips, changed, option = current.chips, tree.replace(config, {field: value}), f"--config.{field}={value}"
+      total = _total(changed, images, chips, current)
       if total <= current.available:
-        result.append(Change(fields, name, total))
+        result[option] = total
         break
   return result
 

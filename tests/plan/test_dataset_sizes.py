@@ -40,7 +40,7 @@ def test_flags_override_the_config():
 def test_an_unknown_number_of_images_is_an_error(tmp_path):
   (tmp_path / "mine.py").write_text((CONFIGS / "nnboot.py").read_text())
   config = flags.parse([f"--config={tmp_path}/mine.py", "--config.data.source=folder", "--config.data.path=IMAGES"])[0]
-  with pytest.raises(UserError, match="--images: missing; expected the number of training images: a number or one of imagenet"):
+  with pytest.raises(UserError, match="--images: missing; expected the number of training images, or one of imagenet"):
     dataset_sizes.dataset_spec(config, "", "", "")
 
 

@@ -56,7 +56,7 @@ def test_tpus_require_libtpu(monkeypatch):
 
 def test_prepare_does_not_change_an_initialized_process():
   devices = jax.devices()
-  topology.prepare([64])
+  topology.prepare(["cpu:64"])
   assert jax.devices() == devices
 
 
