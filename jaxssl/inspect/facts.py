@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl.config.schema import ViewConfig
+from jaxssl.config.schema import Config
 from jaxssl.core import paths
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source
@@ -65,7 +65,6 @@ def measure(given: Mapping[str, Any], images: Sequence[ImageStats], train: Seque
     side=round(statistics.median(min(image.height, image.width) for image in train)),
     one_size=len(sizes) == 1 and all(max(size) <= NEARLY_SQUARE * min(size) for size in sizes),
     channels=channels,
-    bit_depth=bit_depth(given, train),
     deep=sum(image.header.bits > 8 for image in train),
     mean=mean,
     std=std,
@@ -77,20 +76,20 @@ def measure(given: Mapping[str, Any], images: Sequence[ImageStats], train: Seque
   )
 
 
-def bit_depth(given: Mapping[str, Any], images: Sequence[ImageStats]) -> int:
-  """Returns the bits per value to keep: 16 if at least half of the files have more than 8."""
-  return given.get("bit_depth") or (16 if 2 * sum(image.header.bits > 8 for image in images) >= len(images) else 8)
-
-
-def speed(source: Source, views: Mapping[str, ViewConfig]) -> float:
-  """Measures how many random images of the source the host reads and crops into all views, per second."""
+def speed(source: Source, config: Config) -> str:
+  """Measures how many random images per second the host reads and crops into all views, and describes what that means."""
   batch = min(BATCH, len(source))
   index = np.random.default_rng(0).integers(0, len(source), (1 + IMAGES // batch, batch)).astype(np.int32)
-  with training(source, index, index, views, seed=0, epoch=0) as batches:
+  with training(source, index, index, config.views, seed=0, epoch=0) as batches:
     next(batches)  # not timed: it includes imports
     start, images = time.monotonic(), 0
     for _ in batches:
       images += batch
       if time.monotonic() - start > SECONDS:
         break
-    return images / (time.monotonic() - start)
+    rate = images / (time.monotonic() - start)
+  views, size = sum(view.count for view in config.views.values()), config.train.batch_size
+  text = f"reading: {rate:.0f} images/s into {views} views each on the host: {size / rate:.2f} s per batch of {size}"
+  if config.data.placement == "device":
+    return f"{text}; but they fit in memory, which takes about {len(source) / rate:.0f} s once"
+  return f"{text}, {len(source) / rate:.0f} s per epoch; a faster training step waits for it"

@@ -41,7 +41,8 @@ def inspect(
   _print_escaped(train.name, *summary.counts(sources, unusable))
   if not scanned:
     raise UserError(f"data.path={config.path}: all {len(unusable)} images are unreadable, e.g. {unusable[0].name}")
-  _print_escaped(*summary.kinds(scanned, facts.bit_depth(given, scanned)), *summary.unreadable(unusable))
+  depth = given.get("bit_depth") or (16 if 2 * sum(image.header.bits > 8 for image in scanned) >= len(scanned) else 8)
+  _print_escaped(*summary.kinds(scanned, depth), *summary.unreadable(unusable))
   with runlog.heartbeat(f"comparing {len(scanned)} images with each other"):
     same = duplicates.exact(image.digest for image in scanned)
     similar = duplicates.near(np.stack([image.fingerprint for image in scanned]), same)
@@ -63,6 +64,7 @@ def inspect(
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     test=len(test) if test else 0,
     classes=len(train.classes),
+    bit_depth=depth,
   )
   print(f"mean {known.mean}, standard deviation {known.std}: of all training images, at most {GRID} x {GRID} pixels of each")
   copied = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
@@ -72,8 +74,7 @@ def inspect(
     train, _ = open_folder(dataclasses.replace(config, channels=known.channels, bit_depth=known.bit_depth))
   try:
     with runlog.heartbeat("timing how fast images are read and cropped"):
-      rate = facts.speed(Subset(train, np.array([image.index for image in usable])), suggested.views)
-    print(summary.speed(rate, suggested, len(usable)))
+      print(facts.speed(Subset(train, np.array([image.index for image in usable])), suggested))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
   print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")

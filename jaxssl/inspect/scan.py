@@ -49,16 +49,12 @@ class ImageStats:
   header: Header
   height: int
   width: int
+  channels: int  # as decoded
   size: int  # bytes of the file
   digest: bytes  # of the pixels
   fingerprint: np.ndarray
   moments: np.ndarray
   gray: bool  # judged by the pixels, not by the header
-
-  @property
-  def channels(self) -> int:
-    """The channels that were decoded."""
-    return self.moments.shape[1]
 
 
 class Unusable(NamedTuple):
@@ -123,6 +119,7 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split
     header=header,
     height=height,
     width=width,
+    channels=channels,
     size=len(data),
     digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
     fingerprint=fingerprint(viewable(image)),

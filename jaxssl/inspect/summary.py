@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxssl.config.schema import Config
 from jaxssl.data.folder import FolderSource
 from jaxssl.inspect.scan import ImageStats, Unusable
 
@@ -91,15 +90,6 @@ def _first(lines: Sequence[str], count: int, suffix: str = "") -> Iterator[str]:
   yield from (f"  {line}" for line in lines[:count])
   if len(lines) > count:
     yield f"  and {len(lines) - count} more{suffix}"
-
-
-def speed(rate: float, config: Config, images: int) -> str:
-  """Describes how a rate of the host, in images per second, limits training on a number of images."""
-  views, batch = sum(view.count for view in config.views.values()), config.train.batch_size
-  text = f"reading: {rate:.0f} images/s into {views} views each on the host: {batch / rate:.2f} s per batch of {batch}"
-  if config.data.placement == "device":
-    return f"{text}; but they fit in memory, which takes about {images / rate:.0f} s once"
-  return f"{text}, {images / rate:.0f} s per epoch; a faster training step waits for it"
 
 
 def in_full(files: Sequence[Unusable], exact: Sequence[Group], near: Sequence[Group]) -> list[str]:

@@ -1,17 +1,13 @@
 """Shows the attention of a vision transformer's class token to the patches of images."""
 
-import functools
-
 import jax
 import numpy as np
 from PIL import Image
 
-from jaxssl.core.types import Array, PyTree, Variables
-from jaxssl.data.datasets import Dataset, in_order
+from jaxssl.data.datasets import Dataset
 from jaxssl.data.image_io import viewable
-from jaxssl.evals.features import FeatureExtractor, extract
-from jaxssl.evals.preprocessing import Preprocessing
-from jaxssl.models.network import Network
+from jaxssl.evals.features import FeatureExtractor
+from jaxssl.parallel.mesh import replicate, to_host
 from jaxssl.report.thumbnails import tile
 
 SIDE = 96
@@ -20,14 +16,13 @@ HEADS = 3  # heads that are shown separately
 
 def section(extractor: FeatureExtractor, split: Dataset) -> str:
   """Returns the preprocessed images of a split with maps of the last block's attention; empty for a network without."""
-  preprocessing = extractor.preprocessing
-  run = functools.partial(_attention, extractor.network, preprocessing, extractor.variables, store=split.resident)
-  images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, preprocessing.size))
+  prep, mesh, source = extractor.preprocessing, extractor.mesh, split.source
+  x = np.concatenate([prep.on_host(source.read(row)[None]) for row in range(len(split))])
+  attention = to_host(mesh, jax.jit(extractor.network.attention)(extractor.variables, replicate(mesh, x)))
   if attention is None:
     return ""
-  brightest = np.iinfo(split.source.dtype).max
-  images = (images * np.asarray(preprocessing.std) + np.asarray(preprocessing.mean)) * brightest
-  images = np.rint(np.clip(images, 0, brightest)).astype(split.source.dtype)
+  brightest = np.iinfo(source.dtype).max
+  images = np.rint(np.clip((x * prep.std + prep.mean) * brightest, 0, brightest)).astype(source.dtype)
   body = ""
   for image, maps in zip(images, attention, strict=True):
     resized = np.asarray(Image.fromarray(viewable(image)).resize((SIDE, SIDE)))
@@ -39,12 +34,6 @@ def section(extractor: FeatureExtractor, split: Dataset) -> str:
     "<p>The attention of the last block's class token on each patch; bright: high. A network that has learned attends to "
     f'objects rather than the background, and its heads to different parts.</p><div class="cards">{body}</div>'
   )
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _attention(network: Network, prep: Preprocessing, variables: Variables, stored: Array, store: Array | None) -> PyTree:
-  images = prep.on_device(stored, store)
-  return images, network.attention(variables, images)  # [b, heads, rows, columns]
 
 
 def _over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
 
 def evaluations(record: RunRecord) -> str:
   """Returns the table of one run's last values."""
-  body, finals = "", record.finals()
+  rows, finals = [], record.finals()
   names = [metric.name for metric in defined([record], [final.name for final in finals])]
   before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
   for final in sorted(finals, key=lambda final: names.index(final.name)):
@@ -32,8 +32,8 @@ def evaluations(record: RunRecord) -> str:
       cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
     step = f"step {final.step}" if final.step != record.step else ""
     small = ", ".join(filter(None, (protocol_text(final.protocol), subject_text(final.subject), step)))
-    body += _rows(final.metric, "".join(f"<td>{cell}</td>" for cell in cells), 3, small)
-  return _table("values", ["this run", before, "raw pixels"], body)
+    rows.append((escape(final.metric.title), cells, _small(final.metric, small)))
+  return _table("values", ["this run", before, "raw pixels"], rows)
 
 
 def side_by_side(records: Sequence[RunRecord]) -> str:
@@ -41,7 +41,7 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
   finals = [{final.key: final for final in record.finals()} for record in records]
   keys = dict.fromkeys(key for by_key in finals for key in by_key)
   metrics = {metric.name: metric for metric in defined(records, [name for name, _ in keys])}
-  body, order = "", list(metrics)
+  rows, order = [], list(metrics)
   for key in sorted(keys, key=lambda key: order.index(key[0])):
     metric, row = metrics[key[0]], [by_key.get(key) for by_key in finals]
     measured = [final for final in row if final is not None]
@@ -54,8 +54,8 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
       cells.append(f'<b class="best">{text}</b>' if final and best is not None and final.value == best else text)
     levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
     shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
-    body += _rows(metric, _cells(records, cells), len(records), protocol_text(measured[0].protocol) + shared)
-  return _table("values many", [record.name for record in records], body)
+    rows.append((escape(metric.title), cells, _small(metric, protocol_text(measured[0].protocol) + shared)))
+  return _table("values many", [record.name for record in records], rows)
 
 
 def differences(records: Sequence[RunRecord]) -> str:
@@ -65,11 +65,10 @@ def differences(records: Sequence[RunRecord]) -> str:
   for name in dict.fromkeys(name for run in fields for name in run):
     values = [run.get(name) for run in fields]
     if len(set(values)) > 1:
-      settings = [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values]
-      rows.append(f"<tr><th><code>{escape(name)}</code></th>{_cells(records, settings)}</tr>")
+      rows.append((f"<code>{escape(name)}</code>", [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values], ""))
   if not rows:
     return "<p>The configs are the same.</p>"
-  table = _table("fields many", [record.name for record in records], "".join(rows))
+  table = _table("fields many", [record.name for record in records], rows)
   return table if len(rows) <= SHOWN else f"<details><summary>{len(rows)} fields</summary>{table}</details>"
 
 
@@ -99,18 +98,17 @@ def _lines(texts: Sequence[str]) -> str:
   return "<pre>" + "\n".join(map(escape, texts)) + "</pre>"
 
 
-def _table(kind: str, columns: Sequence[str], body: str) -> str:
-  head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-  if not body:
+def _small(metric: Metric, text: str) -> str:
+  return f"<code>{escape(metric.name)}</code> {escape(text)}"
+
+
+def _table(kind: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str], str]]) -> str:
+  """Renders rows of (heading, cells, small print below, if any)."""
+  if not rows:
     return "<p>Nothing has been measured yet.</p>"
+  head, body = "".join(f"<th>{escape(name)}</th>" for name in columns), ""
+  for heading, cells, small in rows:
+    row = "".join(f'<td data-run="{escape(name)}">{cell}</td>' for name, cell in zip(columns, cells, strict=True))
+    body += f"<tr><th>{heading}</th>{row}</tr>"
+    body += f'<tr class="how"><td colspan="{len(columns) + 1}">{small}</td></tr>' if small else ""
   return f'<table class="{kind}"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
-  """Returns the row of a metric, and a row in small print with its name and protocol."""
-  small = f"<code>{escape(metric.name)}</code> {escape(small)}"
-  return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{small}</td></tr>'
-
-
-def _cells(records: Sequence[RunRecord], cells: Sequence[str]) -> str:
-  return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, cells, strict=True))
