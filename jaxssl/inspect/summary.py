@@ -1,7 +1,7 @@
 """Summarizes a scan in lines of text."""
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from jaxssl.inspect.scan import ImageStats, Unusable
 Group = Sequence[ImageStats]  # of duplicates
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 FILES, GROUPS, CLASSES = 10, 5, 10  # named at most; the rest is counted
-_SHAPES = ((0.5, "very tall (under 1:2)"), (0.95, "tall"), (1 / 0.95, "square"), (2.0, "wide"))  # by width / height
+_SHAPES = ("very tall (under 1:2)", "tall", "square", "wide", "very wide (over 2:1)")
+_RATIOS = (0.5, 0.95, 1 / 0.95, 2.0)  # of width to height, between one shape and the next
 
 
 def counts(sources: Mapping[str, FolderSource], unusable: Sequence[Unusable]) -> Iterator[str]:
@@ -34,12 +35,16 @@ def counts(sources: Mapping[str, FolderSource], unusable: Sequence[Unusable]) ->
 
 def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
   """Yields formats, colors, bits, sizes, shapes and bytes. `depth`: bits per value that are kept."""
-  yield f"formats: {_tally(images, lambda image: image.header.kind)}"
+
+  def tally(values: Iterable[object]) -> str:
+    return ", ".join(f"{value} {count}" for value, count in collections.Counter(values).most_common())
+
+  yield f"formats: {tally(image.header.kind for image in images)}"
   gray = sum(image.gray and image.header.channels > 2 for image in images)
   note = f"; {gray} of them are stored in color but gray" if gray else ""
-  yield f"channels: {_tally(images, lambda image: image.header.color)}{note}"
+  yield f"channels: {tally(image.header.color for image in images)}{note}"
   deep = "" if all(image.header.bits <= 8 for image in images) else f"; read as {depth}"
-  yield f"bits per channel: {_tally(images, lambda image: image.header.bits)}{deep}"
+  yield f"bits per channel: {tally(image.header.bits for image in images)}{deep}"
   pages = collections.Counter(image.header.pages for image in images if image.header.pages not in (1, image.channels))
   for number, count in pages.most_common(1):
     yield f"pages: {count} files have {number}, of which the first is used; --data.channels={number} reads them as channels"
@@ -48,17 +53,10 @@ def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
   sizes = len({(image.height, image.width) for image in images})
   shown = ", ".join(f"{name} {image.width} x {image.height}" for name, image in examples.items())
   yield f"sizes: {shown} pixels; {sizes} different"
-  yield f"shapes: {_tally(images, _shape)}"
+  shapes = np.searchsorted(_RATIOS, [image.width / image.height for image in images])
+  yield f"shapes: {tally(_SHAPES[shape] for shape in shapes)}"
   total = sum(image.size for image in images)
   yield f"bytes: {total / 1e6:.1f} MB in files, {total / len(images) / 1e3:.1f} kB each"
-
-
-def _tally(images: Sequence[ImageStats], attribute: Callable[[ImageStats], object]) -> str:
-  return ", ".join(f"{name} {count}" for name, count in collections.Counter(map(attribute, images)).most_common())
-
-
-def _shape(image: ImageStats) -> str:
-  return next((name for limit, name in _SHAPES if image.width / image.height <= limit), "very wide (over 2:1)")
 
 
 def unreadable(files: Sequence[Unusable]) -> Iterator[str]:

@@ -1,10 +1,8 @@
-"""What follows from an estimate: time and cost, the largest batch, and changes that would make the run fit.
-
-Each change is of one thing. Activations are assumed to scale as those of the traced step.
-"""
+"""What follows from an estimate: time and cost, the largest batch, and single changes that would make the run fit."""
 
 import dataclasses
 import math
+from collections.abc import Iterable
 
 from jaxssl.config.schema import Config
 from jaxssl.core import tree
@@ -33,7 +31,7 @@ class Plan:
 
   estimate: Estimate
   cost: Cost
-  largest_batch: int | None  # None: unknown
+  largest_batch: int | None  # 0: no batch fits; None: the memory of the machine is unknown
   changes: dict[str, float]  # options that make the run fit -> bytes per chip; empty if it fits or that is unknown
 
 
@@ -54,30 +52,28 @@ def cost_of(estimate: Estimate, target: Topology, utilization: float, step_secon
 
 
 def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> dict[str, float]:
-  """Returns options that make a run fit, those that affect training least first, and the bytes per chip with each.
-
-  Empty if it fits or that is unknown.
-  """
+  """Returns options that make a run fit, those that affect training least first -> bytes per chip; see `Plan.changes`."""
   if current.fits is not False or current.available is None:
     return {}
-  train = config.train
-  window, k = (config.bootstrap.window, config.bootstrap.k) if current.memory["votes"] else (0, 0)
-  candidates = {  # values from little to great effect
-    "data.placement": ["host"] if current.memory["images"] else [],
-    "train.accumulate": [train.accumulate << n for n in range(1, train.batch_size.bit_length())],
-    "topology": topology.larger(target),
-    "bootstrap.window": _halves(window),
-    "bootstrap.k": _halves(k),
-    "train.batch_size": _halves(train.batch_size),
-  }
+
+  def options(field: str, values: Iterable[int | str]) -> list[tuple[str, Config, int]]:
+    return [(f"--config.{field}={value}", tree.replace(config, {field: value}), current.chips) for value in values]
+
+  def halves(value: int) -> list[int]:
+    return [value >> n for n in range(1, value.bit_length())]
+
+  train, boot, votes = config.train, config.bootstrap, current.memory["votes"]
+  candidates = (  # each with values from little to great effect
+    options("data.placement", ["host"] if current.memory["images"] else []),
+    options("train.accumulate", [train.accumulate << n for n in range(1, train.batch_size.bit_length())]),
+    [(f"--topology {name}", config, chips) for name, chips in topology.larger(target)],
+    options("bootstrap.window", halves(boot.window) if votes else []),
+    options("bootstrap.k", halves(boot.k) if votes else []),
+    options("train.batch_size", halves(train.batch_size)),
+  )
   result = {}
-  for field, values in candidates.items():
-    for value in values:
-      if field == "topology":
-        (name, chips), changed = value, config
-        option = f"--topology {name}"
-      else:
-        chips, changed, option = current.chips, tree.replace(config, {field: value}), f"--config.{field}={value}"
+  for values in candidates:
+    for option, changed, chips in values:
       total = _total(changed, images, chips, current)
       if total <= current.available:
         result[option] = total
@@ -86,10 +82,7 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
 
 
 def largest_batch(config: Config, current: Estimate) -> int | None:
-  """Extrapolates the largest batch that fits from the activations at the batch size and at twice that.
-
-  Returns 0 if no batch fits and None if the memory of the machine is unknown.
-  """
+  """Extrapolates the largest batch that fits from the activations at the batch size and at twice that; see `Plan`."""
   if current.available is None:
     return None
   unit, queue = current.chips * current.accumulate, config.method.get("queue")
@@ -102,15 +95,8 @@ def largest_batch(config: Config, current: Estimate) -> int | None:
   return batch
 
 
-def _halves(value: int) -> list[int]:
-  return [value >> n for n in range(1, value.bit_length())]
-
-
 def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -> float:
-  """Estimates the bytes per chip with another config or number of chips; infinite if the config is invalid.
-
-  Activations scale with those of the traced step, padding with the neighbor bank.
-  """
+  """Estimates the bytes per chip after a change, infinite if it is invalid; padding scales with the neighbor bank."""
   try:
     step = abstract_step.build(config, images, abstract_mesh(chips))
   except UserError:

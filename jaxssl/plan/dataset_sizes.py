@@ -26,10 +26,7 @@ class DatasetSpec(NamedTuple):
 
 
 def dataset_spec(config: Config, recipe: str, images: str, size: str) -> DatasetSpec:
-  """Returns the images named by --images and --size, or else by the config's data source or the name of the recipe.
-
-  Raises UserError if the number of images is unknown.
-  """
+  """Returns the images that --images and --size name, or else the config's source or recipe. Raises UserError for none."""
   names = [images, config.data.source, config.data.path, *recipe.replace("_", ",").split(",")]
   name = next((name for name in names if name in DATASETS), "")
   (count, side), limit = DATASETS.get(name, (0, None)), config.data.limit

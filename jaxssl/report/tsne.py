@@ -19,9 +19,10 @@ STEPS = 500
 CLUSTERS = 10
 
 
-def section(run: LoadedRun, split: Dataset, features: np.ndarray) -> str:
+def section(run: LoadedRun, split: Dataset) -> str:
   """Returns the map of a split's images."""
   seed, labels, gallery = run.config.train.seed, split.source.labels, Gallery(split, SIDE)
+  features = run.extractor.features(split)
   places = project(features, seed) * (388, 288) + 6
   group = kmeans(unit(features), min(CLUSTERS, len(features)), seed) if labels is None else labels
   dots, legend = "", ""

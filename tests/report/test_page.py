@@ -19,7 +19,7 @@ from jaxssl.report import neighbors, page, tables
 from jaxssl.workdir import results
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
-from tests.report.fixtures import NASTY
+from tests.report.conftest import NASTY
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one worker trains the shared runs
 VOID = {"meta", "br", "input", "img"}
@@ -199,9 +199,3 @@ def test_a_failed_report_is_logged_in_one_line(tmp_path, monkeypatch, capfd):
   monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
   page.write_report(Workdir(tmp_path), None)
   assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"
-
-
-def test_errors_are_one_line(tmp_path, capfd):
-  assert command.main(["report", f"--workdir={tmp_path}"]) == 2
-  assert capfd.readouterr().err.count("holds no run: there is no config.json") == 1
-  assert command.main(["report"]) == 2
