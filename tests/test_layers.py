@@ -33,7 +33,7 @@ LIBRARIES = {  # library: the packages, or modules, that may import it
   "ml_collections": {"config.recipes"},
   "clu": {"train.metrics"},
   "sklearn": {"evals", "report"},
-  "scipy": {"evals", "inspect"},
+  "scipy": {"evals", "inspect", "report"},
   "matplotlib": {"report"},
   "pyarrow": {"evals.embedding_file"},
 }

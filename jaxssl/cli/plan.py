@@ -37,7 +37,6 @@ def parser() -> Parser:
   result.add_argument("--price", metavar="DOLLARS", type=float, help="per chip and hour; adds the cost of the run")
   result.add_argument("--memory", metavar="GB", type=float, help="of a GPU (default: 80) or of one CPU device")
   result.add_argument("--peak", metavar="TFLOPS", type=float, help="of a GPU (default: 312) or of one CPU device")
-  result.add_argument("--check", action="store_true", help="also plan with the first change that makes the run fit")
   result.add_argument(
     "--out", metavar="FILE.json", type=path_of, help="keep the plans; those in the file are not computed again"
   )

@@ -17,9 +17,8 @@ from jaxssl.core.errors import UserError, one_line
 from jaxssl.core.paths import path_of
 from jaxssl.data.folder import open_folder
 from jaxssl.data.source import Subset
-from jaxssl.inspect import duplicates, suggest, summary, throughput
-from jaxssl.inspect.facts import Facts, bit_depth, measured
-from jaxssl.inspect.scan import GRID, ScannedFile, scan
+from jaxssl.inspect import duplicates, facts, suggest, summary
+from jaxssl.inspect.scan import GRID, ImageStats, Unusable, scan
 from jaxssl.inspect.summary import Group
 
 
@@ -38,47 +37,52 @@ def inspect(
   config = read(DataConfig, given, "data.")
   train, test = open_folder(config)  # raises what training would raise
   sources = {"train": train} | ({"test": test} if test else {})
-  files = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
-  stats = [file.stats for file in files if file.stats]
-  _print_escaped(train.name, *summary.counts(sources, files))
-  if not stats:
-    raise UserError(f"data.path={config.path}: all {len(files)} images are unreadable, e.g. {files[0].name}")
-  _print_escaped(*summary.kinds(stats, bit_depth(given, stats)), *summary.unreadable(files))
-  exact, near = _duplicates(files)
+  scanned, unusable = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
+  _print_escaped(train.name, *summary.counts(sources, unusable))
+  if not scanned:
+    raise UserError(f"data.path={config.path}: all {len(unusable)} images are unreadable, e.g. {unusable[0].name}")
+  depth = given.get("bit_depth") or (16 if 2 * sum(image.header.bits > 8 for image in scanned) >= len(scanned) else 8)
+  _print_escaped(*summary.kinds(scanned, depth), *summary.unreadable(unusable))
+  with runlog.heartbeat(f"comparing {len(scanned)} images with each other"):
+    same = duplicates.exact(image.digest for image in scanned)
+    similar = duplicates.near(np.stack([image.fingerprint for image in scanned]), same)
+  exact, near = ([[scanned[k] for k in group] for group in groups] for groups in (same, similar))
   _print_escaped(*summary.twins(exact, "exact duplicates"), *summary.twins(near, "near duplicates"))
   if test:
     _print_escaped(*summary.overlap([*exact, *near]))
-  left_out = _left_out(files, [*exact, *near], train.name)
-  usable = [file for file in files if file.split == "train" and file.name not in left_out]
+  left_out = _left_out(scanned, unusable, [*exact, *near], train.name)
+  usable = [image for image in scanned if image.split == "train" and image.name not in left_out]
   if len(usable) < suggest.LEAST:
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
-  facts = Facts(
+  known = facts.measure(
+    given,
+    scanned,
+    usable,
     path=train.name,
     list_path=str(beside.with_suffix(".train.txt")) if left_out else "",
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     test=len(test) if test else 0,
     classes=len(train.classes),
-    **measured(given, stats, [file.stats for file in usable if file.stats]),
+    bit_depth=depth,
   )
-  print(f"mean {facts.mean}, standard deviation {facts.std}: of all training images, at most {GRID} x {GRID} pixels of each")
+  print(f"mean {known.mean}, standard deviation {known.std}: of all training images, at most {GRID} x {GRID} pixels of each")
   copied = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
-  text = suggest.text(facts, str(out or "CONFIG.py"), copied)
+  text = suggest.text(known, str(out or "CONFIG.py"), copied)
   suggested = suggest.config_of(text)
-  if (facts.channels, facts.bit_depth) != (config.channels, config.bit_depth):  # reopened as training will read them
-    train, _ = open_folder(dataclasses.replace(config, channels=facts.channels, bit_depth=facts.bit_depth))
+  if (known.channels, known.bit_depth) != (config.channels, config.bit_depth):  # reopened as training will read them
+    train, _ = open_folder(dataclasses.replace(config, channels=known.channels, bit_depth=known.bit_depth))
   try:
     with runlog.heartbeat("timing how fast images are read and cropped"):
-      rate = throughput.speed(Subset(train, np.array([file.index for file in usable])), suggested.views)
-    print(summary.speed(rate, suggested, len(usable)))
+      print(facts.speed(Subset(train, np.array([image.index for image in usable])), suggested))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
   print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")
   if out is None:
     print("--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt")
     return suggested
-  names = [file.name.removeprefix(train.name + "/") for file in usable] if left_out else []
-  lists = {beside.with_suffix(".found.txt"): summary.in_full(files, exact, near), beside.with_suffix(".train.txt"): names}
+  names = [image.name.removeprefix(train.name + "/") for image in usable] if left_out else []
+  lists = {beside.with_suffix(".found.txt"): summary.in_full(unusable, exact, near), beside.with_suffix(".train.txt"): names}
   lists = {file: "\n".join(lines) + "\n" for file, lines in lists.items() if lines}
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +91,7 @@ def inspect(
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error}") from error
   _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in lists)])}")
-  for version in ("",) if facts.accelerator else ("", ":cpu"):
+  for version in ("",) if known.accelerator else ("", ":cpu"):
     _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
   return suggested
 
@@ -105,27 +109,17 @@ def _data_fields(images: str, changes: Mapping[str, Any]) -> dict[str, Any]:
   return given
 
 
-def _duplicates(files: Sequence[ScannedFile]) -> tuple[list[Group], list[Group]]:
-  usable, stats = [file for file in files if file.stats], [file.stats for file in files if file.stats]
-  with runlog.heartbeat(f"comparing {len(usable)} images with each other"):
-    exact = duplicates.exact(image.digest for image in stats)
-    near = duplicates.joined(exact, np.stack([image.fingerprint for image in stats]))
-  return [[usable[k] for k in group] for group in exact], [[usable[k] for k in group] for group in near]
-
-
-def _left_out(files: Sequence[ScannedFile], groups: Sequence[Group], root: str) -> dict[str, str]:
+def _left_out(images: Sequence[ImageStats], unusable: Sequence[Unusable], groups: Sequence[Group], root: str) -> dict[str, str]:
   """Returns why training images are not used, by name: those that cannot be read or listed, or are in the test set too."""
-  in_test = {file.name for group in groups if any(file.split == "test" for file in group) for file in group}
-  reasons = {}
-  for file in files:
-    if file.split == "test":
+  reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"}
+  in_test = {image.name for group in groups if any(image.split == "test" for image in group) for image in group}
+  for image in images:
+    if image.split == "test":
       continue
-    if file.stats is None:
-      reasons[file.name] = "are unreadable or have other channels"
-    elif {"\n", "\r"} & set(file.name.removeprefix(root)):
-      reasons[file.name] = "have a line break in their name"
-    elif file.name in in_test:
-      reasons[file.name] = "are in the test split too"
+    if {"\n", "\r"} & set(image.name.removeprefix(root)):
+      reasons[image.name] = "have a line break in their name"
+    elif image.name in in_test:
+      reasons[image.name] = "are in the test split too"
   return reasons
 
 

@@ -1,10 +1,10 @@
 """One pass over all images: each file is read and decoded once."""
 
-import collections
 import dataclasses
 import hashlib
 import io
 import os
+import statistics
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -41,11 +41,15 @@ class Header(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
-  """Statistics of a readable image. `moments`: the means of each channel and of its square, float64 [2, c], in 0..1."""
+  """A readable image. `moments`: the means of each channel and of its square, float64 [2, c], in 0..1."""
 
+  split: str
+  index: int  # in the split
+  name: str  # full name
   header: Header
   height: int
   width: int
+  channels: int  # as decoded
   size: int  # bytes of the file
   digest: bytes  # of the pixels
   fingerprint: np.ndarray
@@ -53,34 +57,31 @@ class ImageStats:
   gray: bool  # judged by the pixels, not by the header
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ScannedFile:
-  """A file of a split. `stats` is None for an unusable file, with the `reason`."""
+class Unusable(NamedTuple):
+  """A file that cannot be decoded, or whose channels differ from those of most images."""
 
   split: str
-  index: int
   name: str  # full name
-  stats: ImageStats | None
-  reason: str = ""
+  reason: str
 
 
-def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> list[ScannedFile]:
-  """Scans every image of every split, with as many threads as cores.
+def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> tuple[list[ImageStats], list[Unusable]]:
+  """Scans every image of every split, with as many threads as cores; returns the usable images and the other files.
 
   `channels`, `depth`: expected of all images; 0: those of each file. Images whose channels then differ from most are unusable.
   """
 
-  def scan_file(place: tuple[str, int]) -> ScannedFile:
+  def scan_file(place: tuple[str, int]) -> ImageStats | Unusable:
     split, index = place
     name = sources[split].describe(index)
     try:
-      return ScannedFile(split, index, name, image_stats(sources[split].encoded(index), name, channels, depth))
+      return image_stats(sources[split].encoded(index), name, channels, depth, split, index)
     except (DecodeError, WrongChannels) as error:
       reason = str(error).removeprefix(one_line(name)).removeprefix(": ")
-      return ScannedFile(split, index, name, None, " ".join(reason.split()))
+      return Unusable(split, name, " ".join(reason.split()))
 
   places = [(split, index) for split, source in sources.items() for index in range(len(source))]
-  files: list[ScannedFile] = []
+  files: list[ImageStats | Unusable] = []
   progress = ImageProgress(len(places))
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     for start in range(0, len(places), _CHUNK):
@@ -88,21 +89,19 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
         files.append(file)
         progress.add(1)
   progress.close()
-  return _reject_mixed(files)
+  most_common = statistics.mode([file.channels for file in files if isinstance(file, ImageStats)] or [0])
+  images, unusable = [], []
+  for file in files:
+    if isinstance(file, Unusable):
+      unusable.append(file)
+    elif file.channels != most_common:
+      unusable.append(Unusable(file.split, file.name, f"{file.channels} channels; most images have {most_common}"))
+    else:
+      images.append(file)
+  return images, unusable
 
 
-def _reject_mixed(files: list[ScannedFile]) -> list[ScannedFile]:
-  """Marks images as unusable whose number of channels differs from that of most."""
-  counts = collections.Counter(file.stats.moments.shape[1] for file in files if file.stats)
-  for most_common, _ in counts.most_common(1):
-    for place, file in enumerate(files):
-      if file.stats and file.stats.moments.shape[1] != most_common:
-        reason = f"{file.stats.moments.shape[1]} channels; most images have {most_common}"
-        files[place] = dataclasses.replace(file, stats=None, reason=reason)
-  return files
-
-
-def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> ImageStats:
+def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split: str = "", index: int = 0) -> ImageStats:
   """Decodes a file's bytes as training does. Raises DecodeError, whose message begins with `name`, or WrongChannels."""
   header = read_header(data)
   dtype = dtype_of(depth or (16 if header.bits == 16 else 8))
@@ -114,9 +113,13 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0) -> Im
   height, width, channels = image.shape
   pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(dtype).max
   return ImageStats(
+    split=split,
+    index=index,
+    name=name,
     header=header,
     height=height,
     width=width,
+    channels=channels,
     size=len(data),
     digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
     fingerprint=fingerprint(viewable(image)),
@@ -131,7 +134,9 @@ def read_header(data: bytes) -> Header:
     if data.startswith(TIFF):
       return _tiff(data)
     if data.startswith(NPY):
-      return _npy(data)
+      array = np.load(io.BytesIO(data), allow_pickle=False)
+      channels = array.shape[2] if array.ndim == 3 else 1
+      return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * array.itemsize)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
       mode, bands, kind = image.mode, image.getbands(), image.format or "unknown format"
   except Exception:  # decoding reports what is wrong
@@ -154,9 +159,3 @@ def _tiff(data: bytes) -> Header:
   if extra:
     color = f"{color} with alpha" if extra == 1 and color in ("gray", "color") else f"{samples} channels"
   return Header("TIFF", color, samples, page.bitspersample, pages)
-
-
-def _npy(data: bytes) -> Header:
-  array = np.load(io.BytesIO(data), allow_pickle=False)
-  channels = array.shape[2] if array.ndim == 3 else 1
-  return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * array.itemsize)

@@ -18,58 +18,6 @@ SIZES = (224, 128, 96, 64, 32)  # sides that views may have; half of the images 
 SHARE = 0.5  # of the memory that resident images may take: networks and batches need the rest
 SEEN = 10_000_000  # images seen by a run, about as in 200 epochs of CIFAR-10
 
-TEMPLATE = """\
-\"\"\"{title}. Suggested by `jaxssl inspect`; no network has been trained with it.
-
-{file}   values have their reason above them; change what you know better
-  jaxssl train --config {file}
-
-Smaller versions: "{file}:cpu" (minutes on two CPU cores), "{file}:runlocal" (a minute, on embedded digits).
-\"\"\"
-
-from jaxssl.augment import presets
-from jaxssl.config import recipes
-from jaxssl.config.recipes import Fields
-
-
-def get_config(recipe: str = "") -> Fields:
-  \"\"\"Returns the config or one of its smaller versions.\"\"\"
-  config = recipes.choose(recipe, {{"": images}})
-  if "cpu" in recipe.split(",") and config.data.source == "folder":  # more epochs on a small set
-    config.data.limit = {cpu_limit}
-    config.train.update({{"batch_size": min(config.train.batch_size, {batch_size}), "epochs": {cpu_epochs}}})
-  return config
-
-
-def images() -> Fields:
-  \"\"\"Returns the values that follow from the images.\"\"\"
-  config = recipes.defaults()
-  # {facts.train} training images{left_out}; {facts.test} test images
-  config.data.update({paths})
-  # gray if all images are, whatever their headers say; {facts.deep} files have more than 8 bits per channel
-  config.data.update({{"channels": {facts.channels}, "bit_depth": {facts.bit_depth}}})
-  # measured: mean and standard deviation of each channel of the training images
-  config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})
-  # at {side} pixels all images take {memory}
-  config.data.update({{"placement": "{placement}", "resident_size": {resident_size}}})
-  # {method_why}
-  {method}
-  # {views_why}; {size} pixels, since the median of the shorter sides is {facts.side}
-  config.views = recipes.views(presets.{views})
-{no_colors}\
-  # ResNet-50 from 100,000 images of more than 64 pixels; the stem halves sides above 40 pixels, and again above 96
-  config.model.update({{"name": "{network}", "stem": "{stem}"}})
-  # twice as fast in bfloat16 on an accelerator; at most 256 images, and at least four steps per epoch
-  config.train.update({{"precision": "{precision}", "batch_size": {batch_size}}})
-  # {seen:.1f} million images seen: as in 200 epochs of CIFAR-10, but from 100 to 1000 epochs; twenty checkpoints
-  config.train.update({{"epochs": {epochs}, "checkpoint_every_epochs": {checkpoint_every}}})
-  # ten evaluations, of the center of images that are not resident
-  config.evals.update({{"every": {every}, "resize": {resize}, "size": {center}}})
-  # {evals_why}
-  config.evals.update({evals})
-{requested}\
-  return config
-"""
 ADASIM = """\
 config.method = {
     "name": "dino",
@@ -94,54 +42,90 @@ NO_COLORS = """\
 
 def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   """Returns the config file named `file`. `given`: fields of data that the user set, which come last."""
-  small, labeled = facts.train < FEW, facts.classes and facts.test
+  title = textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60)
+  file = _quoted(file)
+  left_out = f", without {facts.left_out}" if facts.left_out else ""
+  paths = {"source": "folder", "path": facts.path, "test_path": facts.test_path, "list_path": facts.list_path}
   size = next((size for size in SIZES if size <= facts.side), facts.side)
   larger = not facts.one_size or facts.side > size * 5 // 4
   side = min(size * 5 // 4, facts.side)  # of resident images
   memory = (facts.train + facts.test) * side**2 * facts.channels * facts.bit_depth // 8
   resident = memory <= SHARE * facts.memory
+  placement, resident_size = ("device", side if larger else 0) if resident else ("host", 0)
+  resize, center = (0, 0) if resident else (size * 8 // 7, size)
   batch_size = facts.devices * 2 ** int(math.log2(max(min(256, facts.train // 4) // facts.devices, 1)))
   epochs = min(max(round(SEEN / facts.train / 100) * 100, 100), 1000)
-  paths = {"source": "folder", "path": facts.path, "test_path": facts.test_path, "list_path": facts.list_path}
-  lacks = "a test split" if facts.classes else "class folders"
-  return TEMPLATE.format(
-    facts=facts,
-    title=textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60),
-    file=_quoted(file),
-    cpu_limit=10_000 if facts.train > 10_000 else 0,
-    cpu_epochs=min(max(150_000 // facts.train, 15), 150),  # 150,000 images seen
-    left_out=f", without {facts.left_out}" if facts.left_out else "",
-    paths=ascii(paths),
-    side=side,
-    memory=f"{memory / 1e9:.2f} GB of the {facts.memory / 1e9:.1f} GB of {facts.memory_of}",
-    placement="device" if resident else "host",
-    resident_size=side if resident and larger else 0,
-    method=SIMCLR if small else ADASIM,
-    method_why=f"fewer than {FEW} images: SimCLR with its own recipe, the fastest method in short runs (docs/results.md)"
-    if small
-    else f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10",
-    size=size,
-    views=f"symmetric({size}, crop=0.08)" if small else f"adasim({size}, blur={size > 64})",
-    views_why="crops of 0.08 of the area or more, better than 0.2 in a small trial (docs/data.md)"
-    if small
-    else "crops of 0.4 of the area or more",
-    no_colors="" if facts.channels == 3 else NO_COLORS,
-    network="resnet50" if facts.train >= 100_000 and size > 64 else "resnet18",
-    stem="cifar" if size <= 40 else "small" if size <= 96 else "imagenet",
-    precision="bfloat16" if facts.accelerator else "float32",
-    batch_size=batch_size,
-    epochs=epochs,
-    seen=epochs * facts.train / 1e6,
-    checkpoint_every=epochs // 20,
-    every=epochs // 10,
-    resize=0 if resident else size * 8 // 7,
-    center=0 if resident else size,
-    evals={"knn": {"k": (min(20, facts.train),)}} if labeled else {"periodic": ("quality",), "final": ("quality",)},
-    evals_why="class folders and a test split: k-NN, linear, quality"
-    if labeled
-    else f"without {lacks}, no k-NN: effective rank, alignment and uniformity instead",
-    requested=f"  # as requested\n  config.data.update({ascii(given)})\n" if given else "",
-  )
+  seen = epochs * facts.train / 1e6
+  cpu_limit = 10_000 if facts.train > 10_000 else 0
+  cpu_epochs = min(max(150_000 // facts.train, 15), 150)  # 150,000 images seen
+  network = "resnet50" if facts.train >= 100_000 and size > 64 else "resnet18"
+  stem = "cifar" if size <= 40 else "small" if size <= 96 else "imagenet"
+  if facts.train < FEW:
+    method, views = SIMCLR, f"symmetric({size}, crop=0.08)"
+    method_why = f"fewer than {FEW} images: SimCLR with its own recipe, the fastest method in short runs (docs/results.md)"
+    views_why = "crops of 0.08 of the area or more, better than 0.2 in a small trial (docs/data.md)"
+  else:
+    method, views = ADASIM, f"adasim({size}, blur={size > 64})"
+    method_why = f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10"
+    views_why = "crops of 0.4 of the area or more"
+  if facts.classes and facts.test:
+    evals, evals_why = {"knn": {"k": (min(20, facts.train),)}}, "class folders and a test split: k-NN, linear, quality"
+  else:
+    lacks, evals = "a test split" if facts.classes else "class folders", {"periodic": ("quality",), "final": ("quality",)}
+    evals_why = f"without {lacks}, no k-NN: effective rank, alignment and uniformity instead"
+  no_colors = "" if facts.channels == 3 else NO_COLORS
+  requested = f"  # as requested\n  config.data.update({ascii(given)})\n" if given else ""
+  return f'''"""{title}. Suggested by `jaxssl inspect`; no network has been trained with it.
+
+{file}   values have their reason above them; change what you know better
+  jaxssl train --config {file}
+
+Smaller versions: "{file}:cpu" (minutes on two CPU cores), "{file}:runlocal" (a minute, on embedded digits).
+"""
+
+from jaxssl.augment import presets
+from jaxssl.config import recipes
+from jaxssl.config.recipes import Fields
+
+
+def get_config(recipe: str = "") -> Fields:
+  """Returns the config or one of its smaller versions."""
+  config = recipes.choose(recipe, {{"": images}})
+  if "cpu" in recipe.split(",") and config.data.source == "folder":  # more epochs on a small set
+    config.data.limit = {cpu_limit}
+    config.train.update({{"batch_size": min(config.train.batch_size, {batch_size}), "epochs": {cpu_epochs}}})
+  return config
+
+
+def images() -> Fields:
+  """Returns the values that follow from the images."""
+  config = recipes.defaults()
+  # {facts.train} training images{left_out}; {facts.test} test images
+  config.data.update({ascii(paths)})
+  # gray if all images are, whatever their headers say; {facts.deep} files have more than 8 bits per channel
+  config.data.update({{"channels": {facts.channels}, "bit_depth": {facts.bit_depth}}})
+  # measured: mean and standard deviation of each channel of the training images
+  config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})
+  # at {side} pixels all images take {memory / 1e9:.2f} GB of the {facts.memory / 1e9:.1f} GB of {facts.memory_of}
+  config.data.update({{"placement": "{placement}", "resident_size": {resident_size}}})
+  # {method_why}
+  {method}
+  # {views_why}; {size} pixels, since the median of the shorter sides is {facts.side}
+  config.views = recipes.views(presets.{views})
+{no_colors}\
+  # ResNet-50 from 100,000 images of more than 64 pixels; the stem halves sides above 40 pixels, and again above 96
+  config.model.update({{"name": "{network}", "stem": "{stem}"}})
+  # twice as fast in bfloat16 on an accelerator; at most 256 images, and at least four steps per epoch
+  config.train.update({{"precision": "{"bfloat16" if facts.accelerator else "float32"}", "batch_size": {batch_size}}})
+  # {seen:.1f} million images seen: as in 200 epochs of CIFAR-10, but from 100 to 1000 epochs; twenty checkpoints
+  config.train.update({{"epochs": {epochs}, "checkpoint_every_epochs": {epochs // 20}}})
+  # ten evaluations, of the center of images that are not resident
+  config.evals.update({{"every": {epochs // 10}, "resize": {resize}, "size": {center}}})
+  # {evals_why}
+  config.evals.update({evals})
+{requested}\
+  return config
+'''
 
 
 def _quoted(name: str) -> str:

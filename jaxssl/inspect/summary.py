@@ -1,26 +1,26 @@
 """Summarizes a scan in lines of text."""
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from jaxssl.config.schema import Config
 from jaxssl.data.folder import FolderSource
-from jaxssl.inspect.scan import ImageStats, ScannedFile
+from jaxssl.inspect.scan import ImageStats, Unusable
 
-Group = Sequence[ScannedFile]  # of duplicates
+Group = Sequence[ImageStats]  # of duplicates
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 FILES, GROUPS, CLASSES = 10, 5, 10  # named at most; the rest is counted
-_SHAPES = ((0.5, "very tall (under 1:2)"), (0.95, "tall"), (1 / 0.95, "square"), (2.0, "wide"))  # by width / height
+_SHAPES = ("very tall (under 1:2)", "tall", "square", "wide", "very wide (over 2:1)")
+_RATIOS = (0.5, 0.95, 1 / 0.95, 2.0)  # of width to height, between one shape and the next
 
 
-def counts(sources: Mapping[str, FolderSource], files: Sequence[ScannedFile]) -> Iterator[str]:
+def counts(sources: Mapping[str, FolderSource], unusable: Sequence[Unusable]) -> Iterator[str]:
   """Yields the numbers of images by split and class folder."""
   for split, source in sources.items():
-    unusable = sum(file.split == split and file.stats is None for file in files)
-    yield f"{split}: {len(source)} images" + (f", {unusable} of them unreadable" if unusable else "")
-    if split == "test" and unusable > max(1, len(source) / 100):
+    number = sum(file.split == split for file in unusable)
+    yield f"{split}: {len(source)} images" + (f", {number} of them unreadable" if number else "")
+    if split == "test" and number > max(1, len(source) / 100):
       yield "  more than 1% of the test images are unreadable: a run would stop there, so fix or remove them"
     if source.labels is None:
       stops = split == "test" and sources["train"].labels is not None
@@ -33,40 +33,36 @@ def counts(sources: Mapping[str, FolderSource], files: Sequence[ScannedFile]) ->
     yield f"  {len(order)} class folders (for evaluation only): {shown}{more}"
 
 
-def kinds(stats: Sequence[ImageStats], depth: int) -> Iterator[str]:
+def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
   """Yields formats, colors, bits, sizes, shapes and bytes. `depth`: bits per value that are kept."""
-  yield f"formats: {_tally(stats, lambda image: image.header.kind)}"
-  gray = sum(image.gray and image.header.channels > 2 for image in stats)
+
+  def tally(values: Iterable[object]) -> str:
+    return ", ".join(f"{value} {count}" for value, count in collections.Counter(values).most_common())
+
+  yield f"formats: {tally(image.header.kind for image in images)}"
+  gray = sum(image.gray and image.header.channels > 2 for image in images)
   note = f"; {gray} of them are stored in color but gray" if gray else ""
-  yield f"channels: {_tally(stats, lambda image: image.header.color)}{note}"
-  deep = "" if all(image.header.bits <= 8 for image in stats) else f"; read as {depth}"
-  yield f"bits per channel: {_tally(stats, lambda image: image.header.bits)}{deep}"
-  pages = collections.Counter(image.header.pages for image in stats if image.header.pages not in (1, image.moments.shape[1]))
+  yield f"channels: {tally(image.header.color for image in images)}{note}"
+  deep = "" if all(image.header.bits <= 8 for image in images) else f"; read as {depth}"
+  yield f"bits per channel: {tally(image.header.bits for image in images)}{deep}"
+  pages = collections.Counter(image.header.pages for image in images if image.header.pages not in (1, image.channels))
   for number, count in pages.most_common(1):
     yield f"pages: {count} files have {number}, of which the first is used; --data.channels={number} reads them as channels"
-  order = sorted(stats, key=lambda image: image.height * image.width)
+  order = sorted(images, key=lambda image: image.height * image.width)
   examples = {"smallest": order[0], "median": order[len(order) // 2], "largest": order[-1]}
-  sizes = len({(image.height, image.width) for image in stats})
+  sizes = len({(image.height, image.width) for image in images})
   shown = ", ".join(f"{name} {image.width} x {image.height}" for name, image in examples.items())
   yield f"sizes: {shown} pixels; {sizes} different"
-  yield f"shapes: {_tally(stats, _shape)}"
-  total = sum(image.size for image in stats)
-  yield f"bytes: {total / 1e6:.1f} MB in files, {total / len(stats) / 1e3:.1f} kB each"
+  shapes = np.searchsorted(_RATIOS, [image.width / image.height for image in images])
+  yield f"shapes: {tally(_SHAPES[shape] for shape in shapes)}"
+  total = sum(image.size for image in images)
+  yield f"bytes: {total / 1e6:.1f} MB in files, {total / len(images) / 1e3:.1f} kB each"
 
 
-def _tally(stats: Sequence[ImageStats], attribute: Callable[[ImageStats], object]) -> str:
-  return ", ".join(f"{name} {count}" for name, count in collections.Counter(map(attribute, stats)).most_common())
-
-
-def _shape(image: ImageStats) -> str:
-  return next((name for limit, name in _SHAPES if image.width / image.height <= limit), "very wide (over 2:1)")
-
-
-def unreadable(files: Sequence[ScannedFile]) -> Iterator[str]:
+def unreadable(files: Sequence[Unusable]) -> Iterator[str]:
   """Yields the first unreadable files, with the reasons."""
-  lines = [f"{file.name}: {file.reason}" for file in files if file.stats is None]
-  yield f"unreadable: {len(lines) or 'none'}"
-  yield from _first(lines, FILES)
+  yield f"unreadable: {len(files) or 'none'}"
+  yield from _first([f"{file.name}: {file.reason}" for file in files], FILES)
 
 
 def twins(groups: Sequence[Group], kind: str) -> Iterator[str]:
@@ -94,17 +90,8 @@ def _first(lines: Sequence[str], count: int, suffix: str = "") -> Iterator[str]:
     yield f"  and {len(lines) - count} more{suffix}"
 
 
-def speed(rate: float, config: Config, images: int) -> str:
-  """Describes how a rate of the host, in images per second, limits training on a number of images."""
-  views, batch = sum(view.count for view in config.views.values()), config.train.batch_size
-  text = f"reading: {rate:.0f} images/s into {views} views each on the host: {batch / rate:.2f} s per batch of {batch}"
-  if config.data.placement == "device":
-    return f"{text}; but they fit in memory, which takes about {images / rate:.0f} s once"
-  return f"{text}, {images / rate:.0f} s per epoch; a faster training step waits for it"
-
-
-def in_full(files: Sequence[ScannedFile], exact: Sequence[Group], near: Sequence[Group]) -> list[str]:
+def in_full(files: Sequence[Unusable], exact: Sequence[Group], near: Sequence[Group]) -> list[str]:
   """Returns a line for each unreadable file or duplicate: kind and names, separated by tabs; tabs in names are escaped."""
-  rows = [["unreadable", file.name, file.reason] for file in files if file.stats is None]
+  rows = [["unreadable", file.name, file.reason] for file in files]
   rows += [[kind, *(file.name for file in group)] for kind, groups in (("exact", exact), ("near", near)) for group in groups]
   return ["\t".join(cell.translate(_ESCAPES) for cell in row) for row in rows]

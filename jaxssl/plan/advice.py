@@ -1,63 +1,88 @@
-"""Finds changes that would make a run fit. Each changes one thing; its activations scale as those of the traced step."""
+"""What follows from an estimate: time and cost, the largest batch, and single changes that would make the run fit."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from jaxssl.config.schema import Config
 from jaxssl.core import tree
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import abstract_mesh
 from jaxssl.plan import abstract_step, estimate, topology
-from jaxssl.plan.abstract_step import DatasetSpec
+from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.estimate import MARGIN, Estimate
 from jaxssl.plan.topology import Topology
 
 
 @dataclasses.dataclass(frozen=True)
-class Change:
-  """A change of the config or the machine, and the bytes per chip of the changed run."""
+class Cost:
+  """Time and cost at the assumed speed. None: unknown."""
 
-  fields: Mapping[str, int | str]  # dotted config path -> value; empty if only the machine changes
-  topology: str
-  total: float
-
-  def __str__(self) -> str:
-    """Formats the change as command-line options."""
-    options = [f"--config.{name}={value}" for name, value in self.fields.items()]
-    return " ".join(options) or f"--topology {self.topology}"
+  sending_seconds: float | None  # per step, at the full speed of the links
+  step_seconds: float | None
+  images_per_second_and_host: float | None  # that each host must read and crop
+  hours: float | None
+  dollars: float | None
 
 
-def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> list[Change]:
-  """Returns changes that make a run fit, those that affect training least first; none if it fits or that is unknown."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+  """A run on one machine at one batch size."""
+
+  estimate: Estimate
+  cost: Cost
+  largest_batch: int | None  # 0: no batch fits; None: the memory of the machine is unknown
+  changes: dict[str, float]  # options that make the run fit -> bytes per chip; empty if it fits or that is unknown
+
+
+def cost_of(estimate: Estimate, target: Topology, utilization: float, step_seconds: float | None, price: float | None) -> Cost:
+  """Returns the cost of a run. A step takes `step_seconds`, or the longer of its computation and its communication.
+
+  `utilization`: the fraction of a chip's peak that a step reaches; `price`: dollars per chip and hour.
+  """
+  sending = hours = dollars = rate = None
+  if estimate.traffic is not None and target.link:
+    sending = sum(kind["sent"] for kind in estimate.traffic.values()) / target.link
+  if step_seconds is None and target.peak:
+    step_seconds = max(estimate.flops / (estimate.chips * target.peak * utilization), sending or 0.0)
+  if step_seconds is not None:
+    hours, rate = estimate.steps * step_seconds / 3600, estimate.batch_size / step_seconds / estimate.hosts
+    dollars = price and hours * estimate.chips * price
+  return Cost(sending, step_seconds, rate, hours, dollars)
+
+
+def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> dict[str, float]:
+  """Returns options that make a run fit, those that affect training least first -> bytes per chip; see `Plan.changes`."""
   if current.fits is not False or current.available is None:
-    return []
-  train = config.train
-  window, k = (config.bootstrap.window, config.bootstrap.k) if current.memory["votes"] else (0, 0)
-  candidates = {  # values from little to great effect
-    "data.placement": ["host"] if current.memory["images"] else [],
-    "train.accumulate": [train.accumulate << n for n in range(1, train.batch_size.bit_length())],
-    "topology": topology.larger(target),
-    "bootstrap.window": _halves(window),
-    "bootstrap.k": _halves(k),
-    "train.batch_size": _halves(train.batch_size),
-  }
-  result = []
-  for field, values in candidates.items():
-    for value in values:
-      fields, (name, chips) = ({}, value) if field == "topology" else ({field: value}, (current.topology, current.chips))
-      total = _total(tree.replace(config, fields), images, chips, current)
+    return {}
+
+  def options(field: str, values: Iterable[int | str]) -> list[tuple[str, Config, int]]:
+    return [(f"--config.{field}={value}", tree.replace(config, {field: value}), current.chips) for value in values]
+
+  def halves(value: int) -> list[int]:
+    return [value >> n for n in range(1, value.bit_length())]
+
+  train, boot, votes = config.train, config.bootstrap, current.memory["votes"]
+  candidates = (  # each with values from little to great effect
+    options("data.placement", ["host"] if current.memory["images"] else []),
+    options("train.accumulate", [train.accumulate << n for n in range(1, train.batch_size.bit_length())]),
+    [(f"--topology {name}", config, chips) for name, chips in topology.larger(target)],
+    options("bootstrap.window", halves(boot.window) if votes else []),
+    options("bootstrap.k", halves(boot.k) if votes else []),
+    options("train.batch_size", halves(train.batch_size)),
+  )
+  result = {}
+  for values in candidates:
+    for option, changed, chips in values:
+      total = _total(changed, images, chips, current)
       if total <= current.available:
-        result.append(Change(fields, name, total))
+        result[option] = total
         break
   return result
 
 
 def largest_batch(config: Config, current: Estimate) -> int | None:
-  """Extrapolates the largest batch that fits from the activations at the batch size and at twice that.
-
-  Returns 0 if no batch fits and None if the memory of the machine is unknown.
-  """
+  """Extrapolates the largest batch that fits from the activations at the batch size and at twice that; see `Plan`."""
   if current.available is None:
     return None
   unit, queue = current.chips * current.accumulate, config.method.get("queue")
@@ -70,15 +95,8 @@ def largest_batch(config: Config, current: Estimate) -> int | None:
   return batch
 
 
-def _halves(value: int) -> list[int]:
-  return [value >> n for n in range(1, value.bit_length())]
-
-
 def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -> float:
-  """Estimates the bytes per chip with another config or number of chips; infinite if the config is invalid.
-
-  Activations scale with those of the traced step, padding with the neighbor bank.
-  """
+  """Estimates the bytes per chip after a change, infinite if it is invalid; padding scales with the neighbor bank."""
   try:
     step = abstract_step.build(config, images, abstract_mesh(chips))
   except UserError:

@@ -1,8 +1,9 @@
 """Determines the number and size of the images of a run without opening the dataset."""
 
+from typing import NamedTuple
+
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, nearest_name
-from jaxssl.plan.abstract_step import DatasetSpec
+from jaxssl.core.errors import UserError, unknown_name
 
 DATASETS = {  # name -> training images, and their side in pixels if it is the same for all
   "imagenet": (1_281_167, None),
@@ -13,32 +14,33 @@ DATASETS = {  # name -> training images, and their side in pixels if it is the s
   "mnist": (60_000, 28),
   "mnist5k": (4_000, 28),
 }
-EXPECTED = f"a number or one of {', '.join(DATASETS)}"
 MAX_NUMBER = 2**31 - 8  # image numbers are int32
 
 
-def dataset_spec(config: Config, recipe: str, images: str, size: str) -> DatasetSpec:
-  """Returns the images named by --images and --size, or else by the config's data source or the name of the recipe.
+class DatasetSpec(NamedTuple):
+  """Number and size of the training images."""
 
-  Raises UserError if the number of images is unknown.
-  """
-  candidates = [config.data.source, config.data.path, *recipe.replace("_", ",").split(",")]
-  name = next((name for name in candidates if name in DATASETS), "")
-  known, side = DATASETS.get(name, (0, None))
-  if images in DATASETS:
-    (count, side), origin = DATASETS[images], f"{images}, from --images"
-  elif images[:1].isdecimal():
+  count: int
+  size: tuple[int, int] | None = None  # height and width as stored; needed for data.placement=device
+  origin: str = ""  # where the count comes from, for the user
+
+
+def dataset_spec(config: Config, recipe: str, images: str, size: str) -> DatasetSpec:
+  """Returns the images that --images and --size name, or else the config's source or recipe. Raises UserError for none."""
+  names = [images, config.data.source, config.data.path, *recipe.replace("_", ",").split(",")]
+  name = next((name for name in names if name in DATASETS), "")
+  (count, side), limit = DATASETS.get(name, (0, None)), config.data.limit
+  origin = f"the size of {name}"
+  if images[:1].isdecimal():
     count, origin = _number(images, "--images"), "from --images"
-  elif images:
-    raise UserError(f"--images={images}: unknown; expected {EXPECTED}; did you mean {nearest_name(images, DATASETS)}?")
-  elif config.data.limit and (not known or config.data.limit < known):
-    count, origin = config.data.limit, "from data.limit"
-  elif known:
-    count, origin = known, f"the size of {name}"
-  else:
-    raise UserError(f"--images: missing; expected the number of training images: {EXPECTED}")
+  elif images and images != name:
+    raise unknown_name(f"--images={images}: neither a number nor a known dataset", images, DATASETS)
+  elif not images and limit and (not count or limit < count):
+    count, origin = limit, "from data.limit"
+  elif not count:
+    raise UserError(f"--images: missing; expected the number of training images, or one of {', '.join(DATASETS)}")
   side = _number(size, "--size") if size else side
-  return DatasetSpec(count=count, size=(side, side) if side else None, origin=origin)
+  return DatasetSpec(count, (side, side) if side else None, origin)
 
 
 def _number(text: str, flag: str) -> int:

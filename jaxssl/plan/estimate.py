@@ -11,21 +11,21 @@ import jax.numpy as jnp
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.plan import abstract_step, hlo, jaxpr_memory
-from jaxssl.plan.abstract_step import DatasetSpec, Step
+from jaxssl.plan.abstract_step import Step
+from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import GIB, Topology
 from jaxssl.train import setup
 
-STATE = {  # part of the memory -> paths in TrainState; the first match counts
-  "bank": r"^\.neighbor_bank\.features",
-  "votes": r"^\.neighbor_bank\.",
-  "optimizer": r"^\.opt_state",
-  "teacher": r"^\.teacher",
-  "method_state": r"^\.method_state",
-  "parameters": r"",
+STATE = {  # part of the memory -> beginnings of paths in TrainState; the first match counts
+  "parameters": (".student", ".step"),
+  "optimizer": ".opt_state",
+  "teacher": ".teacher",
+  "method_state": ".method_state",
+  "bank": ".neighbor_bank.features",
+  "votes": ".neighbor_bank",
 }
 MARGIN = 1.5  # safety factor for activations that were estimated, not compiled
-PARTS = ("parameters", "optimizer", "teacher", "method_state", "bank", "votes", "images", "batch", "padding", "activations")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Estimate:
   batch_size: int
   accumulate: int
   compiled: bool  # False: estimated from the traced step
-  memory: dict[str, int]  # bytes of each of PARTS
+  memory: dict[str, int]  # bytes by part: those of STATE, images, batch, padding, activations
   total: int  # bytes
   available: int | None  # bytes; None: unknown
   fits: bool | None  # None: unknown
@@ -63,9 +63,14 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     sent = hlo.ring("all-reduce", payload, chips)
     traffic = {"all-reduce": Traffic(count=1, payload=payload, sent=sent)} if chips > 1 else {}
   else:
-    arrays, compiled = sum(memory.values()), _compile(traced)
-    if isinstance(compiled, tuple):
-      (used, available), fits = compiled, False
+    arrays = sum(memory.values())
+    try:
+      compiled = traced.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+      sizes, fits = refusal(str(error)), False
+      if sizes is None:
+        raise UserError(f"the step cannot be compiled: {str(error).splitlines()[0]}") from error
+      used, available = sizes
       memory |= {"padding": 0, "activations": used - arrays if used > arrays else used}
     else:
       stats: Any = compiled.memory_analysis()
@@ -84,7 +89,7 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     batch_size=config.train.batch_size,
     accumulate=config.train.accumulate,
     compiled=target.compiles,
-    memory={part: memory[part] for part in PARTS},
+    memory=memory,
     total=total,
     available=available,
     fits=fits,
@@ -98,12 +103,16 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
 
 def memory_of(step: Step) -> dict[str, int]:
   """Returns the bytes per chip of a step's arguments, by part."""
+
+  def size(leaf: Any) -> int:
+    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+
   memory = dict.fromkeys((*STATE, "images", "batch"), 0)
   for path, leaf in jax.tree_util.tree_leaves_with_path(step.state):
     name = jax.tree_util.keystr(path)
-    memory[next(part for part, pattern in STATE.items() if re.search(pattern, name))] += _bytes(leaf)
-  memory["images"] += sum(map(_bytes, jax.tree.leaves(step.resident)))
-  memory["batch"] += sum(map(_bytes, jax.tree.leaves(step.batch)))
+    memory[next(part for part, starts in STATE.items() if name.startswith(starts))] += size(leaf)
+  for part, arrays in (("images", step.resident), ("batch", step.batch)):
+    memory[part] = sum(map(size, jax.tree.leaves(arrays)))
   return memory
 
 
@@ -115,17 +124,6 @@ def live_bytes(step: Step, traced: jax.stages.Traced) -> tuple[int, int]:
   return jaxpr_memory.live(jaxpr, doubled, chips, aliased), jaxpr_memory.live(doubled, jaxpr, chips, aliased)
 
 
-def _compile(traced: jax.stages.Traced) -> jax.stages.Compiled | tuple[int, int]:
-  """Compiles a step; returns (bytes needed, bytes available) if it does not fit. Raises UserError if compilation fails."""
-  try:
-    return traced.lower().compile()
-  except jax.errors.JaxRuntimeError as error:
-    sizes = refusal(str(error))
-    if sizes is None:
-      raise UserError(f"the step cannot be compiled: {str(error).splitlines()[0]}") from error
-    return sizes
-
-
 def refusal(text: str) -> tuple[int, int] | None:
   """Parses (bytes needed, bytes available) from a compiler's out-of-memory message; None for any other message."""
   match = re.search(r"([\d.]+)([KMGT]?)\)? (?:of|exceeds available HBM) \(?([\d.]+)([KMGT]?)", text)
@@ -134,7 +132,3 @@ def refusal(text: str) -> tuple[int, int] | None:
   scale = {"": 1, "K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
   used, available = (int(float(match[i]) * scale[match[i + 1]]) for i in (1, 3))
   return used, available
-
-
-def _bytes(leaf: Any) -> int:
-  return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

@@ -6,15 +6,11 @@ import re
 from typing import NamedTuple, TypedDict
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-BITS = {"pred": 8} | {
-  kind: int(re.sub(r"\D", "", kind)) for kind in "s4 u4 s8 u8 s16 u16 f16 bf16 s32 u32 f32 s64 u64 f64".split()
-}
-BITS |= {"c64": 64, "c128": 128}
 
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
 _CALLED = re.compile(r"(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)|branch_computations=\{([^}]*)\}")
-_ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
+_ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")  # such as bf16[8,4]: its bits and dimensions
 
 
 class Traffic(TypedDict):
@@ -50,7 +46,10 @@ def traffic(text: str, chips: int) -> dict[str, Traffic]:
         if channel and owners.setdefault((kind, channel[1]), (computation, place)) != (computation, place):
           continue
         group = group_size(instruction.rest, chips)
-        payload = _payload(kind, instruction, group)
+        arrays = size(instruction.result)
+        if instruction.opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
+          arrays = arrays[1:2]
+        payload = sum(arrays) * (group if kind == "reduce-scatter" else 1)
         total = totals.setdefault(kind, Traffic(count=0, payload=0, sent=0))
         total["count"] += times
         total["payload"] += payload * times
@@ -78,8 +77,7 @@ def group_size(text: str, chips: int) -> int:
 
 def size(shape: str) -> list[int]:
   """Returns the bytes of each array in an HLO shape, such as (f32[8,4]{1,0}, s32[])."""
-  arrays = [(kind, dims) for kind, dims in _ARRAY.findall(shape) if kind in BITS or kind.startswith("f8")]
-  return [math.prod(int(d) for d in dims.split(",") if d) * BITS.get(kind, 8) // 8 for kind, dims in arrays]
+  return [math.prod(int(d) for d in dims.split(",") if d) * int(bits or 8) // 8 for bits, dims in _ARRAY.findall(shape)]
 
 
 def ring(kind: str, payload: int, group: int) -> int:
@@ -87,14 +85,6 @@ def ring(kind: str, payload: int, group: int) -> int:
   if kind == "collective-permute":
     return payload
   return (2 if kind == "all-reduce" else 1) * payload * (group - 1) // group
-
-
-def _payload(kind: str, instruction: Instruction, group: int) -> int:
-  """Returns the bytes of the whole array, over all chips, from the shape of a collective's result."""
-  arrays = size(instruction.result)
-  if instruction.opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
-    arrays = arrays[1:2]
-  return sum(arrays) * (group if kind == "reduce-scatter" else 1)
 
 
 def _trips(loop: Instruction, computations: dict[str, list[Instruction]]) -> int:

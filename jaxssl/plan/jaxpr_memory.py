@@ -42,21 +42,18 @@ def flops(jaxpr: Any, chips: int) -> float:
   return total
 
 
-def live(jaxpr: Any, other: Any, chips: int, aliased: int) -> int:
+def live(jaxpr: Any, other: Any, chips: int, aliased: int = 0) -> int:
   """Estimates the peak bytes per chip without the step's arguments, if operations run in the order of the trace.
 
   `other` is the same step traced at another batch size: values whose shapes differ have a batch dimension and are split over
   the chips. The first `aliased` results reuse the memory of arguments. Since elementwise chains are not fused, this is more
   than a compiler needs.
   """
-  return _peak(jaxpr, other, chips, set(jaxpr.outvars[:aliased]))
-
-
-def _peak(jaxpr: Any, other: Any, chips: int, ignored: Any = frozenset()) -> int:
-  roots: dict[Any, Any] = {}  # value -> the stored value from which it is recomputed
   sizes = {var: _bytes(var.aval, var2.aval, chips) for var, var2 in zip(jaxpr.invars, other.invars, strict=True)}
+  reused = set(jaxpr.outvars[:aliased])
+  roots: dict[Any, Any] = {}  # value -> the stored value from which it is recomputed
   stored: dict[Any, int] = {}  # value -> bytes, from its equation to its last use
-  last: dict[Any, int] = {}  # value -> number of the equation that uses it last
+  last: dict[Any, int] = {}  # value -> number of the equation that uses it last, or makes it
   equations = list(zip(jaxpr.eqns, other.eqns, strict=True))
   for number, (equation, equation2) in enumerate(equations):
     operands = {roots.get(var, var): None for var in equation.invars if not isinstance(var, Literal)}
@@ -68,21 +65,20 @@ def _peak(jaxpr: Any, other: Any, chips: int, ignored: Any = frozenset()) -> int
       sizes[var] = _bytes(var.aval, var2.aval, chips)
       if pointwise and largest is not None:
         roots[var] = largest
-      elif var not in ignored:
-        stored[var] = sizes[var]
+      elif var not in reused:
+        stored[var], last[var] = sizes[var], number
   last |= {roots.get(var, var): len(equations) for var in jaxpr.outvars if not isinstance(var, Literal)}
   freed: dict[int, int] = collections.Counter()  # number of an equation -> bytes used there for the last time
   for var, size in stored.items():
-    if var in last:
-      freed[last[var]] += size
+    freed[last[var]] += size
   current = peak = 0
   for number, (equation, equation2) in enumerate(equations):
     inner_chips = 1 if equation.primitive.name == "shard_map" else chips  # its body has the shapes of one chip
     bodies = zip(jaxprs_in_params(equation.params), jaxprs_in_params(equation2.params), strict=True)
-    inside = max((_peak(body, body2, inner_chips) for body, body2 in bodies), default=0)
+    inside = max((live(body, body2, inner_chips) for body, body2 in bodies), default=0)
     outputs = sum(stored.get(var, 0) for var in equation.outvars)
     peak = max(peak, current + max(outputs, inside))
-    current += outputs - freed[number] - sum(stored.get(var, 0) for var in equation.outvars if var not in last)
+    current += outputs - freed[number]
   return peak
 
 

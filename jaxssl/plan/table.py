@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-from jaxssl.plan.advice import Change
-from jaxssl.plan.cost import Assumptions, Cost
-from jaxssl.plan.estimate import MARGIN, Estimate
+from jaxssl.plan.advice import Plan
+from jaxssl.plan.estimate import MARGIN
 from jaxssl.plan.hlo import KINDS
 from jaxssl.plan.topology import GIB, GPU_SHARE, Topology
 
-Column = tuple[Estimate, Cost, int | None]  # the last: the largest batch that fits, None if unknown
 NAMES = {
   "parameters": "parameters, statistics",
   "method_state": "method state",
@@ -27,18 +25,18 @@ estimated: activations without a compiler are the peak of the live values in the
 extrapolated: the largest batch and the changes that make a run fit scale the activations as the traced step's do."""
 
 
-def table(columns: Sequence[Column]) -> list[str]:
+def table(plans: Sequence[Plan]) -> list[str]:
   """Returns the lines of the table, columns aligned; rows without any value are left out."""
-  cells = [_cells(*column) for column in columns]
+  cells = [_cells(plan) for plan in plans]
   rows = [[label, *(column[label] for column in cells)] for label in cells[0]]
   rows = [[MISSING if cell is None else cell for cell in row] for row in rows if any(cell is not None for cell in row[1:])]
   first, *others = [max(map(len, column)) for column in zip(*(row for row in rows if row[1]), strict=True)]
   return [f"{label:{first}}{''.join(f'  {c:>{w}}' for c, w in zip(row, others, strict=True))}".rstrip() for label, *row in rows]
 
 
-def _cells(e: Estimate, c: Cost, largest_batch: int | None) -> dict[str, str | None]:
+def _cells(plan: Plan) -> dict[str, str | None]:
   """Returns a column by label; headings are empty, and what is unknown or does not occur is None."""
-  traffic, per_chip = e.traffic or {}, {part: _gib(size) if size else None for part, size in e.memory.items()}
+  e, c, traffic = plan.estimate, plan.cost, plan.estimate.traffic or {}
   return {
     "": e.topology,
     "batch size": str(e.batch_size),
@@ -47,11 +45,11 @@ def _cells(e: Estimate, c: Cost, largest_batch: int | None) -> dict[str, str | N
     "hosts": str(e.hosts),
     "memory is": "compiled" if e.compiled else "estimated",
     "memory per chip, GiB": "",
-    **{f"  {NAMES.get(part, part)}": size for part, size in per_chip.items()},
+    **{f"  {NAMES.get(part, part)}": _gib(size) if size else None for part, size in e.memory.items()},
     "  total": _gib(e.total),
     "  available": MISSING if e.available is None else _gib(e.available),
     "  fits": {True: "yes", False: "NO", None: "?"}[e.fits],
-    "  largest batch": MISSING if largest_batch is None else str(largest_batch),
+    "  largest batch": MISSING if plan.largest_batch is None else str(plan.largest_batch),
     "operations": "",
     "  TFLOP per step": _short(e.flops / 1e12),
     "  GFLOP per image": _short(e.flops / e.batch_size / 1e9),
@@ -66,25 +64,29 @@ def _cells(e: Estimate, c: Cost, largest_batch: int | None) -> dict[str, str | N
   }
 
 
-def advice(estimate: Estimate, changes: Sequence[Change]) -> list[str]:
+def changes(plan: Plan) -> list[str]:
   """Returns lines with the changes that would make a run fit; none if it fits or that is unknown."""
+  estimate = plan.estimate
   if estimate.fits is not False or estimate.available is None:
     return []
   need = f"needs {_gib(estimate.total)} GiB of {_gib(estimate.available)} GiB available"
   head = f"\n{estimate.topology}, batch size {estimate.batch_size}: {need}."
-  if not changes:
+  if not plan.changes:
     part, size = max(estimate.memory.items(), key=lambda item: item[1])
     return [f"{head} No single change makes it fit; the largest part is {NAMES.get(part, part)}, {_gib(size)} GiB"]
-  return [f"{head} Any of these changes should make it fit:", *(f"  {c}: {_gib(c.total)} GiB" for c in changes)]
+  return [
+    f"{head} Any of these changes should make it fit:",
+    *(f"  {change}: {_gib(total)} GiB" for change, total in plan.changes.items()),
+  ]
 
 
-def sources(targets: Sequence[Topology], assumed: Assumptions) -> list[str]:
+def sources(targets: Sequence[Topology], utilization: float, step_seconds: float | None) -> list[str]:
   """Returns lines that list which numbers are counted, compiled, estimated, extrapolated and assumed."""
   lines = [SOURCES]
-  if assumed.step_seconds is not None:
-    lines.append(f"assumed: {assumed.step_seconds:g} s per step (--step-seconds).")
+  if step_seconds is not None:
+    lines.append(f"assumed: {step_seconds:g} s per step (--step-seconds).")
   elif peaks := ", ".join(dict.fromkeys(f"{target.kind} {target.peak / 1e12:g}" for target in targets if target.peak)):
-    reached = f"assumed: a step reaches {assumed.utilization:.0%} (--utilization) of a chip's peak"
+    reached = f"assumed: a step reaches {utilization:.0%} (--utilization) of a chip's peak"
     lines.append(f"{reached}; TFLOP/s (--peak): {peaks}; it takes at least the time to send.")
   if links := ", ".join(dict.fromkeys(f"{target.kind} {target.link / 1e9:g}" for target in targets if target.link)):
     lines.append(f"assumed: a chip sends on all its links at full speed; GB/s: {links}.")

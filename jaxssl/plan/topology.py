@@ -88,11 +88,9 @@ def larger(target: Topology) -> list[tuple[str, int]]:
   return [(f"{target.kind}:{shape}", _chips(shape)) for shape in slices if _chips(shape) > target.chips]
 
 
-def prepare(cpus: Sequence[int]) -> None:
-  """Makes JAX use only CPU devices, at least the largest of `cpus`, so that planning does not occupy an accelerator.
-
-  Does nothing if JAX is already initialized.
-  """
+def prepare(names: Sequence[str]) -> None:
+  """Makes JAX use only CPU devices, enough for topologies such as cpu:8, so that planning does not occupy an accelerator."""
+  cpus = [int(shape) for kind, _, shape in (name.partition(":") for name in names) if kind == "cpu" and shape.isdecimal()]
   try:
     jax.config.update("jax_num_cpu_devices", max([1, *cpus]))
   except RuntimeError:  # JAX is initialized

@@ -1,30 +1,33 @@
 """Shows the attention of a vision transformer's class token to the patches of images."""
 
-import functools
-
 import jax
 import numpy as np
 from PIL import Image
 
-from jaxssl.core.types import Array, PyTree, Variables
-from jaxssl.data.datasets import Dataset, in_order
+from jaxssl.data.datasets import Dataset
 from jaxssl.data.image_io import viewable
-from jaxssl.evals.features import FeatureExtractor, extract
-from jaxssl.evals.preprocessing import Preprocessing
-from jaxssl.models.network import Network
+from jaxssl.evals.features import FeatureExtractor
+from jaxssl.parallel.mesh import replicate, to_host
 from jaxssl.report.thumbnails import tile
 
 SIDE = 96
 HEADS = 3  # heads that are shown separately
 
 
-def section(images: np.ndarray, attention: np.ndarray) -> str:
-  """Returns maps of images [n, s, s, c], uint8 or uint16, and attention [n, heads, rows, columns]."""
+def section(extractor: FeatureExtractor, split: Dataset) -> str:
+  """Returns the preprocessed images of a split with maps of the last block's attention; empty for a network without."""
+  prep, mesh, source = extractor.preprocessing, extractor.mesh, split.source
+  x = np.concatenate([prep.on_host(source.read(row)[None]) for row in range(len(split))])
+  attention = to_host(mesh, jax.jit(extractor.network.attention)(extractor.variables, replicate(mesh, x)))
+  if attention is None:
+    return ""
+  brightest = np.iinfo(source.dtype).max
+  images = np.rint(np.clip((x * prep.std + prep.mean) * brightest, 0, brightest)).astype(source.dtype)
   body = ""
   for image, maps in zip(images, attention, strict=True):
     resized = np.asarray(Image.fromarray(viewable(image)).resize((SIDE, SIDE)))
-    panels = {"image": resized, "all heads": over(resized, maps.mean(0))}
-    panels |= {f"head {i + 1}": over(resized, head) for i, head in enumerate(maps[:HEADS])}
+    panels = {"image": resized, "all heads": _over(resized, maps.mean(0))}
+    panels |= {f"head {i + 1}": _over(resized, head) for i, head in enumerate(maps[:HEADS])}
     tiles = "".join(f"<div>{tile(pixels, name)}<small>{name}</small></div>" for name, pixels in panels.items())
     body += f'<figure class="look" style="--n:{len(panels)}">{tiles}</figure>'
   return (
@@ -33,7 +36,7 @@ def section(images: np.ndarray, attention: np.ndarray) -> str:
   )
 
 
-def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+def _over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
   """Overlays attention [rows, columns] on an image, uint8 [side, side, 3]; low attention is dark."""
   from matplotlib import colormaps
 
@@ -41,26 +44,4 @@ def over(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
   scaled = Image.fromarray(((attention - low) / max(high - low, 1e-12)).astype(np.float32))
   bright = np.clip(np.asarray(scaled.resize(image.shape[:2], Image.Resampling.BICUBIC)), 0, 1)
   heat = colormaps["viridis"](bright)[..., :3] * 255
-  gray = image.mean(-1, keepdims=True)
-  return (0.35 * gray + 0.65 * heat).astype(np.uint8)
-
-
-def attention_maps(extractor: FeatureExtractor, split: Dataset) -> tuple[np.ndarray, np.ndarray] | None:
-  """Returns the preprocessed images of a split, and the last block's class attention on the patches.
-
-  Images: [n, size, size, c] of the source's type; attention: float32 [n, heads, rows, columns]. None for a network without.
-  """
-  preprocessing = extractor.preprocessing
-  run = functools.partial(_attention, extractor.network, preprocessing, extractor.variables, store=split.resident)
-  images, attention = extract(extractor.mesh, run, in_order(extractor.config, extractor.mesh, split, preprocessing.size))
-  if attention is None:
-    return None
-  brightest = np.iinfo(split.source.dtype).max
-  images = (images * np.asarray(preprocessing.std) + np.asarray(preprocessing.mean)) * brightest
-  return np.rint(np.clip(images, 0, brightest)).astype(split.source.dtype), attention
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _attention(network: Network, prep: Preprocessing, variables: Variables, stored: Array, store: Array | None) -> PyTree:
-  images = prep.on_device(stored, store)
-  return images, network.attention(variables, images)
+  return (0.35 * image.mean(-1, keepdims=True) + 0.65 * heat).astype(np.uint8)

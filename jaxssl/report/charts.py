@@ -1,7 +1,7 @@
 """Draws charts as SVG images with matplotlib, which is imported on first use and whose global state does not change."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,6 @@ from jaxssl.report.text import data_uri, escape
 
 # The colors of Okabe and Ito, which color-blind readers can distinguish, without yellow, too pale for thin lines on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#555555", "#B22222")
-LEVELS = {"untrained": "#555555", "imported": "#555555", "raw_pixels": "#A0522D"}
 SIZE = (4.0, 2.2)  # inches: text of 9 points is readable on a chart as wide as a phone
 POINTS = 400  # of a line; longer lines are averaged
 STYLE: Any = {
@@ -24,44 +23,39 @@ STYLE: Any = {
 
 
 class Curve(NamedTuple):
-  """One line of a chart."""
+  """One line of a chart, or one histogram: the edges `x` and the heights `y`."""
 
   label: str
   x: np.ndarray
   y: np.ndarray
   color: str
+  style: str = "solid"  # or dashed, dotted
 
 
-def curves(lines: Sequence[Curve], unit: str, levels: Mapping[str, float], scale: str = "free") -> Callable[[Any], None]:
-  """Returns a function that draws lines, and levels (of LEVELS) dashed, on axes. `scale`: free, zero or log."""
+def lines(curves: Sequence[Curve], unit: str, scale: str = "free") -> Callable[[Any], None]:
+  """Returns a function that draws curves as lines on axes. `scale`: free, zero or log."""
 
   def draw(axes: Any) -> None:
-    for level, value in levels.items():
-      axes.axhline(value, color=LEVELS[level], linestyle=(0, (1, 2)) if level == "raw_pixels" else (0, (5, 3)), linewidth=1.2)
-    for line in lines:
-      x, y = ([part.mean() for part in np.array_split(values, min(len(values), POINTS))] for values in (line.x, line.y))
-      axes.plot(x, y, color=line.color, linewidth=1.5, marker="o" if len(x) < 15 else None, markersize=3)
+    for curve in curves:
+      x, y = ([part.mean() for part in np.array_split(values, min(len(values), POINTS))] for values in (curve.x, curve.y))
+      marker = "o" if curve.style == "solid" and len(x) < 15 else None
+      axes.plot(x, y, color=curve.color, linestyle=curve.style, linewidth=1.5, marker=marker, markersize=3)
     axes.set_xlabel(unit, labelpad=1)
     if scale == "log":
       axes.set_yscale("log")
     else:
       axes.set_xlim(left=0)
     if scale == "zero":
-      axes.set_ylim(0, 1.08 * max((float(line.y.max()) for line in lines), default=0) or 1)
+      axes.set_ylim(0, 1.08 * max(float(curve.y.max()) for curve in curves) or 1)
 
   return draw
 
 
-def figure(title: str, draw: Callable[[Any], None], keys: str, text: str, hint: str = "") -> str:
-  """Returns a chart with its title and keys above, and its description below; `hint` appears over the title."""
+def figure(title: str, draw: Callable[[Any], None], legend: Sequence[Curve], text: str, hint: str = "") -> str:
+  """Returns a chart with its title and legend above, and its description below; `hint` appears over the title."""
+  keys = "".join(f'<span><i style="border-top:2px {c.style} {c.color}"></i>{escape(c.label)}</span>' for c in legend)
   head = f'<b title="{escape(hint)}">{escape(title)}</b><span class="keys">{keys}</span>'
   return f"<figure><figcaption>{head}</figcaption>{image(title, draw)}<small>{escape(text)}</small></figure>"
-
-
-def key(color: str, label: str, level: str = "") -> str:
-  """Returns the legend of a color; `level`: one of LEVELS, which is drawn dashed or dotted."""
-  style = {"": "solid", "raw_pixels": "dotted"}.get(level, "dashed")
-  return f'<span><i style="border-top:2px {style} {color}"></i>{escape(label)}</span>'
 
 
 def image(title: str, draw: Callable[[Any], None]) -> str:

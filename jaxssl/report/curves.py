@@ -1,38 +1,47 @@
 """Draws small charts of all logged metrics, of one run or of several runs together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from jaxssl.core.metric import GROUPS, Metric
 from jaxssl.report import charts
-from jaxssl.report.charts import COLORS, LEVELS, Curve
-from jaxssl.report.text import group, rank
+from jaxssl.report.charts import COLORS, Curve
 from jaxssl.workdir.records import RunRecord, Series
+
+LEVELS = {  # baseline -> color and style
+  "untrained": ("#555555", "dashed"),
+  "imported": ("#555555", "dashed"),
+  "raw_pixels": ("#A0522D", "dotted"),
+}
 
 
 def section(records: Sequence[RunRecord]) -> str:
   """Returns all charts; each of several runs has its own color."""
   series = [record.series() for record in records]
+  groups: dict[str, dict[str, list[Metric]]] = {}  # by group and chart
+  for metric in defined(records, dict.fromkeys(name for by_name in series for name in by_name)):
+    # Single points without a level are in the tables.
+    if _levels(metric.name, records) or any(len(by_name[metric.name].x) > 1 for by_name in series if metric.name in by_name):
+      shared = metric.chart if len(records) == 1 else ""
+      groups.setdefault(group(metric), {}).setdefault(shared or metric.name, []).append(metric)
   text = ""
-  for title in GROUPS:
-    charted: dict[str, list[Metric]] = {}
-    for metric in defined(records, [name for by_name in series for name in by_name]):
-      # Single points without a level are in the tables.
-      curves = [by_name[metric.name] for by_name in series if metric.name in by_name]
-      drawable = _levels(metric.name, records) or any(len(curve.x) > 1 for curve in curves)
-      if group(metric) == title and drawable:
-        shared = metric.chart if len(records) == 1 else ""
-        charted.setdefault(shared or metric.name, []).append(metric)
-    figures = "".join(_chart(metrics, records, series) for metrics in charted.values())
-    text += f'<h3>{title}</h3><div class="charts">{figures}</div>' if figures else ""
+  for title, metrics_of in groups.items():
+    figures = "".join(_chart(metrics, records, series) for metrics in metrics_of.values())
+    text += f'<h3>{title}</h3><div class="charts">{figures}</div>'
   return text or f"<p>{records[0].workdir.metrics.name} has no metrics yet.</p>"
 
 
-def defined(records: Sequence[RunRecord], names: Sequence[str]) -> list[Metric]:
-  """Returns the definitions of metrics, each from the first run that has it, in display order."""
+def defined(records: Sequence[RunRecord], names: Collection[str]) -> list[Metric]:
+  """Returns the definitions of metrics, each from the first run that has it, by group and then in the order of the runs."""
   known = {name: metric for record in reversed(records) for name, metric in record.metrics.items()}
-  return sorted((known.get(name) or records[0].metric(name) for name in dict.fromkeys(names)), key=lambda m: rank(m, known))
+  metrics = [known.get(name) or records[0].metric(name) for name in dict.fromkeys([*known, *names]) if name in names]
+  return sorted(metrics, key=lambda metric: GROUPS.index(group(metric)))
+
+
+def group(metric: Metric) -> str:
+  """Returns the group of a metric; unknown groups, from files of other versions, count as training."""
+  return metric.group if metric.group in GROUPS else "Training"
 
 
 def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> str:
@@ -42,14 +51,15 @@ def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequ
       if metric.name in by_name:
         label = metric.title if several else record.name
         lines.append(Curve(label, by_name[metric.name].x, by_name[metric.name].y, COLORS[(i + place) % len(COLORS)]))
+  ends = np.array([0, max(line.x[-1] for line in lines)])
   levels = _levels(first.name, records)
-  keys = "".join(charts.key(line.color, line.label) for line in lines) if several or len(records) > 1 else ""
-  keys += "".join(charts.key(LEVELS[level], level.replace("_", " "), level) for level in levels)
+  dashed = [Curve(level.replace("_", " "), ends, np.full(2, value), *LEVELS[level]) for level, value in levels.items()]
   units = {record.unit for record in records}
   scale = "zero" if group(first) in ("Bootstrapping", "Speed") else "free"
-  draw = charts.curves(lines, units.pop() if len(units) == 1 else "epochs or steps", levels, scale)
+  draw = charts.lines([*dashed, *lines], units.pop() if len(units) == 1 else "epochs or steps", scale)
+  legend = [*(lines if several or len(records) > 1 else []), *dashed]
   text = " ".join(dict.fromkeys(metric.description for metric in metrics))
-  return charts.figure(first.chart if several else first.title, draw, keys, text, ", ".join(m.name for m in metrics))
+  return charts.figure(first.chart if several else first.title, draw, legend, text, ", ".join(m.name for m in metrics))
 
 
 def _levels(name: str, records: Sequence[RunRecord]) -> dict[str, float]:

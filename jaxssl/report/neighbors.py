@@ -24,21 +24,26 @@ def section(run: LoadedRun, record: RunRecord) -> str:
   lines = [line for line in record.neighbors if _fits(line, len(datasets.reference), len(datasets.train))]
   lines = lines or [{"epoch": 0, **neighbors.nearest_examples(run.extractor, None)}]
   lines = [line for line in lines if line["images"] == lines[-1]["images"]]
-  chosen = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]
   last, pairs = lines[-1], lines[-1]["partners"]
 
-  cards = "".join(
-    _card(reference, *example) for example in zip(last["images"], last["neighbors"], last["similarities"], strict=True)
-  )
+  cards = ""
+  for row, others, similarities in zip(last["images"], last["neighbors"], last["similarities"], strict=True):
+    tiles = reference.framed(row, others, [f"<small>{similarity:.2f}</small>" for similarity in similarities])
+    name = escape(reference.name(row))
+    name += f": {sum(reference.frame(row, other) == 'same' for other in others)} of {len(others)}" if name else ""
+    cards += f'<figure class="near"><div>{reference.tile(row)}<small>{name}</small></div><div>{tiles}</div></figure>'
   frames = FRAMES if reference.source.labels is not None else " Do they show the same kind of object?"
   text = (
     f"<p>Images drawn at random; beside each the {neighbors.NEAREST} training images with the most similar features, "
     f'and their cosine similarity.{frames}</p>{as_shown(datasets.reference)}<div class="cards">{cards}</div>'
   )
   if len(lines) > 1:
+    chosen = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, ROWS).round().astype(int))]
     followed = ""
     for i, row in enumerate(last["images"][:FOLLOWED]):
-      followed += _followed(reference, row, {line["epoch"]: line["neighbors"][i] for line in chosen})
+      epochs = (f"<span>{line['epoch'] + 1}</span>{reference.framed(row, line['neighbors'][i])}" for line in chosen)
+      head = f"{reference.tile(row)}<small>{escape(reference.name(row))}</small>"
+      followed += f'<figure class="followed"><figcaption>{head}</figcaption><div>{"".join(epochs)}</div></figure>'
     text += "<h3>How they changed</h3><p>One row an epoch. Neighbors that converge to one kind of image are a good sign.</p>"
     text += f'<div class="cards">{followed}</div>'
   if pairs is None:
@@ -51,43 +56,21 @@ def section(run: LoadedRun, record: RunRecord) -> str:
 
 
 def _fits(line: Mapping[str, Any], reference: int, train: int) -> bool:
-
-  def rows(values: Any, below: int, *shape: int) -> bool:
-    array = np.asarray(values)
-    return array.dtype.kind == "i" and array.shape == shape and bool(((array >= 0) & (array < below)).all())
-
+  """Returns whether a line of the file, which may be damaged, has all fields and numbers images of these sets."""
   try:
-    images, similarities, pairs = len(line["images"]), np.asarray(line["similarities"]), line["partners"]
-    return (
-      images > 0
-      and rows(line["images"], reference, images)
-      and similarities.dtype.kind == "f"
-      and bool(np.isfinite(similarities).all())
-      and similarities.ndim == 2
-      and rows(line["neighbors"], reference, images, similarities.shape[1])
-      and len(similarities) == images
-      and (pairs is None or pairs == [] or rows(pairs, train, len(pairs), 2))
-      and count(line.get("epoch"))
-    )
-  except (KeyError, TypeError, ValueError, OverflowError):
+    images, nearest, cosines = (np.asarray(line[name]) for name in ("images", "neighbors", "similarities"))
+    pairs = np.asarray(line["partners"] or np.zeros((0, 2), int))
+  except (KeyError, ValueError, OverflowError):
     return False
-
-
-def _card(gallery: Gallery, row: int, others: list[int], similarities: list[float]) -> str:
-  captions = (f"<small>{similarity:.2f}</small>" for similarity in similarities)
-  tiles = "".join(_framed(gallery, row, other, caption) for other, caption in zip(others, captions, strict=True))
-  name = escape(gallery.name(row))
-  name += f": {sum(gallery.frame(row, other) == 'same' for other in others)} of {len(others)}" if name else ""
-  return f'<figure class="near"><div>{gallery.tile(row)}<small>{name}</small></div><div>{tiles}</div></figure>'
-
-
-def _followed(gallery: Gallery, row: int, epochs: Mapping[int, list[int]]) -> str:
-  body = ""
-  for epoch, others in epochs.items():
-    body += f"<span>{epoch + 1}</span>" + "".join(_framed(gallery, row, other) for other in others)
-  head = f"{gallery.tile(row)}<small>{escape(gallery.name(row))}</small>"
-  return f'<figure class="followed"><figcaption>{head}</figcaption><div>{body}</div></figure>'
-
-
-def _framed(gallery: Gallery, row: int, other: int, caption: str = "") -> str:
-  return f'<div class="{gallery.frame(row, other)}">{gallery.tile(other)}{caption}</div>'
+  numbers = ((images, reference), (nearest, reference), (pairs, train))
+  return (
+    all(array.dtype.kind == "i" and bool(((array >= 0) & (array < below)).all()) for array, below in numbers)
+    and cosines.dtype.kind == "f"
+    and bool(np.isfinite(cosines).all())
+    and images.ndim == 1
+    and nearest.ndim == 2
+    and nearest.shape == cosines.shape
+    and len(nearest) == len(images)
+    and pairs.shape[1:] == (2,)
+    and count(line.get("epoch"))
+  )

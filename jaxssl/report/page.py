@@ -72,7 +72,7 @@ def _compared(records: Sequence[RunRecord]) -> str:
 
 
 def _run_body(key: str, record: RunRecord, run: LoadedRun | None) -> str:
-  """Returns everything about one run. `key`: unique in the page."""
+  """Returns everything about one run."""
   blocks = {
     "Evaluations": tables.evaluations(record),
     "Curves": curves.section([record]),
@@ -80,8 +80,7 @@ def _run_body(key: str, record: RunRecord, run: LoadedRun | None) -> str:
     "Alerts": tables.alerts(record),
     "Config": tables.config(record),
   }
-  links = "".join(f'<a href="#{_id(key, title)}">{title}</a>' for title in blocks)
-  return f"{summary.section(record)}<nav>{links}</nav>{_sections(key, blocks)}"
+  return f"{summary.section(record)}{_sections(key, blocks)}"
 
 
 def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
@@ -94,13 +93,11 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
     return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}
   queries = splits.test or splits.reference
   drawn = generator(run.config.train.seed, "report/images").permutation(len(queries))
-  sample, mapped = queries.subset(np.sort(drawn[:ROWS])), queries.subset(np.sort(drawn[:MAPPED]))
-  maps = attention.attention_maps(run.extractor, queries.subset(drawn[:ATTENDED]))
   sections: dict[str, Callable[[], str]] = {
     "Nearest neighbors": lambda: neighbors.section(run, record),
-    "Map": lambda: tsne.section(run, mapped, run.extractor.features(mapped)),
-    **({"Attention": lambda: attention.section(*maps)} if maps else {}),
-    "Similarity and spectrum": lambda: spectrum.section(run, sample),
+    "Map": lambda: tsne.section(run, queries.subset(np.sort(drawn[:MAPPED]))),
+    "Attention": lambda: attention.section(run.extractor, queries.subset(drawn[:ATTENDED])),
+    "Similarity and spectrum": lambda: spectrum.section(run, queries.subset(np.sort(drawn[:ROWS]))),
   }
   blocks = {}
   for title, make in sections.items():
@@ -112,8 +109,11 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
 
 
 def _sections(key: str, blocks: Mapping[str, str]) -> str:
-  return "".join(f'<section id="{_id(key, title)}"><h2>{title}</h2>{body}</section>' for title, body in blocks.items())
-
-
-def _id(key: str, title: str) -> str:
-  return f"{key}-{title}".lower().replace(" ", "-")
+  """Returns blocks of HTML by title, after links to all of them; empty ones are left out. `key`: unique in the page."""
+  links = sections = ""
+  for title, body in blocks.items():
+    name = f"{key}-{title}".lower().replace(" ", "-")
+    if body:
+      links += f'<a href="#{name}">{title}</a>'
+      sections += f'<section id="{name}"><h2>{title}</h2>{body}</section>'
+  return f"<nav>{links}</nav>{sections}"

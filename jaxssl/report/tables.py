@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
-from jaxssl.report.text import escape, number, rank, subject_text
-from jaxssl.workdir.records import Final, RunRecord
+from jaxssl.report.text import escape, number, subject_text
+from jaxssl.workdir.records import RunRecord
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown without unfolding
@@ -23,53 +23,52 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
 
 def evaluations(record: RunRecord) -> str:
   """Returns the table of one run's last values."""
-  body, finals = "", sorted(record.finals(), key=lambda final: rank(final.metric, record.metrics))
+  rows, finals = [], record.finals()
+  names = [metric.name for metric in defined([record], [final.name for final in finals])]
   before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
-  for final in finals:
+  for final in sorted(finals, key=lambda final: names.index(final.name)):
     cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
     for subject in (before, "raw_pixels"):
       cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
     step = f"step {final.step}" if final.step != record.step else ""
     small = ", ".join(filter(None, (protocol_text(final.protocol), subject_text(final.subject), step)))
-    body += _rows(final.metric, "".join(f"<td>{cell}</td>" for cell in cells), 3, small)
-  return _table("values", ["this run", before, "raw pixels"], body)
+    rows.append((escape(final.metric.title), cells, _small(final.metric, small)))
+  return _table("values", ["this run", before, "raw pixels"], rows)
 
 
 def side_by_side(records: Sequence[RunRecord]) -> str:
   """Returns the table of several runs' last values: one row per metric and protocol, the best value in bold."""
   finals = [{final.key: final for final in record.finals()} for record in records]
   keys = dict.fromkeys(key for by_key in finals for key in by_key)
-  body = ""
-  for metric in defined(records, [name for name, _ in keys]):
-    for key in (key for key in keys if key[0] == metric.name):
-      row = [by_key.get(key) for by_key in finals]
-      measured = [final for final in row if final is not None]
-      known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
-      compared = metric.higher_is_better is not None and len(known) > 1
-      best = (max if metric.higher_is_better else min)(known) if compared else None
-      cells = _cells(records, [_measured(final, best) for final in row])
-      levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
-      shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
-      body += _rows(metric, cells, len(records), protocol_text(measured[0].protocol) + shared)
-  return _table("values many", [record.name for record in records], body)
-
-
-def differing(records: Sequence[RunRecord]) -> dict[str, list[str | None]]:
-  """Returns the fields in which configs differ: name -> each run's value as JSON; None if a run has no such field."""
-  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
-  values_of = {name: [run.get(name) for run in fields] for run in fields for name in run}
-  return {name: values for name, values in values_of.items() if len(set(values)) > 1}
+  metrics = {metric.name: metric for metric in defined(records, [name for name, _ in keys])}
+  rows, order = [], list(metrics)
+  for key in sorted(keys, key=lambda key: order.index(key[0])):
+    metric, row = metrics[key[0]], [by_key.get(key) for by_key in finals]
+    measured = [final for final in row if final is not None]
+    known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
+    compared = metric.higher_is_better is not None and len(known) > 1
+    best = (max if metric.higher_is_better else min)(known) if compared else None
+    cells = []
+    for final in row:
+      text = MISSING if final is None else value(final.value, final.std, final.chosen)
+      cells.append(f'<b class="best">{text}</b>' if final and best is not None and final.value == best else text)
+    levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
+    shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
+    rows.append((escape(metric.title), cells, _small(metric, protocol_text(measured[0].protocol) + shared)))
+  return _table("values many", [record.name for record in records], rows)
 
 
 def differences(records: Sequence[RunRecord]) -> str:
-  """Returns the table of the fields in which the runs differ."""
+  """Returns the table of the fields in which the runs' configs differ."""
+  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
   rows = []
-  for name, values in differing(records).items():
-    settings = [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values]
-    rows.append(f"<tr><th><code>{escape(name)}</code></th>{_cells(records, settings)}</tr>")
+  for name in dict.fromkeys(name for run in fields for name in run):
+    values = [run.get(name) for run in fields]
+    if len(set(values)) > 1:
+      rows.append((f"<code>{escape(name)}</code>", [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values], ""))
   if not rows:
     return "<p>The configs are the same.</p>"
-  table = _table("fields many", [record.name for record in records], "".join(rows))
+  table = _table("fields many", [record.name for record in records], rows)
   return table if len(rows) <= SHOWN else f"<details><summary>{len(rows)} fields</summary>{table}</details>"
 
 
@@ -99,25 +98,17 @@ def _lines(texts: Sequence[str]) -> str:
   return "<pre>" + "\n".join(map(escape, texts)) + "</pre>"
 
 
-def _table(kind: str, columns: Sequence[str], body: str) -> str:
-  head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-  if not body:
+def _small(metric: Metric, text: str) -> str:
+  return f"<code>{escape(metric.name)}</code> {escape(text)}"
+
+
+def _table(kind: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str], str]]) -> str:
+  """Renders rows of (heading, cells, small print below, if any)."""
+  if not rows:
     return "<p>Nothing has been measured yet.</p>"
+  head, body = "".join(f"<th>{escape(name)}</th>" for name in columns), ""
+  for heading, cells, small in rows:
+    row = "".join(f'<td data-run="{escape(name)}">{cell}</td>' for name, cell in zip(columns, cells, strict=True))
+    body += f"<tr><th>{heading}</th>{row}</tr>"
+    body += f'<tr class="how"><td colspan="{len(columns) + 1}">{small}</td></tr>' if small else ""
   return f'<table class="{kind}"><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-def _rows(metric: Metric, cells: str, columns: int, small: str) -> str:
-  """Returns the row of a metric, and a row in small print with its name and protocol."""
-  small = f"<code>{escape(metric.name)}</code> {escape(small)}"
-  return f'<tr><th>{escape(metric.title)}</th>{cells}</tr><tr class="how"><td colspan="{columns + 1}">{small}</td></tr>'
-
-
-def _cells(records: Sequence[RunRecord], cells: Sequence[str]) -> str:
-  return "".join(f'<td data-run="{escape(record.name)}">{text}</td>' for record, text in zip(records, cells, strict=True))
-
-
-def _measured(final: Final | None, best: float | None) -> str:
-  if final is None:
-    return MISSING
-  text = value(final.value, final.std, final.chosen)
-  return f'<b class="best">{text}</b>' if best is not None and final.value == best else text

@@ -2,10 +2,8 @@
 
 import base64
 import html
-from collections.abc import Mapping
 
 from jaxssl.core.errors import one_line
-from jaxssl.core.metric import GROUPS, Metric
 
 
 def escape(text: str) -> str:
@@ -31,15 +29,3 @@ def number(value: float | None) -> str:
 def subject_text(subject: str) -> str:
   """Renders the subject of a measurement for a reader: "raw pixels", "teacher network"."""
   return subject.replace("_", " ") + (" network" if subject in ("teacher", "student") else "")
-
-
-def rank(metric: Metric, known: Mapping[str, Metric]) -> tuple[int, int]:
-  """Orders metrics by group, then in the order in which a run defines them."""
-  names = list(known)
-  place = names.index(metric.name) if metric.name in known else len(names)
-  return GROUPS.index(group(metric)), place
-
-
-def group(metric: Metric) -> str:
-  """Returns the group of a metric; unknown groups, from files of other versions, count as training."""
-  return metric.group if metric.group in GROUPS else "Training"

@@ -1,6 +1,7 @@
 """Small images of a run."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -47,6 +48,11 @@ class Gallery:
     """Returns whether two images are of the "same" class or of "other" ones; empty if that is unknown."""
     first, second = self.name(row), self.name(other)
     return "" if not first or not second else "same" if first == second else "other"
+
+  def framed(self, row: int, others: Sequence[int], captions: Sequence[str] = ()) -> str:
+    """Returns the tiles of other images, framed by whether they are of the class of `row`, with captions below."""
+    pairs = zip(others, captions or [""] * len(others), strict=True)
+    return "".join(f'<div class="{self.frame(row, other)}">{self.tile(other)}{caption}</div>' for other, caption in pairs)
 
 
 def as_shown(split: Dataset) -> str:

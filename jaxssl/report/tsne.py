@@ -19,11 +19,12 @@ STEPS = 500
 CLUSTERS = 10
 
 
-def section(run: LoadedRun, split: Dataset, features: np.ndarray) -> str:
+def section(run: LoadedRun, split: Dataset) -> str:
   """Returns the map of a split's images."""
   seed, labels, gallery = run.config.train.seed, split.source.labels, Gallery(split, SIDE)
+  features = run.extractor.features(split)
   places = project(features, seed) * (388, 288) + 6
-  group = cluster(features, seed) if labels is None else labels
+  group = kmeans(unit(features), min(CLUSTERS, len(features)), seed) if labels is None else labels
   dots, legend = "", ""
   numbers = np.unique(group)
   for number in numbers.tolist():
@@ -63,8 +64,3 @@ def project(features: np.ndarray, seed: int) -> np.ndarray:
       placed = manifold.TSNE(init=start, perplexity=perplexity, max_iter=STEPS, random_state=seed).fit_transform(x)
   low, high = placed.min(0), placed.max(0)
   return (placed - low) / np.maximum(high - low, 1e-9)
-
-
-def cluster(features: np.ndarray, seed: int) -> np.ndarray:
-  """Finds CLUSTERS clusters of features [n, f], at unit length, by k-means: int32 [n]."""
-  return kmeans(unit(features), min(CLUSTERS, len(features)), seed)

@@ -88,13 +88,13 @@ def test_time_follows_from_the_assumed_utilization(capsys):
 def test_every_proposed_change_makes_the_run_fit(words, kinds, tmp_path, capsys):
   words, recipe = ("--topology=gpu:8", *words), f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"
   words += ("--config.data.source=mnist5k", "--size=28", "--config.model.depth=1")
-  assert run(*words, f"--out={tmp_path / 'plan.json'}", "--check", config=recipe) == 0
+  assert run(*words, f"--out={tmp_path / 'plan.json'}", config=recipe) == 0
   text = capsys.readouterr().out
-  assert cells(text, "fits") == ["NO"] and "Any of these changes should make it fit:" in text and "GiB and fits" in text
+  assert cells(text, "fits") == ["NO"] and "Any of these changes should make it fit:" in text
   plan = json.loads((tmp_path / "plan.json").read_text())["plans"][0]
   proposed = {re.split("[ =]", change)[0].removeprefix("--").removeprefix("config."): change for change in plan["fits_with"]}
   assert proposed.keys() >= kinds
-  for kind in kinds & {"topology", "train.batch_size"}:  # --check planned one of the other changes
+  for kind in kinds & {"topology", "train.batch_size"}:  # two of them: each plan takes seconds
     change = [*proposed[kind].split(" "), *(["--batch-size="] if kind == "train.batch_size" else [])]
     assert run(*words, *change, config=recipe) == 0
     assert cells(capsys.readouterr().out, "fits") == ["yes"], kind
@@ -113,7 +113,7 @@ def test_no_change_is_proposed_if_the_network_is_too_large(capsys):
     (["--topology=gpu:8", "--batch-size=many"], "--batch-size: 'many' is not a list of sizes; expected numbers of images"),
     (["--topology=gpu:8", "--price=-1"], "--price=-1: out of range; expected a number above 0"),
     (["--topology=gpu:8", "--utilization=2"], "--utilization=2: out of range; expected a number above 0, at most 1"),
-    (["--topology=gpu:8", "--images=imagnet"], "--images=imagnet: unknown; expected a number or one of imagenet"),
+    (["--topology=gpu:8", "--images=imagnet"], "--images=imagnet: neither a number nor a known dataset; expected imagenet, "),
     (["--topology=tpu:8"], "--topology=tpu:8: unknown; expected v4:"),
     (["--topology=gpu:8", "--config.trian.epochs=1"], "trian.epochs: unknown field; did you mean train.epochs?"),
     (["--topology=gpu:8", "--fast"], "--fast: unknown option of jaxssl plan"),
@@ -144,12 +144,13 @@ def test_a_plan_is_compiled_for_a_tpu(tmp_path, capsys):
   assert cells(capsys.readouterr().out, "memory is") == ["compiled"]
 
 
-def test_the_compilers_memory_error_is_parsed():
-  words = "the total memory required for HLO temporaries (28.20G) exceeds available HBM (15.75G)."
-  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory on HBM, {words}") == (int(28.2 * 2**30), int(15.75 * 2**30))
-  words = "Used 901.5M of 15.75G hbm. Exceeded hbm capacity by 4.5G."
-  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. {words}") == (
-    int(901.5 * 2**20),
-    int(15.75 * 2**30),
-  )
+@pytest.mark.parametrize(
+  "words, used",
+  [
+    ("Ran out of memory on HBM, the total memory required for HLO temporaries (28.20G) exceeds available HBM (15.75G).", 28.2),
+    ("Ran out of memory in memory space hbm. Used 901.5M of 15.75G hbm. Exceeded hbm capacity by 4.5G.", 901.5 / 1024),
+  ],
+)
+def test_the_compilers_memory_error_is_parsed(words, used):
+  assert estimate.refusal(f"RESOURCE_EXHAUSTED: {words}") == (int(used * 2**30), int(15.75 * 2**30))
   assert estimate.refusal("INTERNAL: 3 of 4") is None

@@ -1,10 +1,9 @@
-"""The map and the similarities of the report."""
+"""The map of the report."""
 
 import numpy as np
 import pytest
 
 from jaxssl.report import tsne
-from jaxssl.report.spectrum import probability_above
 
 RANDOM = np.random.default_rng(0)
 
@@ -25,10 +24,3 @@ def test_a_map_of_few_or_collapsed_features_is_finite(n, spread):
   features = (1 + spread * RANDOM.normal(size=(n, 4))).astype(np.float32)
   places = tsne.project(features, seed=0)
   assert places.shape == (n, 2) and np.isfinite(places).all()
-  assert len(tsne.cluster(features, seed=0)) == n
-
-
-def test_probability_above_equals_the_share_of_pairs():
-  first, second = RANDOM.integers(0, 9, 50), RANDOM.integers(0, 7, 31)  # with ties
-  pairs = first[:, None] - second[None]
-  assert probability_above(first, second) == pytest.approx((pairs > 0).mean() + (pairs == 0).mean() / 2)

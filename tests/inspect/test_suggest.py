@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from jaxssl.augment import pipeline
+from jaxssl.core import tree
 from jaxssl.inspect import suggest
 from jaxssl.inspect.facts import Facts
 from jaxssl.parallel.mesh import make_mesh
@@ -39,27 +40,24 @@ def test_batches_divide_evenly_among_devices(devices):
   assert suggested(devices=devices, train=16).train.batch_size % devices == 0
 
 
-def test_images_that_do_not_fit_in_memory_stay_on_the_host():
-  small, large = suggested(train=100_000, memory=10**12), suggested(train=100_000, memory=10**10)
-  assert (small.data.placement, large.data.placement) == ("device", "host")
-  assert (small.data.resident_size, large.data.resident_size, large.evals.resize) == (280, 0, 256)
-
-
-def test_small_images_of_one_size_are_not_resized():
-  assert suggested(side=32, one_size=True).data.resident_size == 0
-  assert suggested(side=32, one_size=False).data.resident_size == 32
-
-
-def test_smaller_sets_get_more_epochs():
-  assert [suggested(train=n).train.epochs for n in (1000, 20_000, 50_000, 10**6)] == [1000, 500, 200, 100]
-
-
-def test_evaluations_depend_on_labels_and_a_test_split():
-  assert suggested(classes=3, test=100).evals.final == ("knn", "quality", "linear")
-  assert suggested(classes=3).evals.final == suggested(test=100).evals.final == ("quality",)
+@pytest.mark.parametrize(
+  "facts, expected",
+  [
+    ({"train": 100_000, "memory": 10**12}, {"data.placement": "device", "data.resident_size": 280, "evals.resize": 0}),
+    ({"train": 100_000, "memory": 10**10}, {"data.placement": "host", "data.resident_size": 0, "evals.resize": 256}),
+    ({"side": 32, "one_size": True}, {"data.resident_size": 0}),
+    ({"side": 32, "one_size": False}, {"data.resident_size": 32}),
+    *(({"train": n}, {"train.epochs": epochs}) for n, epochs in ((1000, 1000), (20_000, 500), (50_000, 200), (10**6, 100))),
+    ({"classes": 3, "test": 100}, {"evals.final": ("knn", "quality", "linear")}),
+    ({"classes": 3}, {"evals.final": ("quality",)}),
+    ({"test": 100}, {"evals.final": ("quality",)}),
+  ],
+)
+def test_values_follow_from_the_facts(facts, expected):
+  fields = tree.flatten(dataclasses.asdict(suggested(**facts)))
+  assert {name: fields[name] for name in expected} == expected
 
 
 def test_given_fields_override_the_suggestions():
-  text = suggest.text(SET, "x.py", {"resident_size": 99, "mean": (0.1,)})
-  config = suggest.config_of(text)
+  config = suggest.config_of(suggest.text(SET, "x.py", {"resident_size": 99, "mean": (0.1,)}))
   assert (config.data.resident_size, config.data.mean) == (99, (0.1,))

@@ -9,7 +9,7 @@ from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.plan import abstract_step, estimate
-from jaxssl.plan.abstract_step import DatasetSpec
+from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.train.setup import Experiment
 
 pytestmark = pytest.mark.slow

@@ -70,7 +70,7 @@ ENTRY %main (x: f32[4]) -> f32[4] {
   %a = (bf16[1,8]{1,0}, bf16[1,32]{1,0}) fusion(%x), kind=kCustom, calls=%start
   %b = bf16[1,32] fusion(%a), kind=kOutput, calls=%hidden
   %w = (s32[], f32[4]) while(%x), condition=%condition, body=%body
-  %t = (f32[8]{0}, /*index=1*/s32[4]{0}) all-to-all(%x, %x), channel_id=4, replica_groups=[1,4]<=[4]
+  %t = (pred[32]{0}, /*index=1*/s32[4]{0}) all-to-all(%x, %x), channel_id=4, replica_groups=[1,4]<=[4]
   %h = (f32[2]{0}, f32[8]{0}, u32[]) all-gather-start(%x), channel_id=5, replica_groups=[1,4]<=[4]
   %d = f32[2]{0} reduce-scatter(%x), channel_id=6, dimensions={0}, to_apply=%add
   ROOT %m = f32[4] collective-permute(%x), channel_id=7, source_target_pairs={{0,1}}
@@ -86,8 +86,3 @@ def test_traffic_is_read_from_text_of_the_tpu_compiler():
     "all-to-all": traffic_of(1, 48, 36),
     "collective-permute": traffic_of(1, 16, 16),
   }
-
-
-@pytest.mark.parametrize("shape, size", [("(f32[8,4]{1,0:T(8,128)}, s32[])", [128, 4]), ("bf16[3]", [6]), ("pred[2,2]", [4])])
-def test_size_returns_the_bytes_of_shapes(shape, size):
-  assert hlo.size(shape) == size

@@ -9,17 +9,19 @@ from jaxssl.plan import topology
 GIB = topology.GIB
 
 
-def test_gpus_and_cpus_are_parsed():
-  gpu, cpu, cpu16 = (topology.parse(name) for name in ("gpu:12", "cpu:8", "cpu:16"))
-  assert (gpu.chips, gpu.hosts, gpu.memory, gpu.compiles) == (12, 2, 60 * GIB, False)
-  assert (cpu.chips, cpu.hosts, cpu.memory, cpu.peak, cpu.compiles) == (8, 1, None, None, True)
-  assert (cpu16.chips, cpu16.compiles) == (16, False)  # the tests have eight fake devices
-
-
-def test_memory_and_peak_override_the_defaults():
-  target = topology.parse("gpu:8", memory=40, peak=1000)
-  assert (target.memory, target.peak) == (30 * GIB, 1e15)
-  assert topology.parse("cpu:8", memory=2).memory == 2 * GIB
+@pytest.mark.parametrize(
+  "name, options, expected",
+  [
+    ("gpu:12", {}, (12, 2, 60 * GIB, 312e12, False)),
+    ("gpu:8", {"memory": 40, "peak": 1000}, (8, 1, 30 * GIB, 1e15, False)),
+    ("cpu:8", {}, (8, 1, None, None, True)),
+    ("cpu:8", {"memory": 2}, (8, 1, 2 * GIB, None, True)),
+    ("cpu:16", {}, (16, 1, None, None, False)),  # the tests have eight fake devices
+  ],
+)
+def test_gpus_and_cpus_are_parsed(name, options, expected):
+  target = topology.parse(name, **options)
+  assert (target.chips, target.hosts, target.memory, target.peak, target.compiles) == expected
 
 
 def test_larger_doubles_the_number_of_gpus():
@@ -56,7 +58,7 @@ def test_tpus_require_libtpu(monkeypatch):
 
 def test_prepare_does_not_change_an_initialized_process():
   devices = jax.devices()
-  topology.prepare([64])
+  topology.prepare(["cpu:64"])
   assert jax.devices() == devices
 
 

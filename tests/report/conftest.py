@@ -1,14 +1,39 @@
-"""Runs that the tests of reports share."""
+"""Tiny runs that the tests of reports share."""
 
 import pathlib
 
+import numpy as np
 import pytest
 
 from jaxssl import main as command
+from jaxssl.config import flags
 from jaxssl.report import page
+from jaxssl.train import loop
 from tests import devices
-from tests.data.fixtures import folder
-from tests.report.fixtures import images, train
+from tests.data.fixtures import coded, folder
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
+SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.evals.final=knn,quality"]
+NASTY = "<b>\"zwei\" & 'drei'"  # a class name that HTML must escape
+CLASSES = ("eins", NASTY, "vier")
+
+
+def images(count: int, seed: int) -> dict[str, bytes]:
+  """Returns encoded images of three classes under noise, by class folder and name."""
+  random, files = np.random.default_rng(seed), {}
+  bases = np.random.default_rng(0).integers(0, 256, (len(CLASSES), 28, 28), dtype=np.uint8)
+  for i in range(count):
+    noise = random.integers(0, 256, (28, 28), dtype=np.uint8)
+    files[f"{CLASSES[i % 3]}/{i}.png"] = coded(bases[i % 3] // 2 + noise // 2, "PNG")
+  return files
+
+
+def train(workdir: pathlib.Path, path: str, *more: str) -> pathlib.Path:
+  """Trains a tiny run on a folder, on one device, and writes its report."""
+  config, _ = flags.parse([*SHORT, "--config.data.limit=0", "--config.data.source=folder", f"--config.data.path={path}", *more])
+  with devices.only(1):
+    assert loop.train(config, workdir, report=page.write_report) == 0
+  return workdir
 
 
 @pytest.fixture(scope="session")
@@ -17,8 +42,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   root = tmp_path_factory.mktemp("labeled")
   files = {f"{split}/{name}": data for split, n in (("train", 72), ("test", 30)) for name, data in images(n, n).items()}
   naive = ["--config.bootstrap.policy=naive", "--config.bootstrap.window=1", "--config.bootstrap.k=3"]
-  with devices.only(1):
-    return train(root / "run <1>", folder(root / "images", files), *naive)
+  return train(root / "run <1>", folder(root / "images", files), *naive)
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +51,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   root = tmp_path_factory.mktemp("plain")
   where = folder(root / "images", {name.rpartition("/")[2]: data for name, data in images(66, 2).items()})
   vit = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=4", "--config.evals.baselines=false"]
-  with pytest.MonkeyPatch.context() as patch, devices.only(1):
-    patch.setattr(page, "write_report", lambda *_: None)
-    train(root / "plain", where, *vit, "--config.data.placement=host", "--config.bootstrap.policy=off")
+  train(
+    root / "plain", where, *vit, "--config.data.placement=host", "--config.bootstrap.policy=off", "--config.evals.report=false"
+  )
   assert command.main(["report", f"--workdir={root / 'plain'}"]) == 0
   return root / "plain"
