@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.augment import color, pipeline
+from jaxssl.augment.operations import Grayscale
 from jaxssl.config.schema import ViewConfig
 
 STRONG = ViewConfig(
@@ -47,7 +48,7 @@ def test_views_of_sixteen_bits_agree_with_views_of_eight_bits(channels):
 @pytest.mark.parametrize("channels", [1, 5])
 def test_color_operations_leave_images_without_three_channels_unchanged(channels):
   image = jnp.asarray(images(channels, 65535)[0, 0], jnp.float32)
-  for changed in (color.gray(image), color.hue(image, 0.3)):
+  for changed in (Grayscale()(jax.random.key(0), image), color.hue(image, 0.3)):
     np.testing.assert_array_equal(changed, image)
   jittered = color.jitter(image, jnp.arange(4.0), (None, None, 0.3, 0.3), 65535)
   np.testing.assert_array_equal(jittered, image)
