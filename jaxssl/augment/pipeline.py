@@ -173,8 +173,6 @@ def _crop_group(key: Array, images: Array, view: ViewConfig) -> Array:
   size, max_value = (view.size, view.size), _max_value(images)
 
   def cut_box(image: Array, box: Array) -> Array:
-    if view.crop_scale == (0, 0):
-      return geometry.resize(image, size, view.interpolation, max_value)
     return geometry.crop_resize(image, box, size, view.interpolation, max_value)
 
   def cut(row: Array, pair: Array) -> Array:
