@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -55,16 +56,22 @@ class MetricLogger:
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
     self._tensorboard: Any = None
+    self._opening = threading.Thread(target=self._open_tensorboard, daemon=True)
+    self._opening.start()
+
+  def _open_tensorboard(self) -> None:
+    """Imports clu during the first evaluation, since it imports tensorflow, which takes seconds."""
     try:
-      from clu import metric_writers  # takes seconds, since it imports tensorflow
+      from clu import metric_writers
     except ImportError:
-      LOG.info("no TensorBoard events: clu or tensorflow is not installed; %s has all numbers", workdir.metrics.name)
+      LOG.info("no TensorBoard events: clu or tensorflow is not installed; %s has all numbers", self.workdir.metrics.name)
     else:
-      self._tensorboard = metric_writers.SummaryWriter(str(workdir.tensorboard))
+      self._tensorboard = metric_writers.SummaryWriter(str(self.workdir.tensorboard))
 
   def _write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
     finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
     json_io.append_line(self.workdir.metrics, {"step": step, "epoch": epoch, **dict.fromkeys(values), **finite})
+    self._opening.join()
     if self._tensorboard is not None:
       self._tensorboard.write_scalars(step, finite)
 
@@ -124,5 +131,6 @@ class MetricLogger:
   def close(self) -> None:
     """Removes the progress bar and writes out the events."""
     self.progress.close()
+    self._opening.join()
     if self._tensorboard is not None:
       self._tensorboard.close()

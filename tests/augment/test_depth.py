@@ -9,16 +9,8 @@ from jaxssl.augment import color, pipeline
 from jaxssl.augment.operations import Grayscale
 from jaxssl.config.schema import ViewConfig
 
-STRONG = ViewConfig(
-  count=2,
-  size=16,
-  jitter=(0.4, 0.4, 0.4, 0.1),
-  jitter_p=1.0,
-  gray_p=0.5,
-  blur_p=(1.0, 0.0),
-  blur_sigma=(0.5, 1.0),
-  solarize_p=(0.5,),
-)
+COLORS = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 1.0, "gray_p": 0.5, "solarize_p": (0.5,)}
+STRONG = ViewConfig(count=2, size=16, blur_p=(1.0, 0.0), blur_sigma=(0.5, 1.0), **COLORS)
 
 
 def images(channels, maximum, rows=4):
