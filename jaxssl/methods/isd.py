@@ -27,7 +27,6 @@ class ISD(SSLMethod):
 
   @property
   def forward_spec(self) -> ForwardSpec:
-    """One view for each network; the teacher is updated before its pass, as released."""
     return one_view_each(self.student_view, self.teacher_view)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
