@@ -92,7 +92,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),
     (["--config.bootstrap.k=300"], "bootstrap.k=300: must lie between 1 and the number of training images, 256"),
     (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale=(0.5, 2.0): expected shares"),
-    (["--config.views.globul.size=28"], "views.globul: unknown view group; nearest: global"),
+    (["--config.views.globul.size=28"], "views.globul: unknown view group; expected global, "),
   ],
 )
 def test_errors_are_one_line(words, message, tmp_path, capfd):

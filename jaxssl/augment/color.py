@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxssl.core.types import Array
 
 
-def _luma(image: Array) -> Array:
+def luma(image: Array) -> Array:
   """Returns the gray image [h, w, 1], or the image itself without three channels. Exact in float32 for 8 bits."""
   if image.shape[-1] != 3:
     return image
@@ -20,16 +20,11 @@ def _luma(image: Array) -> Array:
   return jnp.floor((19595 * red + 38470 * green + 7471 * blue + 32768) / 65536)
 
 
-def _mean(luma: Array, max_value: int) -> Array:
+def _mean(gray: Array, max_value: int) -> Array:
   if max_value > 255:  # the sum would overflow 32 bits
-    return jnp.floor(luma.mean((0, 1), keepdims=True) + 0.5)
-  total, size = luma.astype(jnp.int32).sum((0, 1), keepdims=True), luma.shape[0] * luma.shape[1]
+    return jnp.floor(gray.mean((0, 1), keepdims=True) + 0.5)
+  total, size = gray.astype(jnp.int32).sum((0, 1), keepdims=True), gray.shape[0] * gray.shape[1]
   return ((2 * total + size) // (2 * size)).astype(jnp.float32)
-
-
-def gray(image: Array) -> Array:
-  """Sets every channel to the gray image."""
-  return jnp.broadcast_to(_luma(image), image.shape)
 
 
 def hue(image: Array, turn: Array | float) -> Array:
@@ -88,17 +83,12 @@ def _blends(image: Array, kinds: Array, factors: Array, max_value: int) -> Array
 
   def step(image: Array, op: tuple[Array, Array]) -> tuple[Array, None]:
     kind, factor = op
-    luma = _luma(image)
-    other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(luma, max_value), luma))
+    gray = luma(image)
+    other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(gray, max_value), gray))
     # Clipping before the sum keeps compilers from fusing it with the product, whose rounding would change whole sums.
     return jnp.floor(other + jnp.clip(factor * (image - other), -other, max_value - other)), None
 
   return jax.lax.scan(step, image, (kinds, factors))[0]
-
-
-def solarize(image: Array, threshold: Array | int = 128, max_value: int = 255) -> Array:
-  """Inverts values at or above `threshold`."""
-  return jnp.where(image >= threshold, max_value - image, image)
 
 
 def thicken(image: Array, share: Array) -> Array:

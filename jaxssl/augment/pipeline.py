@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,19 +20,12 @@ from jaxssl.augment import color, geometry
 from jaxssl.augment import operations as ops
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.errors import UserError, unknown_name
 from jaxssl.core.types import Array
 
 GROUPS = ("global", "local", "weak", "strong")
 _VIEW = 256  # positions that each view has in the random stream of its row
 _fold_in = jnp.vectorize(jax.random.fold_in)
-
-
-class RandomApply(NamedTuple):
-  """An operation and the probability with which it is applied to a view."""
-
-  operation: ops.Operation
-  p: float
 
 
 def crop(key: Array, images: Array, views: Mapping[str, ViewConfig]) -> dict[str, Array]:
@@ -59,7 +52,7 @@ def finish(
     max_value = _max_value(images)
     lists = [augmentations(name, view, v, max_value) for v in range(view.count)]
     if geometric_only:
-      lists = [[step for step in steps if step.operation.geometric] for steps in lists]
+      lists = [[(operation, p) for operation, p in steps if operation.geometric] for steps in lists]
     positions = jnp.arange(1 + max(map(len, lists)))
     row_keys = _fold_in(group_key[None], jnp.arange(len(images)))
     # One call draws the keys of all views and positions, since every call to the generator adds compile time.
@@ -67,7 +60,7 @@ def finish(
     keys = _fold_in(row_keys[:, None, None], numbers[None])
     chances = jax.vmap(jax.vmap(lambda key: jax.random.uniform(key, (len(positions) - 1,))))(keys[:, :, 0])
 
-    def augment(steps: Sequence[RandomApply], keys: Array, chances: Array, image: Array) -> Array:
+    def augment(steps: Sequence[tuple[ops.Operation, float]], keys: Array, chances: Array, image: Array) -> Array:
       image = image.astype(jnp.float32)
       for i, (operation, p) in enumerate(steps):
         augmented = operation(keys[i + 1], image)
@@ -85,43 +78,30 @@ def finish(
   return {name: group(name, view) for name, view in views.items()}
 
 
-def augmentations(group: str, view: ViewConfig, v: int, max_value: int = 255) -> list[RandomApply]:
-  """Lists the operations of view number `v` of a group, in order; those of probability or strength 0 are left out.
+def augmentations(group: str, view: ViewConfig, v: int, max_value: int = 255) -> list[tuple[ops.Operation, float]]:
+  """Lists the operations of view number `v` of a group and their probabilities, in order, without those of 0.
 
   Raises UserError for entries of `views.GROUP.extra` that cannot be read.
   """
   brightness, contrast, saturation, hue = view.jitter
-  jitter = ops.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
-  warp = ops.Affine(rotate=view.rotate, shear=view.shear, zoom=view.zoom, shift=view.shift, elastic=view.elastic)
-  steps = [
-    (warp, view.affine),
-    (ops.Thicken(strength=view.thicken), 1.0 if view.thicken else 0.0),
-    (ops.Flip(), view.flip),
-    (jitter, view.jitter_p if any(view.jitter) else 0.0),
-    (ops.Grayscale(), view.gray_p),
-    (ops.GaussianBlur(sigma=view.blur_sigma), each(view.blur_p, view)[v]),
-    (ops.Solarize(), each(view.solarize_p, view)[v]),
-    *((operation, each(p, view)[v]) for operation, p in _extra(group, view)),
+  jitter_p = view.jitter_p if any(view.jitter) else 0.0
+  operations = [
+    ops.Affine(rotate=view.rotate, shear=view.shear, zoom=view.zoom, shift=view.shift, elastic=view.elastic, p=(view.affine,)),
+    ops.Thicken(strength=view.thicken, p=(1.0 if view.thicken else 0.0,)),
+    ops.Flip(p=(view.flip,)),
+    ops.ColorJitter(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, p=(jitter_p,)),
+    ops.Grayscale(p=(view.gray_p,)),
+    ops.GaussianBlur(sigma=view.blur_sigma, p=view.blur_p),
+    ops.Solarize(p=view.solarize_p),
   ]
-  return [RandomApply(dataclasses.replace(operation, max_value=max_value), p) for operation, p in steps if p]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Extra:
-  """The fields that every entry of `views.GROUP.extra` has."""
-
-  name: str
-  p: tuple[float, ...] = (1.0,)  # one probability per view, or one for all
-
-
-def _extra(group: str, view: ViewConfig) -> Iterator[tuple[ops.Operation, tuple[float, ...]]]:
-  """Reads `views.GROUP.extra`: (operation, its probabilities)."""
   for i, entry in enumerate(view.extra):
     where, parameters = f"views.{group}.extra[{i}].", dict(entry)
-    common = read(_Extra, {name: parameters.pop(name) for name in ("name", "p") if name in entry}, where)
-    if len(common.p) not in (1, view.count) or not all(0 <= p <= 1 for p in common.p):
+    operation = read(ops.OPERATIONS.find(parameters.pop("name", ""), f"{where}name"), parameters, where)
+    if len(operation.p) not in (1, view.count) or not all(0 <= p <= 1 for p in operation.p):
       raise UserError(f"{where}p={entry['p']!r}: expected 1 or {view.count} probabilities (one a view) in 0..1")
-    yield read(ops.OPERATIONS.find(common.name), parameters, where), common.p
+    operations.append(operation)
+  steps = [(dataclasses.replace(operation, max_value=max_value), each(operation.p, view)[v]) for operation in operations]
+  return [(operation, p) for operation, p in steps if p]
 
 
 def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float]) -> Array:
@@ -145,9 +125,7 @@ def check(views: Mapping[str, ViewConfig], image_hw: tuple[int, int] | None) -> 
   """Raises UserError for views that cannot be made. `image_hw`: height and width of the images if all have the same."""
   for name, view in views.items():
     if name not in GROUPS:
-      raise UserError(
-        f"views.{name}: unknown view group; nearest: {nearest_name(name, list(GROUPS))}; expected one of: {', '.join(GROUPS)}"
-      )
+      raise unknown_name(f"views.{name}: unknown view group", name, GROUPS)
     for field, right, rule in _rules(view, image_hw):
       if not right:
         raise UserError(f"views.{name}.{field}={getattr(view, field)!r}: {rule}")
@@ -195,8 +173,6 @@ def _crop_group(key: Array, images: Array, view: ViewConfig) -> Array:
   size, max_value = (view.size, view.size), _max_value(images)
 
   def cut_box(image: Array, box: Array) -> Array:
-    if view.crop_scale == (0, 0):
-      return geometry.resize(image, size, view.interpolation, max_value)
     return geometry.crop_resize(image, box, size, view.interpolation, max_value)
 
   def cut(row: Array, pair: Array) -> Array:

@@ -9,33 +9,14 @@ def adasim(size: int = 224, blur: bool = True) -> dict[str, dict]:
 def dino(size: int = 224, local_size: int = 96, locals: int = 8, blur: bool = True) -> dict[str, dict]:
   """Returns DINO's multi-crop (arXiv 2104.14294): two large crops, the second from the partner, and `locals` small ones."""
   large = _dino_global(size, blur)
-  small = {
-    **large,
-    "partner": (False,),
-    "count": locals,
-    "size": local_size,
-    "crop_scale": (0.05, 0.4),
-    "blur_p": (0.5 * blur,),
-    "solarize_p": (0.0,),
-  }
-  return {"global": large, "local": small}
+  crops = {"count": locals, "size": local_size, "partner": (False,), "crop_scale": (0.05, 0.4)}
+  return {"global": large, "local": {**large, **crops, "blur_p": (0.5 * blur,), "solarize_p": (0.0,)}}
 
 
 def _dino_global(size: int, blur: bool) -> dict:
-  return {
-    "count": 2,
-    "size": size,
-    "partner": (False, True),
-    "crop_scale": (0.4, 1.0),
-    "interpolation": "bicubic",
-    "flip": 0.5,
-    "jitter": (0.4, 0.4, 0.2, 0.1),
-    "jitter_p": 0.8,
-    "gray_p": 0.2,
-    "blur_p": (1.0, 0.1) if blur else (0.0,),
-    "blur_sigma": (0.1, 2.0),
-    "solarize_p": (0.0, 0.2),
-  }
+  crops = {"count": 2, "size": size, "partner": (False, True), "crop_scale": (0.4, 1.0), "interpolation": "bicubic"}
+  color = {"jitter": (0.4, 0.4, 0.2, 0.1), "jitter_p": 0.8, "gray_p": 0.2, "blur_sigma": (0.1, 2.0), "solarize_p": (0.0, 0.2)}
+  return {**crops, "flip": 0.5, **color, "blur_p": (1.0, 0.1) if blur else (0.0,)}
 
 
 def symmetric(size: int = 224, crop: float = 0.2) -> dict[str, dict]:

@@ -1,6 +1,5 @@
 """AdaSim's neighbor bank: every image's features and past nearest neighbors, sharded over the devices (arXiv 2303.13606)."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,8 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxssl.core.types import Array, struct
-from jaxssl.ops.nearest import search
-from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row
+from jaxssl.parallel.mesh import ROWS
 
 
 @struct
@@ -22,43 +20,6 @@ class NeighborBank:
   partners: Array  # int32 [n], the image that supplies the second view in this epoch
   trusted: Array  # float32, share of the images that may bootstrap in this epoch
   slot: Array  # int32, the position in the window that this epoch writes
-
-
-def empty_bank(rows: int, features: int, window: int, k: int, dtype: str, no_neighbor: int = -1) -> NeighborBank:
-  """Returns the bank of `rows` images before the first epoch, in which every image is its own partner."""
-  return NeighborBank(
-    features=jnp.zeros((rows, features), dtype),
-    ids=jnp.full((rows, window, k), no_neighbor, jnp.int32),
-    similarities=jnp.zeros((rows, window, k), "float32" if dtype == "float32" else "float16"),
-    partners=jnp.arange(rows, dtype=jnp.int32),
-    trusted=jnp.float32(0),
-    slot=jnp.int32(0),
-  )
-
-
-def update_bank(mesh: Mesh, bank: NeighborBank, index: Array, features: Array, usable: Array, chunk: int) -> NeighborBank:
-  """Stores a batch's nearest neighbors, then its features: the search uses the bank as it was before this batch.
-
-  index: int32 [b]; features: float32 [b, f], unit length; usable: bool [n], rows that may be neighbors.
-  """
-  k = bank.ids.shape[-1]
-  similarities, ids = search(mesh, bank.features, usable, features, k, chunk)
-  similarities = jnp.where(ids < 0, 0.0, similarities)
-
-  def local(rows: Array, window_ids: Array, window: Array, new: tuple[Array, ...]) -> tuple[Array, Array, Array]:
-    index, slot, features, ids, similarities = new
-    row = index - first_row(rows)
-    row = jnp.where((row >= 0) & (row < rows.shape[0]), row, rows.shape[0])  # rows of other devices are dropped
-    return (
-      rows.at[row].set(features.astype(rows.dtype), mode="drop"),
-      window_ids.at[row, slot].set(ids, mode="drop"),
-      window.at[row, slot].set(similarities.astype(window.dtype), mode="drop"),
-    )
-
-  write = jax.shard_map(local, mesh=mesh, in_specs=(ROWS, ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
-  new = (index, bank.slot, features, ids, similarities)
-  rows, window_ids, window = write(bank.features, bank.ids, bank.similarities, new)
-  return dataclasses.replace(bank, features=rows, ids=window_ids, similarities=window)
 
 
 def vote(mesh: Mesh, bank: NeighborBank, block: int = 4096) -> tuple[Array, Array]:

@@ -11,8 +11,8 @@ from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.config.schema import BootstrapConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array
-from jaxssl.ops.nearest import normalize
-from jaxssl.parallel.mesh import padded_rows
+from jaxssl.ops.nearest import normalize, search
+from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row, padded_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,24 +37,49 @@ class NeighborBootstrap:
     """Returns the bank before the first epoch, for features of this width; None if bootstrapping is off."""
     if self.config.policy == "off":
       return None
-    rows = padded_rows(self.num_images, self.mesh)
+    rows, dtype = padded_rows(self.num_images, self.mesh), self.config.dtype
+    window = (rows, self.config.window, self.config.k)
     no_neighbor = 0 if self.config.as_released else -1  # as released, lists start with image 0 at similarity 0
-    return banks.empty_bank(rows, features, self.config.window, self.config.k, self.config.dtype, no_neighbor)
+    return NeighborBank(
+      features=jnp.zeros((rows, features), dtype),
+      ids=jnp.full(window, no_neighbor, jnp.int32),
+      similarities=jnp.zeros(window, "float32" if dtype == "float32" else "float16"),
+      partners=jnp.arange(rows, dtype=jnp.int32),
+      trusted=jnp.float32(0),
+      slot=jnp.int32(0),
+    )
 
   def update_bank(self, bank: NeighborBank | None, index: Array, features: Array) -> NeighborBank | None:
-    """Stores the nearest neighbors of a batch, then its features.
+    """Stores the nearest neighbors of a batch, then its features: the search uses the bank as it was before this batch.
 
     index: int32 [b]; features: float32 [v, b, f], encoder features of the batch's views, the image's own view first.
     """
     if bank is None:
       return None
-    unit = normalize(features)
+    unit, config = normalize(features), self.config
     choices = {"first": unit[0], "second": unit[min(1, len(unit) - 1)], "mean": normalize(unit[:2].mean(0))}
-    if self.config.as_released:  # as released, rows without a visit compete with similarity 0
+    chosen = choices[config.features]
+    if config.as_released:  # as released, rows without a visit compete with similarity 0
       usable = jnp.arange(bank.features.shape[0]) < self.num_images
     else:
       usable = jnp.any(bank.features != 0, axis=-1)
-    return banks.update_bank(self.mesh, bank, index, choices[self.config.features], usable, self.config.search_chunk)
+    similarities, ids = search(self.mesh, bank.features, usable, chosen, config.k, config.search_chunk)
+    similarities = jnp.where(ids < 0, 0.0, similarities)
+
+    def local(rows: Array, window_ids: Array, window: Array, new: tuple[Array, ...]) -> tuple[Array, Array, Array]:
+      index, slot, features, ids, similarities = new
+      row = index - first_row(rows)
+      row = jnp.where((row >= 0) & (row < rows.shape[0]), row, rows.shape[0])  # rows of other devices are dropped
+      return (
+        rows.at[row].set(features.astype(rows.dtype), mode="drop"),
+        window_ids.at[row, slot].set(ids, mode="drop"),
+        window.at[row, slot].set(similarities.astype(window.dtype), mode="drop"),
+      )
+
+    write = jax.shard_map(local, mesh=self.mesh, in_specs=(ROWS, ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
+    new = (index, bank.slot, chosen, ids, similarities)
+    rows, window_ids, window = write(bank.features, bank.ids, bank.similarities, new)
+    return dataclasses.replace(bank, features=rows, ids=window_ids, similarities=window)
 
   def vote(self, bank: NeighborBank) -> tuple[Array, Array, Array]:
     """Returns the candidates of every image: (ids int32 [n, k], probabilities float32 [n, k], trusted bool [n]).

@@ -61,6 +61,12 @@ def lines(path: pathlib.Path) -> list[dict[str, Any]]:
   return records
 
 
+def append_line(path: pathlib.Path, record: Mapping[str, Any]) -> None:
+  """Adds a line to a JSONL file."""
+  with path.open("a") as file:
+    file.write(json.dumps(record) + "\n")
+
+
 def finite(value: object) -> float | None:
   """Returns a number that is finite in float32, as all values of a run are; None for anything else."""
   if not isinstance(value, int | float) or isinstance(value, bool):

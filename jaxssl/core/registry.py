@@ -1,13 +1,15 @@
 """Registries of classes and functions by name, which files of the user may extend."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, dataclass_transform
 
 from jaxssl.core.errors import UserError, unknown_name
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
 registering: set[str] = set()  # files and modules of the user that have registered something
 _loading: list[str] = []  # files of the user that are being executed
 
@@ -45,6 +47,16 @@ class Registry(dict[str, T]):
       if not own:
         registering.update({file}, {entry.__module__} & sys.modules.keys())
       return entry
+
+    return add
+
+  @dataclass_transform(frozen_default=True, kw_only_default=True)
+  def register_dataclass(self, name: str) -> Callable[[C], C]:
+    """Returns a decorator that adds a class, and makes it a frozen, keyword-only dataclass unless it is a dataclass already."""
+
+    def add(entry: C) -> C:
+      own = "__dataclass_fields__" in vars(entry)
+      return self.register(name)(entry if own else dataclasses.dataclass(frozen=True, kw_only=True)(entry))  # type: ignore
 
     return add
 

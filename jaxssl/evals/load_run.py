@@ -135,7 +135,7 @@ class LoadedRun:
   @functools.cached_property
   def untrained(self) -> FeatureExtractor:
     """The input of evaluations for the network before its first step, rebuilt from the seed and `model.init_from`."""
-    key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init_student
+    key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init
     first = jax.jit(lambda: self.network.init(key, shape))()
     imported = init_from.load(self.config.model, self.network, shape, self.workdir.folder)
     first = first if imported is None else init_from.put(first, imported)

@@ -10,15 +10,12 @@ def assign(scores: Array, temperature: float | Array, iterations: int) -> Array:
   """Assigns rows to columns, each row summing to one, the columns' shares nearly equal (arXiv 2006.09882, eq. 3-5).
 
   scores: float32 [n, m]. Returns float32 [n, m] without gradient. exp(scores / temperature) has its columns, then its rows,
-  scaled to equal sums, `iterations` times; with none, it is only scaled to a total of n. It runs in the log domain, so no
-  score overflows.
+  scaled to equal sums, `iterations` times. It runs in the log domain, so no score overflows.
   """
-  logits = jax.lax.stop_gradient(scores.astype(jnp.float32)) / temperature
-  if not iterations:
-    return jnp.exp(logits - jax.nn.logsumexp(logits)) * logits.shape[0]
 
   def scale(_: int, logits: Array) -> Array:
     logits = logits - jax.nn.logsumexp(logits, axis=0, keepdims=True)
     return jax.nn.log_softmax(logits, axis=1)
 
+  logits = jax.lax.stop_gradient(scores.astype(jnp.float32)) / temperature
   return jnp.exp(jax.lax.fori_loop(0, iterations, scale, logits))

@@ -1,14 +1,11 @@
 """Barlow Twins: the cross-correlation of two views' embeddings approaches the identity (arXiv 2103.03230)."""
 
-import dataclasses
-
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.redundancy import cross_correlation, redundancy
 from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
 
 
 @register("barlow")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class BarlowTwins(SSLMethod):
   """Views agree, and dimensions are not redundant."""
 

@@ -15,7 +15,7 @@ METRICS = (  # that losses and updates of methods return
   Metric("purity", "Purity of the queue", "Share of the nearest keys that have the image's class.", higher_is_better=True),
 )
 METHODS: Registry[type["SSLMethod"]] = Registry("method.name")
-register = METHODS.register
+register = METHODS.register_dataclass  # makes a method a frozen dataclass
 Scheduled = Mapping[str, Array]  # values of a method's schedules at one step, float32 scalars by field name
 
 
@@ -56,11 +56,12 @@ class Dims:
 
 
 class SSLMethod:
-  """A frozen dataclass of hyperparameters with a loss. It never sees a network, a gradient, a mesh or a loop.
+  """Hyperparameters with a loss. It never sees a network, a gradient, a mesh or a loop.
 
-  A subclass is decorated with `register(NAME)` and defines `forward_spec` and `loss`. Fields of type `ScheduleConfig` are
-  schedules: the train step resolves them and passes their current values to `loss` as `scheduled`. A method with a teacher
-  declares `teacher_momentum: ScheduleConfig`, the share of the teacher that each EMA update keeps.
+  A subclass is decorated with `register(NAME)`, which makes it a frozen dataclass, and defines `forward_spec` and `loss`.
+  Fields of type `ScheduleConfig` are schedules: the train step resolves them and passes their current values to `loss` as
+  `scheduled`. A method with a teacher declares `teacher_momentum: ScheduleConfig`, the share of the teacher that each EMA
+  update keeps.
   """
 
   forward_spec: Any = None  # a ForwardSpec, or a property that returns one

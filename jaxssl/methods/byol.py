@@ -1,7 +1,5 @@
 """BYOL: each view's prediction approaches the teacher's projection of the other view (arXiv 2006.07733)."""
 
-import dataclasses
-
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cosine_distance
@@ -10,7 +8,6 @@ from jaxssl.ops.nearest import normalize
 
 
 @register("byol")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class BYOL(SSLMethod):
   """Distills without negatives: the predictor and the slow teacher prevent collapse."""
 

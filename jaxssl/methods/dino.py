@@ -1,6 +1,5 @@
 """DINO, the self-distillation that AdaSim bootstraps (arXiv 2104.14294; AdaSim: arXiv 2303.13606)."""
 
-import dataclasses
 from typing import Literal
 
 import jax
@@ -23,7 +22,6 @@ class Center:
 
 
 @register("dino")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class DINO(SSLMethod):
   """The student's softmax over prototypes mimics the teacher's centered and sharpened one, across views.
 
@@ -42,7 +40,6 @@ class DINO(SSLMethod):
   must_be_positive = ("student_temperature",)
 
   def init_state(self, key: Array, dims: Dims) -> Center:
-    """Starts with a center of zeros."""
     return Center(center=jnp.zeros(dims.projection))
 
   def loss(self, student: Outputs, teacher: Outputs, state: Center, scheduled: Scheduled) -> tuple[Array, Logs]:

@@ -1,7 +1,5 @@
 """ISD: the student mimics the teacher's soft similarities to a queue of other images (arXiv 2012.09259)."""
 
-import dataclasses
-
 import jax
 
 from jaxssl.config.schedules import ScheduleConfig
@@ -13,7 +11,6 @@ from jaxssl.ops.nearest import dot, normalize
 
 
 @register("isd")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ISD(SSLMethod):
   """KL divergence between both networks' softmax similarities to the queue, which does not hold the batch's own keys yet.
 
@@ -30,11 +27,9 @@ class ISD(SSLMethod):
 
   @property
   def forward_spec(self) -> ForwardSpec:
-    """One view for each network; the teacher is updated before its pass, as released."""
     return one_view_each(self.student_view, self.teacher_view)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
-    """Starts with random unit rows."""
     return random_queue(key, self.queue, dims)
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queue, scheduled: Scheduled) -> tuple[Array, Logs]:

@@ -1,7 +1,5 @@
 """MoCo v2: a query finds its image's key among a queue of past keys (arXiv 1911.05722, 2003.04297)."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +12,6 @@ from jaxssl.ops.nearest import normalize
 
 
 @register("mocov2")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class MoCoV2(SSLMethod):
   """One queue and one direction; `symmetric`: both directions, each with its own queue, averaged."""
 
@@ -33,7 +30,6 @@ class MoCoV2(SSLMethod):
     return ForwardSpec(student=both, teacher=both, ema_before_forward=True)
 
   def init_state(self, key: Array, dims: Dims) -> Queues:
-    """Starts with random unit rows."""
     return tuple(random_queue(k, self.queue, dims) for k in jax.random.split(key, 1 + self.symmetric))
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queues, scheduled: Scheduled) -> tuple[Array, Logs]:
@@ -43,6 +39,5 @@ class MoCoV2(SSLMethod):
     return jnp.stack(losses).mean(), {}
 
   def update_state(self, state: Queues, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queues, Logs]:
-    """Enqueues each view's keys."""
     keys = normalize(teacher.projection)
     return tuple(enqueue(queue, k, batch.label) for queue, k in zip(state, keys, strict=True)), {}

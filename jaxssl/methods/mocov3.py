@@ -1,7 +1,5 @@
 """MoCo v3: symmetric contrast with the teacher's keys of the same batch (arXiv 2104.02057)."""
 
-import dataclasses
-
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import in_batch
@@ -10,7 +8,6 @@ from jaxssl.ops.nearest import normalize
 
 
 @register("mocov3")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class MoCoV3(SSLMethod):
   """Each view's prediction finds the teacher's key of the other view."""
 

@@ -1,7 +1,5 @@
 """MSF, mean shift: the student moves toward its target's nearest neighbors in a queue (arXiv 2105.07269)."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +13,6 @@ from jaxssl.ops.nearest import dot, normalize
 
 
 @register("msf")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class MSF(SSLMethod):
   """BYOL with k targets: the target enters the queue first, so it is always among its own neighbors."""
 
@@ -28,11 +25,9 @@ class MSF(SSLMethod):
 
   @property
   def forward_spec(self) -> ForwardSpec:
-    """One view for each network; the teacher is updated before its pass, as released."""
     return one_view_each(self.student_view, self.teacher_view)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
-    """Starts with random unit rows."""
     if self.k > self.queue:
       raise UserError(f"method.k={self.k}: must be at most method.queue={self.queue}")
     return random_queue(key, self.queue, dims)

@@ -1,7 +1,5 @@
 """NNCLR: contrast with the nearest neighbor of a view in a queue instead of the view itself (arXiv 2104.14548)."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +11,6 @@ from jaxssl.ops.nearest import dot, normalize
 
 
 @register("nnclr")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class NNCLR(SSLMethod):
   """Each view's neighbor finds the other view's prediction within the batch."""
 
@@ -24,7 +21,6 @@ class NNCLR(SSLMethod):
   must_be_positive = ("temperature",)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
-    """Starts with random unit rows."""
     return random_queue(key, self.queue, dims)
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queue, scheduled: Scheduled) -> tuple[Array, Logs]:
@@ -34,5 +30,4 @@ class NNCLR(SSLMethod):
     return 0.5 * (in_batch(neighbors[0], p[1], self.temperature) + in_batch(neighbors[1], p[0], self.temperature)), {}
 
   def update_state(self, state: Queue, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queue, Logs]:
-    """Enqueues the first view's projections."""
     return enqueue(state, normalize(student.projection[0]), batch.label), {}

@@ -1,7 +1,5 @@
 """ReSA: the encoder's own output, turned into an assignment by Sinkhorn, guides the embeddings (arXiv 2501.18452)."""
 
-import dataclasses
-
 import jax.numpy as jnp
 
 from jaxssl.config.schedules import ScheduleConfig
@@ -16,7 +14,6 @@ SINKHORN_ITERATIONS = 3
 
 
 @register("resa")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReSA(SSLMethod):
   """Every student view's similarities to the teacher's embeddings of another view follow one assignment of the batch."""
 

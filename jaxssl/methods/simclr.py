@@ -1,7 +1,5 @@
 """SimCLR: a view finds the other view of its image among all views of the batch (arXiv 2002.05709)."""
 
-import dataclasses
-
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import nt_xent
 from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
@@ -9,7 +7,6 @@ from jaxssl.ops.nearest import normalize
 
 
 @register("simclr")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class SimCLR(SSLMethod):
   """Contrast within the batch, which should be large."""
 

@@ -1,7 +1,5 @@
 """SimSiam: each view's prediction approaches the other view's projection, without gradient into it (arXiv 2011.10566)."""
 
-import dataclasses
-
 import jax
 
 from jaxssl.core.types import Array, Logs, Outputs
@@ -11,7 +9,6 @@ from jaxssl.ops.nearest import normalize
 
 
 @register("simsiam")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class SimSiam(SSLMethod):
   """BYOL without a teacher: the predictor and the stopped gradient prevent collapse."""
 

@@ -1,7 +1,5 @@
 """SwAV: each view predicts the prototypes that Sinkhorn assigns to the other views (arXiv 2006.09882)."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
@@ -14,7 +12,6 @@ from jaxssl.methods.queue import Queues, enqueue, random_queue
 
 
 @register("swav")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class SwAV(SSLMethod):
   """The codes of the first two views are the targets of all other views. `model.projector` is a `dino` head: its prototypes.
 
@@ -32,7 +29,6 @@ class SwAV(SSLMethod):
   must_be_positive = ("temperature", "sinkhorn_temperature", "sinkhorn_iterations")
 
   def init_state(self, key: Array, dims: Dims) -> Queues:
-    """Starts with the scores of random rows."""
     return tuple(random_queue(k, self.queue, dims) for k in jax.random.split(key)) if self.queue else ()
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queues, scheduled: Scheduled) -> tuple[Array, Logs]:
@@ -45,16 +41,13 @@ class SwAV(SSLMethod):
   def codes(self, scores: Array, queue: Queues, use: Array) -> Array:
     """Assigns one view's images [b, k] to prototypes, together with past images if there is a queue and `use` is 1."""
 
-    def alone() -> Array:
-      return assign(scores, self.sinkhorn_temperature, self.sinkhorn_iterations)
-
-    def together() -> Array:
-      rows = jnp.concatenate([queue[0].rows, scores])
+    def codes_of(rows: Array) -> Array:
       return assign(rows, self.sinkhorn_temperature, self.sinkhorn_iterations)[-len(scores) :]
 
-    return jax.lax.cond(use >= 1, together, alone) if queue else alone()
+    if not queue:
+      return codes_of(scores)
+    return jax.lax.cond(use >= 1, lambda: codes_of(jnp.concatenate([queue[0].rows, scores])), lambda: codes_of(scores))
 
   def update_state(self, state: Queues, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queues, Logs]:
-    """Enqueues the scores of the first two views."""
-    both = zip(state, student.prediction, strict=False)
-    return tuple(enqueue(queue, scores, batch.label) for queue, scores in both), {}
+    views = zip(state, student.prediction, strict=False)  # the first two; none without queues
+    return tuple(enqueue(queue, scores, batch.label) for queue, scores in views), {}

@@ -1,7 +1,5 @@
 """VICReg: views agree, every dimension varies, and no two dimensions covary (arXiv 2105.04906)."""
 
-import dataclasses
-
 import jax.numpy as jnp
 
 from jaxssl.core.types import Array, Logs, Outputs
@@ -10,7 +8,6 @@ from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, re
 
 
 @register("vicreg")
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class VICReg(SSLMethod):
   """Weights of the three terms."""
 

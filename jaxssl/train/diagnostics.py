@@ -1,7 +1,6 @@
 """Detects runs that go wrong, such as collapse or slow input; alerts with a reason are logged when they start and end."""
 
 import collections
-import json
 import math
 from collections.abc import Mapping
 
@@ -9,7 +8,7 @@ import jax
 
 from jaxssl.config.schema import HealthConfig
 from jaxssl.core import json_io
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.errors import UserError, unknown_name
 from jaxssl.core.log import LOG
 from jaxssl.methods.base import Dims
 from jaxssl.workdir.workdir import Workdir
@@ -55,12 +54,11 @@ class Diagnostics:
     """Resumes the alerts of a run at `step`. Raises UserError for an unknown alert in `health.stop`."""
     for name in config.stop:
       if name not in ALERTS:
-        nearest = nearest_name(name, ALERTS)
-        raise UserError(f"health.stop={name}: unknown; nearest: {nearest}; expected one of: {', '.join(ALERTS)}")
+        raise unknown_name(f"health.stop={name}: unknown", name, ALERTS)
       if name == "waiting for data" and jax.process_count() > 1:
         raise UserError(f"health.stop={name}: not allowed with several processes, since each would decide by itself")
     self._config, self._dims, self._path = config, dims, workdir.alerts
-    self._since: dict[tuple[str, int], int] = {}  # alert and position of its check -> the step at which it became bad
+    self._since: dict[str, int] = {}  # alert -> the step at which its metrics became bad
     json_io.truncate_lines(self._path, step)
     newest = {str(line.get("alert")): line for line in json_io.lines(self._path)}
     self._active = [alert for alert, line in newest.items() if line.get("active")]
@@ -72,36 +70,34 @@ class Diagnostics:
 
   def step(self, step: int, values: Values) -> str | None:
     """Checks the metrics of a step. Returns the reason to stop the run if the config asks for that."""
-    return self._update(step, step_checks(_complete(values), self._dims), self._config.patience)
+    return self._update(step, step_checks(_or_nan(values), self._dims), self._config.patience)
 
   def epoch(self, step: int, values: Values) -> str | None:
     """Checks the metrics of an epoch; returns as `step` does."""
-    return self._update(step, epoch_checks(_complete(values)), patience=2)
+    return self._update(step, epoch_checks(_or_nan(values)), patience=2)
 
   def _update(self, step: int, checks: Checks, patience: int) -> str | None:
-    stop, bad_alerts = None, set()
-    for place, (alert, bad, reason) in enumerate(checks):
-      if not bad:
-        self._since.pop((alert, place), None)
-        continue
-      bad_alerts.add(alert)
-      steps = step - self._since.setdefault((alert, place), step) + 1
-      if steps >= patience and alert not in self._active:
-        self._active.append(alert)
-        reason = f"{reason} for {steps} steps"
-        self._write(step, alert, reason, active=True)
-        if alert in self._config.stop:
-          stop = f"{alert}: {reason}"
-    for alert in sorted({alert for alert, _, _ in checks}.intersection(self._active) - bad_alerts):
-      self._active.remove(alert)
-      self._write(step, alert, "resolved", active=False)
+    stop, bad = None, {alert: reason for alert, is_bad, reason in checks if is_bad}
+    for alert in dict.fromkeys(alert for alert, _, _ in checks):
+      if alert in bad:
+        steps = step - self._since.setdefault(alert, step) + 1
+        if steps >= patience and alert not in self._active:
+          reason = f"{bad[alert]} for {steps} steps"
+          self._active.append(alert)
+          self._write(step, alert, reason, active=True)
+          if alert in self._config.stop:
+            stop = f"{alert}: {reason}"
+      else:
+        self._since.pop(alert, None)
+        if alert in self._active:
+          self._active.remove(alert)
+          self._write(step, alert, "resolved", active=False)
     return stop
 
   def _write(self, step: int, alert: str, reason: str, active: bool) -> None:
-    with self._path.open("a") as file:
-      file.write(json.dumps({"step": step, "alert": alert, "reason": reason, "active": active}) + "\n")
+    json_io.append_line(self._path, {"step": step, "alert": alert, "reason": reason, "active": active})
     LOG.warning("step %d: %s: %s", step, alert, reason)
 
 
-def _complete(values: Values) -> Values:
+def _or_nan(values: Values) -> Values:
   return collections.defaultdict(lambda: math.nan, values)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxssl.config.schema import Config
+from jaxssl.core import json_io
 from jaxssl.core import log as runlog
 from jaxssl.core.log import LOG
 from jaxssl.core.types import TrainState
@@ -79,7 +80,6 @@ def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float
   if done < run.training_length.steps:
     LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
     return stop.code
-  add_linear_baselines(run, evaluator, local.results)
   finalize(run, original, local, seconds=time.monotonic() - began)
   if report:
     network, networks = run.train_step.network, {"student": state.student, "teacher": state.teacher}
@@ -91,7 +91,8 @@ def epochs(
   run: Experiment, state: TrainState, checkpoints: Checkpoints, logger: MetricLogger, evaluator: Evaluator, stop: Preemption
 ) -> TrainState:
   """Trains from `state` to the end of the run, or until a stop signal; the state that is returned has been saved."""
-  config, length, step = run.config.train, run.training_length, int(state.step)
+  config, evals, length = run.config.train, run.config.evals, run.training_length
+  step = started_at = int(state.step)
 
   def save() -> None:
     logger.flush()  # a state whose loss is not finite is never saved
@@ -106,7 +107,7 @@ def epochs(
       asked_at = time.monotonic()
       for rows in batches:
         waited = time.monotonic() - asked_at
-        with logger.compiling():
+        with logger.waiting("compiling the training step" if step == started_at else ""):
           state, logs = run.step(state, rows)
         step += 1
         logger.push(step, logs, waited)
@@ -120,17 +121,21 @@ def epochs(
       last = epoch + 1 == length.epochs
       with jax.transfer_guard("allow"):
         measured = evaluator.neighbor_bank(state)
-        if last or (epoch + 1) % run.config.evals.every == 0:
-          names = run.config.evals.final if last else run.config.evals.periodic
+        if last or (epoch + 1) % evals.every == 0:
+          names = evals.final if last else evals.periodic
           extractor = evaluator.chosen(state.student, state.teacher)
           with runlog.heartbeat(f"measuring {', '.join(names)}"):
             measured += evaluator.measure(extractor, names)
-          logger.write_neighbors(step, epoch, neighbors.nearest_examples(extractor, state.neighbor_bank))
+          examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
+          json_io.append_line(logger.workdir.neighbors, {"step": step, "epoch": epoch, **examples})
         logger.end_epoch(step, epoch, measured)
+        if last and "linear" in set(evals.final) - set(evals.periodic):  # at the end, so that the first step need not wait
+          with runlog.heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
+            results.add(logger.workdir.results, 0, evaluator.baselines(run.untrained(), ["linear"]))
       if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
         save()
       logger.workdir.upload()
-      logger.pause()
+      logger.progress.pause()
   return state
 
 
@@ -144,16 +149,6 @@ def summary_line(run: Experiment) -> str:
     f"{len(source)} images of {source.name}, {length.epochs} epochs of {length.steps_per_epoch} steps of {c.train.batch_size}; "
     f"{len(devices)} x {devices[0].device_kind}{processes}"
   )
-
-
-def add_linear_baselines(run: Experiment, evaluator: Evaluator, path: pathlib.Path) -> None:
-  """Adds the baselines of the linear probe to results.json, once: at the end, so that the first step need not wait for them."""
-  evals = run.config.evals
-  measured = results.measurements_of(results.read(path))
-  known = any(m["evaluation"] == "linear" and m["subject"] == evaluator.untrained for m in measured)
-  if evals.baselines and not known and "linear" in evaluator.possible(evals.final):
-    with runlog.heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
-      results.add(path, 0, evaluator.baselines(run.untrained(), ["linear"]))
 
 
 def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float) -> None:

@@ -1,7 +1,6 @@
 """Writes metrics and measurements of a run; the metrics of a step are read one step late."""
 
 import contextlib
-import json
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,61 +53,42 @@ class MetricLogger:
     for path in (workdir.neighbors, workdir.metrics):
       json_io.truncate_lines(path, step)
     self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(run.channels), workdir, step)
-    self._progress = Progress(self._length.steps, step, self._config.batch_size)
+    self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
-    self._compiled = False
-    self._metrics = workdir.metrics.open("a")
-    self._events: list[tuple[int, dict[str, float]]] = []  # not yet passed to TensorBoard's writer
     self._tensorboard: Any = None
     self._opening = threading.Thread(target=self._open_tensorboard, daemon=True)
     self._opening.start()
 
   def _open_tensorboard(self) -> None:
-    """Imports clu while the first steps run: it imports tensorflow, which takes seconds."""
+    """Imports clu during the first evaluation, since it imports tensorflow, which takes seconds."""
     try:
       from clu import metric_writers
     except ImportError:
-      name = self.workdir.metrics.name
-      LOG.info("no TensorBoard events: clu or tensorflow is not installed; %s has all numbers", name)
+      LOG.info("no TensorBoard events: clu or tensorflow is not installed; %s has all numbers", self.workdir.metrics.name)
     else:
       self._tensorboard = metric_writers.SummaryWriter(str(self.workdir.tensorboard))
 
   def _write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
     finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
-    self._metrics.write(json.dumps({"step": step, "epoch": epoch, **dict.fromkeys(values), **finite}) + "\n")
-    self._metrics.flush()
-    self._events.append((step, finite))
-    if not self._opening.is_alive():
-      self._write_events()
-
-  def _write_events(self) -> None:
+    json_io.append_line(self.workdir.metrics, {"step": step, "epoch": epoch, **dict.fromkeys(values), **finite})
+    self._opening.join()
     if self._tensorboard is not None:
-      for step, values in self._events:
-        self._tensorboard.write_scalars(step, values)
-    self._events.clear()
+      self._tensorboard.write_scalars(step, finite)
 
   def write(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
     """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json."""
     self._write(step, epoch, {m.flat_name: m.value for m in measurements})
     results.add(self.workdir.results, step, measurements, LOGGED, finished=False)
 
-  def write_neighbors(self, step: int, epoch: int, examples: Mapping[str, Any]) -> None:
-    """Adds a line to neighbors.jsonl."""
-    with self.workdir.neighbors.open("a") as file:
-      file.write(json.dumps({"step": step, "epoch": epoch, **examples}) + "\n")
-
   @contextlib.contextmanager
-  def compiling(self) -> Iterator[None]:
-    """Surrounds the dispatch of a step, the first of which compiles it."""
-    with self._enough_memory(), contextlib.nullcontext() if self._compiled else runlog.heartbeat("compiling the training step"):
-      yield
-    self._compiled = True
+  def waiting(self, task: str = "") -> Iterator[None]:
+    """Surrounds a wait for the devices; logs how long it takes if it has a name.
 
-  @contextlib.contextmanager
-  def _enough_memory(self) -> Iterator[None]:
-    """Turns a lack of device memory into a UserError that names the fields to change."""
+    Turns a lack of device memory into a UserError that names the fields to change.
+    """
     try:
-      yield
+      with runlog.heartbeat(task) if task else contextlib.nullcontext():
+        yield
     except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
@@ -128,37 +108,29 @@ class MetricLogger:
     if self._pending is None:
       return
     (step, logs, waited), self._pending = self._pending, None
-    waiting = runlog.heartbeat(f"waiting for step {step}") if jax.process_count() > 1 else contextlib.nullcontext()
-    with self._enough_memory(), waiting:  # one of several processes may hang
+    with self.waiting(f"waiting for step {step}" if jax.process_count() > 1 else ""):  # one of several processes may hang
       values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
     epoch = (step - 1) // self._length.steps_per_epoch
     if not math.isfinite(values["loss"]):
       raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}; try a lower optim.lr")
     alerts = self._diagnostics.active_alerts
-    values |= self._progress.update(step, step / self._length.steps_per_epoch, values["loss"], waited, alerts)
+    values |= self.progress.update(step, step / self._length.steps_per_epoch, values["loss"], waited, alerts)
     if step % self._config.log_every == 0 or step == self._length.steps:
       self._write(step, epoch, values)
-    _stop_if(self._diagnostics.step(step, values))
+    self._stop_if(self._diagnostics.step(step, values))
 
   def end_epoch(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
     """Writes the measurements of an epoch. Raises Stopped if an alert ends the run."""
     self.write(step, epoch, measurements)
-    _stop_if(self._diagnostics.epoch(step, {m.name: m.value for m in measurements}))
+    self._stop_if(self._diagnostics.epoch(step, {m.name: m.value for m in measurements}))
 
-  def pause(self) -> None:
-    """Excludes the time until the next step from the speed."""
-    self._progress.pause()
+  def _stop_if(self, reason: str | None) -> None:
+    if reason:
+      raise Stopped(f"health.stop: {reason}")
 
   def close(self) -> None:
-    """Writes everything out and closes the files."""
-    self._progress.close()
+    """Removes the progress bar and writes out the events."""
+    self.progress.close()
     self._opening.join()
-    self._write_events()
     if self._tensorboard is not None:
       self._tensorboard.close()
-    self._metrics.close()
-
-
-def _stop_if(reason: str | None) -> None:
-  if reason:
-    raise Stopped(f"health.stop: {reason}")

@@ -17,7 +17,7 @@ from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.core.log import LOG
-from jaxssl.core.types import Logs, TrainState, Variables
+from jaxssl.core.types import Logs, PyTree, TrainState, Variables
 from jaxssl.data import datasets, input_pipeline, sampler, statistics
 from jaxssl.methods import read_method
 from jaxssl.methods.base import SSLMethod
@@ -55,27 +55,23 @@ class Experiment:
     """Shapes, dtypes and shardings of the train state."""
     return abstract_state(self.train_step, self.channels)
 
-  @functools.cached_property
-  def _shardings(self) -> TrainState:
-    return jax.tree.map(lambda x: x.sharding, self.state_shapes)
-
   def init(self) -> TrainState:
     """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
-    state = jax.jit(lambda: self.train_step.init(self.channels), out_shardings=self._shardings)()
-    teacher = state.teacher and self._imported(state.teacher, self._shardings.teacher)
-    return dataclasses.replace(state, student=self._imported(state.student, self._shardings.student), teacher=teacher)
+    state = jax.jit(lambda: self.train_step.init(self.channels), out_shardings=shardings(self.state_shapes))()
+    teacher = state.teacher and self._imported(state.teacher)
+    return dataclasses.replace(state, student=self._imported(state.student), teacher=teacher)
 
   def untrained(self) -> Variables:
     """Returns the student before the first step."""
-    student = jax.jit(lambda: self.train_step.init_student(self.channels), out_shardings=self._shardings.student)()
-    return self._imported(student, self._shardings.student)
+    placed = shardings(self.state_shapes.student)
+    return self._imported(jax.jit(lambda: self.train_step.init(self.channels).student, out_shardings=placed)())
 
-  def _imported(self, variables: Variables, shardings: Any) -> Variables:
+  def _imported(self, variables: Variables) -> Variables:
     if self.imported is None:
       return variables
     # Copied under jit: no two networks may share memory with each other or with NumPy, since a step donates its state.
     filled = init_from.put(to_host(self.mesh, variables), self.imported)
-    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings)(filled)
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings(variables))(filled)
 
   @functools.cached_property
   def _step(self) -> Any:
@@ -91,7 +87,7 @@ class Experiment:
 
   @functools.cached_property
   def _start_epoch(self) -> Any:
-    return jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=self._shardings)
+    return jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=shardings(self.state_shapes))
 
   def start_epoch(self, state: TrainState, epoch: int) -> TrainState:
     """Draws the partners of an epoch; `state` is donated."""
@@ -158,14 +154,18 @@ def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any =
 def abstract_state(train_step: TrainStep, channels: int) -> TrainState:
   """Returns shapes, dtypes and shardings of the train state."""
   shapes = jax.eval_shape(lambda: train_step.init(channels))
-  shardings = state_shardings(shapes, train_step.mesh, train_step.config.train.fsdp)
-  return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+  placed = state_shardings(shapes, train_step.mesh, train_step.config.train.fsdp)
+  return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, placed)
+
+
+def shardings(tree: PyTree) -> PyTree:
+  """Returns the sharding of every array or shape."""
+  return jax.tree.map(lambda x: x.sharding, tree)
 
 
 def jit_step(train_step: TrainStep, state: TrainState) -> Any:
   """Returns the jitted step for a state of these shapes, which is donated and returned in the same shardings."""
-  shardings = jax.tree.map(lambda x: x.sharding, state)
-  return jax.jit(train_step.step, donate_argnums=0, out_shardings=(shardings, None))
+  return jax.jit(train_step.step, donate_argnums=0, out_shardings=(shardings(state), None))
 
 
 def _check_views(config: Config, method: SSLMethod) -> None:

@@ -61,18 +61,15 @@ class TrainStep:
       raise UserError(f"model.predictor.out={prediction}: must equal the projection's width, {projection}")
     return Dims(features=example.features.shape[-1], projection=projection, batch=batch_size, images=self.bootstrap.num_images)
 
-  def init_student(self, channels: int) -> Variables:
-    """Returns the student before the first step, a function of `train.seed` alone."""
-    return self.network.init(jax_key(self.config.train.seed, "weights"), (self.image_size, self.image_size, channels))
-
   def init(self, channels: int) -> TrainState:
     """Returns the state before the first step, a function of `train.seed` alone."""
-    dims, student = self.dims(channels), self.init_student(channels)
+    dims, seed, shape = self.dims(channels), self.config.train.seed, (self.image_size, self.image_size, channels)
+    student = self.network.init(jax_key(seed, "weights"), shape)
     return TrainState(
       step=jnp.int32(0),
       student=student,
       teacher=self.network.teacher(student) if self.method.forward_spec.teacher else None,
-      method_state=self.method.init_state(jax_key(self.config.train.seed, "method_state"), dims),
+      method_state=self.method.init_state(jax_key(seed, "method_state"), dims),
       neighbor_bank=self.bootstrap.init(dims.features),
       opt_state=self.optimizer.init(student.params),
     )

@@ -6,18 +6,11 @@ import numpy as np
 import pytest
 
 from jaxssl.augment import color, pipeline
+from jaxssl.augment.operations import Grayscale
 from jaxssl.config.schema import ViewConfig
 
-STRONG = ViewConfig(
-  count=2,
-  size=16,
-  jitter=(0.4, 0.4, 0.4, 0.1),
-  jitter_p=1.0,
-  gray_p=0.5,
-  blur_p=(1.0, 0.0),
-  blur_sigma=(0.5, 1.0),
-  solarize_p=(0.5,),
-)
+COLORS = {"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_p": 1.0, "gray_p": 0.5, "solarize_p": (0.5,)}
+STRONG = ViewConfig(count=2, size=16, blur_p=(1.0, 0.0), blur_sigma=(0.5, 1.0), **COLORS)
 
 
 def images(channels, maximum, rows=4):
@@ -47,7 +40,7 @@ def test_views_of_sixteen_bits_agree_with_views_of_eight_bits(channels):
 @pytest.mark.parametrize("channels", [1, 5])
 def test_color_operations_leave_images_without_three_channels_unchanged(channels):
   image = jnp.asarray(images(channels, 65535)[0, 0], jnp.float32)
-  for changed in (color.gray(image), color.hue(image, 0.3)):
+  for changed in (Grayscale()(jax.random.key(0), image), color.hue(image, 0.3)):
     np.testing.assert_array_equal(changed, image)
   jittered = color.jitter(image, jnp.arange(4.0), (None, None, 0.3, 0.3), 65535)
   np.testing.assert_array_equal(jittered, image)

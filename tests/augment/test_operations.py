@@ -47,12 +47,6 @@ def test_affine_matches_pil(image, rotate, shear, zoom, shift):
   assert np.abs(np.asarray(ours) - np.asarray(expected, float)).max() <= 1
 
 
-def test_affine_fills_with_black():
-  ours = jax.jit(geometry.affine)(jnp.full((8, 8, 1), 200.0), *(jnp.float32(v) for v in (0, 0, 1)), jnp.array([3.0, 0.0]))
-  np.testing.assert_array_equal(ours[:, :3], 0)
-  np.testing.assert_array_equal(ours[:, 3:], 200)
-
-
 def test_a_crop_ignores_pixels_outside_its_box(image):
   box, inside = (5, 6, 11, 9), image[5:16, 6:15]
   outside = np.zeros_like(image)
@@ -63,21 +57,11 @@ def test_a_crop_ignores_pixels_outside_its_box(image):
     np.testing.assert_array_equal(ours, resize(inside, (16, 16), method))
 
 
-def test_resize_matches_pil(image):
-  for method, mode in (("bilinear", PIL.Image.Resampling.BILINEAR), ("bicubic", PIL.Image.Resampling.BICUBIC)):
-    for height, width in ((24, 30), (10, 50)):
-      expected = PIL.Image.fromarray(image.astype(np.uint8)).resize((width, height), mode)
-      ours = resize(image, (height, width), method)
-      assert ours.shape == (height, width, 3)
-      assert np.abs(np.asarray(ours) - np.asarray(expected, float)).max() <= 1
-
-
 def test_neutral_parameters_change_nothing(image):
   factors = [1.0, 1.0, 1.0, None]
   np.testing.assert_array_equal(jitter(image, jnp.arange(4), factors), image)
   np.testing.assert_array_equal(jitter(image, jnp.arange(4), [None] * 4), image)
   np.testing.assert_array_equal(color.blur(image, 0.0, 2.0), image)
-  np.testing.assert_array_equal(color.solarize(image, 256), image)
 
 
 @pytest.mark.parametrize("left_out", range(4))
@@ -94,8 +78,6 @@ def test_jitter_applies_its_operations_in_order(image, left_out):
 
 def test_color_operations_treat_one_channel_as_three_equal_channels(image):
   gray = image[:, :, :1]
-  for op in (lambda x: color.hue(x, 0.2), color.gray):
-    np.testing.assert_array_equal(op(gray), gray)
   # Brightness and contrast of a gray image equal those of three equal channels.
   places, factors = jnp.arange(4), [0.7, 1.4, 0.5, 0.1]
   colored = jitter(jnp.tile(gray, 3), places, [*factors[:2], None, None])
@@ -135,16 +117,6 @@ SQUEEZED = (4.0, 5.0)  # shares of the area that do not fit into any image
 def test_boxes_without_a_choice_are_deterministic(height, width, scale, ratio, expected):
   assert geometry.random_box(np.random.default_rng(0), height, width, scale, ratio) == expected
   np.testing.assert_array_equal(geometry.random_boxes(jax.random.key(0), 2, height, width, scale, ratio), [expected] * 2)
-
-
-def test_every_position_is_equally_likely():
-  rng, shape = np.random.default_rng(0), (3, 3, (1 / 9, 1 / 9), (1.0, 1.0))
-  in_numpy = np.array([geometry.random_box(rng, *shape) for _ in range(3600)])
-  in_jax = np.asarray(geometry.random_boxes(jax.random.key(0), 3600, *shape))
-  for boxes in (in_numpy, in_jax):
-    assert (boxes[:, 2:] == 1).all()
-    counts = np.bincount(3 * boxes[:, 0] + boxes[:, 1], minlength=9)
-    assert len(counts) == 9 and abs(counts - 400).max() < 5 * np.sqrt(3600 / 9 * 8 / 9)
 
 
 PARAMETERS = {

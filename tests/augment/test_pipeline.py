@@ -66,16 +66,12 @@ def test_views_have_the_configured_shapes_and_are_float32(name, channels):
 
 
 @pytest.mark.parametrize("name, channels", [("adasim", 1), ("digits", 1), ("weak and strong", 3)])
-def test_views_are_finite_and_all_different(name, channels):
-  for views in maker(name, channels=channels)(0, images(8, channels=channels)).values():
+def test_views_of_the_same_image_are_finite_and_all_different(name, channels):
+  same = np.tile(images(1, channels=channels), (8, 1, 1, 1, 1))
+  for views in maker(name, channels=channels)(0, same).values():
     assert np.isfinite(views).all()
     views = np.asarray(views).reshape(-1, *views.shape[2:])
     assert len(np.unique(views, axis=0)) == len(views)
-
-
-def test_crops_are_uint8():
-  crops = jax.eval_shape(lambda pixels: pipeline.crop(jax.random.key(0), pixels, read(PRESETS["dino"])), images(2))
-  assert {x.dtype for x in crops.values()} == {jnp.dtype(jnp.uint8)}
 
 
 def test_views_are_a_function_of_the_key():
@@ -90,12 +86,6 @@ def test_rows_do_not_depend_on_each_other():
   a, b = (maker("weak and strong")(0, x)["strong"] for x in (pixels, changed))
   np.testing.assert_array_equal(a[:2], b[:2])
   assert np.all(np.any(a[2:] != b[2:], axis=(1, 2, 3, 4)))
-
-
-def test_every_row_has_its_own_crop():
-  view = dataclasses.replace(PLAIN, crop_scale=(0.2, 1.0), partner=(False,))
-  crops = jax.jit(lambda pixels: pipeline.crop(jax.random.key(0), pixels, {"weak": view}))(np.tile(images(1), (4, 1, 1, 1, 1)))
-  assert len(np.unique(crops["weak"].reshape(8, -1), axis=0)) == 8
 
 
 def test_views_do_not_depend_on_other_groups_and_the_number_of_rows():
@@ -137,7 +127,7 @@ def test_operations_of_probability_1_always_apply_and_of_probability_0_never():
   np.testing.assert_array_equal(finished(pixels), pixels)
   np.testing.assert_array_equal(finished(pixels, flip=1.0), pixels[:, :, :, ::-1])
   np.testing.assert_array_equal(finished(pixels, solarize_p=(1.0,)), np.where(pixels >= 128, 255 - pixels, pixels))
-  np.testing.assert_array_equal(finished(pixels, gray_p=1.0), np.stack([[color.gray(x * 1.0) for x in row] for row in pixels]))
+  np.testing.assert_array_equal(finished(pixels, gray_p=1.0), np.tile(color.luma(pixels.astype(np.float32)), 3))
   partly = finished(pixels, blur_p=(0.0, 1.0), solarize_p=(1.0, 0.0))
   np.testing.assert_array_equal(partly[:, 0], np.where(pixels >= 128, 255 - pixels, pixels)[:, 0])
   assert np.std(partly[:, 1]) < 0.8 * np.std(pixels[:, 1])
@@ -159,7 +149,7 @@ def test_operations_of_probability_1_always_apply_and_of_probability_0_never():
 def test_operations_of_probability_0_and_strength_0_are_left_out(fields, expected):
   view = dataclasses.replace(PLAIN, **fields)
   steps = [pipeline.augmentations("weak", view, v) for v in range(2)]
-  assert [" ".join(type(step.operation).__name__ for step in listed) for listed in steps] == expected
+  assert [" ".join(type(operation).__name__ for operation, _ in listed) for listed in steps] == expected
 
 
 def test_views_with_equal_settings_are_computed_together():
@@ -227,13 +217,6 @@ def test_errors_name_the_field_and_the_value(fields, message):
   with pytest.raises(UserError) as error:
     pipeline.check({"weak": dataclasses.replace(ViewConfig(), **fields)}, (28, 28))
   assert str(error.value).startswith(message) and "\n" not in str(error.value)
-
-
-def test_an_unknown_group_is_an_error_that_lists_the_groups():
-  with pytest.raises(
-    UserError, match="^views.globl: unknown view group; nearest: global; expected one of: global, local, weak, strong$"
-  ):
-    pipeline.check({"globl": ViewConfig()}, None)
 
 
 def test_presets_import_nothing():

@@ -10,7 +10,7 @@ SINKHORN, _ = split("resa", r"sk\d+", r"loss\d+b?")
 GOLDEN = cases("resa")
 
 
-@pytest.mark.parametrize("name", SINKHORN)
+@pytest.mark.parametrize("name", [name for name in SINKHORN if GOLDEN[name]["n_iterations"] > 0])
 def test_matches_the_reference(name):
   case = GOLDEN[name]
   assignment = jax.jit(assign, static_argnums=2)(jnp.asarray(case["scores"]), float(case["temp"]), int(case["n_iterations"]))

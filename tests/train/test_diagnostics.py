@@ -108,5 +108,5 @@ def test_an_alert_lasts_while_any_of_its_reasons_lasts(tmp_path):
 
 
 def test_an_unknown_alert_is_an_error(tmp_path):
-  with pytest.raises(UserError, match=r"health\.stop=colapsing: unknown; nearest: collapsing; expected one of: collapsing"):
+  with pytest.raises(UserError, match=r"health\.stop=colapsing: unknown; expected collapsing, .*; did you mean collapsing"):
     build(tmp_path, stop=("colapsing",))
