@@ -129,9 +129,10 @@ def epochs(
           examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
           json_io.append_line(logger.workdir.neighbors, {"step": step, "epoch": epoch, **examples})
         logger.end_epoch(step, epoch, measured)
-        if last and "linear" in set(evals.final) - set(evals.periodic):  # at the end, so that the first step need not wait
+        late = evaluator.possible([name for name in evals.final if name == "linear" and name not in evals.periodic])
+        if last and late and evals.baselines:  # at the end, so that the first step need not wait for them
           with runlog.heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
-            results.add(logger.workdir.results, 0, evaluator.baselines(run.untrained(), ["linear"]))
+            results.add(logger.workdir.results, 0, evaluator.baselines(run.untrained(), late))
       if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
         save()
       logger.workdir.upload()
