@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from jaxssl.core.errors import UserError, one_line
 from jaxssl.data.array_files import NPY, read_array
@@ -71,7 +71,7 @@ def jpeg_size(data: bytes, channels: int, dtype: Any) -> tuple[int, int] | None:
   if not data.startswith(b"\xff\xd8\xff") or channels not in (1, 3) or dtype != np.uint8:
     return None
   try:
-    image = Image.open(io.BytesIO(data), formats=("JPEG",))
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))  # Image.open would refuse the 200 megapixels of a phone
   except Exception:  # decoding reports what is wrong
     return None
   return (image.height, image.width) if image.mode in ("L", "RGB") and _orientation(image) == 1 else None
