@@ -46,7 +46,7 @@ def test_a_documented_command_is_parsed(words, monkeypatch, capsys):
   command = "train" if words[0].startswith("-") else words[0]
   if "--help" in words:
     return
-  options = cli.module(command).parser().parse(words[words[0] == command :])
+  options = cli.parser(command).parse(words[words[0] == command :])
   if file := getattr(options, "config", None):
     file, _, recipe = file.replace("METHOD", "simclr").replace(":RECIPE", "").partition(":")
     if os.path.isfile(file):

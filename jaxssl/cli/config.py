@@ -1,4 +1,7 @@
-"""`config`: lists recipes and fields, and copies config files."""
+"""List recipes and config fields, or copy a config file to edit.
+
+jaxssl config list; jaxssl config fields [PREFIX]; jaxssl config copy NAME FILE
+"""
 
 import itertools
 import os
@@ -26,21 +29,13 @@ same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` 
 This page is generated: `{GENERATE}`."""
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser(
-    "config",
-    "list recipes and config fields, or copy a config file to edit",
-    "jaxssl config list; jaxssl config fields [PREFIX]; jaxssl config copy NAME FILE",
-  )
-  result.add_argument(
-    "action", metavar="ACTION", help="list: recipes; fields: types, defaults and meanings; copy: a config file"
-  )
-  result.add_argument(
-    "words", metavar="ARGUMENT", nargs="*", help="fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
-  )
-  result.add_argument("--markdown", action="store_true", help="fields: as Markdown")
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+  actions = "list: recipes; fields: types, defaults and meanings; copy: a config file"
+  parser.add_argument("action", metavar="ACTION", help=actions)
+  words = "fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
+  parser.add_argument("words", metavar="ARGUMENT", nargs="*", help=words)
+  parser.add_argument("--markdown", action="store_true", help="fields: as Markdown")
 
 
 def run(action: str, words: list[str], markdown: bool) -> None:
