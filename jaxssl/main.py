@@ -10,7 +10,7 @@ from jaxssl.core.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one command and returns its exit code: 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted."""
+  """Runs one command; returns its exit code: 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted."""
   argv = list(sys.argv[1:] if argv is None else argv)
   if not argv or argv[0] in ("-h", "--help", "help"):
     print(cli.overview())

@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         self._add_field(name)
       else:  # argparse would read the next word as an argument
         prefix = "--config." if "config" in self._groups else "--"
-        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in fields.paths()))]
+        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in fields.kinds()))]
         raise UserError(f"{word}: unknown option of {self.prog}; did you mean {nearest_name(name, known)}?")
     options, unknown = self.parse_known_args(argv)
     if unknown:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxssl.cli import config as command
 from jaxssl.config import fields
+from jaxssl.config.parse import type_name
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
@@ -22,10 +23,10 @@ def test_every_field_has_a_meaning():
 
 def test_fields_have_type_default_and_meaning():
   lr, k = FIELDS["optim.lr"], FIELDS["evals.knn.k"]
-  assert (lr.type, lr.default) == ("float", "0.0005") and lr.meaning.startswith("peak learning rate")
-  assert (k.type, k.default) == ("list of int", "20")
+  assert (lr.kind, lr.default) == (float, "0.0005") and lr.meaning.startswith("peak learning rate")
+  assert (type_name(k.kind), k.default) == ("list of int", "20")
   assert FIELDS["optim.schedule.kind"].default == "cosine" != FIELDS["optim.weight_decay.kind"].default
-  assert FIELDS["views.GROUP.crop_scale"].type == "(float, float)"
+  assert type_name(FIELDS["views.GROUP.crop_scale"].kind) == "(float, float)"
   assert FIELDS["data.mean"].meaning.startswith("mean of each channel") and "measured" in FIELDS["data.mean"].meaning
   groups = {path.partition(".")[0] for path in FIELDS if "." in path}
   assert groups == {field.name for field in dataclasses.fields(Config)} - {"method", "plugins"}
@@ -73,7 +74,7 @@ def test_flag_values_are_parsed_by_the_type_of_their_field(path, text, value):
     ("optim.epoch", "optim.epoch: unknown field; did you mean train.epochs?"),
     ("optm", "optm: unknown field; did you mean optim?"),
     ("views.global.sise", "views.global.sise: unknown field; did you mean views.global.size?"),
-    ("optim.lr.x", "optim.lr.x: optim.lr is a value, not a group of fields"),
+    ("optim.lr.x", "optim.lr.x: unknown field; did you mean optim.lr?"),
   ],
 )
 def test_an_unknown_field_suggests_the_nearest(path, message):
