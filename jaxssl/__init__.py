@@ -8,23 +8,11 @@ from typing import TYPE_CHECKING, Any
 from jaxssl.core.version import VERSION
 
 if TYPE_CHECKING:
-  from jaxssl.api import (
-    embed,
-    embed_to_file,
-    evaluate,
-    export,
-    inspect,
-    load_config,
-    load_pretrained,
-    neighbors,
-    plan,
-    report,
-    train,
-  )
+  from jaxssl.api import *  # noqa: F403
 
 __version__ = VERSION
-__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors", "plan"]
-__all__ += ["report", "train"]
+__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors"]  # noqa: F405
+__all__ += ["plan", "report", "train"]  # noqa: F405
 
 
 class _Package(ModuleType):

@@ -1,4 +1,4 @@
-"""The commands, one module each: its docstring is its help, `add_options(parser)` adds options, `run(**options)` executes it."""
+"""The commands, one module each: its docstring is its help, `add_options(parser)` adds options, `run(**options)` runs it."""
 
 import importlib
 

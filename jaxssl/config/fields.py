@@ -53,10 +53,7 @@ def _shown(value: Any) -> str:
 
 @functools.cache
 def meanings(cls: type) -> Mapping[str, str]:
-  """Reads the comments of a dataclass's fields from its source: those above a field and the one at its end.
-
-  Returns an empty mapping if the source is not available.
-  """
+  """Reads the comments above a dataclass's fields and at their ends from its source; returns none if there is no source."""
   try:
     source = inspect.getsource(cls)
   except (OSError, TypeError):

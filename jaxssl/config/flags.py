@@ -82,10 +82,7 @@ def add_config(parser: Parser, workdir: str | None = None) -> None:
 
 
 def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Path | None = None) -> tuple[Config, pathlib.Path]:
-  """Returns the config of `--config` and `--config.FIELD`, and the workdir (default: runs/ and the names in `--config`).
-
-  Raises UserError.
-  """
+  """Returns the config, and the workdir, by default runs/ and the names in `--config`. Raises UserError."""
   if not config:
     raise UserError("--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py")
   file, _, recipe = config.partition(":")

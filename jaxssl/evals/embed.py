@@ -16,7 +16,6 @@ from jaxssl.core import atomic, cache, json_io, paths
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
-from jaxssl.core.progress import ImageProgress
 from jaxssl.core.version import VERSION
 from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.source import Source
@@ -51,7 +50,7 @@ def embed_to_file(
   request = _request(run, sources, patches)
   parts, size = Parts(out, request), request["part"]
   spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
-  progress = ImageProgress(request["images"])
+  progress = runlog.ImageProgress(request["images"])
   try:
     for number, (split, start, stop) in enumerate(spans):
       missing = number >= len(parts.counts)

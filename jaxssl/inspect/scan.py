@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.core.errors import one_line
-from jaxssl.core.progress import ImageProgress
+from jaxssl.core.log import ImageProgress
 from jaxssl.data.array_files import NPY, TIFF
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import FORMATS, DecodeError, WrongChannels, decode, dtype_of, viewable

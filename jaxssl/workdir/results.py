@@ -93,10 +93,11 @@ def measurements_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _as_json(m: Measurement, step: int) -> dict[str, Any]:
-  optional = {"std": None if m.std is None else _finite(m.std), "chosen": dict(m.chosen)}
-  fields = {"step": step, "name": m.name, "subject": m.subject, "evaluation": m.evaluation, "value": _finite(m.value)}
-  fields |= {name: value for name, value in optional.items() if value not in (None, {})}
-  return fields | {"protocol": dict(m.protocol), "commit": commit()}
+  fields = {"step": step, "name": m.name, "subject": m.subject, "evaluation": m.evaluation}
+  fields |= {"value": json_io.finite(float(m.value)), "protocol": dict(m.protocol), "commit": commit()}
+  if m.std is not None and math.isfinite(m.std):
+    fields["std"] = float(m.std)
+  return fields | ({"chosen": dict(m.chosen)} if m.chosen else {})
 
 
 def _key(m: Mapping[str, Any]) -> tuple:
@@ -106,10 +107,6 @@ def _key(m: Mapping[str, Any]) -> tuple:
 def protocol_key(protocol: Mapping[str, Any]) -> str:
   """Returns a text that is the same for equal protocols."""
   return json.dumps(protocol, sort_keys=True)
-
-
-def _finite(value: float) -> float | None:
-  return float(value) if math.isfinite(value) else None
 
 
 @functools.cache
