@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from jaxssl.config import fields
+from jaxssl.config.fields import kinds, parse_value
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name
@@ -32,11 +32,8 @@ class Parser(argparse.ArgumentParser):
 
   def _add_field(self, name: str, help: str = argparse.SUPPRESS) -> None:
     path = name.removeprefix("--").removeprefix("config.")
-
-    def change(text: str) -> tuple[str, Any]:
-      return path, fields.parse_value(path, text)
-
-    self.add_argument(name, metavar="VALUE", dest="changes", action="append", default=[], type=change, help=help)
+    action: Any = {"dest": "changes", "action": "append", "default": [], "type": lambda text: (path, parse_value(path, text))}
+    self.add_argument(name, metavar="VALUE", help=help, **action)
 
   def parse(self, argv: Sequence[str]) -> argparse.Namespace:
     """Parses a command line; with field flags, `changes` of the result holds their values by dotted path. Raises UserError."""
@@ -48,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         self._add_field(name)
       else:  # argparse would read the next word as an argument
         prefix = "--config." if "config" in self._groups else "--"
-        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in fields.kinds()))]
+        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in kinds()))]
         raise UserError(f"{word}: unknown option of {self.prog}; did you mean {nearest_name(name, known)}?")
     options, unknown = self.parse_known_args(argv)
     if unknown:

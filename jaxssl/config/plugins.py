@@ -11,7 +11,6 @@ import importlib.util
 import pathlib
 import traceback
 from types import ModuleType
-from typing import Any
 
 from jaxssl.core import cache, json_io, registry
 from jaxssl.core.errors import UserError
@@ -60,7 +59,9 @@ def use(file: str | pathlib.Path, trusted: bool = True) -> None:
   path = path.absolute()
   if not path.is_file():
     raise UserError(f"plugins={file}: no such file; add --plugins FILE, with the file's place on this machine")
-  digest, known = _digest(path), _trusted()
+  digest, known = _digest(path), {}
+  with contextlib.suppress(UserError, RuntimeError):  # no file, or no home
+    known = json_io.read(_store())
   if _executed.get(str(path)) != digest:
     if not trusted and known.get(str(path)) != digest:
       raise UserError(
@@ -74,16 +75,9 @@ def use(file: str | pathlib.Path, trusted: bool = True) -> None:
       json_io.write(_store(), {**known, str(path): digest})
 
 
-def _digest(path: pathlib.Path) -> str:
-  return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _store() -> pathlib.Path:
   return cache.folder("plugins") / "trusted.json"
 
 
-def _trusted() -> dict[str, Any]:
-  try:
-    return json_io.read(_store())
-  except (UserError, RuntimeError):  # no home
-    return {}
+def _digest(path: pathlib.Path) -> str:
+  return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 """Logs a command to the terminal and, for a run, to a file; shows the progress of long tasks."""
 
 import contextlib
+import io
 import logging
 import pathlib
 import sys
@@ -70,26 +71,18 @@ def bar_shown() -> bool:
   return sys.stderr.isatty()
 
 
-class ImageProgress:
-  """Shows how many of `total` images are done: a bar on a terminal, otherwise a log line every ten seconds."""
+class _LogLines(io.TextIOBase):
+  """Logs what a progress bar writes."""
 
-  def __init__(self, total: int):
-    self._total, self._done, self._made = total, 0, 0
-    self._began = self._said = time.monotonic()
-    self._bar = tqdm.tqdm(total=total, unit="image", disable=not bar_shown(), dynamic_ncols=True)
+  def write(self, text: str) -> int:
+    if text.strip():
+      LOG.info("%s", text.strip())
+    return len(text)
 
-  def add(self, count: int, made: bool = True) -> None:
-    """Adds finished images; `made=False` for those of an earlier command, which do not count for the speed."""
-    self._done += count
-    self._made += count * made
-    self._bar.update(count)
-    now = time.monotonic()
-    if made and (now - self._said >= SECONDS_BETWEEN_LINES or self._done == self._total):
-      rate = self._made / (now - self._began)
-      left = (self._total - self._done) / rate
-      LOG.info("%d/%d images %.0f images/s left %.0f s", self._done, self._total, rate, left, extra={"bar": True})
-      self._said = now
 
-  def close(self) -> None:
-    """Removes the bar."""
-    self._bar.close()
+def image_progress(total: int, done: int = 0) -> tqdm.tqdm:
+  """Returns a bar for `total` images, `done` of them by an earlier command; without a terminal it logs every ten seconds."""
+  if bar_shown():
+    return tqdm.tqdm(total=total, initial=done, unit="image", dynamic_ncols=True)
+  text, seconds = "{n}/{total} images {rate_noinv_fmt} left {remaining}", SECONDS_BETWEEN_LINES
+  return tqdm.tqdm(total=total, initial=done, file=_LogLines(), mininterval=seconds, miniters=1, bar_format=text)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.core.errors import one_line
-from jaxssl.core.log import ImageProgress
+from jaxssl.core.log import image_progress
 from jaxssl.data.array_files import NPY, TIFF
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import FORMATS, DecodeError, WrongChannels, decode, dtype_of, viewable
@@ -81,12 +81,12 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
 
   places = [(split, index) for split, source in sources.items() for index in range(len(source))]
   files: list[ScannedFile] = []
-  progress = ImageProgress(len(places))
+  progress = image_progress(len(places))
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     for start in range(0, len(places), _CHUNK):
       for file in pool.map(scan_file, places[start : start + _CHUNK]):
         files.append(file)
-        progress.add(1)
+        progress.update()
   progress.close()
   return _reject_mixed(files)
 

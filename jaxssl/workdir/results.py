@@ -50,14 +50,11 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   written atomically. A value that is not finite is stored as null.
   """
   document = read(path)
-  new = [_as_json(m, at) for m in measurements]
-  replaced = {_key(m) for m in new}
-  old = [m for m in document.get("measurements", []) if _key(m) not in replaced]
+  stored = {_key(m): m for m in (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))}
   described = dict(document.get("metrics", {}))
   for metric in (*metrics, *(m.metric for m in measurements)):
     described[metric.name] = {name: value for name, value in vars(metric).items() if name != "name"}
-  document |= {"measurements": old + new, "metrics": described, **facts, "software": software(), "hardware": hardware()}
-  json_io.write(path, document)
+  json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
 
 
 def cut(path: pathlib.Path, step: int) -> None:
@@ -119,21 +116,11 @@ def commit() -> str:
     return "unknown"
 
 
-@functools.cache
-def software() -> dict[str, str]:
-  """Returns the versions of the software that computed the numbers."""
+def environment() -> dict[str, Any]:
+  """Describes the software and the hardware that compute the numbers."""
   versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-  return {"jaxssl": VERSION, "commit": commit(), "python": platform.python_version(), **versions}
-
-
-def hardware() -> dict[str, Any]:
-  """Describes the devices and the host."""
   devices = jax.devices()
-  return {
-    "platform": devices[0].platform,
-    "device": devices[0].device_kind,
-    "devices": len(devices),
-    "processes": jax.process_count(),
-    "host": platform.machine(),
-    "cores": os.cpu_count(),
-  }
+  hardware = {"platform": devices[0].platform, "device": devices[0].device_kind, "devices": len(devices)}
+  hardware |= {"processes": jax.process_count(), "host": platform.machine(), "cores": os.cpu_count()}
+  software = {"jaxssl": VERSION, "commit": commit(), "python": platform.python_version(), **versions}
+  return {"software": software, "hardware": hardware}
