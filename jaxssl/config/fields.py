@@ -86,10 +86,7 @@ def type_of(path: str) -> Any:
 
 
 def parse_value(path: str, text: str) -> Any:
-  """Parses the text of a flag: text for a text field, otherwise a Python literal, or true, false or none in any case.
-
-  Raises UserError if there is no such field.
-  """
+  """Parses a flag: text for a text field, otherwise a Python literal, or true, false, none. Raises UserError: unknown field."""
   kind = type_of(path)
   if kind is str or (typing.get_origin(kind) is Literal and isinstance(typing.get_args(kind)[0], str)):
     return text

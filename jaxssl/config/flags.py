@@ -1,7 +1,4 @@
-"""Command-line parsers that extend argparse by field flags such as `--config.optim.lr=0.1`.
-
-ml_collections' own config flags cannot address a field whose path holds a Python keyword, such as views.global.
-"""
+"""Command-line parsers with field flags such as `--config.optim.lr=0.1`; those of ml_collections cannot set views.global."""
 
 import argparse
 import functools

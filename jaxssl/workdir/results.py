@@ -46,8 +46,7 @@ class Stored:
 def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metrics: Iterable[Metric] = (), **facts: Any) -> None:
   """Adds measurements made after `at` steps, which replace older ones of the same step, metric, subject and protocol.
 
-  `metrics`: definitions of further metrics, which only metrics.jsonl has values of; `facts`: about the run. The file is
-  written atomically. A value that is not finite is stored as null.
+  `metrics`: definitions of metrics that only metrics.jsonl has values of; `facts`: about the run. Not finite: stored as null.
   """
   document = read(path)
   stored = {_key(m): m for m in (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))}
