@@ -34,12 +34,6 @@ def test_commands_are_found():
   assert len(commands(PAGES[0])) >= 15 and len(SHOWN) > 20
 
 
-def test_pages_have_no_unresolved_merges():
-  assert not [
-    page.name for page in PAGES for line in page.read_text().splitlines() if line.startswith(("<<<<<<< ", ">>>>>>> "))
-  ]
-
-
 @pytest.mark.parametrize("words", SHOWN)
 def test_a_documented_command_is_parsed(words, monkeypatch, capsys):
   monkeypatch.chdir(ROOT)

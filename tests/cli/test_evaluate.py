@@ -27,10 +27,9 @@ def run(tmp_path_factory) -> pathlib.Path:
   workdir = tmp_path_factory.mktemp("run")
   words = "train.epochs=2 evals.baselines=false evals.every=1 evals.report=false bootstrap.policy=off views.global.affine=0"
   words += " model.stem=small data.limit=128 evals.final=knn,quality train.checkpoint_every_epochs=1"
+  flags = [f"--config.{word}" for word in words.split()]
   with devices.only(1):
-    assert (
-      main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *(f"--config.{word}" for word in words.split())]) == 0
-    )
+    assert main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *flags]) == 0
   return workdir
 
 

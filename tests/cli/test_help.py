@@ -43,10 +43,7 @@ def test_the_overview_lists_every_command(words, capsys):
   assert main.main(words) == 0
   text = capsys.readouterr().out
   assert re.findall(r"^  (\w+) +\w", text, re.MULTILINE) == list(cli.COMMANDS) and "jaxssl COMMAND --help" in text
-
-
-def test_the_default_command_is_train(capsys):
-  assert main.main(["--workdir", "a", "--help"]) == 0
+  assert main.main(["--workdir", "a", "--help"]) == 0  # of the default command
   assert capsys.readouterr().out.startswith("usage: jaxssl train ")
 
 
@@ -107,10 +104,9 @@ def test_config_lists_recipes_and_fields(capsys):
   assert re.findall(r"^[#\w].*", capsys.readouterr().out, re.MULTILINE)[1:] == ["method.temperature=0.2"]
 
 
-def test_config_copies_a_file_that_trains(tmp_path, capsys):
+def test_config_copies_a_file_that_trains(tmp_path, capfd, fails):
   copy = tmp_path / "new" / "mine.py"
   assert main.main(["config", "copy", "nnboot.py:cifar10", str(copy)]) == 0
-  assert f"jaxssl train --config {copy}" in capsys.readouterr().out
+  assert f"jaxssl train --config {copy}" in capfd.readouterr().out
   assert copy.read_bytes() == (ROOT / "configs/nnboot.py").read_bytes()
-  assert main.main(["config", "copy", "nnboot", str(copy)]) == 2
-  assert "mine.py: exists" in capsys.readouterr().err
+  fails(["config", "copy", "nnboot", str(copy)], "mine.py: exists")

@@ -136,11 +136,8 @@ def test_a_plan_is_compiled_for_a_tpu(tmp_path, capsys):
 
 
 def test_the_compilers_memory_error_is_parsed():
-  words = "the total memory required for HLO temporaries (28.20G) exceeds available HBM (15.75G)."
-  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory on HBM, {words}") == (int(28.2 * 2**30), int(15.75 * 2**30))
-  words = "Used 901.5M of 15.75G hbm. Exceeded hbm capacity by 4.5G."
-  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. {words}") == (
-    int(901.5 * 2**20),
-    int(15.75 * 2**30),
-  )
+  words = "on HBM, the total memory required for HLO temporaries (28.20G) exceeds available HBM (15.75G)."
+  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory {words}") == (int(28.2 * 2**30), int(15.75 * 2**30))
+  words = "in memory space hbm. Used 901.5M of 15.75G hbm. Exceeded hbm capacity by 4.5G."
+  assert estimate.refusal(f"RESOURCE_EXHAUSTED: Ran out of memory {words}") == (int(901.5 * 2**20), int(15.75 * 2**30))
   assert estimate.refusal("INTERNAL: 3 of 4") is None
