@@ -18,8 +18,7 @@ __all__ += ["plan", "report", "train"]  # noqa: F405
 class _Package(ModuleType):
   """Resolves public functions on first use, so that `import jaxssl` does not import JAX.
 
-  Some functions share a name with a subpackage: `jaxssl.train` is the function, `from jaxssl.train import loop` the subpackage.
-  Importing a subpackage would bind it as an attribute of this module; such bindings are ignored.
+  `jaxssl.train` is a function, although `from jaxssl.train import loop` binds the subpackage: such bindings are ignored.
   """
 
   def __setattr__(self, name: str, value: Any) -> None:

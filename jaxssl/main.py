@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 from jaxssl import cli
 from jaxssl.core.errors import UserError
 
+PERMANENT = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")  # a bucket's errors that last
+
 
 def main(argv: list[str] | None = None) -> int:
   """Runs one command; returns its exit code: 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted."""
@@ -63,7 +65,8 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
   except Exception as error:
     if not paths.gcs_error(error):
       raise
-    return processes.exit_with(f"error: {paths.gcs_error(error)}", 2 if paths.is_permanent(error) else preemption.AGAIN)
+    code = 2 if type(error).__name__ in PERMANENT else preemption.AGAIN
+    return processes.exit_with(f"error: {paths.gcs_error(error)}", code)
 
 
 def run() -> NoReturn:
