@@ -96,7 +96,7 @@ def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capfd, fail
   assert neighbors[0] == (1, 1.0, "b", "b/7.png") and len(neighbors) == 9
   assert [path for *_, path in neighbors] == [path for *_, path in search(capfd, out, "b/7.png", "--k=8")]
   workdir.rename(tmp_path / "moved")
-  fails(["neighbors", f"--embeddings={out}", f"--image={copy}"], "holds no run")
+  fails(["neighbors", f"--embeddings={out}", f"--image={copy}", "--k=3"], "holds no run")
   assert search(capfd, out, copy, "--k=9", f"--workdir={tmp_path / 'moved'}") == neighbors
   config = json.loads((tmp_path / "moved/config.json").read_text())
   other = tiny_run.make(tmp_path / "other", steps=(4,))
