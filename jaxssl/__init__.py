@@ -8,30 +8,17 @@ from typing import TYPE_CHECKING, Any
 from jaxssl.core.version import VERSION
 
 if TYPE_CHECKING:
-  from jaxssl.api import (
-    embed,
-    embed_to_file,
-    evaluate,
-    export,
-    inspect,
-    load_config,
-    load_pretrained,
-    neighbors,
-    plan,
-    report,
-    train,
-  )
+  from jaxssl.api import *  # noqa: F403
 
 __version__ = VERSION
-__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors", "plan"]
-__all__ += ["report", "train"]
+__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors"]  # noqa: F405
+__all__ += ["plan", "report", "train"]  # noqa: F405
 
 
 class _Package(ModuleType):
   """Resolves public functions on first use, so that `import jaxssl` does not import JAX.
 
-  Some functions share a name with a subpackage: `jaxssl.train` is the function, `from jaxssl.train import loop` the subpackage.
-  Importing a subpackage would bind it as an attribute of this module; such bindings are ignored.
+  `jaxssl.train` is a function, although `from jaxssl.train import loop` binds the subpackage: such bindings are ignored.
   """
 
   def __setattr__(self, name: str, value: Any) -> None:

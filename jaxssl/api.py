@@ -7,34 +7,30 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.config import load
+from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import dtype_of
-from jaxssl.evals import embed as embed_file
-from jaxssl.evals import load_run, nearest_images
+from jaxssl.evals import load_run
+from jaxssl.evals.embed import embed_to_file
 from jaxssl.evals.evaluator import EVALUATIONS
-from jaxssl.export import flax_format, formats
-from jaxssl.inspect import inspect_images
+from jaxssl.evals.nearest_images import neighbors
+from jaxssl.export.flax_format import load_pretrained
+from jaxssl.export.formats import export
+from jaxssl.inspect.inspect_images import inspect
 from jaxssl.parallel import processes
-from jaxssl.plan import make_plan
+from jaxssl.plan.make_plan import plan
 from jaxssl.report import page
 from jaxssl.train import loop
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 
+__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors"]
+__all__ += ["plan", "report", "train"]
 Path = str | pathlib.Path
-
-embed_to_file = embed_file.embed_to_file
-export = formats.export
-inspect = inspect_images.inspect
-load_config = load.load_config
-load_pretrained = flax_format.load_pretrained
-neighbors = nearest_images.neighbors
-plan = make_plan.plan
 
 
 def train(

@@ -2,57 +2,54 @@
 
 import os
 import sys
-from types import ModuleType
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from jaxssl import cli
 from jaxssl.core.errors import UserError
 
+PERMANENT = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")  # a bucket's errors that last
+
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one command and returns its exit code, see `execute`. Prints help and returns 0 for --help."""
+  """Runs one command; returns its exit code: 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted."""
   argv = list(sys.argv[1:] if argv is None else argv)
   if not argv or argv[0] in ("-h", "--help", "help"):
     print(cli.overview())
     return 0
+  command = "train" if argv[0].startswith("-") else argv.pop(0)
   try:
-    module = cli.module("train" if argv[0].startswith("-") else argv.pop(0))
-    options = vars(module.parser().parse(argv))
-    if module.__name__ == "jaxssl.cli.config":  # needs neither JAX nor a log
-      module.run(**options)
+    options = vars(cli.parser(command).parse(argv))
+    if command == "config":  # needs neither JAX nor a log
+      options.pop("run")(**options)
       return 0
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except SystemExit:  # --help
     return 0
-  return execute(module, options)
+  return _execute(**options)
 
 
-def execute(module: ModuleType, options: dict[str, Any]) -> int:
-  """Joins other processes, sets up log and compilation cache, runs a parsed command, and maps errors to exit codes.
-
-  Returns 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted.
-  """
+def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Sequence[str] = (), **options: Any) -> int:
+  """Joins other processes, sets up log and compilation cache, runs a parsed command, and maps errors to exit codes."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow logs at every start that it uses oneDNN
 
   import jax
 
-  from jaxssl.config import plugins
+  from jaxssl.config.plugins import use
   from jaxssl.core import cache, log, paths
   from jaxssl.parallel import preemption, processes
 
   try:
-    process = 0
-    if mode := options.pop("distributed", None):  # of commands that several processes run together
-      processes.start(mode)
-      process = jax.process_index()
-    log.start(None, process)
+    if distributed:
+      processes.start(distributed)
+    log.start(None, jax.process_index() if distributed else 0)
     cache.keep_compiled()
-    for file in options.pop("plugins", ()):
-      plugins.use(file)
-    return module.run(**options) or 0
+    for file in plugins:
+      use(file)
+    return run(**options) or 0
   except KeyboardInterrupt:
     return processes.exit_with("interrupted", preemption.INTERRUPTED)
   except UserError as error:
@@ -68,7 +65,8 @@ def execute(module: ModuleType, options: dict[str, Any]) -> int:
   except Exception as error:
     if not paths.gcs_error(error):
       raise
-    return processes.exit_with(f"error: {paths.gcs_error(error)}", 2 if paths.is_permanent(error) else preemption.AGAIN)
+    code = 2 if type(error).__name__ in PERMANENT else preemption.AGAIN
+    return processes.exit_with(f"error: {paths.gcs_error(error)}", code)
 
 
 def run() -> NoReturn:

@@ -53,6 +53,19 @@ def torchvision():
     pytest.skip(str(error))
 
 
+@pytest.fixture
+def fails(capfd):
+  """Returns a function that runs a command, which must fail with one line that holds a message."""
+  from jaxssl import main
+
+  def check(words, message):
+    assert main.main(words) == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+
+  return check
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
   """Sets a separate cache folder for every test."""

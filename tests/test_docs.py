@@ -34,19 +34,13 @@ def test_commands_are_found():
   assert len(commands(PAGES[0])) >= 15 and len(SHOWN) > 20
 
 
-def test_pages_have_no_unresolved_merges():
-  assert not [
-    page.name for page in PAGES for line in page.read_text().splitlines() if line.startswith(("<<<<<<< ", ">>>>>>> "))
-  ]
-
-
 @pytest.mark.parametrize("words", SHOWN)
 def test_a_documented_command_is_parsed(words, monkeypatch, capsys):
   monkeypatch.chdir(ROOT)
   command = "train" if words[0].startswith("-") else words[0]
   if "--help" in words:
     return
-  options = cli.module(command).parser().parse(words[words[0] == command :])
+  options = cli.parser(command).parse(words[words[0] == command :])
   if file := getattr(options, "config", None):
     file, _, recipe = file.replace("METHOD", "simclr").replace(":RECIPE", "").partition(":")
     if os.path.isfile(file):

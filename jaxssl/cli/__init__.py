@@ -1,8 +1,8 @@
-"""The commands, one module each: `parser()` returns its argument parser, `run(**options)` its exit code (None: 0)."""
+"""The commands, one module each: its docstring is its help, `add_options(parser)` adds options, `run(**options)` runs it."""
 
 import importlib
-from types import ModuleType
 
+from jaxssl.config.flags import Parser
 from jaxssl.core.errors import unknown_name
 
 COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "export", "inspect", "profile", "plan", "config")
@@ -16,13 +16,18 @@ commands:
 `jaxssl COMMAND --help` shows the options of a command; `jaxssl --config FILE` is `jaxssl train --config FILE`."""
 
 
-def module(command: str) -> ModuleType:
-  """Imports the module of a command. Raises UserError for an unknown one."""
+def parser(command: str) -> Parser:
+  """Returns a command's parser, whose option `run` returns the exit code (None: 0). Raises UserError for an unknown command."""
   if command not in COMMANDS:
     raise unknown_name(f"{command}: unknown command", command, COMMANDS)
-  return importlib.import_module(f"jaxssl.cli.{command}")
+  module = importlib.import_module(f"jaxssl.cli.{command}")
+  result = Parser(command, module.__doc__)
+  module.add_options(result)
+  result.set_defaults(run=module.run)
+  return result
 
 
 def overview() -> str:
   """Returns the usage and one line per command."""
-  return OVERVIEW.format("\n".join(f"  {command:<10} {module(command).parser().description}" for command in COMMANDS))
+  lines = (f"  {command:<10} {(parser(command).description or '').splitlines()[0]}" for command in COMMANDS)
+  return OVERVIEW.format("\n".join(lines))

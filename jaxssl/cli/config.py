@@ -1,4 +1,7 @@
-"""`config`: lists recipes and fields, and copies config files."""
+"""List recipes and config fields, or copy a config file to edit.
+
+One of: jaxssl config list; jaxssl config fields [PREFIX]; jaxssl config copy NAME FILE.
+"""
 
 import itertools
 import os
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from jaxssl.config import fields, load
 from jaxssl.config.fields import Field
 from jaxssl.config.flags import Parser
+from jaxssl.config.parse import type_name
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name, unknown_name
@@ -26,30 +30,22 @@ same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` 
 This page is generated: `{GENERATE}`."""
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser(
-    "config",
-    "list recipes and config fields, or copy a config file to edit",
-    "jaxssl config list; jaxssl config fields [PREFIX]; jaxssl config copy NAME FILE",
-  )
-  result.add_argument(
-    "action", metavar="ACTION", help="list: recipes; fields: types, defaults and meanings; copy: a config file"
-  )
-  result.add_argument(
-    "words", metavar="ARGUMENT", nargs="*", help="fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
-  )
-  result.add_argument("--markdown", action="store_true", help="fields: as Markdown")
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+  actions = "list: recipes; fields: types, defaults and meanings; copy: a config file"
+  parser.add_argument("action", metavar="ACTION", help=actions)
+  words = "fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
+  parser.add_argument("words", metavar="ARGUMENT", nargs="*", help=words)
+  parser.add_argument("--markdown", action="store_true", help="fields: as Markdown")
 
 
 def run(action: str, words: list[str], markdown: bool) -> None:
   """Runs the action and prints its result."""
-  actions = {"list": (list_recipes, 0, 0), "fields": (list_fields, 0, 1), "copy": (copy, 2, 2)}
+  actions = {"list": (list_recipes, range(1)), "fields": (list_fields, range(2)), "copy": (copy, [2])}
   if action not in actions:
     raise unknown_name(f"{action}: unknown action", action, actions)
-  function, min_words, max_words = actions[action]
-  if not min_words <= len(words) <= max_words:
+  function, counts = actions[action]
+  if len(words) not in counts:
     raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
   text = page() if markdown and action == "fields" else function(*words)
   try:
@@ -60,26 +56,26 @@ def run(action: str, words: list[str], markdown: bool) -> None:
 
 def list_recipes() -> str:
   """Returns every recipe of the project's config files with one line on each."""
-  recipes = [
-    (f"{path}:{name}".removesuffix(":"), text)
+  recipes = {
+    f"{path}:{name}".removesuffix(":"): text
     for path in load.config_files().values()
     for name, text in load.recipes_of(path).items()
-  ]
-  width = max((len(name) for name, _ in recipes), default=0)
-  return "\n".join([*(f"{name:<{width}}  {text}" for name, text in recipes), SMALLER])
+  }
+  width = max(map(len, recipes), default=0)
+  return "\n".join([*(f"{name:<{width}}  {text}" for name, text in recipes.items()), SMALLER])
 
 
 def list_fields(prefix: str = "") -> str:
   """Returns the fields whose path starts with `prefix`, or those of the method `prefix`. Raises UserError if there are none."""
-  lines, known = [], [*fields.paths()]
+  lines, known = [], [*fields.kinds()]
   for title, text, rows in sections():
     method = title.removeprefix("method.name=")
     matching = [field for field in rows if prefix in ("", title, method) or f"{field.path}.".startswith(f"{prefix}.")]
     known += [method, *(field.path for field in rows)]
-    lines += [f"# {title}" + (f": {text}" if text else "")] if matching else []
+    lines += [f"# {title}: {text}".removesuffix(": ")] if matching else []
     for field in matching:
       lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
-      lines.append(f"    {field.type}" + (f": {field.meaning}" if field.meaning else ""))
+      lines.append(f"    {type_name(field.kind)}: {field.meaning}".removesuffix(": "))
   if not lines:
     raise UserError(f"{prefix}: no such field; did you mean {nearest_name(prefix, known)}?")
   return "\n".join(lines)
@@ -124,6 +120,7 @@ def page() -> str:
     if rows:
       lines += ["", "| field | type | default | meaning |", "|---|---|---|---|"]
     for field in rows:
-      cells = (f"`{field.path}`", field.type, f"`{field.default}`" if field.default else "must be set", field.meaning)
+      default = f"`{field.default}`" if field.default else "must be set"
+      cells = f"`{field.path}`", type_name(field.kind), default, field.meaning
       lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
   return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`evaluate`: evaluates a run again, by other protocols or on other images."""
+"""Evaluate a run again, by other protocols or on other images, and add to its results.json."""
 
 from typing import Any
 
@@ -6,15 +6,13 @@ from jaxssl.cli.options import add_distributed, add_run
 from jaxssl.config.flags import Parser
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser("evaluate", "evaluate a run again, by other protocols or on other images, and add to its results.json")
-  result.add_argument("names", metavar="NAME", nargs="*", help="an evaluation, such as knn (default: the run's evals.final)")
-  add_run(result)
-  result.add_fields("evals", "change a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=student")
-  result.add_fields("data", "evaluate on other images, e.g. --data.path=FOLDER")
-  add_distributed(result)
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+  parser.add_argument("names", metavar="NAME", nargs="*", help="an evaluation, such as knn (default: the run's evals.final)")
+  add_run(parser)
+  parser.add_fields("evals", "change a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=student")
+  parser.add_fields("data", "evaluate on other images, e.g. --data.path=FOLDER")
+  add_distributed(parser)
 
 
 def run(**options: Any) -> None:

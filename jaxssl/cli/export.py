@@ -1,31 +1,20 @@
-"""`export`: writes a run's network in a format of other libraries."""
+"""Write a run's network for other libraries; the files appear only if they load and give the same features."""
 
 from typing import Any
 
 from jaxssl.cli.options import add_run
-from jaxssl.config.flags import Parser, one_of
-from jaxssl.core.paths import path_of
-
-FORMATS = ("flax", "timm", "torchvision", "onnx", "stablehlo")
+from jaxssl.config.flags import Parser
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser(
-    "export", "write a run's network for other libraries; the files appear only if they load and give the same features"
-  )
-  add_run(result)
-  result.add_argument(
-    "--format",
-    required=True,
-    type=one_of(*FORMATS),
-    help="flax (for jaxssl.load_pretrained), timm, torchvision, onnx, or stablehlo (for any JAX)",
-  )
-  result.add_argument("--out", metavar="DIR", type=path_of, required=True, help="a new or empty folder, or gs://BUCKET/NAME")
-  result.add_argument("--heads", action="store_true", help="also export projector and predictor (flax)")
-  result.add_argument("--license", metavar="NAME", help="license named in the model card, e.g. mit")
-  result.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+  add_run(parser)
+  formats = "flax (for jaxssl.load_pretrained), timm, torchvision, onnx, or stablehlo (for any JAX)"
+  parser.add_argument("--format", required=True, help=formats)
+  parser.add_argument("--out", metavar="DIR", required=True, help="a new or empty folder, or gs://BUCKET/NAME")
+  parser.add_argument("--heads", action="store_true", help="also export projector and predictor (flax)")
+  parser.add_argument("--license", metavar="NAME", help="license named in the model card, e.g. mit")
+  parser.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")
 
 
 def run(**options: Any) -> int:
@@ -36,7 +25,7 @@ def run(**options: Any) -> int:
 
   try:
     api.export(**options)
-    return 0
   except ExportMismatch as error:
     LOG.error("%s", error)
     return 1
+  return 0

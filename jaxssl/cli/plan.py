@@ -1,46 +1,31 @@
-"""`plan`: estimates memory, operations, time and cost of a run on machines that need not exist."""
+"""Estimate memory, operations, traffic, time and cost of a run, without its images or machines."""
 
 import argparse
 from typing import Any
 
 from jaxssl.config.flags import Parser, add_config, resolve
 from jaxssl.core.errors import UserError
-from jaxssl.core.paths import path_of
+
+MACHINES = "TPU slices such as v5e:4x4 (compiled; needs pip install 'jaxssl[tpu-plan]'), cpu:N (compiled), gpu:N (estimated)"
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser("plan", "estimate memory, operations, traffic, time and cost of a run, without its images or machines")
-  add_config(result)
-  result.add_argument(
-    "--topology",
-    metavar="NAME[,NAME ...]",
-    dest="topologies",
-    default=[],
-    type=lambda text: text.split(","),
-    help="TPU slices such as v5e:4x4 (compiled; needs pip install 'jaxssl[tpu-plan]'), cpu:N (compiled), gpu:N (estimated)",
-  )
-  result.add_argument(
-    "--batch-size",
-    metavar="N[,N ...]",
-    dest="batch_sizes",
-    default=[],
-    type=batch_sizes,
-    help="one column each (default: the config's)",
-  )
-  result.add_argument("--images", metavar="N", default="", help="number of images, e.g. 1e9, or a dataset such as imagenet")
-  result.add_argument("--size", metavar="N", default="", help="side of the images in pixels, with data.placement=device")
-  result.add_argument(
-    "--utilization", metavar="SHARE", type=float, default=0.3, help="assumed share of the chips' peak (default: 0.3)"
-  )
-  result.add_argument("--step-seconds", metavar="S", type=float, help="measured seconds per step, instead of --utilization")
-  result.add_argument("--price", metavar="DOLLARS", type=float, help="per chip and hour; adds the cost of the run")
-  result.add_argument("--memory", metavar="GB", type=float, help="of a GPU (default: 80) or of one CPU device")
-  result.add_argument("--peak", metavar="TFLOPS", type=float, help="of a GPU (default: 312) or of one CPU device")
-  result.add_argument(
-    "--out", metavar="FILE.json", type=path_of, help="keep the plans; those in the file are not computed again"
-  )
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+
+  def add(name: str, metavar: str, help: str, **settings: Any) -> None:
+    parser.add_argument(name, metavar=metavar, help=help, **settings)
+
+  add_config(parser)
+  add("--topology", "NAME[,NAME ...]", MACHINES, dest="topologies", default=[], type=lambda text: text.split(","))
+  add("--batch-size", "N[,N ...]", "one column each (default: the config's)", dest="batch_sizes", default=[], type=batch_sizes)
+  add("--images", "N", "number of images, e.g. 1e9, or a dataset such as imagenet", default="")
+  add("--size", "N", "side of the images in pixels, with data.placement=device", default="")
+  add("--utilization", "SHARE", "assumed share of the chips' peak (default: 0.3)", type=float, default=0.3)
+  add("--step-seconds", "S", "measured seconds per step, instead of --utilization", type=float)
+  add("--price", "DOLLARS", "per chip and hour; adds the cost of the run", type=float)
+  add("--memory", "GB", "of a GPU (default: 80) or of one CPU device", type=float)
+  add("--peak", "TFLOPS", "of a GPU (default: 312) or of one CPU device", type=float)
+  add("--out", "FILE.json", "keep the plans; those in the file are not computed again")
 
 
 def batch_sizes(text: str) -> list[int]:

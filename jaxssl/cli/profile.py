@@ -1,15 +1,13 @@
-"""`profile`: traces training steps and shows where their time goes."""
+"""Trace ten training steps and show where their time goes."""
 
 from typing import Any
 
 from jaxssl.config.flags import Parser, add_config, resolve
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser("profile", "trace ten training steps and show where their time goes")
-  add_config(result, "local folder for the trace (default: runs/ and the config's name)")
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+  add_config(parser, "local folder for the trace (default: runs/ and the config's name)")
 
 
 def run(**options: Any) -> None:

@@ -1,4 +1,7 @@
-"""`train`: trains a network, evaluates it and writes a report."""
+"""Train a network, evaluate it and write a report; rerun the same command to resume a run.
+
+The workdir then holds config.json, metrics.jsonl, results.json, train.log, report.html, checkpoints/ and tensorboard/.
+"""
 
 from typing import Any
 
@@ -6,16 +9,10 @@ from jaxssl.cli.options import add_distributed
 from jaxssl.config.flags import Parser, add_config, resolve
 
 
-def parser() -> Parser:
-  """Returns the command's parser."""
-  result = Parser(
-    "train",
-    "train a network, evaluate it and write a report; rerun the same command to resume a run",
-    "The workdir then holds config.json, metrics.jsonl, results.json, train.log, report.html, checkpoints/ and tensorboard/.",
-  )
-  add_config(result, "folder for everything that the run writes, or gs://BUCKET/NAME (default: runs/ and the config's name)")
-  add_distributed(result)
-  return result
+def add_options(parser: Parser) -> None:
+  """Adds the command's options."""
+  add_config(parser, "folder for everything that the run writes, or gs://BUCKET/NAME (default: runs/ and the config's name)")
+  add_distributed(parser)
 
 
 def run(**options: Any) -> int:

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from jaxssl.config.parse import type_name
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name
 
@@ -22,7 +21,7 @@ class Field:
   """One field, such as "optim.lr", or "views.GROUP.size" for all view groups."""
 
   path: str
-  type: str
+  kind: Any  # its type
   default: str  # empty if the field must be set
   meaning: str
 
@@ -41,7 +40,7 @@ def fields_of(cls: type, prefix: str = "", defaults: Any = None) -> Iterator[Fie
       yield from fields_of(kind, f"{path}.", default)
     else:
       shown = "" if default is dataclasses.MISSING else _shown(default)
-      yield Field(path=path, type=type_name(kind), default=shown, meaning=comments.get(field.name, ""))
+      yield Field(path=path, kind=kind, default=shown, meaning=comments.get(field.name, ""))
 
 
 def _shown(value: Any) -> str:
@@ -54,60 +53,40 @@ def _shown(value: Any) -> str:
 
 @functools.cache
 def meanings(cls: type) -> Mapping[str, str]:
-  """Reads the comments of a dataclass's fields from its source: those above a field and the one at its end.
-
-  Returns an empty mapping if the source is not available.
-  """
+  """Reads the comments above a dataclass's fields and at their ends from its source; returns none if there is no source."""
   try:
-    lines = inspect.getsource(cls).splitlines()
+    source = inspect.getsource(cls)
   except (OSError, TypeError):
     return {}
   comments: dict[str, str] = {}
-  above: list[str] = []
-  for line in map(str.strip, lines):
-    if line.startswith("# "):
-      above.append(line[2:])
-      continue
-    code, _, beside = line.partition("  # ")
-    if field := re.match(r"(\w+): ", code):
-      comments.setdefault(field[1], " ".join([*above, beside]).strip())
-    above = []
+  for above, name, beside in re.findall(r"^((?: *# .*\n)*) *(\w+): .*?(?:  # (.*))?$", source, re.MULTILINE):
+    lines = [line.strip()[2:] for line in above.splitlines()]
+    comments.setdefault(name, " ".join([*lines, beside]).strip())
   return comments
 
 
 @functools.cache
-def paths() -> tuple[str, ...]:
-  """Returns the dotted paths of all fields and groups of a config, except those of views and methods."""
-  leaves = [field.path for field in fields_of(Config) if ".GROUP." not in field.path]
-  groups = {".".join(path.split(".")[:n]): None for path in leaves for n in range(1, path.count(".") + 1)}
-  return (*leaves, *groups, "views", "method")
+def kinds(view_group: str = "") -> Mapping[str, Any]:
+  """Returns the type of every field of a config by dotted path, and `Any` for groups; of views, only those of one group."""
+  leaves = {field.path.replace("GROUP", view_group): field.kind for field in fields_of(Config)}
+  groups = {path.rsplit(".", count)[0]: Any for path in leaves for count in range(1, path.count(".") + 1)}
+  named = {path: kind for path, kind in {**leaves, **groups}.items() if view_group or not path.startswith("views.")}
+  return {**named, "method": Any}
 
 
 def type_of(path: str) -> Any:
-  """Returns the type of a config's field; `Any` for fields of a method. Raises UserError if there is no such field."""
-  kind: Any = Config
-  parts = path.split(".")
-  for number, part in enumerate(parts):
-    if kind is Any:
-      return Any
-    if typing.get_origin(kind) is Mapping:
-      kind = typing.get_args(kind)[1]
-    elif dataclasses.is_dataclass(kind):
-      hints = typing.get_type_hints(kind)
-      if part not in hints:
-        known = paths() if parts[0] != "views" else [".".join([*parts[:number], name]) for name in hints]
-        raise UserError(f"{path}: unknown field; did you mean {nearest_name(path, known)}?")
-      kind = hints[part]
-    else:
-      raise UserError(f"{path}: {'.'.join(parts[:number])} is a value, not a group of fields")
-  return kind
+  """Returns the type of a config's field; `Any` for groups and fields of a method. Raises UserError for an unknown field."""
+  if path.startswith("method."):
+    return Any
+  first, *rest = path.split(".")
+  known = kinds(rest[0] if first == "views" and rest else "")
+  if path not in known:
+    raise UserError(f"{path}: unknown field; did you mean {nearest_name(path, known)}?")
+  return known[path]
 
 
 def parse_value(path: str, text: str) -> Any:
-  """Parses the text of a flag: text for a text field, otherwise a Python literal, or true, false or none in any case.
-
-  Raises UserError if there is no such field.
-  """
+  """Parses a flag: text for a text field, otherwise a Python literal, or true, false, none. Raises UserError: unknown field."""
   kind = type_of(path)
   if kind is str or (typing.get_origin(kind) is Literal and isinstance(typing.get_args(kind)[0], str)):
     return text

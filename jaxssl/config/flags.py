@@ -1,39 +1,36 @@
-"""Command-line parsers that extend argparse by field flags such as `--config.optim.lr=0.1`.
-
-ml_collections' own config flags cannot address a field whose path holds a Python keyword, such as views.global.
-"""
+"""Command-line parsers with field flags such as `--config.optim.lr=0.1`; those of ml_collections cannot set views.global."""
 
 import argparse
 import functools
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from jaxssl.config import fields
+from jaxssl.config.fields import kinds, parse_value
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, nearest_name, unknown_name
+from jaxssl.core.errors import UserError, nearest_name
 from jaxssl.core.paths import path_of
 
 
 class Parser(argparse.ArgumentParser):
   """Parses the options of one command. Raises UserError for errors on which argparse would exit."""
 
-  def __init__(self, command: str, description: str, epilog: str | None = None):
+  def __init__(self, command: str, description: str | None = None):
     formatter: Any = functools.partial(argparse.HelpFormatter, max_help_position=30)
-    super().__init__(f"jaxssl {command}", description=description, epilog=epilog, formatter_class=formatter, allow_abbrev=False)
+    super().__init__(f"jaxssl {command}", description=description, formatter_class=formatter, allow_abbrev=False)
     self._groups: list[str] = []
 
   def add_fields(self, group: str, help: str) -> None:
     """Adds the flags `--GROUP.FIELD=VALUE`; `config` stands for every group. They are parsed into `options.changes`."""
     self._groups.append(group)
-    self.set_defaults(changes={})
     self._add_field(f"--{group}.FIELD", help)
 
   def _add_field(self, name: str, help: str = argparse.SUPPRESS) -> None:
     path = name.removeprefix("--").removeprefix("config.")
-    self.add_argument(name, action=_SetField, dest=path, metavar="VALUE", default=argparse.SUPPRESS, help=help)
+    action: Any = {"dest": "changes", "action": "append", "default": [], "type": lambda text: (path, parse_value(path, text))}
+    self.add_argument(name, metavar="VALUE", help=help, **action)
 
   def parse(self, argv: Sequence[str]) -> argparse.Namespace:
     """Parses a command line; with field flags, `changes` of the result holds their values by dotted path. Raises UserError."""
@@ -45,37 +42,23 @@ class Parser(argparse.ArgumentParser):
         self._add_field(name)
       else:  # argparse would read the next word as an argument
         prefix = "--config." if "config" in self._groups else "--"
-        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in fields.paths()))]
+        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in kinds()))]
         raise UserError(f"{word}: unknown option of {self.prog}; did you mean {nearest_name(name, known)}?")
     options, unknown = self.parse_known_args(argv)
     if unknown:
       raise UserError(f"{unknown[0]}: unexpected argument; see {self.prog} --help")
+    if self._groups:
+      options.changes = dict(options.changes)
     return options
 
   def error(self, message: str) -> NoReturn:
     """Raises UserError."""
     message = re.sub(r"^argument (\S+\.\S+): expected one argument$", r"\1: missing value; expected \1=VALUE", message)
     message = re.sub(r"^argument ([^:]*): ", r"\1: ", message)
-    raise UserError(message if "did you mean" in message else f"{message}; see {self.prog} --help")
+    raise UserError(f"{message}; see {self.prog} --help")
 
   def _is_field(self, name: str) -> bool:
     return name.startswith(tuple(f"--{prefix}{group}." for group in self._groups for prefix in ("", "config.")))
-
-
-class _SetField(argparse.Action):
-  def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None) -> None:
-    namespace.changes[self.dest] = fields.parse_value(self.dest, values)
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-  """Returns an argparse type that accepts these words only."""
-
-  def check(text: str) -> str:
-    if text not in allowed:
-      raise argparse.ArgumentTypeError(str(unknown_name(f"{text!r} is unknown", text, allowed)))
-    return text
-
-  return check
 
 
 def add_config(parser: Parser, workdir: str | None = None) -> None:
@@ -93,10 +76,7 @@ def add_config(parser: Parser, workdir: str | None = None) -> None:
 
 
 def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Path | None = None) -> tuple[Config, pathlib.Path]:
-  """Returns the config of `--config` and `--config.FIELD`, and the workdir (default: runs/ and the names in `--config`).
-
-  Raises UserError.
-  """
+  """Returns the config, and the workdir, by default runs/ and the names in `--config`. Raises UserError."""
   if not config:
     raise UserError("--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py")
   file, _, recipe = config.partition(":")
@@ -106,6 +86,6 @@ def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Pat
 
 def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
   """Returns the config and the workdir of `--config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]`."""
-  parser = Parser("train", "")
+  parser = Parser("train")
   add_config(parser, "the workdir")
   return resolve(**vars(parser.parse(argv)))

@@ -23,19 +23,13 @@ def config_files() -> dict[str, pathlib.Path]:
 
 
 def recipes_of(path: pathlib.Path) -> dict[str, str]:
-  """Reads a config file's recipes, with one line on each, from its docstring: "" is the default recipe.
-
-  A line of the docstring that starts with FILE.py or FILE.py:RECIPE describes a recipe.
-  """
+  """Reads the recipes, with a line on each, from a config file's docstring: its lines that start with FILE.py[:RECIPE]."""
   head = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
   return dict(re.findall(rf"^\S*{re.escape(path.name)}(?::(\S+))?\s+(\S.*)$", head, re.MULTILINE))
 
 
 def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
-  """Reads a config file such as "configs/nnboot.py:cpu" and changes fields by dotted path: {"train.epochs": 5}.
-
-  Raises UserError for an unknown file, recipe or field, and for a value that is not allowed.
-  """
+  """Reads a config file such as "configs/nnboot.py:cpu" with changed fields, such as {"train.epochs": 5}. Raises UserError."""
   config = read(Config, changed(load(file), changes or {}))
   for plugin in config.plugins:
     plugins.use(plugin)

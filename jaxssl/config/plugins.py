@@ -10,9 +10,7 @@ import hashlib
 import importlib.util
 import pathlib
 import traceback
-from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from jaxssl.core import cache, json_io, registry
 from jaxssl.core.errors import UserError
@@ -52,52 +50,34 @@ def failure(error: Exception, setting: str, path: str) -> UserError:
   return UserError(f"{setting}{f', line {lines[-1]}' if lines else ''}: {type(error).__name__}: {error}")
 
 
-def use(file: str | pathlib.Path) -> None:
-  """Executes a file that the user names, and trusts its content: workdirs that name the file may execute it from now on.
+def use(file: str | pathlib.Path, trusted: bool = True) -> None:
+  """Executes a plugin, once per process. Workdirs that name it may execute its content from then on if the user named it.
 
-  Raises UserError for a file that cannot be executed.
+  `trusted=False`: a workdir names it. Raises UserError for a file that is missing, fails, or was never used on this machine.
   """
-  path = pathlib.Path(file).absolute()
+  path = pathlib.Path(file) if trusted else _used.get(pathlib.Path(file).name, pathlib.Path(file))
+  path = path.absolute()
   if not path.is_file():
-    raise UserError(f"plugins={file}: no such file; expected a Python file")
-  if _executed.get(str(path)) != _digest(path):
-    execute(path, "plugins")
-  _used[path.name] = path
-  known = {**_trusted(), str(path): _executed[str(path)]}
-  with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
-    _store().parent.mkdir(parents=True, exist_ok=True)
-    json_io.write(_store(), known)
-
-
-def load(files: Sequence[str]) -> None:
-  """Executes the plugins of a workdir, once per process.
-
-  Raises UserError for a file that is missing, or that was neither trained with here nor named by --plugins.
-  """
-  for file in files:
-    path = _used.get(pathlib.Path(file).name, pathlib.Path(file)).absolute()
-    if not path.is_file():
-      raise UserError(f"plugins={file}: no such file; add --plugins FILE, with the file's place on this machine")
-    digest = _digest(path)
-    if _executed.get(str(path)) == digest:
-      continue
-    if _trusted().get(str(path)) != digest:
+    raise UserError(f"plugins={file}: no such file; add --plugins FILE, with the file's place on this machine")
+  digest, known = _digest(path), {}
+  with contextlib.suppress(UserError, RuntimeError):  # no file, or no home
+    known = json_io.read(_store())
+  if _executed.get(str(path)) != digest:
+    if not trusted and known.get(str(path)) != digest:
       raise UserError(
         f"plugins={file}: not executed, since no run on this machine used this version; read it, then add --plugins {file}"
       )
     execute(path, "plugins")
-
-
-def _digest(path: pathlib.Path) -> str:
-  return hashlib.sha256(path.read_bytes()).hexdigest()
+  if trusted:
+    _used[path.name] = path
+    with contextlib.suppress(OSError, RuntimeError):  # no home or no writable cache: the command line must name it each time
+      _store().parent.mkdir(parents=True, exist_ok=True)
+      json_io.write(_store(), {**known, str(path): digest})
 
 
 def _store() -> pathlib.Path:
   return cache.folder("plugins") / "trusted.json"
 
 
-def _trusted() -> dict[str, Any]:
-  try:
-    return json_io.read(_store())
-  except (UserError, RuntimeError):  # no home
-    return {}
+def _digest(path: pathlib.Path) -> str:
+  return hashlib.sha256(path.read_bytes()).hexdigest()

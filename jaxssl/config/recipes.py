@@ -55,20 +55,17 @@ def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def choose(argument: str, recipes: Mapping[str, Callable[[], Fields]]) -> Fields:
-  """Builds the recipe named after the colon of `--config FILE:RECIPE`; "" is the default. Names of `SMALLER` may follow.
-
-  Raises UserError for an unknown name.
-  """
-  words = [word for word in argument.split(",") if word]
-  names = [word for word in words if word not in SMALLER]
+  """Builds the recipe of `--config FILE:RECIPE` ("": the default), shrunk by the names of `SMALLER` in it. Raises UserError."""
+  words = list(filter(None, argument.split(",")))
+  names = [word for word in words if word not in SMALLER] or [""]
   for name in names:
     if name not in recipes:
       raise unknown_name(f"recipe {name}: unknown", name, [*filter(None, recipes), *SMALLER])
   if len(names) > 1:
     raise UserError(f"{len(names)} recipes; expected one, and {' or '.join(SMALLER)} after a comma")
-  config = recipes[names[0] if names else ""]()
-  for word in words:
-    config = SMALLER[word](config) if word in SMALLER else config
+  config = recipes[names[0]]()
+  for smaller in filter(SMALLER.get, words):
+    config = SMALLER[smaller](config)
   return config
 
 

@@ -1,7 +1,4 @@
-"""The config of a run: frozen, typed dataclasses.
-
-The comment at a field's end, or the lines above it, is its meaning in `jaxssl config fields` and docs/config.md.
-"""
+"""The config of a run. `jaxssl config fields` and docs/config.md show the comments above the fields and at their ends."""
 
 import dataclasses
 from collections.abc import Mapping

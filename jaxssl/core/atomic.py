@@ -8,10 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary path beside `path` to write to; afterwards it replaces `path`, so no reader gets a partial file.
-
-  If the block raises, `path` stays as it was.
-  """
+  """Yields a temporary path that replaces `path` at the end, so that no reader gets a partial file; not if the block raises."""
   temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
   try:
     yield temporary

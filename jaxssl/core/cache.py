@@ -15,10 +15,7 @@ def folder(name: str) -> pathlib.Path:
 
 
 def keep_compiled() -> None:
-  """Caches compiled functions across runs, unless JAX_COMPILATION_CACHE_DIR names another folder.
-
-  Nothing is cached with JAX_ENABLE_COMPILATION_CACHE=false, or if the cache folder cannot be written.
-  """
+  """Caches compiled functions across runs, unless JAX_COMPILATION_CACHE_DIR names a folder or the user's is not writable."""
   import jax  # the `config` command, which reads the folder of plugins, starts without it
 
   if jax.config.values["jax_compilation_cache_dir"]:

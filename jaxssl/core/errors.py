@@ -27,16 +27,13 @@ def unknown_name(problem: str, name: object, allowed: Collection[str]) -> UserEr
 
 
 def nearest_name(name: str, allowed: Iterable[str]) -> str:
-  """Returns the allowed name that is most similar to `name`; "none" if nothing is allowed.
-
-  Names may be dotted paths. The last parts count as much as the whole paths, so that `epochs` finds `train.epochs`.
-  """
+  """Returns the most similar allowed name, or "none". The last part of a path counts as much as all of it."""
 
   def last_part(path: str) -> str:
     return path.lstrip("-").rpartition(".")[2]
 
   def similarity(candidate: str) -> float:
-    pairs = ((name, candidate), (last_part(name), last_part(candidate)))
+    pairs = ((name, candidate), (last_part(name), last_part(candidate)))  # so that `epochs` finds `train.epochs`
     return sum(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
   return max(allowed, key=similarity, default="none")

@@ -42,10 +42,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Reads a JSONL file of objects with a `step`; returns none if the file does not exist, and skips damaged lines.
-
-  Raises UserError if the file cannot be read.
-  """
+  """Reads the undamaged lines with a `step` of a JSONL file; none if there is none. Raises UserError if it is unreadable."""
   try:
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
   except OSError as error:

@@ -1,6 +1,7 @@
-"""Logs a command to the terminal and, for a run, to a file."""
+"""Logs a command to the terminal and, for a run, to a file; shows the progress of long tasks."""
 
 import contextlib
+import io
 import logging
 import pathlib
 import sys
@@ -68,3 +69,20 @@ def heartbeat(task: str) -> Iterator[None]:
 def bar_shown() -> bool:
   """Returns whether progress bars are visible: on a terminal only."""
   return sys.stderr.isatty()
+
+
+class _LogLines(io.TextIOBase):
+  """Logs what a progress bar writes."""
+
+  def write(self, text: str) -> int:
+    if text.strip():
+      LOG.info("%s", text.strip())
+    return len(text)
+
+
+def image_progress(total: int, done: int = 0) -> tqdm.tqdm:
+  """Returns a bar for `total` images, `done` of them by an earlier command; without a terminal it logs every ten seconds."""
+  if bar_shown():
+    return tqdm.tqdm(total=total, initial=done, unit="image", dynamic_ncols=True)
+  text, seconds = "{n}/{total} images {rate_noinv_fmt} left {remaining}", SECONDS_BETWEEN_LINES
+  return tqdm.tqdm(total=total, initial=done, file=_LogLines(), mininterval=seconds, miniters=1, bar_format=text)

@@ -50,13 +50,8 @@ class Measurement:
 
   @property
   def flat_name(self) -> str:
-    """The name in metrics.jsonl and in TensorBoard: those of baselines start with the subject."""
-    return flat_name(self.subject, self.name)
-
-
-def flat_name(subject: str, name: str) -> str:
-  """Returns the name of a subject's metric in a file of flat names, such as untrained/knn20_cosine."""
-  return f"{subject}/{name}" if subject in BASELINES else name
+    """The name in metrics.jsonl and in TensorBoard: those of baselines start with the subject, as untrained/knn20_cosine."""
+    return f"{self.subject}/{self.name}" if self.subject in BASELINES else self.name
 
 
 def protocol_text(fields: Mapping[str, Scalar]) -> str:

@@ -89,9 +89,3 @@ def gcs_error(error: BaseException) -> str:
   if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
     return ""
   return " ".join(str(error.message).split())  # type: ignore[attr-defined]
-
-
-def is_permanent(error: BaseException) -> bool:
-  """Returns whether a bucket's error is permanent: the object does not exist, or the user has no access."""
-  errors = sys.modules["tensorflow"].errors
-  return isinstance(error, (errors.NotFoundError, errors.PermissionDeniedError, errors.UnauthenticatedError))

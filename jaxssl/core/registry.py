@@ -33,10 +33,7 @@ class Registry(dict[str, T]):
     self._files: dict[str, str] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that adds an entry. A file that is executed again replaces its own entries.
-
-    Raises UserError if the name is taken.
-    """
+    """Returns a decorator that adds an entry, or replaces that of the same file. Raises UserError if the name is taken."""
 
     def add(entry: T) -> T:
       own = entry.__module__.startswith("jaxssl.")  # a user's file may be the first to import one of our modules

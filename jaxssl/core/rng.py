@@ -1,7 +1,4 @@
-"""Named random streams, each a pure function of a seed, a name and counters.
-
-Streams of different names are independent, so a new stream never changes the draws of another.
-"""
+"""Named random streams, functions of a seed, a name and counters: a new stream never changes the draws of another."""
 
 import zlib
 
@@ -11,15 +8,11 @@ import numpy as np
 
 def generator(seed: int, name: str, *counters: int) -> np.random.Generator:
   """Returns NumPy's generator of a named stream at up to three counters, such as the epoch and the position of an image."""
-  words = [word % 2**64 for word in (seed, _number(name), 0, *counters)]  # the counter's first word counts the draws
+  words = [word % 2**64 for word in (seed, zlib.crc32(name.encode()), 0, *counters)]  # the counter's first word counts draws
   words += [0] * (6 - len(words))
   return np.random.Generator(np.random.Philox(key=np.array(words[:2], np.uint64), counter=np.array(words[2:], np.uint64)))
 
 
 def jax_key(seed: int, name: str) -> jax.Array:
   """Returns the JAX key of a named stream; may be traced."""
-  return jax.random.fold_in(jax.random.key(seed), _number(name))
-
-
-def _number(name: str) -> int:
-  return zlib.crc32(name.encode())
+  return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))

@@ -19,10 +19,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def updated(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a copy of nested dicts with the values of `changes`, by dotted path; missing groups are created.
-
-  Raises UserError if a path leads through a value that is not a dict.
-  """
+  """Returns a copy of nested dicts with the values of `changes`, by dotted path. Raises UserError if a group is not a dict."""
   result = copy.deepcopy(dict(tree))
   for path, value in changes.items():
     *groups, last = path.split(".")

@@ -16,7 +16,6 @@ from jaxssl.core import atomic, cache, json_io, paths
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
-from jaxssl.core.progress import ImageProgress
 from jaxssl.core.version import VERSION
 from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.source import Source
@@ -51,13 +50,12 @@ def embed_to_file(
   request = _request(run, sources, patches)
   parts, size = Parts(out, request), request["part"]
   spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
-  progress = ImageProgress(request["images"])
+  finished = len(parts.counts)
+  progress = runlog.image_progress(request["images"], sum(stop - start for _, start, stop in spans[:finished]))
   try:
-    for number, (split, start, stop) in enumerate(spans):
-      missing = number >= len(parts.counts)
-      if missing:
-        parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
-      progress.add(stop - start, missing)
+    for split, start, stop in spans[finished:]:
+      parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
+      progress.update(stop - start)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise

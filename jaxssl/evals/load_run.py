@@ -44,7 +44,8 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
     config = read(Config, fields)
   except UserError as error:
     raise UserError(f"--workdir {workdir} was written by another version of jaxssl ({error}); train again") from error
-  plugins.load(config.plugins)
+  for plugin in config.plugins:
+    plugins.use(plugin, trusted=False)
   for name in changes:
     if not name.startswith(("evals.", "data.")):
       raise UserError(f"{name}: cannot change after training; expected a field of evals or data")

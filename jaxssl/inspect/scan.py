@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.core.errors import one_line
-from jaxssl.core.progress import ImageProgress
+from jaxssl.core.log import image_progress
 from jaxssl.data.array_files import NPY, TIFF
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import FORMATS, DecodeError, WrongChannels, decode, dtype_of, viewable
@@ -82,12 +82,12 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
 
   places = [(split, index) for split, source in sources.items() for index in range(len(source))]
   files: list[ImageStats | Unusable] = []
-  progress = ImageProgress(len(places))
+  progress = image_progress(len(places))
   with ThreadPoolExecutor(os.cpu_count()) as pool:
     for start in range(0, len(places), _CHUNK):
       for file in pool.map(scan_file, places[start : start + _CHUNK]):
         files.append(file)
-        progress.add(1)
+        progress.update()
   progress.close()
   most_common = statistics.mode([file.channels for file in files if isinstance(file, ImageStats)] or [0])
   images, unusable = [], []

@@ -76,10 +76,9 @@ class Checkpoints:
     return None
 
   def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
-    """Returns the weights of the student, those of the teacher if there is one, and their step (default: the newest).
+    """Returns the weights of the student and of the teacher, if any, and their step; does not need the run's images.
 
-    Nothing else of the checkpoint is read, so the images of the run are not needed. Raises UserError if there is no such
-    checkpoint, or it is unreadable.
+    Raises UserError if there is no such checkpoint, or it is unreadable.
     """
     steps = sorted(self._manager.all_steps())
     if not steps or (step is not None and step not in steps):

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
-from jaxssl.core.metric import BASELINES, Metric, flat_name
+from jaxssl.core.metric import BASELINES, Metric
 from jaxssl.workdir import results
 from jaxssl.workdir.results import protocol_key
 from jaxssl.workdir.workdir import Workdir
@@ -77,7 +77,7 @@ class RunRecord:
   def baselines(self, name: str) -> dict[str, float]:
     """Returns a metric's values without training, by subject."""
     first = self.lines[0] if self.lines else {}
-    values = {subject: json_io.finite(first.get(flat_name(subject, name))) for subject in BASELINES}
+    values = {subject: json_io.finite(first.get(f"{subject}/{name}")) for subject in BASELINES}
     return {subject: value for subject, value in values.items() if value is not None}
 
   def finals(self) -> list[Final]:

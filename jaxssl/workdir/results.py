@@ -46,18 +46,14 @@ class Stored:
 def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metrics: Iterable[Metric] = (), **facts: Any) -> None:
   """Adds measurements made after `at` steps, which replace older ones of the same step, metric, subject and protocol.
 
-  `metrics`: definitions of further metrics, which only metrics.jsonl has values of; `facts`: about the run. The file is
-  written atomically. A value that is not finite is stored as null.
+  `metrics`: definitions of metrics that only metrics.jsonl has values of; `facts`: about the run. Not finite: stored as null.
   """
   document = read(path)
-  new = [_as_json(m, at) for m in measurements]
-  replaced = {_key(m) for m in new}
-  old = [m for m in document.get("measurements", []) if _key(m) not in replaced]
+  stored = {_key(m): m for m in (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))}
   described = dict(document.get("metrics", {}))
   for metric in (*metrics, *(m.metric for m in measurements)):
     described[metric.name] = {name: value for name, value in vars(metric).items() if name != "name"}
-  document |= {"measurements": old + new, "metrics": described, **facts, "software": software(), "hardware": hardware()}
-  json_io.write(path, document)
+  json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
 
 
 def cut(path: pathlib.Path, step: int) -> None:
@@ -93,10 +89,11 @@ def measurements_of(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _as_json(m: Measurement, step: int) -> dict[str, Any]:
-  optional = {"std": None if m.std is None else _finite(m.std), "chosen": dict(m.chosen)}
-  fields = {"step": step, "name": m.name, "subject": m.subject, "evaluation": m.evaluation, "value": _finite(m.value)}
-  fields |= {name: value for name, value in optional.items() if value not in (None, {})}
-  return fields | {"protocol": dict(m.protocol), "commit": commit()}
+  fields = {"step": step, "name": m.name, "subject": m.subject, "evaluation": m.evaluation}
+  fields |= {"value": json_io.finite(float(m.value)), "protocol": dict(m.protocol), "commit": commit()}
+  if m.std is not None and math.isfinite(m.std):
+    fields["std"] = float(m.std)
+  return fields | ({"chosen": dict(m.chosen)} if m.chosen else {})
 
 
 def _key(m: Mapping[str, Any]) -> tuple:
@@ -106,10 +103,6 @@ def _key(m: Mapping[str, Any]) -> tuple:
 def protocol_key(protocol: Mapping[str, Any]) -> str:
   """Returns a text that is the same for equal protocols."""
   return json.dumps(protocol, sort_keys=True)
-
-
-def _finite(value: float) -> float | None:
-  return float(value) if math.isfinite(value) else None
 
 
 @functools.cache
@@ -122,21 +115,11 @@ def commit() -> str:
     return "unknown"
 
 
-@functools.cache
-def software() -> dict[str, str]:
-  """Returns the versions of the software that computed the numbers."""
+def environment() -> dict[str, Any]:
+  """Describes the software and the hardware that compute the numbers."""
   versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-  return {"jaxssl": VERSION, "commit": commit(), "python": platform.python_version(), **versions}
-
-
-def hardware() -> dict[str, Any]:
-  """Describes the devices and the host."""
   devices = jax.devices()
-  return {
-    "platform": devices[0].platform,
-    "device": devices[0].device_kind,
-    "devices": len(devices),
-    "processes": jax.process_count(),
-    "host": platform.machine(),
-    "cores": os.cpu_count(),
-  }
+  hardware = {"platform": devices[0].platform, "device": devices[0].device_kind, "devices": len(devices)}
+  hardware |= {"processes": jax.process_count(), "host": platform.machine(), "cores": os.cpu_count()}
+  software = {"jaxssl": VERSION, "commit": commit(), "python": platform.python_version(), **versions}
+  return {"software": software, "hardware": hardware}

@@ -32,10 +32,7 @@ class Workdir:
     self.trace = folder / "trace"  # from `profile`
 
   def check(self, config: Config) -> Config:
-    """Creates the folder. Raises UserError, which names the differing fields, if it holds a run of another config.
-
-    Returns the config, with the `data.mean` and `data.std` that the run has measured if they are empty.
-    """
+    """Creates the folder; returns the config, with the data.mean and data.std that the run measured. Raises UserError."""
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       stored = json_io.read(self.config) if self.config.exists() else None
@@ -57,10 +54,7 @@ class Workdir:
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
-    """Locks the folder for a run. Raises UserError if another run holds it.
-
-    The operating system releases the lock when the process ends, however it ends.
-    """
+    """Locks the folder, at most until the process ends, however it ends. Raises UserError if another run holds it."""
     if not paths.is_local(self.folder):  # a bucket has no locks
       yield
       return

@@ -79,15 +79,12 @@ def test_the_sheet_shows_query_and_neighbors(tmp_path, capsys):
     tile = sheet[top : top + nearest.SIDE, left : left + nearest.SIDE]
     assert (tile == (211 if rank == 3 else grays[NAMES.index(path)])).all()
     assert (sheet[top + nearest.SIDE : top + high - nearest.GAP, left : left + nearest.SIDE] < 100).any()  # the text
-
-
-def test_a_sheet_without_the_folder_has_gray_tiles(tmp_path, capsys):
-  file = write(tmp_path / "a.npz", random_features(), tmp_path / "gone")
+  (tmp_path / "images").rename(tmp_path / "gone")
   search(capsys, file, NAMES[5], "--k=3", f"--sheet={tmp_path / 'a.png'}")
   assert (np.asarray(Image.open(tmp_path / "a.png"))[50, 50] == 211).all()
 
 
-def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capsys):
+def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capfd, fails):
   workdir = tiny_run.make(tmp_path / "run", steps=(3, 5))
   files = {f"{'ab'[k % 2]}/{k}.png": coded(photo(k, 60, 40 + 20 * (k % 3)), "PNG") for k in range(9)}
   root, out = folder(tmp_path / "images", files), tmp_path / "a.parquet"
@@ -95,18 +92,18 @@ def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capsys):
   assert command.main([*embed, "--data.resident_size=50", "--evals.size=24", "--evals.network=student"]) == 0
   copy = tmp_path / "copy.png"
   copy.write_bytes(files["b/7.png"])
-  neighbors = search(capsys, out, copy, "--k=9", f"--sheet={tmp_path / 'a.png'}")
+  neighbors = search(capfd, out, copy, "--k=9", f"--sheet={tmp_path / 'a.png'}")
   assert neighbors[0] == (1, 1.0, "b", "b/7.png") and len(neighbors) == 9
-  assert [path for *_, path in neighbors] == [path for *_, path in search(capsys, out, "b/7.png", "--k=8")]
+  assert [path for *_, path in neighbors] == [path for *_, path in search(capfd, out, "b/7.png", "--k=8")]
   workdir.rename(tmp_path / "moved")
-  assert command.main(["neighbors", f"--embeddings={out}", f"--image={copy}"]) == 2
-  assert search(capsys, out, copy, "--k=9", f"--workdir={tmp_path / 'moved'}") == neighbors
+  fails(["neighbors", f"--embeddings={out}", f"--image={copy}", "--k=3"], "holds no run")
+  assert search(capfd, out, copy, "--k=9", f"--workdir={tmp_path / 'moved'}") == neighbors
   config = json.loads((tmp_path / "moved/config.json").read_text())
   other = tiny_run.make(tmp_path / "other", steps=(4,))
   assert json.loads((other / "config.json").read_text()) == config
   (other / "checkpoints/4").rename(other / "checkpoints/3")  # the same config and step, other weights
-  assert command.main(["neighbors", f"--embeddings={out}", f"--image={copy}", "--k=3", f"--workdir={other}"]) == 2
-  assert "other weights than those that made the file" in capsys.readouterr().err
+  words = ["neighbors", f"--embeddings={out}", f"--image={copy}", "--k=3", f"--workdir={other}"]
+  fails(words, "other weights than those that made the file")
 
 
 @pytest.mark.parametrize(
@@ -126,20 +123,17 @@ def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capsys):
     (["--image={}/quarters.png"], "--workdir /gone holds no run"),
   ],
 )
-def test_errors_are_one_line(words, message, tmp_path, capfd):
+def test_errors_are_one_line(words, message, tmp_path, fails):
   file = write(tmp_path / "a.npz", random_features())
   write(tmp_path / "wild.npz", np.where(random_features() > 2, np.inf, random_features()))
   np.savez(tmp_path / "other.npz", features=random_features())
   folder(tmp_path, {"no.png": b"no", "no.parquet": b"PAR1no", "quarters.png": coded(quarters(), "PNG")})
   words = [word.format(tmp_path) for word in words]
-  assert command.main(["neighbors", f"--embeddings={file}", f"--image={NAMES[2]}", *words]) == 2
-  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-  assert len(errors) == 1 and message in errors[0]
+  fails(["neighbors", f"--embeddings={file}", f"--image={NAMES[2]}", *words], message)
 
 
-def test_a_path_of_two_images_is_an_error(tmp_path, capfd):
+def test_a_path_of_two_images_is_an_error(tmp_path, fails):
   twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": random_features()[:2]}
-  meta = {"data": {"path": "", "test_path": ""}}
-  embedding_file.write(tmp_path / "a.npz", twice, meta)
-  assert command.main(["neighbors", f"--embeddings={tmp_path / 'a.npz'}", "--image=a.png", "--k=1"]) == 2
-  assert "--image=a.png: the path of 2 images in the file" in capfd.readouterr().err
+  embedding_file.write(tmp_path / "a.npz", twice, {"data": {"path": "", "test_path": ""}})
+  words = ["neighbors", f"--embeddings={tmp_path / 'a.npz'}", "--image=a.png", "--k=1"]
+  fails(words, "--image=a.png: the path of 2 images in the file")

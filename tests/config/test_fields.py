@@ -7,6 +7,7 @@ import pytest
 
 from jaxssl.cli import config as command
 from jaxssl.config import fields
+from jaxssl.config.parse import type_name
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
@@ -15,33 +16,18 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "config.md"
 FIELDS = {field.path: field for field in (*fields.fields_of(Config), *fields.fields_of(ScheduleConfig))}
 
 
-def test_every_field_has_a_meaning():
+def test_fields_have_type_default_and_meaning():
   unexplained = [path for path, field in FIELDS.items() if not field.meaning]
   assert not unexplained, "write a comment at the end of the field's line or above it"
-
-
-def test_fields_have_type_default_and_meaning():
   lr, k = FIELDS["optim.lr"], FIELDS["evals.knn.k"]
-  assert (lr.type, lr.default) == ("float", "0.0005") and lr.meaning.startswith("peak learning rate")
-  assert (k.type, k.default) == ("list of int", "20")
+  assert (lr.kind, lr.default) == (float, "0.0005") and lr.meaning.startswith("peak learning rate")
+  assert (type_name(k.kind), k.default) == ("list of int", "20")
   assert FIELDS["optim.schedule.kind"].default == "cosine" != FIELDS["optim.weight_decay.kind"].default
-  assert FIELDS["views.GROUP.crop_scale"].type == "(float, float)"
+  assert type_name(FIELDS["views.GROUP.crop_scale"].kind) == "(float, float)"
   assert FIELDS["data.mean"].meaning.startswith("mean of each channel") and "measured" in FIELDS["data.mean"].meaning
+  assert fields.meanings(dataclasses.make_dataclass("without_source", [("a", int)])) == {}
   groups = {path.partition(".")[0] for path in FIELDS if "." in path}
   assert groups == {field.name for field in dataclasses.fields(Config)} - {"method", "plugins"}
-
-
-def test_meanings_are_the_comments_above_and_beside_a_field():
-  @dataclasses.dataclass
-  class Local:
-    # above,
-    # two lines
-    a: str = "# no comment"  # and beside
-    b: int = 0
-
-  assert fields.meanings(Local) == {"a": "above, two lines and beside", "b": ""}
-  made = dataclasses.make_dataclass("made", [("a", int)])
-  assert fields.meanings(made) == {}
 
 
 @pytest.mark.parametrize(
@@ -64,22 +50,15 @@ def test_flag_values_are_parsed_by_the_type_of_their_field(path, text, value):
   assert fields.parse_value(path, text) == value
 
 
-@pytest.mark.parametrize(
-  "path, message",
-  [
-    ("epochs", "epochs: unknown field; did you mean train.epochs?"),
-    ("batch_size", "batch_size: unknown field; did you mean train.batch_size?"),
-    ("trian.epochs", "trian.epochs: unknown field; did you mean train.epochs?"),
-    ("optim.epoch", "optim.epoch: unknown field; did you mean train.epochs?"),
-    ("optm", "optm: unknown field; did you mean optim?"),
-    ("views.global.sise", "views.global.sise: unknown field; did you mean views.global.size?"),
-    ("optim.lr.x", "optim.lr.x: optim.lr is a value, not a group of fields"),
-  ],
-)
-def test_an_unknown_field_suggests_the_nearest(path, message):
+NEAREST = {"epochs": "train.epochs", "batch_size": "train.batch_size", "trian.epochs": "train.epochs", "optm": "optim"}
+NEAREST |= {"optim.epoch": "train.epochs", "views.global.sise": "views.global.size", "optim.lr.x": "optim.lr"}
+
+
+@pytest.mark.parametrize("path, nearest", NEAREST.items())
+def test_an_unknown_field_suggests_the_nearest(path, nearest):
   with pytest.raises(UserError) as caught:
     fields.type_of(path)
-  assert str(caught.value) == message
+  assert str(caught.value) == f"{path}: unknown field; did you mean {nearest}?"
 
 
 def test_docs_config_is_up_to_date():

@@ -1,33 +1,34 @@
 import logging
-import queue
+import time
 
 import pytest
 
 from jaxssl.core import log as runlog
 
 
-@pytest.fixture
-def messages():
-  """Returns a queue of the log's messages."""
-  lines: queue.Queue[str] = queue.Queue()
-  handler = logging.Handler()
-  handler.emit = lambda record: lines.put(record.getMessage())
-  runlog.LOG.addHandler(handler)
-  level = runlog.LOG.level
-  runlog.LOG.setLevel(logging.INFO)
-  yield lines
-  runlog.LOG.setLevel(level)
-  runlog.LOG.removeHandler(handler)
+@pytest.fixture(autouse=True)
+def logged(caplog, monkeypatch):
+  """Passes the log to `caplog`."""
+  monkeypatch.setattr(runlog.LOG, "propagate", True)
+  caplog.set_level(logging.INFO, "jaxssl")
 
 
-def test_a_heartbeat_is_logged_repeatedly(messages, monkeypatch):
+def test_a_heartbeat_is_logged_repeatedly(caplog, monkeypatch):
   monkeypatch.setattr(runlog, "SECONDS_BETWEEN_LINES", 0.01)
   with runlog.heartbeat("compiling"):
-    first, second = messages.get(timeout=60), messages.get(timeout=60)
-  assert first.startswith("compiling: ") and second.endswith(" s so far")
+    while len(caplog.messages) < 2:
+      time.sleep(0.01)
+  assert all(line.startswith("compiling: ") and line.endswith(" s so far") for line in caplog.messages)
 
 
-def test_a_short_block_logs_nothing_and_its_exception_is_raised(messages):
+def test_a_short_block_logs_nothing_and_its_exception_is_raised(caplog):
   with pytest.raises(ZeroDivisionError), runlog.heartbeat("compiling"):
     _ = 1 / 0
-  assert messages.empty()
+  assert not caplog.messages
+
+
+def test_the_progress_of_images_is_logged_without_a_terminal(caplog):
+  progress = runlog.image_progress(8, 2)
+  progress.update(6)
+  progress.close()
+  assert caplog.messages[0].startswith("2/8 images ") and caplog.messages[-1].startswith("8/8 images ")

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 import jaxssl
 from jaxssl import main as command
-from jaxssl.config import flags
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.image_io import DecodeError
 from jaxssl.evals import embedding_file, load_run
+from jaxssl.pretrained.read import read_tensors
 from jaxssl.workdir.checkpoint import Checkpoints
 from tests import bucket, tiny_run
 from tests.data import fixtures
@@ -97,25 +97,13 @@ def test_commands_read_and_write_buckets(run, store, capfd):
   shown = np.zeros((1, 28, 28, 1), np.uint8)
   features = [jaxssl.load_pretrained(folder).embed(shown) for folder in ("gs://store/exported/net", store / "exported/net")]
   np.testing.assert_array_equal(*features)
+  remote, local = (read_tensors(paths.path_of(f"{place}/exported/net")) for place in ("gs://store", store))
+  assert remote.keys() == local.keys() and all(np.array_equal(remote[name], local[name]) for name in local)
   call("report", "--workdir", run)
   assert (store / "run/report.html").stat().st_size > 1000 and (store / "sheet.png").stat().st_size > 1000
   assert "gs://store/run/report.html" in capfd.readouterr().err
-
-
-def test_evaluate_adds_to_results_in_a_bucket(run, store, capfd):
-  assert command.main(["evaluate", "quality", "--workdir", run]) == 0, capfd.readouterr().err
+  call("evaluate", "quality", "--workdir", run)
   assert json.loads((store / "run/results.json").read_text())["measurements"]
-
-
-def test_weights_are_read_from_a_bucket(run, store, tmp_path):
-  assert command.main(["export", "--workdir", run, "--format=flax", "--out=gs://store/net"]) == 0
-  words = [f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--config.model.init_from=gs://store/net"]
-  from jaxssl.pretrained.read import read_tensors
-
-  config, _ = flags.parse(words)
-  remote = read_tensors(paths.path_of(config.model.init_from))
-  local = read_tensors(store / "net")
-  assert remote.keys() == local.keys() and all(np.array_equal(remote[name], local[name]) for name in local)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +125,9 @@ def test_errors_of_a_bucket_are_one_line(kind, code, run, monkeypatch, capfd):
     ["profile", f"--config={tiny_run.ROOT}/configs/nnboot.py:runlocal", "--workdir=gs://store/run"],
   ],
 )
-def test_commands_that_need_a_local_path_refuse_a_bucket(words, store, capfd):
+def test_commands_that_need_a_local_path_refuse_a_bucket(words, store, fails):
   fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(i) for i in range(3)})
-  assert command.main(words) == 2
-  assert "local" in capfd.readouterr().err
+  fails(words, "local")
 
 
 def test_an_incomplete_file_is_not_uploaded(store):

@@ -1,5 +1,3 @@
-import dataclasses
-
 import pytest
 
 from jaxssl.core import tree
@@ -18,17 +16,3 @@ def test_updated_sets_nested_values_in_a_copy():
   assert NESTED["a"] == {"b": 1, "c": {"d": 2}}
   with pytest.raises(UserError, match="^a.b: a value, not a group of fields; set a.b itself$"):
     tree.updated(NESTED, {"a.b.c": 1})
-
-
-def test_replace_sets_fields_of_nested_dataclasses():
-  @dataclasses.dataclass(frozen=True)
-  class Inner:
-    x: int = 1
-    y: int = 2
-
-  @dataclasses.dataclass(frozen=True)
-  class Outer:
-    inner: Inner = Inner()
-    z: int = 3
-
-  assert tree.replace(Outer(), {"inner.x": 5, "z": 6}) == Outer(Inner(5, 2), 6)

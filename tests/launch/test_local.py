@@ -46,21 +46,11 @@ def test_one_process_is_alone(env, tmp_path):
   assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-  "codes, code",
-  [
-    ("0 0", 0),
-    ("75 75", 75),
-    ("0 75", 75),
-    ("75 0 75", 75),
-    ("late 75", 75),
-    ("1 wait", 1),  # the other is stopped, and its 75 does not count
-    ("wait 2", 2),
-    ("wait wait 137 wait", 137),
-    ("75 1", 1),
-    ("130 130", 130),
-  ],
-)
+# "1 wait": the other is stopped, and its 75 does not count
+WORST = {"0 0": 0, "75 75": 75, "0 75": 75, "75 0 75": 75, "late 75": 75, "1 wait": 1, "wait 2": 2, "wait wait 137 wait": 137}
+
+
+@pytest.mark.parametrize("codes, code", [*WORST.items(), ("75 1", 1), ("130 130", 130)])
 def test_the_exit_code_is_the_worst(env, tmp_path, codes, code):
   found, _, err = finish(begin(tmp_path, env(codes), processes=len(codes.split())))
   assert found == code, err
@@ -98,15 +88,13 @@ def test_gpus_are_split_evenly(env, tmp_path):
   for found in ({"CUDA_VISIBLE_DEVICES": "4,5,6,7"}, {}):
     stand_in(tmp_path, "nvidia-smi", r"printf 'GPU %s: H100\n' 0 1 2 3")
     with_gpus = env("", **found) | {"JAX_PLATFORMS": "cuda,cpu"}
-    assert [line[line.index("env") + 4] for line in dry("local.sh", *words, env=with_gpus)] == [
-      "JAX_LOCAL_DEVICE_IDS=0,1",  # of those that are visible
-      "JAX_LOCAL_DEVICE_IDS=2,3",
-    ]
+    devices = [line[line.index("env") + 4] for line in dry("local.sh", *words, env=with_gpus)]
+    assert devices == ["JAX_LOCAL_DEVICE_IDS=0,1", "JAX_LOCAL_DEVICE_IDS=2,3"]  # of those that are visible
   code, _, err = finish(start("local.sh", "--processes=3", "--config", CONFIG, env=with_gpus))
   assert (code, err) == (2, "error: --processes=3: expected a divisor of the number of GPUs, 4\n")
 
 
-def test_fake_devices_and_the_default_workdir(env):
+def test_fake_devices_the_default_workdir_and_a_free_port(env):
   words = ["--processes=2", "--devices-per-process=4", "--port=23456", f"--config={CONFIG},cpu"]
   shared = ["JAX_PLATFORMS=cpu", "XLA_FLAGS=--a --xla_force_host_platform_device_count=4"]
   shared += ["JAX_COORDINATOR_ADDRESS=127.0.0.1:23456", "JAX_NUM_PROCESSES=2"]
@@ -116,9 +104,6 @@ def test_fake_devices_and_the_default_workdir(env):
   assert dry("local.sh", *words, env=env("", XLA_FLAGS="--a")) == expected
   alone = [[*line[:-1], "off"] for line in expected]
   assert dry("local.sh", *words, "--distributed=off", env=env("", XLA_FLAGS="--a")) == alone
-
-
-def test_a_port_is_found(env):
   first, second = dry("local.sh", "--processes=2", "--config", CONFIG, env=env(""))
   assert first[1] == second[1] and 20000 <= int(first[1].removeprefix("JAX_COORDINATOR_ADDRESS=127.0.0.1:")) < 32000
 

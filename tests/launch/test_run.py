@@ -69,25 +69,15 @@ def test_a_signal_between_two_starts_ends_it(env, tmp_path):
 
 def test_all_words_reach_the_command(env):
   words = ["evaluate", "knn", "--workdir", "my runs/$HOME", "--data.path=it's", "--config=c.py:a,b"]
-  assert dry("run.sh", *words, "--restarts=3", env=env("")) == [
-    ["env", "PYTHONUNBUFFERED=1", "python", "-m", "jaxssl.main", *words]
-  ]
+  command = ["env", "PYTHONUNBUFFERED=1", "python", "-m", "jaxssl.main", *words]
+  assert dry("run.sh", *words, "--restarts=3", env=env("")) == [command]
 
 
 def test_the_environment_of_a_file(env, tmp_path):
   file = tmp_path / "my env"
   file.write_text("# a comment\n\nONE=1 and $two\nSET=file\nPYTHON=python\nEMPTY=")
-  command = [
-    "env",
-    "ONE=1 and $two",
-    "PYTHON=python",
-    "EMPTY=",
-    "PYTHONUNBUFFERED=1",
-    "python",
-    "-m",
-    "jaxssl.main",
-    "--workdir=w",
-  ]
+  command = ["env", "ONE=1 and $two", "PYTHON=python", "EMPTY=", "PYTHONUNBUFFERED=1"]
+  command += ["python", "-m", "jaxssl.main", "--workdir=w"]
   assert dry("run.sh", "--env", str(file), "--workdir=w", env=env("", SET="here")) == [command]
   stand_in(tmp_path, "python", 'echo "$ONE|$SET|$PYTHON"')
   assert finish(start("run.sh", "--env", str(file), env=env("", SET="here")))[:2] == (0, "1 and $two|here|python\n")
@@ -98,7 +88,5 @@ def test_a_line_of_the_file_that_is_not_understood(env, tmp_path, line):
   file = tmp_path / "env"
   file.write_text(f"A=1\n{line}\n")
   code, _, err = finish(start("run.sh", f"--env={file}", env=env("0")))
-  assert (code, err) == (
-    2,
-    f"error: {file}, line 2: {line}: expected NAME=VALUE without quotes, or a line that starts with #\n",
-  )
+  assert code == 2
+  assert err == f"error: {file}, line 2: {line}: expected NAME=VALUE without quotes, or a line that starts with #\n"

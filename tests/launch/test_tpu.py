@@ -65,10 +65,8 @@ def test_what_is_run_is_what_was_printed(env, tmp_path, there):
     names = archive.getnames()
   assert {"pyproject.toml", "jaxssl/main.py", "launch/run.sh", "configs/nnboot.py"} <= set(names)
   assert not [name for name in names if name.startswith((".git/", ".venv", "runs/"))]
-
-
-def test_a_command_that_fails_ends_it(env, tmp_path):
-  stand_in(tmp_path, "gcloud", "[[ $4 == describe ]] || exit 3")
+  stand_in(tmp_path, "gcloud", "[[ $4 == describe ]] || exit 3")  # a command that fails ends it
+  (tmp_path / "gcloud.calls").unlink()
   assert finish(start("tpu_vm.sh", *WORDS, env=env))[0] == 3
   assert [call[3] for call in calls(tmp_path, "gcloud")] == ["describe", "scp"]
 
@@ -137,10 +135,8 @@ esac
 def test_a_spot_tpu_that_was_taken_away_is_asked_for_again(env, tmp_path, states, words, code, asked):
   (tmp_path / "states").write_text("\n".join(states.split()) + "\n")
   stand_in(tmp_path, "gcloud", CLOUD)
-  watching = start(
-    "tpu_queued.sh", *WORDS, "--spot", "--watch", "--every=0", *words, env=env | {"STATES": str(tmp_path / "states")}
-  )
-  found, _, err = finish(watching)
+  words, env = [*WORDS, "--spot", "--watch", "--every=0", *words], env | {"STATES": str(tmp_path / "states")}
+  found, _, err = finish(start("tpu_queued.sh", *words, env=env))
   assert found == code, err
   did = [call[3] for call in calls(tmp_path, "gcloud") if call[0] == "compute"]
   assert did.count("create") == asked

@@ -25,27 +25,24 @@ def truncate(folder: pathlib.Path) -> None:
       file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def saved(folder: pathlib.Path, *steps: int) -> None:
-  checkpoints = Checkpoints(folder, keep=5)
+def saved(folder: pathlib.Path, keep: int, *steps: int) -> None:
+  checkpoints = Checkpoints(folder, keep)
+  assert checkpoints.restore(LIKE) is None
   for step in steps:
     checkpoints.save(step, state(float(step)))
   checkpoints.close()
 
 
 def test_the_newest_checkpoints_are_kept_and_restored(tmp_path):
-  checkpoints = Checkpoints(tmp_path, keep=2)
-  assert checkpoints.restore(LIKE) is None
-  for step in (3, 5, 9):
-    checkpoints.save(step, state(float(step)))
-  checkpoints.close()
+  saved(tmp_path, 2, 3, 5, 9)
   assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [5, 9]
   restored, step = Checkpoints(tmp_path, keep=2).restore(LIKE)
   assert step == 9
   np.testing.assert_array_equal(restored.params["w"], np.full((40, 50), 9.0, np.float32))
 
 
-def test_a_truncated_newest_checkpoint_is_set_aside(tmp_path, caplog):
-  saved(tmp_path, 4, 8)
+def test_a_truncated_newest_checkpoint_is_set_aside_and_none_readable_is_an_error(tmp_path, caplog):
+  saved(tmp_path, 5, 4, 8)
   truncate(tmp_path / "8")
   checkpoints = Checkpoints(tmp_path, keep=5)
   logging.getLogger("jaxssl").propagate = True
@@ -58,10 +55,7 @@ def test_a_truncated_newest_checkpoint_is_set_aside(tmp_path, caplog):
   checkpoints.close()
   restored, step = Checkpoints(tmp_path, keep=5).restore(LIKE)
   assert step == 8 and float(restored.params["w"][0, 0]) == 8.5
-
-
-def test_no_readable_checkpoint_is_an_error(tmp_path):
-  saved(tmp_path, 4)
   truncate(tmp_path / "4")
-  with pytest.raises(UserError, match=r"none of the checkpoints \[4\] in .* can be read"):
+  truncate(tmp_path / "8")
+  with pytest.raises(UserError, match=r"none of the checkpoints \[8, 4\] in .* can be read"):
     Checkpoints(tmp_path, keep=5).restore(LIKE)

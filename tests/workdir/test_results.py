@@ -20,10 +20,10 @@ def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(t
   results.add(path, 8, [measurement("a", 2.0, chosen={"penalty": 1.0}), measurement("a", 3.0, "another protocol")])
   document = results.read(path)
   assert [(m["step"], m["name"], m["value"]) for m in document["measurements"]] == [
-    (4, "a", 1.0), (8, "b", None), (8, "a", 2.0), (8, "a", 3.0),
+    (4, "a", 1.0), (8, "a", 2.0), (8, "b", None), (8, "a", 3.0),
   ]  # fmt: skip
   assert document["finished"] and document["software"]["jax"] and document["hardware"]["devices"]
-  assert document["measurements"][2]["chosen"] == {"penalty": 1.0}
+  assert document["measurements"][1]["chosen"] == {"penalty": 1.0}
   metrics = results.metrics_of(document)
   assert list(metrics) == ["loss", "a", "b"] and metrics["a"] == measurement("a", 0).metric
   results.cut(path, 8)
