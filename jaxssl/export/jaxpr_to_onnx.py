@@ -1,5 +1,6 @@
 """Translates an encoder's jaxpr into ONNX. Everything that does not depend on the images is computed here."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,12 +9,11 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
 from jaxssl.core.types import Array, PyTree
-from jaxssl.export.onnx_arrays import BATCH, Builder, Value, dims, held, untranslated
-from jaxssl.export.onnx_rules import RULES
+from jaxssl.export.onnx_arrays import BATCH, Builder, Value, held, untranslated
+from jaxssl.export.onnx_rules import EXPANDED, RULES
 
 SAME = ("copy", "stop_gradient", "name", "optimization_barrier", "sharding_constraint")  # return their inputs
 CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
-LAYOUT = ("transpose", "squeeze", "broadcast_in_dim", "tile")  # change the description of a tensor only
 
 
 def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_shape: tuple[int, int, int]) -> Any:
@@ -51,12 +51,14 @@ def _translate(t: Builder, eqn: JaxprEqn, inputs: Sequence[Value]) -> Sequence[V
     return inputs
   if name in CALLS:
     return _run(t, eqn.params.get("jaxpr") or eqn.params["call_jaxpr"], inputs)
-  shapes = [dims(x.aval.shape) for x in (*eqn.invars, *eqn.outvars)]  # type: ignore[attr-defined]
-  if name not in LAYOUT and all(map(t.is_constant, inputs)) and min(map(min, filter(None, shapes)), default=1) >= 0:
+  avals = [x.aval for x in (*eqn.invars, *eqn.outvars)]  # type: ignore[attr-defined]
+  if all(map(t.is_constant, inputs)) and all(n % BATCH for aval in avals for n in aval.shape):
     labels = [label for x in inputs if (label := t.labels[x.name]) != "constant"]
     results = eqn.primitive.bind(*(jnp.asarray(t.array(x)) for x in inputs), **eqn.params)
     return [t.value(x, *labels[:1]) for x in (results if eqn.primitive.multiple_results else [results])]
+  if name in EXPANDED:
+    expanded = functools.partial(EXPANDED[name], **eqn.params)
+    return _run(t, jax.make_jaxpr(expanded)(*avals[: len(inputs)]), inputs)
   if name not in RULES:
     raise untranslated(eqn)
-  outputs = RULES[name](t, eqn, *inputs)
-  return [outputs] if isinstance(outputs, Value) else outputs
+  return [RULES[name](t, eqn, *inputs)]

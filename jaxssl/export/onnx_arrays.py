@@ -145,14 +145,3 @@ class Builder(Graph):
     shape = tuple(next((n for n in lengths if n != 1), 1) for lengths in zip(*(x.shape for x in xs), strict=True))
     axes = [slot if any(x.axes[i] is not None for x in xs) else None for i, slot in enumerate(slots)]
     return Value(self.node(op, *names, **attributes), rank, tuple(axes), shape)
-
-  def sliced(self, eqn: JaxprEqn, x: Value, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int] = ()) -> Value:
-    """Slices x along axes other than the batch."""
-    if any(n < 0 and (start, stop) != (0, n) for n, start, stop in zip(x.shape, starts, stops, strict=True)):
-      raise untranslated(eqn, "a part of the batch")
-    steps = steps or [1] * len(x.shape)
-    shape = tuple(b if b < 0 else len(range(a, b, step)) for a, b, step in zip(starts, stops, steps, strict=True))
-    cut = [i for i, axis in enumerate(x.axes) if axis is not None and shape[i] != x.shape[i]]
-    tables = ([values[i] for i in cut] for values in (starts, stops, x.axes, steps))
-    name = self.node("Slice", x.name, *map(self.constant, tables)) if cut else x.name
-    return held(name, shape, x.axes, x.rank)

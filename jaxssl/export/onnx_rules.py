@@ -4,16 +4,29 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
+from jax import lax
 from jax.extend.core import JaxprEqn
 
 from jaxssl.export.onnx_arrays import Builder, Value, dims, held, untranslated
 
 ELEMENTWISE = {
-  **{"abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp", "floor": "Floor", "log": "Log", "not": "Not"},
-  **{"logistic": "Sigmoid", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh"},
-  **{"add": "Add", "div": "Div", "max": "Max", "min": "Min", "mul": "Mul", "pow": "Pow", "sub": "Sub"},
-  **{"and": "And", "eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less", "or": "Or"},
+  **{name: name.title() for name in "abs add and ceil cos div erf exp floor log max min mul neg not or pow".split()},
+  **{name: name.title() for name in "sign sin sqrt sub tan tanh".split()},
+  **{"eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less", "logistic": "Sigmoid"},
+}
+
+# Primitives that other primitives express
+EXPANDED: dict[str, Callable[..., jax.Array | list[jax.Array]]] = {
+  "split": lambda x, sizes, axis: [
+    lax.slice_in_dim(x, end - size, end, axis=axis) for size, end in zip(sizes, np.cumsum(sizes), strict=True)
+  ],
+  "stack": lambda *xs, axis: lax.concatenate([lax.expand_dims(x, [axis]) for x in xs], axis),
+  "tile": lambda x, reps: lax.broadcast_in_dim(
+    x, [n for pair in zip(reps, x.shape, strict=True) for n in pair], range(1, 2 * x.ndim, 2)
+  ).reshape([count * n for count, n in zip(reps, x.shape, strict=True)]),
+  "unstack": lambda x, axis: [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])],
 }
 
 
@@ -21,20 +34,11 @@ def _elementwise(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
   return t.elementwise(ELEMENTWISE[eqn.primitive.name], *xs)
 
 
-def _arithmetic(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
-  name, constants = eqn.primitive.name, t.constants
-  if t.is_constant(x) and name in ("add", "mul"):
-    x, y = y, x
-  c = constants.get(x.name if name == "sub" and t.is_constant(x) else y.name)
-  if c is None or c.dtype != np.float32 or not np.isfinite(c).all() or (name == "div" and not c.all()):
-    return _elementwise(t, eqn, x, y)
-  if c.size == 1 and c.item() == (name in ("mul", "div")) and not t.is_constant(x):
-    return x  # x + 0 or x * 1
-  if name == "sub" and t.is_constant(x):
-    return t.elementwise("Affine", y, -1, x)
-  if name in ("sub", "div"):
-    y = dataclasses.replace(y, name=t.constant(-c if name == "sub" else 1 / c, t.labels[y.name]))
-  return t.elementwise("Affine", x, 1, y) if name in ("add", "sub") else t.elementwise("Affine", x, y, 0)
+def _sub(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
+  if not t.is_constant(y):
+    return t.elementwise("Sub", x, y)
+  negative = t.constant(-t.constants[y.name], t.labels[y.name])  # runtimes fuse sums, not differences, with a convolution
+  return t.elementwise("Add", x, dataclasses.replace(y, name=negative))
 
 
 def _max(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
@@ -63,13 +67,6 @@ def _broadcast_in_dim(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   return Value(x.name, x.rank, tuple(axes.get(i) for i in range(len(shape))), shape)
 
 
-def _tile(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  shape = t.shape(eqn)
-  if any(before not in (1, after) for before, after in zip(x.shape, shape, strict=True)):
-    raise untranslated(eqn, "an axis longer than 1")
-  return dataclasses.replace(x, shape=shape)
-
-
 def _reshape(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   shape = t.shape(eqn)
   if [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
@@ -79,16 +76,9 @@ def _reshape(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
 
 
 def _concatenate(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
-  axis, xs = eqn.params["axis" if eqn.primitive.name == "stack" else "dimension"], tuple(map(t.full, xs))
+  axis, xs = eqn.params["dimension"], tuple(map(t.full, xs))
   slots, rank = t.layout(xs, [axis])
   return held(t.node("Concat", *(t.arranged(x, slots, rank) for x in xs), axis=slots[axis]), t.shape(eqn), slots, rank)
-
-
-def _stack(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
-  axis = eqn.params["axis"]
-  order = [*range(axis), -1, *range(axis, len(xs[0].shape))]
-  longer = (Value(x.name, x.rank, (*x.axes, None), (*x.shape, 1)) for x in xs)
-  return _concatenate(t, eqn, *(x.take(order) for x in longer))
 
 
 def _pad(t: Builder, eqn: JaxprEqn, x: Value, value: Value) -> Value:
@@ -103,19 +93,12 @@ def _pad(t: Builder, eqn: JaxprEqn, x: Value, value: Value) -> Value:
 
 
 def _slice(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  starts, stops = (dims(eqn.params[f"{end}_indices"]) for end in ("start", "limit"))
-  return t.sliced(eqn, x, starts, stops, eqn.params["strides"] or ())
-
-
-def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
-  axis, unstack = eqn.params["axis"], eqn.primitive.name == "unstack"
-  ends = np.cumsum([1] * x.shape[axis] if unstack else eqn.params["sizes"]).tolist()
-  pieces = []
-  for start, stop in zip([0, *ends[:-1]], ends, strict=True):
-    starts, stops = [0] * len(x.shape), list(x.shape)
-    starts[axis], stops[axis] = start, stop
-    pieces.append(t.sliced(eqn, x, starts, stops).drop([axis] if unstack else []))
-  return pieces
+  shape, starts, stops = t.shape(eqn), eqn.params["start_indices"], dims(eqn.params["limit_indices"])
+  if any(n < 0 and (start, stop) != (0, n) for n, start, stop in zip(x.shape, starts, stops, strict=True)):
+    raise untranslated(eqn, "a part of the batch")
+  cut = [i for i, axis in enumerate(x.axes) if axis is not None and shape[i] != x.shape[i]]
+  tables = ([values[i] for i in cut] for values in (starts, stops, x.axes, eqn.params["strides"] or [1] * len(shape)))
+  return held(t.node("Slice", x.name, *map(t.constant, tables)) if cut else x.name, shape, x.axes, x.rank)
 
 
 def _reduce(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
@@ -125,9 +108,12 @@ def _reduce(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   positions = sorted(axis for i in axes if (axis := full.axes[i]) is not None)
   if not positions:
     return full.drop(axes)
-  op = f"Reduce{eqn.primitive.name[7:].title()}"
-  count = {"count": math.prod(x.shape[i] for i in axes)} if op == "ReduceSum" else {}
-  return dataclasses.replace(full, name=t.node(op, full.name, axes=positions, keepdims=1, **count)).drop(axes)
+  if eqn.primitive.name == "reduce_sum":
+    name = t.node("ReduceSum", full.name, t.constant(positions), keepdims=1)
+    t.counts[name] = math.prod(x.shape[i] for i in axes)
+  else:
+    name = t.node(f"Reduce{eqn.primitive.name[7:].title()}", full.name, axes=positions, keepdims=1)
+  return dataclasses.replace(full, name=name).drop(axes)
 
 
 def _pool(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
@@ -142,7 +128,7 @@ def _pool(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
   op, options = ("MaxPool", {}) if is_max else ("AveragePool", {"count_include_pad": 1})
   options |= {"kernel_shape": window[1:-1], "strides": strides[1:-1], "pads": _pads(padding[1:-1])}
   pooled = held(t.node(op, t.arranged(t.full(x), slots, rank), **options), t.shape(eqn), slots)
-  return pooled if is_max else t.elementwise("Affine", pooled, math.prod(window), 0)
+  return pooled if is_max else t.elementwise("Mul", pooled, math.prod(window))
 
 
 def _conv(t: Builder, eqn: JaxprEqn, x: Value, kernel: Value) -> Value:
@@ -190,22 +176,20 @@ def _grouped(t: Builder, x: Value, groups: Sequence[Sequence[int]]) -> str:
 
 
 # primitive -> function of the builder, the equation and its inputs
-RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
+RULES: dict[str, Callable[..., Value]] = {
   **dict.fromkeys(ELEMENTWISE, _elementwise),
-  **dict.fromkeys(("add", "sub", "mul", "div"), _arithmetic),
   "broadcast_in_dim": _broadcast_in_dim,
   "clamp": lambda t, eqn, low, x, high: t.elementwise("Min", t.elementwise("Max", x, low), high),
   "concatenate": _concatenate,
   "conv_general_dilated": _conv,
   "convert_element_type": _convert,
   "dot_general": _dot_general,
-  "erfc": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Erf", t.elementwise("Affine", x, -1, 0)), 1, 1),
-  "expm1": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Exp", x), 1, -1),
+  "erfc": lambda t, eqn, x: t.elementwise("Sub", 1, t.elementwise("Erf", x)),
+  "expm1": lambda t, eqn, x: t.elementwise("Sub", t.elementwise("Exp", x), 1),
   "integer_pow": lambda t, eqn, x: t.elementwise("Pow", x, eqn.params["y"]),
   "is_finite": lambda t, eqn, x: t.elementwise("Less", t.elementwise("Abs", x), np.inf),
-  "log1p": lambda t, eqn, x: t.elementwise("Log", t.elementwise("Affine", x, 1, 1)),
+  "log1p": lambda t, eqn, x: t.elementwise("Log", t.elementwise("Add", x, 1)),
   "max": _max,
-  "neg": lambda t, eqn, x: t.elementwise("Affine", x, -1, 0),
   "ne": lambda t, eqn, x, y: t.elementwise("Not", t.elementwise("Equal", x, y)),
   "pad": _pad,
   **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduce),
@@ -214,10 +198,8 @@ RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
   "rsqrt": lambda t, eqn, x: t.elementwise("Reciprocal", t.elementwise("Sqrt", x)),
   "select_n": _select_n,
   "slice": _slice,
-  **dict.fromkeys(("split", "unstack"), _split),
   "square": lambda t, eqn, x: t.elementwise("Pow", x, 2),
   "squeeze": lambda t, eqn, x: x.drop(eqn.params["dimensions"]),
-  "stack": _stack,
-  "tile": _tile,
+  "sub": _sub,
   "transpose": lambda t, eqn, x: x.take(eqn.params["permutation"]),
 }
