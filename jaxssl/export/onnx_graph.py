@@ -1,12 +1,18 @@
-"""Builds an ONNX graph of nodes and constants, and recognizes the operators that JAX writes as several primitives."""
+"""Builds an ONNX graph of nodes and constants.
+
+Transposes and reshapes move behind elementwise operations, so that most of them meet and cancel: a convolutional network stays
+in ONNX's channels-first layout.
+"""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 OPSET, IR = 17, 8  # released in 2022
+Shape = tuple[int, ...]  # a length of k times the batch is written -k
 
 
 class Node(NamedTuple):
@@ -19,13 +25,13 @@ class Node(NamedTuple):
 
 
 class Graph:
-  """Nodes in execution order, and named constants. Equal nodes and equal constants are stored once."""
+  """Nodes in execution order, and constants; tensors are known by name. Equal nodes and equal constants are stored once."""
 
-  def __init__(self):
+  def __init__(self, images: Shape):
     self.nodes: dict[str, Node] = {}  # by output
     self.constants: dict[str, np.ndarray] = {}
     self.labels: dict[str, str] = {}  # constant -> the weight that it is computed from
-    self.counts: dict[str, int] = {}  # output of a ReduceSum -> the number of values in a sum
+    self.shapes: dict[str, Shape] = {"images": images}
     self._names: dict[Any, str] = {}
 
   def constant(self, value: Any, label: str = "constant") -> str:
@@ -35,33 +41,94 @@ class Graph:
     name = self._names.setdefault(key, f"constant {len(self._names)}")
     self.constants.setdefault(name, array)
     self.labels.setdefault(name, label)
+    self.shapes[name] = array.shape
     return name
 
-  def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-    """Adds a node, which may replace those that compute its inputs, and returns the name of its output."""
-    op, inputs, attributes = self._merged(op, inputs, attributes)
+  def node(self, op: str, *inputs: str, shape: Shape, **attributes: Any) -> str:
+    """Adds a node whose output has this shape, and returns the name of the output."""
     name = self._names.setdefault((op, inputs, repr(attributes)), f"{op}_{len(self.nodes)}")
     self.nodes.setdefault(name, Node(op, inputs, name, attributes))
+    self.shapes[name] = shape
     return name
 
-  def _merged(self, op: str, inputs: tuple[str, ...], attributes: dict[str, Any]) -> tuple[str, tuple[str, ...], dict]:
+  def transpose(self, x: str, order: Sequence[int]) -> str:
+    """Transposes a tensor."""
+    shape, source = tuple(self.shapes[x][i] for i in order), self.nodes.get(x)
+    if x in self.constants:
+      return self.constant(self.constants[x].transpose(order), self.labels[x])
+    if source and source.op == "Transpose":
+      return self.transpose(source.inputs[0], [source.attributes["perm"][i] for i in order])
+    return x if list(order) == sorted(order) else self.node("Transpose", x, perm=list(order), shape=shape)
+
+  def reshape(self, x: str, shape: Shape) -> str:
+    """Reshapes a tensor."""
+    if x in self.constants:
+      return self.constant(self.constants[x].reshape(shape), self.labels[x])
+    if x in self.nodes and self.nodes[x].op == "Reshape":
+      x = self.nodes[x].inputs[0]
+    return x if self.shapes[x] == shape else self.node("Reshape", x, self.constant([max(n, -1) for n in shape]), shape=shape)
+
+  def expand(self, x: str, shape: Shape) -> str:
+    """Broadcasts axes of length 1."""
+    if self.shapes[x] == shape:
+      return x
+    batch = self.node("Shape", "images", start=0, end=1, shape=(1,))
+    lengths = (self.constant([n]) if n > 0 else self.node("Mul", batch, self.constant([-n]), shape=(1,)) for n in shape)
+    return self.node("Expand", x, self.node("Concat", *lengths, axis=0, shape=(len(shape),)), shape=shape)
+
+  def reduce(self, op: str, x: str, axes: Sequence[int]) -> str:
+    """Reduces axes of a tensor to length 1."""
+    if x in self.nodes and self.nodes[x].op == "Transpose":
+      source, order = self.nodes[x].inputs[0], self.nodes[x].attributes["perm"]
+      return self.transpose(self.reduce(op, source, sorted(order[i] for i in axes)), order)
+    shape = tuple(1 if i in axes else n for i, n in enumerate(self.shapes[x]))
+    if op == "ReduceSum":
+      return self.node(op, x, self.constant(axes), keepdims=1, shape=shape)
+    return self.node(op, x, axes=list(axes), keepdims=1, shape=shape)
+
+  def elementwise(self, op: str, *inputs: str | float, **attributes: Any) -> str:
+    """Adds an operation that broadcasts its inputs. Numbers are float32."""
+    xs = [x if isinstance(x, str) else self.constant(np.float32(x)) for x in inputs]
+    sources = [node for x in xs if (node := self.nodes.get(x))]
+    if orders := [node.attributes["perm"] for node in sources if node.op == "Transpose"]:
+      inner = [self.transpose(x, np.argsort(orders[0]).tolist()) if self.shapes[x] else x for x in xs]
+      if not any(x in self.nodes and self.nodes[x].op == "Transpose" for x in inner):
+        return self.transpose(self.elementwise(op, *inner, **attributes), orders[0])
+    if [node.op for node in sources] == ["Reshape"] and sum(self.shapes[x] != () for x in xs) == 1:
+      inner = [x if self.shapes[x] == () else sources[0].inputs[0] for x in xs]
+      return self.reshape(self.elementwise(op, *inner, **attributes), self.shapes[sources[0].output])
+    if not all(x in self.constants for x in xs):
+      xs = [self._without_leading_ones(x) if x in self.constants else x for x in xs]
+    return self._merged(op, *xs) or self.node(op, *xs, shape=self._broadcast(*xs), **attributes)
+
+  def _without_leading_ones(self, x: str) -> str:
+    """Reshapes a constant that is broadcast; runtimes fuse biases that are vectors."""
+    shape = self.shapes[x]
+    return self.reshape(x, shape[next((axis for axis, n in enumerate(shape) if n != 1), len(shape)) :])
+
+  def _broadcast(self, *xs: str) -> Shape:
+    rank = max(len(self.shapes[x]) for x in xs)
+    padded = [(1,) * (rank - len(self.shapes[x])) + self.shapes[x] for x in xs]
+    return tuple(next((n for n in lengths if n != 1), 1) for lengths in zip(*padded, strict=True))
+
+  def _merged(self, op: str, *inputs: str) -> str | None:
     """Recognizes means, divisions, LayerNorm and Softmax."""
-    match op, [self.nodes.get(name) for name in inputs]:
-      case "Div", [Node("ReduceSum", (x, axes), summed), None]:
-        count = self.constants.get(inputs[1])
-        if count is not None and count.size == 1 and count.item() == self.counts[summed]:
-          return "ReduceMean", (x,), {"axes": self.constants[axes].tolist(), "keepdims": 1}
+    match op, [self.nodes.get(x) for x in inputs]:
+      case "Div", [Node("ReduceSum", (x, axes)), None]:
+        axes, count = self.constants[axes], self.constants.get(inputs[1])
+        if count is not None and count.size == 1 and count.item() == math.prod(self.shapes[x][i] for i in axes):
+          return self.reduce("ReduceMean", x, axes.tolist())
       case "Mul", [_, Node("Reciprocal", (y,))]:
-        return "Div", (inputs[0], y), {}
+        return self.node("Div", inputs[0], y, shape=self._broadcast(inputs[0], y))
       case "Mul", [_, Node("Mul", (y, scale))] if y in self.nodes and self.nodes[y].op == "Reciprocal":
-        # x * (y * scale) = (x * y) * scale: the form of LayerNorm that runtimes fuse
-        return "Mul", (self.node("Mul", inputs[0], y), scale), {}
+        # x * (y * scale) = x / (1 / y) * scale: the form of LayerNorm that runtimes fuse
+        quotient = self.node("Div", inputs[0], *self.nodes[y].inputs, shape=self._broadcast(inputs[0], y))
+        return self.node("Mul", quotient, scale, shape=self._broadcast(quotient, scale))
       case "Div", [Node("Exp", (difference,), exp), Node("ReduceSum", (summed, axes))] if exp == summed:
         sub, axes = self.nodes.get(difference), self.constants[axes].tolist()
-        largest = self.nodes.get(sub.inputs[1]) if sub and sub.op == "Sub" else None
-        if sub and largest and largest[:2] == ("ReduceMax", sub.inputs[:1]) and largest.attributes["axes"] == axes:
-          return "Softmax", sub.inputs[:1], {"axis": axes[0]}
-    return op, inputs, attributes
+        if sub and sub.op == "Sub" and len(axes) == 1 and sub.inputs[1] == self.reduce("ReduceMax", sub.inputs[0], axes):
+          return self.node("Softmax", sub.inputs[0], axis=axes[0], shape=self.shapes[exp])
+    return None
 
   def model(self, output: str, input_shape: Sequence[int | str], output_shape: Sequence[int | str]) -> Any:
     """Returns a checked onnx.ModelProto from `images` to `features`."""
