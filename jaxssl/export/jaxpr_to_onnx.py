@@ -53,7 +53,7 @@ def _translate(graph: Graph, eqn: JaxprEqn, inputs: Sequence[str]) -> Sequence[s
     return inputs
   if name in CALLS:
     return _run(graph, eqn.params.get("jaxpr") or eqn.params["call_jaxpr"], inputs)
-  avals = [x.aval for x in (*eqn.invars, *eqn.outvars)]  # type: ignore[attr-defined]
+  avals: list[Any] = [x.aval for x in (*eqn.invars, *eqn.outvars)]
   if all(x in graph.constants for x in inputs) and all(n % BATCH for aval in avals for n in aval.shape):
     arrays = (jnp.broadcast_to(graph.constants[x], aval.shape) for x, aval in zip(inputs, avals, strict=False))
     results = eqn.primitive.bind(*arrays, **eqn.params)

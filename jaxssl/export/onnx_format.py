@@ -25,8 +25,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
   """Writes the graph to `folder`. It takes a batch of any size."""
   import onnx
 
-  shape = (bundle.size, bundle.size, bundle.channels)
-  onnx.save(to_onnx(bundle.network.encode, bundle.variables, shape), folder / FILE)
+  onnx.save(to_onnx(bundle.network.encode, bundle.variables, bundle.image_shape), folder / FILE)
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
@@ -39,10 +38,11 @@ def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np
 
 def usage(bundle: ExportBundle) -> str:
   """Returns the usage example of the model card, in Markdown."""
+  height, width, channels = bundle.image_shape
   return f"""```python
 import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
 (features,) = session.run(["features"], {{"images": x}})
-# x: float32 [b, {bundle.channels}, {bundle.size}, {bundle.size}], normalized as above
+# x: float32 [b, {channels}, {height}, {width}], normalized as above
 ```"""

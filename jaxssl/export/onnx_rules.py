@@ -64,14 +64,10 @@ def _broadcast_in_dim(graph: Graph, eqn: JaxprEqn, x: str) -> str:
   return graph.reshape(x, tuple(lengths.get(i, 1) for i in range(len(_shape(eqn)))))
 
 
-def _concatenate(graph: Graph, eqn: JaxprEqn, *xs: str) -> str:
-  return graph.node("Concat", *xs, axis=eqn.params["dimension"], shape=_shape(eqn))
-
-
 def _pad(graph: Graph, eqn: JaxprEqn, x: str, value: str) -> str:
   low, high, inner = zip(*eqn.params["padding_config"], strict=True)
-  if min(*low, *high) < 0 or max(inner) > 0:
-    raise untranslated(eqn, "negative or inner padding")
+  if max(inner) > 0:
+    raise untranslated(eqn, "inner padding")
   return graph.node("Pad", x, graph.constant([*low, *high]), value, shape=_shape(eqn))
 
 
@@ -102,7 +98,7 @@ def _pool(graph: Graph, eqn: JaxprEqn, x: str) -> str:
     raise untranslated(eqn, "dilation, or windows over the batch or the channels")
   is_max, shape = eqn.primitive.name == "reduce_window_max", _shape(eqn)
   op, options = ("MaxPool", {}) if is_max else ("AveragePool", {"count_include_pad": 1})
-  options |= {"kernel_shape": window[1:-1], "strides": strides[1:-1], "pads": _pads(padding[1:-1])}
+  options |= {"kernel_shape": window[1:-1], "strides": strides[1:-1], "pads": np.transpose(padding[1:-1]).ravel().tolist()}
   first = graph.transpose(x, [0, len(window) - 1, *range(1, len(window) - 1)])
   pooled = graph.node(op, first, **options, shape=(shape[0], shape[-1], *shape[1:-1]))
   pooled = graph.transpose(pooled, [0, *range(2, len(window)), 1])
@@ -110,18 +106,14 @@ def _pool(graph: Graph, eqn: JaxprEqn, x: str) -> str:
 
 
 def _conv(graph: Graph, eqn: JaxprEqn, x: str, kernel: str) -> str:
-  p, shape = eqn.params, _shape(eqn)
-  if {*p["lhs_dilation"], p["batch_group_count"]} != {1} or np.min(p["padding"], initial=0) < 0:
+  p, shape, pads = eqn.params, _shape(eqn), np.transpose(eqn.params["padding"]).ravel().tolist()
+  if {*p["lhs_dilation"], p["batch_group_count"]} != {1} or min(pads, default=0) < 0:
     raise untranslated(eqn, "lhs_dilation, batch groups or negative padding")
   data, weights, out = p["dimension_numbers"]
-  options = {"strides": p["window_strides"], "pads": _pads(p["padding"]), "dilations": p["rhs_dilation"]}
+  options = {"strides": p["window_strides"], "pads": pads, "dilations": p["rhs_dilation"]}
   inputs = graph.transpose(x, data), graph.transpose(kernel, weights)
   y = graph.node("Conv", *inputs, group=p["feature_group_count"], **options, shape=tuple(shape[i] for i in out))
   return graph.transpose(y, np.argsort(out).tolist())
-
-
-def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
-  return [pad[end] for end in (0, 1) for pad in padding]
 
 
 def _dot_general(graph: Graph, eqn: JaxprEqn, x: str, y: str) -> str:
@@ -166,7 +158,7 @@ ELEMENTWISE: dict[str, Rule] = {
 }
 RULES: dict[str, Rule] = {
   "broadcast_in_dim": _broadcast_in_dim,
-  "concatenate": _concatenate,
+  "concatenate": lambda graph, eqn, *xs: graph.node("Concat", *xs, axis=eqn.params["dimension"], shape=_shape(eqn)),
   "conv_general_dilated": _conv,
   "dot_general": _dot_general,
   "pad": _pad,

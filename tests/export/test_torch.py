@@ -64,10 +64,3 @@ def test_weights_of_torchvision_survive_the_round_trip(name, tmp_path, torchvisi
   assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 0
   again.load_state_dict(load_file(tmp_path / "out" / "model.safetensors"), strict=True)
   assert_same(again, model, workdir)
-
-
-@pytest.mark.parametrize("name", ["vit_ti", "convnext_tiny"])
-def test_models_that_torchvision_lacks_are_refused(name, tmp_path, capfd):
-  workdir = fixtures.run(tmp_path / "run", ModelConfig(name=name, depth=1, width=1 / 16), SIZE)
-  assert fixtures.export(workdir, tmp_path / "out", "torchvision") == 2
-  assert f"--format torchvision cannot express model.name={name}; timm, flax, onnx and stablehlo can" in capfd.readouterr().err
