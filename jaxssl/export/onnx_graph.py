@@ -145,11 +145,11 @@ class Graph:
       label = self.labels[name]
       names[name] = label if label not in names.values() else f"{label}_{len(names)}"
 
-    def named(*tensors: str) -> list[str]:
-      return [names.get(name, name) for name in tensors]
-
     graph = helper.make_graph(
-      [helper.make_node(node.op, named(*node.inputs), named(node.output), **node.attributes) for node in nodes],
+      [
+        helper.make_node(op, [names.get(x, x) for x in inputs], [names.get(output, output)], **attributes)
+        for op, inputs, output, attributes in nodes
+      ],
       "encoder",
       [helper.make_tensor_value_info("images", TensorProto.FLOAT, input_shape)],
       [helper.make_tensor_value_info("features", TensorProto.FLOAT, output_shape)],

@@ -17,10 +17,7 @@ FILE = "model.safetensors"
 
 
 def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
-  """Writes the weights and returns the entry for config.json. Raises UserError if the library has no such model.
-
-  The file has no num_batches_tracked, which strict loading does not need.
-  """
+  """Writes the weights and returns the entry for config.json. Raises UserError if the library has no such model."""
   library, model, (_, size, channels) = bundle.about["format"], backbone(bundle.model), bundle.image_shape
   if library == "timm":
     name, options = model.timm(channels, size)

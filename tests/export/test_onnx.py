@@ -10,7 +10,7 @@ import pytest
 
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
-from jaxssl.export.jaxpr_to_onnx import to_onnx
+from jaxssl.export.onnx_format import to_onnx
 from jaxssl.models import network
 from tests.export import fixtures
 
