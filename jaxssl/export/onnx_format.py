@@ -16,8 +16,8 @@ from jax.extend.core import JaxprEqn, Literal
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, PyTree
 from jaxssl.export.bundle import ExportBundle
-from jaxssl.export.onnx_graph import Graph
-from jaxssl.export.onnx_rules import BATCH, ELEMENTWISE, EXPANDED, RULES, dims, untranslated
+from jaxssl.export.onnx_graph import BATCH, Graph
+from jaxssl.export.onnx_rules import ELEMENTWISE, EXPANDED, RULES, untranslated
 
 FILE = "model.onnx"
 SAME = ("copy", "stop_gradient", "name", "optimization_barrier", "sharding_constraint")  # return their inputs
@@ -69,10 +69,10 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
   images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
   closed = jax.make_jaxpr(lambda leaves, x: encode(jax.tree.unflatten(tree, leaves), x))([leaf for _, leaf in leaves], images)
   height, width, channels = image_shape
-  graph = Graph(images=(-1, channels, height, width))
+  graph = Graph(images=(BATCH, channels, height, width))
   constants = [graph.constant(leaf, jax.tree_util.keystr(path, simple=True, separator=".")) for path, leaf in leaves]
   (features,) = _run(graph, closed, [*constants, graph.transpose("images", (0, 2, 3, 1))])
-  (shape,) = (dims(aval.shape) for aval in closed.out_avals)
+  (shape,) = (aval.shape for aval in closed.out_avals)
   return graph.model(graph.expand(features, shape), ("batch", channels, height, width), ("batch", *shape[1:]))
 
 
@@ -98,7 +98,10 @@ def _translate(graph: Graph, eqn: JaxprEqn, inputs: Sequence[str]) -> Sequence[s
   if name in CALLS:
     return _run(graph, eqn.params.get("jaxpr") or eqn.params["call_jaxpr"], inputs)
   avals: list[Any] = [x.aval for x in (*eqn.invars, *eqn.outvars)]
-  if all(x in graph.constants for x in inputs) and all(n % BATCH for aval in avals for n in aval.shape):
+  lengths = [n for aval in avals for n in aval.shape]
+  if any(n > BATCH and n % BATCH for n in lengths):
+    raise UserError("--format=onnx: the encoder has an axis that is not a multiple of the batch; use flax or stablehlo")
+  if all(x in graph.constants for x in inputs) and all(n < BATCH for n in lengths):
     arrays = (jnp.broadcast_to(graph.constants[x], aval.shape) for x, aval in zip(inputs, avals, strict=False))
     results = eqn.primitive.bind(*arrays, **eqn.params)
     labels = [label for x in inputs if (label := graph.labels[x]) != "constant"]
@@ -109,4 +112,4 @@ def _translate(graph: Graph, eqn: JaxprEqn, inputs: Sequence[str]) -> Sequence[s
     return [ELEMENTWISE[name](graph, eqn, *inputs)]
   if name not in RULES:
     raise untranslated(eqn)
-  return [RULES[name](graph, eqn, *(graph.expand(x, dims(aval.shape)) for x, aval in zip(inputs, avals, strict=False)))]
+  return [RULES[name](graph, eqn, *(graph.expand(x, aval.shape) for x, aval in zip(inputs, avals, strict=False)))]

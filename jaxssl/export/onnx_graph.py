@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OPSET, IR = 17, 8  # released in 2022
-Shape = tuple[int, ...]  # a length of k times the batch is written -k
+BATCH = (
+  1_000_003  # stands for the batch in shapes: a prime above all other lengths, so its multiples are multiples of the batch
+)
+Shape = tuple[int, ...]
 
 
 class Node(NamedTuple):
@@ -66,15 +69,20 @@ class Graph:
       return self.constant(self.constants[x].reshape(shape), self.labels[x])
     if x in self.nodes and self.nodes[x].op == "Reshape":
       x = self.nodes[x].inputs[0]
-    return x if self.shapes[x] == shape else self.node("Reshape", x, self.constant([max(n, -1) for n in shape]), shape=shape)
+    return (
+      x
+      if self.shapes[x] == shape
+      else self.node("Reshape", x, self.constant([-1 if n >= BATCH else n for n in shape]), shape=shape)
+    )
 
   def expand(self, x: str, shape: Shape) -> str:
     """Broadcasts axes of length 1."""
     if self.shapes[x] == shape:
       return x
-    batch = self.node("Shape", "images", start=0, end=1, shape=(1,))
-    lengths = (self.constant([n]) if n > 0 else self.node("Mul", batch, self.constant([-n]), shape=(1,)) for n in shape)
-    return self.node("Expand", x, self.node("Concat", *lengths, axis=0, shape=(len(shape),)), shape=shape)
+    batch, rank = self.node("Shape", "images", start=0, end=1, shape=(1,)), (len(shape),)
+    multiples, others = map(self.constant, zip(*(divmod(n, BATCH) for n in shape), strict=True))
+    lengths = self.node("Add", self.node("Mul", batch, multiples, shape=rank), others, shape=rank)
+    return self.node("Expand", x, lengths, shape=shape)
 
   def reduce(self, op: str, x: str, axes: Sequence[int]) -> str:
     """Reduces axes of a tensor to length 1."""

@@ -9,16 +9,7 @@ from jax import lax
 from jax.extend.core import JaxprEqn
 
 from jaxssl.core.errors import UserError
-from jaxssl.export.onnx_graph import Graph, Shape
-
-BATCH = 1_000_003  # the batch in the jaxpr: a prime above all other lengths, so its multiples are multiples of the batch
-
-
-def dims(shape: Sequence[int]) -> Shape:
-  """Writes k times the batch as -k."""
-  if any(n > BATCH and n % BATCH for n in shape):
-    raise UserError("--format=onnx: the encoder has an axis that is not a multiple of the batch; use flax or stablehlo")
-  return tuple(int(n if n % BATCH else -(n // BATCH)) for n in shape)
+from jaxssl.export.onnx_graph import BATCH, Graph, Shape
 
 
 def untranslated(eqn: JaxprEqn, detail: str = "") -> UserError:
@@ -28,7 +19,7 @@ def untranslated(eqn: JaxprEqn, detail: str = "") -> UserError:
 
 
 def _shape(eqn: JaxprEqn) -> Shape:
-  return dims(eqn.outvars[0].aval.shape)  # type: ignore[attr-defined]
+  return eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
 
 
 def _sub(graph: Graph, eqn: JaxprEqn, x: str, y: str) -> str:
@@ -73,8 +64,8 @@ def _pad(graph: Graph, eqn: JaxprEqn, x: str, value: str) -> str:
 
 def _slice(graph: Graph, eqn: JaxprEqn, x: str) -> str:
   shape, before = _shape(eqn), graph.shapes[x]
-  starts, stops = eqn.params["start_indices"], dims(eqn.params["limit_indices"])
-  if any(n < 0 and (start, stop) != (0, n) for n, start, stop in zip(before, starts, stops, strict=True)):
+  starts, stops = eqn.params["start_indices"], eqn.params["limit_indices"]
+  if any(n >= BATCH and (start, stop) != (0, n) for n, start, stop in zip(before, starts, stops, strict=True)):
     raise untranslated(eqn, "a part of the batch")
   cut = [i for i in range(len(shape)) if shape[i] != before[i]]
   tables = (
@@ -84,7 +75,7 @@ def _slice(graph: Graph, eqn: JaxprEqn, x: str) -> str:
 
 
 def _reduce(graph: Graph, eqn: JaxprEqn, x: str) -> str:
-  if any(graph.shapes[x][i] < 0 for i in eqn.params["axes"]):
+  if any(graph.shapes[x][i] >= BATCH for i in eqn.params["axes"]):
     raise untranslated(eqn, "the batch as an axis")
   reduced = graph.reduce(f"Reduce{eqn.primitive.name[7:].title()}", x, eqn.params["axes"])
   return graph.reshape(reduced, _shape(eqn))

@@ -80,16 +80,9 @@ def count(model):
   return collections.Counter(node.op_type for node in model.graph.node)
 
 
-RESNETS = {
-  **{stem: ModelConfig(name="resnet10", width=SLIM, stem=stem) for stem in ("imagenet", "cifar", "cifar_pad", "small")},
-  "basic": ModelConfig(name="resnet18", width=SLIM, stem="small"),
-  "bottlenecks": ModelConfig(name="resnet50", width=SLIM, stem="small"),
-}
-
-
-@pytest.mark.parametrize("name", RESNETS)
-def test_resnets_stay_channels_first_and_runtimes_fold_batch_norm(name, tmp_path):
-  encoder = network.build(RESNETS[name], "float32", 36)
+@pytest.mark.parametrize("name, stem", [("resnet10", "imagenet"), ("resnet18", "cifar_pad"), ("resnet50", "small")])
+def test_resnets_stay_channels_first_and_runtimes_fold_batch_norm(name, stem, tmp_path):
+  encoder = network.build(ModelConfig(name=name, width=SLIM, stem=stem), "float32", 36)
   variables = drawn(encoder, (36, 36, 3))
   model = check(encoder.encode, variables, (36, 36, 3))
   convolutions = sum(x.ndim == 4 for x in jax.tree.leaves(variables.params))

@@ -174,21 +174,18 @@ def test_cpus_compute_in_float32():
   assert compute_precision(abstract_mesh(8), "bfloat16") == "bfloat16"
 
 
-@pytest.mark.parametrize(
-  "name, blocks", [("vit", ["blocks_0", "blocks_1"]), ("convnext", ["stages_0_blocks_0", "stages_3_blocks_0"])]
-)
-def test_drop_path_rates_increase_to_that_of_the_last_block(name, blocks):
-  rates = {}
+@pytest.mark.parametrize("name, blocks", [("vit", {"depth": 3}), ("convnext", {"depths": (1, 0, 0, 2)})])
+def test_drop_path_rates_increase_linearly(name, blocks):
+  encoder, rates = tiny(name, drop_path=0.4).encoder.clone(**blocks), {}
 
   def record(call, args, kwargs, context):
     if isinstance(context.module, (convnext.Block, vit.Block)):
       rates[context.module.name] = context.module.drop_path
     return call(*args, **kwargs)
 
-  network = tiny(name, drop_path=0.4)
   with nn.intercept_methods(record):
-    jax.eval_shape(lambda: network.init(jax.random.key(0), (16, 16, 3)))
-  assert rates == dict(zip(blocks, [0, pytest.approx(0.4)], strict=True))
+    jax.eval_shape(lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False))
+  assert list(rates.values()) == [0, pytest.approx(0.2), pytest.approx(0.4)]
 
 
 def test_each_pass_draws_its_own_paths():

@@ -129,10 +129,12 @@ def test_code_is_named_and_not_run(protocol, zipped, tmp_path):
 
 
 @pytest.mark.full
-def test_other_pickles_are_refused(tmp_path):
-  pytest.importorskip("torch")
+def test_other_pickles_and_whole_modules_are_refused(tmp_path):
+  torch = pytest.importorskip("torch")
   (tmp_path / "w").write_bytes(pickle.dumps({"a": [1.0]}, 2))
   refused(tmp_path / "w", "torch cannot read it")
+  torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
+  refused(tmp_path / "w.pth", "torch.nn.modules.linear.Linear", "state_dict")
 
 
 @pytest.mark.full
@@ -163,10 +165,3 @@ def test_torch_files_are_read_and_truncated_ones_refused(new, tmp_path):
   np.testing.assert_array_equal(tensors["model.b"], tree["model"]["b"].float().numpy())
   path.write_bytes(path.read_bytes()[:-40])
   refused(path, "truncated" if new else "EOF")
-
-
-@pytest.mark.full
-def test_a_whole_module_is_refused(tmp_path):
-  torch = pytest.importorskip("torch")
-  torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
-  refused(tmp_path / "w.pth", "torch.nn.modules.linear.Linear", "state_dict")
