@@ -56,7 +56,12 @@ def export(
   evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError; `out` then stays as it was.
   """
   workdir, out = path_of(workdir), path_of(out)
-  _check(format, out, heads)
+  if format not in FORMATS:
+    raise unknown_name(f"--format={format}: unknown format", format, FORMATS)
+  if heads and format != "flax":
+    raise UserError(f"--heads: not available with --format={format}; expected --format=flax")
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
   beside = out.absolute().parent if paths.is_local(out) else None
@@ -84,17 +89,6 @@ def export(
   return difference
 
 
-def _check(name: str, out: pathlib.Path, heads: bool) -> None:
-  if name not in FORMATS:
-    raise unknown_name(f"--format={name}: unknown format", name, FORMATS)
-  if heads and name != "flax":
-    raise UserError(f"--heads: not available with --format={name}; expected --format=flax")
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise UserError(f"--out={out}: exists; expected a new or empty folder")
-  if name == "onnx":
-    onnx_format.require()
-
-
 def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, license: str | None) -> float:
   """Writes all files to `folder` and returns the largest difference of features, relative to the largest feature."""
   chosen = FORMATS[bundle.about["format"]]
@@ -109,11 +103,8 @@ def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, li
 
 def _difference(bundle: ExportBundle, run: Callable[[np.ndarray], np.ndarray]) -> float:
   """Runs the network and the loaded export on random images; returns the largest difference over the largest feature."""
-  prep = bundle.preprocessing
-  images = np.random.default_rng(0).uniform(size=(sum(BATCHES), prep.size, prep.size, prep.channels))
-  x = ((images - np.array(prep.mean)) / np.array(prep.std)).astype(np.float32)
+  images, preprocessing = np.random.default_rng(0).uniform(size=(sum(BATCHES), *bundle.image_shape)), bundle.preprocessing
+  x = ((images - np.array(preprocessing.mean)) / np.array(preprocessing.std)).astype(np.float32)
   expected = np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
   actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
-  if actual.shape != expected.shape:
-    raise ExportMismatch(f"the exported file returns features {actual.shape}, the network {expected.shape}; nothing is written")
   return float(np.max(np.abs(actual - expected)) / (np.max(np.abs(expected)) or 1))

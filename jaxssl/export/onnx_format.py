@@ -24,19 +24,13 @@ SAME = ("copy", "stop_gradient", "name", "optimization_barrier", "sharding_const
 CALLS = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "checkpoint")
 
 
-def require() -> None:
-  """Raises UserError if onnx or onnxruntime is not installed."""
+def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
+  """Writes the graph to `folder`. It takes a batch of any size. Raises UserError if onnx or onnxruntime is not installed."""
   try:
-    import onnx  # noqa: F401
-    import onnxruntime  # noqa: F401
+    import onnx
+    import onnxruntime  # noqa: F401  (to run the file)
   except ImportError as error:
     raise UserError(f"--format=onnx: {error.name} is not installed; run pip install 'jaxssl[onnx]'") from error
-
-
-def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
-  """Writes the graph to `folder`. It takes a batch of any size."""
-  import onnx
-
   onnx.save(to_onnx(bundle.network.encode, bundle.variables, bundle.image_shape), folder / FILE)
 
 
