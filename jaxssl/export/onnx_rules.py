@@ -64,13 +64,11 @@ def _pad(graph: Graph, eqn: JaxprEqn, x: str, value: str) -> str:
 
 def _slice(graph: Graph, eqn: JaxprEqn, x: str) -> str:
   shape, before = _shape(eqn), graph.shapes[x]
-  starts, stops = eqn.params["start_indices"], eqn.params["limit_indices"]
+  starts, stops, steps = (eqn.params[name] for name in ("start_indices", "limit_indices", "strides"))
   if any(n >= BATCH and (start, stop) != (0, n) for n, start, stop in zip(before, starts, stops, strict=True)):
     raise untranslated(eqn, "a part of the batch")
   cut = [i for i in range(len(shape)) if shape[i] != before[i]]
-  tables = (
-    [values[i] for i in cut] for values in (starts, stops, range(len(shape)), eqn.params["strides"] or [1] * len(shape))
-  )
+  tables = ([values[i] for i in cut] for values in (starts, stops, range(len(shape)), steps or [1] * len(shape)))
   return graph.node("Slice", x, *map(graph.constant, tables), shape=shape) if cut else x
 
 
