@@ -143,7 +143,8 @@ class Graph:
     import onnx
     from onnx import TensorProto, helper
 
-    needed, nodes = {output}, []
+    needed = {output}
+    nodes: list[Node] = []
     for node in reversed(self.nodes.values()):
       if node.output in needed:
         needed.update(node.inputs)
@@ -155,8 +156,8 @@ class Graph:
 
     graph = helper.make_graph(
       [
-        helper.make_node(op, [names.get(x, x) for x in inputs], [names.get(output, output)], **attributes)
-        for op, inputs, output, attributes in nodes
+        helper.make_node(op, [names.get(x, x) for x in inputs], [names.get(result, result)], **attributes)
+        for op, inputs, result, attributes in nodes
       ],
       "encoder",
       [helper.make_tensor_value_info("images", TensorProto.FLOAT, input_shape)],
