@@ -15,6 +15,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 
 OF_TRAINING = ("init_from", "allow_partial")  # fields of ModelConfig that do not define the network
@@ -29,21 +30,18 @@ class ExportBundle:
   network: Network
   variables: Variables  # NumPy arrays of the exported modules only
   model: ModelConfig
+  preprocessing: Preprocessing
   about: dict[str, Any]
 
   @property
-  def size(self) -> int:
-    """Pixels per side of the input image."""
-    return self.about["preprocessing"]["size"]
-
-  @property
-  def channels(self) -> int:
-    """The channels of the input image."""
-    return self.about["preprocessing"]["channels"]
+  def image_shape(self) -> tuple[int, int, int]:
+    """(height, width, channels) of the input image."""
+    return self.preprocessing.size, self.preprocessing.size, self.preprocessing.channels
 
   def encoder(self) -> tuple[PyTree, PyTree]:
-    """Returns the encoder's parameters and statistics for images of `size` pixels, to which positions are interpolated."""
-    return self.network.resized(self.variables, self.size)[1], self.variables.stats.get("encoder", {})
+    """Returns the encoder's parameters, with positions interpolated to the image size, and its statistics."""
+    params = self.network.resized(self.variables, self.preprocessing.size)[1]
+    return params, self.variables.stats.get("encoder", {})
 
 
 def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | None, heads: bool) -> ExportBundle:
@@ -82,4 +80,5 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
     "heads": [name for name in HEADS if name in params],
   }
   about = json.loads(json.dumps(about))  # lists for tuples
-  return ExportBundle(network=network, variables=Variables(params=params, stats=stats), model=model, about=about)
+  variables = Variables(params=params, stats=stats)
+  return ExportBundle(network=network, variables=variables, model=model, preprocessing=run.preprocessing, about=about)

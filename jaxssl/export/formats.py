@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxssl.core import paths
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core.errors import UserError, unknown_name
 from jaxssl.core.paths import path_of
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
@@ -56,7 +56,12 @@ def export(
   evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError; `out` then stays as it was.
   """
   workdir, out = path_of(workdir), path_of(out)
-  _check(format, out, heads)
+  if format not in FORMATS:
+    raise unknown_name(f"--format={format}: unknown format", format, FORMATS)
+  if heads and format != "flax":
+    raise UserError(f"--heads: not available with --format={format}; expected --format=flax")
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
   beside = out.absolute().parent if paths.is_local(out) else None
@@ -84,19 +89,6 @@ def export(
   return difference
 
 
-def _check(name: str, out: pathlib.Path, heads: bool) -> None:
-  if name not in FORMATS:
-    raise UserError(
-      f"--format={name}: unknown format; expected {', '.join(FORMATS)}; did you mean {nearest_name(name, FORMATS)}?"
-    )
-  if heads and name != "flax":
-    raise UserError(f"--heads: not available with --format={name}; expected --format=flax")
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise UserError(f"--out={out}: exists; expected a new or empty folder")
-  if name == "onnx":
-    onnx_format.require()
-
-
 def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, license: str | None) -> float:
   """Writes all files to `folder` and returns the largest difference of features, relative to the largest feature."""
   chosen = FORMATS[bundle.about["format"]]
@@ -104,19 +96,15 @@ def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, li
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
     about = bundle.about | (chosen.write(folder, bundle) or {})
     (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
-    measured = model_card.of_this(results.read(Workdir(workdir).results), bundle.about)
-    text = model_card.card(bundle, chosen.FILE, chosen.usage(bundle), license, measured)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    card = model_card.card(bundle, chosen.FILE, chosen.usage(bundle), license, results.read(Workdir(workdir).results))
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return _difference(bundle, chosen.run(folder, bundle))
 
 
 def _difference(bundle: ExportBundle, run: Callable[[np.ndarray], np.ndarray]) -> float:
   """Runs the network and the loaded export on random images; returns the largest difference over the largest feature."""
-  preprocessing, rng = bundle.about["preprocessing"], np.random.default_rng(0)
-  images = rng.uniform(size=(sum(BATCHES), bundle.size, bundle.size, bundle.channels))
-  x = ((images - np.array(preprocessing["mean"])) / np.array(preprocessing["std"])).astype(np.float32)
+  images, preprocessing = np.random.default_rng(0).uniform(size=(sum(BATCHES), *bundle.image_shape)), bundle.preprocessing
+  x = ((images - np.array(preprocessing.mean)) / np.array(preprocessing.std)).astype(np.float32)
   expected = np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
   actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
-  if actual.shape != expected.shape:
-    raise ExportMismatch(f"the exported file returns features {actual.shape}, the network {expected.shape}; nothing is written")
   return float(np.max(np.abs(actual - expected)) / (np.max(np.abs(expected)) or 1))

@@ -1,23 +1,24 @@
 """Writes the README.md of an export: its weights, training, measurements and usage."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from jaxssl.core.errors import one_line
 from jaxssl.core.metric import Metric, protocol_text
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle
 from jaxssl.models.backbone import backbone
 from jaxssl.workdir import results
 
-Measured = Sequence[tuple[Metric, Mapping[str, Any]]]
 
-
-def card(bundle: ExportBundle, file: str, usage: str, license: str | None, measured: Measured) -> str:
-  """Returns the text; without a license, the text includes a request to choose one."""
+def card(bundle: ExportBundle, file: str, usage: str, license: str | None, document: Mapping[str, Any]) -> str:
+  """Returns the text; without a license, the text includes a request to choose one. `document`: of results.json."""
   about, trained_in = bundle.about, bundle.about["trained_in"]
   heads = [" and ".join(about["heads"])] if about["heads"] else []
+  fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl
@@ -38,13 +39,13 @@ It computes features of images and was trained without labels.
 | method | {about["method"]}, neighbor bootstrapping {about["bootstrap"]} |
 | images | {_plain(about["data"])} |
 | epochs, batch size | {about["epochs"]}, {about["batch_size"]}; step {about["step"]} |
-| encoder | {backbone(bundle.model).describe()} |
+| encoder | {fields.pop("name")}, {protocol_text(fields)} |
 | precision | {trained_in}{" (float32 if on a CPU)" * (trained_in != "float32")} in training, float32 in this export |
 | software | jaxssl {about["jaxssl"]} |
 
 ## Preprocessing
 
-{_preparation(about["preprocessing"])}
+{_preparation(bundle.preprocessing)}
 
 ## Usage
 
@@ -52,7 +53,7 @@ It computes features of images and was trained without labels.
 
 ## Results
 
-{results_table(measured, about)}
+{results_table(document, about)}
 """
 
 
@@ -65,34 +66,26 @@ def _yaml(text: str) -> str:
   return text if re.fullmatch(r"[A-Za-z][\w.+-]*", text, re.ASCII) else json.dumps(text)
 
 
-def of_this(document: Mapping[str, Any], about: Mapping[str, Any]) -> list[tuple[Metric, dict[str, Any]]]:
-  """Selects the measurements of the exported network at its step from results.json."""
-  metrics = results.metrics_of(document)
-  return [
-    (metrics.get(m["name"]) or Metric(name=m["name"], title=m["name"]), m)
-    for m in results.measurements_of(document)
-    if (m["step"], m["subject"]) == (about["step"], about["network"])
-  ]
-
-
-def _preparation(prep: Mapping[str, Any]) -> str:
-  size, resident = prep["size"], ""
-  if prep["resident_size"]:
-    resident = f"the shorter side is resized to {prep['resident_size']} pixels and the center square cropped; "
-  resized = f"the whole image is resized to {size} x {size}"
-  if prep["resize"]:
-    resized = f"the shorter side is resized to {prep['resize']} pixels and the center {size} x {size} cropped"
-  values = f"values are divided by {2 ** prep['bit_depth'] - 1}; mean {prep['mean']} is subtracted; divided by {prep['std']}"
-  channels = f"{prep['channels']} channel{'s' * (prep['channels'] > 1)}"
+def _preparation(prep: Preprocessing) -> str:
+  resident, resized = "", f"the whole image is resized to {prep.size} x {prep.size}"
+  if prep.resident_size:
+    resident = f"the shorter side is resized to {prep.resident_size} pixels and the center square cropped; "
+  if prep.resize:
+    resized = f"the shorter side is resized to {prep.resize} pixels and the center {prep.size} x {prep.size} cropped"
+  values = f"values are divided by {2**prep.bit_depth - 1}; mean {[*prep.mean]} is subtracted; divided by {[*prep.std]}"
+  channels = f"{prep.channels} channel{'s' * (prep.channels > 1)}"
   return f"{channels}; bicubic with antialiasing: {resident}{resized}; {values}, by channel."
 
 
-def results_table(measured: Measured, about: Mapping[str, Any]) -> str:
-  """Returns the table of measurements."""
+def results_table(document: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+  """Returns the table of the exported network's measurements at its step in results.json."""
+  metrics, identity = results.metrics_of(document), (about["step"], about["network"])
+  measured = [m for m in results.measurements_of(document) if (m["step"], m["subject"]) == identity]
   if not measured:
     return f"Nothing was measured of the {about['network']} network at step {about['step']}."
   rows = ["| metric | value | protocol |", "|---|---|---|"]
-  for metric, m in measured:
+  for m in measured:
+    metric = metrics.get(m["name"]) or Metric(name=m["name"], title=m["name"])
     value = "not finite" if m["value"] is None else f"{m['value']:.5g}{metric.unit}"
     std = f" ± {m['std']:.2g}" if m["std"] is not None else ""
     chosen = f" ({_plain(protocol_text(m['chosen']))})" if m["chosen"] else ""

@@ -1,223 +1,170 @@
 """Translates each JAX primitive that encoders use to ONNX."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
+from jax import lax
 from jax.extend.core import JaxprEqn
 
-from jaxssl.export.onnx_arrays import Builder, Value, dims, held, untranslated
-
-ELEMENTWISE = {
-  **{"abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp", "floor": "Floor", "log": "Log", "not": "Not"},
-  **{"logistic": "Sigmoid", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh"},
-  **{"add": "Add", "div": "Div", "max": "Max", "min": "Min", "mul": "Mul", "pow": "Pow", "sub": "Sub"},
-  **{"and": "And", "eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less", "or": "Or"},
-}
+from jaxssl.core.errors import UserError
+from jaxssl.export.onnx_graph import BATCH, Graph, Shape
 
 
-def _elementwise(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
-  return t.elementwise(ELEMENTWISE[eqn.primitive.name], *xs)
+def untranslated(eqn: JaxprEqn, detail: str = "") -> UserError:
+  """Returns the error for a primitive that is not translated."""
+  name = f"{eqn.primitive.name}{detail and ' with '}{detail}"
+  return UserError(f"--format=onnx: the encoder uses the JAX primitive {name}, which is not translated; use flax or stablehlo")
 
 
-def _arithmetic(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
-  name, constants = eqn.primitive.name, t.constants
-  if t.is_constant(x) and name in ("add", "mul"):
-    x, y = y, x
-  c = constants.get(x.name if name == "sub" and t.is_constant(x) else y.name)
-  if c is None or c.dtype != np.float32 or not np.isfinite(c).all() or (name == "div" and not c.all()):
-    return _elementwise(t, eqn, x, y)
-  if c.size == 1 and c.item() == (name in ("mul", "div")) and not t.is_constant(x):
-    return x  # x + 0 or x * 1
-  if name == "sub" and t.is_constant(x):
-    return t.elementwise("Affine", y, -1, x)
-  if name in ("sub", "div"):
-    y = dataclasses.replace(y, name=t.constant(-c if name == "sub" else 1 / c, t.labels[y.name]))
-  return t.elementwise("Affine", x, 1, y) if name in ("add", "sub") else t.elementwise("Affine", x, y, 0)
+def _shape(eqn: JaxprEqn) -> Shape:
+  return eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
 
 
-def _max(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
-  x, y = (y, x) if t.is_constant(x) else (x, y)
-  bound = t.constants.get(y.name, np.zeros(2))
+def _sub(graph: Graph, eqn: JaxprEqn, x: str, y: str) -> str:
+  if y not in graph.constants:
+    return graph.elementwise("Sub", x, y)
+  # Runtimes fuse sums, not differences, with a convolution
+  return graph.elementwise("Add", x, graph.constant(-graph.constants[y], graph.labels[y]))
+
+
+def _max(graph: Graph, eqn: JaxprEqn, x: str, y: str) -> str:
+  x, y = (y, x) if x in graph.constants else (x, y)
+  bound = graph.constants.get(y, np.zeros(2))
   if bound.size == 1 and bound.item() == -np.inf:
     return x
-  return t.elementwise("Relu", x) if bound.size == 1 and bound.item() == 0 else t.elementwise("Max", x, y)
+  return graph.elementwise("Relu", x) if bound.size == 1 and bound.item() == 0 else graph.elementwise("Max", x, y)
 
 
-def _select_n(t: Builder, eqn: JaxprEqn, which: Value, *cases: Value) -> Value:
+def _select_n(graph: Graph, eqn: JaxprEqn, which: str, *cases: str) -> str:
   if len(cases) != 2 or eqn.invars[0].aval.dtype != np.bool_:  # type: ignore[attr-defined]
     raise untranslated(eqn, "an integer predicate")
-  return t.elementwise("Where", which, cases[1], cases[0])
+  return graph.elementwise("Where", which, cases[1], cases[0])
 
 
-def _convert(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
+def _convert(graph: Graph, eqn: JaxprEqn, x: str) -> str:
   from onnx import helper
 
   before, after = eqn.invars[0].aval.dtype, np.dtype(eqn.params["new_dtype"])  # type: ignore[attr-defined]
-  return x if before == after else t.elementwise("Cast", x, to=helper.np_dtype_to_tensor_dtype(after))
+  return x if before == after else graph.elementwise("Cast", x, to=helper.np_dtype_to_tensor_dtype(after))
 
 
-def _broadcast_in_dim(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  axes, shape = dict(zip(eqn.params["broadcast_dimensions"], x.axes, strict=True)), t.shape(eqn)
-  return Value(x.name, x.rank, tuple(axes.get(i) for i in range(len(shape))), shape)
+def _broadcast_in_dim(graph: Graph, eqn: JaxprEqn, x: str) -> str:
+  lengths = dict(zip(eqn.params["broadcast_dimensions"], graph.shapes[x], strict=True))
+  return graph.reshape(x, tuple(lengths.get(i, 1) for i in range(len(_shape(eqn)))))
 
 
-def _tile(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  shape = t.shape(eqn)
-  if any(before not in (1, after) for before, after in zip(x.shape, shape, strict=True)):
-    raise untranslated(eqn, "an axis longer than 1")
-  return dataclasses.replace(x, shape=shape)
-
-
-def _reshape(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  shape = t.shape(eqn)
-  if [n for n in x.shape if n != 1] != [n for n in shape if n != 1]:
-    return held(t.reshaped(t.tensor(x), shape), shape)
-  axes = iter([axis for axis, n in zip(x.axes, x.shape, strict=True) if n != 1])
-  return Value(x.name, x.rank, tuple(None if n == 1 else next(axes) for n in shape), shape)
-
-
-def _concatenate(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
-  axis, xs = eqn.params["axis" if eqn.primitive.name == "stack" else "dimension"], tuple(map(t.full, xs))
-  slots, rank = t.layout(xs, [axis])
-  return held(t.node("Concat", *(t.arranged(x, slots, rank) for x in xs), axis=slots[axis]), t.shape(eqn), slots, rank)
-
-
-def _stack(t: Builder, eqn: JaxprEqn, *xs: Value) -> Value:
-  axis = eqn.params["axis"]
-  order = [*range(axis), -1, *range(axis, len(xs[0].shape))]
-  longer = (Value(x.name, x.rank, (*x.axes, None), (*x.shape, 1)) for x in xs)
-  return _concatenate(t, eqn, *(x.take(order) for x in longer))
-
-
-def _pad(t: Builder, eqn: JaxprEqn, x: Value, value: Value) -> Value:
+def _pad(graph: Graph, eqn: JaxprEqn, x: str, value: str) -> str:
   low, high, inner = zip(*eqn.params["padding_config"], strict=True)
-  if min(*low, *high) < 0 or max(inner) > 0 or not t.is_constant(value):
-    raise untranslated(eqn, "negative or inner padding, or a value that is not constant")
-  slots, rank = t.layout([t.full(x)], [i for i in range(len(low)) if low[i] or high[i]])
-  at = {slot: i for i, slot in enumerate(slots)}
-  pads = [side[at[axis]] if axis in at else 0 for side in (low, high) for axis in range(rank)]
-  name = t.node("Pad", t.arranged(t.full(x), slots, rank), t.constant(pads), value.name)
-  return held(name, t.shape(eqn), slots, rank)
+  if max(inner) > 0:
+    raise untranslated(eqn, "inner padding")
+  return graph.node("Pad", x, graph.constant([*low, *high]), value, shape=_shape(eqn))
 
 
-def _slice(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  starts, stops = (dims(eqn.params[f"{end}_indices"]) for end in ("start", "limit"))
-  return t.sliced(eqn, x, starts, stops, eqn.params["strides"] or ())
+def _slice(graph: Graph, eqn: JaxprEqn, x: str) -> str:
+  shape, before = _shape(eqn), graph.shapes[x]
+  starts, stops, steps = (eqn.params[name] for name in ("start_indices", "limit_indices", "strides"))
+  if any(n >= BATCH and (start, stop) != (0, n) for n, start, stop in zip(before, starts, stops, strict=True)):
+    raise untranslated(eqn, "a part of the batch")
+  cut = [i for i in range(len(shape)) if shape[i] != before[i]]
+  tables = ([values[i] for i in cut] for values in (starts, stops, range(len(shape)), steps or [1] * len(shape)))
+  return graph.node("Slice", x, *map(graph.constant, tables), shape=shape) if cut else x
 
 
-def _split(t: Builder, eqn: JaxprEqn, x: Value) -> list[Value]:
-  axis, unstack = eqn.params["axis"], eqn.primitive.name == "unstack"
-  ends = np.cumsum([1] * x.shape[axis] if unstack else eqn.params["sizes"]).tolist()
-  pieces = []
-  for start, stop in zip([0, *ends[:-1]], ends, strict=True):
-    starts, stops = [0] * len(x.shape), list(x.shape)
-    starts[axis], stops[axis] = start, stop
-    pieces.append(t.sliced(eqn, x, starts, stops).drop([axis] if unstack else []))
-  return pieces
-
-
-def _reduce(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
-  axes, full = eqn.params["axes"], t.full(x)
-  if any(x.shape[i] < 0 for i in axes):
+def _reduce(graph: Graph, eqn: JaxprEqn, x: str) -> str:
+  if any(graph.shapes[x][i] >= BATCH for i in eqn.params["axes"]):
     raise untranslated(eqn, "the batch as an axis")
-  positions = sorted(axis for i in axes if (axis := full.axes[i]) is not None)
-  if not positions:
-    return full.drop(axes)
-  op = f"Reduce{eqn.primitive.name[7:].title()}"
-  count = {"count": math.prod(x.shape[i] for i in axes)} if op == "ReduceSum" else {}
-  return dataclasses.replace(full, name=t.node(op, full.name, axes=positions, keepdims=1, **count)).drop(axes)
+  reduced = graph.reduce(f"Reduce{eqn.primitive.name[7:].title()}", x, eqn.params["axes"])
+  return graph.reshape(reduced, _shape(eqn))
 
 
-def _pool(t: Builder, eqn: JaxprEqn, x: Value) -> Value:
+def _pool(graph: Graph, eqn: JaxprEqn, x: str) -> str:
   window, strides, padding, *dilations = (
     eqn.params[name] for name in ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
   )
-  rank = len(window)
-  slots = [0, *range(2, rank), 1]
-  if {*np.ravel(dilations), *(window[i] * strides[i] + sum(padding[i]) for i in (0, rank - 1))} != {1}:
+  if {*np.ravel(dilations), *(window[i] * strides[i] + sum(padding[i]) for i in (0, -1))} != {1}:
     raise untranslated(eqn, "dilation, or windows over the batch or the channels")
-  is_max = eqn.primitive.name == "reduce_window_max"
+  is_max, shape = eqn.primitive.name == "reduce_window_max", _shape(eqn)
   op, options = ("MaxPool", {}) if is_max else ("AveragePool", {"count_include_pad": 1})
-  options |= {"kernel_shape": window[1:-1], "strides": strides[1:-1], "pads": _pads(padding[1:-1])}
-  pooled = held(t.node(op, t.arranged(t.full(x), slots, rank), **options), t.shape(eqn), slots)
-  return pooled if is_max else t.elementwise("Affine", pooled, math.prod(window), 0)
+  options |= {"kernel_shape": window[1:-1], "strides": strides[1:-1], "pads": np.transpose(padding[1:-1]).ravel().tolist()}
+  first = graph.transpose(x, [0, len(window) - 1, *range(1, len(window) - 1)])
+  pooled = graph.node(op, first, **options, shape=(shape[0], shape[-1], *shape[1:-1]))
+  pooled = graph.transpose(pooled, [0, *range(2, len(window)), 1])
+  return pooled if is_max else graph.elementwise("Mul", pooled, math.prod(window))
 
 
-def _conv(t: Builder, eqn: JaxprEqn, x: Value, kernel: Value) -> Value:
-  p, rank = eqn.params, len(x.shape)
-  if {*p["lhs_dilation"], p["batch_group_count"]} != {1} or np.min(p["padding"], initial=0) < 0:
+def _conv(graph: Graph, eqn: JaxprEqn, x: str, kernel: str) -> str:
+  p, shape, pads = eqn.params, _shape(eqn), np.transpose(eqn.params["padding"]).ravel().tolist()
+  if {*p["lhs_dilation"], p["batch_group_count"]} != {1} or min(pads, default=0) < 0:
     raise untranslated(eqn, "lhs_dilation, batch groups or negative padding")
-  data, weights, out = ([spec.index(i) for i in range(rank)] for spec in p["dimension_numbers"])
-  inputs = t.arranged(t.full(x), data, rank), t.arranged(t.full(kernel), weights, rank)
-  options = {"strides": p["window_strides"], "pads": _pads(p["padding"]), "dilations": p["rhs_dilation"]}
-  return held(t.node("Conv", *inputs, group=p["feature_group_count"], **options), t.shape(eqn), out)
+  data, weights, out = p["dimension_numbers"]
+  options = {"strides": p["window_strides"], "pads": pads, "dilations": p["rhs_dilation"]}
+  inputs = graph.transpose(x, data), graph.transpose(kernel, weights)
+  y = graph.node("Conv", *inputs, group=p["feature_group_count"], **options, shape=tuple(shape[i] for i in out))
+  return graph.transpose(y, np.argsort(out).tolist())
 
 
-def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
-  return [pad[end] for end in (0, 1) for pad in padding]
-
-
-def _dot_general(t: Builder, eqn: JaxprEqn, x: Value, y: Value) -> Value:
+def _dot_general(graph: Graph, eqn: JaxprEqn, x: str, y: str) -> str:
   (x_sum, y_sum), (x_batch, y_batch) = eqn.params["dimension_numbers"]
-  x_free = [i for i in range(len(x.shape)) if i not in (*x_sum, *x_batch)]
-  y_free = [i for i in range(len(y.shape)) if i not in (*y_sum, *y_batch)]
-  outer, shape = len(x_batch), t.shape(eqn)
-  rows = [x_free] if outer else [[i] for i in x_free]  # MatMul takes any number of leading axes if y is a matrix
-  left = _grouped(t, x, [*([i] for i in x_batch), *rows, x_sum])
-  right = _grouped(t, y, [*([i] for i in y_batch), y_sum, y_free])
-  name, lengths = t.node("MatMul", left, right), [1] * outer + [len(group) for group in (*rows, y_free)]
-  if max(lengths) > 1:
-    return held(t.reshaped(name, shape), shape)
-  return held(name, shape, [i for i, length in enumerate(lengths) if length], len(lengths))
+  x_free = [i for i in range(len(graph.shapes[x])) if i not in (*x_sum, *x_batch)]
+  y_free = [i for i in range(len(graph.shapes[y])) if i not in (*y_sum, *y_batch)]
+
+  def grouped(name: str, *groups: Sequence[int]) -> str:
+    """Returns a tensor with one axis for each group of axes."""
+    lengths = tuple(math.prod(graph.shapes[name][i] for i in group) for group in groups)
+    return graph.reshape(graph.transpose(name, [i for group in groups for i in group]), lengths)
+
+  rows = [x_free] if x_batch else [[i] for i in x_free]  # MatMul takes any number of leading axes if y is a matrix
+  left = grouped(x, *([i] for i in x_batch), *rows, x_sum)
+  right = grouped(y, *([i] for i in y_batch), y_sum, y_free)
+  product = graph.node("MatMul", left, right, shape=(*graph.shapes[left][:-1], graph.shapes[right][-1]))
+  return graph.reshape(product, _shape(eqn))
 
 
-def _grouped(t: Builder, x: Value, groups: Sequence[Sequence[int]]) -> str:
-  """Returns a tensor with one axis for each group of axes of x; an empty group has length 1."""
-  slots: dict[int, int] = {}
-  rank = 0
-  for group in groups:
-    slots |= {axis: rank + i for i, axis in enumerate(group)}
-    rank += max(len(group), 1)
-  name = t.arranged(t.full(x), [slots[i] for i in range(len(x.shape))], rank)
-  if rank == len(groups):
-    return name
-  lengths = [math.prod(x.shape[i] for i in group) for group in groups]
-  if (array := t.constants.get(name)) is not None:
-    return t.constant(array.reshape(lengths), t.labels[name])
-  return t.reshaped(name, lengths)
-
-
-# primitive -> function of the builder, the equation and its inputs
-RULES: dict[str, Callable[..., Value | Sequence[Value]]] = {
-  **dict.fromkeys(ELEMENTWISE, _elementwise),
-  **dict.fromkeys(("add", "sub", "mul", "div"), _arithmetic),
-  "broadcast_in_dim": _broadcast_in_dim,
-  "clamp": lambda t, eqn, low, x, high: t.elementwise("Min", t.elementwise("Max", x, low), high),
-  "concatenate": _concatenate,
-  "conv_general_dilated": _conv,
+# Each function takes the graph, the equation and its inputs, and returns the output.
+Rule = Callable[..., str]
+ONE_TO_ONE = {
+  **{name: name.title() for name in "abs add and ceil cos div erf exp floor log min mul neg not or pow sign".split()},
+  **{name: name.title() for name in "sin sqrt tan tanh".split()},
+  **{"eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less", "logistic": "Sigmoid"},
+}
+ELEMENTWISE: dict[str, Rule] = {
+  **dict.fromkeys(ONE_TO_ONE, lambda graph, eqn, *xs: graph.elementwise(ONE_TO_ONE[eqn.primitive.name], *xs)),
+  "clamp": lambda graph, eqn, low, x, high: graph.elementwise("Min", graph.elementwise("Max", x, low), high),
   "convert_element_type": _convert,
-  "dot_general": _dot_general,
-  "erfc": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Erf", t.elementwise("Affine", x, -1, 0)), 1, 1),
-  "expm1": lambda t, eqn, x: t.elementwise("Affine", t.elementwise("Exp", x), 1, -1),
-  "integer_pow": lambda t, eqn, x: t.elementwise("Pow", x, eqn.params["y"]),
-  "is_finite": lambda t, eqn, x: t.elementwise("Less", t.elementwise("Abs", x), np.inf),
-  "log1p": lambda t, eqn, x: t.elementwise("Log", t.elementwise("Affine", x, 1, 1)),
+  "erfc": lambda graph, eqn, x: graph.elementwise("Sub", 1, graph.elementwise("Erf", x)),
+  "expm1": lambda graph, eqn, x: graph.elementwise("Sub", graph.elementwise("Exp", x), 1),
+  "integer_pow": lambda graph, eqn, x: graph.elementwise("Pow", x, eqn.params["y"]),
+  "is_finite": lambda graph, eqn, x: graph.elementwise("Less", graph.elementwise("Abs", x), np.inf),
+  "log1p": lambda graph, eqn, x: graph.elementwise("Log", graph.elementwise("Add", x, 1)),
   "max": _max,
-  "neg": lambda t, eqn, x: t.elementwise("Affine", x, -1, 0),
-  "ne": lambda t, eqn, x, y: t.elementwise("Not", t.elementwise("Equal", x, y)),
+  "ne": lambda graph, eqn, x, y: graph.elementwise("Not", graph.elementwise("Equal", x, y)),
+  "rsqrt": lambda graph, eqn, x: graph.elementwise("Reciprocal", graph.elementwise("Sqrt", x)),
+  "select_n": _select_n,
+  "square": lambda graph, eqn, x: graph.elementwise("Pow", x, 2),
+  "sub": _sub,
+}
+RULES: dict[str, Rule] = {
+  "broadcast_in_dim": _broadcast_in_dim,
+  "concatenate": lambda graph, eqn, *xs: graph.node("Concat", *xs, axis=eqn.params["dimension"], shape=_shape(eqn)),
+  "conv_general_dilated": _conv,
+  "dot_general": _dot_general,
   "pad": _pad,
   **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduce),
   **dict.fromkeys(("reduce_window_max", "reduce_window_sum"), _pool),
-  "reshape": _reshape,
-  "rsqrt": lambda t, eqn, x: t.elementwise("Reciprocal", t.elementwise("Sqrt", x)),
-  "select_n": _select_n,
+  **dict.fromkeys(("reshape", "squeeze"), lambda graph, eqn, x: graph.reshape(x, _shape(eqn))),
   "slice": _slice,
-  **dict.fromkeys(("split", "unstack"), _split),
-  "square": lambda t, eqn, x: t.elementwise("Pow", x, 2),
-  "squeeze": lambda t, eqn, x: x.drop(eqn.params["dimensions"]),
-  "stack": _stack,
-  "tile": _tile,
-  "transpose": lambda t, eqn, x: x.take(eqn.params["permutation"]),
+  "transpose": lambda graph, eqn, x: graph.transpose(x, eqn.params["permutation"]),
+}
+# Primitives that are translated as others
+EXPANDED: dict[str, Callable[..., jax.Array | list[jax.Array]]] = {
+  "split": lambda x, sizes, axis: [
+    lax.slice_in_dim(x, end - size, end, axis=axis) for size, end in zip(sizes, np.cumsum(sizes), strict=True)
+  ],
+  "stack": lambda *xs, axis: lax.concatenate([lax.expand_dims(x, [axis]) for x in xs], axis),
+  "tile": lambda x, reps: lax.broadcast_in_dim(
+    x, [n for pair in zip(reps, x.shape, strict=True) for n in pair], range(1, 2 * x.ndim, 2)
+  ).reshape([count * n for count, n in zip(reps, x.shape, strict=True)]),
+  "unstack": lambda x, axis: [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])],
 }

@@ -19,7 +19,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
   """Writes the function to `folder`. It takes a batch of any size and multiplies in float32 on every platform."""
   features = jax.jit(functools.partial(bundle.network.encode, bundle.variables))
   (batch,) = jax.export.symbolic_shape("b")
-  shape = jax.ShapeDtypeStruct((batch, bundle.size, bundle.size, bundle.channels), jnp.float32)
+  shape = jax.ShapeDtypeStruct((batch, *bundle.image_shape), jnp.float32)
   with jax.default_matmul_precision("highest"):
     exported = jax.export.export(features, platforms=PLATFORMS)(shape)
   (folder / FILE).write_bytes(exported.serialize())
@@ -38,7 +38,7 @@ import jax.export
 
 with open("model.stablehlo", "rb") as file:
   model = jax.export.deserialize(bytearray(file.read()))
-features = model.call(x)  # float32 [b, {bundle.size}, {bundle.size}, {bundle.channels}], normalized as above
+features = model.call(x)  # float32 [b, {", ".join(map(str, bundle.image_shape))}], normalized as above
 ```
 
 The function runs on {", ".join(PLATFORMS)}; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl."""

@@ -42,10 +42,6 @@ class Backbone:
     """
     raise UserError(f"model.name={self.name} is not allowed without an encoder; pass one to jaxssl.train(encoder=...)")
 
-  def describe(self) -> str:
-    """Describes the encoder in a few words for a model card."""
-    return self.name
-
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers fields of `config.model` from the names and shapes in a weights file; empty for another family."""

@@ -110,21 +110,16 @@ class ConvNeXtBackbone(Backbone):
     first = int(dims[0] * self.width)
     return tuple(min(blocks, self.depth or blocks) for blocks in depths), tuple(first * dim // dims[0] for dim in dims)
 
-  def describe(self) -> str:
-    """Describes the encoder for a model card."""
-    depths, _ = self._sizes
-    return f"{self.name}, stem {self.stem}, width {self.width:g}, blocks {'-'.join(map(str, depths))}"
-
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the width, the stem and the depth."""
     conv = first_shape(shapes, "stem.0.weight")
     counts = [len(set(re.findall(rf"\bstages\.{i}\.blocks\.(\d+)\.", "\n".join(shapes)))) for i in range(4)]
     stem = next((stem for stem, patch in STEMS.items() if conv[2:] == (patch, patch)), None)
+    depth = max(counts)
     for name, (depths, dims) in SIZES.items():
-      for depth in range(1, max(depths) + 1):
-        if conv and stem and counts == [min(blocks, depth) for blocks in depths]:
-          return {"name": name, "width": conv[0] / dims[0], "stem": stem, "depth": 0 if depth == max(depths) else depth}
+      if conv and stem and depth and counts == [min(blocks, depth) for blocks in depths]:
+        return {"name": name, "width": conv[0] / dims[0], "stem": stem, "depth": 0 if depth == max(depths) else depth}
     return {}
 
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:

@@ -37,16 +37,18 @@ class BatchNorm(nn.Module):
     groups = self.groups if train else 1
     if rows % groups:
       raise UserError(f"model.bn_groups={groups}: does not divide a batch of {rows} rows; expected a divisor")
-    y = x.astype(jnp.float32).reshape(groups, rows // groups, *x.shape[1:])
+    y = x.astype(jnp.float32)
+    if groups > 1:
+      y = y.reshape(groups, rows // groups, *x.shape[1:])
 
     def wide(value: Array) -> Array:
-      return value.reshape((1,) * x.ndim + (channels,))
+      return value.reshape((1,) * (y.ndim - 1) + (channels,))
 
     if train:
       count = y.size // channels // groups
       if count < 2:
         raise UserError(f"train.batch_size: BatchNorm needs two values per channel, {x.shape} has {count}; use a larger batch")
-      axes = tuple(range(1, x.ndim))
+      axes = tuple(range(y.ndim - x.ndim, y.ndim - 1))
       mean = y.mean(axes, keepdims=True)
       # Two passes, since E[x^2] - E[x]^2 loses digits if the mean is large.
       var = jnp.square(y - mean).mean(axes, keepdims=True)

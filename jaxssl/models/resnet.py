@@ -107,10 +107,6 @@ class ResNetBackbone(Backbone):
     bottleneck, stages = SIZES[self.name]
     return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.bn_groups, dtype)
 
-  def describe(self) -> str:
-    """Describes the encoder for a model card."""
-    return f"{self.name}, stem {self.stem}, width {self.width:g}"
-
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the size, the width and the stem."""
@@ -125,15 +121,14 @@ class ResNetBackbone(Backbone):
 
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm."""
-    self._require_plain("timm")
-    return self.name, other_than({"in_chans": 3}, {"in_chans": channels})
+    return self._plain_name("timm"), other_than({"in_chans": 3}, {"in_chans": channels})
 
   def torchvision(self) -> str:
     """Returns the model of torchvision."""
-    self._require_plain("torchvision")
-    return self.name
+    return self._plain_name("torchvision")
 
-  def _require_plain(self, library: str) -> None:
+  def _plain_name(self, library: str) -> str:
     for field, plain in (("name", self.name != "resnet10"), ("stem", self.stem == "imagenet"), ("width", self.width == 1)):
       if not plain:
         raise cannot_express(library, field, getattr(self, field))
+    return self.name

@@ -180,10 +180,6 @@ class ViTBackbone(Backbone):
     rest = {"drop_path": self.drop_path, "position_offset": self.position_offset, "dtype": dtype}
     return ViT(*SIZES[self.name], depth=self.depth or DEPTH, patch=self.patch, image_size=image_size, **rest)
 
-  def describe(self) -> str:
-    """Describes the encoder for a model card."""
-    return f"{self.name}, patches of {self.patch} pixels, {self.depth or DEPTH} blocks"
-
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
     """Infers the size and the depth."""

@@ -35,23 +35,19 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   path = path / "model.safetensors" if path.is_dir() else path
   try:
     with paths.local_copy(path) as local:
-      return _read_local(local)
+      with local.open("rb") as file:
+        start = file.read(64)
+      if start[8:9] == b"{":
+        tensors = _safetensors(local)
+      elif start.startswith((b"PK\x03\x04", b"\x80")):
+        tensors = _torch(local, zipped=start.startswith(b"PK"))
+      else:
+        text = start.isascii() and not set(start) & set(range(7))
+        other = "empty" if not start else "text" if text else f"a file that starts with {start[:8].hex(' ')}"
+        kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), other)
+        raise UserError(f"model.init_from={path}: not a weights file but {kind}; expected safetensors or a .pth file of torch")
   except OSError as error:
     raise UserError(f"model.init_from={path} cannot be read: {error.strerror or error}") from error
-
-
-def _read_local(path: pathlib.Path) -> dict[str, np.ndarray]:
-  with path.open("rb") as file:
-    start = file.read(64)
-  if start[8:9] == b"{":
-    tensors = _safetensors(path)
-  elif start.startswith((b"PK\x03\x04", b"\x80")):
-    tensors = _torch(path, zipped=start.startswith(b"PK"))
-  else:
-    text = start.isascii() and not set(start) & set(range(7))
-    other = "empty" if not start else "text" if text else f"a file that starts with {start[:8].hex(' ')}"
-    kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), other)
-    raise UserError(f"model.init_from={path}: not a weights file but {kind}; expected safetensors or a .pth file of torch")
   if not tensors:
     raise UserError(f"model.init_from={path}: the file has no named floating point tensors")
   return tensors

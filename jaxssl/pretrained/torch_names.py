@@ -12,7 +12,6 @@ from jaxssl.models.backbone import BACKBONES, Shapes
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}  # kernels [in, out] and [h, w, in, out] to [out, in] and [out, in, h, w]
-_FROM_TORCH = {2: (1, 0), 4: (2, 3, 1, 0)}
 
 
 def to_torch(params: PyTree, stats: PyTree) -> dict[str, np.ndarray]:
@@ -42,8 +41,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
   def leaf(path: tuple, _: object) -> np.ndarray:
     steps = _steps(path)
     value = np.asarray(tensors[_torch_name(steps)])
-    order = _FROM_TORCH.get(value.ndim) if steps[-1] == "kernel" else None
-    return np.ascontiguousarray(value.transpose(order) if order else value)
+    order = _TO_TORCH.get(value.ndim) if steps[-1] == "kernel" else None
+    return np.ascontiguousarray(value.transpose(np.argsort(order)) if order else value)
 
   return jax.tree_util.tree_map_with_path(leaf, like)
 

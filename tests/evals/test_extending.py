@@ -32,5 +32,5 @@ def test_the_documented_evaluation_appears_in_results_report_and_card(example, t
   results.add(workdir.results, 3, measured)
   assert "Norm of the features" in tables.evaluations(RunRecord(workdir))
   about = {"step": 3, "network": "student"}
-  table = model_card.results_table(model_card.of_this(results.read(workdir.results), about), about)
+  table = model_card.results_table(results.read(workdir.results), about)
   assert "| Norm of the features (feature_norm) |" in table and "norm L2, test test array, test images 60" in table

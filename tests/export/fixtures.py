@@ -73,14 +73,9 @@ def results(workdir: pathlib.Path) -> None:
   """Writes measurements of the exported network at its step, and others that a card must leave out."""
   knn = Metric(name="knn20_cosine", title="20 nearest neighbors", unit="%", higher_is_better=True)
   lowshot, hidden = Metric(name="lowshot", title="Few labels"), Metric(name="hidden", title="Hidden")
-  reference = {"k": 20, "reference": "birds/train", "reference_images": 9}
-  path = Workdir(workdir).results
-  write = functools.partial(Measurement, protocol=reference)
-  add(path, 7, [write(metric=knn, value=61.25, subject="teacher", chosen={"penalty": 0.01})])
-  add(
-    path,
-    7,
-    [write(metric=lowshot, value=40.0, std=1.5, subject="teacher"), write(metric=hidden, value=11.0, subject="student")],
-  )
-  add(path, 5, [write(metric=hidden, value=12.0, subject="teacher")])
-  add(path, 0, [write(metric=hidden, value=13.0, subject="untrained")])
+  path, protocol = Workdir(workdir).results, {"k": 20, "reference": "birds/train", "reference_images": 9}
+  measurement = functools.partial(Measurement, protocol=protocol)
+  add(path, 7, [measurement(metric=knn, value=61.25, subject="teacher", chosen={"penalty": 0.01})])
+  add(path, 7, [measurement(metric=lowshot, value=40.0, std=1.5, subject="teacher")])
+  for step, subject in ((7, "student"), (5, "teacher"), (0, "untrained")):
+    add(path, step, [measurement(metric=hidden, value=13.0, subject=subject)])

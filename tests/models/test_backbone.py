@@ -73,6 +73,10 @@ def test_file_shapes_imply_the_fields(name):
 
 
 def test_networks_that_torch_libraries_lack_are_refused():
+  with pytest.raises(
+    UserError, match="torchvision cannot express model.name=convnext_tiny; timm, flax, onnx and stablehlo can"
+  ):
+    backbone(ModelConfig(name="convnext_tiny")).torchvision()
   with pytest.raises(UserError, match="--format timm cannot express model.stem=cifar; flax, onnx and stablehlo can"):
     backbone(ModelConfig(stem="cifar")).timm(3, 32)
   with pytest.raises(UserError, match="cannot express model.width=0.0625; flax, onnx and stablehlo can"):

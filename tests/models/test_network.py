@@ -11,14 +11,14 @@ from jax.sharding import NamedSharding
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Variables
-from jaxssl.models.convnext import ConvNeXt
+from jaxssl.models import convnext, vit
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network
 from jaxssl.models.norm import BatchNorm
 from jaxssl.models.resnet import ResNet
-from jaxssl.models.vit import ViT
-from jaxssl.parallel.mesh import ROWS, make_mesh
+from jaxssl.parallel.mesh import ROWS, abstract_mesh, compute_precision, make_mesh
 from tests import half_precision
+from tests.models.compare import near
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +30,9 @@ def tiny(name: str, dtype: str = "float32", drop_path: float = 0.0) -> Network:
     encoder = ResNet(bottleneck=False, stages=(1,), channels=4, stem="cifar", dtype=kind)
     return Network(encoder, MLP(6, 5, 2, bias=False, dtype=kind), MLP(6, 5, 2, bias=False, dtype=kind))
   if name == "convnext":
-    encoder = ConvNeXt(depths=(1, 0, 0, 1), dims=(4, 8, 8, 8), patch=2, drop_path=drop_path, dtype=kind)
+    encoder = convnext.ConvNeXt(depths=(1, 0, 0, 1), dims=(4, 8, 8, 8), patch=2, drop_path=drop_path, dtype=kind)
     return Network(encoder, MLP(6, 5, 2, dtype=kind))
-  encoder = ViT(dim=12, depth=2 if drop_path else 1, heads=2, patch=8, image_size=16, drop_path=drop_path, dtype=kind)
+  encoder = vit.ViT(dim=12, depth=2 if drop_path else 1, heads=2, patch=8, image_size=16, drop_path=drop_path, dtype=kind)
   return Network(encoder, DINOHead(hidden=12, bottleneck=4, out=10, layers=2, dtype=kind))
 
 
@@ -158,6 +158,34 @@ def test_bfloat16_is_near_float32(name):
   for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
     relative = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
     assert 1e-5 < relative < 0.05  # another computation of the same network
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
+def test_compiled_networks_match_eager_ones(name):
+  groups, network = groups_of((8, 1, 16, 16, 3)), tiny(name, compute_precision(make_mesh(), "bfloat16"))
+  variables, *jitted = run(network, groups, False)
+  eager = network.apply(variables, groups, joint=False, key=None)
+  for actual, expected in zip(jax.tree.leaves(jitted), jax.tree.leaves([*eager]), strict=True):
+    near(actual, np.asarray(expected), 1e-3 if getattr(network.encoder, "dtype", None) == jnp.float32 else 2e-2)
+
+
+def test_cpus_compute_in_float32():
+  assert [compute_precision(make_mesh(), precision) for precision in ("float32", "bfloat16")] == ["float32", "float32"]
+  assert compute_precision(abstract_mesh(8), "bfloat16") == "bfloat16"
+
+
+@pytest.mark.parametrize("name, blocks", [("vit", {"depth": 3}), ("convnext", {"depths": (1, 0, 0, 2)})])
+def test_drop_path_rates_increase_linearly(name, blocks):
+  encoder, rates = tiny(name, drop_path=0.4).encoder.clone(**blocks), {}
+
+  def record(call, args, kwargs, context):
+    if isinstance(context.module, (convnext.Block, vit.Block)):
+      rates[context.module.name] = context.module.drop_path
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(record):
+    jax.eval_shape(lambda: encoder.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), train=False))
+  assert list(rates.values()) == [0, pytest.approx(0.2), pytest.approx(0.4)]
 
 
 def test_each_pass_draws_its_own_paths():

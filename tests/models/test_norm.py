@@ -4,11 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding
 
 from jaxssl.core.errors import UserError
 from jaxssl.models.norm import BatchNorm
-from jaxssl.parallel.mesh import ROWS, make_mesh
 
 X = jnp.asarray(3 + 2 * np.random.default_rng(0).standard_normal((16, 3, 5, 4), np.float32))
 
@@ -43,13 +41,6 @@ def test_groups_are_normalized_separately(groups):
   np.testing.assert_allclose(out, jnp.concatenate([o for o, _ in alone]), atol=1e-5)
   for kind in ("mean", "var"):
     np.testing.assert_allclose(after[kind], np.mean([stats[kind] for _, stats in alone], axis=0), rtol=1e-5)
-
-
-def test_a_sharded_batch_is_normalized_as_one_batch():
-  mesh = make_mesh()
-  single = jax.jit(lambda x: train(BatchNorm(), x))(X)
-  sharded = jax.jit(lambda x: train(BatchNorm(), x))(jax.device_put(X, NamedSharding(mesh, ROWS)))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), single, sharded)
 
 
 def test_half_precision_keeps_float32_statistics():

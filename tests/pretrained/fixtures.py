@@ -9,6 +9,8 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jaxssl.config.schema import ModelConfig
+from jaxssl.core.types import PyTree
+from jaxssl.models import network
 from jaxssl.models.backbone import backbone
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
@@ -30,6 +32,14 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
     lambda w: under("state_dict.module.base_encoder.", w) | odd("momentum_encoder.head.0.weight"),
   ),
 }  # fmt: skip
+
+
+def random_encoder(model: ModelConfig, size: int = 32, channels: int = 3) -> tuple[PyTree, PyTree]:
+  """Draws the parameters and statistics of an encoder."""
+  built, rng = network.build(model, "float32", size), np.random.default_rng(0)
+  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
+  variables = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
+  return variables.params["encoder"], variables.stats.get("encoder", {})
 
 
 def odd(name: str) -> dict:

@@ -9,13 +9,13 @@ import pytest
 from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.evals.load_run import load
-from jaxssl.models import network, resnet
+from jaxssl.models import resnet
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
-from tests.pretrained.fixtures import family, write
+from tests.pretrained.fixtures import family, random_encoder, write
 from tests.test_main import CONFIG
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
@@ -29,10 +29,7 @@ def weights(tmp_path, monkeypatch):
   """Writes a weights file of a ResNet of two blocks; returns its path and the encoder's tensors in it."""
   monkeypatch.setitem(resnet.SIZES, "resnet10", (False, (1, 1)))
   config, _ = flags.parse(SHORT)
-  built, rng = network.build(config.model, "float32", 28), np.random.default_rng(0)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (28, 28, config.data.channels)))
-  made = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
-  tensors = to_torch(made.params["encoder"], made.stats["encoder"])
+  tensors = to_torch(*random_encoder(config.model, 28, config.data.channels))
   return write(tmp_path / "weights", family("mocov3", tensors)), tensors
 
 

@@ -7,16 +7,15 @@ import pytest
 
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
-from jaxssl.models import network
 from jaxssl.models.backbone import backbone
 from jaxssl.models.vit import resize_patches
 from jaxssl.pretrained.match import find
-from jaxssl.pretrained.torch_names import to_torch, torch_shapes
+from jaxssl.pretrained.torch_names import to_torch
 from tests.golden_files import tensors
 from tests.models.compare import near, nhwc
 from tests.models.test_resnet import STEMS, golden_case, module_of
 from tests.models.test_vit import INPUTS, VITS, WEIGHTS, golden_vit
-from tests.pretrained.fixtures import FAMILIES, family, read_variables, write
+from tests.pretrained.fixtures import FAMILIES, family, random_encoder, read_variables, write
 
 
 def from_all_families(weights, name, module, image, tmp_path):
@@ -46,11 +45,8 @@ def test_vits_of_all_families_match_torch(tmp_path):
 
 def random_weights(name: str, size: int = 32, channels: int = 3, **fields):
   """Returns random weights of a backbone under torch names, and their shapes."""
-  built = network.build(ModelConfig(**{"name": name, **fields}), "float32", size)
-  made = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  shapes = torch_shapes(made.params["encoder"], made.stats.get("encoder", {}))
-  rng = np.random.default_rng(0)
-  return {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()}, shapes
+  weights = to_torch(*random_encoder(ModelConfig(**{"name": name, **fields}), size, channels))
+  return weights, {name: x.shape for name, x in weights.items()}
 
 
 SLIM = {"width": 1 / 16}
@@ -160,14 +156,12 @@ def test_the_first_convolution_adapts_to_gray_images(name, fields):
 
 def test_flax_names_are_converted():
   """Flax trees joined by slashes are converted."""
-  built = network.build(ModelConfig(name="resnet10", **SLIM), "float32", 32)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (32, 32, 3)))
-  variables = jax.tree.map(lambda x: np.random.default_rng(0).normal(size=x.shape), shapes)
-  params, stats = variables.params["encoder"], variables.stats["encoder"]
+  params, stats = random_encoder(ModelConfig(name="resnet10", **SLIM))
   flat = {
-    f"{kind}/encoder/" + "/".join(key.key for key in path): np.asarray(x)
+    f"{kind}/encoder/{jax.tree_util.keystr(path, simple=True, separator='/')}": x
     for kind, tree in (("params", params), ("batch_stats", stats))
     for path, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-  matched = search(flat, torch_shapes(params, stats))
-  jax.tree.map(np.testing.assert_array_equal, matched, to_torch(params, stats))
+  expected = to_torch(params, stats)
+  matched = search(flat, {name: x.shape for name, x in expected.items()})
+  jax.tree.map(np.testing.assert_array_equal, matched, expected)

@@ -13,7 +13,7 @@ import pytest
 
 from jaxssl.core.errors import UserError
 from jaxssl.pretrained.read import read_tensors
-from tests.pretrained.fixtures import write
+from tests.pretrained.fixtures import FAMILIES, family, nested, write
 
 ONES = {"a.weight": np.ones((40, 40), np.float32)}
 
@@ -129,10 +129,27 @@ def test_code_is_named_and_not_run(protocol, zipped, tmp_path):
 
 
 @pytest.mark.full
-def test_other_pickles_are_refused(tmp_path):
-  pytest.importorskip("torch")
+def test_other_pickles_and_whole_modules_are_refused(tmp_path):
+  torch = pytest.importorskip("torch")
   (tmp_path / "w").write_bytes(pickle.dumps({"a": [1.0]}, 2))
   refused(tmp_path / "w", "torch cannot read it")
+  torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
+  refused(tmp_path / "w.pth", "torch.nn.modules.linear.Linear", "state_dict")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_torch_files_of_all_families_are_read_exactly(kind, tmp_path):
+  torch = pytest.importorskip("torch")
+  expected = family(
+    kind, {"conv1.weight": np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3), "bn1.bias": np.ones(2, np.float32)}
+  )
+  tree = nested({name: torch.from_numpy(np.array(x)) for name, x in expected.items()})
+  torch.save(tree | {"epoch": 3, "bn1.num_batches_tracked": torch.tensor(1)}, tmp_path / "w.pth")
+  tensors = read_tensors(tmp_path / "w.pth")
+  assert tensors.keys() == expected.keys()
+  for name, x in tensors.items():
+    np.testing.assert_array_equal(x, expected[name], err_msg=name)
 
 
 @pytest.mark.full
@@ -148,10 +165,3 @@ def test_torch_files_are_read_and_truncated_ones_refused(new, tmp_path):
   np.testing.assert_array_equal(tensors["model.b"], tree["model"]["b"].float().numpy())
   path.write_bytes(path.read_bytes()[:-40])
   refused(path, "truncated" if new else "EOF")
-
-
-@pytest.mark.full
-def test_a_whole_module_is_refused(tmp_path):
-  torch = pytest.importorskip("torch")
-  torch.save(torch.nn.Linear(2, 2), tmp_path / "w.pth")
-  refused(tmp_path / "w.pth", "torch.nn.modules.linear.Linear", "state_dict")

@@ -1,13 +1,12 @@
-"""All weights of all encoders have the names and layouts of torch, and convert back exactly."""
+"""All weights of all encoders convert to torch names and back exactly; test_match.py compares the names with torch."""
 
 import jax
 import numpy as np
 import pytest
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.models import network
 from jaxssl.pretrained.torch_names import from_torch, to_torch
-from tests.golden_files import cases
+from tests.pretrained.fixtures import random_encoder
 
 MODELS = {
   "cifar_slim": ModelConfig(name="resnet18", width=1 / 16, stem="cifar"),
@@ -18,38 +17,13 @@ MODELS = {
 }
 
 
-def drawn(model):
-  built, rng = network.build(model, "float32", 32), np.random.default_rng(0)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (32, 32, 3)))
-  variables = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
-  return variables.params["encoder"], variables.stats.get("encoder", {})
-
-
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_the_round_trip_through_torch_names_is_exact(model):
-  params, stats = drawn(model)
+  params, stats = random_encoder(model)
   tensors = to_torch(params, stats)
   assert len(tensors) == len(jax.tree.leaves((params, stats)))
   for tree in (params, stats):
     jax.tree.map(np.testing.assert_array_equal, from_torch(tensors, tree), tree)
-
-
-def names_of(file):
-  """Returns (case, its torch names without num_batches_tracked)."""
-  named = [(name, [str(n) for n in case["names"]]) for name, case in cases(file).items() if "names" in case]
-  assert named
-  return [(name, {n for n in names if not n.endswith("num_batches_tracked")}) for name, names in named]
-
-
-def test_resnet_names_are_those_of_torchvision():
-  for _, names in names_of("backbones_resnet"):
-    assert set(to_torch(*drawn(MODELS["imagenet_slim"]))) == {n for n in names if not n.startswith("fc.")}
-
-
-def test_vit_names_are_those_of_dino():
-  for _, names in names_of("backbones_vit"):
-    depth = 1 + max(int(n.split(".")[1]) for n in names if n.startswith("blocks."))
-    assert set(to_torch(*drawn(ModelConfig(name="vit_ti", depth=depth, patch=8)))) == names
 
 
 def test_a_custom_encoder_keeps_its_names():
@@ -57,10 +31,3 @@ def test_a_custom_encoder_keeps_its_names():
     "proj.weight",
     "blocks.fc1.bias",
   }
-
-
-def test_layouts_are_those_of_torch():
-  tensors = to_torch(*drawn(MODELS["resnet50"]))
-  assert tensors["conv1.weight"].shape == (4, 3, 7, 7) and tensors["layer1.0.downsample.0.weight"].shape == (16, 4, 1, 1)
-  tensors = to_torch(*drawn(MODELS["vit"]))
-  assert tensors["blocks.0.attn.qkv.weight"].shape == (576, 192) and tensors["patch_embed.proj.weight"].shape == (192, 3, 8, 8)
