@@ -7,18 +7,14 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.errors import UserError
-from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, Variables
 from jaxssl.data import input_pipeline
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
-from jaxssl.parallel.mesh import global_rows, local_slice
 
 GROUP = "weak"  # the view group that holds the crops
 
@@ -33,10 +29,10 @@ def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray
   """Computes the features of two random crops of some images of the reference set: float32 [n, f] each."""
   view = view_of(extractor, count=2)
   places, masks = zip(*in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size), strict=True)
-  cut = _cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
+  crops = cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
   resident = extractor.datasets.reference.resident
   encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  first, second = extract(extractor.mesh, encode, zip(cut, masks, strict=True)).swapaxes(0, 1)
+  first, second = extract(extractor.mesh, encode, zip(crops, masks, strict=True)).swapaxes(0, 1)
   return first, second
 
 
@@ -49,31 +45,7 @@ def _encode(
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
 
 
-def steps_per_epoch(mesh: Mesh, count: int, batch_size: int) -> tuple[int, int]:
-  """Returns the number and the size of batches of `count` images. Raises UserError if there are fewer images than devices."""
-  batch_size = min(batch_size, count) // mesh.size * mesh.size
-  if not batch_size:
-    raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
-  return count // batch_size, batch_size
-
-
-def labeled_batches(
-  extractor: FeatureExtractor, rows: np.ndarray, view: ViewConfig, seed: int, epochs: int, batch_size: int
-) -> Iterator[tuple]:
-  """Yields batches of reference images, shuffled in each epoch; an incomplete last one is dropped.
-
-  A batch: its number, rows int32 [b] and labels int32 [b], sharded, and crops, or None if the device cuts them.
-  """
-  mesh, labels = extractor.mesh, extractor.reference.labels
-  steps, batch_size = steps_per_epoch(mesh, len(rows), batch_size)
-  for epoch in range(epochs):
-    order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
-    order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
-    for number, (index, crops) in enumerate(_cut(extractor, order, view, seed, epoch), epoch * steps):
-      yield number, *global_rows(mesh, (index, labels[index], crops))
-
-
-def _cut(
+def cut(
   extractor: FeatureExtractor, order: np.ndarray, view: ViewConfig, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
   """Yields (rows, crops) for each of this process's batches of reference images, int32 [steps, b]."""
