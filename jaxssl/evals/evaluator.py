@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxssl import methods
 from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
@@ -26,8 +27,9 @@ LOG = logging.getLogger("jaxssl")
 RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more than 2.5 GB
 
 
-def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "student"]:
+def network_of(config: Config) -> Literal["teacher", "student"]:
   """Returns the network that `evals.network` selects. Raises UserError for the teacher of a method without one."""
+  has_teacher = bool(methods.read_method(config.method).forward_spec.teacher)
   if config.evals.network == "teacher" and not has_teacher:
     raise UserError(f"evals.network=teacher: method.name={config.method['name']} has no teacher; use auto or student")
   if config.evals.network == "auto":
@@ -48,7 +50,7 @@ class Evaluator:
   Raises UserError for unknown evaluations in the config, and for a test set without labels if the training set has some.
   """
 
-  def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network, has_teacher: bool):
+  def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network):
     self.config, self.mesh, self.datasets, self.network = config, mesh, datasets, network
     check_names(config)
     reference, test = datasets.reference.source, datasets.test
@@ -57,7 +59,7 @@ class Evaluator:
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
     self.lacks = {need for need, lacking in ((LABELS, reference.labels is None), (TEST_SET, test is None)) if lacking}
-    self.which = network_of(config, has_teacher)
+    self.which = network_of(config)
     self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1
 
   def possible(self, names: Sequence[str]) -> list[str]:
@@ -78,8 +80,7 @@ class Evaluator:
 
   def chosen(self, student: Variables, teacher: Variables | None) -> FeatureExtractor:
     """Returns the input of evaluations for the network that `evals.network` names."""
-    variables = teacher if teacher is not None and self.which == "teacher" else student
-    return self.extractor(variables, self.which)
+    return self.extractor(teacher if self.which == "teacher" else student, self.which)
 
   def measure(self, extractor: FeatureExtractor, names: Sequence[str]) -> list[Measurement]:
     """Runs the evaluations that are possible."""

@@ -153,10 +153,11 @@ def labeled_test(extractor: FeatureExtractor) -> Features:
 
 
 def measurements(
-  extractor: FeatureExtractor, values: Mapping[Metric, float], protocol: Mapping[str, Scalar]
+  extractor: FeatureExtractor, values: Mapping[Metric, float], protocol: Mapping[str, Scalar], **chosen: Scalar
 ) -> list[Measurement]:
   """Returns measurements of the extractor's subject that share a protocol."""
-  return [Measurement(metric=m, value=float(x), subject=extractor.subject, protocol=protocol) for m, x in values.items()]
+  about: Any = {"subject": extractor.subject, "protocol": protocol, "chosen": chosen}
+  return [Measurement(metric=metric, value=float(value), **about) for metric, value in values.items()]
 
 
 def accuracies(
@@ -165,23 +166,21 @@ def accuracies(
   guesses: np.ndarray,
   labels: np.ndarray,
   protocol: Mapping[str, Scalar],
-  chosen: Mapping[str, Scalar] | None = None,
+  **chosen: Scalar,
 ) -> list[Measurement]:
   """Measures top-1 accuracy in percent, then that of each group of classes; guesses, labels: int [n].
 
   The accuracy of a group is the mean over its classes; classes without images are skipped.
   """
   right = guesses == labels
-  values: list[tuple[Metric, float, dict[str, Scalar]]] = [(metric, right.mean(), {})]
+  measured = measurements(extractor, {metric: 100 * right.mean()}, protocol, **chosen)
   for group, classes in extractor.datasets.class_groups.items():
     of_class = [right[labels == c].mean() for c in classes if (labels == c).any()]
     if of_class:
-      addition: dict[str, Scalar] = {"mean_over_classes": group, "classes": len(classes)}
-      values.append((metric.variant(group, f"{group} classes"), sum(of_class) / len(of_class), addition))
-  return [
-    Measurement(metric=m, value=100 * float(x), subject=extractor.subject, protocol={**protocol, **more}, chosen=chosen or {})
-    for m, x, more in values
-  ]
+      of_group = {metric.variant(group, f"{group} classes"): 100 * sum(of_class) / len(of_class)}
+      fields = {**protocol, "mean_over_classes": group, "classes": len(classes)}
+      measured += measurements(extractor, of_group, fields, **chosen)
+  return measured
 
 
 def in_batches(mesh: Mesh, count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
