@@ -17,8 +17,7 @@ from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
-from jaxssl.evals.features import FeatureExtractor, labels_of
-from jaxssl.evals.registry import EVALUATIONS, LABELS, NEEDS, TEST_SET
+from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import padded_rows, replicate
 

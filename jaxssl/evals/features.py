@@ -1,4 +1,4 @@
-"""Computes features of datasets by a network, or as raw pixels, for evaluations and `embed`."""
+"""Registers evaluations, and computes what they measure: features of datasets by a network, or raw pixels."""
 
 import dataclasses
 import functools
@@ -16,6 +16,7 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import sampler
 from jaxssl.data.datasets import Dataset, Datasets, in_order
@@ -96,6 +97,23 @@ class FeatureExtractor:
     return compute(self.config, self.mesh, self.network, self.variables, dataset, "layers")
 
 
+Measure = Callable[[FeatureExtractor], list[Measurement]]
+LABELS, TEST_SET = "labels", "a test set (data.test_path)"
+EVALUATIONS: Registry[Measure] = Registry("evaluation")
+NEEDS: dict[str, set[str]] = {}  # of LABELS and TEST_SET; without them a run skips the evaluation
+
+
+def evaluation(name: str, *, labels: bool = False, test_set: bool = False) -> Callable[[Measure], Measure]:
+  """Returns a decorator that registers an evaluation, which declares its metrics and its needs, under the name in `evals`."""
+
+  def add(measure: Measure) -> Measure:
+    EVALUATIONS.register(name)(measure)  # first, since it may refuse the name
+    NEEDS[name] = {need for need, needed in ((LABELS, labels), (TEST_SET, test_set)) if needed}
+    return measure
+
+  return add
+
+
 def dataset_name(name: str, data: DataConfig) -> str:
   """Returns the name of a source without the folders of this machine above `data.path` or `data.test_path`."""
   for path in filter(None, (data.path, data.test_path)):
@@ -144,7 +162,7 @@ def labels_of(dataset: Dataset) -> np.ndarray:
 def labeled_test(extractor: FeatureExtractor) -> Features:
   """Returns the test set's features. Raises UserError if it has a class that the reference set lacks."""
   test = extractor.test
-  assert test is not None  # see registry.NEEDS
+  assert test is not None  # see NEEDS
   missing = np.setdiff1d(test.labels, extractor.reference.labels)
   if len(missing):
     names = ", ".join(extractor.classes[c] for c in missing[:3])

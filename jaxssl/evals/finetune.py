@@ -11,8 +11,7 @@ from jaxssl.config.schema import FinetuneConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Variables
 from jaxssl.evals import linear, sgd
-from jaxssl.evals.features import FeatureExtractor, accuracies, compute, labeled_test
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
 from jaxssl.parallel.mesh import to_host
 
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")

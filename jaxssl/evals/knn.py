@@ -8,8 +8,7 @@ from jax.sharding import Mesh
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
-from jaxssl.evals.features import FeatureExtractor, accuracies, extract, in_batches
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, extract, in_batches
 from jaxssl.ops import nearest
 from jaxssl.parallel.mesh import global_rows, local_slice
 

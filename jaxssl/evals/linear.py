@@ -12,8 +12,7 @@ from jaxssl.config.schema import LinearConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals import sgd
-from jaxssl.evals.features import FeatureExtractor, accuracies, labeled_test
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, labeled_test
 from jaxssl.parallel.mesh import to_host
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before

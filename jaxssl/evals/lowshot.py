@@ -7,8 +7,7 @@ import numpy as np
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals import finetune, linear
-from jaxssl.evals.features import FeatureExtractor, Features, labeled_test
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test
 
 
 @evaluation("lowshot", labels=True, test_set=True)

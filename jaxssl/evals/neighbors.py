@@ -8,8 +8,7 @@ from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.rng import generator
 from jaxssl.evals import knn
-from jaxssl.evals.features import FeatureExtractor, measurements
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 from jaxssl.parallel.mesh import to_host
 
 K, EXAMPLES, NEAREST, PAIRS = 10, 12, 8, 12

@@ -9,8 +9,7 @@ from jax.sharding import Mesh
 
 from jaxssl.core.metric import Measurement, Metric, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals.features import FeatureExtractor, extract, in_batches, measurements
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, evaluation, extract, in_batches, measurements
 from jaxssl.ops.nearest import dot, normalize
 from jaxssl.parallel.mesh import replicate
 
