@@ -1,20 +1,26 @@
-"""Cuts random crops of reference images, as the student's first view but without its color changes."""
+"""Random crops of reference images, cut as the student's first view but without its color changes, and training on them."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxssl.augment import pipeline
-from jaxssl.config.schema import ViewConfig
-from jaxssl.core.types import Array, Variables
+from jaxssl.config.schema import FinetuneConfig, LinearConfig, ViewConfig
+from jaxssl.core.errors import UserError
+from jaxssl.core.rng import generator
+from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
+from jaxssl.evals import sgd
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
+from jaxssl.parallel.mesh import global_rows, local_slice, replicate
 
 GROUP = "weak"  # the view group that holds the crops
 
@@ -68,3 +74,45 @@ def finish(
     crops = pipeline.crop(cut_key, jnp.stack([store[index]] * 2, axis=1), {GROUP: view})[GROUP]
   mean, std = preprocessing.mean, preprocessing.std
   return pipeline.finish(finish_key, {GROUP: crops}, {GROUP: view}, mean, std, geometric_only=True)[GROUP]
+
+
+def trainer(
+  extractor: FeatureExtractor,
+  config: LinearConfig | FinetuneConfig,
+  count: int,
+  optimizer: Callable[[int], optax.GradientTransformation],
+) -> Callable[..., Any]:
+  """Returns a function (rows, seed, parameters, statistics) that trains on new crops of reference images in each epoch.
+
+  rows: int [count]; parameters: "heads", the classifiers, and "encoder" to train it as well; statistics: those of the encoder,
+  then. optimizer: called with the number of steps. Raises UserError if there are fewer images than devices.
+  """
+  mesh, network, view = extractor.mesh, extractor.network, view_of(extractor, count=1)
+  batch_size = min(config.batch_size, count) // mesh.size * mesh.size
+  if not batch_size:
+    raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
+  steps = count // batch_size  # an incomplete batch is dropped
+
+  def loss(params: PyTree, stats: PyTree, batch: tuple, data: tuple) -> tuple[Array, PyTree]:
+    (number, index, labels, crops), (variables, store, key) = batch, data
+    view_key, pass_key = jax.random.split(jax.random.fold_in(key, number))
+    images = finish(view, extractor.preprocessing, index, crops, store, view_key)
+    if "encoder" not in params:
+      return sgd.cross_entropy(params["heads"], network.encode(variables, images[:, 0]), labels), stats
+    outputs, stats = network.apply(Variables(params=params, stats=stats), [images], joint=False, key=pass_key)
+    return sgd.cross_entropy(params["heads"], outputs.features[0], labels), stats
+
+  def batches(rows: np.ndarray, seed: int) -> Iterator[tuple]:
+    for epoch in range(config.epochs):
+      order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
+      order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
+      for number, (index, crops) in enumerate(cut(extractor, order, view, seed, epoch), epoch * steps):
+        yield number, *global_rows(mesh, (index, extractor.reference.labels[index], crops))
+
+  train = sgd.trainer(loss, optimizer(steps * config.epochs), mesh)
+
+  def fit(rows: np.ndarray, seed: int, params: PyTree, stats: PyTree = None) -> tuple[Any, Any]:
+    data = (extractor.variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
+    return train(params, batches(rows, seed), data, stats)
+
+  return fit

@@ -10,7 +10,7 @@ import optax
 from jaxssl.config.schema import FinetuneConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Variables
-from jaxssl.evals import linear, sgd
+from jaxssl.evals import crops, linear, sgd
 from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
 from jaxssl.parallel.mesh import to_host
 
@@ -48,10 +48,10 @@ def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, in
   assert variables is not None and test is not None
 
   def optimizer(steps: int) -> optax.GradientTransformation:
-    each: Any = {name: sgd.cosine(rate, steps) for name, rate in (("heads", settings.head_lr), ("encoder", settings.lr))}
+    each: Any = {name: sgd.cosine(steps, rate) for name, rate in (("heads", settings.head_lr), ("encoder", settings.lr))}
     return optax.chain(optax.add_decayed_weights(settings.weight_decay), optax.partition(each, {name: name for name in each}))
 
-  fit = sgd.crops_trainer(extractor, settings, count, optimizer)
+  fit = crops.trainer(extractor, settings, count, optimizer)
 
   def guess(rows: np.ndarray, seed: int) -> np.ndarray:
     heads = jnp.zeros((1, extractor.reference.x.shape[1] + 1, len(extractor.classes)))

@@ -1,6 +1,5 @@
 """Trains linear classifiers on frozen features with four solvers."""
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
@@ -11,7 +10,7 @@ import optax
 from jaxssl.config.schema import LinearConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals import sgd
+from jaxssl.evals import crops, sgd
 from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, labeled_test
 from jaxssl.parallel.mesh import to_host
 
@@ -150,8 +149,8 @@ def descend(
   out = held_out(labels, seed)
 
   def train(rates: tuple[float, ...], used: np.ndarray) -> Array:
-    start, optimizer = jnp.zeros((len(rates), x.shape[1] + 1, num_classes)), functools.partial(_side_by_side, rates)
-    return _epochs(optimizer, start, (x[used], labels[used]), seed, config.epochs, config.batch_size)
+    start, data = jnp.zeros((len(rates), x.shape[1] + 1, num_classes)), (x[used], labels[used])
+    return _epochs(lambda steps: sgd.cosine(steps, *rates), start, data, seed, config.epochs, config.batch_size)
 
   rate = RATES[_best(train(RATES, ~out), x[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
   return train((rate,), np.ones_like(out))[0], {"learning_rate": rate}
@@ -166,15 +165,11 @@ def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar
   out = held_out(reference.labels, seed)
   used = np.flatnonzero(~out)
 
-  fit = sgd.crops_trainer(extractor, config, len(used), functools.partial(_side_by_side, RATES))
+  fit = crops.trainer(extractor, config, len(used), lambda steps: sgd.cosine(steps, *RATES))
   start = jnp.zeros((len(RATES), reference.x.shape[1] + 1, len(extractor.classes)))
   heads = to_host(extractor.mesh, fit(used, seed, {"heads": start})[0]["heads"])
   best = _best(heads, reference.x[out], reference.labels[out])
   return heads[best], {"learning_rate": RATES[best]}
-
-
-def _side_by_side(rates: tuple[float, ...], steps: int) -> optax.GradientTransformation:
-  return sgd.cosine(jnp.asarray(rates)[:, None, None], steps)
 
 
 def _best(kernels: Iterable[Array | np.ndarray], x: Array | np.ndarray, labels: np.ndarray) -> int:
