@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from jaxssl.evals import sgd
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
-from jaxssl.parallel.mesh import global_rows, local_slice, replicate
+from jaxssl.parallel.mesh import global_rows, local_slice, replicate, to_host
 
 GROUP = "weak"  # the view group that holds the crops
 
@@ -81,24 +80,30 @@ def trainer(
   config: LinearConfig | FinetuneConfig,
   count: int,
   optimizer: Callable[[int], optax.GradientTransformation],
-) -> Callable[..., Any]:
-  """Returns a function (rows, seed, parameters, statistics) that trains on new crops of reference images in each epoch.
+  heads: int = 1,
+  tune: bool = False,
+) -> Callable[[np.ndarray, int], tuple[np.ndarray, Variables]]:
+  """Returns a function that trains classifiers on `count` rows of the reference set, with new crops in each epoch.
 
-  rows: int [count]; parameters: "heads", the classifiers, and "encoder" to train it as well; statistics: those of the encoder,
-  then. optimizer: called with the number of steps. Raises UserError if there are fewer images than devices.
+  Its arguments are the rows and a seed; it returns classifiers [heads, f + 1, c] and the network's variables, of which the
+  encoder is trained as well with `tune`. optimizer: called with the number of steps; its parameters are "heads" and "encoder".
+  Raises UserError if there are fewer images than devices.
   """
-  mesh, network, view = extractor.mesh, extractor.network, view_of(extractor, count=1)
+  mesh, network, view, variables = extractor.mesh, extractor.network, view_of(extractor, count=1), extractor.variables
+  assert variables is not None
   batch_size = min(config.batch_size, count) // mesh.size * mesh.size
   if not batch_size:
     raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
   steps = count // batch_size  # an incomplete batch is dropped
+  start = {"heads": jnp.zeros((heads, extractor.reference.x.shape[1] + 1, len(extractor.classes)))}
+  start |= {"encoder": variables.params["encoder"]} if tune else {}
 
   def loss(params: PyTree, stats: PyTree, batch: tuple, data: tuple) -> tuple[Array, PyTree]:
-    (number, index, labels, crops), (variables, store, key) = batch, data
+    (number, index, labels, crops), (frozen, store, key) = batch, data
     view_key, pass_key = jax.random.split(jax.random.fold_in(key, number))
     images = finish(view, extractor.preprocessing, index, crops, store, view_key)
-    if "encoder" not in params:
-      return sgd.cross_entropy(params["heads"], network.encode(variables, images[:, 0]), labels), stats
+    if not tune:
+      return sgd.cross_entropy(params["heads"], network.encode(frozen, images[:, 0]), labels), stats
     outputs, stats = network.apply(Variables(params=params, stats=stats), [images], joint=False, key=pass_key)
     return sgd.cross_entropy(params["heads"], outputs.features[0], labels), stats
 
@@ -111,8 +116,9 @@ def trainer(
 
   train = sgd.trainer(loss, optimizer(steps * config.epochs), mesh)
 
-  def fit(rows: np.ndarray, seed: int, params: PyTree, stats: PyTree = None) -> tuple[Any, Any]:
-    data = (extractor.variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
-    return train(params, batches(rows, seed), data, stats)
+  def fit(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Variables]:
+    data = (variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
+    params, stats = train(start, batches(rows, seed), data, variables.stats)
+    return to_host(mesh, params["heads"]), Variables(params={**variables.params, **params}, stats=stats)
 
   return fit

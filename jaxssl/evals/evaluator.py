@@ -102,6 +102,5 @@ class Evaluator:
     labels, count = labels_of(self.datasets.train), len(self.datasets.train)
     padded = np.pad(labels, (0, padded_rows(count, self.mesh) - count), constant_values=-1)
     values = jax.device_get(metrics.figures(state.neighbor_bank, replicate(self.mesh, padded), count))
-    finite = {metrics.METRICS[name]: float(x) for name, x in values.items() if np.isfinite(x)}
     about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
-    return [Measurement(metric=m, value=x, **about) for m, x in finite.items()]
+    return [Measurement(metric=metrics.METRICS[name], value=float(x), **about) for name, x in values.items() if np.isfinite(x)]

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxssl.config.schema import FinetuneConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
-from jaxssl.core.types import Variables
 from jaxssl.evals import crops, linear, sgd
 from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
-from jaxssl.parallel.mesh import to_host
 
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
 
@@ -43,20 +40,17 @@ def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
 
 def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, int], np.ndarray]:
   """Returns a function (`count` rows of the reference set, seed) -> predicted classes of the test set, int [m]."""
-  config, mesh, variables, test = extractor.config, extractor.mesh, extractor.variables, extractor.datasets.test
-  settings = config.evals.finetune
-  assert variables is not None and test is not None
+  config, test = extractor.config.evals.finetune, extractor.datasets.test
+  assert test is not None
 
   def optimizer(steps: int) -> optax.GradientTransformation:
-    each: Any = {name: sgd.cosine(steps, rate) for name, rate in (("heads", settings.head_lr), ("encoder", settings.lr))}
-    return optax.chain(optax.add_decayed_weights(settings.weight_decay), optax.partition(each, {name: name for name in each}))
+    each: Any = {name: sgd.cosine(steps, rate) for name, rate in (("heads", config.head_lr), ("encoder", config.lr))}
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), optax.partition(each, {name: name for name in each}))
 
-  fit = crops.trainer(extractor, settings, count, optimizer)
+  fit = crops.trainer(extractor, config, count, optimizer, tune=True)
 
   def guess(rows: np.ndarray, seed: int) -> np.ndarray:
-    heads = jnp.zeros((1, extractor.reference.x.shape[1] + 1, len(extractor.classes)))
-    params, stats = fit(rows, seed, {"heads": heads, "encoder": variables.params["encoder"]}, variables.stats)
-    x = compute(config, mesh, extractor.network, Variables(params=params, stats=stats), test)
-    return linear.classify(to_host(mesh, params["heads"])[0], x)
+    heads, tuned = fit(rows, seed)
+    return linear.classify(heads[0], compute(extractor.config, extractor.mesh, extractor.network, tuned, test))
 
   return guess

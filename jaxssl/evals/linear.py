@@ -12,7 +12,6 @@ from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals import crops, sgd
 from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, labeled_test
-from jaxssl.parallel.mesh import to_host
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
 MIDDLE = 1e-2  # if each class has one image, so that none can be held out
@@ -165,9 +164,7 @@ def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar
   out = held_out(reference.labels, seed)
   used = np.flatnonzero(~out)
 
-  fit = crops.trainer(extractor, config, len(used), lambda steps: sgd.cosine(steps, *RATES))
-  start = jnp.zeros((len(RATES), reference.x.shape[1] + 1, len(extractor.classes)))
-  heads = to_host(extractor.mesh, fit(used, seed, {"heads": start})[0]["heads"])
+  heads, _ = crops.trainer(extractor, config, len(used), lambda steps: sgd.cosine(steps, *RATES), len(RATES))(used, seed)
   best = _best(heads, reference.x[out], reference.labels[out])
   return heads[best], {"learning_rate": RATES[best]}
 
