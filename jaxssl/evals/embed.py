@@ -51,18 +51,16 @@ def embed_to_file(
   request = _request(run, sources, patches)
   parts, size = Parts(out, request), request["part"]
   spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
-  progress = ImageProgress(request["images"])
   try:
-    for number, (split, start, stop) in enumerate(spans):
-      missing = number >= len(parts.counts)
-      if missing:
-        parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
-      progress.add(stop - start, missing)
+    with contextlib.closing(ImageProgress(request["images"])) as progress:
+      for number, (split, start, stop) in enumerate(spans):
+        missing = number >= len(parts.counts)
+        if missing:
+          parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
+        progress.add(stop - start, missing)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
-  finally:
-    progress.close()
   count = sum(parts.counts)
   if not count:
     raise UserError(f"all {request['images']} images are unreadable")
@@ -70,9 +68,10 @@ def embed_to_file(
   meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
   meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
   meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
-  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index)
-  columns |= {"features": features[:, 0], "patches": features[:, 1:]} if patches else {"features": features}
-  meta |= {"patches": columns["patches"].shape[1:]} if patches else {}
+  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index) | {"features": features}
+  if patches:
+    columns |= {"features": features[:, 0], "patches": features[:, 1:]}
+    meta["patches"] = columns["patches"].shape[1:]
   with _writing(f"--out {out}"), paths.uploaded(out) as made:
     embedding_file.write(made, columns, meta)
   shutil.rmtree(parts.folder)

@@ -28,14 +28,9 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
 def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
   """Returns the protocol of the training."""
-  return {
-    "classifier": "fine-tuned network, SGD, momentum 0.9, cosine, random crops",
-    "epochs": config.epochs,
-    "batch_size": config.batch_size,
-    "encoder_learning_rate": config.lr,
-    "head_learning_rate": config.head_lr,
-    "weight_decay": config.weight_decay,
-  }
+  length = {"epochs": config.epochs, "batch_size": config.batch_size}
+  rates = {"encoder_learning_rate": config.lr, "head_learning_rate": config.head_lr, "weight_decay": config.weight_decay}
+  return {"classifier": "fine-tuned network, SGD, momentum 0.9, cosine, random crops", **length, **rates}
 
 
 def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, int], np.ndarray]:

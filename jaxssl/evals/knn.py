@@ -67,8 +67,7 @@ def neighbors(
   """Finds the k nearest reference rows of each query, exactly: (similarities float32 [m, k], rows int32 [m, k]), nearest first.
 
   reference: float32 [n, f]; queries: float32 [m, f]; own: int [m], the reference row of each query, which is left out; k is at
-  most the number of the others. Similarities are cosines; with `euclidean`, numbers that rise as the distance of the features
-  falls.
+  most the number of the others. Similarities are cosines; with `euclidean`, numbers that rise as the distance falls.
   """
   if euclidean:  # |q - b|^2 = |q|^2 - 2 (q b - |b|^2 / 2); around the center, products are smaller and so more exact
     center = reference.mean(0)

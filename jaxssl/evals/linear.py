@@ -111,11 +111,9 @@ def _product(z: Array, kernel: Array) -> Array:
 
 @jax.jit
 def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Array:
-  """Minimizes the mean over rows by their share [n], from `start` [f + 1, c]; the last row is the bias, which is not penalized.
-
-  `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
-  1992): scaled by that bound, L-BFGS needs tens of steps instead of hundreds.
-  """
+  """Minimizes the mean over rows, weighted by share [n], from `start` [f + 1, c]; the bias, the last row, is not penalized."""
+  # `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
+  # 1992): scaled by that bound, L-BFGS needs tens of steps instead of hundreds.
   weight = share / share.sum()
   scale = 1 / jnp.sqrt(jnp.append(0.5 * (weight @ z**2), 0.5) + penalty)[:, None]
 

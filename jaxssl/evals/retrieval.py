@@ -14,9 +14,8 @@ from jaxssl.ops.nearest import dot, normalize
 from jaxssl.parallel.mesh import replicate
 
 QUERIES = 512  # at a time; each needs a few numbers for every image
-SHARE = Metric(
-  "share_retrievable", "Retrievable", "Share of the images whose class has another image; only these are measured.", "Accuracy"
-)
+ABOUT = "Share of the images whose class has another image; only these are measured."
+SHARE = Metric("share_retrievable", "Retrievable", ABOUT, "Accuracy")
 
 
 @evaluation("retrieval", labels=True)
@@ -40,13 +39,11 @@ def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...])
   share = {SHARE: float(retrievable.mean())}
   if not retrievable.any():
     return share
-  recalls = {_metric(f"recall{k}", f"Recall at {k}"): 100.0 * float((first[retrievable] < k).mean()) for k in ks}
+  metric = functools.partial(accuracy_metric, description="How well an image finds the others of its class.")
+  recalls = {k: 100.0 * float((first[retrievable] < k).mean()) for k in ks}
+  named = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): recall for k, recall in recalls.items()}
   mean_precision = 100.0 * float(precision[retrievable].mean(dtype=np.float64))
-  return {**recalls, _metric("map", "Mean average precision"): mean_precision, **share}
-
-
-def _metric(name: str, title: str) -> Metric:
-  return accuracy_metric(f"{name}_cosine_leave_one_out", title, "How well an image finds the others of its class.")
+  return {**named, metric("map_cosine_leave_one_out", "Mean average precision"): mean_precision, **share}
 
 
 @jax.jit
