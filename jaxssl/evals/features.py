@@ -24,6 +24,8 @@ from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
+RAW_SIZE = 32  # side of raw pixels at most; they are not normalized
+
 
 class Features(NamedTuple):
   """The features of a dataset."""
@@ -144,7 +146,9 @@ def _apply(
   network: Network, prep: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
   if variables is None:
-    return prep.raw().on_device(stored, store).reshape(len(stored), -1)
+    zeros, ones = (0.0,) * prep.channels, (1.0,) * prep.channels
+    raw = dataclasses.replace(prep, size=min(prep.size, RAW_SIZE), resize=0, mean=zeros, std=ones)
+    return raw.on_device(stored, store).reshape(len(stored), -1)
   return getattr(network, output)(variables, prep.on_device(stored, store))
 
 

@@ -39,7 +39,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   for solver in config.solvers:
     if solver == "augmented" and extractor.variables is None:
       continue  # raw pixels have no network to pass crops through
-    x, queries = (reference.x, test.x) if solver in ("augmented", "adam") else standard
+    x, queries = standard if PROTOCOLS[solver]["features"] == "standardized" else (reference.x, test.x)
     length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
     if solver == "lbfgs":
       kernel, chosen, length = *logistic(x, labels, classes, seed), {}
