@@ -7,8 +7,7 @@ import numpy as np
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals.features import FeatureExtractor, measurements
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 from jaxssl.ops.nearest import normalize
 
 ROWS = 10_000  # images of a silhouette, each of which is compared with all others

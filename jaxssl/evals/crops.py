@@ -1,24 +1,25 @@
-"""Cuts random crops of reference images, as the student's first view but without its color changes."""
+"""Random crops of reference images, cut as the student's first view but without its color changes, and training on them."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+import optax
 
 from jaxssl.augment import pipeline
-from jaxssl.config.schema import ViewConfig
+from jaxssl.config.schema import FinetuneConfig, LinearConfig, ViewConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
-from jaxssl.core.types import Array, Variables
+from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
+from jaxssl.evals import sgd
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
-from jaxssl.parallel.mesh import global_rows, local_slice
+from jaxssl.parallel.mesh import global_rows, local_slice, replicate, to_host
 
 GROUP = "weak"  # the view group that holds the crops
 
@@ -33,10 +34,10 @@ def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray
   """Computes the features of two random crops of some images of the reference set: float32 [n, f] each."""
   view = view_of(extractor, count=2)
   places, masks = zip(*in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size), strict=True)
-  cut = _cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
+  crops = cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
   resident = extractor.datasets.reference.resident
   encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  first, second = extract(extractor.mesh, encode, zip(cut, masks, strict=True)).swapaxes(0, 1)
+  first, second = extract(extractor.mesh, encode, zip(crops, masks, strict=True)).swapaxes(0, 1)
   return first, second
 
 
@@ -49,31 +50,7 @@ def _encode(
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
 
 
-def steps_per_epoch(mesh: Mesh, count: int, batch_size: int) -> tuple[int, int]:
-  """Returns the number and the size of batches of `count` images. Raises UserError if there are fewer images than devices."""
-  batch_size = min(batch_size, count) // mesh.size * mesh.size
-  if not batch_size:
-    raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
-  return count // batch_size, batch_size
-
-
-def labeled_batches(
-  extractor: FeatureExtractor, rows: np.ndarray, view: ViewConfig, seed: int, epochs: int, batch_size: int
-) -> Iterator[tuple]:
-  """Yields batches of reference images, shuffled in each epoch; an incomplete last one is dropped.
-
-  A batch: its number, rows int32 [b] and labels int32 [b], sharded, and crops, or None if the device cuts them.
-  """
-  mesh, labels = extractor.mesh, extractor.reference.labels
-  steps, batch_size = steps_per_epoch(mesh, len(rows), batch_size)
-  for epoch in range(epochs):
-    order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
-    order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
-    for number, (index, crops) in enumerate(_cut(extractor, order, view, seed, epoch), epoch * steps):
-      yield number, *global_rows(mesh, (index, labels[index], crops))
-
-
-def _cut(
+def cut(
   extractor: FeatureExtractor, order: np.ndarray, view: ViewConfig, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
   """Yields (rows, crops) for each of this process's batches of reference images, int32 [steps, b]."""
@@ -96,3 +73,52 @@ def finish(
     crops = pipeline.crop(cut_key, jnp.stack([store[index]] * 2, axis=1), {GROUP: view})[GROUP]
   mean, std = preprocessing.mean, preprocessing.std
   return pipeline.finish(finish_key, {GROUP: crops}, {GROUP: view}, mean, std, geometric_only=True)[GROUP]
+
+
+def trainer(
+  extractor: FeatureExtractor,
+  config: LinearConfig | FinetuneConfig,
+  count: int,
+  optimizer: Callable[[int], optax.GradientTransformation],
+  heads: int = 1,
+  tune: bool = False,
+) -> Callable[[np.ndarray, int], tuple[np.ndarray, Variables]]:
+  """Returns a function that trains classifiers on `count` rows of the reference set, with new crops in each epoch.
+
+  Its arguments are the rows and a seed; it returns classifiers [heads, f + 1, c] and the network's variables, of which the
+  encoder is trained as well with `tune`. optimizer: called with the number of steps; its parameters are "heads" and "encoder".
+  Raises UserError if there are fewer images than devices.
+  """
+  mesh, network, view, variables = extractor.mesh, extractor.network, view_of(extractor, count=1), extractor.variables
+  assert variables is not None
+  batch_size = min(config.batch_size, count) // mesh.size * mesh.size
+  if not batch_size:
+    raise UserError(f"{count} labeled images are fewer than the {mesh.size} devices; use more images")
+  steps = count // batch_size  # an incomplete batch is dropped
+  start = {"heads": jnp.zeros((heads, extractor.reference.x.shape[1] + 1, len(extractor.classes)))}
+  start |= {"encoder": variables.params["encoder"]} if tune else {}
+
+  def loss(params: PyTree, stats: PyTree, batch: tuple, data: tuple) -> tuple[Array, PyTree]:
+    (number, index, labels, crops), (frozen, store, key) = batch, data
+    view_key, pass_key = jax.random.split(jax.random.fold_in(key, number))
+    images = finish(view, extractor.preprocessing, index, crops, store, view_key)
+    if not tune:
+      return sgd.cross_entropy(params["heads"], network.encode(frozen, images[:, 0]), labels), stats
+    outputs, stats = network.apply(Variables(params=params, stats=stats), [images], joint=False, key=pass_key)
+    return sgd.cross_entropy(params["heads"], outputs.features[0], labels), stats
+
+  def batches(rows: np.ndarray, seed: int) -> Iterator[tuple]:
+    for epoch in range(config.epochs):
+      order = generator(seed, "finetune", epoch).permutation(rows)[: steps * batch_size]
+      order = order.reshape(steps, batch_size).astype(np.int32)[:, local_slice(mesh, batch_size)]
+      for number, (index, crops) in enumerate(cut(extractor, order, view, seed, epoch), epoch * steps):
+        yield number, *global_rows(mesh, (index, extractor.reference.labels[index], crops))
+
+  train = sgd.trainer(loss, optimizer(steps * config.epochs), mesh)
+
+  def fit(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Variables]:
+    data = (variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
+    params, stats = train(start, batches(rows, seed), data, variables.stats)
+    return to_host(mesh, params["heads"]), Variables(params={**variables.params, **params}, stats=stats)
+
+  return fit

@@ -51,16 +51,14 @@ def embed_to_file(
   parts, size = Parts(out, request), request["part"]
   spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
   finished = len(parts.counts)
-  progress = runlog.image_progress(request["images"], sum(stop - start for _, start, stop in spans[:finished]))
   try:
-    for split, start, stop in spans[finished:]:
-      parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
-      progress.update(stop - start)
+    with runlog.image_progress(request["images"], sum(stop - start for _, start, stop in spans[:finished])) as progress:
+      for split, start, stop in spans[finished:]:
+        parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
+        progress.update(stop - start)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
-  finally:
-    progress.close()
   count = sum(parts.counts)
   if not count:
     raise UserError(f"all {request['images']} images are unreadable")
@@ -68,9 +66,10 @@ def embed_to_file(
   meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
   meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
   meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
-  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index)
-  columns |= {"features": features[:, 0], "patches": features[:, 1:]} if patches else {"features": features}
-  meta |= {"patches": columns["patches"].shape[1:]} if patches else {}
+  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index) | {"features": features}
+  if patches:
+    columns |= {"features": features[:, 0], "patches": features[:, 1:]}
+    meta["patches"] = columns["patches"].shape[1:]
   with _writing(f"--out {out}"), paths.uploaded(out) as made:
     embedding_file.write(made, columns, meta)
   shutil.rmtree(parts.folder)

@@ -58,7 +58,7 @@ def load(file: pathlib.Path) -> Embeddings:
   """Reads a file. Raises UserError if `jaxssl embed` did not write it."""
   try:
     with paths.local_copy(file) as here:
-      columns, meta = (_load_parquet if file.suffix == ".parquet" else _load_npz)(here)
+      columns, meta = (_read_parquet if file.suffix == ".parquet" else _read_npz)(here)
     optional = {name: columns.get(name) for name in ("split", "label")}
     embeddings = Embeddings(columns["features"], columns["path"], columns["index"], **optional, meta=json_io.parse(meta))
     shapes = [x.shape for x in embeddings[1:5] if x is not None]
@@ -71,12 +71,12 @@ def load(file: pathlib.Path) -> Embeddings:
     raise UserError(f"{file} is not a file of embeddings as `jaxssl embed` writes them") from error
 
 
-def _load_npz(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
+def _read_npz(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
   with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
     return {name: content[name] for name in content.files if name not in (META, "patches")}, str(content[META])
 
 
-def _load_parquet(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
+def _read_parquet(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
   import pyarrow.parquet as pq
 
   with pq.ParquetFile(file) as opened:
@@ -85,6 +85,5 @@ def _load_parquet(file: pathlib.Path) -> tuple[dict[str, np.ndarray], str]:
   features = table["features"].combine_chunks()
   columns = {name: table[name].to_numpy() for name in table.column_names if name != "features"}
   columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
-  return columns | {"features": features.flatten().to_numpy().reshape(len(features), -1)}, schema.metadata[
-    META.encode()
-  ].decode()
+  columns["features"] = features.flatten().to_numpy().reshape(len(features), -1)
+  return columns, schema.metadata[META.encode()].decode()

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxssl import methods
 from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
@@ -16,8 +17,7 @@ from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
-from jaxssl.evals.features import FeatureExtractor, labels_of
-from jaxssl.evals.registry import EVALUATIONS, LABELS, NEEDS, TEST_SET
+from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import padded_rows, replicate
 
@@ -26,8 +26,9 @@ LOG = logging.getLogger("jaxssl")
 RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more than 2.5 GB
 
 
-def network_of(config: Config, has_teacher: bool) -> Literal["teacher", "student"]:
+def network_of(config: Config) -> Literal["teacher", "student"]:
   """Returns the network that `evals.network` selects. Raises UserError for the teacher of a method without one."""
+  has_teacher = bool(methods.read_method(config.method).forward_spec.teacher)
   if config.evals.network == "teacher" and not has_teacher:
     raise UserError(f"evals.network=teacher: method.name={config.method['name']} has no teacher; use auto or student")
   if config.evals.network == "auto":
@@ -48,7 +49,7 @@ class Evaluator:
   Raises UserError for unknown evaluations in the config, and for a test set without labels if the training set has some.
   """
 
-  def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network, has_teacher: bool):
+  def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network):
     self.config, self.mesh, self.datasets, self.network = config, mesh, datasets, network
     check_names(config)
     reference, test = datasets.reference.source, datasets.test
@@ -57,7 +58,7 @@ class Evaluator:
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
     self.lacks = {need for need, lacking in ((LABELS, reference.labels is None), (TEST_SET, test is None)) if lacking}
-    self.which = network_of(config, has_teacher)
+    self.which = network_of(config)
     self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1
 
   def possible(self, names: Sequence[str]) -> list[str]:
@@ -78,8 +79,7 @@ class Evaluator:
 
   def chosen(self, student: Variables, teacher: Variables | None) -> FeatureExtractor:
     """Returns the input of evaluations for the network that `evals.network` names."""
-    variables = teacher if teacher is not None and self.which == "teacher" else student
-    return self.extractor(variables, self.which)
+    return self.extractor(teacher if self.which == "teacher" else student, self.which)
 
   def measure(self, extractor: FeatureExtractor, names: Sequence[str]) -> list[Measurement]:
     """Runs the evaluations that are possible."""
@@ -102,6 +102,5 @@ class Evaluator:
     labels, count = labels_of(self.datasets.train), len(self.datasets.train)
     padded = np.pad(labels, (0, padded_rows(count, self.mesh) - count), constant_values=-1)
     values = jax.device_get(metrics.figures(state.neighbor_bank, replicate(self.mesh, padded), count))
-    finite = {metrics.METRICS[name]: float(x) for name, x in values.items() if np.isfinite(x)}
     about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
-    return [Measurement(metric=m, value=x, **about) for m, x in finite.items()]
+    return [Measurement(metric=metrics.METRICS[name], value=float(x), **about) for name, x in values.items() if np.isfinite(x)]

@@ -5,8 +5,7 @@ from scipy import special
 
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.evals.crops import two_crops
-from jaxssl.evals.features import FeatureExtractor, measurements
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
 EFFECTIVE_RANK = Metric(

@@ -1,4 +1,4 @@
-"""Computes features of datasets by a network, or as raw pixels, for evaluations and `embed`."""
+"""Registers evaluations, and computes what they measure: features of datasets by a network, or raw pixels."""
 
 import dataclasses
 import functools
@@ -16,12 +16,15 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import sampler
 from jaxssl.data.datasets import Dataset, Datasets, in_order
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
+
+RAW_SIZE = 32  # side of raw pixels at most; they are not normalized
 
 
 class Features(NamedTuple):
@@ -96,6 +99,23 @@ class FeatureExtractor:
     return compute(self.config, self.mesh, self.network, self.variables, dataset, "layers")
 
 
+Measure = Callable[[FeatureExtractor], list[Measurement]]
+LABELS, TEST_SET = "labels", "a test set (data.test_path)"
+EVALUATIONS: Registry[Measure] = Registry("evaluation")
+NEEDS: dict[str, set[str]] = {}  # of LABELS and TEST_SET; without them a run skips the evaluation
+
+
+def evaluation(name: str, *, labels: bool = False, test_set: bool = False) -> Callable[[Measure], Measure]:
+  """Returns a decorator that registers an evaluation, which declares its metrics and its needs, under the name in `evals`."""
+
+  def add(measure: Measure) -> Measure:
+    EVALUATIONS.register(name)(measure)  # first, since it may refuse the name
+    NEEDS[name] = {need for need, needed in ((LABELS, labels), (TEST_SET, test_set)) if needed}
+    return measure
+
+  return add
+
+
 def dataset_name(name: str, data: DataConfig) -> str:
   """Returns the name of a source without the folders of this machine above `data.path` or `data.test_path`."""
   for path in filter(None, (data.path, data.test_path)):
@@ -126,7 +146,9 @@ def _apply(
   network: Network, prep: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
   if variables is None:
-    return prep.raw().on_device(stored, store).reshape(len(stored), -1)
+    zeros, ones = (0.0,) * prep.channels, (1.0,) * prep.channels
+    raw = dataclasses.replace(prep, size=min(prep.size, RAW_SIZE), resize=0, mean=zeros, std=ones)
+    return raw.on_device(stored, store).reshape(len(stored), -1)
   return getattr(network, output)(variables, prep.on_device(stored, store))
 
 
@@ -144,7 +166,7 @@ def labels_of(dataset: Dataset) -> np.ndarray:
 def labeled_test(extractor: FeatureExtractor) -> Features:
   """Returns the test set's features. Raises UserError if it has a class that the reference set lacks."""
   test = extractor.test
-  assert test is not None  # see registry.NEEDS
+  assert test is not None  # see NEEDS
   missing = np.setdiff1d(test.labels, extractor.reference.labels)
   if len(missing):
     names = ", ".join(extractor.classes[c] for c in missing[:3])
@@ -153,10 +175,11 @@ def labeled_test(extractor: FeatureExtractor) -> Features:
 
 
 def measurements(
-  extractor: FeatureExtractor, values: Mapping[Metric, float], protocol: Mapping[str, Scalar]
+  extractor: FeatureExtractor, values: Mapping[Metric, float], protocol: Mapping[str, Scalar], **chosen: Scalar
 ) -> list[Measurement]:
   """Returns measurements of the extractor's subject that share a protocol."""
-  return [Measurement(metric=m, value=float(x), subject=extractor.subject, protocol=protocol) for m, x in values.items()]
+  about: Any = {"subject": extractor.subject, "protocol": protocol, "chosen": chosen}
+  return [Measurement(metric=metric, value=float(value), **about) for metric, value in values.items()]
 
 
 def accuracies(
@@ -165,23 +188,21 @@ def accuracies(
   guesses: np.ndarray,
   labels: np.ndarray,
   protocol: Mapping[str, Scalar],
-  chosen: Mapping[str, Scalar] | None = None,
+  **chosen: Scalar,
 ) -> list[Measurement]:
   """Measures top-1 accuracy in percent, then that of each group of classes; guesses, labels: int [n].
 
   The accuracy of a group is the mean over its classes; classes without images are skipped.
   """
   right = guesses == labels
-  values: list[tuple[Metric, float, dict[str, Scalar]]] = [(metric, right.mean(), {})]
+  measured = measurements(extractor, {metric: 100 * right.mean()}, protocol, **chosen)
   for group, classes in extractor.datasets.class_groups.items():
     of_class = [right[labels == c].mean() for c in classes if (labels == c).any()]
     if of_class:
-      addition: dict[str, Scalar] = {"mean_over_classes": group, "classes": len(classes)}
-      values.append((metric.variant(group, f"{group} classes"), sum(of_class) / len(of_class), addition))
-  return [
-    Measurement(metric=m, value=100 * float(x), subject=extractor.subject, protocol={**protocol, **more}, chosen=chosen or {})
-    for m, x, more in values
-  ]
+      of_group = {metric.variant(group, f"{group} classes"): 100 * sum(of_class) / len(of_class)}
+      fields = {**protocol, "mean_over_classes": group, "classes": len(classes)}
+      measured += measurements(extractor, of_group, fields, **chosen)
+  return measured
 
 
 def in_batches(mesh: Mesh, count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

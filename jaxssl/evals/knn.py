@@ -1,22 +1,18 @@
 """Classifies by k-NN with three protocols (DINO, ISD, ReSA on CIFAR), and finds exact nearest neighbors."""
 
-import functools
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
-from jaxssl.core.types import Array
-from jaxssl.evals.features import FeatureExtractor, accuracies, extract, in_batches
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, extract, in_batches
 from jaxssl.ops import nearest
-from jaxssl.ops.nearest import normalize
 from jaxssl.parallel.mesh import global_rows, local_slice
 
+_normalize, _search = jax.jit(nearest.normalize), jax.jit(nearest.search, static_argnames=("mesh", "k", "chunk"))
 QUERIES = 1024  # compared at a time
 CHUNK = 65536  # reference rows compared at a time on each device
 TITLES = {"cosine": "neighbors", "unweighted": "neighbors, unweighted", "euclidean": "by distance"}
@@ -71,38 +67,22 @@ def neighbors(
   """Finds the k nearest reference rows of each query, exactly: (similarities float32 [m, k], rows int32 [m, k]), nearest first.
 
   reference: float32 [n, f]; queries: float32 [m, f]; own: int [m], the reference row of each query, which is left out; k is at
-  most the number of the others. Similarities are cosines; with `euclidean`, numbers that rise as the distance of the features
-  falls.
+  most the number of the others. Similarities are cosines; with `euclidean`, numbers that rise as the distance falls.
   """
+  if euclidean:  # |q - b|^2 = |q|^2 - 2 (q b - |b|^2 / 2); around the center, products are smaller and so more exact
+    center = reference.mean(0)
+    reference, queries = reference - center, queries - center
+    reference = np.column_stack([reference, -0.5 * (reference**2).sum(1)])
+    queries = np.column_stack([queries, np.ones(len(queries), np.float32)])
   padding = -len(reference) % (64 * mesh.size)  # the rows of a device are whole blocks; see ops.nearest.blockwise_top_k
   padded = np.pad(np.asarray(reference, np.float32), ((0, padding), (0, 0)))
   here = local_slice(mesh, len(padded))
   rows, usable = global_rows(mesh, (padded[here], (np.arange(len(padded)) < len(reference))[here]))
-  center = reference.mean(0, keepdims=True) if euclidean else None
-  prepared = _prepare(rows, center, is_reference=True)
-  find = functools.partial(_search, mesh, prepared, usable, center=center, k=k + (own is not None))
-  values, ids = extract(mesh, find, ((queries[rows], mask) for rows, mask in in_batches(mesh, len(queries), QUERIES)))
+  prepare = (lambda x: x) if euclidean else _normalize
+  rows, most = prepare(rows), k + (own is not None)
+  batches = ((queries[index], mask) for index, mask in in_batches(mesh, len(queries), QUERIES))
+  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches)
   if own is not None:
     others = np.argsort(ids == own[:, None], axis=1, kind="stable")[:, :k]
     values, ids = np.take_along_axis(values, others, 1), np.take_along_axis(ids, others, 1)
   return values, ids
-
-
-@functools.partial(jax.jit, static_argnames="is_reference")
-def _prepare(rows: Array, center: Array | np.ndarray | None, is_reference: bool) -> Array:
-  """Returns rows whose products rise with the cosine or, around a center, fall with the distance.
-
-  |q - b|^2 = |q|^2 - 2 (q b - |b|^2 / 2).
-  """
-  if center is None:
-    return normalize(rows)
-  rows = rows - center
-  last = -0.5 * jnp.sum(rows**2, axis=1, keepdims=True) if is_reference else jnp.ones((len(rows), 1))
-  return jnp.concatenate([rows, last], axis=1)
-
-
-@functools.partial(jax.jit, static_argnames=("mesh", "k"))
-def _search(
-  mesh: Mesh, reference: Array, usable: Array, queries: Array, center: Array | np.ndarray | None, k: int
-) -> tuple[Array, Array]:
-  return nearest.search(mesh, reference, usable, _prepare(queries, center, is_reference=False), k, CHUNK)

@@ -1,19 +1,17 @@
 """Trains linear classifiers on frozen features with four solvers."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxssl.config.schema import LinearConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals import crops, sgd
-from jaxssl.evals.features import FeatureExtractor, accuracies, labeled_test
-from jaxssl.evals.registry import evaluation
-from jaxssl.parallel.mesh import replicate, to_host
+from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, labeled_test
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
 MIDDLE = 1e-2  # if each class has one image, so that none can be held out
@@ -35,75 +33,75 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
   config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)
-  inputs = (reference.x, reference.labels, len(extractor.classes), extractor.config.train.seed)
+  labels, classes, seed = reference.labels, len(extractor.classes), extractor.config.train.seed
+  standard = standardized(reference.x, test.x)
   measured = []
   for solver in config.solvers:
     if solver == "augmented" and extractor.variables is None:
       continue  # raw pixels have no network to pass crops through
+    x, queries = standard if PROTOCOLS[solver]["features"] == "standardized" else (reference.x, test.x)
     length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
     if solver == "lbfgs":
-      kernel, chosen, length = *logistic(*inputs), {}
+      kernel, chosen, length = *logistic(x, labels, classes, seed), {}
     elif solver == "adam":
-      kernel, chosen, length = adam(*inputs), {}, {}
+      kernel, chosen, length = adam(x, labels, classes, seed), {}, {}
+    elif solver == "sgd":
+      kernel, chosen = descend(x, labels, classes, seed, config)
     else:
-      kernel, chosen = augmented(extractor) if solver == "augmented" else descend(*inputs, config.epochs, config.batch_size)
+      kernel, chosen = augmented(extractor)
     protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
     about = "Accuracy of a linear classifier trained on the frozen features."
     metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
-    measured += accuracies(extractor, metric, classify(kernel, test.x), test.labels, protocol, chosen)
+    measured += accuracies(extractor, metric, classify(kernel, queries), test.labels, protocol, **chosen)
   return measured
 
 
-def classify(kernel: Array | np.ndarray, x: np.ndarray) -> np.ndarray:
+def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
   """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
   return np.asarray(_product(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
 
 
-def standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns mean and standard deviation of each feature; a floor keeps nearly constant features from being scaled up."""
-  deviation = x.std(0)
-  return x.mean(0), np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
+def standardized(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+  """Scales each feature by its mean and deviation in x; a floor keeps nearly constant features from being scaled up."""
+  mean, deviation = x.mean(0), x.std(0)
+  scale = np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
+  return [(features - mean) / scale for features in (x, *others)]
 
 
-def _of_raw(kernel: Array, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-  """Converts a classifier [f + 1, c] of standardized features (x - mean) / scale to one of x."""
-  exact = np.asarray(kernel, np.float64)
-  weights = exact[:-1] / scale[:, None]
-  return np.concatenate([weights, exact[-1:] - mean @ weights]).astype(np.float32)
+def by_class(labels: np.ndarray, seed: int) -> list[np.ndarray]:
+  """Shuffles the rows of each class, int [n] each."""
+  order = np.random.default_rng(seed).permutation(len(labels))
+  return [order[labels[order] == c] for c in np.unique(labels)]
 
 
 def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
   """Draws bool [n], True for one image in five of each class, but never for all of a class."""
-  order = np.random.default_rng(seed).permutation(len(labels))
   out = np.zeros(len(labels), bool)
-  for c in np.unique(labels):
-    of_class = order[labels[order] == c]
-    out[of_class[: len(of_class) // HELD_OUT or len(of_class) > 1]] = True
+  for rows in by_class(labels, seed):
+    out[rows[: len(rows) // HELD_OUT or len(rows) > 1]] = True
   return out
 
 
-def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[np.ndarray, dict[str, Scalar]]:
+def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[Array, dict[str, Scalar]]:
   """Fits multinomial logistic regression: mean cross-entropy + penalty / 2 |kernel|^2, to convergence.
 
-  x: float32 [n, f]; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of equals) is
-  fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
+  x: float32 [n, f], `standardized`; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of
+  equals) is fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
   """
-  mean, scale = standard(x)
-  standardized = jnp.asarray((x - mean) / scale)
-  rotation = jnp.linalg.eigh(jnp.dot(standardized.T, standardized, precision=jax.lax.Precision.HIGHEST))[1]
-  z = jnp.dot(standardized, rotation, precision=jax.lax.Precision.HIGHEST)  # the penalty is the same in either basis
+  standard = jnp.asarray(x)
+  rotation = jnp.linalg.eigh(jnp.dot(standard.T, standard, precision=jax.lax.Precision.HIGHEST))[1]
+  z = jnp.dot(standard, rotation, precision=jax.lax.Precision.HIGHEST)  # the penalty is the same in either basis
   y, out = jnp.asarray(labels), held_out(labels, seed)
   penalty, kernel = MIDDLE, jnp.zeros((x.shape[1] + 1, num_classes))
   if out.any():
     share = jnp.asarray(~out, jnp.float32)  # held-out rows get weight zero, so the features are not copied
-    kernels, scores = [kernel], []
+    kernels = [kernel]
     for tried in PENALTIES:
       kernels.append(_fit(z, y, share, jnp.float32(tried), kernels[-1]))
-      scores.append(int((np.asarray(_product(z, kernels[-1])).argmax(1) == labels)[out].sum()))
-    best = int(np.argmax(scores))
+    best = _best(kernels[1:], z[out], labels[out])
     penalty, kernel = PENALTIES[best], kernels[best + 1]
   kernel = _fit(z, y, jnp.ones(len(z)), jnp.float32(penalty), kernel)
-  return _of_raw(jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), mean, scale), {"penalty": penalty}
+  return jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), {"penalty": penalty}
 
 
 @jax.jit
@@ -113,11 +111,9 @@ def _product(z: Array, kernel: Array) -> Array:
 
 @jax.jit
 def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Array:
-  """Minimizes the mean over rows by their share [n], from `start` [f + 1, c]; the last row is the bias, which is not penalized.
-
-  `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
-  1992): scaled by that bound, L-BFGS needs tens of steps instead of hundreds.
-  """
+  """Minimizes the mean over rows, weighted by share [n], from `start` [f + 1, c]; the bias, the last row, is not penalized."""
+  # `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
+  # 1992): scaled by that bound, L-BFGS needs tens of steps instead of hundreds.
   weight = share / share.sum()
   scale = 1 / jnp.sqrt(jnp.append(0.5 * (weight @ z**2), 0.5) + penalty)[:, None]
 
@@ -144,18 +140,17 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 
 
 def descend(
-  x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int, batch_size: int
-) -> tuple[np.ndarray, dict[str, Scalar]]:
+  x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, config: LinearConfig
+) -> tuple[Array, dict[str, Scalar]]:
   """Trains a classifier on all images with the one of RATES that is best on a held-out fifth. Returns (classifier, chosen)."""
-  mean, scale = standard(x)
-  z, out = (x - mean) / scale, held_out(labels, seed)
+  out = held_out(labels, seed)
 
   def train(rates: tuple[float, ...], used: np.ndarray) -> Array:
-    start = jnp.zeros((len(rates), x.shape[1] + 1, num_classes))
-    return _epochs(functools.partial(_side_by_side, rates), start, (z[used], labels[used]), seed, epochs, batch_size)
+    start, data = jnp.zeros((len(rates), x.shape[1] + 1, num_classes)), (x[used], labels[used])
+    return _epochs(lambda steps: sgd.cosine(steps, *rates), start, data, seed, config.epochs, config.batch_size)
 
-  rate = RATES[_best(train(RATES, ~out), z[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
-  return _of_raw(train((rate,), np.ones_like(out))[0], mean, scale), {"learning_rate": rate}
+  rate = RATES[_best(train(RATES, ~out), x[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
+  return train((rate,), np.ones_like(out))[0], {"learning_rate": rate}
 
 
 def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar]]:
@@ -163,33 +158,17 @@ def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar
 
   One classifier is trained for each of RATES, side by side; a held-out fifth of the reference set selects the best.
   """
-  config, reference, mesh = extractor.config.evals.linear, extractor.reference, extractor.mesh
-  seed, view = extractor.config.train.seed, crops.view_of(extractor, count=1)
+  config, reference, seed = extractor.config.evals.linear, extractor.reference, extractor.config.train.seed
   out = held_out(reference.labels, seed)
   used = np.flatnonzero(~out)
-  steps, _ = crops.steps_per_epoch(mesh, len(used), config.batch_size)
 
-  def loss(heads: Array, stats: None, batch: tuple, data: tuple) -> tuple[Array, None]:
-    (number, index, labels, cut), (variables, store, key) = batch, data
-    view_key, _ = jax.random.split(jax.random.fold_in(key, number))
-    images = crops.finish(view, extractor.preprocessing, index, cut, store, view_key)
-    return sgd.cross_entropy(heads, extractor.network.encode(variables, images[:, 0]), labels), stats
-
-  batches = crops.labeled_batches(extractor, used, view, seed, config.epochs, config.batch_size)
-  start = jnp.zeros((len(RATES), reference.x.shape[1] + 1, len(extractor.classes)))
-  data = (extractor.variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
-  trainer = sgd.Trainer(loss, _side_by_side(RATES, steps * config.epochs))
-  heads = to_host(mesh, trainer.fit(start, batches, data, mesh=mesh)[0])
+  heads, _ = crops.trainer(extractor, config, len(used), lambda steps: sgd.cosine(steps, *RATES), len(RATES))(used, seed)
   best = _best(heads, reference.x[out], reference.labels[out])
   return heads[best], {"learning_rate": RATES[best]}
 
 
-def _side_by_side(rates: tuple[float, ...], steps: int) -> optax.GradientTransformation:
-  return sgd.cosine(jnp.asarray(rates)[:, None, None], steps)
-
-
-def _best(heads: Array | np.ndarray, x: np.ndarray, labels: np.ndarray) -> int:
-  return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in heads]))
+def _best(kernels: Iterable[Array | np.ndarray], x: Array | np.ndarray, labels: np.ndarray) -> int:
+  return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in kernels]))
 
 
 def adam(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int = 500, batch_size: int = 1000) -> Array:
@@ -216,4 +195,4 @@ def _epochs(
   def loss(heads: Array, stats: None, rows: Array, data: tuple[Array, Array]) -> tuple[Array, None]:
     return sgd.cross_entropy(heads, data[0][rows], data[1][rows]), stats
 
-  return sgd.Trainer(loss, optimizer(epochs * steps)).fit(start, batches, jax.tree.map(jnp.asarray, data))[0]
+  return sgd.trainer(loss, optimizer(epochs * steps))(start, batches, jax.tree.map(jnp.asarray, data))[0]

@@ -68,47 +68,28 @@ def names_other_images(changes: Mapping[str, Any]) -> bool:
 class LoadedRun:
   """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with.
 
-  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that has just been
-  trained, whose weights are on the devices.
+  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that has just been trained.
   """
 
   workdir: Workdir
   config: Config
+  mesh: Mesh
   network: network.Network
-  student: Variables
-  teacher: Variables | None
+  which: str  # the network that `evals.network` names: teacher or student
+  variables: Variables  # its weights, on all devices
   step: int
   arrays: datasets.Arrays | None = None
   opened: Evaluator | None = None
 
   @property
-  def which(self) -> str:
-    """The network that `evals.network` names: teacher or student."""
-    return network_of(self.config, self.teacher is not None)
-
-  @property
-  def variables(self) -> Variables:
-    """The weights of that network."""
-    return self.teacher if self.teacher is not None and self.which == "teacher" else self.student
-
-  @property
   def preprocessing(self) -> Preprocessing:
-    """The preprocessing of images for that network."""
+    """The preprocessing of images for the network."""
     return Preprocessing.of(self.config)
 
   @functools.cached_property
   def fingerprint(self) -> str:
     """A hash of the weights."""
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
-
-  @functools.cached_property
-  def mesh(self) -> Mesh:
-    """All devices."""
-    return make_mesh()
-
-  @functools.cached_property
-  def _on_devices(self) -> Variables:
-    return self.variables if self.opened else replicate(self.mesh, self.variables)
 
   def embed(self, source: Source, rows: np.ndarray | None = None, output: Output = "encode") -> tuple[np.ndarray, list[int]]:
     """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all), and lists the positions of unreadable ones.
@@ -117,7 +98,7 @@ class LoadedRun:
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
-    features = compute(self.config, self.mesh, self.network, self._on_devices, datasets.Dataset(images), output)
+    features = compute(self.config, self.mesh, self.network, self.variables, datasets.Dataset(images), output)
     return features, sorted(images.unreadable)
 
   @functools.cached_property
@@ -126,12 +107,12 @@ class LoadedRun:
     if self.opened is not None:
       return self.opened
     opened = datasets.open_datasets(self.config.data, self.config.train.seed, self.arrays).on_devices(self.config, self.mesh)
-    return Evaluator(self.config, self.mesh, opened, self.network, self.teacher is not None)
+    return Evaluator(self.config, self.mesh, opened, self.network)
 
   @functools.cached_property
   def extractor(self) -> FeatureExtractor:
     """The input of evaluations for the network that `evals.network` names."""
-    return self.evaluator.extractor(self._on_devices, self.which)
+    return self.evaluator.extractor(self.variables, self.which)
 
   @functools.cached_property
   def untrained(self) -> FeatureExtractor:
@@ -156,15 +137,16 @@ def load(
   Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
   """
   config = config or read_config(workdir)
-  folder = Workdir(workdir)
+  folder, mesh, which = Workdir(workdir), make_mesh(), network_of(config)
   student, teacher, step = Checkpoints(folder.checkpoints, config.train.max_to_keep).weights(step)
   pipeline.check(config.views, None)
   shape = image_shape(config)
-  built = network.build(config.model, compute_precision(make_mesh(), config.train.precision), shape[0], encoder)
-  expected = jax.eval_shape(lambda: built.init(jax.random.key(0), shape))
-  if not all(_fits(expected, variables) for variables in (student, teacher) if variables is not None):
+  built = network.build(config.model, compute_precision(mesh, config.train.precision), shape[0], encoder)
+  variables = student if which == "student" else teacher
+  if variables is None or not _fits(jax.eval_shape(lambda: built.init(jax.random.key(0), shape)), variables):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
-  return LoadedRun(workdir=folder, config=config, network=built, student=student, teacher=teacher, step=step, arrays=arrays)
+  weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
+  return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, arrays=arrays, **weights)
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:

@@ -7,8 +7,7 @@ import numpy as np
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals import finetune, linear
-from jaxssl.evals.features import FeatureExtractor, Features, labeled_test
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test
 
 
 @evaluation("lowshot", labels=True, test_set=True)
@@ -28,8 +27,9 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     tune = finetune.trainer(extractor, len(drawn[0])) if "finetune" in protocols else None
     right: dict[str, list[float]] = {name: [] for name in protocols}
     for seed, rows in enumerate(drawn):
-      kernel, _ = linear.logistic(reference.x[rows], reference.labels[rows], len(extractor.classes), seed)
-      right["linear"].append(100 * float((linear.classify(kernel, test.x) == test.labels).mean()))
+      x, queries = linear.standardized(reference.x[rows], test.x)
+      kernel, _ = linear.logistic(x, reference.labels[rows], len(extractor.classes), seed)
+      right["linear"].append(100 * float((linear.classify(kernel, queries) == test.labels).mean()))
       if tune:
         right["finetune"].append(100 * float((tune(rows, seed) == test.labels).mean()))
     for name, values in right.items():
@@ -52,12 +52,9 @@ def draw(reference: Features, shots: float, seed: int) -> np.ndarray:
 
   Raises UserError if a class has fewer.
   """
-  smallest = min(np.unique(reference.labels, return_counts=True)[1])
+  classes = linear.by_class(reference.labels, seed)
+  smallest = min(map(len, classes))
   if not 0 < shots <= max(smallest, 1):
     raise UserError(f"evals.lowshot.shots={shots:g}: out of range; expected at most {smallest}, the size of the smallest class")
-  order, rows = np.random.default_rng(seed).permutation(len(reference.labels)), []
-  for c in np.unique(reference.labels):
-    of_class = order[reference.labels[order] == c]
-    count = max(round(shots * len(of_class)), 1) if shots < 1 else int(shots)
-    rows.append(of_class[:count])
-  return np.sort(np.concatenate(rows))
+  counts = [max(round(shots * len(rows)), 1) if shots < 1 else int(shots) for rows in classes]
+  return np.sort(np.concatenate([rows[:count] for rows, count in zip(classes, counts, strict=True)]))

@@ -117,25 +117,24 @@ def table(nearest: Sequence[Neighbor]) -> str:
 
 def _draw_sheet(file: Embeddings, nearest: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
   """Draws the neighbors after the query, if it is not in the file; an image that can no longer be read is gray."""
-  sources: dict[str, Source] = {}
   try:
     sources = open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
   except UserError as error:
+    sources = {}
     runlog.LOG.warning("the images cannot be drawn: %s", error)
-  tiles: list[tuple[np.ndarray | None, str, str]] = [] if query is None else [(query, "query", "")]
+  tiles: list[tuple[np.ndarray | None, str]] = [] if query is None else [(query, "query")]
   for neighbor in nearest:
     caption = f"{neighbor.rank}: {neighbor.cosine:.3f}" if neighbor.rank else "query"
-    tiles.append((_read_again(file, neighbor.row, sources), caption, neighbor.label or ""))
+    tiles.append((_read_again(file, neighbor.row, sources), f"{caption}\n{neighbor.label or ''}"))
   wide, high = SIDE + GAP, SIDE + 2 * TEXT + GAP
   across, down = min(COLUMNS, len(tiles)), -(-len(tiles) // COLUMNS)
   drawn = Image.new("RGB", (across * wide + GAP, down * high + GAP), "white")
   draw, font = ImageDraw.Draw(drawn), ImageFont.load_default(TEXT - 2)
-  for k, (image, *lines) in enumerate(tiles):
+  for k, (image, caption) in enumerate(tiles):
     left, top = GAP + k % COLUMNS * wide, GAP + k // COLUMNS * high
     tile = Image.new("RGB", (1, 1), "lightgray") if image is None else Image.fromarray(viewable(image))
     drawn.paste(ImageOps.pad(tile, (SIDE, SIDE), Image.Resampling.BICUBIC, "white"), (left, top))
-    for line, text in enumerate(lines):
-      draw.text((left, top + SIDE + line * TEXT), text, "black", font)
+    draw.text((left, top + SIDE), caption, "black", font, spacing=2)
   return drawn
 
 

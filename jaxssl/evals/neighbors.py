@@ -1,5 +1,6 @@
 """Finds nearest neighbors among the reference images: agreement with classes, and examples for the report."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -8,19 +9,13 @@ from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.rng import generator
 from jaxssl.evals import knn
-from jaxssl.evals.features import FeatureExtractor, measurements
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 from jaxssl.parallel.mesh import to_host
 
 K, EXAMPLES, NEAREST, PAIRS = 10, 12, 8, 12
-ORPHANS = Metric(
-  "neighbors_orphans",
-  "Images without reverse neighbors",
-  "Share of the images that are among the nearest neighbors of no other image. Hubs raise it.",
-  "Features",
-  unit="%",
-  higher_is_better=False,
-)
+_share = functools.partial(Metric, group="Features", unit="%")
+ABOUT = "Share of the images that are among the nearest neighbors of no other image. Hubs raise it."
+ORPHANS = _share("neighbors_orphans", "Images without reverse neighbors", ABOUT, higher_is_better=False)
 
 
 @evaluation("neighbors")
@@ -35,15 +30,12 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   values = {ORPHANS: 100 * (1 - len(np.unique(ids)) / len(reference.x))}
   if (reference.labels >= 0).all():
     same = reference.labels[ids] == reference.labels[:, None]
+    about = "Share of the nearest training images that have the image's class."
+    agreement = functools.partial(_share, description=about, higher_is_better=True)
     for i in range(min(2, k)):
-      values[_metric(f"neighbors_top{i + 1}_label", f"Neighbor {i + 1} of the class")] = 100 * same[:, i].mean()
-    values[_metric(f"neighbors_purity{k}", f"{k} nearest neighbors of the class")] = 100 * same.mean()
+      values[agreement(f"neighbors_top{i + 1}_label", f"Neighbor {i + 1} of the class")] = 100 * same[:, i].mean()
+    values[agreement(f"neighbors_purity{k}", f"{k} nearest neighbors of the class")] = 100 * same.mean()
   return measurements(extractor, values, {"k": k, "similarity": "cosine", **reference.protocol})
-
-
-def _metric(name: str, title: str) -> Metric:
-  description = "Share of the nearest training images that have the image's class."
-  return Metric(name, title, description, "Features", unit="%", higher_is_better=True)
 
 
 def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> dict[str, Any]:

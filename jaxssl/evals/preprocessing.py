@@ -14,8 +14,6 @@ from jaxssl.core.types import Array
 from jaxssl.data.image_io import center, dtype_of, match
 from jaxssl.models.backbone import LARGEST_SIDE as MOST
 
-RAW_SIZE = 32  # raw pixels are compared at this side at most
-
 
 def first_view(config: Config) -> ViewConfig:
   """Returns the group of the student's first view; the network is built for its size. Raises UserError if it is missing."""
@@ -88,8 +86,3 @@ class Preprocessing:
       image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
       resized[place] = center(image, self.resize, self.size)
     return np.asarray(self.on_device(jnp.asarray(resized), None))
-
-  def raw(self) -> "Preprocessing":
-    """Returns the preprocessing of raw pixels: at most RAW_SIZE a side, not normalized."""
-    zeros, ones = (0.0,) * self.channels, (1.0,) * self.channels
-    return dataclasses.replace(self, size=min(self.size, RAW_SIZE), resize=0, mean=zeros, std=ones)

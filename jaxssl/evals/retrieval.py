@@ -9,15 +9,13 @@ from jax.sharding import Mesh
 
 from jaxssl.core.metric import Measurement, Metric, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals.features import FeatureExtractor, extract, in_batches, measurements
-from jaxssl.evals.registry import evaluation
+from jaxssl.evals.features import FeatureExtractor, evaluation, extract, in_batches, measurements
 from jaxssl.ops.nearest import dot, normalize
-from jaxssl.parallel.mesh import REPLICATED, ROWS, replicate
+from jaxssl.parallel.mesh import replicate
 
 QUERIES = 512  # at a time; each needs a few numbers for every image
-SHARE = Metric(
-  "share_retrievable", "Retrievable", "Share of the images whose class has another image; only these are measured.", "Accuracy"
-)
+ABOUT = "Share of the images whose class has another image; only these are measured."
+SHARE = Metric("share_retrievable", "Retrievable", ABOUT, "Accuracy")
 
 
 @evaluation("retrieval", labels=True)
@@ -35,40 +33,33 @@ def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...])
   images, those of other classes come first, so that collapsed features gain nothing. Images that are alone in their
   class are left out of the means; `share_retrievable`, in 0..1, is the share of the others, and the only result if it is 0.
   """
-  rank = functools.partial(rankings, mesh, *replicate(mesh, (normalize(jnp.asarray(x)), jnp.asarray(labels))))
+  rank = functools.partial(rankings, *replicate(mesh, (normalize(jnp.asarray(x)), jnp.asarray(labels))))
   precision, first, total = extract(mesh, rank, in_batches(mesh, len(x), QUERIES))
   retrievable = total > 0
   share = {SHARE: float(retrievable.mean())}
   if not retrievable.any():
     return share
-  recalls = {_metric(f"recall{k}", f"Recall at {k}"): 100.0 * float((first[retrievable] < k).mean()) for k in ks}
+  metric = functools.partial(accuracy_metric, description="How well an image finds the others of its class.")
+  recalls = {k: 100.0 * float((first[retrievable] < k).mean()) for k in ks}
+  named = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): recall for k, recall in recalls.items()}
   mean_precision = 100.0 * float(precision[retrievable].mean(dtype=np.float64))
-  return {**recalls, _metric("map", "Mean average precision"): mean_precision, **share}
+  return {**named, metric("map_cosine_leave_one_out", "Mean average precision"): mean_precision, **share}
 
 
-def _metric(name: str, title: str) -> Metric:
-  return accuracy_metric(f"{name}_cosine_leave_one_out", title, "How well an image finds the others of its class.")
-
-
-@functools.partial(jax.jit, static_argnames="mesh")
-def rankings(mesh: Mesh, x: Array, labels: Array, rows: Array) -> tuple[Array, Array, Array]:
-  """Ranks all other images for each of `rows`, int32 [b]; each device does so for its share of them.
+@jax.jit
+def rankings(x: Array, labels: Array, rows: Array) -> tuple[Array, Array, Array]:
+  """Ranks all other images for each of `rows`, int32 [b], which are sharded over the devices.
 
   x: float32 [n, f], unit length; labels: int32 [n]. Returns the average precision, float32 [b], 0 if no other image has the
   class; the rank of the first that has, from 0; and their number, int32 [b].
   """
-
-  def local(x: Array, labels: Array, rows: Array) -> tuple[Array, Array, Array]:
-    other = jnp.arange(len(x))[None, :] != rows[:, None]
-    relevant = other & (labels[None, :] == labels[rows][:, None])
-    # One sort of integers takes a fifth of the time of sorting pairs: the cosine, and relevance in the lowest bit.
-    cosine = (dot(x[rows], x) * 2.0**29).astype(jnp.int32)
-    keys = jnp.where(other, relevant - 2 * cosine, jnp.iinfo(jnp.int32).max - 1)
-    hits = jnp.sort(keys, axis=1) & 1
-    hits_so_far = jnp.cumsum(hits, axis=1)
-    precision = hits_so_far / jnp.arange(1, len(x) + 1)[None, :]
-    total = hits_so_far[:, -1]
-    return jnp.sum(precision * hits, axis=1) / jnp.maximum(total, 1), jnp.argmax(hits, axis=1), total
-
-  specs = (REPLICATED, REPLICATED, ROWS)
-  return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=ROWS, check_vma=False)(x, labels, rows)
+  other = jnp.arange(len(x))[None, :] != rows[:, None]
+  relevant = other & (labels[None, :] == labels[rows][:, None])
+  # One sort of integers takes a fifth of the time of sorting pairs: the cosine, and relevance in the lowest bit.
+  cosine = (dot(x[rows], x) * 2.0**29).astype(jnp.int32)
+  keys = jnp.where(other, relevant - 2 * cosine, jnp.iinfo(jnp.int32).max - 1)
+  hits = jnp.sort(keys, axis=1) & 1
+  hits_so_far = jnp.cumsum(hits, axis=1)
+  precision = hits_so_far / jnp.arange(1, len(x) + 1)[None, :]
+  total = hits_so_far[:, -1]
+  return jnp.sum(precision * hits, axis=1) / jnp.maximum(total, 1), jnp.argmax(hits, axis=1), total

@@ -53,7 +53,7 @@ def train(
 
 def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float, report: Report | None) -> int:
   config = run.config
-  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network, run.state_shapes.teacher is not None)
+  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
   local.write_config(config)  # not before: an invalid config must not claim the folder
   if run.imported is not None:
     init_from.keep(run.imported, local.folder)
@@ -82,8 +82,9 @@ def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float
     return stop.code
   finalize(run, original, local, seconds=time.monotonic() - began)
   if report:
-    network, networks = run.train_step.network, {"student": state.student, "teacher": state.teacher}
-    report(local, LoadedRun(workdir=local, config=config, network=network, **networks, step=done, opened=evaluator))
+    extractor = evaluator.chosen(state.student, state.teacher)
+    about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables, "step": done}
+    report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about, opened=evaluator))
   return 0
 
 

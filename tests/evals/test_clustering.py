@@ -24,17 +24,6 @@ def test_agreement_is_invariant_to_renumbering():
   assert renamed["ari"] == pytest.approx(0, abs=0.05)
 
 
-@pytest.mark.parametrize("labels", [np.arange(100) % 7, np.zeros(9, int), np.arange(12), np.zeros(1, int)])
-def test_perfect_clusters_have_agreement_1(labels):
-  agreement = clustering.agreement(labels, (labels + 3) % 7 if labels.max() < 7 else labels[::-1])
-  assert agreement == pytest.approx(dict.fromkeys(("ari", "nmi", "purity", "hungarian_accuracy"), 1))
-
-
-def test_a_single_cluster_has_chance_agreement():
-  agreement = clustering.agreement(np.arange(40) % 4, np.zeros(40))
-  assert agreement == pytest.approx({"ari": 0, "nmi": 0, "purity": 0.25, "hungarian_accuracy": 0.25}, abs=1e-12)
-
-
 @pytest.mark.parametrize("limit, name", [(clustering.LLOYD, "kmeans"), (0, "minibatch_kmeans")])
 def test_separated_classes_are_clustered_perfectly(limit, name, monkeypatch):
   monkeypatch.setattr(clustering, "LLOYD", limit)
@@ -68,7 +57,8 @@ def test_figures_of_collapsed_features_are_finite(value):
   values = figures(features, labels, seed=0)
   assert all(np.isfinite(list(values.values())))
   assert values["silhouette"] == values["silhouette_deviation"] == values["davies_bouldin"] == 0
-  assert values["kmeans_ari"] == pytest.approx(0) and values["kmeans_purity"] == pytest.approx(0.2)
+  agreement = {"kmeans_ari": 0, "kmeans_nmi": 0, "kmeans_purity": 0.2, "kmeans_hungarian_accuracy": 0.2}  # by chance
+  assert {name: values[name] for name in agreement} == pytest.approx(agreement, abs=1e-12)
 
 
 @pytest.mark.parametrize("labels", [np.zeros(20, int), np.arange(20)])

@@ -32,7 +32,7 @@ def opened(placement: str, *more: str) -> tuple[Experiment, Evaluator]:
   labels, test = np.repeat(np.arange(6), [40, 42, 44, 46, 48, 50]), np.repeat(np.arange(6), [10, 11, 12, 13, 14, 15])
   config, workdir = flags.parse([*words, *more])
   run = Experiment(config, workdir, {"train": (images(labels, 1), labels), "test": (images(test, 2), test)})
-  return run, Evaluator(config, run.mesh, run.datasets, run.train_step.network, has_teacher=True)
+  return run, Evaluator(config, run.mesh, run.datasets, run.train_step.network)
 
 
 def by_name(evaluator: Evaluator, variables: Variables | None, subject: str) -> dict[str, Measurement]:

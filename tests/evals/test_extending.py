@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxssl.evals import registry
+from jaxssl.evals import features
 from jaxssl.export import model_card
 from jaxssl.report import tables
 from jaxssl.workdir import results
@@ -17,7 +17,7 @@ from tests.extending_page import example as code_of
 def example():
   exec(compile(code_of("Add an evaluation"), "norm.py", "exec"), {"__name__": "norm"})
   yield
-  del registry.EVALUATIONS["norm"], registry.NEEDS["norm"]
+  del features.EVALUATIONS["norm"], features.NEEDS["norm"]
 
 
 def test_the_documented_evaluation_appears_in_results_report_and_card(example, tmp_path):

@@ -48,15 +48,8 @@ def test_accuracies_equal_those_of_a_loop_over_images(kind, devices, monkeypatch
   assert values["share_retrievable"] == pytest.approx(149 / 150)
 
 
-def test_accuracies_are_invariant_to_the_order_of_images():
-  features, labels = images("ties")
-  order = np.random.default_rng(2).permutation(150)
-  assert accuracy(features, labels, KS) == pytest.approx(accuracy(features[order], labels[order], KS), rel=1e-6)
-
-
-def test_perfect_features_score_100_and_collapsed_features_0():
+def test_collapsed_features_score_0():
   labels = np.arange(40) % 4
-  assert list(accuracy(np.eye(4, dtype=np.float32)[labels], labels, (1,)).values()) == [100, 100, 1]
   collapsed = accuracy(np.ones((40, 4), np.float32), labels, (1, 30))
   assert collapsed["recall1_cosine_leave_one_out"] == collapsed["recall30_cosine_leave_one_out"] == 0
 

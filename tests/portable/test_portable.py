@@ -1,9 +1,10 @@
-"""Evaluation and export of untrained networks, and training on two devices."""
+"""Every recipe's step, evaluation and export of untrained networks, and training on two devices."""
 
 import json
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from jaxssl.config import flags
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train.setup import Experiment
 from tests import devices, tiny_run
+from tests.config.test_recipes import CONFIGS, EVERY
 
 pytestmark = pytest.mark.full
 
@@ -19,6 +21,16 @@ pytestmark = pytest.mark.full
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
   return tiny_run.make(tmp_path_factory.mktemp("run") / "tiny", steps=(3,))
+
+
+@pytest.mark.parametrize("recipe", EVERY)
+def test_one_step_of_every_recipe_has_a_finite_loss_and_gradient(recipe, tmp_path, one_device):
+  words = [f"--config={CONFIGS[0].parent / recipe},runlocal", "--config.data.placement=device", f"--workdir={tmp_path}"]
+  run = Experiment(*flags.parse(words))
+  state = run.init()
+  state, logs = run.step(state, next(iter(run.batches(state, 0, 0))))
+  assert np.isfinite(float(logs["loss"])) and np.isfinite(float(logs["gradient_norm"]))
+  assert run.train_step.network.encoder.dtype == jnp.float32  # on a CPU, whatever the config's precision
 
 
 def test_an_untrained_network_is_evaluated(workdir, one_device):
