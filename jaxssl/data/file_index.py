@@ -1,24 +1,17 @@
-"""Lists the images under a folder or in a zip, and caches the list of a folder in the user's cache folder."""
+"""Lists the images under a folder or in a zip, and reads their bytes."""
 
-import hashlib
-import json
 import os
-import pathlib
 import stat
-import time
 import weakref
 import zipfile
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from jaxssl.core import atomic, cache, paths
+from jaxssl.core import paths
 from jaxssl.core.errors import UserError
 from jaxssl.core.log import LOG, heartbeat
 from jaxssl.data.image_io import ENDINGS
 
-_FORMAT = 4  # of the cache files, a part of their names
 _MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack
-_TICK = 0.02  # seconds: closer changes of a folder may have the same modification time
 
 
 class Listing:
@@ -79,16 +72,8 @@ def _check_size(size: int) -> None:
     raise ValueError(f"larger than {_MAX_BYTES} bytes, the limit for an image")
 
 
-class _Scan(NamedTuple):
-  """The cached list of a folder. `stamp`: the modification time in nanoseconds of it and of each folder in it."""
-
-  stamp: dict[str, int]
-  names: list[str]
-  skipped: int
-
-
 def list_images(path: str, field: str) -> Listing:
-  """Lists the images under the folder or in the zip `path`; uses the cache if no folder has changed.
+  """Lists the images under the folder or in the zip `path`.
 
   Raises UserError, which names `field`, if `path` is neither, is unreadable, or has no images.
   """
@@ -97,8 +82,7 @@ def list_images(path: str, field: str) -> Listing:
     where = paths.path_of(root)
     with heartbeat(f"listing {root}"):
       if where.is_dir():
-        scan = _cached(root) or _scan_and_cache(root) if paths.is_local(where) else _scan_folder(root)
-        listing = Listing(root, scan.names, scan.skipped)
+        listing = Listing(root, *_scan_folder(root))
       elif where.exists() and not paths.is_local(where):
         raise ValueError("buckets are supported for folders only")
       elif where.exists():
@@ -116,10 +100,10 @@ def list_images(path: str, field: str) -> Listing:
   return listing
 
 
-def _scan_folder(root: str) -> _Scan:
-  """Lists a folder. Follows links, except to a parent folder."""
-  remote = root.startswith(paths.BUCKET)  # no stamps or links; the ending decides, without a request per image
-  stamp, names, skipped = {}, [], 0
+def _scan_folder(root: str) -> tuple[list[str], int]:
+  """Returns the names of the images in a folder, and the number of other files. Follows links, except to a parent folder."""
+  remote = root.startswith(paths.BUCKET)  # no links; the ending decides, without a request per image
+  names, skipped = [], 0
   todo: list[tuple[str, frozenset]] = [("", frozenset())]
   while todo:
     folder, above = todo.pop()
@@ -129,7 +113,6 @@ def _scan_folder(root: str) -> _Scan:
       if (status.st_dev, status.st_ino) in above:
         continue
       above |= {(status.st_dev, status.st_ino)}
-      stamp[folder] = status.st_mtime_ns
     for entry in paths.path_of(path).iterdir() if remote else os.scandir(path):
       is_image = entry.name.lower().endswith(ENDINGS)
       if _hidden(entry.name):
@@ -140,35 +123,8 @@ def _scan_folder(root: str) -> _Scan:
         names.append(folder + entry.name)
       else:
         skipped += 1
-  return _Scan(stamp, sorted(names), skipped)
+  return names, skipped
 
 
 def _hidden(name: str) -> bool:
   return name.startswith(".") or name == "__MACOSX"
-
-
-def _cache_file(root: str) -> pathlib.Path:
-  return cache.folder("listings") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()}.{_FORMAT}.json"
-
-
-def _cached(root: str) -> _Scan | None:
-  try:
-    scan = _Scan(**json.loads(_cache_file(root).read_text()))
-    return scan if scan.stamp == {folder: os.stat(os.path.join(root, folder)).st_mtime_ns for folder in scan.stamp} else None
-  except (OSError, RuntimeError, ValueError, TypeError):
-    return None
-
-
-def _scan_and_cache(root: str) -> _Scan:
-  began = time.time()
-  scan = _scan_folder(root)
-  if max(scan.stamp.values()) > (began - _TICK) * 1e9:  # a later change may have the same time
-    time.sleep(_TICK)
-    scan = _scan_folder(root)
-  try:
-    file = _cache_file(root)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(file, json.dumps(scan._asdict()))
-  except (OSError, RuntimeError) as error:  # the cache is optional; RuntimeError: the user has no home
-    LOG.debug("the listing of %s is not cached: %s", root, error)
-  return scan
