@@ -86,15 +86,10 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
       files.append(file)
       progress.update()
   most_common = statistics.mode([file.channels for file in files if isinstance(file, ImageStats)] or [0])
-  images, unusable = [], []
-  for file in files:
-    if isinstance(file, Unusable):
-      unusable.append(file)
-    elif file.channels != most_common:
-      unusable.append(Unusable(file.split, file.name, f"{file.channels} channels; most images have {most_common}"))
-    else:
-      images.append(file)
-  return images, unusable
+  for k, file in enumerate(files):
+    if isinstance(file, ImageStats) and file.channels != most_common:
+      files[k] = Unusable(file.split, file.name, f"{file.channels} channels; most images have {most_common}")
+  return [file for file in files if isinstance(file, ImageStats)], [file for file in files if isinstance(file, Unusable)]
 
 
 def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split: str = "", index: int = 0) -> ImageStats:
