@@ -1,4 +1,4 @@
-"""Locates the user's cache folder: file indexes, compiled functions, trusted plugins."""
+"""Locates the user's cache folder: compiled functions, trusted plugins."""
 
 import os
 import pathlib

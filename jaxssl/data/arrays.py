@@ -65,8 +65,8 @@ def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> S
   items: Any
   items, labels = images if isinstance(images, tuple) else (images, None)
   if hasattr(items, "read") and hasattr(items, "encoded"):
-    lacking = [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if not hasattr(items, field)]
-    if lacking:
+    known = dir(items)  # hasattr would read the labels of TFDS
+    if lacking := [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if field not in known]:
       raise UserError(f"{name}: {type(items).__name__} lacks {', '.join(lacking)} of jaxssl.data.source.Source")
     if (items.channels, items.dtype) != (channels, dtype):
       raise UserError(

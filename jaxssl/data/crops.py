@@ -1,8 +1,7 @@
 """Random crops on the host: views of images from files, each image decoded once and no larger than needed."""
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,8 +11,7 @@ from jaxssl.core.rng import generator
 from jaxssl.data.image_io import DecodeError, WrongChannels, decode, jpeg_size, opencv
 from jaxssl.data.source import Source
 
-# A view to cut: its output [size, size, c], its group, and what starts its random stream
-_View = tuple[np.ndarray, ViewConfig, Callable[[], np.random.Generator]]
+_View = tuple[np.ndarray, ViewConfig, tuple]  # to cut: its output [size, size, c], its group, the key of its random stream
 
 
 def cut_rows(
@@ -33,8 +31,8 @@ def cut_rows(
     wanted: dict[int, list[_View]] = {image: [] for image in pair}
     for name, group in views.items():
       for v in range(group.count):
-        rng = functools.partial(generator, seed, f"crops/{name}", epoch, pair[0], v)
-        wanted[pair[group.partner[v % len(group.partner)]]].append((out[name][row, v], group, rng))
+        key = (seed, f"crops/{name}", epoch, pair[0], v)
+        wanted[pair[group.partner[v % len(group.partner)]]].append((out[name][row, v], group, key))
     for image, its_views in wanted.items():
       if its_views:
         _cut(source, image, its_views)
@@ -42,7 +40,7 @@ def cut_rows(
 
 def _cut(source: Source, image: int, views: list[_View]) -> None:
   def boxes_in(height: int, width: int) -> list[Box]:
-    return [random_box(rng(), height, width, group.crop_scale, group.crop_ratio) for _, group, rng in views]
+    return [random_box(generator(*key), height, width, group.crop_scale, group.crop_ratio) for _, group, key in views]
 
   data = source.encoded(image)
   size = None if data is None else jpeg_size(data, source.channels, source.dtype)

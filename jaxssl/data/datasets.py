@@ -121,21 +121,18 @@ def _check_fields(config: DataConfig) -> None:
     raise UserError(f"data.std={config.std}: expected values above 0")
 
 
-def _open(config: DataConfig, arrays: Arrays | None) -> dict[str, Source]:
+def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
+  """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
   opener = SOURCES.find(config.source)
   _check_fields(config)
   if config.source == "array" and arrays and "train" in arrays:
-    images, name = arrays, "{} array"
+    images, name = (arrays["train"], arrays.get("test")), "{} array"
   else:
-    images, name = dict(zip(("train", "test"), opener(config), strict=True)), f"{config.source} {{}}"
+    images, name = opener(config), f"{config.source} {{}}"
   kind = config.channels, dtype_of(config.bit_depth)
-  return {split: as_source(given, name.format(split), *kind) for split, given in images.items() if given is not None}
-
-
-def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
-  """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
-  opened = _open(config, arrays)
-  whole, test, reference, groups = opened["train"], opened.get("test"), None, {}
+  whole = as_source(images[0], name.format("train"), *kind)
+  test = None if images[1] is None else as_source(images[1], name.format("test"), *kind)
+  reference, groups = None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
   train = whole if listed is None else Subset(whole, listed)
   if config.imbalance.kind != "none":

@@ -42,10 +42,9 @@ class FolderSource(Source):
   def class_folders(self) -> list[str]:
     """The class folder of each image. Unless every image is exactly one folder deep, this is empty, which is logged."""
     names = [self._listing.names[k] for k in self._positions]
-    parts = [name[self._at :].split("/") for name in names]
-    exception = next((name for name, part in zip(names, parts, strict=True) if len(part) != 2), None)
+    exception = next((name for name in names if name.count("/", self._at) != 1), None)
     if exception is None:
-      return [folder for folder, _ in parts]
+      return [name[self._at : name.rindex("/")] for name in names]
     LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, exception)
     return []
 

@@ -1,5 +1,6 @@
 """Decodes image files to uint8 or uint16 arrays, converts channels and bits, and resizes with PIL."""
 
+import contextlib
 import functools
 import io
 import math
@@ -10,10 +11,11 @@ import simplejpeg
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from jaxssl.core.errors import UserError, one_line
-from jaxssl.data.array_files import NPY, read_array
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which may differ from the ending
+NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: BigTIFF
+_MAX_BYTES = 2**30  # per TIFF of any number of channels; a header of a few bytes can claim any size
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -41,9 +43,6 @@ class DecodeError(Exception):
 class WrongChannels(UserError):
   """An image whose channels do not convert to `data.channels`: the whole set has others, or it is mixed."""
 
-  def __init__(self, name: str, count: int, expected: int):
-    super().__init__(f"{name} has {count} channels, but data.channels={expected}")
-
 
 def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8, spare: float = 1) -> np.ndarray:
   """Decodes a file's first image, upright, transparent parts on white: [h, w, channels] of `dtype`, uint8 or uint16.
@@ -54,10 +53,12 @@ def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8, spare: 
   """
   if not data:
     raise DecodeError(f"{name}: the file is empty")
-  if (size := jpeg_size(data, channels, dtype)) and (pixels := _decode_jpeg(data, channels, size, spare)) is not None:
-    return pixels
+  if size := jpeg_size(data, channels, dtype):
+    height, width = (math.ceil(side / max(spare, 1)) for side in size)
+    with contextlib.suppress(ValueError):  # of a damaged file, which PIL describes
+      return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=height, min_width=width, min_factor=2)
   try:
-    image = None if channels in (1, 3) and not data.startswith(NPY) else read_array(data)
+    image = None if channels in (1, 3) and not data.startswith(NPY) else _read_array(data)
     image = _by_pil(data, channels, dtype) if image is None else image
   except UnidentifiedImageError as error:
     raise DecodeError(f"{name}: not an image of a known format") from error
@@ -81,14 +82,44 @@ def jpeg_size(data: bytes, channels: int, dtype: Any) -> tuple[int, int] | None:
   return image.height, image.width
 
 
-def _decode_jpeg(data: bytes, channels: int, size: tuple[int, int], spare: float) -> np.ndarray | None:
-  """Decodes a JPEG of `size` faster than PIL; returns None if the file is damaged."""
-  height, width = (math.ceil(side / max(spare, 1)) for side in size)
-  try:
-    colors = "GRAY" if channels == 1 else "RGB"
-    return simplejpeg.decode_jpeg(data, colors, min_height=height, min_width=width, min_factor=2)
-  except ValueError:
+def _read_array(data: bytes) -> np.ndarray | None:
+  """Reads .npy, [h, w] or [h, w, c], or TIFF, whose channels are samples or pages: [h, w, c]; None for any other file.
+
+  Raises ValueError for other dimensions and for types other than uint8 and uint16.
+  """
+  if data.startswith(NPY):
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.ndim not in (2, 3):
+      raise ValueError(f"an array {list(array.shape)}; expected [h, w] or [h, w, c]")
+  elif data.startswith(TIFF):
+    array = _read_tiff(data)
+  else:
     return None
+  kind = array.dtype.newbyteorder("=")
+  if kind not in (np.uint8, np.uint16):
+    raise ValueError(f"{array.dtype} pixels; expected uint8 or uint16")
+  if not array.size:
+    raise ValueError(f"an empty array {list(array.shape)}")
+  return np.ascontiguousarray(np.atleast_3d(array), kind)
+
+
+def _read_tiff(data: bytes) -> np.ndarray:
+  """Reads the first series of a TIFF; the axis that is neither rows nor columns holds the channels."""
+  import tifffile
+
+  with tifffile.TiffFile(io.BytesIO(data)) as file:
+    if not file.series:
+      raise ValueError("a TIFF without pages")
+    series = file.series[0]
+    if math.prod(series.shape) * 2 > _MAX_BYTES:
+      raise ValueError(f"a TIFF {list(series.shape)}: too large")
+    array, axes = series.asarray(), series.axes
+  for i in reversed(range(array.ndim)):  # some versions of tifffile leave axes of length 1
+    if array.shape[i] == 1 and axes[i] not in "YX":
+      array, axes = array.squeeze(i), axes[:i] + axes[i + 1 :]
+  if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
+    raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
+  return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (0, 1))
 
 
 def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
@@ -131,7 +162,7 @@ def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray
   count = image.shape[-1]
   if count != channels:
     if {count, channels} != {1, 3}:
-      raise WrongChannels(name, count, channels)
+      raise WrongChannels(f"{name} has {count} channels, but data.channels={channels}")
     if channels == 3:
       image = np.repeat(image, 3, axis=-1)
     else:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
 
+T = TypeVar("T")
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
 _PART = 8  # rows that a worker cuts per call, to amortize the cost of a call
 
@@ -39,7 +40,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
   first = load(0)  # sets the size, also for processes that read other rows
   images = np.empty((len(rows), *first.shape), source.dtype)
   last = time.monotonic()
-  with contextlib.closing(_read_ahead(lambda k: load(k) if k else first, rows, workers, 1024)) as loaded:
+  with contextlib.closing(read_ahead(lambda k: load(k) if k else first, rows, workers, 1024)) as loaded:
     for place, image in enumerate(loaded):
       if image.shape != first.shape:
         sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (rows[place], image))]
@@ -72,19 +73,16 @@ def training(
   tf = tensorflow()
   steps, batch = index.shape
   part = math.gcd(batch, _PART)
+  sizes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
   buffers: dict[int, Views] = {}  # of the steps in progress
   failures: list[BaseException] = []
-
-  def empty() -> Views:
-    sizes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
-    return {name: np.empty(size, source.dtype) for name, size in sizes.items()}
 
   def cut(first: np.int64) -> np.int64:
     """Cuts `part` rows into the buffer of their step. tf.data carries row numbers only: tensors would copy the pixels."""
     step, row = divmod(int(first), batch)
     rows = slice(row, row + part)
     try:
-      buffer = buffers.get(step) or buffers.setdefault(step, empty())
+      buffer = buffers.get(step) or buffers.setdefault(step, {name: np.empty(sizes[name], source.dtype) for name in sizes})
       out = {name: group[rows] for name, group in buffer.items()}
       cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
     except BaseException as error:  # tf.data would replace it with an error of its own type
@@ -129,7 +127,7 @@ def inference(
   def load(number: int) -> np.ndarray:
     return center(source.read(number), resize, size)
 
-  with contextlib.closing(_read_ahead(load, index[mask].tolist(), workers, 2 * index.shape[1])) as loaded:
+  with contextlib.closing(read_ahead(load, index[mask].tolist(), workers, 2 * index.shape[1])) as loaded:
     for valid in mask:
       images = np.zeros((len(valid), size, size, source.channels), source.dtype)
       for place in np.flatnonzero(valid):
@@ -137,14 +135,12 @@ def inference(
       yield images
 
 
-def _read_ahead(
-  load: Callable[[int], np.ndarray], indices: Iterable[int], workers: int, ahead: int
-) -> Generator[np.ndarray, None, None]:
-  """Loads images on threads, at most `ahead` of them before they are needed; yields them in order."""
+def read_ahead(load: Callable[[Any], T], keys: Iterable[Any], workers: int, ahead: int) -> Generator[T, None, None]:
+  """Loads images on threads (`workers`; 0: as many as cores), at most `ahead` before they are needed; yields them in order."""
   pool, pending = ThreadPoolExecutor(_threads(workers)), collections.deque()
   try:
-    for index in indices:
-      pending.append(pool.submit(load, index))
+    for key in keys:
+      pending.append(pool.submit(load, key))
       if len(pending) >= ahead:
         yield pending.popleft().result()
     while pending:

@@ -1,12 +1,12 @@
 """Mean and standard deviation of each channel, measured if the config leaves them empty."""
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core.log import LOG
+from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.source import Source
 
 MEASURED = 1000  # images, evenly spaced
@@ -23,8 +23,7 @@ def settled(config: DataConfig, source: Source) -> DataConfig:
     return np.stack([pixels.mean((0, 1)), np.square(pixels).mean((0, 1))])
 
   rows = np.unique(np.linspace(0, len(source) - 1, MEASURED).round().astype(int))
-  with ThreadPoolExecutor(config.workers or None) as pool:
-    mean, std = of_moments(*np.mean(list(pool.map(moments, rows.tolist())), axis=0))
+  mean, std = of_moments(*np.mean(list(read_ahead(moments, rows.tolist(), config.workers, MEASURED)), axis=0))
   config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
   values = (",".join(f"{value:g}" for value in field) for field in (config.mean, config.std))
   flags = "--config.data.mean={} --config.data.std={}".format(*values)

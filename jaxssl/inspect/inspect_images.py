@@ -1,9 +1,9 @@
 """Inspects a folder of images: counts, sizes, damaged files, duplicates; and suggests a config to train on it."""
 
 import collections
-import dataclasses
 import pathlib
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,10 +16,15 @@ from jaxssl.core import paths, tree
 from jaxssl.core.errors import UserError, one_line
 from jaxssl.core.paths import path_of
 from jaxssl.data.folder import open_folder
-from jaxssl.data.source import Subset
-from jaxssl.inspect import duplicates, facts, suggest, summary
+from jaxssl.data.image_io import dtype_of
+from jaxssl.data.input_pipeline import training
+from jaxssl.data.source import Source, Subset
+from jaxssl.inspect import duplicates, suggest, summary
 from jaxssl.inspect.scan import GRID, ImageStats, Unusable, scan
 from jaxssl.inspect.summary import Group
+
+SECONDS = 8.0  # duration of the measurement of speed
+BATCH, IMAGES = 32, 4096  # images per batch, and at most in all, with repetition
 
 
 def inspect(
@@ -29,12 +34,14 @@ def inspect(
 
   `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. Raises UserError.
   """
-  out, given = path_of(out) if out else None, _data_fields(str(images), changes or {})
+  out, given = path_of(out) if out else None, _data_fields(changes or {})
   if out and (out.suffix != ".py" or not paths.is_local(out)):
     raise UserError(f"--out={out}: a config is a local Python file; expected a name such as configs/mine.py")
   if out and out.exists():
     raise UserError(f"--out={out}: exists; remove it or choose another name")
-  config = read(DataConfig, given, "data.")
+  config = read(DataConfig, {**given, "source": "folder", "path": str(images)}, "data.")
+  if config.test_path:
+    given["test_path"] = paths.absolute(config.test_path)
   train, test = open_folder(config)  # raises what training would raise
   sources = {"train": train} | ({"test": test} if test else {})
   scanned, unusable = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
@@ -55,8 +62,8 @@ def inspect(
   if len(usable) < suggest.LEAST:
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
-  known = facts.measure(
-    given,
+  facts = suggest.measure(
+    given.get("channels", 0),
     scanned,
     usable,
     path=train.name,
@@ -66,15 +73,13 @@ def inspect(
     classes=len(train.classes),
     bit_depth=depth,
   )
-  print(f"mean {known.mean}, standard deviation {known.std}: of all training images, at most {GRID} x {GRID} pixels of each")
-  copied = {name: value for name, value in given.items() if name not in ("source", "path", "test_path")}
-  text = suggest.text(known, str(out or "CONFIG.py"), copied)
+  print(f"mean {facts.mean}, standard deviation {facts.std}: of all training images, at most {GRID} x {GRID} pixels of each")
+  text = suggest.text(facts, str(out or "CONFIG.py"), given)
   suggested = suggest.config_of(text)
-  if (known.channels, known.bit_depth) != (config.channels, config.bit_depth):  # reopened as training will read them
-    train, _ = open_folder(dataclasses.replace(config, channels=known.channels, bit_depth=known.bit_depth))
+  train.channels, train.dtype = facts.channels, dtype_of(facts.bit_depth)  # as training will read them
   try:
     with runlog.heartbeat("timing how fast images are read and cropped"):
-      print(facts.speed(Subset(train, np.array([image.index for image in usable])), suggested))
+      print(_speed(Subset(train, np.array([image.index for image in usable])), suggested))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
   print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")
@@ -91,22 +96,22 @@ def inspect(
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error}") from error
   _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in lists)])}")
-  for version in ("",) if known.accelerator else ("", ":cpu"):
+  for version in ("",) if facts.accelerator else ("", ":cpu"):
     _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
   return suggested
 
 
-def _data_fields(images: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _data_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the fields of `data` that the user set, except for the source and the path of the images."""
   for name in changes:
     if not name.startswith("data."):
       raise UserError(f"{name}: does not change an inspection; expected a field of data")
-  given = {"source": "folder", **{name.removeprefix("data."): value for name, value in changes.items()}, "path": images}
-  given = tree.updated({}, given)
+  given = {"source": "folder", **tree.updated({}, changes).get("data", {})}
   if given["source"] != "folder":
     raise UserError(f"data.source={given['source']}: inspect reads a folder or a zip; expected folder")
   if given.get("list_path"):
     raise UserError(f"data.list_path={given['list_path']}: inspect reads all images of --data; expected no list")
-  return given
+  return {name: value for name, value in given.items() if name not in ("source", "path")}
 
 
 def _left_out(images: Sequence[ImageStats], unusable: Sequence[Unusable], groups: Sequence[Group], root: str) -> dict[str, str]:
@@ -121,6 +126,25 @@ def _left_out(images: Sequence[ImageStats], unusable: Sequence[Unusable], groups
     elif image.name in in_test:
       reasons[image.name] = "are in the test split too"
   return reasons
+
+
+def _speed(source: Source, config: Config) -> str:
+  """Measures how many random images per second the host reads and crops into all views, and describes what that means."""
+  batch = min(BATCH, len(source))
+  index = np.random.default_rng(0).integers(0, len(source), (1 + IMAGES // batch, batch)).astype(np.int32)
+  with training(source, index, index, config.views, seed=0, epoch=0) as batches:
+    next(batches)  # not timed: it includes imports
+    start, images = time.monotonic(), 0
+    for _ in batches:
+      images += batch
+      if time.monotonic() - start > SECONDS:
+        break
+    rate = images / (time.monotonic() - start)
+  views, size = sum(view.count for view in config.views.values()), config.train.batch_size
+  text = f"reading: {rate:.0f} images/s into {views} views each on the host: {size / rate:.2f} s per batch of {size}"
+  if config.data.placement == "device":
+    return f"{text}; but they fit in memory, which takes about {len(source) / rate:.0f} s once"
+  return f"{text}, {len(source) / rate:.0f} s per epoch; a faster training step waits for it"
 
 
 def _print_escaped(*lines: str) -> None:

@@ -1,12 +1,11 @@
 """One pass over all images: each file is read and decoded once."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
-import os
 import statistics
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +13,14 @@ from PIL import Image
 
 from jaxssl.core.errors import one_line
 from jaxssl.core.log import image_progress
-from jaxssl.data.array_files import NPY, TIFF
 from jaxssl.data.folder import FolderSource
-from jaxssl.data.image_io import FORMATS, DecodeError, WrongChannels, decode, dtype_of, viewable
+from jaxssl.data.image_io import FORMATS, NPY, TIFF, DecodeError, WrongChannels, decode, dtype_of, viewable
+from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.inspect.duplicates import fingerprint
 
 GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, evenly spaced
 GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
-_CHUNK = 1024  # files submitted at a time, so that an interrupt takes effect soon
+_AHEAD = 1024  # files submitted at a time, so that an interrupt takes effect soon
 _CHANNELS = {"gray": 1, "palette": 1, "color": 3, "CMYK": 4}
 _PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color"}  # of TIFF
 
@@ -81,24 +80,16 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
       return Unusable(split, name, " ".join(reason.split()))
 
   places = [(split, index) for split, source in sources.items() for index in range(len(source))]
-  files: list[ImageStats | Unusable] = []
-  progress = image_progress(len(places))
-  with ThreadPoolExecutor(os.cpu_count()) as pool:
-    for start in range(0, len(places), _CHUNK):
-      for file in pool.map(scan_file, places[start : start + _CHUNK]):
-        files.append(file)
-        progress.update()
-  progress.close()
+  files = []
+  with image_progress(len(places)) as progress, contextlib.closing(read_ahead(scan_file, places, 0, _AHEAD)) as scanned:
+    for file in scanned:
+      files.append(file)
+      progress.update()
   most_common = statistics.mode([file.channels for file in files if isinstance(file, ImageStats)] or [0])
-  images, unusable = [], []
-  for file in files:
-    if isinstance(file, Unusable):
-      unusable.append(file)
-    elif file.channels != most_common:
-      unusable.append(Unusable(file.split, file.name, f"{file.channels} channels; most images have {most_common}"))
-    else:
-      images.append(file)
-  return images, unusable
+  for k, file in enumerate(files):
+    if isinstance(file, ImageStats) and file.channels != most_common:
+      files[k] = Unusable(file.split, file.name, f"{file.channels} channels; most images have {most_common}")
+  return [file for file in files if isinstance(file, ImageStats)], [file for file in files if isinstance(file, Unusable)]
 
 
 def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split: str = "", index: int = 0) -> ImageStats:
@@ -138,15 +129,13 @@ def read_header(data: bytes) -> Header:
       channels = array.shape[2] if array.ndim == 3 else 1
       return Header("NPY", {1: "gray", 3: "color"}.get(channels, f"{channels} channels"), channels, 8 * array.itemsize)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-      mode, bands, kind = image.mode, image.getbands(), image.format or "unknown format"
+      mode, bands, kind, alpha = image.mode, image.getbands(), image.format or "unknown format", image.has_transparency_data
   except Exception:  # decoding reports what is wrong
     return Header()
   bits = data[24] if kind == "PNG" else 1 if mode == "1" else 16 if mode.startswith("I") else 8
   colors = len(bands) - ("A" in bands)
   color = "palette" if "P" in bands else {1: "gray", 3: "color", 4: "CMYK"}.get(colors, mode)
-  if "A" in bands or (kind == "PNG" and mode == "RGB" and bits == 8 and b"tRNS" in data[:4096]):
-    return Header(kind, f"{color} with alpha", colors + 1, bits)
-  return Header(kind, color, colors, bits)
+  return Header(kind, f"{color} with alpha" if alpha else color, colors + alpha, bits)
 
 
 def _tiff(data: bytes) -> Header:

@@ -1,22 +1,31 @@
-"""Suggests a config file for a set of images, with the reason above each value."""
+"""Suggests a config file for a set of images and a machine, with the reason above each value."""
 
+import dataclasses
 import math
+import os
 import pathlib
+import statistics
 import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+import numpy as np
 
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import one_line
-from jaxssl.inspect.facts import Facts
+from jaxssl.data.statistics import of_moments
+from jaxssl.inspect.scan import ImageStats
+from jaxssl.parallel.mesh import make_mesh
 
 FEW = 5000  # training images below which SimCLR is suggested
 LEAST = 16  # training images required for a suggestion
 SIZES = (224, 128, 96, 64, 32)  # sides that views may have; half of the images reach the one that is suggested
 SHARE = 0.5  # of the memory that resident images may take: networks and batches need the rest
 SEEN = 10_000_000  # images seen by a run, about as in 200 epochs of CIFAR-10
+NEARLY_SQUARE = 1.25  # images up to this ratio of long to short side may be kept at their size
 
 ADASIM = """\
 config.method = {
@@ -40,12 +49,57 @@ NO_COLORS = """\
 """
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Facts:
+  """What the values follow from. Sides are in pixels, and `memory` is in bytes; `mean` and `std` have one value per channel."""
+
+  path: str
+  list_path: str = ""  # of the training images to use, if some are left out
+  left_out: str = ""  # which are left out
+  train: int  # training images
+  test: int = 0
+  classes: int = 0
+  side: int  # median of the shorter sides
+  one_size: bool = False  # all images have the same height and width, and are nearly square
+  channels: int = 3
+  bit_depth: int = 8
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  memory: int  # of a device; of the machine without accelerators
+  devices: int = 1
+  accelerator: bool = True
+
+
+def measure(channels: int, images: Sequence[ImageStats], train: Sequence[ImageStats], **known: Any) -> Facts:
+  """Measures the pixels of all images and of the training images, and the machine.
+
+  `channels`: as set by the user; 0: 1 if all images are gray, else those of the images. `known`: further facts.
+  """
+  channels = channels or (1 if all(image.gray for image in images) else train[0].channels)
+  moments = np.mean([image.moments for image in train], axis=0)
+  mean, std = of_moments(*(moments if moments.shape[1] == channels else moments.mean(axis=1, keepdims=True)))
+  sizes = {(image.height, image.width) for image in images}
+  of_device, of_machine = jax.devices()[0].memory_stats() or {}, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  return Facts(
+    train=len(train),
+    side=round(statistics.median(min(image.height, image.width) for image in train)),
+    one_size=len(sizes) == 1 and all(max(size) <= NEARLY_SQUARE * min(size) for size in sizes),
+    channels=channels,
+    mean=mean,
+    std=std,
+    memory=of_device.get("bytes_limit", of_machine),
+    devices=make_mesh().size,
+    accelerator=jax.default_backend() != "cpu",
+    **known,
+  )
+
+
 def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   """Returns the config file named `file`. `given`: fields of data that the user set, which come last."""
   title = textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60)
   file = _quoted(file)
   left_out = f", without {facts.left_out}" if facts.left_out else ""
-  paths = {"source": "folder", "path": facts.path, "test_path": facts.test_path, "list_path": facts.list_path}
+  paths = {"source": "folder", "path": facts.path, "list_path": facts.list_path}
   size = next((size for size in SIZES if size <= facts.side), facts.side)
   larger = not facts.one_size or facts.side > size * 5 // 4
   side = min(size * 5 // 4, facts.side)  # of resident images
@@ -102,11 +156,11 @@ def images() -> Fields:
   config = recipes.defaults()
   # {facts.train} training images{left_out}; {facts.test} test images
   config.data.update({ascii(paths)})
-  # gray if all images are, whatever their headers say; {facts.deep} files have more than 8 bits per channel
+  # gray if all images are, whatever their headers say; 16 bits if half of the files have more than 8
   config.data.update({{"channels": {facts.channels}, "bit_depth": {facts.bit_depth}}})
   # measured: mean and standard deviation of each channel of the training images
   config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})
-  # at {side} pixels all images take {memory / 1e9:.2f} GB of the {facts.memory / 1e9:.1f} GB of {facts.memory_of}
+  # at {side} pixels all images take {memory / 1e9:.2f} GB of the {facts.memory / 1e9:.1f} GB of the device
   config.data.update({{"placement": "{placement}", "resident_size": {resident_size}}})
   # {method_why}
   {method}

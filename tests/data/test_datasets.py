@@ -8,14 +8,13 @@ from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import open_datasets
 from jaxssl.parallel.mesh import make_mesh
-from tests.data.fixtures import flat, folder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 5, 6, 3), dtype=np.uint8)
 LABELS = np.arange(30) % 3
 
 
-def opened(seed=0, arrays=None, workdir=None, **fields):
-  datasets = open_datasets(DataConfig(**fields), seed, arrays, workdir)
+def opened(seed=0, arrays=None, **fields):
+  datasets = open_datasets(DataConfig(**fields), seed, arrays)
   assert datasets.reference is datasets.train and not datasets.class_groups
   return datasets.train.source, datasets.test and datasets.test.source
 
@@ -74,13 +73,6 @@ def test_a_limit_keeps_the_first_of_a_shuffle():
   for limit in (31, -1):
     with pytest.raises(UserError, match=f"data.limit={limit}: the training set has 30 images; use 0 for all"):
       limited(limit)
-
-
-def test_unreadable_images_of_a_folder_are_substituted(tmp_path):
-  path = folder(tmp_path / "set", {"a/1.png": flat(1), "b/2.png": b"", "b/3.png": flat(3)})
-  train, test = opened(source="folder", path=path, workdir=tmp_path / "run")
-  assert test is None and train.read(1)[0, 0, 0] == 3 and len(train.unreadable) == 1
-  assert (tmp_path / "run/bad_files.txt").read_text() == f"{path}/b/2.png\n"
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
-"""The images listed in a folder or a zip, and when the cached listing is used."""
+"""The images listed in a folder or a zip."""
 
-import json
 import logging
 import os
 import pathlib
-import time
 import zipfile
-import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from jaxssl.core.errors import UserError
-from jaxssl.data import file_index
 from jaxssl.data.file_index import list_images
 from tests.data.fixtures import flat, folder, zipped
 
@@ -40,89 +37,10 @@ def test_images_are_sorted_and_other_files_counted(path, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
   listing = list_images(path, "data.path")
   assert listing.names == sorted(FILES)
-  assert [listing.read(k) for k in range(len(listing.names))] == [FILES[name] for name in sorted(FILES)]
+  with ThreadPoolExecutor(8) as pool:
+    assert list(pool.map(listing.read, [*range(len(FILES))] * 50)) == [FILES[name] for name in sorted(FILES)] * 50
   assert listing.where(0) == os.path.join(path, sorted(FILES)[0])
   assert f"skipped {len(OTHERS)} hidden" in caplog.text
-
-
-def test_a_listing_is_cached(path, monkeypatch, caplog):
-  caplog.set_level(logging.INFO, "jaxssl")
-  first = list_images(path, "data.path")
-  for scan in ("_scan_folder", "_scan_zip"):
-    monkeypatch.setattr(file_index, scan, None)  # another scan would fail
-  again = list_images(path, "data.path")
-  assert again.names == first.names and caplog.text.count(f"skipped {len(OTHERS)} hidden") == 2
-  assert again.read(2) == first.read(2)
-
-
-def test_a_changed_folder_is_listed_again(tmp_path):
-  path = folder(tmp_path / "set", FILES)
-  names = sorted(FILES)
-  for change in ("a/deep/er/new.png", "new.png", "new folder/new.png"):
-    assert list_images(path, "data.path").names == sorted(names)
-    folder(path, {change: flat(9)})
-    names.append(change)
-    assert list_images(path, "data.path").names == sorted(names)
-  os.remove(os.path.join(path, "a/z.jpg"))
-  names.remove("a/z.jpg")
-  assert list_images(path, "data.path").names == sorted(names)
-
-
-def test_a_change_with_the_same_modification_time_is_detected(tmp_path, monkeypatch):
-  path = folder(tmp_path / "set", {"a.png": flat(1)})
-  scan = file_index._scan_folder
-
-  def scan_and_change(root):
-    result = scan(root)
-    if not os.path.exists(os.path.join(path, "b.png")):
-      modified = os.stat(path).st_mtime_ns
-      time.sleep(0.02)  # file systems count change times in ticks of some milliseconds
-      folder(path, {"b.png": flat(2)})
-      os.utime(path, ns=(modified, modified))
-    return result
-
-  monkeypatch.setattr(file_index, "_scan_folder", scan_and_change)
-  assert list_images(path, "data.path").names == ["a.png", "b.png"]
-
-
-def test_a_changed_zip_is_listed_again(tmp_path):
-  path = zipped(tmp_path / "set.zip", {"a.png": flat(1)})
-  assert list_images(path, "data.path").names == ["a.png"]
-  zipped(path, {"b.png": flat(1)})
-  os.utime(path, ns=(1, 1))
-  assert list_images(path, "data.path").names == ["b.png"]
-  zipped(path, {"b.png": flat(1), "c.png": flat(2)})
-  os.utime(path, ns=(1, 1))  # another size suffices
-  assert list_images(path, "data.path").names == ["b.png", "c.png"]
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"stamp": {}}'])
-def test_a_broken_cache_is_ignored(path, cache, content):
-  list_images(path, "data.path")
-  (file,) = (cache / "jaxssl" / "listings").iterdir()
-  file.write_text(content)
-  assert list_images(path, "data.path").names == sorted(FILES)
-  assert json.loads(file.read_text())["names"] == sorted(FILES)
-
-
-def test_an_unwritable_cache_is_ignored(path, tmp_path, monkeypatch):
-  (tmp_path / "file").touch()
-  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-  assert list_images(path, "data.path").names == sorted(FILES)
-  monkeypatch.delenv("XDG_CACHE_HOME")
-
-  def no_home():
-    raise RuntimeError("no home")
-
-  monkeypatch.setattr(pathlib.Path, "home", no_home)
-  assert list_images(path, "data.path").names == sorted(FILES)
-
-
-def test_the_cache_is_in_the_home_folder_by_default(tmp_path, monkeypatch):
-  monkeypatch.delenv("XDG_CACHE_HOME")
-  monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
-  list_images(folder(tmp_path / "set", FILES), "data.path")
-  assert len(list((tmp_path / "home/.cache/jaxssl/listings").iterdir())) == 1
 
 
 def test_links_are_followed_but_not_in_cycles(tmp_path):
@@ -143,23 +61,17 @@ def test_odd_names_in_a_folder_are_read(tmp_path):
   path = folder(tmp_path / "set", {"ü ñ.png": flat(1)})
   with open(os.path.join(os.fsencode(path), b"\xff.png"), "wb") as file:
     file.write(flat(2))
-  for _ in range(2):
-    listing = list_images(path, "data.path")
-    assert {listing.read(k) for k in range(2)} == {flat(1), flat(2)}
+  listing = list_images(path, "data.path")
+  assert {listing.read(k) for k in range(2)} == {flat(1), flat(2)}
 
 
 def test_damage_inside_a_zip_is_detected(tmp_path):
   path = zipped(tmp_path / "set.zip", {"a.png": flat(1)}, zipfile.ZIP_DEFLATED)
   listing = list_images(path, "data.path")
-  offset, size, *_ = listing.members[0]
   with open(path, "r+b") as file:
-    file.seek(offset + 30 + len("a.png") + size // 2)
+    file.seek(30 + len("a.png") + 20)
     file.write(b"\0\0\0\0\0\0")
-  with pytest.raises((ValueError, zlib.error)):
-    listing.read(0)
-  with open(path, "r+b") as file:
-    file.write(b"\0\0\0\0")
-  with pytest.raises(ValueError, match="no zip member"):
+  with pytest.raises(ValueError, match="damaged in the zip: "):
     listing.read(0)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from jaxssl import main as command
 from jaxssl.config import flags
 from jaxssl.config.load import load_config
-from jaxssl.inspect import facts
+from jaxssl.inspect import inspect_images
 from jaxssl.train.setup import Experiment
 from tests.data import fixtures
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
   """Times the host on fewer images."""
-  monkeypatch.setattr(facts, "IMAGES", 64)
+  monkeypatch.setattr(inspect_images, "IMAGES", 64)
 
 
 def images(count, kind="JPEG", size=40, first=0):

@@ -8,7 +8,7 @@ import pytest
 from jaxssl.augment import pipeline
 from jaxssl.core import tree
 from jaxssl.inspect import suggest
-from jaxssl.inspect.facts import Facts
+from jaxssl.inspect.suggest import Facts
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import setup
 

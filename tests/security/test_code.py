@@ -24,7 +24,7 @@ ALLOWED = {
   ("jaxssl/config/fields.py", "literal_eval"),  # a flag's value, which is not code
   ("jaxssl/__init__.py", "import_module"),  # the package's own api, on first use
   ("jaxssl/cli/__init__.py", "import_module"),  # the module of a command
-  ("jaxssl/main.py", "module.run(**...)"),  # a command with its options
+  ("jaxssl/main.py", "run(**...)"),  # a command with its options
 }
 PROCESSES = {"jaxssl/workdir/results.py"}  # runs git to read the commit
 
