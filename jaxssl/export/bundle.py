@@ -1,7 +1,6 @@
 """Collects what an export writes: a network that computes in float32, its weights and its description."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import jax
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
-from jaxssl.core.types import PyTree, Variables
+from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
 from jaxssl.evals.preprocessing import Preprocessing
@@ -37,11 +36,6 @@ class ExportBundle:
   def image_shape(self) -> tuple[int, int, int]:
     """(height, width, channels) of the input image."""
     return self.preprocessing.size, self.preprocessing.size, self.preprocessing.channels
-
-  def encoder(self) -> tuple[PyTree, PyTree]:
-    """Returns the encoder's parameters, with positions interpolated to the image size, and its statistics."""
-    params = self.network.resized(self.variables, self.preprocessing.size)[1]
-    return params, self.variables.stats.get("encoder", {})
 
 
 def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | None, heads: bool) -> ExportBundle:
@@ -79,6 +73,5 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
     "trained_in": configured.train.precision,
     "heads": [name for name in HEADS if name in params],
   }
-  about = json.loads(json.dumps(about))  # lists for tuples
   variables = Variables(params=params, stats=stats)
   return ExportBundle(network=network, variables=variables, model=model, preprocessing=run.preprocessing, about=about)

@@ -114,20 +114,6 @@ def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np
   return lambda x: np.asarray(_features(loaded.module, loaded.variables, x))
 
 
-def usage(bundle: ExportBundle) -> str:
-  """Returns the usage example of the model card, in Markdown."""
-  return """```python
-import jaxssl, numpy as np
-from PIL import Image
-
-model = jaxssl.load_pretrained("FOLDER")  # this folder
-image = np.asarray(Image.open("image.jpg").convert("RGB"))
-features = model.embed(image)  # float32 [f]
-```
-
-`model.module` is a flax module: `model.module.apply(model.variables, x, train=False)` takes normalized float32 [b, h, w, c]."""
-
-
 def named(variables: Variables) -> dict[str, Any]:
   """Returns the leaves by path, such as params.encoder.conv1.kernel or batch_stats.encoder.bn1.mean, in tree order."""
   trees = [("params", variables.params), ("batch_stats", variables.stats)]

@@ -21,12 +21,9 @@ from jaxssl.workdir.workdir import Workdir
 LOG = logging.getLogger("jaxssl")
 TOLERANCE = 1e-5  # of the largest feature
 BATCHES = (1, 3)  # batch sizes that are compared; two, because exports accept any
-
-
-# Each module has FILE, the name of the file with the weights, and functions of a bundle:
+# Each module has FILE, the name of the file with the weights, and two functions:
 #   write(folder, bundle) writes the file and may return more entries for config.json.
 #   run(folder, bundle) loads it and returns a function from float32 [b, size, size, c] to features, float32 [b, f].
-#   usage(bundle) returns an example for the model card, in Markdown.
 FORMATS = {
   "flax": flax_format,
   "timm": torch_formats,
@@ -94,9 +91,9 @@ def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, li
   chosen = FORMATS[bundle.about["format"]]
   # On the CPU, which computes float32 at full precision: the check is of the file, not of an accelerator's rounding.
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
-    about = bundle.about | (chosen.write(folder, bundle) or {})
-    (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
-    card = model_card.card(bundle, chosen.FILE, chosen.usage(bundle), license, results.read(Workdir(workdir).results))
+    bundle.about.update(chosen.write(folder, bundle) or {})
+    (folder / "config.json").write_text(json.dumps(bundle.about, indent=2) + "\n")
+    card = model_card.card(bundle, chosen.FILE, license, results.read(Workdir(workdir).results))
     (folder / "README.md").write_text(card, encoding="utf-8")
     return _difference(bundle, chosen.run(folder, bundle))
 

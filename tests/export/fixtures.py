@@ -12,6 +12,7 @@ from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.types import Variables
 from jaxssl.models import network
 from jaxssl.pretrained import init_from
+from jaxssl.pretrained.torch_names import from_torch
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.results import add
 from jaxssl.workdir.workdir import Workdir
@@ -62,7 +63,7 @@ def run(
   like = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
   student, teacher = drawn(like, 0), drawn(like, 1)
   if imported := init_from.load(model, built, (size, size, channels), workdir):
-    student, teacher = init_from.put(student, imported), init_from.put(teacher, imported)
+    student, teacher = from_torch(imported, student), from_torch(imported, teacher)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
   checkpoints.save(7, {"student": student, "teacher": built.teacher(teacher)})
   checkpoints.close()

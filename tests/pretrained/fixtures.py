@@ -4,14 +4,14 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core.types import PyTree
+from jaxssl.core.types import Variables
 from jaxssl.models import network
 from jaxssl.models.backbone import backbone
+from jaxssl.models.network import Network
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import from_torch, torch_shapes
@@ -34,12 +34,11 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
 }  # fmt: skip
 
 
-def random_encoder(model: ModelConfig, size: int = 32, channels: int = 3) -> tuple[PyTree, PyTree]:
-  """Draws the parameters and statistics of an encoder."""
+def random_encoder(model: ModelConfig, size: int = 32, channels: int = 3) -> Variables:
+  """Draws the parameters and statistics of a network."""
   built, rng = network.build(model, "float32", size), np.random.default_rng(0)
   shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  variables = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
-  return variables.params["encoder"], variables.stats.get("encoder", {})
+  return jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
 
 
 def odd(name: str) -> dict:
@@ -75,12 +74,10 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Path
   return path
 
 
-def read_variables(path: pathlib.Path, name: str, module, image) -> dict:
-  """Reads the variables of an encoder of the backbone `name` from a file."""
-  made = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(image), train=False))
-  params, stats = made["params"], made.get("batch_stats", {})
-  tensors = find(str(path), read_tensors(path), torch_shapes(params, stats), backbone(ModelConfig(name=name)), False)
-  return {"params": from_torch(tensors, params), "batch_stats": from_torch(tensors, stats)}
+def read_variables(path: pathlib.Path, name: str, network: Network, image: tuple[int, int, int]) -> Variables:
+  """Reads the variables of a network with an encoder of the backbone `name` from a file."""
+  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), image))
+  return from_torch(find(str(path), read_tensors(path), torch_shapes(shapes), backbone(ModelConfig(name=name)), False), shapes)
 
 
 def with_statistics(model):
