@@ -64,7 +64,6 @@ The function runs on CPU, CUDA and TPU; `model.mlir_module()` is its StableHLO. 
 def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping[str, Any]) -> str:
   """Returns the text; without a license, the text includes a request to choose one. `document`: of results.json."""
   about, prep, trained_in = bundle.about, bundle.preprocessing, bundle.about["trained_in"]
-  heads = [" and ".join(about["heads"])] if about["heads"] else []
   fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
@@ -76,7 +75,7 @@ tags: [self-supervised, {about["method"]}]
 
 # {about["model"]["name"]}, {about["method"]} on {_plain(about["data"])}
 
-`{file}` holds the {about["network"]} network's {", ".join(["encoder", *heads])} after {about["step"]} steps.
+`{file}` holds the {about["network"]} network's {", ".join(["encoder", *about["heads"]])} after {about["step"]} steps.
 It computes features of images and was trained without labels.
 {"" if license else request}
 ## Training

@@ -42,9 +42,8 @@ def test_weights_survive_the_round_trip(library, name, tmp_path, torchvision):
   assert fixtures.export(workdir, tmp_path / "out", library) == 0
   if library == "timm":
     config = json.loads((tmp_path / "out" / "config.json").read_text())["timm"]
-    again = pytest.importorskip("timm").create_model(
-      config["name"], num_classes=0, checkpoint_path=str(file), **config["options"]
-    )
+    options = {"num_classes": 0, "checkpoint_path": str(file), **config["options"]}
+    again = pytest.importorskip("timm").create_model(config["name"], **options)
   else:
     again = build(library, name, torchvision)
     again.load_state_dict(load_file(file), strict=True)
