@@ -70,11 +70,8 @@ Family = TypeVar("Family", bound=type[Backbone])
 def register(family: Family) -> Family:
   """Registers a subclass of `Backbone` under its names. Use as a decorator, above `dataclasses.dataclass`.
 
-  Raises ValueError for a field that `config.model` does not have, and UserError for a name that is taken.
+  Raises UserError for a name that is taken.
   """
-  known = {field.name for field in dataclasses.fields(ModelConfig)}
-  if unknown := [field.name for field in dataclasses.fields(family) if field.name not in known]:
-    raise ValueError(f"{family.__name__}.{unknown[0]} is not a field of ModelConfig; add it to jaxssl/config/schema.py")
   for name in family.names:
     BACKBONES.register(name)(family)
   return family

@@ -17,7 +17,7 @@ _TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}  # kernels [in, out] and [h, w, in, out
 def to_torch(variables: Variables) -> dict[str, np.ndarray]:
   """Converts the encoder's weights and statistics to a torch state_dict, float32, without num_batches_tracked."""
   leaves = jax.tree_util.tree_leaves_with_path(variables)
-  return dict(torch_entry(_steps(path), np.asarray(leaf)) for path, leaf in leaves if path[1].key == "encoder")
+  return dict(torch_entry([key.key for key in path[2:]], np.asarray(leaf)) for path, leaf in leaves if path[1].key == "encoder")
 
 
 def torch_shapes(variables: Variables) -> Shapes:
@@ -36,17 +36,13 @@ def from_torch(tensors: Mapping[str, np.ndarray], variables: Variables) -> Varia
   """Replaces the encoder's variables by torch tensors, unchecked; those without a tensor, and the heads, are unchanged."""
 
   def replaced(path: tuple, leaf: Any) -> Any:
-    steps = _steps(path)
+    steps = [key.key for key in path[2:]]
     if path[1].key != "encoder" or (value := tensors.get(_torch_name(steps))) is None:
       return leaf
     order = _TO_TORCH.get(value.ndim) if steps[-1] == "kernel" else None
     return np.ascontiguousarray(value.transpose(np.argsort(order)) if order else value)
 
   return jax.tree_util.tree_map_with_path(replaced, variables)
-
-
-def _steps(path: tuple[Any, ...]) -> list[str]:
-  return [key.key for key in path[2:]]
 
 
 def _torch_name(path: Sequence[str]) -> str:

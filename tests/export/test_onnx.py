@@ -12,7 +12,7 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.export.onnx_format import to_onnx
 from jaxssl.models import network
-from tests.export import fixtures
+from tests.pretrained.fixtures import random_variables
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -58,11 +58,6 @@ class Mixer(nn.Module):
     return nn.DenseGeneral(5, axis=(1, 2))(jax.checkpoint(jnp.log1p)(y))
 
 
-def drawn(encoder, shape):
-  """Draws the variables of a network."""
-  return fixtures.drawn(jax.eval_shape(lambda: encoder.init(jax.random.key(0), shape)))
-
-
 def check(encode, variables, shape):
   """Returns the ONNX model after comparing its features with those of `encode` for one and three images."""
   model = to_onnx(encode, variables, shape)
@@ -83,7 +78,7 @@ def count(model):
 @pytest.mark.parametrize("name, stem", [("resnet10", "imagenet"), ("resnet18", "cifar_pad"), ("resnet50", "small")])
 def test_resnets_stay_channels_first_and_runtimes_fold_batch_norm(name, stem, tmp_path):
   encoder = network.build(ModelConfig(name=name, width=SLIM, stem=stem), "float32", 36)
-  variables = drawn(encoder, (36, 36, 3))
+  variables = random_variables(encoder, (36, 36, 3))
   model = check(encoder.encode, variables, (36, 36, 3))
   convolutions = sum(x.ndim == 4 for x in jax.tree.leaves(variables.params))
   operators = count(model)
@@ -100,7 +95,7 @@ def test_resnets_stay_channels_first_and_runtimes_fold_batch_norm(name, stem, tm
 @pytest.mark.parametrize("size", [16, 32])
 def test_a_vit_is_translated_at_its_own_and_another_size(size):
   encoder = network.build(ModelConfig(name="vit_ti", depth=1, patch=8), "float32", 16)
-  model = check(encoder.encode, drawn(encoder, (16, 16, 3)), (size, size, 3))
+  model = check(encoder.encode, random_variables(encoder, (16, 16, 3)), (size, size, 3))
   operators = count(model)
   assert (operators["MatMul"], operators["Softmax"], operators["Conv"]) == (6, 1, 1)
   (positions,) = (x for x in model.graph.initializer if x.name.endswith("pos_embed"))
@@ -111,12 +106,12 @@ def test_a_vit_is_translated_at_its_own_and_another_size(size):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_custom_encoders_are_translated(module, channels):
   encoder = network.Network(encoder=module())
-  check(encoder.encode, drawn(encoder, (16, 16, channels)), (16, 16, channels))
+  check(encoder.encode, random_variables(encoder, (16, 16, channels)), (16, 16, channels))
 
 
 def test_the_file_declares_its_version_and_stores_each_weight_once():
   encoder = network.build(ModelConfig(name="resnet10", width=SLIM, stem="cifar"), "float32", 8)
-  variables = drawn(encoder, (8, 8, 3))
+  variables = random_variables(encoder, (8, 8, 3))
   variables.params["encoder"]["layer1_0"]["conv2"] = variables.params["encoder"]["layer1_0"]["conv1"]
   model = check(encoder.encode, variables, (8, 8, 3))
   onnx.checker.check_model(model, full_check=True)

@@ -1,14 +1,12 @@
 """Networks built from `config.model`, and the fields that the names and shapes in a weights file imply."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
-from jaxssl.models.backbone import BACKBONES, Backbone, backbone, register
+from jaxssl.models.backbone import BACKBONES, backbone
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import build
 from jaxssl.pretrained.torch_names import torch_shapes
@@ -79,14 +77,3 @@ def test_networks_that_torch_libraries_lack_are_refused():
   ):
     with pytest.raises(UserError, match=f"model.{field}: .* for --format=timm and torchvision; flax, onnx and stablehlo take"):
       backbone(ModelConfig(**fields)).timm(3, 32)
-
-
-def test_a_backbone_may_only_declare_fields_of_the_config():
-  @dataclasses.dataclass(frozen=True, kw_only=True)
-  class Mine(Backbone):
-    names = ("mine",)
-    widht: float
-
-  with pytest.raises(ValueError, match="Mine.widht is not a field of ModelConfig"):
-    register(Mine)
-  assert "mine" not in BACKBONES

@@ -39,14 +39,11 @@ def refused(path: pathlib.Path, *words: str) -> None:
 
 def test_half_precision_is_converted_exactly(tmp_path):
   values = np.array([1.5, -3.25, 1e-3], np.float32)
-  tensors = read_tensors(
-    write(
-      tmp_path / "f", {"half": values.astype(np.float16), "brain": values.astype(ml_dtypes.bfloat16), "count": np.arange(3)}
-    )
-  )
+  half, brain = values.astype(np.float16), values.astype(ml_dtypes.bfloat16)
+  tensors = read_tensors(write(tmp_path / "f", {"half": half, "brain": brain, "count": np.arange(3)}))
   assert tensors.keys() == {"half", "brain"} and {x.dtype for x in tensors.values()} == {np.dtype(np.float32)}
-  for name, dtype in (("half", np.float16), ("brain", ml_dtypes.bfloat16)):
-    np.testing.assert_array_equal(tensors[name], values.astype(dtype).astype(np.float32))
+  for name, x in (("half", half), ("brain", brain)):
+    np.testing.assert_array_equal(tensors[name], x.astype(np.float32))
 
 
 def test_a_folder_is_read_through_its_weights_file(tmp_path):
@@ -58,13 +55,13 @@ def test_a_folder_is_read_through_its_weights_file(tmp_path):
   "content, kind",
   [
     (b"", "empty"),
-    (b"some words, and no weights", "text"),
+    (b"some words, and no weights", "starts with b'some wor'"),
     (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG image"),
     (b"\xff\xd8\xff\xe0" + bytes(64), "a JPEG image"),
     (b"\x89HDF\r\n" + bytes(64), "an HDF5 file"),
     (b"<!DOCTYPE html><html>", "a web page"),
     (b"version https://git-lfs.github.com/spec/v1", "a git-lfs pointer"),
-    (bytes(range(1, 64)), "starts with 01 02"),
+    (bytes(range(1, 64)), r"starts with b'\x01\x02"),
   ],
 )
 def test_other_kinds_of_files_are_refused(content, kind, tmp_path):
