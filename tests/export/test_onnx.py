@@ -34,14 +34,8 @@ class ConvNet(nn.Module):
     low, high = jnp.split(x, (3,), axis=-1)
     x = jnp.concatenate([high, nn.silu(low), nn.Conv(1, (3, 3), kernel_dilation=2)(x)], axis=-1)
     x = jnp.pad(nn.GroupNorm(3)(x), ((0, 0), (1, 0), (0, 2), (0, 0)), constant_values=0.5)[:, ::2, 1:]
-    return jnp.concatenate(
-      [
-        jnp.stack([x.max((1, 2)), x.min((1, 2))], axis=1).reshape(len(x), -1),
-        x[:, 0, -1],
-        jnp.where(x[:, 0, 0] > 0, x[:, 1, 1], 0.25),
-      ],
-      axis=1,
-    )
+    extremes = jnp.stack([x.max((1, 2)), x.min((1, 2))], axis=1).reshape(len(x), -1)
+    return jnp.concatenate([extremes, x[:, 0, -1], jnp.where(x[:, 0, 0] > 0, x[:, 1, 1], 0.25)], axis=1)
 
 
 class Mixer(nn.Module):
@@ -130,10 +124,7 @@ def test_the_file_declares_its_version_and_stores_each_weight_once():
 @pytest.mark.parametrize(
   "encode, message",
   [
-    (
-      lambda w, x: jnp.sort(x.mean((1, 2))),
-      "the encoder uses the JAX primitive sort, which is not translated; use flax or stablehlo",
-    ),
+    (lambda w, x: jnp.sort(x.mean((1, 2))), "the JAX primitive sort, which is not translated; use flax or stablehlo"),
     (lambda w, x: jax.lax.cumsum(x.mean((1, 2)), 1), "uses the JAX primitive cumsum"),
     (lambda w, x: jax.lax.conv_transpose(x, w, (2, 2), "SAME").mean((1, 2)), "conv_general_dilated with lhs_dilation"),
     (lambda w, x: x.mean((1, 2)) + x[:1].mean((1, 2)), "slice with a part of the batch"),

@@ -45,9 +45,8 @@ def test_names_and_shapes_are_those_of_timm():
 def test_width_depth_and_stem_set_the_shapes():
   shapes, features = shapes_of(width=1 / 8, depth=2, stem="small")
   assert features.shape == (2, 96) and shapes["stem.0.weight"] == (12, 3, 2, 2)
-  assert {name.split(".mlp")[0] for name in shapes if "fc1" in name} == {
-    f"stages.{s}.blocks.{i}" for s in range(4) for i in (0, 1)
-  }
+  blocks = {name.split(".mlp")[0] for name in shapes if "fc1" in name}
+  assert blocks == {f"stages.{s}.blocks.{i}" for s in range(4) for i in (0, 1)}
   assert shapes["stages.3.blocks.1.mlp.fc1.weight"] == (384, 96)
   half, _ = shapes_of(width=0.5)
   assert all(tuple(2 * n for n in half[name]) == shape for name, shape in shapes_of()[0].items() if len(shape) == 1)

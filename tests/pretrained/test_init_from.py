@@ -40,9 +40,7 @@ def weights_of(params):
 
 
 def same(actual, tensors):
-  assert actual.keys() == tensors.keys()
-  for name in tensors:
-    np.testing.assert_array_equal(actual[name], tensors[name])
+  jax.tree.map(np.testing.assert_array_equal, actual, tensors)
 
 
 def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weights, tmp_path):

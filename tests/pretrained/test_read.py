@@ -7,6 +7,7 @@ import pickle
 import sys
 import zipfile
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -99,9 +100,8 @@ def test_other_archives_are_refused(tmp_path):
 
 def test_the_error_without_torch_names_the_alternatives(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
-  refused(
-    archive_of(tmp_path / "w", {"data.pkl": pickle.dumps({}, 2)}), "pip install 'jaxssl[torch]'", "convert", "safetensors"
-  )
+  path = archive_of(tmp_path / "w", {"data.pkl": pickle.dumps({}, 2)})
+  refused(path, "pip install 'jaxssl[torch]'", "convert", "safetensors")
 
 
 @pytest.mark.full
@@ -138,15 +138,12 @@ def test_other_pickles_and_whole_modules_are_refused(tmp_path):
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_torch_files_of_all_families_are_read_exactly(kind, tmp_path):
   torch = pytest.importorskip("torch")
-  expected = family(
-    kind, {"conv1.weight": np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3), "bn1.bias": np.ones(2, np.float32)}
-  )
+  kernel = np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3)
+  expected = family(kind, {"conv1.weight": kernel, "bn1.bias": np.ones(2, np.float32)})
   tree = nested({name: torch.from_numpy(np.array(x)) for name, x in expected.items()})
   torch.save(tree | {"epoch": 3, "bn1.num_batches_tracked": torch.tensor(1)}, tmp_path / "w.pth")
   tensors = read_tensors(tmp_path / "w.pth")
-  assert tensors.keys() == expected.keys()
-  for name, x in tensors.items():
-    np.testing.assert_array_equal(x, expected[name], err_msg=name)
+  jax.tree.map(np.testing.assert_array_equal, tensors, expected)
 
 
 @pytest.mark.full
