@@ -50,10 +50,10 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
   config = dataclasses.replace(configured, train=dataclasses.replace(configured.train, precision="float32"))
   run = load_run.load(workdir, config, step)
   left_out = [name for name in HEADS if not heads or name not in run.variables.params]
-  params, stats = (
-    {name: jax.device_get(module) for name, module in tree.items() if name not in left_out}
-    for tree in (run.variables.params, run.variables.stats)
-  )
+  variables = jax.device_get(run.variables)
+  for name in left_out:
+    variables.params.pop(name, None)
+    variables.stats.pop(name, None)
   network = dataclasses.replace(run.network, **dict.fromkeys(left_out))
   model = dataclasses.replace(config.model, **dict.fromkeys(left_out, HeadConfig()))
   path = config.data.path  # of a folder, its name; a path of this machine is not published
@@ -71,7 +71,6 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
     "precision": "float32",
     "preprocessing": dataclasses.asdict(run.preprocessing),
     "trained_in": configured.train.precision,
-    "heads": [name for name in HEADS if name in params],
+    "heads": [name for name in HEADS if name in variables.params],
   }
-  variables = Variables(params=params, stats=stats)
   return ExportBundle(network=network, variables=variables, model=model, preprocessing=run.preprocessing, about=about)

@@ -14,7 +14,7 @@ from jaxssl.core.registry import Registry
 
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
-FOR_TORCH = "for --format=timm and torchvision; flax, onnx and stablehlo take others"
+FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

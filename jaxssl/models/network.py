@@ -115,8 +115,7 @@ class Network:
     """Returns the network and its variables for square images of `size` pixels: positions are interpolated to that size."""
     if not self._can("resized"):
       return self, variables
-    module: Any = self.encoder
-    encoder, params = module.resized(variables.params["encoder"], size)
+    encoder, params = self.encoder.resized(variables.params["encoder"], size)
     variables = Variables(params={**variables.params, "encoder": params}, stats=variables.stats)
     return dataclasses.replace(self, encoder=encoder), variables
 

@@ -75,5 +75,5 @@ def test_networks_that_torch_libraries_lack_are_refused():
     ("stem=cifar", {"stem": "cifar"}),
     ("stem=small", {"name": "convnext_tiny", "stem": "small"}),
   ):
-    with pytest.raises(UserError, match=f"model.{field}: .* for --format=timm and torchvision; flax, onnx and stablehlo take"):
+    with pytest.raises(UserError, match=f"model.{field}: .* for --format=timm or torchvision; flax, onnx and stablehlo take"):
       backbone(ModelConfig(**fields)).timm(3, 32)
