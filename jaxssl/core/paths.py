@@ -62,7 +62,7 @@ def local_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def upload(local: pathlib.Path, path: pathlib.Path) -> None:
-  """Copies a local file or folder to `path` in a bucket."""
+  """Copies a local file or folder to `path`, usually in a bucket."""
   for file in sorted(local.rglob("*")) if local.is_dir() else [local]:
     if file.is_file():
       goal = path / str(file.relative_to(local)) if local.is_dir() else path

@@ -1,7 +1,6 @@
 """Collects what an export writes: a network that computes in float32, its weights and its description."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import jax
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import paths
 from jaxssl.core.errors import UserError
-from jaxssl.core.types import PyTree, Variables
+from jaxssl.core.types import Variables
 from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
 from jaxssl.evals.preprocessing import Preprocessing
@@ -38,11 +37,6 @@ class ExportBundle:
     """(height, width, channels) of the input image."""
     return self.preprocessing.size, self.preprocessing.size, self.preprocessing.channels
 
-  def encoder(self) -> tuple[PyTree, PyTree]:
-    """Returns the encoder's parameters, with positions interpolated to the image size, and its statistics."""
-    params = self.network.resized(self.variables, self.preprocessing.size)[1]
-    return params, self.variables.stats.get("encoder", {})
-
 
 def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | None, heads: bool) -> ExportBundle:
   """Opens a run's network to be exported.
@@ -56,10 +50,10 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
   config = dataclasses.replace(configured, train=dataclasses.replace(configured.train, precision="float32"))
   run = load_run.load(workdir, config, step)
   left_out = [name for name in HEADS if not heads or name not in run.variables.params]
-  params, stats = (
-    {name: jax.device_get(module) for name, module in tree.items() if name not in left_out}
-    for tree in (run.variables.params, run.variables.stats)
-  )
+  variables = jax.device_get(run.variables)
+  for name in left_out:
+    variables.params.pop(name, None)
+    variables.stats.pop(name, None)
   network = dataclasses.replace(run.network, **dict.fromkeys(left_out))
   model = dataclasses.replace(config.model, **dict.fromkeys(left_out, HeadConfig()))
   path = config.data.path  # of a folder, its name; a path of this machine is not published
@@ -77,8 +71,6 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
     "precision": "float32",
     "preprocessing": dataclasses.asdict(run.preprocessing),
     "trained_in": configured.train.precision,
-    "heads": [name for name in HEADS if name in params],
+    "heads": [name for name in HEADS if name in variables.params],
   }
-  about = json.loads(json.dumps(about))  # lists for tuples
-  variables = Variables(params=params, stats=stats)
   return ExportBundle(network=network, variables=variables, model=model, preprocessing=run.preprocessing, about=about)

@@ -1,13 +1,11 @@
 """Writes and loads the format `flax`: a safetensors file with jaxssl's names and a config.json that rebuilds the network."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
@@ -22,6 +20,7 @@ from jaxssl.models.network import Network, build
 
 FILE, CONFIG = "model.safetensors", "config.json"
 PART = 256  # images embedded at once
+_encode = jax.jit(Network.encode, static_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,12 +65,7 @@ class Pretrained:
     if images.ndim == 3:
       return self.embed(images[None])[0]
     parts = [images[start : start + PART] for start in range(0, max(len(images), 1), PART)]
-    return np.concatenate([_features(self.module, self.variables, preprocessing.on_host(part)) for part in parts])
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _features(module: Any, variables: dict[str, PyTree], x: jax.Array) -> jax.Array:
-  return jnp.asarray(module.apply(variables, x, train=False))
+    return np.concatenate([_encode(self.network, self.weights, preprocessing.on_host(part)) for part in parts])
 
 
 def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
@@ -111,21 +105,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
   """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   loaded = load_pretrained(folder)
-  return lambda x: np.asarray(_features(loaded.module, loaded.variables, x))
-
-
-def usage(bundle: ExportBundle) -> str:
-  """Returns the usage example of the model card, in Markdown."""
-  return """```python
-import jaxssl, numpy as np
-from PIL import Image
-
-model = jaxssl.load_pretrained("FOLDER")  # this folder
-image = np.asarray(Image.open("image.jpg").convert("RGB"))
-features = model.embed(image)  # float32 [f]
-```
-
-`model.module` is a flax module: `model.module.apply(model.variables, x, train=False)` takes normalized float32 [b, h, w, c]."""
+  return lambda x: np.asarray(_encode(loaded.network, loaded.weights, x))
 
 
 def named(variables: Variables) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import logging
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,12 +21,9 @@ from jaxssl.workdir.workdir import Workdir
 LOG = logging.getLogger("jaxssl")
 TOLERANCE = 1e-5  # of the largest feature
 BATCHES = (1, 3)  # batch sizes that are compared; two, because exports accept any
-
-
-# Each module has FILE, the name of the file with the weights, and functions of a bundle:
+# Each module has FILE, the name of the file with the weights, and two functions:
 #   write(folder, bundle) writes the file and may return more entries for config.json.
 #   run(folder, bundle) loads it and returns a function from float32 [b, size, size, c] to features, float32 [b, f].
-#   usage(bundle) returns an example for the model card, in Markdown.
 FORMATS = {
   "flax": flax_format,
   "timm": torch_formats,
@@ -64,24 +61,15 @@ def export(
     raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
-  beside = out.absolute().parent if paths.is_local(out) else None
   try:
-    if beside:
-      beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".jaxssl-", dir=beside) as temporary:
-      folder = pathlib.Path(temporary) / "export"
-      folder.mkdir()
+    with tempfile.TemporaryDirectory(prefix="jaxssl-") as temporary:
+      folder = pathlib.Path(temporary)
       difference = _write(folder, bundle, workdir, license)
       if not difference <= TOLERANCE:
         raise ExportMismatch(
           f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
         )
-      for path in folder.iterdir():
-        path.chmod(0o644)  # safetensors makes files that only their owner can read
-      if beside:
-        folder.rename(out)
-      else:
-        paths.upload(folder, out)
+      paths.upload(folder, out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
   which, step = bundle.about["network"], bundle.about["step"]
@@ -90,21 +78,16 @@ def export(
 
 
 def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, license: str | None) -> float:
-  """Writes all files to `folder` and returns the largest difference of features, relative to the largest feature."""
+  """Writes all files, loads them and compares features of random images: the largest difference over the largest feature."""
   chosen = FORMATS[bundle.about["format"]]
   # On the CPU, which computes float32 at full precision: the check is of the file, not of an accelerator's rounding.
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
-    about = bundle.about | (chosen.write(folder, bundle) or {})
-    (folder / "config.json").write_text(json.dumps(about, indent=2) + "\n")
-    card = model_card.card(bundle, chosen.FILE, chosen.usage(bundle), license, results.read(Workdir(workdir).results))
+    bundle.about.update(chosen.write(folder, bundle) or {})
+    (folder / "config.json").write_text(json.dumps(bundle.about, indent=2) + "\n")
+    card = model_card.card(bundle, chosen.FILE, license, results.read(Workdir(workdir).results))
     (folder / "README.md").write_text(card, encoding="utf-8")
-    return _difference(bundle, chosen.run(folder, bundle))
-
-
-def _difference(bundle: ExportBundle, run: Callable[[np.ndarray], np.ndarray]) -> float:
-  """Runs the network and the loaded export on random images; returns the largest difference over the largest feature."""
-  images, preprocessing = np.random.default_rng(0).uniform(size=(sum(BATCHES), *bundle.image_shape)), bundle.preprocessing
-  x = ((images - np.array(preprocessing.mean)) / np.array(preprocessing.std)).astype(np.float32)
-  expected = np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
-  actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
+    images = np.random.default_rng(0).uniform(size=(sum(BATCHES), *bundle.image_shape))
+    x = ((images - np.array(bundle.preprocessing.mean)) / np.array(bundle.preprocessing.std)).astype(np.float32)
+    run, expected = chosen.run(folder, bundle), np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
+    actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
   return float(np.max(np.abs(actual - expected)) / (np.max(np.abs(expected)) or 1))

@@ -13,23 +13,69 @@ from jaxssl.export.bundle import ExportBundle
 from jaxssl.models.backbone import backbone
 from jaxssl.workdir import results
 
+# An example for each format, in Markdown, with entries of config.json in braces
+USAGE = {
+  "flax": """```python
+import jaxssl, numpy as np
+from PIL import Image
 
-def card(bundle: ExportBundle, file: str, usage: str, license: str | None, document: Mapping[str, Any]) -> str:
+model = jaxssl.load_pretrained("FOLDER")  # this folder
+image = np.asarray(Image.open("image.jpg").convert("RGB"))
+features = model.embed(image)  # float32 [f]
+```
+
+`model.module` is a flax module for normalized float32 [b, h, w, c]: `model.module.apply(model.variables, x, train=False)`.""",
+  "timm": """```python
+import timm, torch
+
+options = {timm[options]}
+model = timm.create_model("{timm[name]}", num_classes=0, checkpoint_path="model.safetensors", **options).eval()
+with torch.no_grad():
+  features = model(x)  # float32 [b, {channels}, {size}, {size}], normalized as above
+```""",
+  "torchvision": """```python
+import torch, torchvision
+from safetensors.torch import load_file
+
+model = torchvision.models.{torchvision[name]}()
+model.fc = torch.nn.Identity()  # the file has no classifier
+model.load_state_dict(load_file("model.safetensors"), strict=True)
+features = model.eval()(x)  # float32 [b, 3, h, w], normalized as above
+```""",
+  "onnx": """```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(features,) = session.run(["features"], {{"images": x}})
+# x: float32 [b, {channels}, {size}, {size}], normalized as above
+```""",
+  "stablehlo": """```python
+import jax.export
+
+with open("model.stablehlo", "rb") as file:
+  model = jax.export.deserialize(bytearray(file.read()))
+features = model.call(x)  # float32 [b, {size}, {size}, {channels}], normalized as above
+```
+
+The function runs on CPU, CUDA and TPU; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl.""",
+}
+
+
+def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping[str, Any]) -> str:
   """Returns the text; without a license, the text includes a request to choose one. `document`: of results.json."""
-  about, trained_in = bundle.about, bundle.about["trained_in"]
-  heads = [" and ".join(about["heads"])] if about["heads"] else []
+  about, prep, trained_in = bundle.about, bundle.preprocessing, bundle.about["trained_in"]
   fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl
 pipeline_tag: image-feature-extraction
-license: {_yaml(license or "other")}
+license: {json.dumps(license or "other")}
 tags: [self-supervised, {about["method"]}]
 ---
 
 # {about["model"]["name"]}, {about["method"]} on {_plain(about["data"])}
 
-`{file}` holds the {about["network"]} network's {", ".join(["encoder", *heads])} after {about["step"]} steps.
+`{file}` holds the {about["network"]} network's {", ".join(["encoder", *about["heads"]])} after {about["step"]} steps.
 It computes features of images and was trained without labels.
 {"" if license else request}
 ## Training
@@ -45,11 +91,11 @@ It computes features of images and was trained without labels.
 
 ## Preprocessing
 
-{_preparation(bundle.preprocessing)}
+{_preparation(prep)}
 
 ## Usage
 
-{usage}
+{USAGE[about["format"]].format(size=prep.size, channels=prep.channels, **about)}
 
 ## Results
 
@@ -60,10 +106,6 @@ It computes features of images and was trained without labels.
 def _plain(text: str) -> str:
   """Escapes a name, such as a folder's, for Markdown, also inside a table."""
   return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", one_line(text))
-
-
-def _yaml(text: str) -> str:
-  return text if re.fullmatch(r"[A-Za-z][\w.+-]*", text, re.ASCII) else json.dumps(text)
 
 
 def _preparation(prep: Preprocessing) -> str:

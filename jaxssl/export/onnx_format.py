@@ -42,18 +42,6 @@ def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np
   return lambda x: np.asarray(session.run(["features"], {"images": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0])
 
 
-def usage(bundle: ExportBundle) -> str:
-  """Returns the usage example of the model card, in Markdown."""
-  height, width, channels = bundle.image_shape
-  return f"""```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-(features,) = session.run(["features"], {{"images": x}})
-# x: float32 [b, {channels}, {height}, {width}], normalized as above
-```"""
-
-
 def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_shape: tuple[int, int, int]) -> Any:
   """Translates encode(weights, images), from float32 [b, h, w, c] to float32 [b, f], into an onnx.ModelProto.
 

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 OPSET, IR = 17, 8  # released in 2022
-BATCH = (
-  1_000_003  # stands for the batch in shapes: a prime above all other lengths, so its multiples are multiples of the batch
-)
+# Stands for the batch in shapes: a prime above all other lengths, so its multiples are multiples of the batch
+BATCH = 1_000_003
 Shape = tuple[int, ...]
 
 
@@ -69,11 +68,9 @@ class Graph:
       return self.constant(self.constants[x].reshape(shape), self.labels[x])
     if x in self.nodes and self.nodes[x].op == "Reshape":
       x = self.nodes[x].inputs[0]
-    return (
-      x
-      if self.shapes[x] == shape
-      else self.node("Reshape", x, self.constant([-1 if n >= BATCH else n for n in shape]), shape=shape)
-    )
+    if self.shapes[x] == shape:
+      return x
+    return self.node("Reshape", x, self.constant([-1 if n >= BATCH else n for n in shape]), shape=shape)
 
   def expand(self, x: str, shape: Shape) -> str:
     """Broadcasts axes of length 1."""

@@ -29,16 +29,3 @@ def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np
   """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   exported = jax.export.deserialize(bytearray((folder / FILE).read_bytes()))
   return lambda x: np.asarray(exported.call(x))
-
-
-def usage(bundle: ExportBundle) -> str:
-  """Returns the usage example of the model card, in Markdown."""
-  return f"""```python
-import jax.export
-
-with open("model.stablehlo", "rb") as file:
-  model = jax.export.deserialize(bytearray(file.read()))
-features = model.call(x)  # float32 [b, {", ".join(map(str, bundle.image_shape))}], normalized as above
-```
-
-The function runs on {", ".join(PLATFORMS)}; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl."""

@@ -14,6 +14,7 @@ from jaxssl.core.registry import Registry
 
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
+FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,10 @@ class Backbone:
   """A family of encoders. The fields of a subclass are those of `config.model` that the family reads; it ignores the others."""
 
   names: ClassVar[Sequence[str]] = ("custom",)  # the values of model.name
-  has_tokens: ClassVar[bool] = False
   # (pattern, replacement) in order, from the dotted path of a flax module to the name of the torch module
   torch_names: ClassVar[Sequence[tuple[str, str]]] = ()
   first_conv: ClassVar[str] = ""  # torch name of the kernel that is applied to the image
+  in_torchvision: ClassVar[bool] = False  # whether torchvision has the encoders that `timm` names
   name: str
 
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> nn.Module:
@@ -57,16 +58,8 @@ class Backbone:
     return tensor
 
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
-    """Returns the name of the model in timm and the keywords of `timm.create_model` that differ from its defaults.
-
-    Raises UserError if timm has no such model.
-    """
-    raise cannot_express("timm", "name", self.name)
-
-  def torchvision(self) -> str:
-    """Returns the name of the model in torchvision. Raises UserError if torchvision has no such model."""
-    timm = "timm, " if type(self).timm is not Backbone.timm else ""
-    raise cannot_express("torchvision", "name", self.name, timm)
+    """Returns the name of the model in timm and the keywords of `timm.create_model`. Raises UserError if timm has none."""
+    raise UserError(f"model.name={self.name}: not in timm or torchvision; expected --format=flax, onnx or stablehlo")
 
 
 BACKBONES: Registry[type[Backbone]] = Registry("model.name")
@@ -77,11 +70,8 @@ Family = TypeVar("Family", bound=type[Backbone])
 def register(family: Family) -> Family:
   """Registers a subclass of `Backbone` under its names. Use as a decorator, above `dataclasses.dataclass`.
 
-  Raises ValueError for a field that `config.model` does not have, and UserError for a name that is taken.
+  Raises UserError for a name that is taken.
   """
-  known = {field.name for field in dataclasses.fields(ModelConfig)}
-  if unknown := [field.name for field in dataclasses.fields(family) if field.name not in known]:
-    raise ValueError(f"{family.__name__}.{unknown[0]} is not a field of ModelConfig; add it to jaxssl/config/schema.py")
   for name in family.names:
     BACKBONES.register(name)(family)
   return family
@@ -102,13 +92,3 @@ def require(holds: bool, field: str, value: object, expected: str) -> None:
 def first_shape(shapes: Shapes, name: str) -> tuple[int, ...]:
   """Returns the shape of the first tensor of that name, with any prefix; () if there is none."""
   return next((shape for key, shape in shapes.items() if key == name or key.endswith(f".{name}")), ())
-
-
-def other_than(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the options that differ from their defaults."""
-  return {option: value for option, value in options.items() if value != defaults[option]}
-
-
-def cannot_express(library: str, field: str, value: object, others: str = "") -> UserError:
-  """Returns the error for an encoder that a torch library does not have. `others`: torch formats that can hold it."""
-  return UserError(f"--format {library} cannot express model.{field}={value}; {others}flax, onnx and stablehlo can")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, first_shape, other_than, register, require
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
 from jaxssl.models.heads import normal_002
 from jaxssl.models.norm import layer_norm
 
@@ -124,9 +124,6 @@ class ConvNeXtBackbone(Backbone):
 
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm, in which a stem of 2x2 has no counterpart."""
-    if self.stem == "small":
-      raise cannot_express("timm", "stem", self.stem)
+    require(self.stem != "small", "model.stem", self.stem, f"imagenet or cifar {FOR_TORCH}")
     depths, dims = self._sizes
-    options = {"in_chans": channels, "patch_size": STEMS[self.stem], "depths": [*depths], "dims": [*dims]}
-    depths, dims = SIZES[self.name]
-    return self.name, other_than({"in_chans": 3, "patch_size": 4, "depths": [*depths], "dims": [*dims]}, options)
+    return self.name, {"in_chans": channels, "patch_size": STEMS[self.stem], "depths": [*depths], "dims": [*dims]}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, Outputs, PyTree, Variables
-from jaxssl.models.backbone import BACKBONES, backbone, require
+from jaxssl.models.backbone import backbone, require
 from jaxssl.models.heads import MLP, DINOHead
 
 
@@ -90,8 +90,7 @@ class Network:
     Raises UserError for an encoder without patch tokens.
     """
     if not self._can("tokens"):
-      names = [name for name, family in BACKBONES.items() if family.has_tokens]
-      raise UserError(f"{type(self.encoder).__name__} has no patch tokens; these have: {', '.join(names)}")
+      raise UserError(f"model.name: {type(self.encoder).__name__} has no patch tokens; expected a ViT")
     return jnp.asarray(self._apply("encoder", variables, images, method="tokens"), jnp.float32)
 
   def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
@@ -112,11 +111,13 @@ class Network:
       return None
     return self._apply("encoder", variables, images, method="attention", mutable=["intermediates"])[0]
 
-  def resized(self, variables: Variables, size: int) -> tuple[nn.Module, PyTree]:
-    """Returns the encoder and its parameters for square images of `size` pixels: positions are interpolated to that size."""
-    params = variables.params["encoder"]
-    encoder: Any = self.encoder
-    return encoder.resized(params, size) if self._can("resized") else (encoder, params)
+  def resized(self, variables: Variables, size: int) -> tuple["Network", Variables]:
+    """Returns the network and its variables for square images of `size` pixels: positions are interpolated to that size."""
+    if not self._can("resized"):
+      return self, variables
+    encoder, params = self.encoder.resized(variables.params["encoder"], size)
+    variables = Variables(params={**variables.params, "encoder": params}, stats=variables.stats)
+    return dataclasses.replace(self, encoder=encoder), variables
 
   def _apply(self, name: str, variables: Variables, x: Array, **options: Any) -> Any:
     tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, cannot_express, first_shape, other_than, register, require
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
 from jaxssl.models.norm import BatchNorm
 
 Stem = Literal["imagenet", "cifar", "cifar_pad", "small"]
@@ -90,6 +90,7 @@ class ResNetBackbone(Backbone):
   """ResNets. `width` multiplies the channels; BatchNorm statistics are computed in `bn_groups` groups of rows."""
 
   names = tuple(SIZES)
+  in_torchvision = True
   torch_names = (
     (r"\b(layer\d+)_(\d+)\b", r"\1.\2"),
     (r"\bdownsample_conv$", "downsample.0"),
@@ -121,14 +122,7 @@ class ResNetBackbone(Backbone):
 
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm."""
-    return self._plain_name("timm"), other_than({"in_chans": 3}, {"in_chans": channels})
-
-  def torchvision(self) -> str:
-    """Returns the model of torchvision."""
-    return self._plain_name("torchvision")
-
-  def _plain_name(self, library: str) -> str:
-    for field, plain in (("name", self.name != "resnet10"), ("stem", self.stem == "imagenet"), ("width", self.width == 1)):
-      if not plain:
-        raise cannot_express(library, field, getattr(self, field))
-    return self.name
+    require(self.name != "resnet10", "model.name", self.name, f"resnet18, resnet34 or resnet50 {FOR_TORCH}")
+    require(self.stem == "imagenet", "model.stem", self.stem, f"imagenet {FOR_TORCH}")
+    require(self.width == 1, "model.width", self.width, f"1 {FOR_TORCH}")
+    return self.name, {"in_chans": channels}

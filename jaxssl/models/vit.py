@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, PyTree
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, other_than, register, require
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
 from jaxssl.models.heads import normal_002, torch_uniform
 from jaxssl.models.norm import layer_norm
 
@@ -156,7 +156,6 @@ class ViTBackbone(Backbone):
   """Vision transformers. `depth` is the number of blocks (0: 12); `drop_path` the rate of the last block."""
 
   names = tuple(SIZES)
-  has_tokens = True
   torch_names = (
     (r"\bblocks_(\d+)\.(qkv|proj)$", r"blocks_\1.attn.\2"),
     (r"\bblocks_(\d+)\.(fc\d)$", r"blocks_\1.mlp.\2"),
@@ -206,5 +205,4 @@ class ViTBackbone(Backbone):
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm."""
     name = {"vit_ti": "vit_tiny", "vit_s": "vit_small", "vit_b": "vit_base"}[self.name] + "_patch16_224"
-    options = {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self.depth or DEPTH}
-    return name, other_than({"in_chans": 3, "img_size": 224, "patch_size": 16, "depth": 12}, options)
+    return name, {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self.depth or DEPTH}

@@ -9,12 +9,11 @@ import safetensors.numpy
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import atomic
 from jaxssl.core.paths import path_of
-from jaxssl.core.types import PyTree, Variables
 from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network
 from jaxssl.pretrained.match import Tensors, find
 from jaxssl.pretrained.read import read_tensors
-from jaxssl.pretrained.torch_names import from_torch, to_torch, torch_shapes
+from jaxssl.pretrained.torch_names import torch_shapes
 from jaxssl.workdir.workdir import Workdir
 
 
@@ -25,8 +24,7 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
   """
   if not config.init_from:
     return None
-  variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
-  shapes = torch_shapes(variables.params["encoder"], variables.stats.get("encoder", {}))
+  shapes = torch_shapes(jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape)))
   saved = Workdir(workdir).imported
   path = saved if saved.exists() else path_of(os.path.expanduser(config.init_from))
   return find(str(path), read_tensors(path), shapes, backbone(config), config.allow_partial)
@@ -38,13 +36,3 @@ def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
   if not path.exists():
     with atomic.replacing(path) as temporary:
       safetensors.numpy.save_file(dict(tensors), temporary)
-
-
-def put(variables: Variables, tensors: Tensors) -> Variables:
-  """Replaces the encoder's variables by the given tensors; others, and the heads, are unchanged. Leaves become NumPy arrays."""
-  merged = to_torch(variables.params["encoder"], variables.stats.get("encoder", {})) | dict(tensors)
-
-  def filled(tree: PyTree) -> PyTree:
-    return {**tree, "encoder": from_torch(merged, tree["encoder"])} if "encoder" in tree else tree
-
-  return Variables(params=filled(variables.params), stats=filled(variables.stats))

@@ -35,6 +35,7 @@ def find(file: str, tensors: Tensors, shapes: Shapes, backbone: Backbone, partia
   hint = _architecture(within, shapes) or _architecture(tensors, shapes)
   if not fitted:
     raise UserError(f"model.init_from={file}: no tensor of this encoder; the file has {_some(tensors)}{hint}")
+  matched = {name: x for name, x in fitted.items() if x.shape == shapes[name]}
   other = [f"{n} {_shape(x.shape)} instead of {_shape(shapes[n])}" for n, x in fitted.items() if x.shape != shapes[n]]
   missing = [name for name in shapes if name not in within]
   extra = [n for n in within if n not in shapes and not OTHERS.match(n) and not n.endswith("num_batches_tracked")]
@@ -44,11 +45,8 @@ def find(file: str, tensors: Tensors, shapes: Shapes, backbone: Backbone, partia
     (missing, f"of {len(shapes)} tensors are missing", hint or PARTIAL),
     (extra, "tensors are not part of this encoder", hint or PARTIAL),
   ):
-    if names and not partial:
+    if names and not (partial and matched):
       raise UserError(f"model.init_from={source}: {len(names)} {problem}: {_some(names)}{advice}")
-  matched = {name: x for name, x in fitted.items() if x.shape == shapes[name]}
-  if not matched:
-    raise UserError(f"model.init_from={source}: no tensor has the shape of the encoder's: {_some(other)}{hint}")
   for name, x in matched.items():
     if x.shape != within[name].shape:
       LOG.info("%s: fitted from %s to %s", name, _shape(within[name].shape), _shape(x.shape))

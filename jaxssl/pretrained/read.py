@@ -42,8 +42,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
       elif start.startswith((b"PK\x03\x04", b"\x80")):
         tensors = _torch(local, zipped=start.startswith(b"PK"))
       else:
-        text = start.isascii() and not set(start) & set(range(7))
-        other = "empty" if not start else "text" if text else f"a file that starts with {start[:8].hex(' ')}"
+        other = f"a file that starts with {start[:8]!r}" if start else "empty"
         kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), other)
         raise UserError(f"model.init_from={path}: not a weights file but {kind}; expected safetensors or a .pth file of torch")
   except OSError as error:

@@ -7,23 +7,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl.core.types import PyTree
+from jaxssl.core.types import Variables
 from jaxssl.models.backbone import BACKBONES, Shapes
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}  # kernels [in, out] and [h, w, in, out] to [out, in] and [out, in, h, w]
 
 
-def to_torch(params: PyTree, stats: PyTree) -> dict[str, np.ndarray]:
-  """Converts an encoder's weights and statistics to a torch state_dict, float32, without num_batches_tracked."""
-  leaves = (leaf for tree in (params, stats) for leaf in jax.tree_util.tree_leaves_with_path(tree))
-  return dict(torch_entry(_steps(path), np.asarray(leaf)) for path, leaf in leaves)
+def to_torch(variables: Variables) -> dict[str, np.ndarray]:
+  """Converts the encoder's weights and statistics to a torch state_dict, float32, without num_batches_tracked."""
+  leaves = jax.tree_util.tree_leaves_with_path(variables)
+  return dict(torch_entry([key.key for key in path[2:]], np.asarray(leaf)) for path, leaf in leaves if path[1].key == "encoder")
 
 
-def torch_shapes(params: PyTree, stats: PyTree) -> Shapes:
-  """Returns the shapes that `to_torch` would give, for trees of arrays or of shapes."""
-  empty = (jax.tree.map(lambda x: np.empty(x.shape, x.dtype), tree) for tree in (params, stats))
-  return {name: x.shape for name, x in to_torch(*empty).items()}
+def torch_shapes(variables: Variables) -> Shapes:
+  """Returns the shapes that `to_torch` would give, for variables or their shapes."""
+  empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), variables)
+  return {name: x.shape for name, x in to_torch(empty).items()}
 
 
 def torch_entry(path: Sequence[str], leaf: np.ndarray) -> tuple[str, np.ndarray]:
@@ -32,19 +32,17 @@ def torch_entry(path: Sequence[str], leaf: np.ndarray) -> tuple[str, np.ndarray]
   return _torch_name(path), np.ascontiguousarray(leaf.transpose(order) if order else leaf)
 
 
-def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
-  """Fills a tree of an encoder's parameters or statistics from torch tensors; raises KeyError for a missing one.
+def from_torch(tensors: Mapping[str, np.ndarray], variables: Variables) -> Variables:
+  """Replaces the encoder's variables by torch tensors, unchecked; those without a tensor, and the heads, are unchanged."""
 
-  `like`: the tree, of arrays or shapes. Only its paths are used; shapes are not checked.
-  """
-
-  def leaf(path: tuple, _: object) -> np.ndarray:
-    steps = _steps(path)
-    value = np.asarray(tensors[_torch_name(steps)])
+  def replaced(path: tuple, leaf: Any) -> Any:
+    steps = [key.key for key in path[2:]]
+    if path[1].key != "encoder" or (value := tensors.get(_torch_name(steps))) is None:
+      return leaf
     order = _TO_TORCH.get(value.ndim) if steps[-1] == "kernel" else None
     return np.ascontiguousarray(value.transpose(np.argsort(order)) if order else value)
 
-  return jax.tree_util.tree_map_with_path(leaf, like)
+  return jax.tree_util.tree_map_with_path(replaced, variables)
 
 
 def _torch_name(path: Sequence[str]) -> str:
@@ -52,7 +50,3 @@ def _torch_name(path: Sequence[str]) -> str:
   for pattern, replacement in dict.fromkeys(rule for family in BACKBONES.values() for rule in family.torch_names):
     module = re.sub(pattern, replacement, module)
   return ".".join(filter(None, [module, _LEAVES.get(path[-1], path[-1])]))
-
-
-def _steps(path: tuple[Any, ...]) -> list[str]:
-  return [key.key for key in path]

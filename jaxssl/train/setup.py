@@ -24,6 +24,7 @@ from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
+from jaxssl.pretrained.torch_names import from_torch
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.step import Batch, TrainStep
 
@@ -70,7 +71,7 @@ class Experiment:
     if self.imported is None:
       return variables
     # Copied under jit: no two networks may share memory with each other or with NumPy, since a step donates its state.
-    filled = init_from.put(to_host(self.mesh, variables), self.imported)
+    filled = from_torch(self.imported, to_host(self.mesh, variables))
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings(variables))(filled)
 
   @functools.cached_property

@@ -164,7 +164,7 @@ def test_patches_have_the_grid_shape_and_leave_the_features_unchanged(ending, vi
   "words, message",
   [
     (["--out=x.csv"], "--out x.csv is not allowed; it ends in .npz or .parquet"),
-    (["--patches"], "ResNet has no patch tokens; these have: vit_ti, vit_s, vit_b"),
+    (["--patches"], "ResNet has no patch tokens; expected a ViT"),
     (["--step=4"], "holds no checkpoint of step 4: [3, 5]"),
     (["--data.path=/nowhere"], "data.path=/nowhere: does not exist"),
     (["--data.source=array"], "name other images with --data.path"),

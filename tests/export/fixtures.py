@@ -3,18 +3,16 @@
 import functools
 import pathlib
 
-import jax
-import numpy as np
-
 from jaxssl import main
 from jaxssl.config.schema import Config, DataConfig, EvalsConfig, HeadConfig, ModelConfig, TrainConfig, ViewConfig
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.core.types import Variables
 from jaxssl.models import network
 from jaxssl.pretrained import init_from
+from jaxssl.pretrained.torch_names import from_torch
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.results import add
 from jaxssl.workdir.workdir import Workdir
+from tests.pretrained.fixtures import random_variables
 
 SLIM = {"name": "resnet10", "width": 1 / 16}
 HEAD = HeadConfig(name="mlp", hidden=8, out=4, layers=2)
@@ -28,18 +26,6 @@ MODELS = {
 def export(workdir: pathlib.Path, out: pathlib.Path, kind: str, *words: str) -> int:
   """Runs the command and returns its exit code."""
   return main.main(["export", f"--workdir={workdir}", f"--out={out}", f"--format={kind}", *words])
-
-
-def drawn(shapes: Variables, seed: int = 0) -> Variables:
-  """Draws random variables: weights of unit gain, and scales and variances around 1."""
-  rng = np.random.default_rng(seed)
-
-  def draw(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
-    if path[-1].key in ("scale", "var"):
-      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
-    return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
-
-  return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def run(
@@ -59,10 +45,10 @@ def run(
   workdir.mkdir(parents=True)
   Workdir(workdir).write_config(config)
   built = network.build(model, "float32", size)
-  like = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  student, teacher = drawn(like, 0), drawn(like, 1)
-  if imported := init_from.load(model, built, (size, size, channels), workdir):
-    student, teacher = init_from.put(student, imported), init_from.put(teacher, imported)
+  shape = (size, size, channels)
+  student, teacher = (random_variables(built, shape, seed) for seed in (0, 1))
+  if imported := init_from.load(model, built, shape, workdir):
+    student, teacher = from_torch(imported, student), from_torch(imported, teacher)
   checkpoints = Checkpoints(workdir / "checkpoints", keep=1)
   checkpoints.save(7, {"student": student, "teacher": built.teacher(teacher)})
   checkpoints.close()

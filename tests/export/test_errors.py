@@ -17,13 +17,17 @@ pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("ex
 @pytest.mark.parametrize(
   "name, words, message",
   [
+    ("vit", ["--format=tim"], "--format=tim: unknown format; expected flax, timm, torchvision, onnx, stablehlo; did you mean"),
     (
       "vit",
-      ["--format=tim"],
-      "--format=tim: unknown format; expected flax, timm, torchvision, onnx, stablehlo; did you mean",
+      ["--format=torchvision"],
+      "model.name=vit_ti: out of range; expected a ResNet for --format=torchvision",
     ),
-    ("vit", ["--format=torchvision"], "torchvision cannot express model.name=vit_ti; timm, flax, onnx and stablehlo can"),
-    ("cifar_stem", ["--format=timm"], "--format timm cannot express model.name=resnet10; flax, onnx and stablehlo can"),
+    (
+      "cifar_stem",
+      ["--format=timm"],
+      "model.name=resnet10: out of range; expected resnet18, resnet34 or resnet50 for",
+    ),
     ("vit", ["--format=onnx", "--heads"], "--heads: not available with --format=onnx; expected --format=flax"),
     ("vit", ["--format=timm", "--evals.size=30"], "evals.size=30 is not allowed: model.patch=8 does not divide it"),
     ("vit", ["--format=flax", "--step=3"], "holds no checkpoint of step 3: [7]"),

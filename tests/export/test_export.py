@@ -113,10 +113,9 @@ def test_positions_are_interpolated_to_the_image_size(kind, runs, tmp_path):
   assert export(runs("vit"), tmp_path, kind, "--evals.size=48") == 0
   if kind == "timm":
     assert load_file(tmp_path / "model.safetensors")["pos_embed"].shape == (1, 37, 192)
-    assert json.loads((tmp_path / "config.json").read_text())["timm"] == {
-      "name": "vit_tiny_patch16_224",
-      "options": {"img_size": 48, "patch_size": 8, "depth": 2},
-    }
+    options = {"in_chans": 3, "img_size": 48, "patch_size": 8, "depth": 2}
+    entry = json.loads((tmp_path / "config.json").read_text())["timm"]
+    assert entry == {"name": "vit_tiny_patch16_224", "options": options}
   else:
     images = IMAGES[:, :8, :8].repeat(6, 1).repeat(6, 2)
     x = ((images / 255 - 0.4) / 0.2).astype(np.float32)
@@ -134,7 +133,7 @@ def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path
   fixtures.results(workdir)
   assert export(workdir, tmp_path / "out", "stablehlo", "--license=mit") == 0
   text = (tmp_path / "out" / "README.md").read_text()
-  assert text.startswith("---\nlibrary_name: jaxssl\n") and "\nlicense: mit\n" in text and "No license" not in text
+  assert text.startswith("---\nlibrary_name: jaxssl\n") and '\nlicense: "mit"\n' in text and "No license" not in text
   protocol = "k 20, reference birds/train, reference images 9"
   assert f"| 20 nearest neighbors (knn20_cosine) | 61.25% (penalty 0.01) | {protocol} |" in text
   assert f"| Few labels (lowshot) | 40 ± 1.5 | {protocol} |" in text
@@ -144,7 +143,7 @@ def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
   assert export(runs("vit"), tmp_path / "other", "flax") == 0
   text = (tmp_path / "other" / "README.md").read_text()
-  assert "\nlicense: other\n" in text and "No license was named" in text and "Nothing was measured" in text
+  assert '\nlicense: "other"\n' in text and "No license was named" in text and "Nothing was measured" in text
 
 
 @pytest.mark.parametrize("kind", ["flax", "timm", ONNX, "stablehlo"])

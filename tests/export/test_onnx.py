@@ -12,7 +12,7 @@ from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.export.onnx_format import to_onnx
 from jaxssl.models import network
-from tests.export import fixtures
+from tests.pretrained.fixtures import random_variables
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -34,14 +34,8 @@ class ConvNet(nn.Module):
     low, high = jnp.split(x, (3,), axis=-1)
     x = jnp.concatenate([high, nn.silu(low), nn.Conv(1, (3, 3), kernel_dilation=2)(x)], axis=-1)
     x = jnp.pad(nn.GroupNorm(3)(x), ((0, 0), (1, 0), (0, 2), (0, 0)), constant_values=0.5)[:, ::2, 1:]
-    return jnp.concatenate(
-      [
-        jnp.stack([x.max((1, 2)), x.min((1, 2))], axis=1).reshape(len(x), -1),
-        x[:, 0, -1],
-        jnp.where(x[:, 0, 0] > 0, x[:, 1, 1], 0.25),
-      ],
-      axis=1,
-    )
+    extremes = jnp.stack([x.max((1, 2)), x.min((1, 2))], axis=1).reshape(len(x), -1)
+    return jnp.concatenate([extremes, x[:, 0, -1], jnp.where(x[:, 0, 0] > 0, x[:, 1, 1], 0.25)], axis=1)
 
 
 class Mixer(nn.Module):
@@ -56,11 +50,6 @@ class Mixer(nn.Module):
     x = x + nn.softplus(nn.elu(x)) - jnp.tanh(1 - x) / jnp.arange(1, 9).reshape(1, 1, 8) ** 2
     y = jnp.clip(jnp.abs(x), 0.1, 2.0) ** 1.5 + jnp.tile(jnp.arange(8.0).reshape(1, 1, 8), (x.shape[0], x.shape[1], 1))
     return nn.DenseGeneral(5, axis=(1, 2))(jax.checkpoint(jnp.log1p)(y))
-
-
-def drawn(encoder, shape):
-  """Draws the variables of a network."""
-  return fixtures.drawn(jax.eval_shape(lambda: encoder.init(jax.random.key(0), shape)))
 
 
 def check(encode, variables, shape):
@@ -83,7 +72,7 @@ def count(model):
 @pytest.mark.parametrize("name, stem", [("resnet10", "imagenet"), ("resnet18", "cifar_pad"), ("resnet50", "small")])
 def test_resnets_stay_channels_first_and_runtimes_fold_batch_norm(name, stem, tmp_path):
   encoder = network.build(ModelConfig(name=name, width=SLIM, stem=stem), "float32", 36)
-  variables = drawn(encoder, (36, 36, 3))
+  variables = random_variables(encoder, (36, 36, 3))
   model = check(encoder.encode, variables, (36, 36, 3))
   convolutions = sum(x.ndim == 4 for x in jax.tree.leaves(variables.params))
   operators = count(model)
@@ -100,7 +89,7 @@ def test_resnets_stay_channels_first_and_runtimes_fold_batch_norm(name, stem, tm
 @pytest.mark.parametrize("size", [16, 32])
 def test_a_vit_is_translated_at_its_own_and_another_size(size):
   encoder = network.build(ModelConfig(name="vit_ti", depth=1, patch=8), "float32", 16)
-  model = check(encoder.encode, drawn(encoder, (16, 16, 3)), (size, size, 3))
+  model = check(encoder.encode, random_variables(encoder, (16, 16, 3)), (size, size, 3))
   operators = count(model)
   assert (operators["MatMul"], operators["Softmax"], operators["Conv"]) == (6, 1, 1)
   (positions,) = (x for x in model.graph.initializer if x.name.endswith("pos_embed"))
@@ -111,12 +100,12 @@ def test_a_vit_is_translated_at_its_own_and_another_size(size):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_custom_encoders_are_translated(module, channels):
   encoder = network.Network(encoder=module())
-  check(encoder.encode, drawn(encoder, (16, 16, channels)), (16, 16, channels))
+  check(encoder.encode, random_variables(encoder, (16, 16, channels)), (16, 16, channels))
 
 
 def test_the_file_declares_its_version_and_stores_each_weight_once():
   encoder = network.build(ModelConfig(name="resnet10", width=SLIM, stem="cifar"), "float32", 8)
-  variables = drawn(encoder, (8, 8, 3))
+  variables = random_variables(encoder, (8, 8, 3))
   variables.params["encoder"]["layer1_0"]["conv2"] = variables.params["encoder"]["layer1_0"]["conv1"]
   model = check(encoder.encode, variables, (8, 8, 3))
   onnx.checker.check_model(model, full_check=True)
@@ -135,10 +124,7 @@ def test_the_file_declares_its_version_and_stores_each_weight_once():
 @pytest.mark.parametrize(
   "encode, message",
   [
-    (
-      lambda w, x: jnp.sort(x.mean((1, 2))),
-      "the encoder uses the JAX primitive sort, which is not translated; use flax or stablehlo",
-    ),
+    (lambda w, x: jnp.sort(x.mean((1, 2))), "the JAX primitive sort, which is not translated; use flax or stablehlo"),
     (lambda w, x: jax.lax.cumsum(x.mean((1, 2)), 1), "uses the JAX primitive cumsum"),
     (lambda w, x: jax.lax.conv_transpose(x, w, (2, 2), "SAME").mean((1, 2)), "conv_general_dilated with lhs_dilation"),
     (lambda w, x: x.mean((1, 2)) + x[:1].mean((1, 2)), "slice with a part of the batch"),

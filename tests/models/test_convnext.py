@@ -23,10 +23,9 @@ def variables_of(module, size=32):
 
 def shapes_of(**fields):
   """Returns the shape of each weight of convnext_tiny by its torch name, and that of the features."""
-  module = build(ModelConfig(name="convnext_tiny", **fields), "float32", 64).encoder
-  x = jnp.zeros((2, 64, 64, 3))
-  features, made = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), x, train=False))
-  return torch_shapes(made["params"], {}), features
+  network = build(ModelConfig(name="convnext_tiny", **fields), "float32", 64)
+  variables = jax.eval_shape(lambda: network.init(jax.random.key(0), (64, 64, 3)))
+  return torch_shapes(variables), jax.eval_shape(network.encode, variables, jnp.zeros((2, 64, 64, 3)))
 
 
 def test_names_and_shapes_are_those_of_timm():
@@ -46,9 +45,8 @@ def test_names_and_shapes_are_those_of_timm():
 def test_width_depth_and_stem_set_the_shapes():
   shapes, features = shapes_of(width=1 / 8, depth=2, stem="small")
   assert features.shape == (2, 96) and shapes["stem.0.weight"] == (12, 3, 2, 2)
-  assert {name.split(".mlp")[0] for name in shapes if "fc1" in name} == {
-    f"stages.{s}.blocks.{i}" for s in range(4) for i in (0, 1)
-  }
+  blocks = {name.split(".mlp")[0] for name in shapes if "fc1" in name}
+  assert blocks == {f"stages.{s}.blocks.{i}" for s in range(4) for i in (0, 1)}
   assert shapes["stages.3.blocks.1.mlp.fc1.weight"] == (384, 96)
   half, _ = shapes_of(width=0.5)
   assert all(tuple(2 * n for n in half[name]) == shape for name, shape in shapes_of()[0].items() if len(shape) == 1)
@@ -114,12 +112,10 @@ def test_features_are_those_of_timm(size, fields, torchvision):
       elif "mlp" in key or "conv_dw" in key:
         x.mul_(5)
   tensors = {key: x.numpy() for key, x in theirs.state_dict().items()}
-  module = build(config, "float32", size).encoder
+  network = build(config, "float32", size)
   x = np.random.default_rng(0).standard_normal((3, size, size, 3), np.float32)
-  params = from_torch(tensors, jax.eval_shape(lambda: module.init(jax.random.key(0), x, train=False))["params"])
+  variables = from_torch(tensors, jax.eval_shape(lambda: network.init(jax.random.key(0), (size, size, 3))))
   with torch.no_grad():
     expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).numpy()
-  near(jax.jit(lambda x: module.apply({"params": params}, x, train=False))(x), expected, 1e-5)
-  for key, value in to_torch(params, {}).items():
-    np.testing.assert_array_equal(value, tensors[key])
-  assert to_torch(params, {}).keys() == tensors.keys()
+  near(jax.jit(network.encode)(variables, x), expected, 1e-5)
+  jax.tree.map(np.testing.assert_array_equal, to_torch(variables), tensors)

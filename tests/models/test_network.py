@@ -234,6 +234,6 @@ def test_attention_is_that_of_the_last_block():
 def test_encoders_without_patches_have_no_attention_and_no_tokens(name):
   network = tiny(name)
   assert network.attention(start(network, 3), jnp.zeros((1, 16, 16, 3))) is None
-  with pytest.raises(UserError, match="has no patch tokens; these have: vit_ti, vit_s, vit_b"):
+  with pytest.raises(UserError, match="has no patch tokens; expected a ViT"):
     network.tokens(start(network, 3), jnp.zeros((1, 16, 16, 3)))
-  assert network.resized(start(network, 3), 99)[0] is network.encoder
+  assert network.resized(start(network, 3), 99)[0] is network

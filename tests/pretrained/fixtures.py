@@ -4,14 +4,13 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core.types import PyTree
-from jaxssl.models import network
+from jaxssl.core.types import Variables
 from jaxssl.models.backbone import backbone
+from jaxssl.models.network import Network, build
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import from_torch, torch_shapes
@@ -34,12 +33,21 @@ FAMILIES: Mapping[str, tuple[str, Callable[[Mapping], dict]]] = {
 }  # fmt: skip
 
 
-def random_encoder(model: ModelConfig, size: int = 32, channels: int = 3) -> tuple[PyTree, PyTree]:
-  """Draws the parameters and statistics of an encoder."""
-  built, rng = network.build(model, "float32", size), np.random.default_rng(0)
-  shapes = jax.eval_shape(lambda: built.init(jax.random.key(0), (size, size, channels)))
-  variables = jax.tree.map(lambda x: rng.uniform(0.1, 0.5, x.shape).astype(np.float32), shapes)
-  return variables.params["encoder"], variables.stats.get("encoder", {})
+def random_variables(network: Network, image_shape: tuple[int, int, int], seed: int = 0) -> Variables:
+  """Draws the variables of a network: weights of unit gain, and scales and variances around 1."""
+  rng = np.random.default_rng(seed)
+
+  def draw(path: tuple, x: jax.ShapeDtypeStruct) -> np.ndarray:
+    if path[-1].key in ("scale", "var"):
+      return rng.uniform(0.5, 1.5, x.shape).astype(np.float32)
+    return (rng.normal(size=x.shape) * np.prod(x.shape[:-1], initial=100 if x.ndim == 1 else 1) ** -0.5).astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape)))
+
+
+def random_encoder(model: ModelConfig, size: int = 32, channels: int = 3) -> Variables:
+  """Draws the variables of the network of a config."""
+  return random_variables(build(model, "float32", size), (size, size, channels))
 
 
 def odd(name: str) -> dict:
@@ -75,12 +83,10 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> pathlib.Path
   return path
 
 
-def read_variables(path: pathlib.Path, name: str, module, image) -> dict:
-  """Reads the variables of an encoder of the backbone `name` from a file."""
-  made = jax.eval_shape(lambda: module.init(jax.random.key(0), jnp.zeros(image), train=False))
-  params, stats = made["params"], made.get("batch_stats", {})
-  tensors = find(str(path), read_tensors(path), torch_shapes(params, stats), backbone(ModelConfig(name=name)), False)
-  return {"params": from_torch(tensors, params), "batch_stats": from_torch(tensors, stats)}
+def read_variables(path: pathlib.Path, name: str, network: Network, image: tuple[int, int, int]) -> Variables:
+  """Reads the variables of a network with an encoder of the backbone `name` from a file."""
+  shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), image))
+  return from_torch(find(str(path), read_tensors(path), torch_shapes(shapes), backbone(ModelConfig(name=name)), False), shapes)
 
 
 def with_statistics(model):

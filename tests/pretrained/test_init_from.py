@@ -8,6 +8,7 @@ import pytest
 
 from jaxssl import main as command
 from jaxssl.config import flags
+from jaxssl.core.types import Variables
 from jaxssl.evals.load_run import load
 from jaxssl.models import resnet
 from jaxssl.pretrained.read import read_tensors
@@ -29,18 +30,17 @@ def weights(tmp_path, monkeypatch):
   """Writes a weights file of a ResNet of two blocks; returns its path and the encoder's tensors in it."""
   monkeypatch.setitem(resnet.SIZES, "resnet10", (False, (1, 1)))
   config, _ = flags.parse(SHORT)
-  tensors = to_torch(*random_encoder(config.model, 28, config.data.channels))
+  tensors = to_torch(random_encoder(config.model, 28, config.data.channels))
   return write(tmp_path / "weights", family("mocov3", tensors)), tensors
 
 
-def encoder(variables):
-  return to_torch(variables.params["encoder"], variables.stats["encoder"])
+def weights_of(params):
+  """Returns the encoder's weights, without its statistics."""
+  return to_torch(Variables(params=params, stats={}))
 
 
 def same(actual, tensors):
-  assert actual.keys() == tensors.keys()
-  for name in tensors:
-    np.testing.assert_array_equal(actual[name], tensors[name])
+  jax.tree.map(np.testing.assert_array_equal, actual, tensors)
 
 
 def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weights, tmp_path):
@@ -49,26 +49,24 @@ def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weight
   config, _ = flags.parse([*SHORT, f"--config.model.init_from={path}", frozen])
   run = Experiment(config, tmp_path)
   state = run.init()
-  same(encoder(state.student), tensors)
-  same(encoder(state.teacher), tensors)
-  same(encoder(run.untrained()), tensors)
+  same(to_torch(state.student), tensors)
+  same(to_torch(state.teacher), tensors)
+  same(to_torch(run.untrained()), tensors)
   scratch = Experiment(flags.parse(SHORT)[0], tmp_path).init()
   jax.tree.map(np.testing.assert_array_equal, state.student.params["projector"], scratch.student.params["projector"])
-  assert any((a != tensors[n]).any() for n, a in encoder(scratch.student).items())
+  assert any((a != tensors[n]).any() for n, a in to_torch(scratch.student).items())
 
   heads = jax.device_get(state.student.params["projector"])
   (rows,) = run.batches(state, 0, 0)
   state = run.step(run.start_epoch(state, 0), rows)[0]  # in the first epoch, only the heads train
-  after = {"student": jax.device_get(state.student.params), "teacher": jax.device_get(state.teacher.params)}
-  for name, x in to_torch(after["student"]["encoder"], {}).items():
+  student, teacher = (jax.device_get(network.params) for network in (state.student, state.teacher))
+  for name, x in weights_of(student).items():
     np.testing.assert_array_equal(x, tensors[name])
-  for name, x in to_torch(after["teacher"]["encoder"], {}).items():
+  for name, x in weights_of(teacher).items():
     np.testing.assert_allclose(x, tensors[name], rtol=1e-6, atol=1e-7)  # the average of equal values is rounded
-  assert any(
-    (a != b).any() for a, b in zip(jax.tree.leaves(heads), jax.tree.leaves(after["student"]["projector"]), strict=True)
-  )
+  assert any((a != b).any() for a, b in zip(jax.tree.leaves(heads), jax.tree.leaves(student["projector"]), strict=True))
   state = run.step(state, rows)[0]  # the second epoch, since each has one step
-  assert any((x != tensors[n]).any() for n, x in to_torch(state.student.params["encoder"], {}).items())
+  assert any((x != tensors[n]).any() for n, x in weights_of(state.student.params).items())
 
 
 def test_a_run_copies_the_weights_and_resumes_without_the_file(weights, tmp_path, capfd):
@@ -86,7 +84,7 @@ def test_a_run_copies_the_weights_and_resumes_without_the_file(weights, tmp_path
   assert "imported" in subjects and "untrained" not in subjects
   before = load(workdir).untrained
   assert before.subject == "imported"
-  same(encoder(before.variables), tensors)
+  same(to_torch(before.variables), tensors)
 
 
 def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):

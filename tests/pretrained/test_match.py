@@ -8,6 +8,7 @@ import pytest
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.errors import UserError
 from jaxssl.models.backbone import backbone
+from jaxssl.models.network import Network
 from jaxssl.models.vit import resize_patches
 from jaxssl.pretrained.match import find
 from jaxssl.pretrained.torch_names import to_torch
@@ -18,34 +19,33 @@ from tests.models.test_vit import INPUTS, VITS, WEIGHTS, golden_vit
 from tests.pretrained.fixtures import FAMILIES, family, random_encoder, read_variables, write
 
 
-def from_all_families(weights, name, module, image, tmp_path):
-  """Returns the variables that are found in the files of all families."""
-  variables = [read_variables(write(tmp_path / kind, family(kind, weights)), name, module, image) for kind in FAMILIES]
-  for other in variables[1:]:
-    jax.tree.map(np.testing.assert_array_equal, other, variables[0])
-  return variables[0]
+def check_all_families(weights, name, module, image, inputs, tmp_path):
+  """Reads the weights from the files of all families and compares the features with the expected ones."""
+  network, (first, *rest) = Network(module), FAMILIES
+  variables = read_variables(write(tmp_path / first, family(first, weights)), name, network, image)
+  for kind in rest:
+    again = read_variables(write(tmp_path / kind, family(kind, weights)), name, network, image)
+    jax.tree.map(np.testing.assert_array_equal, again, variables)
+  for x, expected in inputs:
+    near(jax.jit(network.encode)(variables, nhwc(x)), expected, 1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in STEMS if "full" not in name])
 def test_resnets_of_all_families_match_torch(name, tmp_path):
   case, weights = golden_case(name)
-  module, x = module_of(weights, STEMS[name]), nhwc(case["x"])
-  variables = from_all_families(weights, "resnet18", module, x.shape, tmp_path)
-  near(jax.jit(lambda x: module.apply(variables, x, train=False))(x), case["out_eval"], 1e-5)
+  module, image = module_of(weights, STEMS[name]), nhwc(case["x"]).shape[1:]
+  check_all_families(weights, "resnet18", module, image, [(case["x"], case["out_eval"])], tmp_path)
 
 
 def test_vits_of_all_families_match_torch(tmp_path):
   module = golden_vit()
-  side = module.image_size
-  variables = from_all_families(tensors(VITS[WEIGHTS], "w"), "vit_s", module, (1, side, side, 3), tmp_path)
-  for name in INPUTS:
-    out = jax.jit(lambda x: module.apply(variables, x, train=False))(nhwc(VITS[name]["x"]))
-    near(out, VITS[name]["cls"], 1e-5)
+  image, inputs = (module.image_size, module.image_size, 3), [(VITS[name]["x"], VITS[name]["cls"]) for name in INPUTS]
+  check_all_families(tensors(VITS[WEIGHTS], "w"), "vit_s", module, image, inputs, tmp_path)
 
 
 def random_weights(name: str, size: int = 32, channels: int = 3, **fields):
   """Returns random weights of a backbone under torch names, and their shapes."""
-  weights = to_torch(*random_encoder(ModelConfig(**{"name": name, **fields}), size, channels))
+  weights = to_torch(random_encoder(ModelConfig(**{"name": name, **fields}), size, channels))
   return weights, {name: x.shape for name, x in weights.items()}
 
 
@@ -156,12 +156,12 @@ def test_the_first_convolution_adapts_to_gray_images(name, fields):
 
 def test_flax_names_are_converted():
   """Flax trees joined by slashes are converted."""
-  params, stats = random_encoder(ModelConfig(name="resnet10", **SLIM))
+  variables = random_encoder(ModelConfig(name="resnet10", **SLIM))
   flat = {
-    f"{kind}/encoder/{jax.tree_util.keystr(path, simple=True, separator='/')}": x
-    for kind, tree in (("params", params), ("batch_stats", stats))
+    f"{kind}/{jax.tree_util.keystr(path, simple=True, separator='/')}": x
+    for kind, tree in (("params", variables.params), ("batch_stats", variables.stats))
     for path, x in jax.tree_util.tree_leaves_with_path(tree)
   }
-  expected = to_torch(params, stats)
+  expected = to_torch(variables)
   matched = search(flat, {name: x.shape for name, x in expected.items()})
   jax.tree.map(np.testing.assert_array_equal, matched, expected)

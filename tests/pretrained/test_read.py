@@ -7,6 +7,7 @@ import pickle
 import sys
 import zipfile
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -39,14 +40,11 @@ def refused(path: pathlib.Path, *words: str) -> None:
 
 def test_half_precision_is_converted_exactly(tmp_path):
   values = np.array([1.5, -3.25, 1e-3], np.float32)
-  tensors = read_tensors(
-    write(
-      tmp_path / "f", {"half": values.astype(np.float16), "brain": values.astype(ml_dtypes.bfloat16), "count": np.arange(3)}
-    )
-  )
+  half, brain = values.astype(np.float16), values.astype(ml_dtypes.bfloat16)
+  tensors = read_tensors(write(tmp_path / "f", {"half": half, "brain": brain, "count": np.arange(3)}))
   assert tensors.keys() == {"half", "brain"} and {x.dtype for x in tensors.values()} == {np.dtype(np.float32)}
-  for name, dtype in (("half", np.float16), ("brain", ml_dtypes.bfloat16)):
-    np.testing.assert_array_equal(tensors[name], values.astype(dtype).astype(np.float32))
+  for name, x in (("half", half), ("brain", brain)):
+    np.testing.assert_array_equal(tensors[name], x.astype(np.float32))
 
 
 def test_a_folder_is_read_through_its_weights_file(tmp_path):
@@ -58,13 +56,13 @@ def test_a_folder_is_read_through_its_weights_file(tmp_path):
   "content, kind",
   [
     (b"", "empty"),
-    (b"some words, and no weights", "text"),
+    (b"some words, and no weights", "starts with b'some wor'"),
     (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG image"),
     (b"\xff\xd8\xff\xe0" + bytes(64), "a JPEG image"),
     (b"\x89HDF\r\n" + bytes(64), "an HDF5 file"),
     (b"<!DOCTYPE html><html>", "a web page"),
     (b"version https://git-lfs.github.com/spec/v1", "a git-lfs pointer"),
-    (bytes(range(1, 64)), "starts with 01 02"),
+    (bytes(range(1, 64)), r"starts with b'\x01\x02"),
   ],
 )
 def test_other_kinds_of_files_are_refused(content, kind, tmp_path):
@@ -102,9 +100,8 @@ def test_other_archives_are_refused(tmp_path):
 
 def test_the_error_without_torch_names_the_alternatives(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "torch", None)
-  refused(
-    archive_of(tmp_path / "w", {"data.pkl": pickle.dumps({}, 2)}), "pip install 'jaxssl[torch]'", "convert", "safetensors"
-  )
+  path = archive_of(tmp_path / "w", {"data.pkl": pickle.dumps({}, 2)})
+  refused(path, "pip install 'jaxssl[torch]'", "convert", "safetensors")
 
 
 @pytest.mark.full
@@ -141,15 +138,12 @@ def test_other_pickles_and_whole_modules_are_refused(tmp_path):
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_torch_files_of_all_families_are_read_exactly(kind, tmp_path):
   torch = pytest.importorskip("torch")
-  expected = family(
-    kind, {"conv1.weight": np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3), "bn1.bias": np.ones(2, np.float32)}
-  )
+  kernel = np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3)
+  expected = family(kind, {"conv1.weight": kernel, "bn1.bias": np.ones(2, np.float32)})
   tree = nested({name: torch.from_numpy(np.array(x)) for name, x in expected.items()})
   torch.save(tree | {"epoch": 3, "bn1.num_batches_tracked": torch.tensor(1)}, tmp_path / "w.pth")
   tensors = read_tensors(tmp_path / "w.pth")
-  assert tensors.keys() == expected.keys()
-  for name, x in tensors.items():
-    np.testing.assert_array_equal(x, expected[name], err_msg=name)
+  jax.tree.map(np.testing.assert_array_equal, tensors, expected)
 
 
 @pytest.mark.full

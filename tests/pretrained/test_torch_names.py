@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import ModelConfig
+from jaxssl.core.types import Variables
 from jaxssl.pretrained.torch_names import from_torch, to_torch
 from tests.pretrained.fixtures import random_encoder
 
@@ -19,15 +20,12 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_the_round_trip_through_torch_names_is_exact(model):
-  params, stats = random_encoder(model)
-  tensors = to_torch(params, stats)
-  assert len(tensors) == len(jax.tree.leaves((params, stats)))
-  for tree in (params, stats):
-    jax.tree.map(np.testing.assert_array_equal, from_torch(tensors, tree), tree)
+  variables = random_encoder(model)
+  tensors = to_torch(variables)
+  assert len(tensors) == len(jax.tree.leaves(variables))
+  jax.tree.map(np.testing.assert_array_equal, from_torch(tensors, jax.tree.map(np.zeros_like, variables)), variables)
 
 
 def test_a_custom_encoder_keeps_its_names():
-  assert set(to_torch({"proj": {"kernel": np.ones((2, 3))}, "blocks": {"fc1": {"bias": np.ones(3)}}}, {})) == {
-    "proj.weight",
-    "blocks.fc1.bias",
-  }
+  params = {"proj": {"kernel": np.ones((2, 3))}, "blocks": {"fc1": {"bias": np.ones(3)}}}
+  assert set(to_torch(Variables(params={"encoder": params}, stats={}))) == {"proj.weight", "blocks.fc1.bias"}
