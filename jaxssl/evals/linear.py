@@ -161,7 +161,6 @@ def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar
   config, reference, seed = extractor.config.evals.linear, extractor.reference, extractor.config.train.seed
   out = held_out(reference.labels, seed)
   used = np.flatnonzero(~out)
-
   heads, _ = crops.trainer(extractor, config, len(used), lambda steps: crops.cosine(steps, *RATES), len(RATES))(used, seed)
   best = _best(heads, reference.x[out], reference.labels[out])
   return heads[best], {"learning_rate": RATES[best]}

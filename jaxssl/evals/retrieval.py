@@ -40,10 +40,9 @@ def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...])
   if not retrievable.any():
     return share
   metric = functools.partial(accuracy_metric, description="How well an image finds the others of its class.")
-  recalls = {k: 100.0 * float((first[retrievable] < k).mean()) for k in ks}
-  named = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): recall for k, recall in recalls.items()}
-  mean_precision = 100.0 * float(precision[retrievable].mean(dtype=np.float64))
-  return {**named, metric("map_cosine_leave_one_out", "Mean average precision"): mean_precision, **share}
+  recall = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): (first[retrievable] < k).mean() for k in ks}
+  precision = {metric("map_cosine_leave_one_out", "Mean average precision"): precision[retrievable].mean(dtype=np.float64)}
+  return {name: 100.0 * float(value) for name, value in (recall | precision).items()} | share
 
 
 @jax.jit
