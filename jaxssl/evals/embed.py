@@ -1,13 +1,12 @@
 """Writes the features of every image of a dataset to one file, in parts, so that an interrupted command resumes."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,24 +55,26 @@ def embed_to_file(
       for split, rows in spans[finished:]:
         parts.append(*_embed(run, sources[split], rows, patches))
         progress.update(len(rows))
+    if not parts.shape[0]:
+      raise UserError(f"all {request['images']} images are unreadable")
+    readable = [(split, np.setdiff1d(rows, bad)) for (split, rows), bad in zip(spans, parts.unreadable, strict=True)]
+    features = parts.features()
+    meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
+    meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
+    meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
+    columns = _names(sources, readable) | {"features": features}
+    if patches:
+      columns |= {"features": features[:, 0], "patches": features[:, 1:]}
+      meta["patches"] = columns["patches"].shape[1:]
+    with paths.uploaded(out) as made:
+      embedding_file.write(made, columns, meta)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
-  count = parts.shape[0]
-  if not count:
-    raise UserError(f"all {request['images']} images are unreadable")
-  readable = [(split, np.setdiff1d(rows, bad)) for (split, rows), bad in zip(spans, parts.unreadable, strict=True)]
-  features = parts.features()
-  meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
-  meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
-  meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
-  columns = _names(sources, readable) | {"features": features}
-  if patches:
-    columns |= {"features": features[:, 0], "patches": features[:, 1:]}
-    meta["patches"] = columns["patches"].shape[1:]
-  with _writing(f"--out {out}"), paths.uploaded(out) as made:
-    embedding_file.write(made, columns, meta)
+  except OSError as error:
+    raise UserError(f"--out {out} cannot be written: {error}; rerun the same command to resume") from error
   shutil.rmtree(parts.folder)
+  count = len(features)
   left_out = request["images"] - count
   note = f"; {left_out} unreadable images are left out" if left_out else ""
   runlog.LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, out, note)
@@ -142,14 +143,13 @@ class Parts:
       self.features()
 
   def append(self, features: np.ndarray, unreadable: list[int]) -> None:
-    """Adds a part, which takes effect when parts.json is replaced. Raises UserError."""
-    with _writing(self.folder):
-      self.folder.mkdir(parents=True, exist_ok=True)
-      with (self.folder / "features").open("ab") as file:
-        file.truncate(math.prod(self.shape) * features.itemsize)  # drops an interrupted part
-        file.write(features.tobytes())
-      self.unreadable, self.shape = [*self.unreadable, unreadable], [self.shape[0] + len(features), *features.shape[1:]]
-      json_io.write(self._file, {"request": self._request, "unreadable": self.unreadable, "shape": self.shape})
+    """Adds a part, which takes effect when parts.json is replaced. Raises OSError."""
+    self.folder.mkdir(parents=True, exist_ok=True)
+    with (self.folder / "features").open("ab") as file:
+      file.truncate(math.prod(self.shape) * features.itemsize)  # drops an interrupted part
+      file.write(features.tobytes())
+    self.unreadable, self.shape = [*self.unreadable, unreadable], [self.shape[0] + len(features), *features.shape[1:]]
+    json_io.write(self._file, {"request": self._request, "unreadable": self.unreadable, "shape": self.shape})
 
   def features(self) -> np.ndarray:
     """Returns features float32 [n, ...], which stay on the disk. Raises UserError if damaged."""
@@ -157,11 +157,3 @@ class Parts:
       return np.memmap(self.folder / "features", np.float32, "r", shape=tuple(self.shape))
     except (OSError, ValueError) as error:
       raise UserError(f"{self.folder} is damaged; remove it to start over") from error
-
-
-@contextlib.contextmanager
-def _writing(place: Any) -> Iterator[None]:
-  try:
-    yield
-  except OSError as error:
-    raise UserError(f"{place} cannot be written: {error.strerror}; rerun the same command to resume") from error
