@@ -1,4 +1,4 @@
-"""Random crops of reference images, cut as the student's first view but without its color changes; training by SGD on them."""
+"""Random crops of reference images, cut as the student's first view but without its color changes; training by SGD."""
 
 import dataclasses
 import functools

@@ -40,9 +40,9 @@ def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...])
   if not retrievable.any():
     return share
   metric = functools.partial(accuracy_metric, description="How well an image finds the others of its class.")
-  recall = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): (first[retrievable] < k).mean() for k in ks}
-  precision = {metric("map_cosine_leave_one_out", "Mean average precision"): precision[retrievable].mean(dtype=np.float64)}
-  return {name: 100.0 * float(value) for name, value in (recall | precision).items()} | share
+  values = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): (first[retrievable] < k).mean() for k in ks}
+  values[metric("map_cosine_leave_one_out", "Mean average precision")] = precision[retrievable].mean(dtype=np.float64)
+  return {metric: 100.0 * float(value) for metric, value in values.items()} | share
 
 
 @jax.jit
