@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.log import LOG
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
-from jaxssl.data import imbalance, input_pipeline, sampler
+from jaxssl.data import imbalance, input_pipeline
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
 from jaxssl.data.arrays import as_source
 from jaxssl.data.folder import FolderSource, open_whole
@@ -153,21 +153,6 @@ def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[
     train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
   sources = {"train": train, "k-NN reference": reference, "test": test}
   return {name: source for name, source in sources.items() if source is not None}, groups
-
-
-def in_order(config: Config, mesh: Mesh, dataset: Dataset, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yields (images, mask bool [b]) of all images of a dataset once, in order, for an evaluation at `size` pixels.
-
-  Images are uint8 or uint16 [b, size, size, c], or int32 [b] rows of `dataset.resident` if that is not None. With several
-  processes, images are this process's rows of the batch, and the mask is that of the whole batch.
-  """
-  evals = config.evals
-  index, mask = sampler.eval_plan(len(dataset), padded_rows(min(evals.batch_size, len(dataset)), mesh))
-  own = local_slice(mesh, index.shape[1])
-  images = index[:, own]
-  if dataset.resident is None:
-    images = input_pipeline.inference(dataset.source, images, mask[:, own], evals.resize, size, config.data.workers)
-  yield from zip(images, mask, strict=True)
 
 
 def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:

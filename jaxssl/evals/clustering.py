@@ -5,7 +5,6 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 from jaxssl.ops.nearest import normalize
@@ -37,11 +36,12 @@ def metric(layer: str, algorithm: str, figure: str, rows: int) -> Metric:
 @evaluation("clusters", labels=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures each layer of encoder and projector on the test or reference set: encoder_silhouette, hidden_1_kmeans_nmi, ..."""
-  queries, layers = extractor.test or extractor.reference, extractor.layers()
+  queries = extractor.test or extractor.reference
+  layers = {"pixels": queries.x}
+  if extractor.variables is not None:
+    layers = extractor.features(extractor.datasets.test or extractor.datasets.reference, "layers")
   measured: list[Measurement] = []
   for layer, x in layers.items():
-    if not np.isfinite(x).all():
-      raise UserError(f"the features of layer {layer} are not finite (subject: {extractor.subject})")
     protocol = {"layer": layer, "features": "unit length", **queries.protocol}
     values = figures(x, queries.labels, extractor.config.train.seed)
     measured += measurements(extractor, {metric(layer, *figure): value for figure, value in values.items()}, protocol)

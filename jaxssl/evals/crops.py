@@ -1,13 +1,15 @@
-"""Random crops of reference images, cut as the student's first view but without its color changes, and training on them."""
+"""Random crops of reference images, cut as the student's first view but without its color changes; training by SGD."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import FinetuneConfig, LinearConfig, ViewConfig
@@ -15,7 +17,6 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
-from jaxssl.evals import sgd
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
@@ -33,11 +34,11 @@ def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
 def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Computes the features of two random crops of some images of the reference set: float32 [n, f] each."""
   view = view_of(extractor, count=2)
-  places, masks = zip(*in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size), strict=True)
-  crops = cut(extractor, rows[np.stack(places)].astype(np.int32), view, seed=0, epoch=0)
+  index, masks = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
+  crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=0)
   resident = extractor.datasets.reference.resident
   encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  first, second = extract(extractor.mesh, encode, zip(crops, masks, strict=True)).swapaxes(0, 1)
+  first, second = extract(extractor.mesh, encode, crops, masks).swapaxes(0, 1)
   return first, second
 
 
@@ -103,9 +104,9 @@ def trainer(
     view_key, pass_key = jax.random.split(jax.random.fold_in(key, number))
     images = finish(view, extractor.preprocessing, index, crops, store, view_key)
     if not tune:
-      return sgd.cross_entropy(params["heads"], network.encode(frozen, images[:, 0]), labels), stats
+      return cross_entropy(params["heads"], network.encode(frozen, images[:, 0]), labels), stats
     outputs, stats = network.apply(Variables(params=params, stats=stats), [images], joint=False, key=pass_key)
-    return sgd.cross_entropy(params["heads"], outputs.features[0], labels), stats
+    return cross_entropy(params["heads"], outputs.features[0], labels), stats
 
   def batches(rows: np.ndarray, seed: int) -> Iterator[tuple]:
     for epoch in range(config.epochs):
@@ -114,11 +115,47 @@ def trainer(
       for number, (index, crops) in enumerate(cut(extractor, order, view, seed, epoch), epoch * steps):
         yield number, *global_rows(mesh, (index, extractor.reference.labels[index], crops))
 
-  train = sgd.trainer(loss, optimizer(steps * config.epochs), mesh)
+  train = descent(loss, optimizer(steps * config.epochs), mesh)
 
   def fit(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Variables]:
     data = (variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
     params, stats = train(start, batches(rows, seed), data, variables.stats)
     return to_host(mesh, params["heads"]), Variables(params={**variables.params, **params}, stats=stats)
+
+  return fit
+
+
+def cross_entropy(heads: Array, x: Array, labels: Array) -> Array:
+  """Sums the mean cross-entropies of g classifiers [g, f + 1, c], whose last row is the bias; x: [b, f]; labels: int [b]."""
+  scores = jnp.einsum("bf,gfc->bgc", x, heads[:, :-1]) + heads[None, :, -1]
+  labels = jnp.broadcast_to(labels[:, None], scores.shape[:2])
+  return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean(0).sum()
+
+
+def cosine(steps: int, *rates: float) -> optax.GradientTransformation:
+  """Returns SGD with momentum 0.9 and a cosine schedule without warm-up; rates: one, or that of each of g classifiers."""
+  rate: Any = rates[0] if len(rates) == 1 else jnp.asarray(rates)[:, None, None]
+  return optax.sgd(optax.cosine_decay_schedule(rate, steps), momentum=0.9)
+
+
+def descent(loss: Callable[..., Any], optimizer: optax.GradientTransformation, mesh: Mesh | None = None) -> Callable[..., Any]:
+  """Returns a function (parameters, batches, data, statistics) -> (parameters, statistics), replicated on `mesh`.
+
+  It takes one step per batch to minimize loss(parameters, statistics, batch, data) -> (loss, statistics); compiled once.
+  """
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def step(carry: tuple, batch: PyTree, data: PyTree) -> tuple:
+    params, stats, state = carry
+    gradient, stats = jax.grad(loss, has_aux=True)(params, stats, batch, data)
+    updates, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, updates), stats, state
+
+  def fit(params: PyTree, batches: Iterable[PyTree], data: PyTree, stats: PyTree = None) -> tuple[Any, Any]:
+    carry = jax.tree.map(jnp.copy, (params, stats, optimizer.init(params)))  # steps overwrite it
+    carry = replicate(mesh, carry) if mesh else carry
+    for batch in batches:
+      carry = step(carry, batch, data)
+    return carry[:2]
 
   return fit

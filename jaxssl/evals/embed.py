@@ -1,18 +1,17 @@
 """Writes the features of every image of a dataset to one file, in parts, so that an interrupted command resumes."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxssl.core import atomic, cache, json_io, paths
+from jaxssl.core import cache, json_io, paths
 from jaxssl.core import log as runlog
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
@@ -49,30 +48,33 @@ def embed_to_file(
   run = load_run.load(workdir, config, step)
   request = _request(run, sources, patches)
   parts, size = Parts(out, request), request["part"]
-  spans = [(split, k, min(k + size, len(x))) for split, x in sources.items() for k in range(0, len(x), size)]
-  finished = len(parts.counts)
+  spans = [(split, np.arange(k, min(k + size, len(x)))) for split, x in sources.items() for k in range(0, len(x), size)]
+  finished = len(parts.unreadable)
   try:
-    with runlog.image_progress(request["images"], sum(stop - start for _, start, stop in spans[:finished])) as progress:
-      for split, start, stop in spans[finished:]:
-        parts.append(*_embed(run, sources[split], np.arange(start, stop), patches))
-        progress.update(stop - start)
+    with runlog.image_progress(request["images"], sum(len(rows) for _, rows in spans[:finished])) as progress:
+      for split, rows in spans[finished:]:
+        parts.append(*_embed(run, sources[split], rows, patches))
+        progress.update(len(rows))
+    if not parts.shape[0]:
+      raise UserError(f"all {request['images']} images are unreadable")
+    readable = [(split, np.setdiff1d(rows, bad)) for (split, rows), bad in zip(spans, parts.unreadable, strict=True)]
+    features = parts.features()
+    meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
+    meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
+    meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
+    columns = _names(sources, readable) | {"features": features}
+    if patches:
+      columns |= {"features": features[:, 0], "patches": features[:, 1:]}
+      meta["patches"] = columns["patches"].shape[1:]
+    with paths.uploaded(out) as made:
+      embedding_file.write(made, columns, meta)
   except KeyboardInterrupt:
     runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
-  count = sum(parts.counts)
-  if not count:
-    raise UserError(f"all {request['images']} images are unreadable")
-  index, features = parts.read()
-  meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
-  meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
-  meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
-  columns = _names(sources, np.repeat([split for split, _, _ in spans], parts.counts), index) | {"features": features}
-  if patches:
-    columns |= {"features": features[:, 0], "patches": features[:, 1:]}
-    meta["patches"] = columns["patches"].shape[1:]
-  with _writing(f"--out {out}"), paths.uploaded(out) as made:
-    embedding_file.write(made, columns, meta)
+  except OSError as error:
+    raise UserError(f"--out {out} cannot be written: {error}; rerun the same command to resume") from error
   shutil.rmtree(parts.folder)
+  count = len(features)
   left_out = request["images"] - count
   note = f"; {left_out} unreadable images are left out" if left_out else ""
   runlog.LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, out, note)
@@ -100,69 +102,58 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
   return json.loads(json.dumps(request))
 
 
-def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> tuple[np.ndarray, np.ndarray]:
-  """Embeds the readable images among rows of a source: (their rows, features). Raises UserError if they are not finite."""
+def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> tuple[np.ndarray, list[int]]:
+  """Embeds images: (features of the readable ones, rows of the others). Raises UserError if features are not finite."""
   features, unreadable = run.embed(source, rows, "tokens" if patches else "encode")
-  rows, features = (np.delete(values, unreadable, axis=0) for values in (rows, features))
-  wrong = rows[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
+  features, readable = np.delete(features, unreadable, axis=0), np.delete(rows, unreadable)
+  wrong = readable[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
   if len(wrong):
     example = source.describe(int(wrong[0]))
-    raise UserError(f"features are not finite: {len(wrong)} of {len(rows)} images, first: {example}")
-  return rows, features
+    raise UserError(f"features are not finite: {len(wrong)} of {len(features)} images, first: {example}")
+  return features, rows[unreadable].tolist()
 
 
-def _names(sources: Mapping[str, Source], split: np.ndarray, index: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the columns that identify the images at these ascending positions of their splits."""
-  path, label = [], []
-  for name, source in sources.items():
-    rows, known = index[split == name].tolist(), source.labels
-    path += [name_of(source, k) for k in rows]
-    label += ["" if known is None or known[k] < 0 else source.classes[known[k]] for k in rows]
-  columns = {"path": np.array(path), "index": index}
-  columns |= {"split": split} if len(sources) > 1 else {}
+def _names(sources: Mapping[str, Source], parts: Sequence[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+  """Returns the columns that identify images, given as splits and rows of these."""
+  path, split, label = [], [], []
+  for name, rows in parts:
+    source, known = sources[name], sources[name].labels
+    path += [name_of(source, k) for k in rows.tolist()]
+    split += [name] * len(rows)
+    label += ["" if known is None or known[k] < 0 else source.classes[known[k]] for k in rows.tolist()]
+  columns = {"path": np.array(path), "index": np.concatenate([rows for _, rows in parts])}
+  columns |= {"split": np.array(split)} if len(sources) > 1 else {}
   return columns | ({"label": np.array(label)} if any(label) else {})
 
 
 class Parts:
-  """The finished parts of a file, in FILE.parts: positions, features, and parts.json, which counts the images of each part."""
+  """The finished parts of a file, in FILE.parts: features, and parts.json, which lists the unreadable images of each part."""
 
   def __init__(self, out: pathlib.Path, request: Mapping[str, Any]):
     beside = out if paths.is_local(out) else cache.folder("parts") / hashlib.sha256(str(out).encode()).hexdigest()[:16]
     self.folder, self._request = beside.with_name(beside.name + ".parts"), request
     self._file = self.folder / "parts.json"
-    state = json_io.read(self._file) if self._file.exists() else {"request": request, "counts": [], "shape": []}
-    self.counts, self._shape, stored = state["counts"], state["shape"], state["request"]
+    state = json_io.read(self._file) if self._file.exists() else {"request": request, "unreadable": [], "shape": [0]}
+    self.unreadable, self.shape, stored = state["unreadable"], state["shape"], state["request"]
     wrong = [f"{k}: {stored.get(k)} there, {value} here" for k, value in request.items() if stored.get(k) != value]
     if wrong:
       advice = "Remove it to start over, or name another --out"
       raise UserError(f"{self.folder} holds parts of another request: {'; '.join(wrong)}. {advice}")
-    if any(self.counts):
-      self.read()
+    if self.shape[0]:
+      self.features()
 
-  def append(self, index: np.ndarray, features: np.ndarray) -> None:
-    """Adds a part, which takes effect when parts.json is replaced. Raises UserError."""
-    with _writing(self.folder):
-      self.folder.mkdir(parents=True, exist_ok=True)
-      for name, values in (("index", index), ("features", features)):
-        with (self.folder / name).open("ab") as file:
-          file.truncate(sum(self.counts) * values.itemsize * math.prod(values.shape[1:]))  # drops an interrupted part
-          file.write(values.tobytes())
-      self.counts, self._shape = [*self.counts, len(index)], features.shape[1:]
-      atomic.write_text(self._file, json.dumps({"request": self._request, "counts": self.counts, "shape": self._shape}))
+  def append(self, features: np.ndarray, unreadable: list[int]) -> None:
+    """Adds a part, which takes effect when parts.json is replaced. Raises OSError."""
+    self.folder.mkdir(parents=True, exist_ok=True)
+    with (self.folder / "features").open("ab") as file:
+      file.truncate(math.prod(self.shape) * features.itemsize)  # drops an interrupted part
+      file.write(features.tobytes())
+    self.unreadable, self.shape = [*self.unreadable, unreadable], [self.shape[0] + len(features), *features.shape[1:]]
+    json_io.write(self._file, {"request": self._request, "unreadable": self.unreadable, "shape": self.shape})
 
-  def read(self) -> tuple[np.ndarray, np.ndarray]:
-    """Returns positions int64 [n] and features float32 [n, ...], which stay on the disk. Raises UserError if damaged."""
-    count = sum(self.counts)
+  def features(self) -> np.ndarray:
+    """Returns features float32 [n, ...], which stay on the disk. Raises UserError if damaged."""
     try:
-      index = np.memmap(self.folder / "index", np.int64, "r", shape=(count,))
-      return index, np.memmap(self.folder / "features", np.float32, "r", shape=(count, *self._shape))
+      return np.memmap(self.folder / "features", np.float32, "r", shape=tuple(self.shape))
     except (OSError, ValueError) as error:
       raise UserError(f"{self.folder} is damaged; remove it to start over") from error
-
-
-@contextlib.contextmanager
-def _writing(place: Any) -> Iterator[None]:
-  try:
-    yield
-  except OSError as error:
-    raise UserError(f"{place} cannot be written: {error.strerror}; rerun the same command to resume") from error

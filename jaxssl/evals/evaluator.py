@@ -1,7 +1,6 @@
 """Runs evaluations of one run: during training, at its end, and from the command line."""
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from jaxssl import methods
 from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
+from jaxssl.core.log import LOG
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
@@ -22,7 +22,6 @@ from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import padded_rows, replicate
 
 BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats)  # importing them registers them
-LOG = logging.getLogger("jaxssl")
 RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more than 2.5 GB
 
 

@@ -1,5 +1,7 @@
 """Measures features without labels: the dimensions they use, and their distribution on the sphere."""
 
+import functools
+
 import numpy as np
 from scipy import special
 
@@ -8,28 +10,18 @@ from jaxssl.evals.crops import two_crops
 from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
-EFFECTIVE_RANK = Metric(
-  "effective_rank",
-  "Effective rank",
-  "How many directions the features use: exp(entropy of normalized singular values). Near 1: collapse.",
-  "Features",
+_metric = functools.partial(Metric, group="Features")
+EFFECTIVE_RANK = _metric(
+  "effective_rank", "Effective rank", "Directions in use: exp(entropy of normalized singular values). Near 1: collapse."
 )
-UNIFORMITY = Metric(
-  "uniformity", "Uniformity", "How evenly images spread. Near 0: collapse; more negative: spread wider.", "Features"
+RANKME = _metric("rankme", "RankMe", "The effective rank, 1e-7 added to each share.")
+UNIFORMITY = _metric("uniformity", "Uniformity", "How evenly images spread. Near 0: collapse; more negative: spread wider.")
+ALIGNMENT = _metric(
+  "alignment", "Alignment", "Mean squared distance of two random crops of an image. Small is good while images stay spread out."
 )
-ALIGNMENT = Metric(
-  "alignment",
-  "Alignment",
-  "Mean squared distance of two random crops of an image. Small is good as long as images stay spread out.",
-  "Features",
+DEVIATION = _metric(
+  "deviation", "Deviation", "Mean deviation over dimensions, times their root. 1: features fill the sphere evenly; 0: collapse."
 )
-DEVIATION = Metric(
-  "deviation",
-  "Deviation",
-  "Mean deviation over dimensions, times their root. 1: the features fill the sphere evenly; 0: collapse.",
-  "Features",
-)
-RANKME = Metric("rankme", "RankMe", "The effective rank, 1e-7 added to each share.", "Features")
 METRICS = {metric.name: metric for metric in (EFFECTIVE_RANK, RANKME, UNIFORMITY, DEVIATION)}
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,12 +18,13 @@ from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, PyTree, Variables
-from jaxssl.data import sampler
-from jaxssl.data.datasets import Dataset, Datasets, in_order
+from jaxssl.data import input_pipeline, sampler
+from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
+Output = Literal["encode", "layers", "tokens"]  # methods of Network
 RAW_SIZE = 32  # side of raw pixels at most; they are not normalized
 
 
@@ -37,10 +38,7 @@ class Features(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureExtractor:
-  """The input of every evaluation: a network with its weights and the datasets of a run; features are computed on first use.
-
-  Raises UserError if the weights are not finite.
-  """
+  """The input of every evaluation: a network and the datasets of a run. Raises UserError for weights that are not finite."""
 
   config: Config
   mesh: Mesh
@@ -83,20 +81,12 @@ class FeatureExtractor:
     """The names of the classes."""
     return self.datasets.reference.source.classes
 
-  def features(self, dataset: Dataset) -> np.ndarray:
-    """Computes float32 [n, f] of every image of a dataset. Raises UserError if they are not finite."""
-    features = compute(self.config, self.mesh, self.network, self.variables, dataset)
-    if not np.isfinite(features).all():
-      count = (~np.isfinite(features)).any(1).sum()
-      raise UserError(f"the features of {count} of {len(features)} images are not finite (subject: {self.subject})")
+  def features(self, dataset: Dataset, output: Output = "encode") -> Any:
+    """Computes float32 [n, f] of every image of a dataset, or "layers", see `compute`. Raises UserError if not finite."""
+    features = compute(self.config, self.mesh, self.network, self.variables, dataset, output)
+    if wrong := max(int((~np.isfinite(x)).any(1).sum()) for x in jax.tree.leaves(features)):
+      raise UserError(f"the features of {wrong} of {len(dataset)} images are not finite (subject: {self.subject})")
     return features
-
-  def layers(self) -> dict[str, np.ndarray]:
-    """Computes float32 [n, d] of the encoder's output and every layer of the projector on the test or reference set."""
-    if self.variables is None:
-      return {"pixels": (self.test or self.reference).x}
-    dataset = self.datasets.test or self.datasets.reference
-    return compute(self.config, self.mesh, self.network, self.variables, dataset, "layers")
 
 
 Measure = Callable[[FeatureExtractor], list[Measurement]]
@@ -125,9 +115,6 @@ def dataset_name(name: str, data: DataConfig) -> str:
   return name
 
 
-Output = Literal["encode", "layers", "tokens"]  # methods of Network
-
-
 def compute(
   config: Config, mesh: Mesh, network: Network, variables: Variables | None, dataset: Dataset, output: Output = "encode"
 ) -> Any:
@@ -138,7 +125,12 @@ def compute(
   """
   preprocessing = Preprocessing.of(config)
   apply = functools.partial(_apply, network, preprocessing, output, variables, dataset.resident)
-  return extract(mesh, apply, in_order(config, mesh, dataset, preprocessing.size))
+  stored, mask = in_batches(mesh, len(dataset), config.evals.batch_size)
+  if dataset.resident is None:
+    own = mask[:, local_slice(mesh, mask.shape[1])]
+    resize, size, workers = preprocessing.resize, preprocessing.size, config.data.workers
+    stored = input_pipeline.inference(dataset.source, stored, own, resize, size, workers)
+  return extract(mesh, apply, stored, mask)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -205,19 +197,19 @@ def accuracies(
   return measured
 
 
-def in_batches(mesh: Mesh, count: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yields batches for `extract`: this process's row numbers below `count`, int32 [b], and a mask, False on padding (row 0)."""
+def in_batches(mesh: Mesh, count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+  """Batches the numbers below `count`: this process's, int32 [steps, b], and a mask of all, False on the padding."""
   index, mask = sampler.eval_plan(count, padded_rows(min(batch_size, count), mesh))
-  yield from zip(index[:, local_slice(mesh, index.shape[1])], mask, strict=True)
+  return index[:, local_slice(mesh, index.shape[1])], mask
 
 
-def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[tuple[Any, np.ndarray]]) -> Any:
+def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTree], masks: np.ndarray) -> Any:
   """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [n, ...], without the padding.
 
-  A batch: arrays of this process's rows, and a bool [b] mask of all rows. Results are fetched after the next batch is
+  A batch holds arrays of this process's rows; masks: bool [steps, b], of all rows. Results are fetched after the next batch is
   dispatched, so devices do not wait and hold at most two batches.
   """
-  dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in batches)
+  dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in zip(batches, masks, strict=True))
   parts = []
   for (outputs, mask), _ in itertools.pairwise(itertools.chain(dispatched, [(None, None)])):
     parts.append(jax.tree.map(lambda x, mask=mask: x[mask], to_host(mesh, outputs)))

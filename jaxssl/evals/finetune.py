@@ -8,7 +8,7 @@ import optax
 
 from jaxssl.config.schema import FinetuneConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
-from jaxssl.evals import crops, linear, sgd
+from jaxssl.evals import crops, linear
 from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
 
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
@@ -39,7 +39,7 @@ def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, in
   assert test is not None
 
   def optimizer(steps: int) -> optax.GradientTransformation:
-    each: Any = {name: sgd.cosine(steps, rate) for name, rate in (("heads", config.head_lr), ("encoder", config.lr))}
+    each: Any = {name: crops.cosine(steps, rate) for name, rate in (("heads", config.head_lr), ("encoder", config.lr))}
     return optax.chain(optax.add_decayed_weights(config.weight_decay), optax.partition(each, {name: name for name in each}))
 
   fit = crops.trainer(extractor, config, count, optimizer, tune=True)

@@ -25,10 +25,7 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 
 @evaluation("knn", labels=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures top-1 accuracy in percent for every protocol and k in `evals.knn`.
-
-  Raises UserError if a k exceeds the size of the reference set.
-  """
+  """Measures top-1 accuracy in percent for every protocol and k in `evals.knn`. Raises UserError for a k that is too large."""
   config, reference, test = extractor.config.evals.knn, extractor.reference, extractor.test
   queries, own = (test, None) if test else (reference, np.arange(len(reference.x)))
   measured = []
@@ -80,8 +77,9 @@ def neighbors(
   rows, usable = global_rows(mesh, (padded[here], (np.arange(len(padded)) < len(reference))[here]))
   prepare = (lambda x: x) if euclidean else _normalize
   rows, most = prepare(rows), k + (own is not None)
-  batches = ((queries[index], mask) for index, mask in in_batches(mesh, len(queries), QUERIES))
-  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches)
+  index, mask = in_batches(mesh, len(queries), QUERIES)
+  batches = (queries[numbers] for numbers in index)
+  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches, mask)
   if own is not None:
     others = np.argsort(ids == own[:, None], axis=1, kind="stable")[:, :k]
     values, ids = np.take_along_axis(values, others, 1), np.take_along_axis(ids, others, 1)

@@ -10,7 +10,7 @@ import optax
 from jaxssl.config.schema import LinearConfig
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals import crops, sgd
+from jaxssl.evals import crops
 from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, labeled_test
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
@@ -147,7 +147,7 @@ def descend(
 
   def train(rates: tuple[float, ...], used: np.ndarray) -> Array:
     start, data = jnp.zeros((len(rates), x.shape[1] + 1, num_classes)), (x[used], labels[used])
-    return _epochs(lambda steps: sgd.cosine(steps, *rates), start, data, seed, config.epochs, config.batch_size)
+    return _epochs(lambda steps: crops.cosine(steps, *rates), start, data, seed, config.epochs, config.batch_size)
 
   rate = RATES[_best(train(RATES, ~out), x[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
   return train((rate,), np.ones_like(out))[0], {"learning_rate": rate}
@@ -161,8 +161,7 @@ def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar
   config, reference, seed = extractor.config.evals.linear, extractor.reference, extractor.config.train.seed
   out = held_out(reference.labels, seed)
   used = np.flatnonzero(~out)
-
-  heads, _ = crops.trainer(extractor, config, len(used), lambda steps: sgd.cosine(steps, *RATES), len(RATES))(used, seed)
+  heads, _ = crops.trainer(extractor, config, len(used), lambda steps: crops.cosine(steps, *RATES), len(RATES))(used, seed)
   best = _best(heads, reference.x[out], reference.labels[out])
   return heads[best], {"learning_rate": RATES[best]}
 
@@ -193,6 +192,6 @@ def _epochs(
   batches = (rows for _ in range(epochs) for rows in shuffle.permutation(count)[: steps * batch_size].reshape(steps, -1))
 
   def loss(heads: Array, stats: None, rows: Array, data: tuple[Array, Array]) -> tuple[Array, None]:
-    return sgd.cross_entropy(heads, data[0][rows], data[1][rows]), stats
+    return crops.cross_entropy(heads, data[0][rows], data[1][rows]), stats
 
-  return sgd.trainer(loss, optimizer(epochs * steps))(start, batches, jax.tree.map(jnp.asarray, data))[0]
+  return crops.descent(loss, optimizer(epochs * steps))(start, batches, jax.tree.map(jnp.asarray, data))[0]

@@ -48,10 +48,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
 
 def draw(reference: Features, shots: float, seed: int) -> np.ndarray:
-  """Draws rows of the reference set: a share of each class if shots < 1 (at least one image), else `shots` of each.
-
-  Raises UserError if a class has fewer.
-  """
+  """Draws rows: a share of each class, at least one, if shots < 1, else `shots` of each. Raises UserError if it has fewer."""
   classes = linear.by_class(reference.labels, seed)
   smallest = min(map(len, classes))
   if not 0 < shots <= max(smallest, 1):

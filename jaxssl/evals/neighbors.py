@@ -20,10 +20,7 @@ ORPHANS = _share("neighbors_orphans", "Images without reverse neighbors", ABOUT,
 
 @evaluation("neighbors")
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures how the nearest neighbors of reference images, among the others, agree with their class.
-
-  Without labels only `neighbors_orphans`.
-  """
+  """Measures how the nearest neighbors of reference images agree with their class; without labels only `neighbors_orphans`."""
   reference = extractor.reference
   k = min(K, len(reference.x) - 1)
   _, ids = knn.neighbors(extractor.mesh, reference.x, reference.x, k, own=np.arange(len(reference.x)))

@@ -34,16 +34,15 @@ def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...])
   class are left out of the means; `share_retrievable`, in 0..1, is the share of the others, and the only result if it is 0.
   """
   rank = functools.partial(rankings, *replicate(mesh, (normalize(jnp.asarray(x)), jnp.asarray(labels))))
-  precision, first, total = extract(mesh, rank, in_batches(mesh, len(x), QUERIES))
+  precision, first, total = extract(mesh, rank, *in_batches(mesh, len(x), QUERIES))
   retrievable = total > 0
   share = {SHARE: float(retrievable.mean())}
   if not retrievable.any():
     return share
   metric = functools.partial(accuracy_metric, description="How well an image finds the others of its class.")
-  recalls = {k: 100.0 * float((first[retrievable] < k).mean()) for k in ks}
-  named = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): recall for k, recall in recalls.items()}
-  mean_precision = 100.0 * float(precision[retrievable].mean(dtype=np.float64))
-  return {**named, metric("map_cosine_leave_one_out", "Mean average precision"): mean_precision, **share}
+  values = {metric(f"recall{k}_cosine_leave_one_out", f"Recall at {k}"): (first[retrievable] < k).mean() for k in ks}
+  values[metric("map_cosine_leave_one_out", "Mean average precision")] = precision[retrievable].mean(dtype=np.float64)
+  return {metric: 100.0 * float(value) for metric, value in values.items()} | share
 
 
 @jax.jit

@@ -67,13 +67,13 @@ def test_an_interrupted_command_resumes_and_writes_the_same_file(ending, resnet,
   assert run(resnet, whole) == 0
   write, compute, written, encoded = embed.Parts.append, load_run.compute, [], []
 
-  def interrupt(self, index, features):
+  def interrupt(self, features, unreadable):
     if len(written) == 3:
       with (self.folder / "features").open("ab") as file:
         file.write(b"half a part")
       raise KeyboardInterrupt
-    written.append(len(index))
-    write(self, index, features)
+    written.append(len(features))
+    write(self, features, unreadable)
 
   with monkeypatch.context() as patched:
     patched.setattr(embed.Parts, "append", interrupt)
