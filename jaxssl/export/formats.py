@@ -61,15 +61,24 @@ def export(
     raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
+  beside = out.absolute().parent if paths.is_local(out) else None
   try:
-    with tempfile.TemporaryDirectory(prefix="jaxssl-") as temporary:
-      folder = pathlib.Path(temporary)
+    if beside:
+      beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".jaxssl-", dir=beside) as temporary:
+      folder = pathlib.Path(temporary) / "export"
+      folder.mkdir()
       difference = _write(folder, bundle, workdir, license)
       if not difference <= TOLERANCE:
         raise ExportMismatch(
           f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
         )
-      paths.upload(folder, out)
+      for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors makes files that only their owner can read
+      if beside:
+        folder.rename(out)
+      else:
+        paths.upload(folder, out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
   which, step = bundle.about["network"], bundle.about["step"]
