@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxssl
+from jaxssl.config.load import load_config
 from jaxssl.core.errors import UserError
 from jaxssl.data.arrays import ArraySource, as_source
 from jaxssl.data.image_io import DecodeError
@@ -24,6 +25,8 @@ PAGE = ROOT / "docs" / "python.md"
 def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   (tmp_path / "configs").symlink_to(ROOT / "configs")
   monkeypatch.chdir(tmp_path)
+  tiny = {"model.name": "vit_ti", "model.depth": 1, "model.patch": 14}  # traced in a third of a ResNet's time
+  monkeypatch.setattr("jaxssl.api.load_config", lambda file, changes: load_config(file, {**changes, **tiny}))
   names: dict = {"__name__": "page"}
   parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
   assert len(parts) == 4

@@ -82,10 +82,3 @@ def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Pat
   file, _, recipe = config.partition(":")
   names = [pathlib.Path(file).stem, *filter(None, recipe.split(","))]
   return load_config(config, changes), workdir or pathlib.Path("runs") / "-".join(names)
-
-
-def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
-  """Returns the config and the workdir of `--config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]`."""
-  parser = Parser("train")
-  add_config(parser, "the workdir")
-  return resolve(**vars(parser.parse(argv)))

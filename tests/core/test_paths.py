@@ -34,7 +34,7 @@ def store(tmp_path, monkeypatch) -> pathlib.Path:
 @pytest.fixture
 def run(store, monkeypatch) -> str:
   """Writes a run to the bucket; orbax, which reads gs:// itself, receives the local folder."""
-  tiny_run.make(store / "run", steps=(5,))
+  tiny_run.make(store / "run", steps=(5,), words=tiny_run.TINY)
   monkeypatch.setattr(load_run, "Checkpoints", lambda folder, keep: Checkpoints(store / "run/checkpoints", keep))
   return "gs://store/run"
 
