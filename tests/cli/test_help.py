@@ -22,8 +22,8 @@ OPTIONS = {
   "inspect": "--data --out --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
   "plan": "--config --config.FIELD --topology --batch-size --images --size --utilization --step-seconds --price "
-  "--memory --peak --check --out",
-  "config": "--markdown",
+  "--memory --peak --out",
+  "config": "",
 }
 
 
