@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -136,4 +135,3 @@ def test_an_incomplete_file_is_not_uploaded(store):
     file.write_bytes(b"half")
     raise RuntimeError
   assert (store / "x.png").read_bytes() == b"old"
-  shutil.rmtree(store)
