@@ -3,7 +3,6 @@
 import argparse
 import functools
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -53,9 +52,7 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     """Raises UserError."""
-    message = re.sub(r"^argument (\S+\.\S+): expected one argument$", r"\1: missing value; expected \1=VALUE", message)
-    message = re.sub(r"^argument ([^:]*): ", r"\1: ", message)
-    raise UserError(f"{message}; see {self.prog} --help")
+    raise UserError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
   def _is_field(self, name: str) -> bool:
     return name.startswith(tuple(f"--{prefix}{group}." for group in self._groups for prefix in ("", "config.")))
