@@ -1,6 +1,5 @@
 """The commands as Python functions. Each may be given images and an encoder of the calling program."""
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import log as runlog
+from jaxssl.core import tree
 from jaxssl.core.errors import UserError
 from jaxssl.core.paths import path_of
 from jaxssl.data.arrays import DataInput, as_source
@@ -113,10 +113,10 @@ def _with_inputs(
 ) -> tuple[Config, dict[str, DataInput] | None]:
   """Returns the config with its images and encoder replaced by those of the calling program, and the images."""
   if encoder is not None:
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, name="custom"))
+    config = tree.replace(config, {"model.name": "custom"})
   if source is None and test is None:
     return config, None
   if source is None:
     raise UserError("test: given without source; expected both or neither")
-  data = dataclasses.replace(config.data, source="array", path="", test_path="", list_path="", limit=0)
-  return dataclasses.replace(config, data=data), {"train": source} | ({} if test is None else {"test": test})
+  images = {"data.source": "array", "data.path": "", "data.test_path": "", "data.list_path": "", "data.limit": 0}
+  return tree.replace(config, images), {"train": source} | ({} if test is None else {"test": test})

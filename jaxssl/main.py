@@ -54,14 +54,11 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
     return processes.exit_with("interrupted", preemption.INTERRUPTED)
   except UserError as error:
     return processes.exit_with(f"error: {error}", 2)
-  except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1:
+  except (jax.errors.JaxRuntimeError, processes.Lost) as error:
+    if jax.process_count() == 1 and not isinstance(error, processes.Lost):
       raise
-    reason = str(error).splitlines()[0]
-    message = f"error: {reason}. Another process may have died; rerun the same command to resume"
+    message = f"error: {str(error).splitlines()[0]}. Another process may have died; rerun the same command to resume"
     return processes.exit_with(message, preemption.AGAIN)
-  except processes.Lost as error:
-    return processes.exit_with(f"error: {error}; rerun the same command to resume from the last checkpoint", preemption.AGAIN)
   except Exception as error:
     if not paths.gcs_error(error):
       raise

@@ -14,19 +14,20 @@ from jaxssl.core import registry
 from jaxssl.methods import METHODS
 from tests import test_methods
 from tests.extending_page import example
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[1]
 RECIPE = "simclr.py --config.method={'name':'uniform'}"
 SMALL = ["--config.data.limit=64", "--config.train.batch_size=16", "--config.train.epochs=1", "--config.evals.final=knn"]
-SMALL += ["--config.evals.baselines=false", "--config.evals.report=false"]
+SMALL += ["--config.evals.baselines=false", "--config.evals.report=false", *TINY]
 
 
 def reset():
   """Unregisters the method of the file, as at the start of another process."""
   METHODS.pop("uniform", None)
-  registry.registering.clear()
+  registry.registered.clear()
   plugins._executed.clear()
   plugins._used.clear()
 

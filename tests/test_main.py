@@ -9,11 +9,11 @@ import signal
 import pytest
 
 from jaxssl import main as command
-from jaxssl.config import flags
 from jaxssl.core import json_io
 from jaxssl.core.errors import UserError
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
+from tests import flags
 from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow

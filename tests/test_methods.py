@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.core.types import Outputs, TrainState, ViewBatch
 from jaxssl.methods import METHODS
 from jaxssl.parallel import mesh
@@ -19,7 +18,7 @@ from jaxssl.train import setup
 from jaxssl.train.setup import Experiment
 from jaxssl.train.step import TrainStep
 from jaxssl.workdir.checkpoint import Checkpoints
-from tests import half_precision
+from tests import flags, half_precision
 from tests.train.fixtures import Encoder, plain, use_encoder
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,7 @@ import pytest
 
 from benchmarks import unbalanced
 from jaxssl import main as command
-from jaxssl.config import flags
-from tests import devices
+from tests import devices, flags
 from tests.data.fixtures import coded, noise, zipped
 
 pytestmark = pytest.mark.slow

@@ -6,22 +6,22 @@ from typing import Any
 
 import jax
 
-from jaxssl.config import fields, flags
+from jaxssl.config import fields
 from jaxssl.models import network
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.workdir import Workdir
+from tests import flags
 
 ROOT = pathlib.Path(__file__).parent.parent
-TINY = [
-  "--config.model.name=vit_ti",
-  "--config.model.depth=1",
-  "--config.model.patch=14",
-]  # traced in a third of a ResNet's time
+# a one-block ViT, traced in a third of a ResNet's time
+TINY = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=14"]
 
 
-def make(workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...] = (3, 5)) -> pathlib.Path:
+def make(
+  workdir: pathlib.Path, recipe: str = "runlocal", steps: tuple[int, ...] = (3, 5), words: Sequence[str] = ()
+) -> pathlib.Path:
   """Writes a config and checkpoints of these steps, each with different weights."""
-  config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32"])
+  config, _ = flags.parse([f"--config={ROOT}/configs/nnboot.py:{recipe}", "--config.train.precision=float32", *words])
   workdir.mkdir()
   Workdir(workdir).write_config(config)
   size = config.views["global"].size

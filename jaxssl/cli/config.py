@@ -18,38 +18,27 @@ from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name, unknown_name
 
-GENERATE = "jaxssl config fields --markdown > docs/config.md"
 SMALLER = """
 append ",cpu" for a smaller version: minutes on two CPU cores, the same budget for every method
 append ",runlocal" for a smaller version: a minute on a CPU"""
-PAGE = f"""# Config fields
-
-Set a field on the command line, `--config.FIELD=VALUE`, or in a config file. `jaxssl config fields [PREFIX]` shows the
-same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` makes a copy of a config file to edit.
-
-This page is generated: `{GENERATE}`."""
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   actions = "list: recipes; fields: types, defaults and meanings; copy: a config file"
   parser.add_argument("action", metavar="ACTION", help=actions)
   words = "fields: a PREFIX such as optim.schedule, or a method; copy: NAME FILE"
   parser.add_argument("words", metavar="ARGUMENT", nargs="*", help=words)
-  parser.add_argument("--markdown", action="store_true", help="fields: as Markdown")
 
 
-def run(action: str, words: list[str], markdown: bool) -> None:
-  """Runs the action and prints its result."""
+def run(action: str, words: list[str]) -> None:
   actions = {"list": (list_recipes, range(1)), "fields": (list_fields, range(2)), "copy": (copy, [2])}
   if action not in actions:
     raise unknown_name(f"{action}: unknown action", action, actions)
   function, counts = actions[action]
   if len(words) not in counts:
     raise UserError(f"jaxssl config {action}: {len(words)} arguments; see jaxssl config --help")
-  text = page() if markdown and action == "fields" else function(*words)
   try:
-    print(text, flush=True)
+    print(function(*words), flush=True)
   except BrokenPipeError:  # jaxssl config fields | head
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -67,7 +56,7 @@ def list_recipes() -> str:
 
 def list_fields(prefix: str = "") -> str:
   """Returns the fields whose path starts with `prefix`, or those of the method `prefix`. Raises UserError if there are none."""
-  lines, known = [], [*fields.kinds()]
+  lines, known = [], []
   for title, text, rows in sections():
     method = title.removeprefix("method.name=")
     matching = [field for field in rows if prefix in ("", title, method) or f"{field.path}.".startswith(f"{prefix}.")]
@@ -110,17 +99,3 @@ def sections() -> Iterator[tuple[str, str, list[Field]]]:
   for name, method in sorted(METHODS.items()):
     summary = (method.__doc__ or "").partition("\n")[0]
     yield f"method.name={name}", summary, list(fields.fields_of(method, "method."))
-
-
-def page() -> str:
-  """Returns docs/config.md."""
-  lines = [PAGE]
-  for title, text, rows in sections():
-    lines += ["", f"## `{title}`", *(["", text] if text else [])]
-    if rows:
-      lines += ["", "| field | type | default | meaning |", "|---|---|---|---|"]
-    for field in rows:
-      default = f"`{field.default}`" if field.default else "must be set"
-      cells = f"`{field.path}`", type_name(field.kind), default, field.meaning
-      lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-  return "\n".join(lines)

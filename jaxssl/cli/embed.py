@@ -7,7 +7,6 @@ from jaxssl.config.flags import Parser
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   add_run(parser)
   parser.add_argument("--out", metavar="FILE", required=True, help="FILE.npz or FILE.parquet")
   parser.add_argument("--patches", action="store_true", help="also write the patch tokens of a ViT")
@@ -16,7 +15,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(**options: Any) -> None:
-  """Writes the file."""
   from jaxssl import api
 
   api.embed_to_file(**options)

@@ -7,7 +7,6 @@ from jaxssl.config.flags import Parser
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   parser.add_argument("names", metavar="NAME", nargs="*", help="an evaluation, such as knn (default: the run's evals.final)")
   add_run(parser)
   parser.add_fields("evals", "change a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=student")
@@ -16,7 +15,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(**options: Any) -> None:
-  """Evaluates."""
   from jaxssl import api
 
   api.evaluate(**options)

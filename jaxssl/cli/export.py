@@ -7,7 +7,6 @@ from jaxssl.config.flags import Parser
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   add_run(parser)
   formats = "flax (for jaxssl.load_pretrained), timm, torchvision, onnx, or stablehlo (for any JAX)"
   parser.add_argument("--format", required=True, help=formats)

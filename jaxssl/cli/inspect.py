@@ -9,7 +9,6 @@ from jaxssl.config.flags import Parser
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   parser.add_argument("--data", metavar="FOLDER_OR_ZIP", required=True, dest="images", help="the images")
   files = "write the config, and a list of problems to CONFIG.found.txt"
   parser.add_argument("--out", metavar="CONFIG.py", help=files)
@@ -17,7 +16,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(**options: Any) -> None:
-  """Inspects."""
   from jaxssl import api
 
   api.inspect(**options)

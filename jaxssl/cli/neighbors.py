@@ -7,7 +7,6 @@ from jaxssl.config.flags import Parser
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   parser.add_argument("--embeddings", metavar="FILE", required=True, help="a file that `jaxssl embed` wrote")
   parser.add_argument("--image", required=True, help="a path in that file, or any image file, which is then embedded")
   parser.add_argument("--k", metavar="K", type=int, default=10, help="number of images (default: 10)")
@@ -17,7 +16,6 @@ def add_options(parser: Parser) -> None:
 
 
 def run(**options: Any) -> None:
-  """Prints the neighbors."""
   from jaxssl import api
   from jaxssl.evals.nearest_images import table
 

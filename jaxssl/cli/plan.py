@@ -10,8 +10,6 @@ MACHINES = "TPU slices such as v5e:4x4 (compiled; needs pip install 'jaxssl[tpu-
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
-
   def add(name: str, metavar: str, help: str, **settings: Any) -> None:
     parser.add_argument(name, metavar=metavar, help=help, **settings)
 
@@ -37,7 +35,6 @@ def batch_sizes(text: str) -> list[int]:
 
 
 def run(config: str | None, changes: dict[str, Any], topologies: list[str], **options: Any) -> None:
-  """Prints the plans."""
   read, _ = resolve(config, changes)
   if not topologies:
     raise UserError("--topology: missing; expected names of machines, e.g. --topology v5e:4x4,gpu:8")

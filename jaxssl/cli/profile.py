@@ -6,12 +6,10 @@ from jaxssl.config.flags import Parser, add_config, resolve
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   add_config(parser, "local folder for the trace (default: runs/ and the config's name)")
 
 
 def run(**options: Any) -> None:
-  """Prints the table."""
   from jaxssl.train.profiler import profile
 
   print(profile(*resolve(**options)))

@@ -7,14 +7,12 @@ from jaxssl.config.flags import Parser
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   parser.add_argument("--workdir", metavar="DIR", nargs="+", required=True, help="the runs' folders")
   parser.add_argument("--out", metavar="FILE", help="the page (default: report.html in the first workdir)")
   add_plugins(parser)
 
 
 def run(workdir: list[pathlib.Path], out: pathlib.Path | None) -> None:
-  """Writes the report."""
   from jaxssl import api
 
   api.report(*workdir, out=out)

@@ -10,7 +10,6 @@ from jaxssl.config.flags import Parser, add_config, resolve
 
 
 def add_options(parser: Parser) -> None:
-  """Adds the command's options."""
   add_config(parser, "folder for everything that the run writes, or gs://BUCKET/NAME (default: runs/ and the config's name)")
   add_distributed(parser)
 

@@ -8,7 +8,7 @@ import re
 import typing
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError, nearest_name
@@ -16,8 +16,7 @@ from jaxssl.core.errors import UserError, nearest_name
 WORDS = {"true": True, "false": False, "none": None}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Field:
+class Field(NamedTuple):
   """One field, such as "optim.lr", or "views.GROUP.size" for all view groups."""
 
   path: str
@@ -66,12 +65,11 @@ def meanings(cls: type) -> Mapping[str, str]:
 
 
 @functools.cache
-def kinds(view_group: str = "") -> Mapping[str, Any]:
-  """Returns the type of every field of a config by dotted path, and `Any` for groups; of views, only those of one group."""
+def kinds(view_group: str = "GROUP") -> Mapping[str, Any]:
+  """Returns the type of every field of a config by dotted path, with the name of one view group, and `Any` for groups."""
   leaves = {field.path.replace("GROUP", view_group): field.kind for field in fields_of(Config)}
   groups = {path.rsplit(".", count)[0]: Any for path in leaves for count in range(1, path.count(".") + 1)}
-  named = {path: kind for path, kind in {**leaves, **groups}.items() if view_group or not path.startswith("views.")}
-  return {**named, "method": Any}
+  return {**leaves, **groups, "method": Any}
 
 
 def type_of(path: str) -> Any:
@@ -79,7 +77,7 @@ def type_of(path: str) -> Any:
   if path.startswith("method."):
     return Any
   first, *rest = path.split(".")
-  known = kinds(rest[0] if first == "views" and rest else "")
+  known = kinds(rest[0] if first == "views" and rest else "GROUP")
   if path not in known:
     raise UserError(f"{path}: unknown field; did you mean {nearest_name(path, known)}?")
   return known[path]

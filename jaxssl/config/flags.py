@@ -3,7 +3,6 @@
 import argparse
 import functools
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -53,9 +52,7 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message: str) -> NoReturn:
     """Raises UserError."""
-    message = re.sub(r"^argument (\S+\.\S+): expected one argument$", r"\1: missing value; expected \1=VALUE", message)
-    message = re.sub(r"^argument ([^:]*): ", r"\1: ", message)
-    raise UserError(f"{message}; see {self.prog} --help")
+    raise UserError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
   def _is_field(self, name: str) -> bool:
     return name.startswith(tuple(f"--{prefix}{group}." for group in self._groups for prefix in ("", "config.")))
@@ -82,10 +79,3 @@ def resolve(config: str | None, changes: Mapping[str, Any], workdir: pathlib.Pat
   file, _, recipe = config.partition(":")
   names = [pathlib.Path(file).stem, *filter(None, recipe.split(","))]
   return load_config(config, changes), workdir or pathlib.Path("runs") / "-".join(names)
-
-
-def parse(argv: Sequence[str]) -> tuple[Config, pathlib.Path]:
-  """Returns the config and the workdir of `--config FILE[:RECIPE] [--workdir DIR] [--config.FIELD=VALUE ...]`."""
-  parser = Parser("train")
-  add_config(parser, "the workdir")
-  return resolve(**vars(parser.parse(argv)))

@@ -49,8 +49,6 @@ def load(file: str) -> dict[str, Any]:
     if not hasattr(module, "get_config"):
       raise UserError("no function get_config in the file")
     config = module.get_config(*filter(None, [recipe])).to_dict()
-  except UserError as error:
-    raise UserError(f"--config={file}: {error}") from error
   except Exception as error:  # the file's code may raise anything
     raise plugins.failure(error, f"--config={file}", str(path.absolute())) from error
   if registers:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, Union
 from jaxssl.core.errors import UserError, nearest_name, unknown_name
 
 T = TypeVar("T")
+NAMES = {int: "int", float: "float", str: "str", bool: "bool", type(None): "none", Any: "any"}
 
 
 def read(cls: type[T], values: Any, where: str = "") -> T:
@@ -42,11 +43,7 @@ def type_name(kind: Any) -> str:
     return " | ".join(map(type_name, args))
   if origin is tuple:
     return f"list of {type_name(args[0])}" if args[-1] is Ellipsis else f"({', '.join(map(type_name, args))})"
-  if kind in (int, float, str, bool):
-    return kind.__name__
-  if kind in (type(None), Any):
-    return "any" if kind is Any else "none"
-  return "schedule" if hasattr(kind, "number_field") else "group of fields"
+  return NAMES.get(kind) or ("schedule" if hasattr(kind, "number_field") else "group of fields")
 
 
 def _group(value: Any, where: str) -> Mapping[str, Any]:

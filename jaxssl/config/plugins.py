@@ -25,25 +25,24 @@ def execute(file: str | pathlib.Path, flag: str) -> tuple[ModuleType, bool]:
   `flag` names the file in errors. Raises UserError, with the line number, for any exception that its code raises.
   """
   path = pathlib.Path(file).absolute()
-  spec = importlib.util.spec_from_file_location(f"jaxssl_plugin_{path.stem}", path) if path.suffix == ".py" else None
+  spec = importlib.util.spec_from_file_location(str(path), path) if path.suffix == ".py" else None
   if spec is None or spec.loader is None:
     raise UserError(f"{flag}={file}: not a Python file; expected a file such as configs/nnboot.py")
-  module = importlib.util.module_from_spec(spec)
+  module, before = importlib.util.module_from_spec(spec), len(registry.registered)
   try:
-    with registry.loading(str(path)):
-      spec.loader.exec_module(module)
+    spec.loader.exec_module(module)
   except Exception as error:
     raise failure(error, f"{flag}={file}", str(path)) from error
   _executed[str(path)] = _digest(path)
   # A module that was imported before, by this file or another, does not register again.
   held = {getattr(value, "__module__", None) or getattr(value, "__name__", None) for value in vars(module).values()}
-  return module, not registry.registering.isdisjoint({str(path), *held})
+  return module, len(registry.registered) > before or not held.isdisjoint(registry.registered)
 
 
 def failure(error: Exception, setting: str, path: str) -> UserError:
   """Converts an exception from the user's code to an error of one line."""
   if isinstance(error, UserError):
-    return error
+    return UserError(f"{setting}: {error}")
   if isinstance(error, SyntaxError):
     return UserError(f"{setting}, line {error.lineno}: {error.msg}")
   lines = [step.lineno for step in traceback.extract_tb(error.__traceback__) if step.filename == path]

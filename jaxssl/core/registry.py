@@ -1,27 +1,14 @@
 """Registries of classes and functions by name, which files of the user may extend."""
 
-import contextlib
 import dataclasses
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar, dataclass_transform
 
 from jaxssl.core.errors import UserError, unknown_name
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
-registering: set[str] = set()  # files and modules of the user that have registered something
-_loading: list[str] = []  # files of the user that are being executed
-
-
-@contextlib.contextmanager
-def loading(file: str) -> Iterator[None]:
-  """Attributes entries to a file of the user while it is executed."""
-  _loading.append(file)
-  try:
-    yield
-  finally:
-    _loading.pop()
+registered: list[str] = []  # the module of each entry that a file of the user has added
 
 
 class Registry(dict[str, T]):
@@ -30,19 +17,17 @@ class Registry(dict[str, T]):
   def __init__(self, field: str):
     super().__init__()
     self.field = field
-    self._files: dict[str, str] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that adds an entry, or replaces that of the same file. Raises UserError if the name is taken."""
+    """Returns a decorator that adds an entry, or replaces that of the same module. Raises UserError if the name is taken."""
 
     def add(entry: T) -> T:
-      own = entry.__module__.startswith("jaxssl.")  # a user's file may be the first to import one of our modules
-      file = "jaxssl" if own or not _loading else _loading[-1]
-      if name in self and (file == "jaxssl" or self._files[name] != file):
-        raise UserError(f"{self.field}={name}: registered by {self._files[name]} and by {file}; rename one of them")
-      self[name], self._files[name] = entry, file
-      if not own:
-        registering.update({file}, {entry.__module__} & sys.modules.keys())
+      module = entry.__module__
+      if name in self and self[name].__module__ != module:
+        raise UserError(f"{self.field}={name}: registered by {self[name].__module__} and by {module}; rename one of them")
+      self[name] = entry
+      if not module.startswith("jaxssl."):  # a user's file may be the first to import one of our modules
+        registered.append(module)
       return entry
 
     return add

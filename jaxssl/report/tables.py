@@ -8,6 +8,7 @@ from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
 from jaxssl.report.text import escape, number, subject_text
 from jaxssl.workdir.records import RunRecord
+from jaxssl.workdir.results import protocol_key
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown without unfolding
@@ -38,7 +39,7 @@ def evaluations(record: RunRecord) -> str:
 
 def side_by_side(records: Sequence[RunRecord]) -> str:
   """Returns the table of several runs' last values: one row per metric and protocol, the best value in bold."""
-  finals = [{final.key: final for final in record.finals()} for record in records]
+  finals = [{(final.name, protocol_key(final.protocol)): final for final in record.finals()} for record in records]
   keys = dict.fromkeys(key for by_key in finals for key in by_key)
   metrics = {metric.name: metric for metric in defined(records, [name for name, _ in keys])}
   rows, order = [], list(metrics)

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,14 +22,8 @@ class Final(results.Stored):
   metric: Metric
   baselines: Mapping[str, float | None]  # by subject
 
-  @property
-  def key(self) -> tuple[str, str]:
-    """A key that is equal for comparable values."""
-    return self.metric.name, protocol_key(self.protocol)
 
-
-@dataclasses.dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
   """One metric over a run."""
 
   x: np.ndarray  # epochs, or steps
@@ -82,17 +76,13 @@ class RunRecord:
 
   def finals(self) -> list[Final]:
     """Returns the last value of each metric by each protocol, in the order of results.json."""
-    last: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    last: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}  # (name, protocol) -> subject -> measurement
     for m in results.measurements_of(self.results):
-      key = m["name"], protocol_key(m["protocol"]), m["subject"]
-      if m["step"] >= last.get(key, m)["step"]:
-        last[key] = m
-    return [
-      Final(
-        **m,
-        metric=self.metric(name),
-        baselines={base: last[name, protocol, base]["value"] for base in BASELINES if (name, protocol, base) in last},
-      )
-      for (name, protocol, subject), m in last.items()
-      if subject not in BASELINES
-    ]
+      subjects = last.setdefault((m["name"], protocol_key(m["protocol"])), {})
+      if m["step"] >= subjects.get(m["subject"], m)["step"]:
+        subjects[m["subject"]] = m
+    finals = []
+    for (name, _), subjects in last.items():
+      baselines = {subject: subjects.pop(subject)["value"] for subject in BASELINES if subject in subjects}
+      finals += [Final(**m, metric=self.metric(name), baselines=baselines) for m in subjects.values()]
+    return finals

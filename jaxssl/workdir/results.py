@@ -50,9 +50,9 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   """
   document = read(path)
   stored = {_key(m): m for m in (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))}
-  described = dict(document.get("metrics", {}))
-  for metric in (*metrics, *(m.metric for m in measurements)):
-    described[metric.name] = {name: value for name, value in vars(metric).items() if name != "name"}
+  defined = (*metrics, *(m.metric for m in measurements))
+  described = {metric.name: {name: x for name, x in vars(metric).items() if name != "name"} for metric in defined}
+  described = document.get("metrics", {}) | described
   json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
 
 

@@ -43,8 +43,7 @@ class Workdir:
     with contextlib.suppress(UserError):  # fields that no longer exist are listed below
       known = read(Config, stored)  # fields that are newer than the run have their defaults
       stored, data = as_json(known), config.data
-      data = dataclasses.replace(data, mean=data.mean or known.data.mean, std=data.std or known.data.std)
-      config = dataclasses.replace(config, data=data)
+      config = tree.replace(config, {"data.mean": data.mean or known.data.mean, "data.std": data.std or known.data.std})
     there, here = tree.flatten(stored), tree.flatten(as_json(config))
     differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if differing:

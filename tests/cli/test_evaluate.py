@@ -14,6 +14,7 @@ from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.workdir import results
 from tests import devices
 from tests.data.fixtures import coded, folder
+from tests.tiny_run import TINY
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 QUICK = ["--evals.linear.epochs", "2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
@@ -26,8 +27,8 @@ def run(tmp_path_factory) -> pathlib.Path:
   """Trains a run of two epochs."""
   workdir = tmp_path_factory.mktemp("run")
   words = "train.epochs=2 evals.baselines=false evals.every=1 evals.report=false bootstrap.policy=off views.global.affine=0"
-  words += " model.stem=small data.limit=128 evals.final=knn,quality train.checkpoint_every_epochs=1"
-  flags = [f"--config.{word}" for word in words.split()]
+  words += " data.limit=128 evals.final=knn,quality train.checkpoint_every_epochs=1"
+  flags = [*TINY, *(f"--config.{word}" for word in words.split())]
   with devices.only(1):
     assert main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *flags]) == 0
   return workdir

@@ -118,6 +118,7 @@ def test_a_new_image_is_encoded_by_the_network_of_the_file(tmp_path, capfd, fail
     (["--embeddings={}/no.parquet"], "no.parquet is not a file of embeddings"),
     (["--embeddings={}/none.npz"], "none.npz does not exist"),
     (["--embeddings={}/wild.npz"], "holds features that are not finite"),
+    (["--embeddings={}/twice.npz", "--image=a.png", "--k=1"], "--image=a.png: the path of 2 images in the file"),
     (["--sheet=a.jpg"], "--sheet=a.jpg: unknown kind of file; expected .png"),
     (["--sheet=/nowhere/a.png"], "--sheet=/nowhere/a.png: cannot be written: No such file or directory"),
     (["--image={}/quarters.png"], "--workdir /gone holds no run"),
@@ -127,13 +128,8 @@ def test_errors_are_one_line(words, message, tmp_path, fails):
   file = write(tmp_path / "a.npz", random_features())
   write(tmp_path / "wild.npz", np.where(random_features() > 2, np.inf, random_features()))
   np.savez(tmp_path / "other.npz", features=random_features())
+  twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": random_features()[:2]}
+  embedding_file.write(tmp_path / "twice.npz", twice, {"data": {"path": "", "test_path": ""}})
   folder(tmp_path, {"no.png": b"no", "no.parquet": b"PAR1no", "quarters.png": coded(quarters(), "PNG")})
   words = [word.format(tmp_path) for word in words]
   fails(["neighbors", f"--embeddings={file}", f"--image={NAMES[2]}", *words], message)
-
-
-def test_a_path_of_two_images_is_an_error(tmp_path, fails):
-  twice = {"path": np.array(["a.png", "a.png"]), "index": np.arange(2), "features": random_features()[:2]}
-  embedding_file.write(tmp_path / "a.npz", twice, {"data": {"path": "", "test_path": ""}})
-  words = ["neighbors", f"--embeddings={tmp_path / 'a.npz'}", "--image=a.png", "--k=1"]
-  fails(words, "--image=a.png: the path of 2 images in the file")

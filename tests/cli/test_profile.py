@@ -6,6 +6,7 @@ import pytest
 
 from jaxssl import main
 from jaxssl.train import profiler as profile
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +15,7 @@ CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 
 @pytest.mark.usefixtures("one_device")
 def test_profile_reports_the_time_of_every_part(tmp_path, capfd):
-  assert main.main(["profile", f"--config={CONFIG}:runlocal", f"--workdir={tmp_path}"]) == 0
+  assert main.main(["profile", f"--config={CONFIG}:runlocal", f"--workdir={tmp_path}", *TINY]) == 0
   text = capfd.readouterr().out
   assert "10 steps of 32: " in text and "the host waited for data" in text
   for part in ("views", "teacher", "student", "gradient", "update", "neighbors"):

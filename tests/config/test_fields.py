@@ -2,17 +2,17 @@
 
 import dataclasses
 import pathlib
+import runpy
 
 import pytest
 
-from jaxssl.cli import config as command
 from jaxssl.config import fields
 from jaxssl.config.parse import type_name
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "config.md"
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
 FIELDS = {field.path: field for field in (*fields.fields_of(Config), *fields.fields_of(ScheduleConfig))}
 
 
@@ -62,4 +62,5 @@ def test_an_unknown_field_suggests_the_nearest(path, nearest):
 
 
 def test_docs_config_is_up_to_date():
-  assert PAGE.read_text() == command.page() + "\n", f"docs/config.md is not up to date; run: {command.GENERATE}"
+  script = runpy.run_path(str(DOCS / "config_fields.py"))
+  assert (DOCS / "config.md").read_text() == script["page"]() + "\n", f"docs/config.md is old; run: {script['COMMAND']}"

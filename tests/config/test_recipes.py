@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from jaxssl.cli.config import list_recipes
-from jaxssl.config import flags, load, recipes
+from jaxssl.config import load, recipes
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import setup
 from jaxssl.train.setup import Experiment
 from jaxssl.train.step import Batch
+from tests import flags
 
 pytestmark = pytest.mark.slow
 

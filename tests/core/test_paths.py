@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import shutil
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def store(tmp_path, monkeypatch) -> pathlib.Path:
 @pytest.fixture
 def run(store, monkeypatch) -> str:
   """Writes a run to the bucket; orbax, which reads gs:// itself, receives the local folder."""
-  tiny_run.make(store / "run", steps=(5,))
+  tiny_run.make(store / "run", steps=(5,), words=tiny_run.TINY)
   monkeypatch.setattr(load_run, "Checkpoints", lambda folder, keep: Checkpoints(store / "run/checkpoints", keep))
   return "gs://store/run"
 
@@ -136,4 +135,3 @@ def test_an_incomplete_file_is_not_uploaded(store):
     file.write_bytes(b"half")
     raise RuntimeError
   assert (store / "x.png").read_bytes() == b"old"
-  shutil.rmtree(store)

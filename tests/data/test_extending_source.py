@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.source import FIELDS, SOURCES
+from tests import flags
 from tests.extending_page import example
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core.errors import UserError
@@ -16,6 +15,7 @@ from jaxssl.core.types import Variables
 from jaxssl.evals.evaluator import Evaluator, check_names
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
+from tests import flags
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/unbalanced.py"
 BASE = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)  # one image per class

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from jaxssl import main as command
-from jaxssl.config import flags
 from jaxssl.config.load import load_config
 from jaxssl.inspect import inspect_images
 from jaxssl.train.setup import Experiment
+from tests import flags
 from tests.data import fixtures
 
 pytestmark = pytest.mark.slow

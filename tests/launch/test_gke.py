@@ -1,6 +1,5 @@
 """launch/gke: manifests are valid by JobSet's schema and hold what the options say."""
 
-import copy
 import json
 import pathlib
 
@@ -115,27 +114,6 @@ def test_words_reach_the_command_as_they_are(tmp_path):
   assert container(jobset)["args"][2:] == [word.replace("$(", "$$(") for word in words]  # Kubernetes reads $$( as $(
   env = {entry["name"]: entry["value"] for entry in container(jobset)["env"]}
   assert env["NO"] == "1" and env["TEXT"] == "a: #b ${IMAGE} \\ $$(X)"
-
-
-def test_the_schema_finds_mistakes(tmp_path):
-  _, good = manifest(tmp_path, *GPU)
-  for change in (
-    lambda bad: bad.update(apiVersion="jobset.x-k8s.io/v1"),
-    lambda bad: bad["spec"]["failurePolicy"].update(restartStrategy="Recreated"),
-    lambda bad: bad["spec"]["failurePolicy"].update(maxRestart=1),
-    lambda bad: bad["spec"]["failurePolicy"]["rules"][0].update(onJobFailureReasons=["PodFailure"]),
-    lambda bad: job(bad).update(completionMode="indexed"),
-    lambda bad: job(bad).update(parallelism="2"),
-    lambda bad: pod(bad).update(serviceAccount="a"),
-    lambda bad: pod(bad)["nodeSelector"].update(spot=True),
-    lambda bad: container(bad).pop("image"),
-    lambda bad: container(bad)["env"][0].update(value=2),
-    lambda bad: job(bad)["podFailurePolicy"]["rules"][0]["onExitCodes"].update(values=[0]),
-  ):
-    wrong = copy.deepcopy(good)
-    change(wrong)
-    with pytest.raises(jsonschema.ValidationError):
-      jsonschema.validate(wrong, SCHEMA)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import jax
 import pytest
 
 from jaxssl import methods
-from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.methods.base import Dims
 from jaxssl.parallel import mesh
 from jaxssl.train import setup
 from jaxssl.train.setup import Experiment
+from tests import flags
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 DIMS = {"features": 8, "projection": 8, "images": 64}

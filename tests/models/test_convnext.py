@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.config.schema import ModelConfig
 from jaxssl.models.backbone import backbone
 from jaxssl.models.convnext import Block, ConvNeXt
 from jaxssl.models.network import build
 from jaxssl.pretrained.torch_names import from_torch, to_torch, torch_shapes
+from tests import flags
 from tests.models.compare import near
 from tests.test_main import CONFIG
 

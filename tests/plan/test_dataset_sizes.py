@@ -2,9 +2,9 @@ import pathlib
 
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.plan import dataset_sizes
+from tests import flags
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 

@@ -5,12 +5,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.plan import abstract_step, estimate
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.train.setup import Experiment
+from tests import flags
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from jaxssl import main
-from jaxssl.config import flags
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train.setup import Experiment
-from tests import devices, tiny_run
+from tests import devices, flags, tiny_run
 from tests.config.test_recipes import CONFIGS, EVERY
 
 pytestmark = pytest.mark.full

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from jaxssl import main as command
-from jaxssl.config import flags
 from jaxssl.core.types import Variables
 from jaxssl.evals.load_run import load
 from jaxssl.models import resnet
@@ -16,6 +15,7 @@ from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
+from tests import flags
 from tests.pretrained.fixtures import family, random_encoder, write
 from tests.test_main import CONFIG
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from jaxssl import main as command
-from jaxssl.config import flags
 from jaxssl.report import page
 from jaxssl.train import loop
-from tests import devices
+from tests import devices, flags
 from tests.data.fixtures import coded, folder
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"

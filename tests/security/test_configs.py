@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from jaxssl import main as command
 from jaxssl import methods
 from jaxssl.augment import pipeline
-from jaxssl.config import flags, load
+from jaxssl.config import load
 from jaxssl.config.parse import read
 from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import Config
@@ -30,6 +30,7 @@ from jaxssl.train.diagnostics import Diagnostics
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.setup import resolve_schedules
 from jaxssl.workdir import results, workdir
+from tests import flags
 from tests.security.damage import GARBAGE, other, text_of
 from tests.security.guarded import answer, examples
 

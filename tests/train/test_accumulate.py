@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.core.errors import UserError
 from jaxssl.train.setup import Experiment
+from tests import flags
 from tests.devices import only
 from tests.test_methods import CONFIGS
 from tests.train.fixtures import plain, use_encoder

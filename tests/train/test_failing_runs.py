@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from jaxssl.config import flags
 from jaxssl.core import json_io
 from jaxssl.data.arrays import ArraySource
 from jaxssl.losses.distillation import cosine_distance
 from jaxssl.methods.simsiam import SimSiam
 from jaxssl.ops.nearest import normalize
 from jaxssl.train import loop
+from tests import flags
 from tests.train.fixtures import Encoder, plain, use_encoder
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"

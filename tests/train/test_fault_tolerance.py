@@ -14,13 +14,12 @@ import pytest
 from etils import epath
 
 from jaxssl import main
-from jaxssl.config import flags
 from jaxssl.data import unreadable
 from jaxssl.evals import load_run
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
-from tests import devices
+from tests import devices, flags
 from tests.data import fixtures
 from tests.test_main import CONFIG, ROOT, losses, measurements
 from tests.tiny_run import TINY, make

@@ -8,10 +8,10 @@ import pytest
 import tifffile
 
 from jaxssl import main as command
-from jaxssl.config import flags
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.checkpoint import Checkpoints
+from tests import flags
 from tests.data.fixtures import coded, folder
 from tests.test_main import CONFIG, ROOT, lines, measurements
 from tests.tiny_run import TINY
