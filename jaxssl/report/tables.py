@@ -30,9 +30,9 @@ def evaluations(record: RunRecord) -> str:
     cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
     for subject in (before, "raw_pixels"):
       cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
-    subject = final.subject.replace("_", " ") + (" network" if final.subject in ("teacher", "student") else "")
+    network = final.subject.replace("_", " ") + (" network" if final.subject in ("teacher", "student") else "")
     step = f"step {final.step}" if final.step != record.step else ""
-    small = ", ".join(filter(None, (protocol_text(final.protocol), subject, step)))
+    small = ", ".join(filter(None, (protocol_text(final.protocol), network, step)))
     rows.append((escape(final.metric.title), cells, _small(final.metric, small)))
   return _table("values", ["this run", before, "raw pixels"], rows)
 
