@@ -19,7 +19,6 @@ def add_options(parser: Parser) -> None:
   add("--images", "N", "number of images, e.g. 1e9, or a dataset such as imagenet", default="")
   add("--size", "N", "side of the images in pixels, with data.placement=device", default="")
   add("--utilization", "SHARE", "assumed share of the chips' peak (default: 0.3)", type=float, default=0.3)
-  add("--step-seconds", "S", "measured seconds per step, instead of --utilization", type=float)
   add("--price", "DOLLARS", "per chip and hour; adds the cost of the run", type=float)
   add("--memory", "GB", "of a GPU (default: 80) or of one CPU device", type=float)
   add("--peak", "TFLOPS", "of a GPU (default: 312) or of one CPU device", type=float)

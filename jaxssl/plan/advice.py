@@ -1,4 +1,4 @@
-"""What follows from an estimate: time and cost, the largest batch, and single changes that would make the run fit."""
+"""What follows from an estimate: time and cost, and single changes that would make the run fit."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import tree
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import abstract_mesh
-from jaxssl.plan import abstract_step, estimate, topology
+from jaxssl.plan import estimate, topology
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.estimate import MARGIN, Estimate
 from jaxssl.plan.topology import Topology
@@ -31,24 +31,22 @@ class Plan:
 
   estimate: Estimate
   cost: Cost
-  largest_batch: int | None  # 0: no batch fits; None: the memory of the machine is unknown
   changes: dict[str, float]  # options that make the run fit -> bytes per chip; empty if it fits or that is unknown
 
 
-def cost_of(estimate: Estimate, target: Topology, utilization: float, step_seconds: float | None, price: float | None) -> Cost:
-  """Returns the cost of a run. A step takes `step_seconds`, or the longer of its computation and its communication.
+def cost_of(estimate: Estimate, target: Topology, utilization: float, price: float | None) -> Cost:
+  """Returns the cost of a run, whose steps take the longer of their computation and their communication.
 
   `utilization`: the fraction of a chip's peak that a step reaches; `price`: dollars per chip and hour.
   """
-  sending = hours = dollars = rate = None
+  sending = seconds = hours = dollars = rate = None
   if estimate.traffic is not None and target.link:
     sending = sum(kind["sent"] for kind in estimate.traffic.values()) / target.link
-  if step_seconds is None and target.peak:
-    step_seconds = max(estimate.flops / (estimate.chips * target.peak * utilization), sending or 0.0)
-  if step_seconds is not None:
-    hours, rate = estimate.steps * step_seconds / 3600, estimate.batch_size / step_seconds / estimate.hosts
+  if target.peak:
+    seconds = max(estimate.flops / (estimate.chips * target.peak * utilization), sending or 0.0)
+    hours, rate = estimate.steps * seconds / 3600, estimate.batch_size / seconds / estimate.hosts
     dollars = price and hours * estimate.chips * price
-  return Cost(sending, step_seconds, rate, hours, dollars)
+  return Cost(sending, seconds, rate, hours, dollars)
 
 
 def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> dict[str, float]:
@@ -81,37 +79,19 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
   return result
 
 
-def largest_batch(config: Config, current: Estimate) -> int | None:
-  """Extrapolates the largest batch that fits from the activations at the batch size and at twice that; see `Plan`."""
-  if current.available is None:
-    return None
-  unit, queue = current.chips * current.accumulate, config.method.get("queue")
-  activations = _activations(current, current.live)
-  per_image = (_activations(current, current.live_twice) - activations + current.memory["batch"]) / current.batch_size
-  spare = current.available - (current.total - current.memory["activations"] + activations)
-  batch = int(max(current.batch_size + spare / max(per_image, 1), 0)) // unit * unit
-  while batch and queue and (queue < batch or queue % batch):
-    batch -= unit
-  return batch
-
-
 def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -> float:
   """Estimates the bytes per chip after a change, infinite if it is invalid; padding scales with the neighbor bank."""
   try:
-    step = abstract_step.build(config, images, abstract_mesh(chips))
+    step = estimate.build(config, images, abstract_mesh(chips))
   except UserError:
     return math.inf
   memory, before = estimate.memory_of(step), current.memory
+  # Activations scale as the live bytes of the traced step, with a margin if nothing was compiled.
+  activations = before["activations"] / max(current.live, 1) * (1 if current.compiled else MARGIN)
   at_once = config.train.batch_size / (chips * config.train.accumulate)
   share = at_once * current.chips * current.accumulate / current.batch_size
-  least = sum(memory.values()) + _activations(current, current.live * min(share, 1))
+  least = sum(memory.values()) + activations * current.live * min(share, 1)
   if least > (current.available or 0):  # not worth tracing
     return least
-  live, _ = estimate.live_bytes(step, step.trace())
   growth = (memory["bank"] + memory["votes"]) / max(before["bank"] + before["votes"], 1) or 1
-  return sum(memory.values()) + before["padding"] * growth + _activations(current, live)
-
-
-def _activations(current: Estimate, live: float) -> float:
-  """Scales the bytes of activations to `live` bytes in the traced step, with a margin if nothing was compiled."""
-  return current.memory["activations"] * live / max(current.live, 1) * (1 if current.compiled else MARGIN)
+  return sum(memory.values()) + before["padding"] * growth + activations * estimate.live_bytes(step, step.trace())

@@ -21,7 +21,7 @@ class DatasetSpec(NamedTuple):
   """Number and size of the training images."""
 
   count: int
-  size: tuple[int, int] | None = None  # height and width as stored; needed for data.placement=device
+  side: int | None = None  # of square images as stored, in pixels; needed for data.placement=device
   origin: str = ""  # where the count comes from, for the user
 
 
@@ -39,8 +39,7 @@ def dataset_spec(config: Config, recipe: str, images: str, size: str) -> Dataset
     count, origin = limit, "from data.limit"
   elif not count:
     raise UserError(f"--images: missing; expected the number of training images, or one of {', '.join(DATASETS)}")
-  side = _number(size, "--size") if size else side
-  return DatasetSpec(count, (side, side) if side else None, origin)
+  return DatasetSpec(count, _number(size, "--size") if size else side, origin)
 
 
 def _number(text: str, flag: str) -> int:

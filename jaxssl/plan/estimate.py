@@ -1,21 +1,26 @@
-"""Estimates memory, operations and traffic of a run on one machine."""
+"""Builds the train step of a run from shapes alone, and estimates its memory, operations and traffic on one machine."""
 
 import dataclasses
 import math
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
 
 from jaxssl.config.schema import Config
+from jaxssl.core import tree
 from jaxssl.core.errors import UserError
-from jaxssl.plan import abstract_step, hlo, jaxpr_memory
-from jaxssl.plan.abstract_step import Step
+from jaxssl.core.types import TrainState
+from jaxssl.data.image_io import dtype_of
+from jaxssl.parallel.mesh import REPLICATED, ROWS
+from jaxssl.plan import hlo, jaxpr_memory
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import GIB, Topology
 from jaxssl.train import setup
+from jaxssl.train.step import Batch, TrainStep
 
 STATE = {  # part of the memory -> beginnings of paths in TrainState; the first match counts
   "parameters": (".student", ".step"),
@@ -43,18 +48,51 @@ class Estimate:
   available: int | None  # bytes; None: unknown
   fits: bool | None  # None: unknown
   live: int  # estimated bytes of the activations, also if compiled
-  live_twice: int  # the same at twice the batch size
   flops: float  # operations per step of all chips
   traffic: dict[str, Traffic] | None  # None: unknown; only the gradients' if not compiled
   steps: int  # of the run
 
 
+class Step(NamedTuple):
+  """A train step and its arguments as `jax.ShapeDtypeStruct`s with shardings."""
+
+  train_step: TrainStep
+  state: TrainState
+  batch: Batch
+  resident: Any  # all images; None if data.placement=host
+
+  def trace(self) -> jax.stages.Traced:
+    """Traces the step that a run would compile."""
+    return setup.jit_step(self.train_step, self.state).trace(self.state, self.batch, self.resident)
+
+
+def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
+  """Builds the step of a run on a mesh, which may be abstract. Raises UserError as training would."""
+  data = config.data
+  # Training measures a missing mean and std on the images; the values do not change any shape.
+  config = tree.replace(config, {"data.mean": data.mean or (0.5,), "data.std": data.std or (0.5,)})
+  train_step, pixel = setup.build_train_step(config, mesh, images.count), dtype_of(data.bit_depth)
+
+  def sharded(*shape: int, dtype: Any = jnp.int32) -> Any:
+    return jax.ShapeDtypeStruct((config.train.batch_size, *shape), dtype, sharding=NamedSharding(mesh, ROWS))
+
+  crops = resident = None
+  if data.placement == "host":
+    crops = {name: sharded(v.count, v.size, v.size, data.channels, dtype=pixel) for name, v in config.views.items()}
+  else:
+    side = data.resident_size or images.side
+    if not side:
+      raise UserError("--size: missing; expected the side of the images in pixels, e.g. --size 256, for data.placement=device")
+    resident = jax.ShapeDtypeStruct((images.count, side, side, data.channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
+  batch = Batch(index=sharded(), label=sharded(), crops=crops)
+  return Step(train_step=train_step, state=setup.abstract_state(train_step, data.channels), batch=batch, resident=resident)
+
+
 def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
   """Traces the step of a run and compiles it if the machine allows that. Raises UserError as training would."""
-  step, chips = abstract_step.build(config, images, target.mesh), target.chips
-  memory = memory_of(step)
-  traced = step.trace()
-  live, live_twice = live_bytes(step, traced)
+  step, chips = build(config, images, target.mesh), target.chips
+  memory, traced = memory_of(step), step.trace()
+  live = live_bytes(step, traced)
   available, margin, traffic, fits = target.memory, 0.0, None, None
   if not target.compiles:
     memory |= {"padding": 0, "activations": live}
@@ -94,7 +132,6 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     available=available,
     fits=fits,
     live=live,
-    live_twice=live_twice,
     flops=jaxpr_memory.flops(traced.jaxpr.jaxpr, chips),
     traffic=traffic,
     steps=setup.training_length(config, images.count).steps,
@@ -116,12 +153,11 @@ def memory_of(step: Step) -> dict[str, int]:
   return memory
 
 
-def live_bytes(step: Step, traced: jax.stages.Traced) -> tuple[int, int]:
-  """Estimates the peak bytes per chip of a traced step without its arguments: (at its batch size, at twice that)."""
+def live_bytes(step: Step, traced: jax.stages.Traced) -> int:
+  """Estimates the peak bytes per chip of a traced step without its arguments."""
   twice = jax.tree.map(lambda x: x.update(shape=(2 * x.shape[0], *x.shape[1:])), step.batch)
-  doubled = dataclasses.replace(step, batch=twice).trace().jaxpr.jaxpr
-  jaxpr, chips, aliased = traced.jaxpr.jaxpr, step.train_step.mesh.size, len(jax.tree.leaves(step.state))
-  return jaxpr_memory.live(jaxpr, doubled, chips, aliased), jaxpr_memory.live(doubled, jaxpr, chips, aliased)
+  doubled, aliased = step._replace(batch=twice).trace(), len(jax.tree.leaves(step.state))
+  return jaxpr_memory.live(traced.jaxpr.jaxpr, doubled.jaxpr.jaxpr, step.train_step.mesh.size, aliased)
 
 
 def refusal(text: str) -> tuple[int, int] | None:

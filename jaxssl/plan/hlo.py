@@ -3,11 +3,12 @@
 import collections
 import math
 import re
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
+# The shape of the result, the opcode, and the operands with the attributes
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z0-9\-]*)\((.*)$")
 _CALLED = re.compile(r"(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)|branch_computations=\{([^}]*)\}")
 _ARRAY = re.compile(r"\b(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")  # such as bf16[8,4]: its bits and dimensions
@@ -21,14 +22,6 @@ class Traffic(TypedDict):
   sent: int  # bytes that each chip sends with ring algorithms, a lower bound
 
 
-class Instruction(NamedTuple):
-  """One line of HLO: the shape of its result, its opcode, its operands and attributes."""
-
-  result: str
-  opcode: str
-  rest: str
-
-
 def traffic(text: str, chips: int) -> dict[str, Traffic]:
   """Sums a step's collectives by kind. A collective in a loop counts once per iteration, and every branch as taken.
 
@@ -39,23 +32,24 @@ def traffic(text: str, chips: int) -> dict[str, Traffic]:
   totals: dict[str, Traffic] = {}
 
   def run(computation: str, times: int) -> None:
-    for place, instruction in enumerate(computations[computation]):
-      kind = instruction.opcode.removesuffix("-start")
+    for place, (result, opcode, rest) in enumerate(computations[computation]):
+      kind = opcode.removesuffix("-start")
       if kind in KINDS:
-        channel = re.search(r"channel_id=(\d+)", instruction.rest)
+        channel = re.search(r"channel_id=(\d+)", rest)
         if channel and owners.setdefault((kind, channel[1]), (computation, place)) != (computation, place):
           continue
-        group = group_size(instruction.rest, chips)
-        arrays = size(instruction.result)
-        if instruction.opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
+        group = group_size(rest, chips)
+        shapes = [([int(size) for size in sizes.split(",") if size], int(bits or 8)) for bits, sizes in _ARRAY.findall(result)]
+        arrays = [math.prod(shape) * bits // 8 for shape, bits in shapes]
+        if opcode.endswith("-start") and kind != "all-reduce" and len(arrays) > 1:  # (operand, result, counters)
           arrays = arrays[1:2]
         payload = sum(arrays) * (group if kind == "reduce-scatter" else 1)
         total = totals.setdefault(kind, Traffic(count=0, payload=0, sent=0))
         total["count"] += times
         total["payload"] += payload * times
         total["sent"] += ring(kind, payload, group) * times
-      trips = _trips(instruction, computations) if instruction.opcode == "while" else 1
-      for single, branches in _CALLED.findall(instruction.rest):
+      trips = _trips(rest, computations) if opcode == "while" else 1
+      for single, branches in _CALLED.findall(rest):
         for name in branches.split(",") if branches else [single]:
           run(name.strip().lstrip("%"), times * trips)
 
@@ -75,11 +69,6 @@ def group_size(text: str, chips: int) -> int:
   return chips
 
 
-def size(shape: str) -> list[int]:
-  """Returns the bytes of each array in an HLO shape, such as (f32[8,4]{1,0}, s32[])."""
-  return [math.prod(int(d) for d in dims.split(",") if d) * int(bits or 8) // 8 for bits, dims in _ARRAY.findall(shape)]
-
-
 def ring(kind: str, payload: int, group: int) -> int:
   """Returns the bytes that each of `group` chips in a ring sends."""
   if kind == "collective-permute":
@@ -87,24 +76,23 @@ def ring(kind: str, payload: int, group: int) -> int:
   return (2 if kind == "all-reduce" else 1) * payload * (group - 1) // group
 
 
-def _trips(loop: Instruction, computations: dict[str, list[Instruction]]) -> int:
+def _trips(loop: str, computations: dict[str, list[tuple[str, ...]]]) -> int:
   """Returns the trip count of a loop; if that is missing, the largest constant of its condition."""
-  if trips := re.search(r'known_trip_count[^\d}]*"?(\d+)', loop.rest):
+  if trips := re.search(r'known_trip_count[^\d}]*"?(\d+)', loop):
     return int(trips[1])
-  condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
-  constants = [each for each in computations[condition[1]] if each.opcode == "constant"] if condition else []
-  values = [re.match(r"(\d+)\)", each.rest) for each in constants if re.match(r"[su](32|64)\[\]", each.result)]
-  return max([1, *(int(value[1]) for value in values if value)])
+  conditions = re.findall(r"condition=%?([\w.\-]+)", loop)
+  constants = [line for name in conditions for line in computations[name] if line[1] == "constant"]
+  return max([1, *(int(rest.partition(")")[0]) for shape, _, rest in constants if re.match(r"[su](32|64)\[\]", shape))])
 
 
-def _parse(text: str) -> tuple[str, dict[str, list[Instruction]]]:
+def _parse(text: str) -> tuple[str, dict[str, list[tuple[str, ...]]]]:
   """Returns the name of the entry computation, and the instructions of every computation by name."""
   entry, computations = "", collections.defaultdict(list)
-  instructions: list[Instruction] = []
+  instructions: list[tuple[str, ...]] = []
   for line in text.splitlines():
     if head := _HEAD.match(line):
       instructions = computations[head[2]]
       entry = head[2] if head[1] else entry
     elif instruction := _INSTRUCTION.match(line):
-      instructions.append(Instruction(*instruction.groups()))
+      instructions.append(instruction.groups())
   return entry, computations

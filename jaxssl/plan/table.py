@@ -22,7 +22,7 @@ counted: operations of the matrix products and convolutions in the traced step; 
 compiled: padding, activations and traffic are the compiler's figures for the step that trains; traffic assumes ring algorithms.
 estimated: activations without a compiler are the peak of the live values in the traced step, and a run fits if {MARGIN:g} times
   that fits; traffic is that of the gradients alone, in train.precision.
-extrapolated: the largest batch and the changes that make a run fit scale the activations as the traced step's do."""
+extrapolated: the changes that make a run fit scale the activations as the traced step's do."""
 
 
 def table(plans: Sequence[Plan]) -> list[str]:
@@ -49,7 +49,6 @@ def _cells(plan: Plan) -> dict[str, str | None]:
     "  total": _gib(e.total),
     "  available": MISSING if e.available is None else _gib(e.available),
     "  fits": {True: "yes", False: "NO", None: "?"}[e.fits],
-    "  largest batch": MISSING if plan.largest_batch is None else str(plan.largest_batch),
     "operations": "",
     "  TFLOP per step": _short(e.flops / 1e12),
     "  GFLOP per image": _short(e.flops / e.batch_size / 1e9),
@@ -66,26 +65,21 @@ def _cells(plan: Plan) -> dict[str, str | None]:
 
 def changes(plan: Plan) -> list[str]:
   """Returns lines with the changes that would make a run fit; none if it fits or that is unknown."""
-  estimate = plan.estimate
-  if estimate.fits is not False or estimate.available is None:
+  e = plan.estimate
+  if e.fits is not False or e.available is None:
     return []
-  need = f"needs {_gib(estimate.total)} GiB of {_gib(estimate.available)} GiB available"
-  head = f"\n{estimate.topology}, batch size {estimate.batch_size}: {need}."
+  head = f"\n{e.topology}, batch size {e.batch_size}: needs {_gib(e.total)} GiB of {_gib(e.available)} GiB available."
   if not plan.changes:
-    part, size = max(estimate.memory.items(), key=lambda item: item[1])
+    part, size = max(e.memory.items(), key=lambda item: item[1])
     return [f"{head} No single change makes it fit; the largest part is {NAMES.get(part, part)}, {_gib(size)} GiB"]
-  return [
-    f"{head} Any of these changes should make it fit:",
-    *(f"  {change}: {_gib(total)} GiB" for change, total in plan.changes.items()),
-  ]
+  changes = [f"  {change}: {_gib(total)} GiB" for change, total in plan.changes.items()]
+  return [f"{head} Any of these changes should make it fit:", *changes]
 
 
-def sources(targets: Sequence[Topology], utilization: float, step_seconds: float | None) -> list[str]:
+def sources(targets: Sequence[Topology], utilization: float) -> list[str]:
   """Returns lines that list which numbers are counted, compiled, estimated, extrapolated and assumed."""
   lines = [SOURCES]
-  if step_seconds is not None:
-    lines.append(f"assumed: {step_seconds:g} s per step (--step-seconds).")
-  elif peaks := ", ".join(dict.fromkeys(f"{target.kind} {target.peak / 1e12:g}" for target in targets if target.peak)):
+  if peaks := ", ".join(dict.fromkeys(f"{target.kind} {target.peak / 1e12:g}" for target in targets if target.peak)):
     reached = f"assumed: a step reaches {utilization:.0%} (--utilization) of a chip's peak"
     lines.append(f"{reached}; TFLOP/s (--peak): {peaks}; it takes at least the time to send.")
   if links := ", ".join(dict.fromkeys(f"{target.kind} {target.link / 1e9:g}" for target in targets if target.link)):

@@ -39,7 +39,11 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   if len({record.name for record in records}) < len(records):
     for record in records:
       record.name = str(record.workdir.folder)
-  bodies = [_run_body(f"r{i}", record, run) for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True))]
+  bodies = []
+  for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True)):
+    blocks = {"Evaluations": tables.evaluations(record), "Curves": curves.section([record]), **_from_images(record, run)}
+    blocks |= {"Alerts": tables.alerts(record), "Config": tables.config(record)}
+    bodies.append(summary.section(record) + _sections(f"r{i}", blocks))
   title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
   body = bodies[0]
   if len(records) > 1:
@@ -69,18 +73,6 @@ def _compared(records: Sequence[RunRecord]) -> str:
     "Curves": curves.section(records),
   }
   return f"<ul>{items}</ul>{_sections('all', blocks)}"
-
-
-def _run_body(key: str, record: RunRecord, run: LoadedRun | None) -> str:
-  """Returns everything about one run."""
-  blocks = {
-    "Evaluations": tables.evaluations(record),
-    "Curves": curves.section([record]),
-    **_from_images(record, run),
-    "Alerts": tables.alerts(record),
-    "Config": tables.config(record),
-  }
-  return f"{summary.section(record)}{_sections(key, blocks)}"
 
 
 def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:

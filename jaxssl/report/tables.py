@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
-from jaxssl.report.text import escape, number, subject_text
+from jaxssl.report.text import escape, number
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.results import protocol_key
 
@@ -31,8 +31,9 @@ def evaluations(record: RunRecord) -> str:
     cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
     for subject in (before, "raw_pixels"):
       cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
+    network = final.subject.replace("_", " ") + (" network" if final.subject in ("teacher", "student") else "")
     step = f"step {final.step}" if final.step != record.step else ""
-    small = ", ".join(filter(None, (protocol_text(final.protocol), subject_text(final.subject), step)))
+    small = ", ".join(filter(None, (protocol_text(final.protocol), network, step)))
     rows.append((escape(final.metric.title), cells, _small(final.metric, small)))
   return _table("values", ["this run", before, "raw pixels"], rows)
 
@@ -54,7 +55,7 @@ def side_by_side(records: Sequence[RunRecord]) -> str:
       text = MISSING if final is None else value(final.value, final.std, final.chosen)
       cells.append(f'<b class="best">{text}</b>' if final and best is not None and final.value == best else text)
     levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
-    shared = "".join(f"; {subject_text(subject)} {number(x)}" for subject, x in levels.items())
+    shared = "".join(f"; {subject.replace('_', ' ')} {number(x)}" for subject, x in levels.items())
     rows.append((escape(metric.title), cells, _small(metric, protocol_text(measured[0].protocol) + shared)))
   return _table("values many", [record.name for record in records], rows)
 

@@ -24,8 +24,3 @@ def number(value: float | None) -> str:
   if size and (size < 0.001 or size >= 100_000):
     return f"{value:.2e}"
   return f"{value:.{0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 1 else 3}f}"
-
-
-def subject_text(subject: str) -> str:
-  """Renders the subject of a measurement for a reader: "raw pixels", "teacher network"."""
-  return subject.replace("_", " ") + (" network" if subject in ("teacher", "student") else "")

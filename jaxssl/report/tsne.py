@@ -1,7 +1,5 @@
 """Draws the map: the images of a split as thumbnails in two dimensions (t-SNE)."""
 
-from typing import Any
-
 import numpy as np
 
 from jaxssl.data.datasets import Dataset
@@ -56,11 +54,10 @@ def project(features: np.ndarray, seed: int) -> np.ndarray:
   x = unit(features)
   x = x - x.mean(0)
   x = x @ np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :WIDTH]  # along the principal axes, the strongest first
-  placed = np.concatenate([x, np.zeros((len(x), 1))], axis=1)[:, :2]
+  placed = x[:, :2]
   if len(x) >= 5 and placed[:, 0].std() >= 1e-6:  # otherwise too few for neighborhoods, or collapsed
-    start: Any = (placed / placed[:, 0].std() * 1e-4).astype(np.float32)
     perplexity = min(30.0, (len(x) - 1) / 3)
     with threadpoolctl.threadpool_limits(1):  # its threads busy-wait: six times slower on busy cores
-      placed = manifold.TSNE(init=start, perplexity=perplexity, max_iter=STEPS, random_state=seed).fit_transform(x)
+      placed = manifold.TSNE(init="pca", perplexity=perplexity, max_iter=STEPS, random_state=seed).fit_transform(x)
   low, high = placed.min(0), placed.max(0)
   return (placed - low) / np.maximum(high - low, 1e-9)

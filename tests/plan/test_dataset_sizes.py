@@ -15,23 +15,23 @@ def spec(recipe, *words, images="", size=""):
 
 
 @pytest.mark.parametrize(
-  "recipe, words, flags, count, size",
+  "recipe, words, flags, count, side",
   [
-    ("nnboot.py", (), {}, 4000, (28, 28)),
-    ("nnboot.py:cifar10", (), {}, 50_000, (32, 32)),
-    ("resa.py:cifar100", ("--config.data.source=folder", "--config.data.path=IMAGES"), {}, 50_000, (32, 32)),
+    ("nnboot.py", (), {}, 4000, 28),
+    ("nnboot.py:cifar10", (), {}, 50_000, 32),
+    ("resa.py:cifar100", ("--config.data.source=folder", "--config.data.path=IMAGES"), {}, 50_000, 32),
     ("nnboot.py:imagenet", (), {}, 1_281_167, None),
     ("isd.py:imagenet_plus", (), {}, 1_281_167, None),
     ("nnboot.py:imagenet", ("--config.data.limit=1000",), {}, 1000, None),
-    ("nnboot.py:cifar10", ("--config.data.limit=60000",), {}, 50_000, (32, 32)),
+    ("nnboot.py:cifar10", ("--config.data.limit=60000",), {}, 50_000, 32),
     ("nnboot.py:imagenet", (), {"images": "1e9"}, 10**9, None),
-    ("nnboot.py", (), {"images": "imagenet", "size": "256"}, 1_281_167, (256, 256)),
-    ("nnboot.py", (), {"images": "5000"}, 5000, (28, 28)),
+    ("nnboot.py", (), {"images": "imagenet", "size": "256"}, 1_281_167, 256),
+    ("nnboot.py", (), {"images": "5000"}, 5000, 28),
   ],
 )
-def test_count_and_size_follow_from_the_config_and_the_flags(recipe, words, flags, count, size):
+def test_count_and_size_follow_from_the_config_and_the_flags(recipe, words, flags, count, side):
   images = spec(recipe, *words, **flags)
-  assert (images.count, images.size) == (count, size)
+  assert images[:2] == (count, side)
 
 
 def test_an_unknown_number_of_images_is_an_error(tmp_path):

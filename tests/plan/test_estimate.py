@@ -7,7 +7,7 @@ import pytest
 
 from jaxssl.core.errors import UserError
 from jaxssl.parallel.mesh import make_mesh
-from jaxssl.plan import abstract_step, estimate
+from jaxssl.plan import estimate
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.train.setup import Experiment
 from tests import flags
@@ -27,7 +27,7 @@ def config_of(recipe, *words):
 
 
 def planned(config, mesh=None):
-  return abstract_step.build(config, DatasetSpec(count=256, size=(28, 28)), mesh or make_mesh())
+  return estimate.build(config, DatasetSpec(count=256, side=28), mesh or make_mesh())
 
 
 def bytes_on_first_device(tree):
@@ -96,7 +96,7 @@ def test_errors_are_those_of_training(words, message):
 
 def test_resident_images_need_a_size():
   with pytest.raises(UserError, match="--size: missing"):
-    abstract_step.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
+    estimate.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
   host = config_of("nnboot.py:runlocal", "--config.data.placement=host")
-  step = abstract_step.build(host, DatasetSpec(count=256), make_mesh())
+  step = estimate.build(host, DatasetSpec(count=256), make_mesh())
   assert step.resident is None and np.prod(step.batch.crops["global"].shape) == 32 * 2 * 28 * 28

@@ -46,11 +46,6 @@ class Parsed(html.parser.HTMLParser):
       if tag == "data" and name == "value":
         self.values.append(float(value))
 
-  def handle_startendtag(self, tag, attributes):
-    self.handle_starttag(tag, attributes)
-    if tag not in VOID:
-      self._open.pop()
-
   def handle_endtag(self, tag):
     assert self._open.pop() == tag
 
