@@ -9,7 +9,9 @@
 PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup
+# One worker more than cores, up to five: some tests wait for processes that they start.
+WORKERS := $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count(), 4) + 1)')
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: demo lint test test-fast test-full test-peers test-interpreters test-portable clean
 

@@ -37,6 +37,11 @@ from tests import devices  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_collection_modifyitems(items):
+  """Runs the longest tests first, so that all workers end at about the same time."""
+  items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def one_device():
   """Limits meshes to one device."""
