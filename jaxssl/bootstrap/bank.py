@@ -1,13 +1,9 @@
 """AdaSim's neighbor bank: every image's features and past nearest neighbors, sharded over the devices (arXiv 2303.13606)."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from jaxssl.core.types import Array, struct
-from jaxssl.parallel.mesh import ROWS
 
 
 @struct
@@ -20,22 +16,6 @@ class NeighborBank:
   partners: Array  # int32 [n], the image that supplies the second view in this epoch
   trusted: Array  # float32, share of the images that may bootstrap in this epoch
   slot: Array  # int32, the position in the window that this epoch writes
-
-
-def vote(mesh: Mesh, bank: NeighborBank, block: int = 4096) -> tuple[Array, Array]:
-  """Sums the window's similarities by neighbor and keeps each image's k largest: (ids int32 [n, k], sums float32 [n, k])."""
-  rows, window, k = bank.ids.shape
-  sum_row = functools.partial(sum_votes, k=k, num_images=rows)
-
-  def local(ids: Array, similarities: Array) -> tuple[Array, Array]:
-    flat = (ids.reshape(-1, window * k), similarities.reshape(-1, window * k))
-    # Two halves side by side: independent sorts run on two threads of a CPU.
-    middle, odd = -(-len(ids) // 2), len(ids) % 2
-    halves = tuple(x[:middle] for x in flat), tuple(x[middle - odd :] for x in flat)
-    sums = jax.lax.map(lambda pair: (sum_row(*pair[0]), sum_row(*pair[1])), halves, batch_size=block)
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b[odd:]]), *sums)
-
-  return jax.shard_map(local, mesh=mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)(bank.ids, bank.similarities)
 
 
 def sum_votes(ids: Array, similarities: Array, k: int, num_images: int) -> tuple[Array, Array]:
