@@ -88,9 +88,9 @@ class NeighborBootstrap:
     """
     rows, window, k = bank.ids.shape
 
-    def local(*votes: Array) -> tuple[Array, Array]:
-      flat = tuple(x.reshape(-1, window * k) for x in votes)
-      return jax.lax.map(lambda image: sum_votes(*image, k, rows), flat, batch_size=4096)
+    def local(ids: Array, similarities: Array) -> tuple[Array, Array]:
+      flat = (ids.reshape(-1, window * k), similarities.reshape(-1, window * k))
+      return jax.lax.map(lambda image: sum_votes(image[0], image[1], k, rows), flat, batch_size=4096)
 
     ids, sums = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)(
       bank.ids, bank.similarities

@@ -40,6 +40,7 @@ def build_optimizer(
     frozen_epochs[ENCODER] = config.freeze_encoder_epochs
 
   def labels(params: PyTree) -> PyTree:
+    """Labels every leaf by its path: frozen if it holds a name in `freeze`, else a part with frozen epochs, else the body."""
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for name in config.freeze:
       if not any(name in path for path in paths):
