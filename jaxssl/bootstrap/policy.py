@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxssl.bootstrap import bank as banks
-from jaxssl.bootstrap.bank import NeighborBank
+from jaxssl.bootstrap.bank import NeighborBank, sum_votes
 from jaxssl.config.schema import BootstrapConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array
@@ -87,9 +86,17 @@ class NeighborBootstrap:
     An image is trusted, that is, may bootstrap, if its best-voted neighbor is the image itself (adaptive), or always (naive).
     Probabilities are softmax(sum / window / temperature) over the k best-voted neighbors, the image itself included.
     """
-    ids, sums = banks.vote(self.mesh, bank)
+    rows, window, k = bank.ids.shape
+
+    def local(ids: Array, similarities: Array) -> tuple[Array, Array]:
+      flat = (ids.reshape(-1, window * k), similarities.reshape(-1, window * k))
+      return jax.lax.map(lambda image: sum_votes(image[0], image[1], k, rows), flat, batch_size=4096)
+
+    ids, sums = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)(
+      bank.ids, bank.similarities
+    )
     probabilities = jax.nn.softmax(sums / (self.config.window * self.config.temperature), axis=-1, where=ids >= 0)
-    row = jnp.arange(ids.shape[0], dtype=jnp.int32)
+    row = jnp.arange(rows, dtype=jnp.int32)
     trusted = ids[:, 0] == row if self.config.policy == "adaptive" else ids[:, 0] >= 0
     return ids, probabilities, trusted & (row < self.num_images)
 

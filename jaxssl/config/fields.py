@@ -52,9 +52,9 @@ def _shown(value: Any) -> str:
 
 @functools.cache
 def meanings(cls: type) -> Mapping[str, str]:
-  """Reads the comments above a dataclass's fields and at their ends from its source; returns none if there is no source."""
+  """Reads the comments above a dataclass's fields and at their ends from its source and its bases'; none if there is none."""
   try:
-    source = inspect.getsource(cls)
+    source = "".join(map(inspect.getsource, cls.__mro__[:-1]))
   except (OSError, TypeError):
     return {}
   comments: dict[str, str] = {}

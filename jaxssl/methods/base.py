@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.metric import Metric
 from jaxssl.core.registry import Registry
@@ -60,8 +61,7 @@ class SSLMethod:
 
   A subclass is decorated with `register(NAME)`, which makes it a frozen dataclass, and defines `forward_spec` and `loss`.
   Fields of type `ScheduleConfig` are schedules: the train step resolves them and passes their current values to `loss` as
-  `scheduled`. A method with a teacher declares `teacher_momentum: ScheduleConfig`, the share of the teacher that each EMA
-  update keeps.
+  `scheduled`.
   """
 
   forward_spec: Any = None  # a ForwardSpec, or a property that returns one
@@ -88,6 +88,13 @@ class SSLMethod:
   def update_state(self, state: MethodState, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[MethodState, Logs]:
     """Returns the state after the step, and values to log, which may depend on labels."""
     return state, {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherMethod(SSLMethod):
+  """A method with a teacher, which `forward_spec` gives views."""
+
+  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
 
 
 Strength = Literal["weak", "strong"]

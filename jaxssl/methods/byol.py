@@ -1,17 +1,15 @@
 """BYOL: each view's prediction approaches the teacher's projection of the other view (arXiv 2006.07733)."""
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, TeacherMethod, register
 from jaxssl.ops.nearest import normalize
 
 
 @register("byol")
-class BYOL(SSLMethod):
+class BYOL(TeacherMethod):
   """Distills without negatives: the predictor and the slow teacher prevent collapse."""
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   forward_spec = ForwardSpec(student=TWO_VIEWS, teacher=TWO_VIEWS)
 
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:

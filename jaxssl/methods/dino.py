@@ -9,7 +9,7 @@ from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch, struct
 from jaxssl.losses.distillation import cross_view_entropy, entropy
 from jaxssl.losses.sinkhorn import assign
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, TeacherMethod, ViewSlice, register
 
 SINKHORN_ITERATIONS = 3
 
@@ -22,14 +22,13 @@ class Center:
 
 
 @register("dino")
-class DINO(SSLMethod):
+class DINO(TeacherMethod):
   """The student's softmax over prototypes mimics the teacher's centered and sharpened one, across views.
 
   `centering` prevents the teacher from using few prototypes: `mean` subtracts the running mean of its logits; `sinkhorn`
   assigns each batch equally to the prototypes (as SwAV, arXiv 2006.09882, and DINOv2, arXiv 2304.07193, do).
   """
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   teacher_temperature: ScheduleConfig  # divides the teacher's logits
   student_temperature: float = 0.1  # divides the student's logits
   centering: Literal["mean", "sinkhorn"] = "mean"  # mean: subtract the running mean; sinkhorn: use prototypes equally

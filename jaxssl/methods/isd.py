@@ -2,22 +2,20 @@
 
 import jax
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import kl_divergence
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, Strength, one_view_each, register
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, Strength, TeacherMethod, one_view_each, register
 from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
 from jaxssl.ops.nearest import dot, normalize
 
 
 @register("isd")
-class ISD(SSLMethod):
+class ISD(TeacherMethod):
   """KL divergence between both networks' softmax similarities to the queue, which does not hold the batch's own keys yet.
 
   ISD+ differs in its two temperatures, its heads and its views: teacher weak, student strong.
   """
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   queue: int = 128_000  # past teacher projections that are compared with; a multiple of train.batch_size
   student_temperature: float = 0.02  # divides the student's similarities
   teacher_temperature: float = 0.02  # divides the teacher's similarities

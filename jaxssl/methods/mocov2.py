@@ -3,19 +3,17 @@
 import jax
 import jax.numpy as jnp
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.contrastive import against_queue
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, ViewSlice, one_view_each, register
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, TeacherMethod, ViewSlice, one_view_each, register
 from jaxssl.methods.queue import Queues, enqueue, random_queue
 from jaxssl.ops.nearest import normalize
 
 
 @register("mocov2")
-class MoCoV2(SSLMethod):
+class MoCoV2(TeacherMethod):
   """One queue and one direction; `symmetric`: both directions, each with its own queue, averaged."""
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   queue: int = 65_536  # past keys; a multiple of train.batch_size
   temperature: float = 0.2  # divides the similarities
   symmetric: bool = False  # both views are queries and keys, each with its own queue

@@ -1,17 +1,15 @@
 """MoCo v3: symmetric contrast with the teacher's keys of the same batch (arXiv 2104.02057)."""
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.contrastive import in_batch
-from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, SSLMethod, register
+from jaxssl.methods.base import TWO_VIEWS, ForwardSpec, Scheduled, TeacherMethod, register
 from jaxssl.ops.nearest import normalize
 
 
 @register("mocov3")
-class MoCoV3(SSLMethod):
+class MoCoV3(TeacherMethod):
   """Each view's prediction finds the teacher's key of the other view."""
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   temperature: float = 0.2  # divides the similarities
   forward_spec = ForwardSpec(student=TWO_VIEWS, teacher=TWO_VIEWS, ema_before_forward=True)
   needs_negatives = True

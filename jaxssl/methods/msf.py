@@ -3,20 +3,18 @@
 import jax
 import jax.numpy as jnp
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.errors import UserError
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, SSLMethod, Strength, one_view_each, register
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, Strength, TeacherMethod, one_view_each, register
 from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
 from jaxssl.ops.nearest import dot, normalize
 
 
 @register("msf")
-class MSF(SSLMethod):
+class MSF(TeacherMethod):
   """BYOL with k targets: the target enters the queue first, so it is always among its own neighbors."""
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   queue: int = 128_000  # past teacher projections; a multiple of train.batch_size
   k: int = 5  # nearest neighbors of the teacher's projection in the queue
   student_view: Strength = "strong"  # augmentation of the student's view

@@ -2,11 +2,10 @@
 
 import jax.numpy as jnp
 
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs
 from jaxssl.losses.distillation import cross_entropy
 from jaxssl.losses.sinkhorn import assign
-from jaxssl.methods.base import ForwardSpec, Scheduled, SSLMethod, ViewSlice, register
+from jaxssl.methods.base import ForwardSpec, Scheduled, TeacherMethod, ViewSlice, register
 from jaxssl.ops.nearest import dot, normalize
 
 ASSIGNMENT_TEMPERATURE = 0.05
@@ -14,10 +13,9 @@ SINKHORN_ITERATIONS = 3
 
 
 @register("resa")
-class ReSA(SSLMethod):
+class ReSA(TeacherMethod):
   """Every student view's similarities to the teacher's embeddings of another view follow one assignment of the batch."""
 
-  teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
   temperature: float = 0.4  # divides the similarities
   forward_spec = ForwardSpec(
     student=(ViewSlice("weak", 0, 1), ViewSlice("strong")),

@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxssl.core.types import Array
 from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row
@@ -83,10 +83,10 @@ def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk
 
   def local(rows: Array, usable: Array, queries: Array) -> tuple[Array, Array]:
     values, numbers = top_k(queries, rows, usable, k, chunk)
-    return values[None], jnp.where(numbers < 0, -1, numbers + first_row(rows))[None]
+    return values, jnp.where(numbers < 0, -1, numbers + first_row(rows))
 
-  find = jax.shard_map(local, mesh=mesh, in_specs=(ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
-  per_device = find(bank, usable, queries)
-  values, numbers = (jnp.moveaxis(x, 0, 1).reshape(queries.shape[0], -1) for x in per_device)
+  specs = (ROWS, ROWS, REPLICATED)
+  find = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(None, *ROWS), check_vma=False)
+  values, numbers = find(bank, usable, queries)  # [b, k x devices]
   values, places = jax.lax.top_k(values, k)
   return values, jnp.take_along_axis(numbers, places, axis=1)

@@ -1,7 +1,5 @@
 """Builds the one-axis mesh and the shardings of the train state, and moves arrays between hosts and devices."""
 
-import functools
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +14,6 @@ AXIS = "data"
 ROWS = PartitionSpec(AXIS)
 REPLICATED = PartitionSpec()
 LARGE = 2**14  # elements; smaller leaves are not worth sharding
-# State leaves whose first axis counts images are sharded over the devices; all others are replicated.
-ROW_PATHS = re.compile(r"neighbor_bank\.(features|ids|similarities|partners)$")
 
 
 def default_devices() -> Sequence[Any]:
@@ -28,8 +24,6 @@ def default_devices() -> Sequence[Any]:
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   """Returns a mesh of all devices, or of the given ones, along the data axis; devices of a process are adjacent."""
   devices = default_devices() if devices is None else devices
-  if jax.process_count() == 1:
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
   by_process = sorted(devices, key=lambda device: (device.process_index, device.id))
   return Mesh(np.array(by_process), (AXIS,), axis_types=(AxisType.Auto,))
 
@@ -52,7 +46,7 @@ def state_shardings(state: PyTree, mesh: Mesh, fsdp: bool = False) -> PyTree:
   """Returns the sharding of every leaf of a state (arrays or shapes) by its path. `fsdp`: large leaves are sharded as well."""
 
   def rule(path: Any, leaf: Any) -> NamedSharding:
-    if ROW_PATHS.search(jax.tree_util.keystr(path)):
+    if leaf.shape and ".neighbor_bank" in jax.tree_util.keystr(path):  # the first axis counts images
       return NamedSharding(mesh, ROWS)
     fitting = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
     if not fsdp or leaf.size < LARGE or not fitting:
@@ -96,7 +90,7 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
 
   def put(x: Any) -> Array:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
-      return _gather(mesh)(x)
+      return jax.jit(jnp.copy, out_shardings=sharding)(x)
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
       return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(x))))
     x = np.asarray(x)  # device_put would send it to all processes to verify that it is equal
@@ -109,8 +103,3 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
 def to_host(mesh: Mesh, tree: PyTree) -> PyTree:
   """Returns NumPy arrays of a tree of global arrays, complete in every process."""
   return jax.device_get(tree if jax.process_count() == 1 else replicate(mesh, tree))
-
-
-@functools.cache
-def _gather(mesh: Mesh) -> Any:
-  return jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, REPLICATED))

@@ -16,35 +16,6 @@ from jaxssl.workdir.workdir import Workdir
 ALERTS = ("collapsing", "dimensional collapse", "teacher uniform", "one prototype", "waiting for data", "neighbors stale")
 MIN_DIMENSIONS = 16  # a low rank among fewer dimensions is normal
 Values = Mapping[str, float]
-Checks = list[tuple[str, bool, str]]  # alert, whether the metrics are bad, and in which way
-
-
-def step_checks(now: Values, dims: Dims) -> Checks:
-  """Checks the metrics of a step; none of them are bad if they are NaN."""
-  checks = []
-  for output, width, min_rank in (("feature", dims.features, 1.8), ("projection", dims.projection, 1.5)):
-    deviation, rank = now[f"{output}_deviation"], now[f"{output}_rank"]
-    constant = f"the deviation of the {output}s is {deviation:.3f} of 1: they hardly differ"
-    checks.append(("collapsing", deviation < 0.02, constant))
-    low_rank = rank < min_rank and width >= MIN_DIMENSIONS
-    checks.append(("dimensional collapse", low_rank, f"effective rank of the {output}s {rank:.1f} of {width}"))
-  share = now["teacher_entropy"] / math.log(max(dims.projection, 2))
-  uniform = f"teacher targets are almost uniform: their entropy is {share:.1%} of its maximum"
-  used, wait = now["prototypes_used"], now["data_wait"]
-  slow = f"{wait:.0%} of the time: raise data.workers, or set data.placement=device if the images fit"
-  return [
-    *checks,
-    ("teacher uniform", share > 0.99, uniform),
-    ("one prototype", used < 1.5, f"{used:.1f} of {dims.projection} prototypes are used"),
-    ("waiting for data", wait > 0.5, slow),
-  ]
-
-
-def epoch_checks(now: Values) -> Checks:
-  """Checks the metrics of an epoch."""
-  own, others = now["share_self_neighbor"], now["share_bootstrapped"]
-  stale = f"{own:.0%} of the images are nearest to their own last features, yet {others:.0%} take a view from a neighbor"
-  return [("neighbors stale", own <= 0.1 and others >= 0.5, stale)]
 
 
 class Diagnostics:
@@ -70,13 +41,32 @@ class Diagnostics:
 
   def step(self, step: int, values: Values) -> str | None:
     """Checks the metrics of a step. Returns the reason to stop the run if the config asks for that."""
-    return self._update(step, step_checks(_or_nan(values), self._dims), self._config.patience)
+    now, dims, checks = _or_nan(values), self._dims, []
+    for output, width, min_rank in (("feature", dims.features, 1.8), ("projection", dims.projection, 1.5)):
+      deviation, rank = now[f"{output}_deviation"], now[f"{output}_rank"]
+      constant = f"the deviation of the {output}s is {deviation:.3f} of 1: they hardly differ"
+      checks.append(("collapsing", deviation < 0.02, constant))
+      low_rank = rank < min_rank and width >= MIN_DIMENSIONS
+      checks.append(("dimensional collapse", low_rank, f"effective rank of the {output}s {rank:.1f} of {width}"))
+    share, used, wait = now["teacher_entropy"] / math.log(max(dims.projection, 2)), now["prototypes_used"], now["data_wait"]
+    uniform = f"teacher targets are almost uniform: their entropy is {share:.1%} of its maximum"
+    slow = f"{wait:.0%} of the time: raise data.workers, or set data.placement=device if the images fit"
+    checks += [
+      ("teacher uniform", share > 0.99, uniform),
+      ("one prototype", used < 1.5, f"{used:.1f} of {dims.projection} prototypes are used"),
+      ("waiting for data", wait > 0.5, slow),
+    ]
+    return self._update(step, checks, self._config.patience)
 
   def epoch(self, step: int, values: Values) -> str | None:
     """Checks the metrics of an epoch; returns as `step` does."""
-    return self._update(step, epoch_checks(_or_nan(values)), patience=2)
+    now = _or_nan(values)
+    own, others = now["share_self_neighbor"], now["share_bootstrapped"]
+    stale = f"{own:.0%} of the images are nearest to their own last features, yet {others:.0%} take a view from a neighbor"
+    return self._update(step, [("neighbors stale", own <= 0.1 and others >= 0.5, stale)], patience=2)
 
-  def _update(self, step: int, checks: Checks, patience: int) -> str | None:
+  def _update(self, step: int, checks: list[tuple[str, bool, str]], patience: int) -> str | None:
+    """Starts and ends alerts. `checks`: alert, whether the metrics are bad (none are if they are NaN), and in which way."""
     stop, bad = None, {alert: reason for alert, is_bad, reason in checks if is_bad}
     for alert in dict.fromkeys(alert for alert, _, _ in checks):
       if alert in bad:

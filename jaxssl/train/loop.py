@@ -43,49 +43,45 @@ def train(
   """
   began = time.monotonic()
   original = Workdir(workdir)
-  config = original.check(config)
+  config, report = original.check(config), report if config.evals.report else None
   with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
     runlog.start(local.log if processes.is_primary() else None, jax.process_index())
     check_names(config)
     run = Experiment(config, local.folder, arrays, encoder)
-    return _train(run, original, local, began, report if config.evals.report else None)
-
-
-def _train(run: Experiment, original: Workdir, local: LocalWorkdir, began: float, report: Report | None) -> int:
-  config = run.config
-  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
-  local.write_config(config)  # not before: an invalid config must not claim the folder
-  if run.imported is not None:
-    init_from.keep(run.imported, local.folder)
-  checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
-  restored = checkpoints.restore(run.state_shapes)
-  state, step = restored or (run.init(), 0)
-  LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
-  if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
-    rows = config.train.batch_size // config.train.accumulate
-    LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
-  logger = MetricLogger(run, local, step)
-  with contextlib.closing(logger), contextlib.closing(checkpoints), Preemption() as stop:
-    try:
-      if not logger.has_baselines:
-        with runlog.heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
-          logger.write(0, 0, evaluator.baselines(run.untrained() if step else state.student, config.evals.periodic))
-      state = epochs(run, state, checkpoints, logger, evaluator, stop)
-    except Stopped as error:
-      LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
-      if report:
-        report(local, None)
-      return 1
-  done = int(state.step)
-  if done < run.training_length.steps:
-    LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
-    return stop.code
-  finalize(run, original, local, seconds=time.monotonic() - began)
-  if report:
-    extractor = evaluator.chosen(state.student, state.teacher)
-    about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables, "step": done}
-    report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about, opened=evaluator))
-  return 0
+    config = run.config
+    evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
+    local.write_config(config)  # not before: an invalid config must not claim the folder
+    if run.imported is not None:
+      init_from.keep(run.imported, local.folder)
+    checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
+    restored = checkpoints.restore(run.state_shapes)
+    state, step = restored or (run.init(), 0)
+    LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
+    if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
+      rows = config.train.batch_size // config.train.accumulate
+      LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
+    logger = MetricLogger(run, local, step)
+    with contextlib.closing(logger), contextlib.closing(checkpoints), Preemption() as stop:
+      try:
+        if not logger.has_baselines:
+          with runlog.heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
+            logger.write(0, 0, evaluator.baselines(run.untrained() if step else state.student, config.evals.periodic))
+        state = epochs(run, state, checkpoints, logger, evaluator, stop)
+      except Stopped as error:
+        LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
+        if report:
+          report(local, None)
+        return 1
+    done = int(state.step)
+    if done < run.training_length.steps:
+      LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
+      return stop.code
+    finalize(run, original, local, seconds=time.monotonic() - began)
+    if report:
+      extractor = evaluator.chosen(state.student, state.teacher)
+      about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables, "step": done}
+      report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about, opened=evaluator))
+    return 0
 
 
 def epochs(
@@ -129,7 +125,7 @@ def epochs(
             measured += evaluator.measure(extractor, names)
           examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
           json_io.append_line(logger.workdir.neighbors, {"step": step, "epoch": epoch, **examples})
-        logger.end_epoch(step, epoch, measured)
+        logger.write(step, epoch, measured)
         late = evaluator.possible([name for name in evals.final if name == "linear" and name not in evals.periodic])
         if last and late and evals.baselines:  # at the end, so that the first step need not wait for them
           with runlog.heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):

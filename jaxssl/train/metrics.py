@@ -76,9 +76,13 @@ class MetricLogger:
       self._tensorboard.write_scalars(step, finite)
 
   def write(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
-    """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json."""
+    """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json.
+
+    Raises Stopped if an alert ends the run.
+    """
     self._write(step, epoch, {m.flat_name: m.value for m in measurements})
     results.add(self.workdir.results, step, measurements, LOGGED, finished=False)
+    self._stop_if(self._diagnostics.epoch(step, {m.name: m.value for m in measurements}))
 
   @contextlib.contextmanager
   def waiting(self, task: str = "") -> Iterator[None]:
@@ -118,11 +122,6 @@ class MetricLogger:
     if step % self._config.log_every == 0 or step == self._length.steps:
       self._write(step, epoch, values)
     self._stop_if(self._diagnostics.step(step, values))
-
-  def end_epoch(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
-    """Writes the measurements of an epoch. Raises Stopped if an alert ends the run."""
-    self.write(step, epoch, measurements)
-    self._stop_if(self._diagnostics.epoch(step, {m.name: m.value for m in measurements}))
 
   def _stop_if(self, reason: str | None) -> None:
     if reason:

@@ -3,7 +3,6 @@
 Rates are functions of the run's step, which the train step passes in, so that the optimizer state holds moments only.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +39,20 @@ def build_optimizer(
   if config.freeze_encoder_epochs:
     frozen_epochs[ENCODER] = config.freeze_encoder_epochs
 
+  def labels(params: PyTree) -> PyTree:
+    """Labels every leaf by its path: frozen if it holds a name in `freeze`, else a part with frozen epochs, else the body."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for name in config.freeze:
+      if not any(name in path for path in paths):
+        raise UserError(f"optim.freeze={name!r} matches no parameter; a path looks like {paths[0]}")
+    return jax.tree_util.tree_map_with_path(lambda path, _: label(jax.tree_util.keystr(path)), params)
+
+  def label(path: str) -> str:
+    if any(name in path for name in config.freeze):
+      return FROZEN
+    part = LAST_LAYER if LAST_LAYER in path else ENCODER if path.startswith(f"['{ENCODER}']") else BODY
+    return part if part in frozen_epochs else BODY
+
   def at(step: Array) -> optax.GradientTransformation:
     add_decay = optax.add_decayed_weights(decay(step), None if config.decay_mask == "all" else matrices)
     trust_ratio = optax.masked(optax.scale_by_trust_ratio(trust_coefficient=0.001), matrices)
@@ -52,8 +65,7 @@ def build_optimizer(
     if any(frozen_epochs.values()) or config.freeze:
       epoch = step // training_length.steps_per_epoch
       parts = {part: freeze_if(epoch < epochs, rule) for part, epochs in frozen_epochs.items()}
-      labeled = functools.partial(labels, frozen=config.freeze, parts=tuple(parts))
-      rule = optax.partition({BODY: rule, FROZEN: optax.set_to_zero(), **parts}, labeled)
+      rule = optax.partition({BODY: rule, FROZEN: optax.set_to_zero(), **parts}, labels)
     if config.clip:
       rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
     return rule
@@ -62,26 +74,6 @@ def build_optimizer(
     return at(extra["step"]).update(updates, state, params)
 
   return optax.GradientTransformationExtraArgs(lambda params: at(jnp.int32(0)).init(params), update)
-
-
-def labels(params: PyTree, frozen: tuple[str, ...], parts: tuple[str, ...]) -> PyTree:
-  """Labels every leaf by its path: "frozen" if it holds one of those names, else a part that it belongs to, else "body".
-
-  Raises UserError for a name in `frozen` that no path holds.
-  """
-  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-  for name in frozen:
-    if not any(name in path for path in paths):
-      raise UserError(f"optim.freeze={name!r} matches no parameter; a path looks like {paths[0]}")
-
-  def label(path: Any, _: Array) -> str:
-    text = jax.tree_util.keystr(path)
-    if any(name in text for name in frozen):
-      return FROZEN
-    part = LAST_LAYER if LAST_LAYER in text else ENCODER if text.startswith(f"['{ENCODER}']") else BODY
-    return part if part in parts else BODY
-
-  return jax.tree_util.tree_map_with_path(label, params)
 
 
 def matrices(params: PyTree) -> PyTree:

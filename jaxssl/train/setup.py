@@ -1,7 +1,6 @@
 """Builds everything that a run needs from a config, datasets and a mesh. `plan` builds the same train step from sizes alone."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +29,7 @@ from jaxssl.train.step import Batch, TrainStep
 
 
 class Experiment:
-  """Everything that a run needs except its train state.
+  """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
   `config` is the config given, with measured `data.mean` and `data.std` if those were empty. Raises UserError for a config that
   cannot run, before anything is trained.
@@ -45,16 +44,14 @@ class Experiment:
     self.training_length = training_length(config, len(opened.train))
     shape = (train_step.image_size, train_step.image_size, self.channels)
     self.imported = init_from.load(config.model, train_step.network, shape, workdir)
+    self.state_shapes = abstract_state(train_step, self.channels)
     # The rest may take minutes, so errors in the config are raised before it.
     self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)
     self.train = self.datasets.train
-
-  @functools.cached_property
-  def state_shapes(self) -> TrainState:
-    """Shapes, dtypes and shardings of the train state."""
-    return abstract_state(self.train_step, self.channels)
+    self._step, placed = jit_step(self.train_step, self.state_shapes), shardings(self.state_shapes)
+    self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=placed)
 
   def init(self) -> TrainState:
     """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
@@ -74,10 +71,6 @@ class Experiment:
     filled = from_torch(self.imported, to_host(self.mesh, variables))
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings(variables))(filled)
 
-  @functools.cached_property
-  def _step(self) -> Any:
-    return jit_step(self.train_step, self.state_shapes)
-
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
     """Trains on one batch; `state` is donated."""
     return self._step(state, batch, self.train.resident)
@@ -85,10 +78,6 @@ class Experiment:
   def compile_step(self, batch: Batch) -> jax.stages.Compiled:
     """Compiles the step for such a batch. The result takes a state, a batch and the resident images."""
     return self._step.lower(self.state_shapes, batch, self.train.resident).compile()
-
-  @functools.cached_property
-  def _start_epoch(self) -> Any:
-    return jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=shardings(self.state_shapes))
 
   def start_epoch(self, state: TrainState, epoch: int) -> TrainState:
     """Draws the partners of an epoch; `state` is donated."""

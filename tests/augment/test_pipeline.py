@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
 from jaxssl.augment import color, pipeline, presets
 from jaxssl.config import parse
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.errors import UserError
+from jaxssl.parallel.mesh import ROWS, make_mesh
 
 pytestmark = pytest.mark.slow
 
@@ -74,29 +75,20 @@ def test_views_of_the_same_image_are_finite_and_all_different(name, channels):
     assert len(np.unique(views, axis=0)) == len(views)
 
 
-def test_views_are_a_function_of_the_key():
-  first, again, other = (maker("weak and strong")(key, images(8))["strong"] for key in (0, 0, 1))
+def test_views_are_a_function_of_the_key_and_the_row_alone():
+  make, pixels = maker("weak and strong"), images(8)
+  first, again, other = (make(key, pixels)["strong"] for key in (0, 0, 1))
   np.testing.assert_array_equal(first, again)
   assert np.all(np.any(first != other, axis=(2, 3, 4)))
-
-
-def test_rows_do_not_depend_on_each_other():
-  pixels = images(8)
-  changed = np.concatenate([pixels[:2], images(6, seed=1)])
-  a, b = (maker("weak and strong")(0, x)["strong"] for x in (pixels, changed))
-  np.testing.assert_array_equal(a[:2], b[:2])
-  assert np.all(np.any(a[2:] != b[2:], axis=(1, 2, 3, 4)))
-
-
-def test_views_do_not_depend_on_other_groups_and_the_number_of_rows():
-  together, alone = maker("weak and strong")(0, images(8)), maker("weak and strong", "strong")(0, images(8)[:2])
-  np.testing.assert_array_equal(together["strong"][:2], alone["strong"])
+  changed = make(0, np.concatenate([pixels[:2], images(6, seed=1)]))["strong"]
+  np.testing.assert_array_equal(first[:2], changed[:2])
+  assert np.all(np.any(first[2:] != changed[2:], axis=(1, 2, 3, 4)))
+  without_other_rows_and_groups = maker("weak and strong", "strong")(0, pixels[:2])["strong"]
+  np.testing.assert_array_equal(first[:2], without_other_rows_and_groups)
 
 
 def test_eight_devices_make_the_same_views_as_one():
-  mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
-  spread = NamedSharding(mesh, PartitionSpec("data"))
-  pixels = images(8)
+  spread, pixels = NamedSharding(make_mesh(), ROWS), images(8)
   expected = maker("weak and strong")(0, pixels)["strong"]
   ours = jax.jit(maker("weak and strong"), out_shardings=spread)(0, jax.device_put(pixels, spread))["strong"]
   assert {shard.data.shape[0] for shard in ours.addressable_shards} == {1}

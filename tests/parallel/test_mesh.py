@@ -34,9 +34,6 @@ def test_padded_rows_are_equal_for_all_meshes_up_to_a_size(rows):
 
 
 def test_one_process_holds_all_rows():
-  assert local_slice(MESH, 64) == slice(0, 64)
-
-
-def test_split_rows_come_back_whole():
   rows = np.arange(24, dtype=np.float32).reshape(8, 3)
+  assert local_slice(MESH, 8) == slice(0, 8)
   np.testing.assert_array_equal(to_host(MESH, global_rows(MESH, rows)), rows)
