@@ -63,7 +63,7 @@ def test_the_step_traces_and_preserves_the_shapes_of_the_state(recipe, tmp_path,
   assert jax.tree.all(same), "a step must not change the shapes of the state"
 
 
-@pytest.mark.parametrize("size, policy", [("", "naive"), (",cpu", "adaptive")])
+@pytest.mark.parametrize("size, policy", [pytest.param("", "naive", marks=pytest.mark.full), (",cpu", "adaptive")])
 @pytest.mark.parametrize("recipe", EVERY)
 def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, policy):
   config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}{size}", f"--config.bootstrap.policy={policy}"])
