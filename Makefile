@@ -35,7 +35,7 @@ test-peers: $(VENV)/installed-peers
 	$(PYTEST) -m full
 
 test-portable: $(VENV)/installed-dev
-	$(PYTEST) tests/portable tests/cli/test_profile.py tests/models/test_network.py
+	$(PYTEST) tests/portable tests/cli/test_profile.py tests/models/test_precision.py
 
 # An interpreter is looked for on the PATH and below a pyenv root, whose shims run the selected version only.
 test-interpreters:

@@ -16,9 +16,8 @@ from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network
 from jaxssl.models.norm import BatchNorm
 from jaxssl.models.resnet import ResNet
-from jaxssl.parallel.mesh import ROWS, abstract_mesh, compute_precision, make_mesh
+from jaxssl.parallel.mesh import ROWS, make_mesh
 from tests import half_precision
-from tests.models.compare import near
 
 pytestmark = pytest.mark.slow
 
@@ -158,20 +157,6 @@ def test_bfloat16_is_near_float32(name):
   for a, b in zip(jax.tree.leaves(half), jax.tree.leaves(full), strict=True):
     relative = float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
     assert 1e-5 < relative < 0.05  # another computation of the same network
-
-
-@pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
-def test_compiled_networks_match_eager_ones(name):
-  groups, network = groups_of((8, 1, 16, 16, 3)), tiny(name, compute_precision(make_mesh(), "bfloat16"))
-  variables, *jitted = run(network, groups, False)
-  eager = network.apply(variables, groups, joint=False, key=None)
-  for actual, expected in zip(jax.tree.leaves(jitted), jax.tree.leaves([*eager]), strict=True):
-    near(actual, np.asarray(expected), 1e-3 if getattr(network.encoder, "dtype", None) == jnp.float32 else 2e-2)
-
-
-def test_cpus_compute_in_float32():
-  assert [compute_precision(make_mesh(), precision) for precision in ("float32", "bfloat16")] == ["float32", "float32"]
-  assert compute_precision(abstract_mesh(8), "bfloat16") == "bfloat16"
 
 
 @pytest.mark.parametrize("name, blocks", [("vit", {"depth": 3}), ("convnext", {"depths": (1, 0, 0, 2)})])
