@@ -62,7 +62,7 @@ def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
 
 
 def standardized(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-  """Scales each feature by its mean and deviation in x; a floor keeps nearly constant features from being scaled up."""
+  """Scales each feature by its mean and deviation in x; a lower bound keeps nearly constant ones from being scaled up."""
   mean, deviation = x.mean(0), x.std(0)
   scale = np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
   return [(features - mean) / scale for features in (x, *others)]
