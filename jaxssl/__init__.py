@@ -5,7 +5,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jaxssl.core.version import VERSION
+from jaxssl.core import VERSION
 
 if TYPE_CHECKING:
   from jaxssl.api import *  # noqa: F403

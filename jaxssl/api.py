@@ -8,10 +8,7 @@ import numpy as np
 
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
-from jaxssl.core import log as runlog
-from jaxssl.core import tree
-from jaxssl.core.errors import UserError
-from jaxssl.core.paths import path_of
+from jaxssl.core import LOG, UserError, heartbeat, path_of, tree
 from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import dtype_of
 from jaxssl.evals import load_run
@@ -73,14 +70,14 @@ def evaluate(
   run.evaluator.require(names)
   values: dict[str, float] = {}
   for name in names:
-    with runlog.heartbeat(f"evaluating {name}"):
+    with heartbeat(f"evaluating {name}"):
       measured = run.evaluator.measure(run.extractor, [name])
     if processes.is_primary():
       results.add(run.workdir.results, run.step, measured)
     for m in measured:
-      runlog.LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.std is None else f" ± {m.std:.3f}")
+      LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.std is None else f" ± {m.std:.3f}")
     values |= {m.name: m.value for m in measured}
-  runlog.LOG.info("step %d, %s network; protocols are in %s", run.step, run.which, run.workdir.results)
+  LOG.info("step %d, %s network; protocols are in %s", run.step, run.which, run.workdir.results)
   return values
 
 
@@ -104,7 +101,7 @@ def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
   runs = [Workdir(path_of(workdir)) for workdir in workdirs]
   path = runs[0].report if out is None else path_of(out)
   size = page.write([(run, None) for run in runs], path)
-  runlog.LOG.info("%s, %.1f MB", path, size / 1e6)
+  LOG.info("%s, %.1f MB", path, size / 1e6)
   return path
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from jaxssl import cli
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 
 PERMANENT = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")  # a bucket's errors that last
 

@@ -10,7 +10,7 @@ import pytest
 
 import jaxssl
 from jaxssl.config.load import load_config
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource, as_source
 from jaxssl.data.image_io import DecodeError
 from tests.test_main import measurements

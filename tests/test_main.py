@@ -9,8 +9,7 @@ import signal
 import pytest
 
 from jaxssl import main as command
-from jaxssl.core import json_io
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, json_io
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import flags

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.augment import color, geometry
-from jaxssl.core.registry import Registry
+from jaxssl.core import Registry
 from jaxssl.core.types import Array
 
 

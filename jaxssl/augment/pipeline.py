@@ -20,7 +20,7 @@ from jaxssl.augment import color, geometry
 from jaxssl.augment import operations as ops
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.errors import UserError, unknown_name
+from jaxssl.core import UserError, unknown_name
 from jaxssl.core.types import Array
 
 GROUPS = ("global", "local", "weak", "strong")

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxssl.bootstrap.bank import NeighborBank, sum_votes
 from jaxssl.config.schema import BootstrapConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Array
 from jaxssl.ops.nearest import normalize, search
 from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row, padded_rows

@@ -3,7 +3,7 @@
 import importlib
 
 from jaxssl.config.flags import Parser
-from jaxssl.core.errors import unknown_name
+from jaxssl.core import unknown_name
 
 COMMANDS = ("train", "evaluate", "report", "embed", "neighbors", "export", "inspect", "profile", "plan", "config")
 OVERVIEW = """usage: jaxssl COMMAND [options]     (or python -m jaxssl.main COMMAND [options])

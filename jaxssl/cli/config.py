@@ -16,7 +16,7 @@ from jaxssl.config.flags import Parser
 from jaxssl.config.parse import type_name
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, nearest_name, unknown_name
+from jaxssl.core import UserError, nearest_name, unknown_name
 
 SMALLER = """
 append ",cpu" for a smaller version: minutes on two CPU cores, the same budget for every method

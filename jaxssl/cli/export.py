@@ -19,7 +19,7 @@ def add_options(parser: Parser) -> None:
 def run(**options: Any) -> int:
   """Exports; returns 1 if the exported file computes other features."""
   from jaxssl import api
-  from jaxssl.core.log import LOG
+  from jaxssl.core import LOG
   from jaxssl.export.formats import ExportMismatch
 
   try:

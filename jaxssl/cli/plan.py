@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from jaxssl.config.flags import Parser, add_config, resolve
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 
 MACHINES = "TPU slices such as v5e:4x4 (compiled; needs pip install 'jaxssl[tpu-plan]'), cpu:N (compiled), gpu:N (estimated)"
 

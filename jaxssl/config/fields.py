@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core import UserError, nearest_name
 
 WORDS = {"true": True, "false": False, "none": None}
 

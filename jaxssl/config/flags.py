@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 from jaxssl.config.fields import kinds, parse_value
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, nearest_name
-from jaxssl.core.paths import path_of
+from jaxssl.core import UserError, nearest_name, path_of
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,8 +10,7 @@ from typing import Any
 from jaxssl.config import fields, plugins
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import tree
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core import UserError, nearest_name, tree
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
-from jaxssl.core.errors import UserError, nearest_name, unknown_name
+from jaxssl.core import UserError, nearest_name, unknown_name
 
 T = TypeVar("T")
 NAMES = {int: "int", float: "float", str: "str", bool: "bool", type(None): "none", Any: "any"}

@@ -12,8 +12,7 @@ import pathlib
 import traceback
 from types import ModuleType
 
-from jaxssl.core import cache, json_io, registry
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, cache, json_io, registry
 
 _executed: dict[str, str] = {}  # path -> digest
 _used: dict[str, pathlib.Path] = {}  # file name -> the path that the user gave

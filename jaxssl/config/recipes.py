@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from jaxssl.config.schema import Config, ViewConfig
-from jaxssl.core.errors import UserError, unknown_name
+from jaxssl.core import UserError, unknown_name
 
 Fields = Any  # a ConfigDict, whose attributes type checkers cannot check
 

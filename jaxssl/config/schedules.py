@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 
 Schedule = Callable[[Any], Any]  # step (int, numpy or traced array) -> value: float32 for a JAX array, float64 otherwise
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.image_io import DecodeError, match
 from jaxssl.data.source import DataInput, Source, register
 

@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import Config, DataConfig
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import imbalance, input_pipeline

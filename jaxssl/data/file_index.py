@@ -6,9 +6,7 @@ import weakref
 import zipfile
 from collections.abc import Iterable
 
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG, heartbeat
+from jaxssl.core import LOG, UserError, heartbeat, paths
 from jaxssl.data.image_io import ENDINGS
 
 _MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack

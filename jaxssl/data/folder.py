@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError, paths
 from jaxssl.data.file_index import Listing, list_images
 from jaxssl.data.image_io import DecodeError, dtype_of
 from jaxssl.data.source import Source, register

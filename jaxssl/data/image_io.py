@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
-from jaxssl.core.errors import UserError, one_line
+from jaxssl.core import UserError, one_line
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which may differ from the ending

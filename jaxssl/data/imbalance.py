@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxssl.config.schema import ImbalanceConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.rng import generator
 
 

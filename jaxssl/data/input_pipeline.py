@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError
 from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import center
 from jaxssl.data.source import Source

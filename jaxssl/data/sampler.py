@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.rng import generator
 
 

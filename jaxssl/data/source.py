@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core.registry import Registry
+from jaxssl.core import Registry
 from jaxssl.data.image_io import decode
 
 

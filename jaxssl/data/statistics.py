@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG
 from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.source import Source
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core.errors import UserError, nearest_name
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError, nearest_name
 from jaxssl.data.image_io import DecodeError, dtype_of
 from jaxssl.data.input_pipeline import tensorflow
 from jaxssl.data.source import Source, register

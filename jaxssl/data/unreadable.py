@@ -7,8 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError
 from jaxssl.data.image_io import DecodeError, WrongChannels, center
 from jaxssl.data.source import Source, Subset
 from jaxssl.workdir.workdir import Workdir

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import FinetuneConfig, LinearConfig, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline

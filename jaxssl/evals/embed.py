@@ -11,11 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import cache, json_io, paths
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
-from jaxssl.core.paths import path_of
-from jaxssl.core.version import VERSION
+from jaxssl.core import LOG, VERSION, UserError, cache, image_progress, json_io, path_of, paths
 from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.source import Source
 from jaxssl.evals import embedding_file, load_run
@@ -51,7 +47,7 @@ def embed_to_file(
   spans = [(split, np.arange(k, min(k + size, len(x)))) for split, x in sources.items() for k in range(0, len(x), size)]
   finished = len(parts.unreadable)
   try:
-    with runlog.image_progress(request["images"], sum(len(rows) for _, rows in spans[:finished])) as progress:
+    with image_progress(request["images"], sum(len(rows) for _, rows in spans[:finished])) as progress:
       for split, rows in spans[finished:]:
         parts.append(*_embed(run, sources[split], rows, patches))
         progress.update(len(rows))
@@ -69,7 +65,7 @@ def embed_to_file(
     with paths.uploaded(out) as made:
       embedding_file.write(made, columns, meta)
   except KeyboardInterrupt:
-    runlog.LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
+    LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
   except OSError as error:
     raise UserError(f"--out {out} cannot be written: {error}; rerun the same command to resume") from error
@@ -77,7 +73,7 @@ def embed_to_file(
   count = len(features)
   left_out = request["images"] - count
   note = f"; {left_out} unreadable images are left out" if left_out else ""
-  runlog.LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, out, note)
+  LOG.info("%d images, step %d, %s network: %s%s", count, run.step, run.which, out, note)
   return count
 
 

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.core import atomic, json_io, paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, atomic, json_io, paths
 
 META = "jaxssl"  # the name of the JSON that describes how a file was made
 

@@ -11,8 +11,7 @@ from jax.sharding import Mesh
 from jaxssl import methods
 from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets

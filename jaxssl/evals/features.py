@@ -13,10 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.config.schema import Config, DataConfig
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import Registry, UserError, paths
 from jaxssl.core.metric import Measurement, Metric, Scalar
-from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline, sampler
 from jaxssl.data.datasets import Dataset, Datasets

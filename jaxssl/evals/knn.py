@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, extract, in_batches
 from jaxssl.ops import nearest

@@ -16,7 +16,7 @@ from jaxssl.config import plugins
 from jaxssl.config.load import changed
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
 from jaxssl.data import datasets

@@ -4,7 +4,7 @@ import statistics
 
 import numpy as np
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals import finetune, linear
 from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test

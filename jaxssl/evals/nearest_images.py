@@ -11,10 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import log as runlog
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError, one_line
-from jaxssl.core.paths import path_of
+from jaxssl.core import LOG, UserError, one_line, path_of, paths
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import name_of, open_splits
 from jaxssl.data.image_io import DecodeError, decode, dtype_of, viewable
@@ -121,7 +118,7 @@ def _draw_sheet(file: Embeddings, nearest: Sequence[Neighbor], query: np.ndarray
     sources = open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
   except UserError as error:
     sources = {}
-    runlog.LOG.warning("the images cannot be drawn: %s", error)
+    LOG.warning("the images cannot be drawn: %s", error)
   tiles: list[tuple[np.ndarray | None, str]] = [] if query is None else [(query, "query")]
   for neighbor in nearest:
     caption = f"{neighbor.rank}: {neighbor.cosine:.3f}" if neighbor.rank else "query"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxssl import methods
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import Config, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Array
 from jaxssl.data.image_io import center, dtype_of, match
 from jaxssl.models.backbone import LARGEST_SIDE as MOST

@@ -9,10 +9,8 @@ from typing import Any
 import jax
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import VERSION, UserError, paths
 from jaxssl.core.types import Variables
-from jaxssl.core.version import VERSION
 from jaxssl.evals import load_run
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network

@@ -11,8 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core import json_io, paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, json_io, paths
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle

@@ -10,9 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError, unknown_name
-from jaxssl.core.paths import path_of
+from jaxssl.core import UserError, path_of, paths, unknown_name
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
 from jaxssl.workdir import results

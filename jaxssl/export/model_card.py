@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxssl.core.errors import one_line
+from jaxssl.core import one_line
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Array, PyTree
 from jaxssl.export.bundle import ExportBundle
 from jaxssl.export.onnx_graph import BATCH, Graph

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.export.onnx_graph import BATCH, Graph, Shape
 
 

@@ -11,10 +11,7 @@ import numpy as np
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig
-from jaxssl.core import log as runlog
-from jaxssl.core import paths, tree
-from jaxssl.core.errors import UserError, one_line
-from jaxssl.core.paths import path_of
+from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, tree
 from jaxssl.data.folder import open_folder
 from jaxssl.data.image_io import dtype_of
 from jaxssl.data.input_pipeline import training
@@ -50,7 +47,7 @@ def inspect(
     raise UserError(f"data.path={config.path}: all {len(unusable)} images are unreadable, e.g. {unusable[0].name}")
   depth = given.get("bit_depth") or (16 if 2 * sum(image.header.bits > 8 for image in scanned) >= len(scanned) else 8)
   _print_escaped(*summary.kinds(scanned, depth), *summary.unreadable(unusable))
-  with runlog.heartbeat(f"comparing {len(scanned)} images with each other"):
+  with heartbeat(f"comparing {len(scanned)} images with each other"):
     same = duplicates.exact(image.digest for image in scanned)
     similar = duplicates.near(np.stack([image.fingerprint for image in scanned]), same)
   exact, near = ([[scanned[k] for k in group] for group in groups] for groups in (same, similar))
@@ -78,7 +75,7 @@ def inspect(
   suggested = suggest.config_of(text)
   train.channels, train.dtype = facts.channels, dtype_of(facts.bit_depth)  # as training will read them
   try:
-    with runlog.heartbeat("timing how fast images are read and cropped"):
+    with heartbeat("timing how fast images are read and cropped"):
       print(_speed(Subset(train, np.array([image.index for image in usable])), suggested))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")

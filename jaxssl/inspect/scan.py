@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxssl.core.errors import one_line
-from jaxssl.core.log import image_progress
+from jaxssl.core import image_progress, one_line
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import FORMATS, NPY, TIFF, DecodeError, WrongChannels, decode, dtype_of, viewable
 from jaxssl.data.input_pipeline import read_ahead

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import one_line
+from jaxssl.core import one_line
 from jaxssl.data.statistics import of_moments
 from jaxssl.inspect.scan import ImageStats
 from jaxssl.parallel.mesh import make_mesh

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxssl.config.parse import read
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.methods import barlow, byol, dino, isd, mocov2, mocov3, msf, nnclr, resa, simclr, simsiam, swav, vicreg
 from jaxssl.methods.base import METHODS, SSLMethod, register
 

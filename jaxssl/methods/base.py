@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from jaxssl.config.schedules import ScheduleConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import Registry, UserError
 from jaxssl.core.metric import Metric
-from jaxssl.core.registry import Registry
 from jaxssl.core.types import Array, Logs, MethodState, Outputs, ViewBatch
 
 METRICS = (  # that losses and updates of methods return

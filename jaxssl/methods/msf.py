@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
 from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, Strength, TeacherMethod, one_view_each, register

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Array, struct
 from jaxssl.methods.base import Dims
 from jaxssl.ops.nearest import normalize

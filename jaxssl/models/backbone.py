@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core.errors import UserError
-from jaxssl.core.registry import Registry
+from jaxssl.core import Registry, UserError
 
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors

@@ -6,8 +6,7 @@ import sys
 import jax
 import orbax.checkpoint as ocp
 
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, heartbeat
 
 CLUSTER_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # set by launch/local.sh and others
 TIMEOUT = 600  # seconds that processes wait for each other at a barrier
@@ -58,7 +57,7 @@ def barrier(where: str) -> None:
   """Waits until all processes arrive, and logs the wait. Raises Lost after TIMEOUT seconds."""
   if jax.process_count() == 1:
     return
-  with runlog.heartbeat(f"waiting for the other processes, {where}"):
+  with heartbeat(f"waiting for the other processes, {where}"):
     try:
       ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=TIMEOUT)
     except Exception as error:  # the coordination service's errors have no public type

@@ -5,8 +5,7 @@ import math
 from collections.abc import Iterable
 
 from jaxssl.config.schema import Config
-from jaxssl.core import tree
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, tree
 from jaxssl.parallel.mesh import abstract_mesh
 from jaxssl.plan import estimate, topology
 from jaxssl.plan.dataset_sizes import DatasetSpec

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError, unknown_name
+from jaxssl.core import UserError, unknown_name
 
 DATASETS = {  # name -> training images, and their side in pixels if it is the same for all
   "imagenet": (1_281_167, None),

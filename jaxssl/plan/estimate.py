@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from jaxssl.config.schema import Config
-from jaxssl.core import tree
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, tree
 from jaxssl.core.types import TrainState
 from jaxssl.data.image_io import dtype_of
 from jaxssl.parallel.mesh import REPLICATED, ROWS

@@ -12,11 +12,7 @@ from typing import Any
 import jax
 
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io, tree
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
-from jaxssl.core.paths import path_of
-from jaxssl.core.version import VERSION
+from jaxssl.core import VERSION, UserError, heartbeat, json_io, path_of, tree
 from jaxssl.plan import advice, dataset_sizes, estimate, table, topology
 from jaxssl.plan.advice import Plan
 from jaxssl.plan.dataset_sizes import DatasetSpec
@@ -64,7 +60,7 @@ def plan(
     document = stored.setdefault(key, {"key": key, "images": spec.count})
     if document.get("estimate", {}).keys() != Estimate.__annotations__.keys():
       action = "compiling" if target.compiles else "tracing"
-      with runlog.heartbeat(f"{action} the step for {target.name}, batch size {run.train.batch_size}"):
+      with heartbeat(f"{action} the step for {target.name}, batch size {run.train.batch_size}"):
         document["estimate"] = dataclasses.asdict(estimate.estimate(run, spec, target))
     estimated = Estimate(**document["estimate"])
     cost, changes = advice.cost_of(estimated, target, utilization, price), advice.changes(run, spec, estimated, target)

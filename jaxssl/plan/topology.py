@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.experimental import topologies
 
-from jaxssl.core.errors import UserError, nearest_name
+from jaxssl.core import UserError, nearest_name
 from jaxssl.parallel.mesh import abstract_mesh, make_mesh
 
 GIB = 2**30

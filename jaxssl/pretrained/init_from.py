@@ -7,8 +7,7 @@ import jax
 import safetensors.numpy
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core import atomic
-from jaxssl.core.paths import path_of
+from jaxssl.core import atomic, path_of
 from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network
 from jaxssl.pretrained.match import Tensors, find

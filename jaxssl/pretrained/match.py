@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.models.backbone import BACKBONES, Backbone, Shapes
 from jaxssl.pretrained.torch_names import torch_entry
 

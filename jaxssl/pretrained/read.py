@@ -12,8 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, paths
 
 KINDS = {  # first bytes of files that are given by mistake
   b"\x89PNG": "a PNG image",

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jaxssl.core import atomic, paths
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
+from jaxssl.core import LOG, UserError, atomic, paths
 from jaxssl.core.rng import generator
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
@@ -25,9 +23,9 @@ def write_report(workdir: Workdir, run: LoadedRun | None) -> None:
   try:
     write([(workdir, run)], workdir.report)
   except Exception as error:  # the results of training are complete without a report
-    runlog.LOG.warning("no %s: %s: %s", workdir.report.name, type(error).__name__, " ".join(str(error).split()))
+    LOG.warning("no %s: %s: %s", workdir.report.name, type(error).__name__, " ".join(str(error).split()))
   else:
-    runlog.LOG.info("report: %s", workdir.report)
+    LOG.info("report: %s", workdir.report)
 
 
 def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -> int:

@@ -3,7 +3,7 @@
 import base64
 import html
 
-from jaxssl.core.errors import one_line
+from jaxssl.core import one_line
 
 
 def escape(text: str) -> str:

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import jax
 
 from jaxssl.config.schema import HealthConfig
-from jaxssl.core import json_io
-from jaxssl.core.errors import UserError, unknown_name
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError, json_io, unknown_name
 from jaxssl.methods.base import Dims
 from jaxssl.workdir.workdir import Workdir
 

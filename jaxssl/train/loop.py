@@ -9,9 +9,7 @@ from typing import Any
 import jax
 
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io
-from jaxssl.core import log as runlog
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, heartbeat, json_io, log
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
 from jaxssl.evals import feature_stats, neighbors
@@ -45,7 +43,7 @@ def train(
   original = Workdir(workdir)
   config, report = original.check(config), report if config.evals.report else None
   with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
-    runlog.start(local.log if processes.is_primary() else None, jax.process_index())
+    log.start(local.log if processes.is_primary() else None, jax.process_index())
     check_names(config)
     run = Experiment(config, local.folder, arrays, encoder)
     config = run.config
@@ -64,7 +62,7 @@ def train(
     with contextlib.closing(logger), contextlib.closing(checkpoints), Preemption() as stop:
       try:
         if not logger.has_baselines:
-          with runlog.heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
+          with heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
             logger.write(0, 0, evaluator.baselines(run.untrained() if step else state.student, config.evals.periodic))
         state = epochs(run, state, checkpoints, logger, evaluator, stop)
       except Stopped as error:
@@ -121,14 +119,14 @@ def epochs(
         if last or (epoch + 1) % evals.every == 0:
           names = evals.final if last else evals.periodic
           extractor = evaluator.chosen(state.student, state.teacher)
-          with runlog.heartbeat(f"measuring {', '.join(names)}"):
+          with heartbeat(f"measuring {', '.join(names)}"):
             measured += evaluator.measure(extractor, names)
           examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
           json_io.append_line(logger.workdir.neighbors, {"step": step, "epoch": epoch, **examples})
         logger.write(step, epoch, measured)
         late = evaluator.possible([name for name in evals.final if name == "linear" and name not in evals.periodic])
         if last and late and evals.baselines:  # at the end, so that the first step need not wait for them
-          with runlog.heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
+          with heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
             results.add(logger.workdir.results, 0, evaluator.baselines(run.untrained(), late))
       if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
         save()

@@ -9,10 +9,7 @@ from typing import Any
 import jax
 
 from jaxssl.bootstrap import metrics as bootstrap_metrics
-from jaxssl.core import json_io
-from jaxssl.core import log as runlog
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError, heartbeat, json_io
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.types import Logs
 from jaxssl.methods import base as methods
@@ -91,7 +88,7 @@ class MetricLogger:
     Turns a lack of device memory into a UserError that names the fields to change.
     """
     try:
-      with runlog.heartbeat(task) if task else contextlib.nullcontext():
+      with heartbeat(task) if task else contextlib.nullcontext():
         yield
     except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):

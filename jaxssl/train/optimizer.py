@@ -12,7 +12,7 @@ import optax
 
 from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import OptimConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Array, PyTree
 
 LAST_LAYER, ENCODER, FROZEN, BODY = "last_layer", "encoder", "frozen", "body"

@@ -12,9 +12,7 @@ from typing import Any
 import jax
 
 from jaxssl.config.schema import Config
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError, paths
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 

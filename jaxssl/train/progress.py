@@ -5,7 +5,8 @@ import time
 
 import tqdm
 
-from jaxssl.core.log import LOG, SECONDS_BETWEEN_LINES, bar_shown
+from jaxssl.core import LOG
+from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown
 from jaxssl.core.metric import Metric
 
 METRICS = (

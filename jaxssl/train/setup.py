@@ -14,8 +14,7 @@ from jaxssl.augment import pipeline
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
-from jaxssl.core.log import LOG
+from jaxssl.core import LOG, UserError
 from jaxssl.core.types import Logs, PyTree, TrainState, Variables
 from jaxssl.data import datasets, input_pipeline, sampler, statistics
 from jaxssl.methods import read_method

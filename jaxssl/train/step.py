@@ -13,7 +13,7 @@ from jaxssl.augment import pipeline
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Array, Logs, Outputs, PyTree, TrainState, Variables, ViewBatch, struct
 from jaxssl.methods.base import Dims, SSLMethod, ViewSlice

@@ -11,8 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, paths
 from jaxssl.core.types import PyTree, Variables
 
 LOG = logging.getLogger("jaxssl")

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.core import json_io
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, json_io
 from jaxssl.core.metric import BASELINES, Metric
 from jaxssl.workdir import results
 from jaxssl.workdir.results import protocol_key

@@ -15,10 +15,8 @@ from typing import Any
 import jax
 
 from jaxssl.config import parse
-from jaxssl.core import json_io
-from jaxssl.core.errors import UserError
+from jaxssl.core import VERSION, UserError, json_io
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.core.version import VERSION
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io, paths, tree
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, json_io, paths, tree
 
 
 class Workdir:

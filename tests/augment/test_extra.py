@@ -12,7 +12,7 @@ from jaxssl.augment import operations, pipeline
 from jaxssl.augment.operations import Operation
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.evals import crops as random_crops
 from jaxssl.evals.preprocessing import Preprocessing
 from tests import flags

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding
 from jaxssl.augment import color, pipeline, presets
 from jaxssl.config import parse
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.parallel.mesh import ROWS, make_mesh
 
 pytestmark = pytest.mark.slow

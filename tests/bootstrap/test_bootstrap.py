@@ -7,7 +7,7 @@ import pytest
 
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schema import BootstrapConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.ops import nearest
 from jaxssl.parallel.mesh import make_mesh
 from tests.golden_files import cases, split

@@ -7,7 +7,7 @@ from jaxssl.config.parse import read
 from jaxssl.config.recipes import defaults
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config, OptimConfig, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.methods.dino import DINO
 
 

@@ -10,7 +10,7 @@ from jaxssl.config import fields
 from jaxssl.config.parse import type_name
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 FIELDS = {field.path: field for field in (*fields.fields_of(Config), *fields.fields_of(ScheduleConfig))}

@@ -10,7 +10,7 @@ import pytest
 from jaxssl.cli.config import list_recipes
 from jaxssl.config import load, recipes
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.train import setup
 from jaxssl.train.setup import Experiment

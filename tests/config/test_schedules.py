@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from tests.golden_files import cases, split
 
 COSINE, RESA, TEMPERATURE, ISD, TAU = split("schedules", r"cos\d+", r"resa\d+", r"tt\d+", r"isd\d+", r"tau\d+")

@@ -3,32 +3,32 @@ import time
 
 import pytest
 
-from jaxssl.core import log as runlog
+from jaxssl.core import log
 
 
 @pytest.fixture(autouse=True)
 def logged(caplog, monkeypatch):
   """Passes the log to `caplog`."""
-  monkeypatch.setattr(runlog.LOG, "propagate", True)
+  monkeypatch.setattr(log.LOG, "propagate", True)
   caplog.set_level(logging.INFO, "jaxssl")
 
 
 def test_a_heartbeat_is_logged_repeatedly(caplog, monkeypatch):
-  monkeypatch.setattr(runlog, "SECONDS_BETWEEN_LINES", 0.01)
-  with runlog.heartbeat("compiling"):
+  monkeypatch.setattr(log, "SECONDS_BETWEEN_LINES", 0.01)
+  with log.heartbeat("compiling"):
     while len(caplog.messages) < 2:
       time.sleep(0.01)
   assert all(line.startswith("compiling: ") and line.endswith(" s so far") for line in caplog.messages)
 
 
 def test_a_short_block_logs_nothing_and_its_exception_is_raised(caplog):
-  with pytest.raises(ZeroDivisionError), runlog.heartbeat("compiling"):
+  with pytest.raises(ZeroDivisionError), log.heartbeat("compiling"):
     _ = 1 / 0
   assert not caplog.messages
 
 
 def test_the_progress_of_images_is_logged_without_a_terminal(caplog):
-  progress = runlog.image_progress(8, 2)
+  progress = log.image_progress(8, 2)
   progress.update(6)
   progress.close()
   assert caplog.messages[0].startswith("2/8 images ") and caplog.messages[-1].startswith("8/8 images ")

@@ -9,8 +9,7 @@ import tensorflow as tf
 
 import jaxssl
 from jaxssl import main as command
-from jaxssl.core import paths
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, paths
 from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.image_io import DecodeError
 from jaxssl.evals import embedding_file, load_run

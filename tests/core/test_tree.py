@@ -1,7 +1,6 @@
 import pytest
 
-from jaxssl.core import tree
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, tree
 
 NESTED = {"a": {"b": 1, "c": {"d": 2}}, "e": {}, "f": 3}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import DataConfig, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data import statistics
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, match, viewable

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import Config, DataConfig, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import open_datasets
 from jaxssl.parallel.mesh import make_mesh

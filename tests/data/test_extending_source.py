@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.source import FIELDS, SOURCES
 from tests import flags

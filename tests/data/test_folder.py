@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.folder import open_folder
 from jaxssl.data.image_io import DecodeError
 from tests.data.fixtures import coded, flat, folder, quarters, zipped

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import DataConfig, ImbalanceConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.imbalance import draw
 from tests.data.fixtures import flat, folder, zipped

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.image_io import center, decode
 from jaxssl.data.input_pipeline import inference, resident, training

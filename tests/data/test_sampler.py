@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.sampler import epoch_plan, eval_plan
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import DataConfig, ViewConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data import tfds as tfds_source
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.input_pipeline import resident

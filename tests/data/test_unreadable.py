@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.unreadable import SubstituteUnreadable
 from tests.data.fixtures import Images, coded, flat, noise
 

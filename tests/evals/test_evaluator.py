@@ -9,7 +9,7 @@ import pytest
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
 from jaxssl.evals.evaluator import Evaluator, check_names

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.evals import knn
 from jaxssl.parallel.mesh import make_mesh
 from tests.evals.fixtures import extractor

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.evals import linear
 from tests.evals.fixtures import extractor
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.evals import lowshot
 from tests.evals.fixtures import extractor, features
 

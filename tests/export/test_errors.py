@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 import jaxssl
 from jaxssl import main
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from tests.export.fixtures import export
 
 pytestmark = [pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("export")]

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxssl
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.evals import load_run
 from jaxssl.export import formats as command

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.export.onnx_format import to_onnx
 from jaxssl.models import network
 from tests.pretrained.fixtures import random_variables

@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from jaxssl import methods
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.methods.base import Dims
 from jaxssl.parallel import mesh
 from jaxssl.train import setup

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.models.backbone import BACKBONES, backbone
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import build

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.models.backbone import BACKBONES, backbone
 from jaxssl.models.network import build
 from jaxssl.pretrained.match import find

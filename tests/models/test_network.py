@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.types import Variables
 from jaxssl.models import convnext, vit
 from jaxssl.models.heads import MLP, DINOHead

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.models.norm import BatchNorm
 
 X = jnp.asarray(3 + 2 * np.random.default_rng(0).standard_normal((16, 3, 5, 4), np.float32))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.models.network import Network
 from jaxssl.models.vit import Block, ViT, positions
 from tests.golden_files import cases, split, tensors

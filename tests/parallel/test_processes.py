@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxssl import main
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.workdir.checkpoint import Checkpoints

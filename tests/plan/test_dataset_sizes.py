@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.plan import dataset_sizes
 from tests import flags
 

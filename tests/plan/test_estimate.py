@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.parallel.mesh import make_mesh
 from jaxssl.plan import estimate
 from jaxssl.plan.dataset_sizes import DatasetSpec

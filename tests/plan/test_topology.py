@@ -3,7 +3,7 @@ import importlib.util
 import jax
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.plan import topology
 
 GIB = topology.GIB

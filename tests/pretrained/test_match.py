@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network
 from jaxssl.models.vit import resize_patches

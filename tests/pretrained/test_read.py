@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.pretrained.read import read_tensors
 from tests.pretrained.fixtures import FAMILIES, family, nested, write
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxssl import main as command
 from jaxssl.config.schema import Config
-from jaxssl.core import log as runlog
+from jaxssl.core import log
 from jaxssl.core.metric import Measurement, Metric, protocol_text
 from jaxssl.evals.feature_stats import figures, unit
 from jaxssl.evals.load_run import load
@@ -190,7 +190,7 @@ def test_neighbors_are_the_nearest(labeled):
 
 
 def test_a_failed_report_is_logged_in_one_line(tmp_path, monkeypatch, capfd):
-  runlog.start(None)
+  log.start(None)
   monkeypatch.setattr(page, "write", lambda *_: 1 / 0)
   page.write_report(Workdir(tmp_path), None)
   assert capfd.readouterr().err == "no report.html: ZeroDivisionError: division by zero\n"

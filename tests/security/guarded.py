@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.image_io import DecodeError
 
 T = TypeVar("T")

@@ -19,8 +19,7 @@ from jaxssl.config import load
 from jaxssl.config.parse import read
 from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import Config
-from jaxssl.core import json_io
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, json_io
 from jaxssl.core.tree import flatten
 from jaxssl.evals import load_run
 from jaxssl.methods.base import Dims

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_index import list_images
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode

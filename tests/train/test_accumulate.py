@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.train.setup import Experiment
 from tests import flags
 from tests.devices import only

@@ -3,8 +3,7 @@
 import pytest
 
 from jaxssl.config.schema import HealthConfig
-from jaxssl.core import json_io
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError, json_io
 from jaxssl.methods.base import Dims
 from jaxssl.train import diagnostics
 from jaxssl.train.diagnostics import Diagnostics

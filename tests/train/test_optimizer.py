@@ -6,7 +6,7 @@ import pytest
 
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
 from jaxssl.config.schema import OptimConfig
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.train import optimizer as optimizer_module
 from jaxssl.train.optimizer import build_optimizer, clip_each, learning_rate
 from tests.golden_files import cases, split, tensors

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jaxssl.core.errors import UserError
+from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.workdir import results
 
