@@ -8,6 +8,7 @@ import pytest
 
 from jaxssl import main
 from jaxssl.data import input_pipeline
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ def without_tensorflow(monkeypatch):
 
 def run(tmp_path, *words: str) -> int:
   short = ["--config.train.epochs=1", "--config.data.limit=64", "--config.evals.report=false", "--config.evals.baselines=false"]
-  return main.main([f"--config={CONFIG}:runlocal", f"--workdir={tmp_path / 'run'}", *short, *words])
+  return main.main([f"--config={CONFIG}:runlocal", f"--workdir={tmp_path / 'run'}", *TINY, *short, *words])
 
 
 def test_a_run_with_images_on_the_device_trains(tmp_path, capfd, one_device):

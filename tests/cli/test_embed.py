@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embed")]
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory):
-  return tiny_run.make(tmp_path_factory.mktemp("runs") / "resnet")
+  return tiny_run.make(tmp_path_factory.mktemp("runs") / "resnet", words=["--config.model.name=resnet10"])
 
 
 @pytest.fixture(scope="module")

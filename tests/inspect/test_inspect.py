@@ -14,6 +14,7 @@ from tests import flags
 from tests.data import fixtures
 
 pytestmark = pytest.mark.slow
+VIT = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=8"]
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +95,7 @@ def test_the_config_excludes_unreadable_images_and_test_images(tmp_path, capfd):
   assert len(listed) == 20 and not any(word in name for name in listed for word in ("broken", "empty", "twin", "near"))
   every = out.with_suffix(".found.txt").read_text().splitlines()
   assert [line.split("\t")[0] for line in every] == ["unreadable", "unreadable", "exact", "near"]
-  config = train(out, "--config.model.width=0.125", "--config.model.name=resnet10")
+  config = train(out, *VIT)
   assert config.method["name"] == "simclr" and config.train.epochs == 1000 and config.data.placement == "device"
   smaller = load_config(f"{out}:cpu")
   assert (smaller.train.epochs, smaller.data.limit, smaller.train.batch_size) == (150, 0, 4)
@@ -153,7 +154,7 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   lines = output(capfd, *words, "--data.channels=5")
   assert starting(lines, "bits") == "bits per channel: 16 24; read as 16"
   assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in lines) == 1
-  config = train(tmp_path / "cells.py", "--config.model.width=0.125", "--config.model.name=resnet10")
+  config = train(tmp_path / "cells.py", *VIT)
   assert (config.data.channels, config.data.bit_depth) == (5, 16)
   expected = low.reshape(-1, 5) / 65535
   np.testing.assert_allclose(config.data.mean, expected.mean(0), rtol=1e-4)
