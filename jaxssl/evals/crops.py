@@ -31,15 +31,14 @@ def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
   return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
 
 
-def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Computes the features of two random crops of some images of the reference set: float32 [n, f] each."""
+def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:
+  """Computes the features of two random crops of some images of the reference set: float32 [2, n, f]."""
   view = view_of(extractor, count=2)
-  index, masks = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
+  index = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
   crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=0)
   resident = extractor.datasets.reference.resident
   encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  first, second = extract(extractor.mesh, encode, crops, masks).swapaxes(0, 1)
-  return first, second
+  return extract(extractor.mesh, encode, crops, len(rows)).swapaxes(0, 1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

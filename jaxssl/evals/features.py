@@ -16,7 +16,7 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import Registry, UserError, paths
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, PyTree, Variables
-from jaxssl.data import input_pipeline, sampler
+from jaxssl.data import input_pipeline
 from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
@@ -123,12 +123,11 @@ def compute(
   """
   preprocessing = Preprocessing.of(config)
   apply = functools.partial(_apply, network, preprocessing, output, variables, dataset.resident)
-  stored, mask = in_batches(mesh, len(dataset), config.evals.batch_size)
+  stored = in_batches(mesh, len(dataset), config.evals.batch_size)
   if dataset.resident is None:
-    own = mask[:, local_slice(mesh, mask.shape[1])]
-    resize, size, workers = preprocessing.resize, preprocessing.size, config.data.workers
-    stored = input_pipeline.inference(dataset.source, stored, own, resize, size, workers)
-  return extract(mesh, apply, stored, mask)
+    resize, size = preprocessing.resize, preprocessing.size
+    stored = input_pipeline.inference(dataset.source, stored, resize, size, config.data.workers)
+  return extract(mesh, apply, stored, len(dataset))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -195,20 +194,19 @@ def accuracies(
   return measured
 
 
-def in_batches(mesh: Mesh, count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Batches the numbers below `count`: this process's, int32 [steps, b], and a mask of all, False on the padding."""
-  index, mask = sampler.eval_plan(count, padded_rows(min(batch_size, count), mesh))
-  return index[:, local_slice(mesh, index.shape[1])], mask
+def in_batches(mesh: Mesh, count: int, batch_size: int) -> np.ndarray:
+  """Batches the numbers below `count`, in order: this process's, int32 [steps, b]; the padding at the end is -1."""
+  size = padded_rows(min(batch_size, count), mesh)
+  numbers = np.arange(-(-count // size) * size, dtype=np.int32)
+  return np.where(numbers < count, numbers, -1).reshape(-1, size)[:, local_slice(mesh, size)]
 
 
-def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTree], masks: np.ndarray) -> Any:
-  """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [n, ...], without the padding.
+def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTree], count: int) -> Any:
+  """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [count, ...], without the padding.
 
-  A batch holds arrays of this process's rows; masks: bool [steps, b], of all rows. Results are fetched after the next batch is
-  dispatched, so devices do not wait and hold at most two batches.
+  A batch holds arrays of this process's rows. Results are fetched after the next batch is dispatched, so devices do not wait
+  and hold at most two batches.
   """
-  dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in zip(batches, masks, strict=True))
-  parts = []
-  for (outputs, mask), _ in itertools.pairwise(itertools.chain(dispatched, [(None, None)])):
-    parts.append(jax.tree.map(lambda x, mask=mask: x[mask], to_host(mesh, outputs)))
-  return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
+  dispatched = (encode(global_rows(mesh, rows)) for rows in batches)
+  parts = [to_host(mesh, outputs) for outputs, _ in itertools.pairwise(itertools.chain(dispatched, [None]))]
+  return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)

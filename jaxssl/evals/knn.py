@@ -77,9 +77,8 @@ def neighbors(
   rows, usable = global_rows(mesh, (padded[here], (np.arange(len(padded)) < len(reference))[here]))
   prepare = (lambda x: x) if euclidean else _normalize
   rows, most = prepare(rows), k + (own is not None)
-  index, mask = in_batches(mesh, len(queries), QUERIES)
-  batches = (queries[numbers] for numbers in index)
-  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches, mask)
+  batches = (queries[numbers] for numbers in in_batches(mesh, len(queries), QUERIES))
+  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches, len(queries))
   if own is not None:
     others = np.argsort(ids == own[:, None], axis=1, kind="stable")[:, :k]
     values, ids = np.take_along_axis(values, others, 1), np.take_along_axis(ids, others, 1)
