@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -67,10 +67,7 @@ def names_other_images(changes: Mapping[str, Any]) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-  """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with.
-
-  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that has just been trained.
-  """
+  """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with."""
 
   workdir: Workdir
   config: Config
@@ -79,8 +76,7 @@ class LoadedRun:
   which: str  # the network that `evals.network` names: teacher or student
   variables: Variables  # its weights, on all devices
   step: int
-  arrays: datasets.Arrays | None = None
-  opened: Evaluator | None = None
+  open_evaluator: Callable[[], Evaluator]  # see `evaluator`
 
   @property
   def preprocessing(self) -> Preprocessing:
@@ -105,10 +101,7 @@ class LoadedRun:
   @functools.cached_property
   def evaluator(self) -> Evaluator:
     """The evaluator of the run; its datasets are opened on first use. Raises UserError if they cannot be opened."""
-    if self.opened is not None:
-      return self.opened
-    opened = datasets.open_datasets(self.config.data, self.config.train.seed, self.arrays).on_devices(self.config, self.mesh)
-    return Evaluator(self.config, self.mesh, opened, self.network)
+    return self.open_evaluator()
 
   @functools.cached_property
   def extractor(self) -> FeatureExtractor:
@@ -135,6 +128,7 @@ def load(
   """Opens a run's weights after `step` steps (default: the newest); its datasets are opened when they are needed.
 
   `config`: the run's own, by default, or `read_config` with changes; `encoder`: a flax module, for model.name=custom.
+  `arrays`: images of the calling program, for data.source=array.
   Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
   """
   config = config or read_config(workdir)
@@ -146,8 +140,13 @@ def load(
   variables = student if which == "student" else teacher
   if variables is None or not _fits(jax.eval_shape(lambda: built.init(jax.random.key(0), shape)), variables):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
+
+  def evaluator() -> Evaluator:
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays).on_devices(config, mesh)
+    return Evaluator(config, mesh, opened, built)
+
   weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
-  return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, arrays=arrays, **weights)
+  return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:
