@@ -99,8 +99,8 @@ def trainer(
   start |= {"encoder": variables.params["encoder"]} if tune else {}
 
   def loss(params: PyTree, stats: PyTree, batch: tuple, data: tuple) -> tuple[Array, PyTree]:
-    (number, index, labels, crops), (frozen, store, key) = batch, data
-    view_key, pass_key = jax.random.split(jax.random.fold_in(key, number))
+    (number, index, labels, crops), (frozen, store, seed) = batch, data
+    view_key, pass_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
     images = finish(view, extractor.preprocessing, index, crops, store, view_key)
     if not tune:
       return cross_entropy(params["heads"], network.encode(frozen, images[:, 0]), labels), stats
@@ -117,7 +117,7 @@ def trainer(
   train = descent(loss, optimizer(steps * config.epochs), mesh)
 
   def fit(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Variables]:
-    data = (variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
+    data = (variables, extractor.datasets.reference.resident, replicate(mesh, np.uint32(seed % 2**32)))  # as keys wrap it
     params, stats = train(start, batches(rows, seed), data, variables.stats)
     return to_host(mesh, params["heads"]), Variables(params={**variables.params, **params}, stats=stats)
 

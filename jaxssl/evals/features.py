@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -46,7 +45,8 @@ class FeatureExtractor:
   subject: str  # teacher, student, untrained, imported or raw_pixels
 
   def __post_init__(self) -> None:
-    if self.variables is not None and not _all_finite(self.variables):  # a ReLU would turn them into zeros
+    weights = jax.tree.leaves(to_host(self.mesh, self.variables))
+    if not all(np.isfinite(leaf).all() for leaf in weights):  # a ReLU would turn them into zeros
       raise UserError(f"the weights of the {self.subject} network are not finite; nothing can be measured")
 
   @functools.cached_property
@@ -59,19 +59,17 @@ class FeatureExtractor:
     """The k-NN reference set, which classifiers are also trained on."""
     groups = self.datasets.class_groups.values()
     more = {"reference_balanced_classes": sum(map(len, groups))} if groups else {}
-    return self._features("reference", self.datasets.reference, more)
+    return self._features("reference", self.datasets.reference, **more)
 
   @functools.cached_property
   def test(self) -> Features | None:
     """The test set, or None; then each image of the reference set is compared with the others."""
-    return None if self.datasets.test is None else self._features("test", self.datasets.test, {})
+    return None if self.datasets.test is None else self._features("test", self.datasets.test)
 
-  def _features(self, role: str, dataset: Dataset, more: Mapping[str, Scalar]) -> Features:
-    sizes = {"image_size": self.preprocessing.size}
-    if self.preprocessing.resize:
-      sizes["resize"] = self.preprocessing.resize
-    name = dataset_name(dataset.source.name, self.config.data)
-    protocol = {role: name, f"{role}_images": len(dataset), **more, **sizes}
+  def _features(self, role: str, dataset: Dataset, **more: Scalar) -> Features:
+    name, prep = dataset_name(dataset.source.name, self.config.data), self.preprocessing
+    protocol = {role: name, f"{role}_images": len(dataset), **more, "image_size": prep.size}
+    protocol |= {"resize": prep.resize} if prep.resize else {}
     return Features(self.features(dataset), labels_of(dataset), protocol)
 
   @property
@@ -139,11 +137,6 @@ def _apply(
     raw = dataclasses.replace(prep, size=min(prep.size, RAW_SIZE), resize=0, mean=zeros, std=ones)
     return raw.on_device(stored, store).reshape(len(stored), -1)
   return getattr(network, output)(variables, prep.on_device(stored, store))
-
-
-@jax.jit
-def _all_finite(tree: PyTree) -> Array:
-  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
