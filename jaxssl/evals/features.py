@@ -165,17 +165,13 @@ def measurements(
 
 
 def accuracies(
-  extractor: FeatureExtractor,
-  metric: Metric,
-  guesses: np.ndarray,
-  labels: np.ndarray,
-  protocol: Mapping[str, Scalar],
-  **chosen: Scalar,
+  extractor: FeatureExtractor, metric: Metric, guesses: np.ndarray, protocol: Mapping[str, Scalar], **chosen: Scalar
 ) -> list[Measurement]:
-  """Measures top-1 accuracy in percent, then that of each group of classes; guesses, labels: int [n].
+  """Measures top-1 accuracy in percent, then that of each group of classes; guesses: int [n], for the test or reference set.
 
   The accuracy of a group is the mean over its classes; classes without images are skipped.
   """
+  labels = (extractor.test or extractor.reference).labels
   right = guesses == labels
   measured = measurements(extractor, {metric: 100 * right.mean()}, protocol, **chosen)
   for group, classes in extractor.datasets.class_groups.items():

@@ -1,5 +1,6 @@
 """Measures accuracy with a few labeled images, over several draws of them."""
 
+import dataclasses
 import statistics
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, accuracy_metric
 from jaxssl.evals import finetune, linear
-from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test
+from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test, measurements
 
 
 @evaluation("lowshot", labels=True, test_set=True)
@@ -31,18 +32,13 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     if config.finetune and extractor.variables is not None:
       tune = finetune.trainer(extractor, len(drawn[0]))
       solvers.append(("finetune", finetune.protocol(extractor.config.evals.finetune), tune))
-    for name, protocol, classify in solvers:
+    for name, solver, classify in solvers:
       values = [100 * float((classify(rows, seed) == test.labels).mean()) for seed, rows in enumerate(drawn)]
       title, about = f"Few labels: {amount} of each class, {name}", "Accuracy when only a few images have labels."
-      measured.append(
-        Measurement(
-          metric=accuracy_metric(f"lowshot_{short}_{name}", title, about),
-          value=statistics.mean(values),
-          std=statistics.stdev(values) if len(values) > 1 else None,
-          subject=extractor.subject,
-          protocol={**protocol, **fields, **reference.protocol, **test.protocol},
-        )
-      )
+      metric = accuracy_metric(f"lowshot_{short}_{name}", title, about)
+      protocol = {**solver, **fields, **reference.protocol, **test.protocol}
+      (mean,) = measurements(extractor, {metric: statistics.mean(values)}, protocol)
+      measured.append(dataclasses.replace(mean, std=statistics.stdev(values) if len(values) > 1 else None))
   return measured
 
 
