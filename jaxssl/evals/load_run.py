@@ -89,14 +89,15 @@ class LoadedRun:
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
 
   def embed(self, source: Source, rows: np.ndarray | None = None, output: Output = "encode") -> tuple[np.ndarray, list[int]]:
-    """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all), and lists the positions of unreadable ones.
+    """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all); lists the positions of unreadable images.
 
-    The host resizes each image, whatever data.placement is. The features of an unreadable image are those of a black one.
+    Unreadable images have no features. The host resizes each image, whatever data.placement is.
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
     features = compute(self.config, self.mesh, self.network, self.variables, datasets.Dataset(images), output)
-    return features, sorted(images.unreadable)
+    unreadable = sorted(images.unreadable)
+    return np.delete(features, unreadable, axis=0), unreadable
 
   @functools.cached_property
   def evaluator(self) -> Evaluator:
