@@ -24,17 +24,17 @@ METRICS = {
 }
 
 
-@functools.partial(jax.jit, static_argnames="num_images")
-def figures(neighbors: NeighborBank, labels: Array, num_images: int) -> dict[str, Array]:
+@jax.jit
+def figures(neighbors: NeighborBank, labels: Array) -> dict[str, Array]:
   """Returns METRICS as shares in 0..1 of the images visited in this epoch (`share_trusted`: of all images).
 
   labels: int32 [n], -1 unknown; `neighbor_top*_label` are shares of the images with a known one, NaN if there are none.
   """
-  rows, window, k = neighbors.ids.shape
-  ids = neighbors.ids[:, neighbors.slot]
-  before = neighbors.ids[:, (neighbors.slot - 1) % window]
-  own = jnp.arange(rows)
-  seen = (ids[:, 0] >= 0) & (own < num_images)
+  own = jnp.arange(len(labels))
+  _, window, k = neighbors.ids.shape
+  slots = neighbors.slot, (neighbors.slot - 1) % window
+  ids, before = (neighbors.ids[:, slot][: len(own)] for slot in slots)  # without the padding
+  seen = ids[:, 0] >= 0
   stayed = (ids[:, :, None] == before[:, None, :]).any(-1).mean(-1)
 
   def share(hits: Array, among: Array) -> Array:
@@ -42,7 +42,7 @@ def figures(neighbors: NeighborBank, labels: Array, num_images: int) -> dict[str
 
   logs = {
     "share_trusted": neighbors.trusted,
-    "share_bootstrapped": share(neighbors.partners != own, seen),
+    "share_bootstrapped": share(neighbors.partners[: len(own)] != own, seen),
     "share_self_neighbor": share(ids[:, 0] == own, seen),
   }
   if window > 1:

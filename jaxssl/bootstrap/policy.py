@@ -98,9 +98,8 @@ class NeighborBootstrap:
       sums = jax.lax.map(lambda pair: (sum_row(*pair[0]), sum_row(*pair[1])), halves, batch_size=4096)
       return jax.tree.map(lambda a, b: jnp.concatenate([a, b[odd:]]), *sums)
 
-    ids, sums = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)(
-      bank.ids, bank.similarities
-    )
+    sum_rows = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)
+    ids, sums = sum_rows(bank.ids, bank.similarities)
     probabilities = jax.nn.softmax(sums / (self.config.window * self.config.temperature), axis=-1, where=ids >= 0)
     row = jnp.arange(rows, dtype=jnp.int32)
     trusted = ids[:, 0] == row if self.config.policy == "adaptive" else ids[:, 0] >= 0

@@ -112,10 +112,8 @@ def training(
     stream.close()
 
 
-def inference(
-  source: Source, index: np.ndarray, mask: np.ndarray, resize: int, size: int, workers: int = 0
-) -> Iterator[np.ndarray]:
-  """Reads the batches of `eval_plan` (index and mask [steps, b]) one ahead. Yields images [b, size, size, c]; padding is 0.
+def inference(source: Source, index: np.ndarray, resize: int, size: int, workers: int = 0) -> Iterator[np.ndarray]:
+  """Reads batches, int [steps, b], -1 on padding, one ahead. Yields images [b, size, size, c], 0 on padding.
 
   The shorter side is resized to `resize` pixels and the center is cropped; resize 0: the whole image is resized.
   Raises UserError if the crop is larger than the resized image.
@@ -126,8 +124,8 @@ def inference(
   def load(number: int) -> np.ndarray:
     return center(source.read(number), resize, size)
 
-  with contextlib.closing(read_ahead(load, index[mask].tolist(), workers, 2 * index.shape[1])) as loaded:
-    for valid in mask:
+  with contextlib.closing(read_ahead(load, index[index >= 0].tolist(), workers, 2 * index.shape[1])) as loaded:
+    for valid in index >= 0:
       images = np.zeros((len(valid), size, size, source.channels), source.dtype)
       for place in np.flatnonzero(valid):
         images[place] = next(loaded)

@@ -25,11 +25,3 @@ def epoch_plan(
   order = generator(seed, "order", epoch).permutation(num_images)[: count * batch_size]
   index = order.reshape(count, batch_size).astype(np.int32)
   return index, index if partners is None else np.asarray(partners)[index].astype(np.int32)
-
-
-def eval_plan(num_images: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Batches all images in order: index int32 [steps, batch_size], padded with 0, and mask bool, False on the padding."""
-  steps = -(-num_images // batch_size)
-  index = np.arange(steps * batch_size, dtype=np.int32).reshape(steps, batch_size)
-  mask = index < num_images
-  return np.where(mask, index, 0), mask

@@ -72,9 +72,8 @@ def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int
   # A common shift keeps distances; those of equal rows become exact zeros instead of rounding errors.
   moved = features.astype(np.float64) - features[0]
   values_by_figure: dict[Figure, float] = {}
-  size, sample = 0, np.arange(len(features))
-  if len(features) > rows:
-    size, sample = rows, np.random.default_rng(seed).choice(len(features), rows, replace=False)
+  size = rows if len(features) > rows else 0
+  sample = np.random.default_rng(seed).choice(len(features), size, replace=False) if size else np.arange(len(features))
   if _is_partition(partition[sample]):
     values = np.asarray(metrics.silhouette_samples(moved[sample], partition[sample]))
     values_by_figure = {("", "silhouette", size): float(values.mean()), ("", "silhouette_deviation", size): float(values.std())}

@@ -31,15 +31,14 @@ def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
   return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
 
 
-def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Computes the features of two random crops of some images of the reference set: float32 [n, f] each."""
+def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:
+  """Computes the features of two random crops of some images of the reference set: float32 [2, n, f]."""
   view = view_of(extractor, count=2)
-  index, masks = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
+  index = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
   crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=0)
   resident = extractor.datasets.reference.resident
   encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  first, second = extract(extractor.mesh, encode, crops, masks).swapaxes(0, 1)
-  return first, second
+  return extract(extractor.mesh, encode, crops, len(rows)).swapaxes(0, 1)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -100,8 +99,8 @@ def trainer(
   start |= {"encoder": variables.params["encoder"]} if tune else {}
 
   def loss(params: PyTree, stats: PyTree, batch: tuple, data: tuple) -> tuple[Array, PyTree]:
-    (number, index, labels, crops), (frozen, store, key) = batch, data
-    view_key, pass_key = jax.random.split(jax.random.fold_in(key, number))
+    (number, index, labels, crops), (frozen, store, seed) = batch, data
+    view_key, pass_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
     images = finish(view, extractor.preprocessing, index, crops, store, view_key)
     if not tune:
       return cross_entropy(params["heads"], network.encode(frozen, images[:, 0]), labels), stats
@@ -118,7 +117,7 @@ def trainer(
   train = descent(loss, optimizer(steps * config.epochs), mesh)
 
   def fit(rows: np.ndarray, seed: int) -> tuple[np.ndarray, Variables]:
-    data = (variables, extractor.datasets.reference.resident, replicate(mesh, jax.random.key(seed)))
+    data = (variables, extractor.datasets.reference.resident, replicate(mesh, np.uint32(seed % 2**32)))  # as keys wrap it
     params, stats = train(start, batches(rows, seed), data, variables.stats)
     return to_host(mesh, params["heads"]), Variables(params={**variables.params, **params}, stats=stats)
 

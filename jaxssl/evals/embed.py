@@ -101,8 +101,7 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
 def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> tuple[np.ndarray, list[int]]:
   """Embeds images: (features of the readable ones, rows of the others). Raises UserError if features are not finite."""
   features, unreadable = run.embed(source, rows, "tokens" if patches else "encode")
-  features, readable = np.delete(features, unreadable, axis=0), np.delete(rows, unreadable)
-  wrong = readable[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
+  wrong = np.delete(rows, unreadable)[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
   if len(wrong):
     example = source.describe(int(wrong[0]))
     raise UserError(f"features are not finite: {len(wrong)} of {len(features)} images, first: {example}")

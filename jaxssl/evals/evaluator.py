@@ -18,7 +18,7 @@ from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
 from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
 from jaxssl.models.network import Network
-from jaxssl.parallel.mesh import padded_rows, replicate
+from jaxssl.parallel.mesh import replicate
 
 BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats)  # importing them registers them
 RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more than 2.5 GB
@@ -97,8 +97,7 @@ class Evaluator:
     """Measures the neighbor bank at the end of an epoch (AdaSim's metrics); empty if bootstrapping is off."""
     if state.neighbor_bank is None:
       return []
-    labels, count = labels_of(self.datasets.train), len(self.datasets.train)
-    padded = np.pad(labels, (0, padded_rows(count, self.mesh) - count), constant_values=-1)
-    values = jax.device_get(metrics.figures(state.neighbor_bank, replicate(self.mesh, padded), count))
+    labels = replicate(self.mesh, labels_of(self.datasets.train))
+    values = jax.device_get(metrics.figures(state.neighbor_bank, labels))
     about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
     return [Measurement(metric=metrics.METRICS[name], value=float(x), **about) for name, x in values.items() if np.isfinite(x)]

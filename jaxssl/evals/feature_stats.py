@@ -22,7 +22,6 @@ ALIGNMENT = _metric(
 DEVIATION = _metric(
   "deviation", "Deviation", "Mean deviation over dimensions, times their root. 1: features fill the sphere evenly; 0: collapse."
 )
-METRICS = {metric.name: metric for metric in (EFFECTIVE_RANK, RANKME, UNIFORMITY, DEVIATION)}
 
 
 @evaluation("quality")
@@ -30,7 +29,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures the test set or, without one, the reference set, and the alignment of two random crops of reference images."""
   queries = extractor.test or extractor.reference
   protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
-  measured = measurements(extractor, {METRICS[name]: value for name, value in figures(queries.x).items()}, protocol)
+  measured = measurements(extractor, figures(queries.x), protocol)
   if extractor.variables is not None:
     first, second = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
     of_crops = {"sample": len(first), **extractor.reference.protocol}
@@ -38,16 +37,16 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   return measured
 
 
-def figures(features: np.ndarray, rows: int = ROWS) -> dict[str, float]:
+def figures(features: np.ndarray, rows: int = ROWS) -> dict[Metric, float]:
   """Computes ranks, uniformity and deviation of features [n, f], of `rows` random ones if there are more."""
   if len(features) > rows:
     features = features[np.sort(np.random.default_rng(0).choice(len(features), rows, replace=False))]
   values = singular_values(features)
   return {
-    "effective_rank": effective_rank(values),
-    "rankme": effective_rank(values, added=1e-7),
-    "uniformity": uniformity(features),
-    "deviation": deviation(features),
+    EFFECTIVE_RANK: effective_rank(values),
+    RANKME: effective_rank(values, added=1e-7),
+    UNIFORMITY: uniformity(features),
+    DEVIATION: deviation(features),
   }
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -16,7 +15,7 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import Registry, UserError, paths
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, PyTree, Variables
-from jaxssl.data import input_pipeline, sampler
+from jaxssl.data import input_pipeline
 from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
@@ -46,7 +45,8 @@ class FeatureExtractor:
   subject: str  # teacher, student, untrained, imported or raw_pixels
 
   def __post_init__(self) -> None:
-    if self.variables is not None and not _all_finite(self.variables):  # a ReLU would turn them into zeros
+    weights = jax.tree.leaves(to_host(self.mesh, self.variables))
+    if not all(np.isfinite(leaf).all() for leaf in weights):  # a ReLU would turn them into zeros
       raise UserError(f"the weights of the {self.subject} network are not finite; nothing can be measured")
 
   @functools.cached_property
@@ -59,19 +59,17 @@ class FeatureExtractor:
     """The k-NN reference set, which classifiers are also trained on."""
     groups = self.datasets.class_groups.values()
     more = {"reference_balanced_classes": sum(map(len, groups))} if groups else {}
-    return self._features("reference", self.datasets.reference, more)
+    return self._features("reference", self.datasets.reference, **more)
 
   @functools.cached_property
   def test(self) -> Features | None:
     """The test set, or None; then each image of the reference set is compared with the others."""
-    return None if self.datasets.test is None else self._features("test", self.datasets.test, {})
+    return None if self.datasets.test is None else self._features("test", self.datasets.test)
 
-  def _features(self, role: str, dataset: Dataset, more: Mapping[str, Scalar]) -> Features:
-    sizes = {"image_size": self.preprocessing.size}
-    if self.preprocessing.resize:
-      sizes["resize"] = self.preprocessing.resize
-    name = dataset_name(dataset.source.name, self.config.data)
-    protocol = {role: name, f"{role}_images": len(dataset), **more, **sizes}
+  def _features(self, role: str, dataset: Dataset, **more: Scalar) -> Features:
+    name, prep = dataset_name(dataset.source.name, self.config.data), self.preprocessing
+    protocol = {role: name, f"{role}_images": len(dataset), **more, "image_size": prep.size}
+    protocol |= {"resize": prep.resize} if prep.resize else {}
     return Features(self.features(dataset), labels_of(dataset), protocol)
 
   @property
@@ -123,12 +121,11 @@ def compute(
   """
   preprocessing = Preprocessing.of(config)
   apply = functools.partial(_apply, network, preprocessing, output, variables, dataset.resident)
-  stored, mask = in_batches(mesh, len(dataset), config.evals.batch_size)
+  stored = in_batches(mesh, len(dataset), config.evals.batch_size)
   if dataset.resident is None:
-    own = mask[:, local_slice(mesh, mask.shape[1])]
-    resize, size, workers = preprocessing.resize, preprocessing.size, config.data.workers
-    stored = input_pipeline.inference(dataset.source, stored, own, resize, size, workers)
-  return extract(mesh, apply, stored, mask)
+    resize, size = preprocessing.resize, preprocessing.size
+    stored = input_pipeline.inference(dataset.source, stored, resize, size, config.data.workers)
+  return extract(mesh, apply, stored, len(dataset))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -140,11 +137,6 @@ def _apply(
     raw = dataclasses.replace(prep, size=min(prep.size, RAW_SIZE), resize=0, mean=zeros, std=ones)
     return raw.on_device(stored, store).reshape(len(stored), -1)
   return getattr(network, output)(variables, prep.on_device(stored, store))
-
-
-@jax.jit
-def _all_finite(tree: PyTree) -> Array:
-  return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:
@@ -173,17 +165,13 @@ def measurements(
 
 
 def accuracies(
-  extractor: FeatureExtractor,
-  metric: Metric,
-  guesses: np.ndarray,
-  labels: np.ndarray,
-  protocol: Mapping[str, Scalar],
-  **chosen: Scalar,
+  extractor: FeatureExtractor, metric: Metric, guesses: np.ndarray, protocol: Mapping[str, Scalar], **chosen: Scalar
 ) -> list[Measurement]:
-  """Measures top-1 accuracy in percent, then that of each group of classes; guesses, labels: int [n].
+  """Measures top-1 accuracy in percent, then that of each group of classes; guesses: int [n], for the test or reference set.
 
   The accuracy of a group is the mean over its classes; classes without images are skipped.
   """
+  labels = (extractor.test or extractor.reference).labels
   right = guesses == labels
   measured = measurements(extractor, {metric: 100 * right.mean()}, protocol, **chosen)
   for group, classes in extractor.datasets.class_groups.items():
@@ -195,20 +183,19 @@ def accuracies(
   return measured
 
 
-def in_batches(mesh: Mesh, count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Batches the numbers below `count`: this process's, int32 [steps, b], and a mask of all, False on the padding."""
-  index, mask = sampler.eval_plan(count, padded_rows(min(batch_size, count), mesh))
-  return index[:, local_slice(mesh, index.shape[1])], mask
+def in_batches(mesh: Mesh, count: int, batch_size: int) -> np.ndarray:
+  """Batches the numbers below `count`, in order: this process's, int32 [steps, b]; the padding at the end is -1."""
+  size = padded_rows(min(batch_size, count), mesh)
+  numbers = np.arange(-(-count // size) * size, dtype=np.int32)
+  return np.where(numbers < count, numbers, -1).reshape(-1, size)[:, local_slice(mesh, size)]
 
 
-def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTree], masks: np.ndarray) -> Any:
-  """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [n, ...], without the padding.
+def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTree], count: int) -> Any:
+  """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [count, ...], without the padding.
 
-  A batch holds arrays of this process's rows; masks: bool [steps, b], of all rows. Results are fetched after the next batch is
-  dispatched, so devices do not wait and hold at most two batches.
+  A batch holds arrays of this process's rows. Results are fetched after the next batch is dispatched, so devices do not wait
+  and hold at most two batches.
   """
-  dispatched = ((encode(global_rows(mesh, rows)), mask) for rows, mask in zip(batches, masks, strict=True))
-  parts = []
-  for (outputs, mask), _ in itertools.pairwise(itertools.chain(dispatched, [(None, None)])):
-    parts.append(jax.tree.map(lambda x, mask=mask: x[mask], to_host(mesh, outputs)))
-  return jax.tree.map(lambda *pieces: np.concatenate(pieces), *parts)
+  dispatched = (encode(global_rows(mesh, rows)) for rows in batches)
+  parts = [to_host(mesh, outputs) for outputs, _ in itertools.pairwise(itertools.chain(dispatched, [None]))]
+  return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)

@@ -23,7 +23,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   rows = np.arange(len(reference.x))
   guesses = trainer(extractor, len(rows))(rows, extractor.config.train.seed)
   fields = {**protocol(extractor.config.evals.finetune), **reference.protocol, **test.protocol}
-  return accuracies(extractor, FINETUNE, guesses, test.labels, fields)
+  return accuracies(extractor, FINETUNE, guesses, fields)
 
 
 def protocol(config: FinetuneConfig) -> dict[str, Scalar]:

@@ -27,14 +27,14 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent for every protocol and k in `evals.knn`. Raises UserError for a k that is too large."""
   config, reference, test = extractor.config.evals.knn, extractor.reference, extractor.test
-  queries, own = (test, None) if test else (reference, np.arange(len(reference.x)))
+  queries, own = (test.x, None) if test else (reference.x, np.arange(len(reference.x)))
   measured = []
   for protocol, ks in (("cosine", config.k), ("unweighted", config.unweighted_k), ("euclidean", config.euclidean)):
     largest = len(reference.x) - (test is None)
     if wrong := [k for k in ks if not 0 < k <= largest]:
       raise UserError(f"evals.knn: k={wrong[0]} is out of range; expected 1 to {largest}, the number of images to compare with")
     if ks:
-      values, ids = neighbors(extractor.mesh, reference.x, queries.x, max(ks), protocol == "euclidean", own)
+      values, ids = neighbors(extractor.mesh, reference.x, queries, max(ks), protocol == "euclidean", own)
     temperature = config.temperature if protocol == "cosine" else None
     fields = {**PROTOCOLS[protocol], **({"temperature": temperature} if temperature else {}), **reference.protocol}
     fields |= test.protocol if test else {"test": "leave one out"}
@@ -43,7 +43,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
       about = f"Accuracy of a vote of the {k} most similar training images."
       metric = accuracy_metric(f"knn{k}_{protocol}", f"{k} nearest {TITLES[protocol]}", about)
       metric = metric if test else metric.variant("leave_one_out", "")
-      measured += accuracies(extractor, metric, scores.argmax(1), queries.labels, {"k": k, **fields})
+      measured += accuracies(extractor, metric, scores.argmax(1), {"k": k, **fields})
   return measured
 
 
@@ -77,9 +77,8 @@ def neighbors(
   rows, usable = global_rows(mesh, (padded[here], (np.arange(len(padded)) < len(reference))[here]))
   prepare = (lambda x: x) if euclidean else _normalize
   rows, most = prepare(rows), k + (own is not None)
-  index, mask = in_batches(mesh, len(queries), QUERIES)
-  batches = (queries[numbers] for numbers in index)
-  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches, mask)
+  batches = (queries[numbers] for numbers in in_batches(mesh, len(queries), QUERIES))
+  values, ids = extract(mesh, lambda batch: _search(mesh, rows, usable, prepare(batch), most, CHUNK), batches, len(queries))
   if own is not None:
     others = np.argsort(ids == own[:, None], axis=1, kind="stable")[:, :k]
     values, ids = np.take_along_axis(values, others, 1), np.take_along_axis(ids, others, 1)

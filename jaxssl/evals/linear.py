@@ -52,7 +52,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
     about = "Accuracy of a linear classifier trained on the frozen features."
     metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
-    measured += accuracies(extractor, metric, classify(kernel, queries), test.labels, protocol, **chosen)
+    measured += accuracies(extractor, metric, classify(kernel, queries), protocol, **chosen)
   return measured
 
 

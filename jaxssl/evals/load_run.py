@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -67,10 +67,7 @@ def names_other_images(changes: Mapping[str, Any]) -> bool:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-  """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with.
-
-  `arrays`: images of the calling program, for data.source=array; `opened`: the evaluator of a run that has just been trained.
-  """
+  """A run after `step` steps: decides which network, image size and preprocessing it is evaluated with."""
 
   workdir: Workdir
   config: Config
@@ -79,8 +76,7 @@ class LoadedRun:
   which: str  # the network that `evals.network` names: teacher or student
   variables: Variables  # its weights, on all devices
   step: int
-  arrays: datasets.Arrays | None = None
-  opened: Evaluator | None = None
+  open_evaluator: Callable[[], Evaluator]  # see `evaluator`
 
   @property
   def preprocessing(self) -> Preprocessing:
@@ -93,22 +89,20 @@ class LoadedRun:
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
 
   def embed(self, source: Source, rows: np.ndarray | None = None, output: Output = "encode") -> tuple[np.ndarray, list[int]]:
-    """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all), and lists the positions of unreadable ones.
+    """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all); lists the positions of unreadable images.
 
-    The host resizes each image, whatever data.placement is. The features of an unreadable image are those of a black one.
+    Unreadable images have no features. The host resizes each image, whatever data.placement is.
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
     features = compute(self.config, self.mesh, self.network, self.variables, datasets.Dataset(images), output)
-    return features, sorted(images.unreadable)
+    unreadable = sorted(images.unreadable)
+    return np.delete(features, unreadable, axis=0), unreadable
 
   @functools.cached_property
   def evaluator(self) -> Evaluator:
     """The evaluator of the run; its datasets are opened on first use. Raises UserError if they cannot be opened."""
-    if self.opened is not None:
-      return self.opened
-    opened = datasets.open_datasets(self.config.data, self.config.train.seed, self.arrays).on_devices(self.config, self.mesh)
-    return Evaluator(self.config, self.mesh, opened, self.network)
+    return self.open_evaluator()
 
   @functools.cached_property
   def extractor(self) -> FeatureExtractor:
@@ -135,6 +129,7 @@ def load(
   """Opens a run's weights after `step` steps (default: the newest); its datasets are opened when they are needed.
 
   `config`: the run's own, by default, or `read_config` with changes; `encoder`: a flax module, for model.name=custom.
+  `arrays`: images of the calling program, for data.source=array.
   Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
   """
   config = config or read_config(workdir)
@@ -146,8 +141,13 @@ def load(
   variables = student if which == "student" else teacher
   if variables is None or not _fits(jax.eval_shape(lambda: built.init(jax.random.key(0), shape)), variables):
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
+
+  def evaluator() -> Evaluator:
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays).on_devices(config, mesh)
+    return Evaluator(config, mesh, opened, built)
+
   weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
-  return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, arrays=arrays, **weights)
+  return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:

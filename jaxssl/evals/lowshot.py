@@ -1,13 +1,14 @@
 """Measures accuracy with a few labeled images, over several draws of them."""
 
+import dataclasses
 import statistics
 
 import numpy as np
 
 from jaxssl.core import UserError
-from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
+from jaxssl.core.metric import Measurement, accuracy_metric
 from jaxssl.evals import finetune, linear
-from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test
+from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test, measurements
 
 
 @evaluation("lowshot", labels=True, test_set=True)
@@ -16,34 +17,28 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor)
   if config.draws < 1:
     raise UserError(f"evals.lowshot.draws={config.draws}: out of range; expected at least 1")
-  protocols = {"linear": linear.PROTOCOLS["lbfgs"]}
-  if config.finetune and extractor.variables is not None:
-    protocols["finetune"] = finetune.protocol(extractor.config.evals.finetune)
+
+  def probe(rows: np.ndarray, seed: int) -> np.ndarray:
+    x, queries = linear.standardized(reference.x[rows], test.x)
+    kernel, _ = linear.logistic(x, reference.labels[rows], len(extractor.classes), seed)
+    return linear.classify(kernel, queries)
+
   measured = []
   for shots in config.shots:
     short, amount = (f"{100 * shots:.0f}percent", f"{shots:.0%}") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
-    amount += " of each class"
     drawn = [draw(reference, shots, seed) for seed in range(config.draws)]
-    tune = finetune.trainer(extractor, len(drawn[0])) if "finetune" in protocols else None
-    right: dict[str, list[float]] = {name: [] for name in protocols}
-    for seed, rows in enumerate(drawn):
-      x, queries = linear.standardized(reference.x[rows], test.x)
-      kernel, _ = linear.logistic(x, reference.labels[rows], len(extractor.classes), seed)
-      right["linear"].append(100 * float((linear.classify(kernel, queries) == test.labels).mean()))
-      if tune:
-        right["finetune"].append(100 * float((tune(rows, seed) == test.labels).mean()))
-    for name, values in right.items():
-      about_draws: dict[str, Scalar] = {"labeled": amount, "labeled_images": len(drawn[0]), "draws": len(drawn)}
-      title, about = f"Few labels: {amount}, {name}", "Accuracy when only a few images have labels."
-      measured.append(
-        Measurement(
-          metric=accuracy_metric(f"lowshot_{short}_{name}", title, about),
-          value=statistics.mean(values),
-          std=statistics.stdev(values) if len(values) > 1 else None,
-          subject=extractor.subject,
-          protocol={**protocols[name], **about_draws, **reference.protocol, **test.protocol},
-        )
-      )
+    fields = {"labeled": f"{amount} of each class", "labeled_images": len(drawn[0]), "draws": len(drawn)}
+    solvers: list[tuple] = [("linear", linear.PROTOCOLS["lbfgs"], probe)]
+    if config.finetune and extractor.variables is not None:
+      tune = finetune.trainer(extractor, len(drawn[0]))
+      solvers.append(("finetune", finetune.protocol(extractor.config.evals.finetune), tune))
+    for name, solver, classify in solvers:
+      values = [100 * float((classify(rows, seed) == test.labels).mean()) for seed, rows in enumerate(drawn)]
+      title, about = f"Few labels: {amount} of each class, {name}", "Accuracy when only a few images have labels."
+      metric = accuracy_metric(f"lowshot_{short}_{name}", title, about)
+      protocol = {**solver, **fields, **reference.protocol, **test.protocol}
+      (mean,) = measurements(extractor, {metric: statistics.mean(values)}, protocol)
+      measured.append(dataclasses.replace(mean, std=statistics.stdev(values) if len(values) > 1 else None))
   return measured
 
 

@@ -73,9 +73,8 @@ class Preprocessing:
 
   def on_device(self, stored: Array, store: Array | None) -> Array:
     """Returns float32 [b, size, size, c] from images that the host has resized, or from positions in resident images."""
-    if store is None:
-      return pipeline.show(stored, self.size, 0, self.mean, self.std)
-    return pipeline.show(store[stored], self.size, self.resize, self.mean, self.std)
+    images, resize = (stored, 0) if store is None else (store[stored], self.resize)
+    return pipeline.show(images, self.size, resize, self.mean, self.std)
 
   def on_host(self, images: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c], normalized, from [b, h, w, c], uint8 or uint16, of any size."""

@@ -34,7 +34,7 @@ def accuracy(mesh: Mesh, x: np.ndarray, labels: np.ndarray, ks: tuple[int, ...])
   class are left out of the means; `share_retrievable`, in 0..1, is the share of the others, and the only result if it is 0.
   """
   rank = functools.partial(rankings, *replicate(mesh, (normalize(jnp.asarray(x)), jnp.asarray(labels))))
-  precision, first, total = extract(mesh, rank, *in_batches(mesh, len(x), QUERIES))
+  precision, first, total = extract(mesh, rank, in_batches(mesh, len(x), QUERIES), len(x))
   retrievable = total > 0
   share = {SHARE: float(retrievable.mean())}
   if not retrievable.any():

@@ -34,32 +34,6 @@ def dot(queries: Array, rows: Array) -> Array:
   return jax.lax.platform_dependent(queries, rows, cpu=exact, default=as_stored)
 
 
-def top_k(queries: Array, rows: Array, usable: Array, k: int, chunk: int) -> tuple[Array, Array]:
-  """Finds the k usable rows with the largest inner product, exactly; ties go to the smaller row number.
-
-  queries: float32 [b, d]; rows: [n, d], any float dtype; usable: bool [n]. At most [b, chunk] products are held at a time.
-  Returns (similarities float32 [b, k], row numbers int32 [b, k]), best first; (-inf, -1) if fewer than k rows are usable.
-  """
-  num_rows = rows.shape[0]
-  chunk = min(chunk, num_rows)
-
-  def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
-    block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
-    values, places = blockwise_top_k(jnp.where(use[None, :], dot(queries, block), -jnp.inf), min(k, size))
-    both = jnp.concatenate([best[0], values], axis=1), jnp.concatenate([best[1], start + places], axis=1)
-    values, places = jax.lax.top_k(both[0], k)
-    return values, jnp.take_along_axis(both[1], places, axis=1)
-
-  shape = (queries.shape[0], k)
-  best = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))
-  whole = num_rows // chunk
-  best = jax.lax.fori_loop(0, whole, lambda i, best: merge(best, i * chunk, chunk), best)
-  if num_rows % chunk:
-    best = merge(best, whole * chunk, num_rows % chunk)
-  values, numbers = best
-  return values, jnp.where(jnp.isneginf(values), -1, numbers)
-
-
 def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
   """Computes lax.top_k of long rows [b, n] in less time: the k largest values lie in the k blocks of the largest maxima.
 
@@ -76,17 +50,30 @@ def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
 
 
 def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk: int) -> tuple[Array, Array]:
-  """Finds the k nearest usable (bool [n]) rows of a sharded bank [n, f] for queries float32 [b, f]; see `top_k`.
+  """Finds the k usable rows of a sharded bank with the largest inner product, exactly; ties go to the smaller row number.
 
-  Each device searches its own rows; the best results of all devices are kept.
+  bank: [n, f], any float dtype; usable: bool [n]; queries: float32 [b, f]. Each device searches its own rows, at most `chunk`
+  at a time; the best of all devices are kept.
+  Returns (similarities float32 [b, k], row numbers int32 [b, k]), best first; (-inf, -1) if fewer than k rows are usable.
   """
 
+  def best_of(values: Array, numbers: Array) -> tuple[Array, Array]:
+    values, places = jax.lax.top_k(values, k)
+    return values, jnp.take_along_axis(numbers, places, axis=1)
+
   def local(rows: Array, usable: Array, queries: Array) -> tuple[Array, Array]:
-    values, numbers = top_k(queries, rows, usable, k, chunk)
-    return values, jnp.where(numbers < 0, -1, numbers + first_row(rows))
+    def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
+      block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
+      values, places = blockwise_top_k(jnp.where(use[None, :], dot(queries, block), -jnp.inf), min(k, size))
+      return best_of(jnp.concatenate([best[0], values], axis=1), jnp.concatenate([best[1], start + places], axis=1))
+
+    shape, most = (len(queries), k), min(chunk, len(rows))
+    whole, rest = divmod(len(rows), most)
+    best = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))
+    best = jax.lax.fori_loop(0, whole, lambda i, best: merge(best, i * most, most), best)
+    values, numbers = merge(best, whole * most, rest) if rest else best
+    return values, jnp.where(jnp.isneginf(values), -1, numbers + first_row(rows))
 
   specs = (ROWS, ROWS, REPLICATED)
   find = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(None, *ROWS), check_vma=False)
-  values, numbers = find(bank, usable, queries)  # [b, k x devices]
-  values, places = jax.lax.top_k(values, k)
-  return values, jnp.take_along_axis(numbers, places, axis=1)
+  return best_of(*find(bank, usable, queries))  # of [b, k x devices]

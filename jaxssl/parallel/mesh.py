@@ -93,8 +93,6 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
   def put(x: Any) -> Array:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
       return jax.jit(jnp.copy, out_shardings=sharding)(x)
-    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-      return jax.random.wrap_key_data(put(np.asarray(jax.random.key_data(x))))
     x = np.asarray(x)  # device_put would send it to all processes to verify that it is equal
     return jax.make_array_from_process_local_data(sharding, x, x.shape)
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -31,10 +32,8 @@ def start(mode: str) -> None:
   if mode == "auto" and not described and not _cluster():
     return
   try:
-    if described:
-      jax.distributed.initialize(values[0], int(values[1]), int(values[2]))
-    else:
-      jax.distributed.initialize()
+    cluster: Any = (values[0], int(values[1]), int(values[2])) if described else ()
+    jax.distributed.initialize(*cluster)
   except ValueError as error:
     raise UserError(f"--distributed={mode}: no cluster found: {str(error).splitlines()[0]}") from error
   except RuntimeError as error:

@@ -78,7 +78,7 @@ def train(
     if report:
       extractor = evaluator.chosen(state.student, state.teacher)
       about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables, "step": done}
-      report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about, opened=evaluator))
+      report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about, open_evaluator=lambda: evaluator))
     return 0
 
 

@@ -17,7 +17,7 @@ def test_metrics_of_a_small_bank_equal_their_definitions():
   now = jnp.asarray([[0, 1], [0, 1], [2, 0], [3, 2], [-1, -1]])  # the last image was not visited
   before = jnp.asarray([[0, 1], [1, 2], [4, 3], [3, 2], [4, 0]])
   state = bank(jnp.stack([before, now], axis=1), slot=1, partners=[0, 0, 2, 2, 4])
-  figures = metrics.figures(state, jnp.asarray([7, 7, 5, -1, 7]), 5)
+  figures = metrics.figures(state, jnp.asarray([7, 7, 5, -1, 7]))
   expected = {
     "share_bootstrapped": 2 / 4,
     "share_self_neighbor": 3 / 4,
@@ -31,5 +31,5 @@ def test_metrics_of_a_small_bank_equal_their_definitions():
 
 def test_label_metrics_are_nan_without_labels():
   state = bank(jnp.full((4, 1, 2), -1), slot=0, partners=[0, 1, 2, 3])
-  figures = metrics.figures(state, -jnp.ones(4, jnp.int32), 4)
+  figures = metrics.figures(state, -jnp.ones(4, jnp.int32))
   assert np.isnan(float(figures["neighbor_top1_label"]))

@@ -11,7 +11,6 @@ from jaxssl.data import statistics
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode, match, viewable
 from jaxssl.data.input_pipeline import inference, resident
-from jaxssl.data.sampler import eval_plan
 from tests.data.fixtures import batches, coded, folder, npy, quarters, tiff
 
 
@@ -79,7 +78,7 @@ def test_batches_have_the_dtype_of_the_files(where):
   views = {"weak": ViewConfig(count=1, size=12, crop_scale=(0.3, 1.0))}
   for _, _, crops in batches(source, index, index, views):
     assert crops["weak"].shape == (8, 1, 12, 12, 5) and crops["weak"].dtype == np.uint16 and crops["weak"].max() > 255
-  for images in inference(source, *eval_plan(24, 8), 0, 8):
+  for images in inference(source, index, 0, 8):
     assert images.shape == (8, 8, 8, 5) and images.dtype == np.uint16
 
 

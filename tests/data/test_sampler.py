@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.core import UserError
-from jaxssl.data.sampler import epoch_plan, eval_plan
+from jaxssl.data.sampler import epoch_plan
 
 
 @pytest.mark.parametrize("n,b", [(100, 10), (103, 10), (10, 10), (7, 1)])
@@ -41,10 +41,3 @@ def test_partners_are_gathered():
 def test_an_impossible_batch_size_is_an_error(b):
   with pytest.raises(UserError, match=f"train.batch_size={b}: the training set has 40 images; expected 1 to 40"):
     epoch_plan(0, 0, 40, b)
-
-
-@pytest.mark.parametrize("n,b,steps", [(10, 5, 2), (11, 5, 3), (3, 5, 1)])
-def test_eval_plan_shows_every_image_once(n, b, steps):
-  index, mask = eval_plan(n, b)
-  assert index.shape == mask.shape == (steps, b) and index.dtype == np.int32 and mask.dtype == bool
-  assert index[mask].tolist() == list(range(n)) and not index[~mask].any()

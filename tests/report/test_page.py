@@ -13,7 +13,7 @@ from jaxssl import main as command
 from jaxssl.config.schema import Config
 from jaxssl.core import log
 from jaxssl.core.metric import Measurement, Metric, protocol_text
-from jaxssl.evals.feature_stats import figures, unit
+from jaxssl.evals.feature_stats import EFFECTIVE_RANK, figures, unit
 from jaxssl.evals.load_run import load
 from jaxssl.report import neighbors, page, tables
 from jaxssl.workdir import results
@@ -186,7 +186,7 @@ def test_neighbors_are_the_nearest(labeled):
   first = {(m["name"], m["subject"]): m["value"] for m in measured(labeled)}
   assert run.untrained.test is not None
   again = figures(run.untrained.test.x)
-  assert again["effective_rank"] == pytest.approx(first["effective_rank", "untrained"], rel=1e-4)
+  assert again[EFFECTIVE_RANK] == pytest.approx(first["effective_rank", "untrained"], rel=1e-4)
 
 
 def test_a_failed_report_is_logged_in_one_line(tmp_path, monkeypatch, capfd):
