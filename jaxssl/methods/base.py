@@ -14,8 +14,8 @@ METRICS = (  # that losses and updates of methods return
   Metric("prototypes_used", "Prototypes used", "How many prototypes the teacher's targets use. Near 1: collapse."),
   Metric("purity", "Purity of the queue", "Share of the nearest keys that have the image's class.", higher_is_better=True),
 )
-METHODS: Registry[type["SSLMethod"]] = Registry("method.name")
-register = METHODS.register_dataclass  # makes a method a frozen dataclass
+METHODS: Registry[type["SSLMethod"]] = Registry("method.name", dataclass=True)
+register = METHODS.register
 Scheduled = Mapping[str, Array]  # values of a method's schedules at one step, float32 scalars by field name
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,17 @@ LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+BACKBONES: Registry[type["Backbone"]] = Registry("model.name", dataclass=True)
+Family = TypeVar("Family", bound=type["Backbone"])
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def register(family: Family) -> Family:
+  """Makes a subclass of `Backbone` a frozen dataclass and registers it under its names. Raises UserError for a taken name."""
+  return BACKBONES.register(*family.names)(family)
+
+
+@register
 class Backbone:
   """A family of encoders. The fields of a subclass are those of `config.model` that the family reads; it ignores the others."""
 
@@ -59,21 +69,6 @@ class Backbone:
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the name of the model in timm and the keywords of `timm.create_model`. Raises UserError if timm has none."""
     raise UserError(f"model.name={self.name}: not in timm or torchvision; expected --format=flax, onnx or stablehlo")
-
-
-BACKBONES: Registry[type[Backbone]] = Registry("model.name")
-BACKBONES.register("custom")(Backbone)
-Family = TypeVar("Family", bound=type[Backbone])
-
-
-def register(family: Family) -> Family:
-  """Registers a subclass of `Backbone` under its names. Use as a decorator, above `dataclasses.dataclass`.
-
-  Raises UserError for a name that is taken.
-  """
-  for name in family.names:
-    BACKBONES.register(name)(family)
-  return family
 
 
 def backbone(config: ModelConfig) -> Backbone:

@@ -1,6 +1,5 @@
 """ConvNeXt (arXiv 2201.03545) as in timm."""
 
-import dataclasses
 import re
 from typing import Any, Literal
 
@@ -76,7 +75,6 @@ def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **op
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvNeXtBackbone(Backbone):
   """ConvNeXts. `width` multiplies the channels, `depth` limits the blocks of each stage (0: no limit).
 

@@ -1,6 +1,5 @@
 """Residual networks (arXiv 1512.03385) as in torchvision, with the stride in the 3x3 convolution of a bottleneck (v1.5)."""
 
-import dataclasses
 import re
 from typing import Any, Literal
 
@@ -85,7 +84,6 @@ def _conv(channels: int, side: int, stride: int, padding: int, dtype: jax.typing
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ResNetBackbone(Backbone):
   """ResNets. `width` multiplies the channels; BatchNorm statistics are computed in `bn_groups` groups of rows."""
 
