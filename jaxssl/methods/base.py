@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from jaxssl.config.schedules import ScheduleConfig
-from jaxssl.core import Registry, UserError
+from jaxssl.core import Registry, require
 from jaxssl.core.metric import Metric
 from jaxssl.core.types import Array, Logs, MethodState, Outputs, ViewBatch
 
@@ -70,8 +70,7 @@ class SSLMethod:
   def __post_init__(self) -> None:
     """Raises UserError for a hyperparameter that is not positive but must be."""
     for name in self.must_be_positive:
-      if getattr(self, name) <= 0:
-        raise UserError(f"method.{name}={getattr(self, name)}: must be positive")
+      require(getattr(self, name) > 0, f"method.{name}", getattr(self, name), "a positive number")
 
   def init_state(self, key: Array, dims: Dims) -> MethodState:
     """Returns the state before the first step, any tree of arrays. Raises UserError if `dims` do not fit the method."""

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxssl.core import UserError
+from jaxssl.core import require
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
 from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, Strength, TeacherMethod, one_view_each, register
@@ -26,8 +26,7 @@ class MSF(TeacherMethod):
     return one_view_each(self.student_view, self.teacher_view)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
-    if self.k > self.queue:
-      raise UserError(f"method.k={self.k}: must be at most method.queue={self.queue}")
+    require(self.k <= self.queue, "method.k", self.k, f"at most method.queue={self.queue}")
     return random_queue(key, self.queue, dims)
 
   def nearest(self, teacher: Outputs, queue: Queue, labels: Array) -> tuple[Queue, Array]:

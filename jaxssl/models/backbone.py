@@ -77,12 +77,6 @@ def backbone(config: ModelConfig) -> Backbone:
   return family(**{field.name: getattr(config, field.name) for field in dataclasses.fields(family)})
 
 
-def require(holds: bool, field: str, value: object, expected: str) -> None:
-  """Raises UserError for a field that is out of range."""
-  if not holds:
-    raise UserError(f"{field}={value}: out of range; expected {expected}")
-
-
 def first_shape(shapes: Shapes, name: str) -> tuple[int, ...]:
   """Returns the shape of the first tensor of that name, with any prefix; () if there is none."""
   return next((shape for key, shape in shapes.items() if key == name or key.endswith(f".{name}")), ())

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxssl.core import require
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.heads import normal_002
 from jaxssl.models.norm import layer_norm
 

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxssl.core import require
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.norm import BatchNorm
 
 Stem = Literal["imagenet", "cifar", "cifar_pad", "small"]

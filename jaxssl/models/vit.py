@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, PyTree
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.heads import normal_002, torch_uniform
 from jaxssl.models.norm import layer_norm
 
