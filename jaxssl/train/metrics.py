@@ -14,7 +14,7 @@ from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.types import Logs
 from jaxssl.methods import base as methods
 from jaxssl.train import progress
-from jaxssl.train.diagnostics import Diagnostics
+from jaxssl.train.diagnostics import Diagnostics, Stopped
 from jaxssl.train.progress import Progress
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
@@ -29,10 +29,6 @@ STEP_METRICS = (  # returned by train.step; those of a method follow
   Metric("projection_rank", "Rank of projections", "Directions that a batch uses. Near 1: collapse.", "Features"),
 )
 LOGGED = (*STEP_METRICS, *methods.METRICS, *progress.METRICS, *bootstrap_metrics.METRICS.values())
-
-
-class Stopped(Exception):
-  """The run ends early: the loss is not finite, or an alert that `health.stop` names has started."""
 
 
 class MetricLogger:
@@ -79,7 +75,7 @@ class MetricLogger:
     """
     self._write(step, epoch, {m.flat_name: m.value for m in measurements})
     results.add(self.workdir.results, step, measurements, LOGGED, finished=False)
-    self._stop_if(self._diagnostics.epoch(step, {m.name: m.value for m in measurements}))
+    self._diagnostics.epoch(step, {m.name: m.value for m in measurements})
 
   @contextlib.contextmanager
   def waiting(self, task: str = "") -> Iterator[None]:
@@ -118,11 +114,7 @@ class MetricLogger:
     values |= self.progress.update(step, step / self._length.steps_per_epoch, values["loss"], waited, alerts)
     if step % self._config.log_every == 0 or step == self._length.steps:
       self._write(step, epoch, values)
-    self._stop_if(self._diagnostics.step(step, values))
-
-  def _stop_if(self, reason: str | None) -> None:
-    if reason:
-      raise Stopped(f"health.stop: {reason}")
+    self._diagnostics.step(step, values)
 
   def close(self) -> None:
     """Removes the progress bar and writes out the events."""
