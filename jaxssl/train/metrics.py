@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -45,28 +45,26 @@ class MetricLogger:
     self.has_baselines = bool(results.read(workdir.results))
     for path in (workdir.neighbors, workdir.metrics):
       json_io.truncate_lines(path, step)
-    self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(run.channels), workdir, step)
+    self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(), workdir, step)
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
-    self._tensorboard: Any = None
-    self._opening = threading.Thread(target=self._open_tensorboard, daemon=True)
-    self._opening.start()
+    # Opened during the first evaluation, since clu imports tensorflow, which takes seconds.
+    self._tensorboard = futures.ThreadPoolExecutor(1).submit(self._open_tensorboard)
 
-  def _open_tensorboard(self) -> None:
-    """Imports clu during the first evaluation, since it imports tensorflow, which takes seconds."""
+  def _open_tensorboard(self) -> Any:
+    """Returns the writer of events, or None without clu."""
     try:
       from clu import metric_writers
     except ImportError:
       LOG.info("no TensorBoard events: clu or tensorflow is not installed; %s has all numbers", self.workdir.metrics.name)
-    else:
-      self._tensorboard = metric_writers.SummaryWriter(str(self.workdir.tensorboard))
+      return None
+    return metric_writers.SummaryWriter(str(self.workdir.tensorboard))
 
   def _write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
     finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
     json_io.append_line(self.workdir.metrics, {"step": step, "epoch": epoch, **dict.fromkeys(values), **finite})
-    self._opening.join()
-    if self._tensorboard is not None:
-      self._tensorboard.write_scalars(step, finite)
+    if tensorboard := self._tensorboard.result():
+      tensorboard.write_scalars(step, finite)
 
   def write(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
     """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json.
@@ -119,6 +117,5 @@ class MetricLogger:
   def close(self) -> None:
     """Removes the progress bar and writes out the events."""
     self.progress.close()
-    self._opening.join()
-    if self._tensorboard is not None:
-      self._tensorboard.close()
+    if tensorboard := self._tensorboard.result():
+      tensorboard.close()
