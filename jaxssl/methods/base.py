@@ -95,10 +95,15 @@ class TeacherMethod(SSLMethod):
   teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
 
 
-Strength = Literal["weak", "strong"]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneViewMethod(TeacherMethod):
+  """A method with a teacher, which is updated first, and one view for each network."""
 
+  student_view: Literal["weak", "strong"] = "strong"  # augmentation of the student's view
+  teacher_view: Literal["weak", "strong"] = "strong"  # augmentation of the teacher's view
 
-def one_view_each(student: Strength, teacher: Strength) -> ForwardSpec:
-  """Returns the ForwardSpec of one view for each network, weakly or strongly augmented, the teacher being updated first."""
-  own = ViewSlice(student, 1, 2) if student == teacher else ViewSlice(student, 0, 1)
-  return ForwardSpec(student=(own,), teacher=(ViewSlice(teacher, 0, 1),), ema_before_forward=True)
+  @property
+  def forward_spec(self) -> ForwardSpec:
+    first = int(self.student_view == self.teacher_view)  # the first view of a group is the teacher's
+    student, teacher = ViewSlice(self.student_view, first, first + 1), ViewSlice(self.teacher_view, 0, 1)
+    return ForwardSpec(student=(student,), teacher=(teacher,), ema_before_forward=True)
