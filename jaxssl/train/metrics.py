@@ -77,10 +77,7 @@ class MetricLogger:
 
   @contextlib.contextmanager
   def waiting(self, task: str = "") -> Iterator[None]:
-    """Surrounds a wait for the devices; logs how long it takes if it has a name.
-
-    Turns a lack of device memory into a UserError that names the fields to change.
-    """
+    """Surrounds a wait for the devices, which is logged if it has a name. Raises UserError if their memory does not suffice."""
     try:
       with heartbeat(task) if task else contextlib.nullcontext():
         yield

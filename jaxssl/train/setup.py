@@ -156,10 +156,7 @@ def jit_step(train_step: TrainStep, state: TrainState) -> Any:
 
 
 def _check_views(config: Config, method: SSLMethod) -> None:
-  """Raises UserError unless the config makes exactly the views that the networks take; logs operations that need RGB images.
-
-  With bootstrapping, the view whose features represent the image must be its own, and another view must be the partner's.
-  """
+  """Raises UserError unless the config makes exactly the views that the networks take; logs operations that need RGB images."""
   spec, name = method.forward_spec, config.method["name"]
   pipeline.check(config.views, None)
   color_only = pipeline.of_colors(config.views)
