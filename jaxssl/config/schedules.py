@@ -54,7 +54,15 @@ class ScheduleConfig:
     steps_per_tick = training_length.steps_per_epoch if self.by_epoch else 1
     ticks_per_epoch = training_length.steps_per_epoch // steps_per_tick
     length = training_length.steps // steps_per_tick
-    warmup = self._warmup(training_length, length, name)
+    longest = {"warmup_epochs": training_length.epochs, "warmup_steps": training_length.steps, "warmup_percent": 100}
+    given = [field for field in longest if getattr(self, field) is not None]
+    if len(given) > 1:
+      raise UserError(f"{' and '.join(f'{name}.{field}' for field in given)}: both are set; expected one warm-up")
+    warmup = 0
+    for field in given:
+      value, most = getattr(self, field), longest[field]
+      require(0 <= value <= most, f"{name}.{field}", value, f"0 to {most}, the length of the run")
+      warmup = round(value * length / max(most, 1))
 
     def schedule(step: Any) -> Any:
       jax = sys.modules.get("jax")  # not imported: configs are read without it
@@ -70,15 +78,3 @@ class ScheduleConfig:
       return xp.where(tick < warmup, warm, after)
 
     return schedule
-
-  def _warmup(self, training_length: TrainingLength, ticks: int, name: str) -> int:
-    """Returns the length of the warm-up in ticks, of which the run has `ticks`."""
-    lengths = {"warmup_epochs": training_length.epochs, "warmup_steps": training_length.steps, "warmup_percent": 100}
-    given = [field for field in lengths if getattr(self, field) is not None]
-    if len(given) > 1:
-      raise UserError(f"{' and '.join(f'{name}.{field}' for field in given)}: both are set; expected one warm-up")
-    if not given:
-      return 0
-    value, longest = getattr(self, given[0]), lengths[given[0]]
-    require(0 <= value <= longest, f"{name}.{given[0]}", value, f"0 to {longest}, the length of the run")
-    return round(value * ticks / max(longest, 1))

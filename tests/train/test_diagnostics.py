@@ -24,13 +24,8 @@ STEPS = [
   ({"prototypes_used": 1.0}, "one prototype", "1.0 of 64 prototypes are used"),
   ({"data_wait": 0.63}, "waiting for data", "63% of the time"),
 ]
-EPOCHS = [
-  (
-    {"share_self_neighbor": 0.04, "share_bootstrapped": 0.96},
-    "neighbors stale",
-    "4% of the images are nearest to their own last features, yet 96% take a view from a neighbor",
-  ),
-]
+STALE = "4% of the images are nearest to their own last features, yet 96% take a view from a neighbor"
+EPOCHS = [({"share_self_neighbor": 0.04, "share_bootstrapped": 0.96}, "neighbors stale", STALE)]
 
 
 def build(tmp_path, stop=(), step=0) -> Diagnostics:
