@@ -13,22 +13,23 @@ from jaxssl.core import LOG, UserError, heartbeat, json_io
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.types import Logs
 from jaxssl.methods import base as methods
-from jaxssl.train import progress
 from jaxssl.train.diagnostics import Diagnostics, Stopped
 from jaxssl.train.progress import Progress
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
 from jaxssl.workdir.sync import LocalWorkdir
 
-STEP_METRICS = (  # returned by train.step; those of a method follow
+STEP_METRICS = (  # from train.step and train.progress
   Metric("loss", "Loss", "The training objective. Losses of different methods cannot be compared."),
   Metric("gradient_norm", "Gradient norm", "The length of the gradient. Sudden peaks announce trouble."),
   Metric("feature_deviation", "Deviation of features", "Of a batch. 1: evenly spread; 0: collapse.", "Features"),
   Metric("feature_rank", "Rank of features", "Directions that a batch uses. Near 1: collapse.", "Features"),
   Metric("projection_deviation", "Deviation of projections", "Of a batch. 1: evenly spread; 0: collapse.", "Features"),
   Metric("projection_rank", "Rank of projections", "Directions that a batch uses. Near 1: collapse.", "Features"),
+  Metric("images_per_second", "Images per second", "The speed of training.", "Speed", unit="images/s", higher_is_better=True),
+  Metric("data_wait", "Wait for data", "Share of the time in which training waited for images.", "Speed"),
 )
-LOGGED = (*STEP_METRICS, *methods.METRICS, *progress.METRICS, *bootstrap_metrics.METRICS.values())
+LOGGED = (*STEP_METRICS, *methods.METRICS, *bootstrap_metrics.METRICS.values())
 
 
 class MetricLogger:
