@@ -14,8 +14,6 @@ from jaxssl.core import Registry, UserError
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
-
-
 BACKBONES: Registry[type["Backbone"]] = Registry("model.name", dataclass=True)
 Family = TypeVar("Family", bound=type["Backbone"])
 
