@@ -37,7 +37,7 @@ def model_flops(run: Experiment) -> float:
 
   def forward_flops(variables: Any, views: Any) -> float:
     shapes = [((v.stop or run.config.views[v.group].count) - v.start, run.config.views[v.group].size) for v in views]
-    groups = [jax.ShapeDtypeStruct((batch, count, size, size, run.channels), jnp.float32) for count, size in shapes]
+    groups = [jax.ShapeDtypeStruct((batch, count, size, size, run.config.data.channels), jnp.float32) for count, size in shapes]
     forward = jax.make_jaxpr(lambda v, g: run.train_step.network.apply(v, g, joint=forward_spec.joint, key=None)[0])(
       variables, groups
     )

@@ -30,8 +30,8 @@ class Operation:
     raise NotImplementedError
 
 
-OPERATIONS: Registry[type[Operation]] = Registry("views.GROUP.extra.name")
-register = OPERATIONS.register_dataclass
+OPERATIONS: Registry[type[Operation]] = Registry("views.GROUP.extra.name", dataclass=True)
+register = OPERATIONS.register
 
 
 @register("affine")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 
 Schedule = Callable[[Any], Any]  # step (int, numpy or traced array) -> value: float32 for a JAX array, float64 otherwise
 
@@ -54,7 +54,15 @@ class ScheduleConfig:
     steps_per_tick = training_length.steps_per_epoch if self.by_epoch else 1
     ticks_per_epoch = training_length.steps_per_epoch // steps_per_tick
     length = training_length.steps // steps_per_tick
-    warmup = self._warmup(training_length, length, steps_per_tick, name)
+    longest = {"warmup_epochs": training_length.epochs, "warmup_steps": training_length.steps, "warmup_percent": 100}
+    given = [field for field in longest if getattr(self, field) is not None]
+    if len(given) > 1:
+      raise UserError(f"{' and '.join(f'{name}.{field}' for field in given)}: both are set; expected one warm-up")
+    warmup = 0
+    for field in given:
+      value, most = getattr(self, field), longest[field]
+      require(0 <= value <= most, f"{name}.{field}", value, f"0 to {most}, the length of the run")
+      warmup = round(value * length / max(most, 1))
 
     def schedule(step: Any) -> Any:
       jax = sys.modules.get("jax")  # not imported: configs are read without it
@@ -70,23 +78,3 @@ class ScheduleConfig:
       return xp.where(tick < warmup, warm, after)
 
     return schedule
-
-  def _warmup(self, training_length: TrainingLength, length: int, steps_per_tick: int, name: str) -> int:
-    """Returns the length of the warm-up in ticks."""
-    units = {
-      "warmup_epochs": (training_length.steps_per_epoch, f"train.epochs={training_length.epochs}"),
-      "warmup_steps": (1, f"the run, {training_length.steps} steps"),
-      "warmup_percent": (training_length.steps / 100, "the run, 100 percent"),
-    }
-    warmups = [field for field in units if getattr(self, field) is not None]
-    if len(warmups) > 1:
-      raise UserError(f"{' and '.join(f'{name}.{field}' for field in warmups)}: both are set; expected one warm-up")
-    if not warmups:
-      return 0
-    value, (unit, run) = getattr(self, warmups[0]), units[warmups[0]]
-    ticks = value * unit / steps_per_tick
-    if not ticks >= -0.5:
-      raise UserError(f"{name}.{warmups[0]}={value:g}: negative; expected 0 or more")
-    if ticks >= length + 0.5:
-      raise UserError(f"{name}.{warmups[0]}={value:g} is longer than {run}; shorten the warm-up or train longer")
-    return round(ticks)

@@ -1,4 +1,4 @@
-"""`UserError`, one-line text, and the nearest name of a misspelled one."""
+"""`UserError`, range checks, one-line text, and the nearest name of a misspelled one."""
 
 import difflib
 import re
@@ -19,6 +19,12 @@ class UserError(Exception):
 
   def __str__(self) -> str:
     return one_line(super().__str__())
+
+
+def require(holds: bool, field: str, value: object, expected: str) -> None:
+  """Raises UserError for a field that is out of range."""
+  if not holds:
+    raise UserError(f"{field}={value}: out of range; expected {expected}")
 
 
 def unknown_name(problem: str, name: object, allowed: Collection[str]) -> UserError:

@@ -7,38 +7,34 @@ from typing import TypeVar, dataclass_transform
 from jaxssl.core.errors import UserError, unknown_name
 
 T = TypeVar("T")
-C = TypeVar("C", bound=type)
+Entry = TypeVar("Entry")
 registered: list[str] = []  # the module of each entry that a file of the user has added
 
 
 class Registry(dict[str, T]):
-  """Entries by name, in the order of registration. `field` is the config field that names an entry."""
+  """Entries by name, in the order of registration. `field` is the config field that names an entry.
 
-  def __init__(self, field: str):
+  `dataclass`: entries are classes, which become frozen, keyword-only dataclasses unless they are dataclasses already.
+  """
+
+  def __init__(self, field: str, dataclass: bool = False):
     super().__init__()
-    self.field = field
-
-  def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that adds an entry, or replaces that of the same module. Raises UserError if the name is taken."""
-
-    def add(entry: T) -> T:
-      module = entry.__module__
-      if name in self and self[name].__module__ != module:
-        raise UserError(f"{self.field}={name}: registered by {self[name].__module__} and by {module}; rename one of them")
-      self[name] = entry
-      if not module.startswith("jaxssl."):  # a user's file may be the first to import one of our modules
-        registered.append(module)
-      return entry
-
-    return add
+    self.field, self._dataclass = field, dataclass
 
   @dataclass_transform(frozen_default=True, kw_only_default=True)
-  def register_dataclass(self, name: str) -> Callable[[C], C]:
-    """Returns a decorator that adds a class, and makes it a frozen, keyword-only dataclass unless it is a dataclass already."""
+  def register(self, *names: str) -> Callable[[Entry], Entry]:
+    """Returns a decorator that adds an entry, or replaces that of the same module. Raises UserError if a name is taken."""
 
-    def add(entry: C) -> C:
+    def add(entry: Entry) -> Entry:
+      module = entry.__module__
+      for name in names:
+        if name in self and self[name].__module__ != module:
+          raise UserError(f"{self.field}={name}: registered by {self[name].__module__} and by {module}; rename one of them")
+        self[name] = entry  # type: ignore[assignment]
+      if not module.startswith("jaxssl."):  # a user's file may be the first to import one of our modules
+        registered.append(module)
       own = "__dataclass_fields__" in vars(entry)
-      return self.register(name)(entry if own else dataclasses.dataclass(frozen=True, kw_only=True)(entry))  # type: ignore
+      return dataclasses.dataclass(frozen=True, kw_only=True)(entry) if self._dataclass and not own else entry  # type: ignore
 
     return add
 

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from jaxssl.core import require
 from jaxssl.export.bundle import ExportBundle
-from jaxssl.models.backbone import backbone, require
+from jaxssl.models.backbone import backbone
 from jaxssl.pretrained.torch_names import from_torch, to_torch
 
 FILE = "model.safetensors"

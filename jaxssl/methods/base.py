@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from jaxssl.config.schedules import ScheduleConfig
-from jaxssl.core import Registry, UserError
+from jaxssl.core import Registry, require
 from jaxssl.core.metric import Metric
 from jaxssl.core.types import Array, Logs, MethodState, Outputs, ViewBatch
 
@@ -14,8 +14,8 @@ METRICS = (  # that losses and updates of methods return
   Metric("prototypes_used", "Prototypes used", "How many prototypes the teacher's targets use. Near 1: collapse."),
   Metric("purity", "Purity of the queue", "Share of the nearest keys that have the image's class.", higher_is_better=True),
 )
-METHODS: Registry[type["SSLMethod"]] = Registry("method.name")
-register = METHODS.register_dataclass  # makes a method a frozen dataclass
+METHODS: Registry[type["SSLMethod"]] = Registry("method.name", dataclass=True)
+register = METHODS.register
 Scheduled = Mapping[str, Array]  # values of a method's schedules at one step, float32 scalars by field name
 
 
@@ -70,8 +70,7 @@ class SSLMethod:
   def __post_init__(self) -> None:
     """Raises UserError for a hyperparameter that is not positive but must be."""
     for name in self.must_be_positive:
-      if getattr(self, name) <= 0:
-        raise UserError(f"method.{name}={getattr(self, name)}: must be positive")
+      require(getattr(self, name) > 0, f"method.{name}", getattr(self, name), "a positive number")
 
   def init_state(self, key: Array, dims: Dims) -> MethodState:
     """Returns the state before the first step, any tree of arrays. Raises UserError if `dims` do not fit the method."""
@@ -96,10 +95,15 @@ class TeacherMethod(SSLMethod):
   teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
 
 
-Strength = Literal["weak", "strong"]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneViewMethod(TeacherMethod):
+  """A method with a teacher, which is updated first, and one view for each network."""
 
+  student_view: Literal["weak", "strong"] = "strong"  # augmentation of the student's view
+  teacher_view: Literal["weak", "strong"] = "strong"  # augmentation of the teacher's view
 
-def one_view_each(student: Strength, teacher: Strength) -> ForwardSpec:
-  """Returns the ForwardSpec of one view for each network, weakly or strongly augmented, the teacher being updated first."""
-  own = ViewSlice(student, 1, 2) if student == teacher else ViewSlice(student, 0, 1)
-  return ForwardSpec(student=(own,), teacher=(ViewSlice(teacher, 0, 1),), ema_before_forward=True)
+  @property
+  def forward_spec(self) -> ForwardSpec:
+    first = int(self.student_view == self.teacher_view)  # the first view of a group is the teacher's
+    student, teacher = ViewSlice(self.student_view, first, first + 1), ViewSlice(self.teacher_view, 0, 1)
+    return ForwardSpec(student=(student,), teacher=(teacher,), ema_before_forward=True)

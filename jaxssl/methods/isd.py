@@ -4,13 +4,13 @@ import jax
 
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import kl_divergence
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, Strength, TeacherMethod, one_view_each, register
+from jaxssl.methods.base import Dims, OneViewMethod, Scheduled, register
 from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
 from jaxssl.ops.nearest import dot, normalize
 
 
 @register("isd")
-class ISD(TeacherMethod):
+class ISD(OneViewMethod):
   """KL divergence between both networks' softmax similarities to the queue, which does not hold the batch's own keys yet.
 
   ISD+ differs in its two temperatures, its heads and its views: teacher weak, student strong.
@@ -19,13 +19,7 @@ class ISD(TeacherMethod):
   queue: int = 128_000  # past teacher projections that are compared with; a multiple of train.batch_size
   student_temperature: float = 0.02  # divides the student's similarities
   teacher_temperature: float = 0.02  # divides the teacher's similarities
-  student_view: Strength = "strong"  # augmentation of the student's view
-  teacher_view: Strength = "strong"  # augmentation of the teacher's view
   must_be_positive = ("student_temperature", "teacher_temperature")
-
-  @property
-  def forward_spec(self) -> ForwardSpec:
-    return one_view_each(self.student_view, self.teacher_view)
 
   def init_state(self, key: Array, dims: Dims) -> Queue:
     return random_queue(key, self.queue, dims)

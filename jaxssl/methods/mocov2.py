@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.contrastive import against_queue
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, TeacherMethod, ViewSlice, one_view_each, register
+from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, TeacherMethod, ViewSlice, register
 from jaxssl.methods.queue import Queues, enqueue, random_queue
 from jaxssl.ops.nearest import normalize
 
@@ -22,10 +22,9 @@ class MoCoV2(TeacherMethod):
   @property
   def forward_spec(self) -> ForwardSpec:
     """Two strong views; the teacher is updated before its pass, as released."""
-    if not self.symmetric:
-      return one_view_each("strong", "strong")
-    both = (ViewSlice("strong", 0, 2),)
-    return ForwardSpec(student=both, teacher=both, ema_before_forward=True)
+    student = ViewSlice("strong", 0 if self.symmetric else 1, 2)
+    teacher = ViewSlice("strong", 0, 2 if self.symmetric else 1)
+    return ForwardSpec(student=(student,), teacher=(teacher,), ema_before_forward=True)
 
   def init_state(self, key: Array, dims: Dims) -> Queues:
     return tuple(random_queue(k, self.queue, dims) for k in jax.random.split(key, 1 + self.symmetric))

@@ -1,33 +1,29 @@
 """MSF, mean shift: the student moves toward its target's nearest neighbors in a queue (arXiv 2105.07269)."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
-from jaxssl.core import UserError
+from jaxssl.core import require
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
-from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, Strength, TeacherMethod, one_view_each, register
+from jaxssl.methods.base import Dims, OneViewMethod, Scheduled, register
 from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
 from jaxssl.ops.nearest import dot, normalize
 
 
 @register("msf")
-class MSF(TeacherMethod):
+class MSF(OneViewMethod):
   """BYOL with k targets: the target enters the queue first, so it is always among its own neighbors."""
 
   queue: int = 128_000  # past teacher projections; a multiple of train.batch_size
   k: int = 5  # nearest neighbors of the teacher's projection in the queue
-  student_view: Strength = "strong"  # augmentation of the student's view
-  teacher_view: Strength = "weak"  # augmentation of the teacher's view
+  teacher_view: Literal["weak", "strong"] = "weak"  # augmentation of the teacher's view
   must_be_positive = ("k",)
 
-  @property
-  def forward_spec(self) -> ForwardSpec:
-    return one_view_each(self.student_view, self.teacher_view)
-
   def init_state(self, key: Array, dims: Dims) -> Queue:
-    if self.k > self.queue:
-      raise UserError(f"method.k={self.k}: must be at most method.queue={self.queue}")
+    require(self.k <= self.queue, "method.k", self.k, f"at most method.queue={self.queue}")
     return random_queue(key, self.queue, dims)
 
   def nearest(self, teacher: Outputs, queue: Queue, labels: Array) -> tuple[Queue, Array]:

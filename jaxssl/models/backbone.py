@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import flax.linen as nn
 import jax
@@ -14,9 +14,17 @@ from jaxssl.core import Registry, UserError
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
+BACKBONES: Registry[type["Backbone"]] = Registry("model.name", dataclass=True)
+Family = TypeVar("Family", bound=type["Backbone"])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def register(family: Family) -> Family:
+  """Makes a subclass of `Backbone` a frozen dataclass and registers it under its names. Raises UserError for a taken name."""
+  return BACKBONES.register(*family.names)(family)
+
+
+@register
 class Backbone:
   """A family of encoders. The fields of a subclass are those of `config.model` that the family reads; it ignores the others."""
 
@@ -61,31 +69,10 @@ class Backbone:
     raise UserError(f"model.name={self.name}: not in timm or torchvision; expected --format=flax, onnx or stablehlo")
 
 
-BACKBONES: Registry[type[Backbone]] = Registry("model.name")
-BACKBONES.register("custom")(Backbone)
-Family = TypeVar("Family", bound=type[Backbone])
-
-
-def register(family: Family) -> Family:
-  """Registers a subclass of `Backbone` under its names. Use as a decorator, above `dataclasses.dataclass`.
-
-  Raises UserError for a name that is taken.
-  """
-  for name in family.names:
-    BACKBONES.register(name)(family)
-  return family
-
-
 def backbone(config: ModelConfig) -> Backbone:
   """Returns the backbone that `model.name` names, with its fields. Raises UserError for an unknown name."""
   family = BACKBONES.find(config.name)
   return family(**{field.name: getattr(config, field.name) for field in dataclasses.fields(family)})
-
-
-def require(holds: bool, field: str, value: object, expected: str) -> None:
-  """Raises UserError for a field that is out of range."""
-  if not holds:
-    raise UserError(f"{field}={value}: out of range; expected {expected}")
 
 
 def first_shape(shapes: Shapes, name: str) -> tuple[int, ...]:

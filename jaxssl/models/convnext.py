@@ -1,6 +1,5 @@
 """ConvNeXt (arXiv 2201.03545) as in timm."""
 
-import dataclasses
 import re
 from typing import Any, Literal
 
@@ -9,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxssl.core import require
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.heads import normal_002
 from jaxssl.models.norm import layer_norm
 
@@ -76,7 +76,6 @@ def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **op
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConvNeXtBackbone(Backbone):
   """ConvNeXts. `width` multiplies the channels, `depth` limits the blocks of each stage (0: no limit).
 

@@ -1,5 +1,6 @@
 """Projectors and predictors, and the initializers of torch that encoders share with them."""
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -73,15 +74,14 @@ class DINOHead(nn.Module):
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps [b, f] to logits, float32 [b, out]."""
-    for i in range(self.layers):
-      if i > 0:
-        x = nn.gelu(x, approximate=False)
-        self.sow("layers", f"hidden_{i}", x)
-      dim = self.hidden if i < self.layers - 1 else self.bottleneck
-      x = nn.Dense(dim, kernel_init=normal_002, dtype=self.dtype, name=f"linear_{i}")(x)
-      if self.bn and i < self.layers - 1:
+    linear = functools.partial(nn.Dense, kernel_init=normal_002, dtype=self.dtype)
+    for i in range(self.layers - 1):
+      x = linear(self.hidden, name=f"linear_{i}")(x)
+      if self.bn:
         x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
-    x = normalize(x)
+      x = nn.gelu(x, approximate=False)
+      self.sow("layers", f"hidden_{i + 1}", x)
+    x = normalize(linear(self.bottleneck, name=f"linear_{self.layers - 1}")(x))
     self.sow("layers", "embedding", x)  # the logits may be 65,536 wide
     return Prototypes(self.out, self.fixed_norm, name="last_layer")(x)
 

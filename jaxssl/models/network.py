@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, Outputs, PyTree, Variables
-from jaxssl.models.backbone import backbone, require
+from jaxssl.models.backbone import backbone
 from jaxssl.models.heads import MLP, DINOHead
 
 

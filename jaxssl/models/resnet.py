@@ -1,6 +1,5 @@
 """Residual networks (arXiv 1512.03385) as in torchvision, with the stride in the 3x3 convolution of a bottleneck (v1.5)."""
 
-import dataclasses
 import re
 from typing import Any, Literal
 
@@ -8,8 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxssl.core import require
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.norm import BatchNorm
 
 Stem = Literal["imagenet", "cifar", "cifar_pad", "small"]
@@ -85,7 +85,6 @@ def _conv(channels: int, side: int, stride: int, padding: int, dtype: jax.typing
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ResNetBackbone(Backbone):
   """ResNets. `width` multiplies the channels; BatchNorm statistics are computed in `bn_groups` groups of rows."""
 

@@ -1,6 +1,5 @@
 """Vision transformers (arXiv 2010.11929) in DINO's layout (arXiv 2104.14294)."""
 
-import dataclasses
 import math
 import re
 from typing import Any
@@ -10,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, PyTree
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register, require
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.heads import normal_002, torch_uniform
 from jaxssl.models.norm import layer_norm
 
@@ -151,7 +150,6 @@ def resize_patches(kernel: np.ndarray, side: int) -> np.ndarray:
 
 
 @register
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ViTBackbone(Backbone):
   """Vision transformers. `depth` is the number of blocks (0: 12); `drop_path` the rate of the last block."""
 

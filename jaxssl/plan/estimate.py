@@ -84,7 +84,7 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
       raise UserError("--size: missing; expected the side of the images in pixels, e.g. --size 256, for data.placement=device")
     resident = jax.ShapeDtypeStruct((images.count, side, side, data.channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
   batch = Batch(index=sharded(), label=sharded(), crops=crops)
-  return Step(train_step=train_step, state=setup.abstract_state(train_step, data.channels), batch=batch, resident=resident)
+  return Step(train_step=train_step, state=setup.abstract_state(train_step), batch=batch, resident=resident)
 
 
 def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:

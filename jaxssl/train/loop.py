@@ -18,7 +18,8 @@ from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.pretrained import init_from
-from jaxssl.train.metrics import MetricLogger, Stopped
+from jaxssl.train.diagnostics import Stopped
+from jaxssl.train.metrics import MetricLogger
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
 from jaxssl.workdir.checkpoint import Checkpoints

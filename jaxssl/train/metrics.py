@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -13,26 +13,23 @@ from jaxssl.core import LOG, UserError, heartbeat, json_io
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.types import Logs
 from jaxssl.methods import base as methods
-from jaxssl.train import progress
-from jaxssl.train.diagnostics import Diagnostics
+from jaxssl.train.diagnostics import Diagnostics, Stopped
 from jaxssl.train.progress import Progress
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
 from jaxssl.workdir.sync import LocalWorkdir
 
-STEP_METRICS = (  # returned by train.step; those of a method follow
+STEP_METRICS = (  # from train.step and train.progress
   Metric("loss", "Loss", "The training objective. Losses of different methods cannot be compared."),
   Metric("gradient_norm", "Gradient norm", "The length of the gradient. Sudden peaks announce trouble."),
   Metric("feature_deviation", "Deviation of features", "Of a batch. 1: evenly spread; 0: collapse.", "Features"),
   Metric("feature_rank", "Rank of features", "Directions that a batch uses. Near 1: collapse.", "Features"),
   Metric("projection_deviation", "Deviation of projections", "Of a batch. 1: evenly spread; 0: collapse.", "Features"),
   Metric("projection_rank", "Rank of projections", "Directions that a batch uses. Near 1: collapse.", "Features"),
+  Metric("images_per_second", "Images per second", "The speed of training.", "Speed", unit="images/s", higher_is_better=True),
+  Metric("data_wait", "Wait for data", "Share of the time in which training waited for images.", "Speed"),
 )
-LOGGED = (*STEP_METRICS, *methods.METRICS, *progress.METRICS, *bootstrap_metrics.METRICS.values())
-
-
-class Stopped(Exception):
-  """The run ends early: the loss is not finite, or an alert that `health.stop` names has started."""
+LOGGED = (*STEP_METRICS, *methods.METRICS, *bootstrap_metrics.METRICS.values())
 
 
 class MetricLogger:
@@ -49,28 +46,26 @@ class MetricLogger:
     self.has_baselines = bool(results.read(workdir.results))
     for path in (workdir.neighbors, workdir.metrics):
       json_io.truncate_lines(path, step)
-    self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(run.channels), workdir, step)
+    self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(), workdir, step)
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
-    self._tensorboard: Any = None
-    self._opening = threading.Thread(target=self._open_tensorboard, daemon=True)
-    self._opening.start()
+    # Opened during the first evaluation, since clu imports tensorflow, which takes seconds.
+    self._tensorboard = futures.ThreadPoolExecutor(1).submit(self._open_tensorboard)
 
-  def _open_tensorboard(self) -> None:
-    """Imports clu during the first evaluation, since it imports tensorflow, which takes seconds."""
+  def _open_tensorboard(self) -> Any:
+    """Returns the writer of events, or None without clu."""
     try:
       from clu import metric_writers
     except ImportError:
       LOG.info("no TensorBoard events: clu or tensorflow is not installed; %s has all numbers", self.workdir.metrics.name)
-    else:
-      self._tensorboard = metric_writers.SummaryWriter(str(self.workdir.tensorboard))
+      return None
+    return metric_writers.SummaryWriter(str(self.workdir.tensorboard))
 
   def _write(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
     finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
     json_io.append_line(self.workdir.metrics, {"step": step, "epoch": epoch, **dict.fromkeys(values), **finite})
-    self._opening.join()
-    if self._tensorboard is not None:
-      self._tensorboard.write_scalars(step, finite)
+    if tensorboard := self._tensorboard.result():
+      tensorboard.write_scalars(step, finite)
 
   def write(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
     """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json.
@@ -79,14 +74,11 @@ class MetricLogger:
     """
     self._write(step, epoch, {m.flat_name: m.value for m in measurements})
     results.add(self.workdir.results, step, measurements, LOGGED, finished=False)
-    self._stop_if(self._diagnostics.epoch(step, {m.name: m.value for m in measurements}))
+    self._diagnostics.epoch(step, {m.name: m.value for m in measurements})
 
   @contextlib.contextmanager
   def waiting(self, task: str = "") -> Iterator[None]:
-    """Surrounds a wait for the devices; logs how long it takes if it has a name.
-
-    Turns a lack of device memory into a UserError that names the fields to change.
-    """
+    """Surrounds a wait for the devices, which is logged if it has a name. Raises UserError if their memory does not suffice."""
     try:
       with heartbeat(task) if task else contextlib.nullcontext():
         yield
@@ -118,15 +110,10 @@ class MetricLogger:
     values |= self.progress.update(step, step / self._length.steps_per_epoch, values["loss"], waited, alerts)
     if step % self._config.log_every == 0 or step == self._length.steps:
       self._write(step, epoch, values)
-    self._stop_if(self._diagnostics.step(step, values))
-
-  def _stop_if(self, reason: str | None) -> None:
-    if reason:
-      raise Stopped(f"health.stop: {reason}")
+    self._diagnostics.step(step, values)
 
   def close(self) -> None:
     """Removes the progress bar and writes out the events."""
     self.progress.close()
-    self._opening.join()
-    if self._tensorboard is not None:
-      self._tensorboard.close()
+    if tensorboard := self._tensorboard.result():
+      tensorboard.close()

@@ -12,7 +12,7 @@ import optax
 
 from jaxssl.config.schedules import TrainingLength
 from jaxssl.config.schema import OptimConfig
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, PyTree
 
 LAST_LAYER, ENCODER, FROZEN, BODY = "last_layer", "encoder", "frozen", "body"
@@ -20,8 +20,7 @@ LAST_LAYER, ENCODER, FROZEN, BODY = "last_layer", "encoder", "frozen", "body"
 
 def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_size: int) -> Callable[[Array], Array]:
   """Returns the learning rate as a function of the step: lr x batch_size / lr_base_batch_size x schedule(step)."""
-  if config.lr <= 0:
-    raise UserError(f"optim.lr={config.lr}: must be positive")
+  require(config.lr > 0, "optim.lr", config.lr, "a positive number")
   peak = config.lr * (batch_size / config.lr_base_batch_size if config.lr_base_batch_size else 1.0)
   schedule = config.schedule.resolve(training_length, "optim.schedule")
   return lambda step: peak * schedule(step)
@@ -33,8 +32,7 @@ def build_optimizer(
   """Returns the optimizer; its `update` takes the run's `step`."""
   rate = learning_rate(config, training_length, batch_size)
   decay = config.weight_decay.resolve(training_length, "optim.weight_decay")
-  if config.freeze_encoder_epochs < 0:
-    raise UserError(f"optim.freeze_encoder_epochs={config.freeze_encoder_epochs}: must be a number of epochs, or 0")
+  require(config.freeze_encoder_epochs >= 0, "optim.freeze_encoder_epochs", config.freeze_encoder_epochs, "0 or more")
   frozen_epochs = {LAST_LAYER: config.freeze_last_layer_epochs}
   if config.freeze_encoder_epochs:
     frozen_epochs[ENCODER] = config.freeze_encoder_epochs

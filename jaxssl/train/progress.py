@@ -7,12 +7,6 @@ import tqdm
 
 from jaxssl.core import LOG
 from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown
-from jaxssl.core.metric import Metric
-
-METRICS = (
-  Metric("images_per_second", "Images per second", "The speed of training.", "Speed", unit="images/s", higher_is_better=True),
-  Metric("data_wait", "Wait for data", "Share of the time in which training waited for images.", "Speed"),
-)
 
 
 class Progress:

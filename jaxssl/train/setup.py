@@ -14,9 +14,10 @@ from jaxssl.augment import pipeline
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, require
 from jaxssl.core.types import Logs, PyTree, TrainState, Variables
 from jaxssl.data import datasets, input_pipeline, sampler, statistics
+from jaxssl.evals.preprocessing import first_view, image_shape
 from jaxssl.methods import read_method
 from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
@@ -35,15 +36,14 @@ class Experiment:
   """
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
-    self.mesh, self.channels = make_mesh(), config.data.channels
+    self.mesh = make_mesh()
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
     self.training_length = training_length(config, len(opened.train))
-    shape = (train_step.image_size, train_step.image_size, self.channels)
-    self.imported = init_from.load(config.model, train_step.network, shape, workdir)
-    self.state_shapes = abstract_state(train_step, self.channels)
+    self.imported = init_from.load(config.model, train_step.network, image_shape(config), workdir)
+    self.state_shapes = abstract_state(train_step)
     # The rest may take minutes, so errors in the config are raised before it.
     self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
     self.train_step = dataclasses.replace(train_step, config=config)
@@ -54,14 +54,14 @@ class Experiment:
 
   def init(self) -> TrainState:
     """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
-    state = jax.jit(lambda: self.train_step.init(self.channels), out_shardings=shardings(self.state_shapes))()
+    state = jax.jit(self.train_step.init, out_shardings=shardings(self.state_shapes))()
     teacher = state.teacher and self._imported(state.teacher)
     return dataclasses.replace(state, student=self._imported(state.student), teacher=teacher)
 
   def untrained(self) -> Variables:
     """Returns the student before the first step."""
     placed = shardings(self.state_shapes.student)
-    return self._imported(jax.jit(lambda: self.train_step.init(self.channels).student, out_shardings=placed)())
+    return self._imported(jax.jit(lambda: self.train_step.init().student, out_shardings=placed)())
 
   def _imported(self, variables: Variables) -> Variables:
     if self.imported is None:
@@ -112,8 +112,8 @@ def training_length(config: Config, num_images: int) -> TrainingLength:
 
 def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Schedule]:
   """Resolves the fields of a method that are schedules, by name. Raises UserError for one that does not fit the run."""
-  fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}  # type: ignore[arg-type]
-  return {name: value.resolve(length, f"method.{name}") for name, value in fields.items() if isinstance(value, ScheduleConfig)}
+  schedules = {name: value for name, value in vars(method).items() if isinstance(value, ScheduleConfig)}
+  return {name: schedule.resolve(length, f"method.{name}") for name, schedule in schedules.items()}
 
 
 def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
@@ -121,17 +121,15 @@ def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any =
   batch_size, parts = config.train.batch_size, config.train.accumulate
   if batch_size % mesh.size:
     raise UserError(f"train.batch_size={batch_size}: must be a multiple of the number of devices, {mesh.size}")
-  if parts < 1 or batch_size % (parts * mesh.size):
-    multiple = f"must be a multiple of it times the {mesh.size} devices"
-    raise UserError(f"train.accumulate={parts}: train.batch_size={batch_size} {multiple}")
+  rows = batch_size // mesh.size
+  require(parts > 0 and rows % parts == 0, "train.accumulate", parts, f"a divisor of {rows}, the images per step and device")
   length, method = training_length(config, num_images), read_method(config.method)
   if method.needs_negatives and batch_size < 2:
     raise UserError(f"train.batch_size={batch_size}: negatives are the other images of a batch; use at least 2")
   _check_views(config, method)
-  size = config.views[method.forward_spec.student[0].group].size
   return TrainStep(
     config=config,
-    network=network.build(config.model, compute_precision(mesh, config.train.precision), size, encoder),
+    network=network.build(config.model, compute_precision(mesh, config.train.precision), first_view(config).size, encoder),
     method=method,
     schedules=resolve_schedules(method, length),
     bootstrap=NeighborBootstrap(config=config.bootstrap, mesh=mesh, num_images=num_images),
@@ -140,9 +138,9 @@ def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any =
   )
 
 
-def abstract_state(train_step: TrainStep, channels: int) -> TrainState:
+def abstract_state(train_step: TrainStep) -> TrainState:
   """Returns shapes, dtypes and shardings of the train state."""
-  shapes = jax.eval_shape(lambda: train_step.init(channels))
+  shapes = jax.eval_shape(train_step.init)
   placed = state_shardings(shapes, train_step.mesh, train_step.config.train.fsdp)
   return jax.tree.map(lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, placed)
 
@@ -158,10 +156,7 @@ def jit_step(train_step: TrainStep, state: TrainState) -> Any:
 
 
 def _check_views(config: Config, method: SSLMethod) -> None:
-  """Raises UserError unless the config makes exactly the views that the networks take; logs operations that need RGB images.
-
-  With bootstrapping, the view whose features represent the image must be its own, and another view must be the partner's.
-  """
+  """Raises UserError unless the config makes exactly the views that the networks take; logs operations that need RGB images."""
   spec, name = method.forward_spec, config.method["name"]
   pipeline.check(config.views, None)
   color_only = pipeline.of_colors(config.views)

@@ -16,6 +16,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Array, Logs, Outputs, PyTree, TrainState, Variables, ViewBatch, struct
+from jaxssl.evals.preprocessing import image_shape
 from jaxssl.methods.base import Dims, SSLMethod, ViewSlice
 from jaxssl.models.network import Network
 from jaxssl.ops.collapse import collapse_metrics
@@ -42,14 +43,9 @@ class TrainStep:
   optimizer: optax.GradientTransformationExtraArgs
   mesh: Mesh
 
-  @property
-  def image_size(self) -> int:
-    """Side in pixels of the student's first view, for which the network is initialized."""
-    return self.config.views[self.method.forward_spec.student[0].group].size
-
-  def dims(self, channels: int) -> Dims:
-    """Returns the sizes of this run for images with `channels` channels. Raises UserError if the heads do not match."""
-    batch_size, shape, key = self.config.train.batch_size, (self.image_size, self.image_size, channels), jax.random.key(0)
+  def dims(self) -> Dims:
+    """Returns the sizes of this run. Raises UserError if the heads do not match."""
+    batch_size, shape, key = self.config.train.batch_size, image_shape(self.config), jax.random.key(0)
 
     def forward() -> Outputs:
       images = jnp.zeros((batch_size, 1, *shape))
@@ -61,10 +57,10 @@ class TrainStep:
       raise UserError(f"model.predictor.out={prediction}: must equal the projection's width, {projection}")
     return Dims(features=example.features.shape[-1], projection=projection, batch=batch_size, images=self.bootstrap.num_images)
 
-  def init(self, channels: int) -> TrainState:
+  def init(self) -> TrainState:
     """Returns the state before the first step, a function of `train.seed` alone."""
-    dims, seed, shape = self.dims(channels), self.config.train.seed, (self.image_size, self.image_size, channels)
-    student = self.network.init(jax_key(seed, "weights"), shape)
+    dims, seed = self.dims(), self.config.train.seed
+    student = self.network.init(jax_key(seed, "weights"), image_shape(self.config))
     return TrainState(
       step=jnp.int32(0),
       student=student,

@@ -11,10 +11,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from jaxssl.core import UserError, paths
+from jaxssl.core import LOG, UserError, paths
 from jaxssl.core.types import PyTree, Variables
-
-LOG = logging.getLogger("jaxssl")
 
 
 class Checkpoints:

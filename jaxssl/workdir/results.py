@@ -47,7 +47,8 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   `metrics`: definitions of metrics that only metrics.jsonl has values of; `facts`: about the run. Not finite: stored as null.
   """
   document = read(path)
-  stored = {_key(m): m for m in (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))}
+  every = (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))
+  stored = {(m["step"], m["name"], m["subject"], protocol_key(m["protocol"])): m for m in every}
   defined = (*metrics, *(m.metric for m in measurements))
   described = {metric.name: {name: x for name, x in vars(metric).items() if name != "name"} for metric in defined}
   described = document.get("metrics", {}) | described
@@ -92,10 +93,6 @@ def _as_json(m: Measurement, step: int) -> dict[str, Any]:
   if m.std is not None and math.isfinite(m.std):
     fields["std"] = float(m.std)
   return fields | ({"chosen": dict(m.chosen)} if m.chosen else {})
-
-
-def _key(m: Mapping[str, Any]) -> tuple:
-  return m["step"], m["name"], m["subject"], protocol_key(m["protocol"])
 
 
 def protocol_key(protocol: Mapping[str, Any]) -> str:

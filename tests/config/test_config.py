@@ -64,7 +64,7 @@ def test_method_is_read_with_its_schedules():
       {"teacher_momentum": {"kind": "sine"}},
       r"method\.teacher_momentum\.kind='sine': unknown value; expected constant, cosine",
     ),
-    ({"teacher_momentum": 0.9, "student_temperature": 0.0}, r"method\.student_temperature=0\.0: must be positive"),
+    ({"teacher_momentum": 0.9, "student_temperature": 0.0}, r"method\.student_temperature=0\.0: out of range; expected a pos"),
   ],
 )
 def test_method_errors_name_the_field(change, message):

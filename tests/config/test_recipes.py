@@ -70,5 +70,5 @@ def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, polic
   train_step = setup.build_train_step(config, make_mesh(jax.devices()[:1]), num_images=10**6)
   assert train_step.bootstrap.config.policy == policy
   if not is_known(config):
-    shapes = setup.abstract_state(train_step, config.data.channels)
+    shapes = setup.abstract_state(train_step)
     assert shapes.student.params["encoder"] and shapes.opt_state is not None

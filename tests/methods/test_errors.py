@@ -35,7 +35,7 @@ def test_a_queue_must_be_a_multiple_of_the_batch(config, queue, nearest):
 
 def test_msf_k_must_not_exceed_its_queue():
   method = methods.read_method({"name": "msf", "teacher_momentum": 0.9, "queue": 4, "k": 5})
-  with pytest.raises(UserError, match=r"method\.k=5: must be at most method\.queue=4"):
+  with pytest.raises(UserError, match=r"method\.k=5: out of range; expected at most method\.queue=4"):
     method.init_state(jax.random.key(0), Dims(batch=2, **DIMS))
 
 

@@ -6,7 +6,7 @@ from jaxssl.config.schema import HealthConfig
 from jaxssl.core import UserError, json_io
 from jaxssl.methods.base import Dims
 from jaxssl.train import diagnostics
-from jaxssl.train.diagnostics import Diagnostics
+from jaxssl.train.diagnostics import Diagnostics, Stopped
 from jaxssl.workdir.workdir import Workdir
 
 DIMS = Dims(features=512, projection=64, batch=32, images=256)
@@ -24,13 +24,8 @@ STEPS = [
   ({"prototypes_used": 1.0}, "one prototype", "1.0 of 64 prototypes are used"),
   ({"data_wait": 0.63}, "waiting for data", "63% of the time"),
 ]
-EPOCHS = [
-  (
-    {"share_self_neighbor": 0.04, "share_bootstrapped": 0.96},
-    "neighbors stale",
-    "4% of the images are nearest to their own last features, yet 96% take a view from a neighbor",
-  ),
-]
+STALE = "4% of the images are nearest to their own last features, yet 96% take a view from a neighbor"
+EPOCHS = [({"share_self_neighbor": 0.04, "share_bootstrapped": 0.96}, "neighbors stale", STALE)]
 
 
 def build(tmp_path, stop=(), step=0) -> Diagnostics:
@@ -71,9 +66,10 @@ def test_every_alert_is_tested_above():
 
 def test_only_the_named_alerts_stop_the_run(tmp_path):
   watch = build(tmp_path, stop=("collapsing",))
-  assert [watch.step(s, {**FINE, "feature_rank": 1.0}) for s in range(1, 6)] == [None] * 5
-  reasons = [watch.step(s, {**FINE, "feature_deviation": 0.0}) for s in range(6, 11)]
-  assert reasons[:3] == [None] * 3 and "collapsing: the deviation of the features" in str(reasons[3])
+  for step, metrics in enumerate([{"feature_rank": 1.0}] * 5 + [{"feature_deviation": 0.0}] * 3, 1):
+    watch.step(step, {**FINE, **metrics})
+  with pytest.raises(Stopped, match=r"health\.stop: collapsing: the deviation of the features .* for 4 steps"):
+    watch.step(9, {**FINE, "feature_deviation": 0.0})
 
 
 def test_missing_metrics_raise_no_alert(tmp_path):
