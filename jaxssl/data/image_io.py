@@ -75,9 +75,8 @@ def jpeg_size(data: bytes, channels: int, dtype: Any) -> tuple[int, int] | None:
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))  # Image.open would refuse the 200 megapixels of a phone
   except Exception:  # decoding reports what is wrong
     return None
-  if (
-    image.height * image.width > 2**28 or image.mode not in ("L", "RGB") or _orientation(image) != 1
-  ):  # PIL refuses larger ones
+  too_large = image.height * image.width > 2**28  # for PIL
+  if too_large or image.mode not in ("L", "RGB") or _orientation(image) != 1:
     return None
   return image.height, image.width
 
