@@ -123,10 +123,8 @@ def inference(
   if 0 < resize < size:
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
 
-  def load(number: int) -> np.ndarray:
-    return center(source.read(number), resize, size)
-
-  with contextlib.closing(read_ahead(load, index[mask].tolist(), workers, 2 * index.shape[1])) as loaded:
+  rows, ahead = index[mask].tolist(), 2 * index.shape[1]
+  with contextlib.closing(read_ahead(lambda k: center(source.read(k), resize, size), rows, workers, ahead)) as loaded:
     for valid in mask:
       images = np.zeros((len(valid), size, size, source.channels), source.dtype)
       for place in np.flatnonzero(valid):
