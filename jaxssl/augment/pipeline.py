@@ -128,12 +128,13 @@ def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequ
   height, width = images.shape[1:3]
   shorter = min(height, width)
   shape = (resize * height // shorter, resize * width // shorter) if resize else (size, size)
+  top, left = (round((side - size) / 2) for side in shape)
 
   def show_image(image: Array) -> Array:
     image = image.astype(jnp.float32)
     if shape != (height, width):
       image = geometry.crop_resize(image, (0, 0, height, width), shape, "bicubic", max_value)
-    return color.normalize(geometry.center_crop(image, size), mean, std, max_value)
+    return color.normalize(image[top : top + size, left : left + size], mean, std, max_value)
 
   return jax.vmap(show_image)(images)
 
