@@ -107,13 +107,12 @@ def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
 
 def _with_inputs(
   config: Config, source: DataInput | None, test: DataInput | None, encoder: Any
-) -> tuple[Config, dict[str, DataInput] | None]:
+) -> tuple[Config, dict[str, DataInput]]:
   """Returns the config with its images and encoder replaced by those of the calling program, and the images."""
-  if encoder is not None:
-    config = tree.replace(config, {"model.name": "custom"})
-  if source is None and test is None:
-    return config, None
-  if source is None:
+  if source is None and test is not None:
     raise UserError("test: given without source; expected both or neither")
-  images = {"data.source": "array", "data.path": "", "data.test_path": "", "data.list_path": "", "data.limit": 0}
-  return tree.replace(config, images), {"train": source} | ({} if test is None else {"test": test})
+  changes: dict[str, Any] = {} if encoder is None else {"model.name": "custom"}
+  if source is not None:
+    changes |= {"data.source": "array", "data.path": "", "data.test_path": "", "data.list_path": "", "data.limit": 0}
+  arrays = {name: images for name, images in (("train", source), ("test", test)) if images is not None}
+  return tree.replace(config, changes), arrays

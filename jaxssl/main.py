@@ -53,7 +53,7 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
   except KeyboardInterrupt:
     return processes.exit_with("interrupted", preemption.INTERRUPTED)
   except UserError as error:
-    return processes.exit_with(f"error: {error}", 2)
+    return processes.exit_with(f"error: {error}", error.exit_code)
   except (jax.errors.JaxRuntimeError, processes.Lost) as error:
     if jax.process_count() == 1 and not isinstance(error, processes.Lost):
       raise

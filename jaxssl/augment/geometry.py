@@ -50,19 +50,6 @@ def _round(value: Array, max_value: int) -> Array:
   return jnp.clip(jnp.floor(value + 0.5), 0.0, max_value)
 
 
-def resize(image: Array, size: tuple[int, int], interpolation: Interpolation, max_value: int = 255) -> Array:
-  """Resizes the whole image: [h, w, c] -> [*size, c]."""
-  if image.shape[:2] == size:
-    return image
-  return crop_resize(image, (0, 0, *image.shape[:2]), size, interpolation, max_value)
-
-
-def center_crop(image: Array, size: int) -> Array:
-  """Crops the center of an image that is at least `size` high and wide: [h, w, c] -> [size, size, c]."""
-  top, left = (round((side - size) / 2) for side in image.shape[:2])
-  return image[top : top + size, left : left + size]
-
-
 def affine(image: Array, rotate: Array, shear: Array, zoom: Array, shift: Array, bend: Array | None = None) -> Array:
   """Shears along x, rotates clockwise (both in radians) and zooms about the center, then shifts by (x, y) pixels.
 

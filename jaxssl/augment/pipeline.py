@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,7 +30,22 @@ _fold_in = jnp.vectorize(jax.random.fold_in)
 
 def crop(key: Array, images: Array, views: Mapping[str, ViewConfig]) -> dict[str, Array]:
   """Crops all views: images [b, 2, h, w, c], each row an image and its partner, -> group -> [b, v, s, s, c], same dtype."""
-  return {name: _crop_group(jax.random.fold_in(key, GROUPS.index(name)), images, view) for name, view in views.items()}
+  height, width = images.shape[2:4]
+
+  def group(name: str, view: ViewConfig) -> Array:
+    group_key, runs = jax.random.fold_in(key, GROUPS.index(name)), list(_runs(each(view.partner, view)))
+    settings = {"size": (view.size, view.size), "interpolation": view.interpolation, "max_value": _max_value(images)}
+    resize = jax.vmap(functools.partial(geometry.crop_resize, **settings), (None, 0))
+
+    def cut(row: Array, pair: Array) -> Array:
+      row_key = jax.random.fold_in(group_key, row)
+      boxes = geometry.random_boxes(row_key, view.count, height, width, view.crop_scale, view.crop_ratio)
+      cuts = [resize(pair[int(partner)].astype(jnp.float32), boxes[run]) for partner, run in runs]
+      return jnp.concatenate(cuts).astype(images.dtype)
+
+    return jax.vmap(cut)(jnp.arange(len(images)), images)
+
+  return {name: group(name, view) for name, view in views.items()}
 
 
 def finish(
@@ -113,10 +128,13 @@ def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequ
   height, width = images.shape[1:3]
   shorter = min(height, width)
   shape = (resize * height // shorter, resize * width // shorter) if resize else (size, size)
+  top, left = (round((side - size) / 2) for side in shape)
 
   def show_image(image: Array) -> Array:
-    image = geometry.resize(image.astype(jnp.float32), shape, "bicubic", max_value)
-    return color.normalize(geometry.center_crop(image, size), mean, std, max_value)
+    image = image.astype(jnp.float32)
+    if shape != (height, width):
+      image = geometry.crop_resize(image, (0, 0, height, width), shape, "bicubic", max_value)
+    return color.normalize(image[top : top + size, left : left + size], mean, std, max_value)
 
   return jax.vmap(show_image)(images)
 
@@ -169,22 +187,6 @@ def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple
     yield field, 0 <= getattr(view, field) < limit, f"expected a number in 0..{limit:.3g}"
 
 
-def _crop_group(key: Array, images: Array, view: ViewConfig) -> Array:
-  size, max_value = (view.size, view.size), _max_value(images)
-
-  def cut_box(image: Array, box: Array) -> Array:
-    return geometry.crop_resize(image, box, size, view.interpolation, max_value)
-
-  def cut(row: Array, pair: Array) -> Array:
-    height, width = pair.shape[1:3]
-    boxes = geometry.random_boxes(jax.random.fold_in(key, row), view.count, height, width, view.crop_scale, view.crop_ratio)
-    runs = _runs(each(view.partner, view))
-    cuts = [jax.vmap(cut_box, (None, 0))(pair[int(partner)].astype(jnp.float32), boxes[run]) for partner, run in runs]
-    return jnp.concatenate(cuts).astype(images.dtype)
-
-  return jax.vmap(cut)(jnp.arange(images.shape[0]), images)
-
-
 def _max_value(images: Array) -> int:
   return 65535 if images.dtype == jnp.uint16 else 255
 
@@ -194,10 +196,8 @@ def each(values: tuple[Any, ...], view: ViewConfig) -> tuple[Any, ...]:
   return values * view.count if len(values) == 1 else values
 
 
-def _runs(values: Iterable[Any]) -> Iterator[tuple[Any, slice]]:
+def _runs(values: Sequence[Any]) -> Iterator[tuple[Any, slice]]:
   """Yields each run of equal values and its slice, so that equal views are computed together."""
-  start = 0
-  for value, run in itertools.groupby(values):
-    end = start + sum(1 for _ in run)
-    yield value, slice(start, end)
-    start = end
+  for value, positions in itertools.groupby(range(len(values)), values.__getitem__):
+    first, *others = positions
+    yield value, slice(first, first + 1 + len(others))

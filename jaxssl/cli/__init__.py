@@ -1,6 +1,10 @@
-"""The commands, one module each: its docstring is its help, `add_options(parser)` adds options, `run(**options)` runs it."""
+"""The commands, one module each: its docstring is its help, and `add_options(parser)` adds its options.
+
+`run(**options)` runs the command. A module without it runs the function of `api` that has the command's name.
+"""
 
 import importlib
+from typing import Any
 
 from jaxssl.config.flags import Parser
 from jaxssl.core import unknown_name
@@ -20,10 +24,16 @@ def parser(command: str) -> Parser:
   """Returns a command's parser, whose option `run` returns the exit code (None: 0). Raises UserError for an unknown command."""
   if command not in COMMANDS:
     raise unknown_name(f"{command}: unknown command", command, COMMANDS)
+
+  def run(**options: Any) -> None:
+    from jaxssl import api
+
+    getattr(api, command)(**options)
+
   module = importlib.import_module(f"jaxssl.cli.{command}")
   result = Parser(command, module.__doc__)
   module.add_options(result)
-  result.set_defaults(run=module.run)
+  result.set_defaults(run=getattr(module, "run", run))
   return result
 
 

@@ -1,7 +1,5 @@
 """Evaluate a run again, by other protocols or on other images, and add to its results.json."""
 
-from typing import Any
-
 from jaxssl.cli.options import add_distributed, add_run
 from jaxssl.config.flags import Parser
 
@@ -12,9 +10,3 @@ def add_options(parser: Parser) -> None:
   parser.add_fields("evals", "change a protocol, e.g. --evals.knn.k=1,20 --evals.linear.solvers=sgd --evals.network=student")
   parser.add_fields("data", "evaluate on other images, e.g. --data.path=FOLDER")
   add_distributed(parser)
-
-
-def run(**options: Any) -> None:
-  from jaxssl import api
-
-  api.evaluate(**options)

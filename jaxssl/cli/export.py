@@ -1,7 +1,5 @@
 """Write a run's network for other libraries; the files appear only if they load and give the same features."""
 
-from typing import Any
-
 from jaxssl.cli.options import add_run
 from jaxssl.config.flags import Parser
 
@@ -14,17 +12,3 @@ def add_options(parser: Parser) -> None:
   parser.add_argument("--heads", action="store_true", help="also export projector and predictor (flax)")
   parser.add_argument("--license", metavar="NAME", help="license named in the model card, e.g. mit")
   parser.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")
-
-
-def run(**options: Any) -> int:
-  """Exports; returns 1 if the exported file computes other features."""
-  from jaxssl import api
-  from jaxssl.core import LOG
-  from jaxssl.export.formats import ExportMismatch
-
-  try:
-    api.export(**options)
-  except ExportMismatch as error:
-    LOG.error("%s", error)
-    return 1
-  return 0

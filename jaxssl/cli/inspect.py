@@ -3,8 +3,6 @@
 Prints counts, sizes, unreadable files, duplicates, colors and reading speed, and a config with a reason for each value.
 """
 
-from typing import Any
-
 from jaxssl.config.flags import Parser
 
 
@@ -13,9 +11,3 @@ def add_options(parser: Parser) -> None:
   files = "write the config, and a list of problems to CONFIG.found.txt"
   parser.add_argument("--out", metavar="CONFIG.py", help=files)
   parser.add_fields("data", "set a field of the config, e.g. --data.test_path=FOLDER")
-
-
-def run(**options: Any) -> None:
-  from jaxssl import api
-
-  api.inspect(**options)

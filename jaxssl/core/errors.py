@@ -17,6 +17,8 @@ def one_line(text: str) -> str:
 class UserError(Exception):
   """A mistake in the user's input, in one line: `FIELD=VALUE: problem; expected ...; hint`."""
 
+  exit_code = 2  # of a command that ends with this error
+
   def __str__(self) -> str:
     return one_line(super().__str__())
 

@@ -82,7 +82,7 @@ def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> S
 @register("array")
 def open_arrays(config: DataConfig) -> NoReturn:
   """Raises UserError, since only a program can supply arrays."""
-  raise UserError('data.source=array: needs arrays={"train": ...}, and optionally "test", from the calling program')
+  raise UserError("data.source=array: the images belong to the program that trains; name other images with --data.path")
 
 
 @register("mnist5k")

@@ -47,8 +47,7 @@ def _cut(source: Source, image: int, views: list[_View]) -> None:
   boxes = boxes_in(*size) if size else None
   spare = min(min(box[2:]) / group.size for (_, group, _), box in zip(views, boxes, strict=True)) if boxes else 1
   try:
-    name = source.describe(image)
-    pixels = source.read(image) if data is None else decode(data, source.channels, name, source.dtype, spare)
+    pixels = source.read(image) if data is None else decode(data, source.channels, source.describe(image), source.dtype, spare)
   except (DecodeError, WrongChannels):
     source.read(image)  # SubstituteUnreadable records it and reads another image from now on; other sources raise
     return _cut(source, image, views)

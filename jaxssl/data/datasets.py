@@ -124,7 +124,7 @@ def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[
   """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
   opener = SOURCES.find(config.source)
   _check_fields(config)
-  if config.source == "array" and arrays and "train" in arrays:
+  if config.source == "array" and arrays:
     images, name = (arrays["train"], arrays.get("test")), "{} array"
   else:
     images, name = opener(config), f"{config.source} {{}}"
@@ -159,8 +159,6 @@ def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]
 
   Raises UserError for values of `config` that do not fit the images.
   """
-  if config.source == "array":
-    raise UserError("data.source=array: the images belong to the program that trained; name other images with --data.path")
   selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
   if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))

@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
-from jaxssl.core import UserError, one_line
+from jaxssl.core import UserError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which may differ from the ending
@@ -33,11 +33,8 @@ def dtype_of(depth: int) -> np.dtype:
   return np.dtype(f"uint{depth}")
 
 
-class DecodeError(Exception):
-  """An unreadable image. The message, one line, names it and the reason."""
-
-  def __str__(self) -> str:
-    return one_line(super().__str__())
+class DecodeError(UserError):
+  """An unreadable image. The message names it and the reason."""
 
 
 class WrongChannels(UserError):
@@ -58,8 +55,8 @@ def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8, spare: 
     with contextlib.suppress(ValueError):  # of a damaged file, which PIL describes
       return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=height, min_width=width, min_factor=2)
   try:
-    image = None if channels in (1, 3) and not data.startswith(NPY) else _read_array(data)
-    image = _by_pil(data, channels, dtype) if image is None else image
+    is_array = data.startswith(NPY) or (data.startswith(TIFF) and channels not in (1, 3))
+    image = _read_array(data) if is_array else _by_pil(data, channels, dtype)
   except UnidentifiedImageError as error:
     raise DecodeError(f"{name}: not an image of a known format") from error
   except Exception as error:  # PIL raises almost any type for a damaged file, which must not end a run
@@ -75,15 +72,14 @@ def jpeg_size(data: bytes, channels: int, dtype: Any) -> tuple[int, int] | None:
     image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))  # Image.open would refuse the 200 megapixels of a phone
   except Exception:  # decoding reports what is wrong
     return None
-  if (
-    image.height * image.width > 2**28 or image.mode not in ("L", "RGB") or _orientation(image) != 1
-  ):  # PIL refuses larger ones
+  too_large = image.height * image.width > 2**28  # for PIL
+  if too_large or image.mode not in ("L", "RGB") or _orientation(image) != 1:
     return None
   return image.height, image.width
 
 
-def _read_array(data: bytes) -> np.ndarray | None:
-  """Reads .npy, [h, w] or [h, w, c], or TIFF, whose channels are samples or pages: [h, w, c]; None for any other file.
+def _read_array(data: bytes) -> np.ndarray:
+  """Reads .npy, [h, w] or [h, w, c], or TIFF, whose channels are samples or pages: [h, w, c].
 
   Raises ValueError for other dimensions and for types other than uint8 and uint16.
   """
@@ -91,10 +87,8 @@ def _read_array(data: bytes) -> np.ndarray | None:
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.ndim not in (2, 3):
       raise ValueError(f"an array {list(array.shape)}; expected [h, w] or [h, w, c]")
-  elif data.startswith(TIFF):
-    array = _read_tiff(data)
   else:
-    return None
+    array = _read_tiff(data)
   kind = array.dtype.newbyteorder("=")
   if kind not in (np.uint8, np.uint16):
     raise ValueError(f"{array.dtype} pixels; expected uint8 or uint16")

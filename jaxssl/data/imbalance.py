@@ -35,8 +35,17 @@ def draw(
     if config.classes:
       _check("classes", config.classes, 2, len(present), "the classes with images; or 0 for all")
     classes = rng.permutation(present)[: config.classes or len(present)]
-    available = np.bincount(pool[pool >= 0])[classes]
-    sizes, in_head = _sizes(available, [names[c] for c in classes], config)
+    available, rank = np.bincount(pool[pool >= 0])[classes], np.arange(len(classes))
+    fewest, meaning = available.min(), f"the number of images of class {names[classes[available.argmin()]]}"
+    if config.kind == "few_large":
+      _check("large", config.large, 1, len(classes) - 1, "one less than the classes used")
+      _check("small_images", config.small_images, 1, fewest, meaning)
+      in_head = rank < config.large
+      sizes = np.where(in_head, available, config.small_images)
+    else:
+      _check("ratio", config.ratio, 1, fewest, f"{meaning}; more would empty a class")
+      in_head = rank < (len(classes) + 1) // 2
+      sizes = np.round(np.geomspace(fewest, fewest / config.ratio, len(classes))).astype(int)
     train = _sample(pool, classes, sizes, rng)
   groups = {"head": np.sort(classes[in_head]), "tail": np.sort(classes[~in_head])}
   return train, balanced(pool, classes, names, config.seed), {name: group for name, group in groups.items() if len(group)}
@@ -52,19 +61,6 @@ def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], se
     name = names[classes[counts.argmin()]]
     raise UserError(f"data.imbalance: class {name} has no test image; add one, or train on other classes")
   return _sample(labels, classes, np.full(len(classes), counts.min()), generator(seed, "balanced"))
-
-
-def _sizes(available: np.ndarray, names: list[str], config: ImbalanceConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the size of each class and whether it is in the head, from the numbers of images, in the order of the ranks."""
-  rank, fewest = np.arange(len(names)), available.min()
-  meaning = f"the number of images of class {names[available.argmin()]}"
-  if config.kind == "few_large":
-    _check("large", config.large, 1, len(names) - 1, "one less than the classes used")
-    _check("small_images", config.small_images, 1, fewest, meaning)
-    return np.where(rank < config.large, available, config.small_images), rank < config.large
-  _check("ratio", config.ratio, 1, fewest, f"{meaning}; more would empty a class")
-  sizes = np.round(np.geomspace(fewest, fewest / config.ratio, len(names))).astype(int)
-  return sizes, rank < (len(names) + 1) // 2
 
 
 def _check(field: str, value: float, low: int, high: int, meaning: str) -> None:

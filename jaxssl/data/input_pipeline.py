@@ -121,10 +121,8 @@ def inference(source: Source, index: np.ndarray, resize: int, size: int, workers
   if 0 < resize < size:
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
 
-  def load(number: int) -> np.ndarray:
-    return center(source.read(number), resize, size)
-
-  with contextlib.closing(read_ahead(load, index[index >= 0].tolist(), workers, 2 * index.shape[1])) as loaded:
+  rows, ahead = index[index >= 0].tolist(), 2 * index.shape[1]
+  with contextlib.closing(read_ahead(lambda k: center(source.read(k), resize, size), rows, workers, ahead)) as loaded:
     for valid in index >= 0:
       images = np.zeros((len(valid), size, size, source.channels), source.dtype)
       for place in np.flatnonzero(valid):

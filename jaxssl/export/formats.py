@@ -31,8 +31,10 @@ FORMATS = {
 }
 
 
-class ExportMismatch(Exception):
+class ExportMismatch(UserError):
   """The exported file computes other features than the run's network."""
+
+  exit_code = 1
 
 
 def export(

@@ -115,14 +115,9 @@ def _left_out(images: Sequence[ImageStats], unusable: Sequence[Unusable], groups
   """Returns why training images are not used, by name: those that cannot be read or listed, or are in the test set too."""
   reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"}
   in_test = {image.name for group in groups if any(image.split == "test" for image in group) for image in group}
-  for image in images:
-    if image.split == "test":
-      continue
-    if {"\n", "\r"} & set(image.name.removeprefix(root)):
-      reasons[image.name] = "have a line break in their name"
-    elif image.name in in_test:
-      reasons[image.name] = "are in the test split too"
-  return reasons
+  names = [image.name for image in images if image.split == "train"]
+  reasons |= {name: "are in the test split too" for name in names if name in in_test}
+  return reasons | {name: "have a line break in their name" for name in names if {"\n", "\r"} & set(name.removeprefix(root))}
 
 
 def _speed(source: Source, config: Config) -> str:

@@ -33,9 +33,6 @@ class Header(NamedTuple):
   bits: int = 0
   pages: int = 1
 
-  def __str__(self) -> str:
-    return f"{self.kind}, {self.color}, {self.bits} bit" if self.bits else self.kind
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
@@ -99,7 +96,8 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split
   try:
     image = decode(data, channels or (header.channels if multichannel else 3), name, dtype)
   except DecodeError as error:
-    raise DecodeError(f"{error} ({header})" if header.bits else str(error)) from error
+    kind = f" ({header.kind}, {header.color}, {header.bits} bit)" if header.bits else ""
+    raise DecodeError(f"{error}{kind}") from error
   height, width, channels = image.shape
   pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(dtype).max
   return ImageStats(

@@ -84,7 +84,7 @@ def test_a_limit_keeps_the_first_of_a_shuffle():
     ({"source": "folder"}, "data.path is empty; data.source=folder needs it"),
     ({"source": "tfds"}, "data.path is empty; data.source=tfds needs it"),
     ({"source": "foldr"}, "data.source='foldr': unknown; .*folder"),
-    ({"source": "array"}, "data.source=array: needs arrays="),
+    ({"source": "array"}, "data.source=array: the images belong to the program that trains"),
     ({"channels": 1}, r"data.mean=\(0.485, 0.456, 0.406\): expected one value, one per channel \(data.channels=1\)"),
     ({"channels": 0, "mean": (), "std": ()}, "data.channels=0: expected at least 1"),
     ({"std": (0.1, 0.0, 0.1)}, r"data.std=\(0.1, 0.0, 0.1\): expected values above 0"),
