@@ -1,7 +1,6 @@
 """Exports a run's network to the formats of other libraries and compares features before the files appear."""
 
 import json
-import logging
 import pathlib
 import tempfile
 from collections.abc import Mapping
@@ -10,13 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl.core import UserError, path_of, paths, unknown_name
+from jaxssl.core import LOG, UserError, path_of, paths, unknown_name
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 
-LOG = logging.getLogger("jaxssl")
 TOLERANCE = 1e-5  # of the largest feature
 BATCHES = (1, 3)  # batch sizes that are compared; two, because exports accept any
 # Each module has FILE, the name of the file with the weights, and two functions:
@@ -50,7 +48,7 @@ def export(
   """Writes a run's network to the folder `out`, loads it back, and returns the largest difference of features, relative.
 
   `format`: a key of FORMATS. `heads`: also projector and predictor. `license`: for the model card. `changes`: evals.network,
-  evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError; `out` then stays as it was.
+  evals.size, evals.resize. Raises ExportMismatch if the difference is too large; `out` then stays as it was. Raises UserError.
   """
   workdir, out = path_of(workdir), path_of(out)
   if format not in FORMATS:
@@ -61,24 +59,14 @@ def export(
     raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
-  beside = out.absolute().parent if paths.is_local(out) else None
   try:
-    if beside:
-      beside.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".jaxssl-", dir=beside) as temporary:
-      folder = pathlib.Path(temporary) / "export"
-      folder.mkdir()
-      difference = _write(folder, bundle, workdir, license)
+    with tempfile.TemporaryDirectory(prefix="jaxssl-") as temporary:
+      difference = _write(pathlib.Path(temporary), bundle, workdir, license)
       if not difference <= TOLERANCE:
         raise ExportMismatch(
           f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
         )
-      for path in folder.iterdir():
-        path.chmod(0o644)  # safetensors makes files that only their owner can read
-      if beside:
-        folder.rename(out)
-      else:
-        paths.upload(folder, out)
+      paths.upload(pathlib.Path(temporary), out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
   which, step = bundle.about["network"], bundle.about["step"]

@@ -112,9 +112,7 @@ class Graph:
     return self.reshape(x, shape[next((axis for axis, n in enumerate(shape) if n != 1), len(shape)) :])
 
   def _broadcast(self, *xs: str) -> Shape:
-    rank = max(len(self.shapes[x]) for x in xs)
-    padded = [(1,) * (rank - len(self.shapes[x])) + self.shapes[x] for x in xs]
-    return tuple(next((n for n in lengths if n != 1), 1) for lengths in zip(*padded, strict=True))
+    return np.broadcast_shapes(*(self.shapes[x] for x in xs))
 
   def _merged(self, op: str, *inputs: str) -> str | None:
     """Recognizes means, divisions, LayerNorm and Softmax."""

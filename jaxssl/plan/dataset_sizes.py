@@ -25,28 +25,28 @@ class DatasetSpec(NamedTuple):
   origin: str = ""  # where the count comes from, for the user
 
 
-def dataset_spec(config: Config, recipe: str, images: str, size: str) -> DatasetSpec:
-  """Returns the images that --images and --size name, or else the config's source or recipe. Raises UserError for none."""
+def dataset_spec(config: Config, recipe: str, images: str) -> DatasetSpec:
+  """Returns the images that --images names, or else the config's source or recipe. Raises UserError for none."""
   names = [images, config.data.source, config.data.path, *recipe.replace("_", ",").split(",")]
   name = next((name for name in names if name in DATASETS), "")
   (count, side), limit = DATASETS.get(name, (0, None)), config.data.limit
   origin = f"the size of {name}"
   if images[:1].isdecimal():
-    count, origin = _number(images, "--images"), "from --images"
+    count, origin = _number(images), "from --images"
   elif images and images != name:
     raise unknown_name(f"--images={images}: neither a number nor a known dataset", images, DATASETS)
   elif not images and limit and (not count or limit < count):
     count, origin = limit, "from data.limit"
   elif not count:
     raise UserError(f"--images: missing; expected the number of training images, or one of {', '.join(DATASETS)}")
-  return DatasetSpec(count, _number(size, "--size") if size else side, origin)
+  return DatasetSpec(count, side, origin)
 
 
-def _number(text: str, flag: str) -> int:
+def _number(text: str) -> int:
   try:
     value = float(text)
   except ValueError:
     value = 0.0
   if value < 1 or value != int(value) or value > MAX_NUMBER:
-    raise UserError(f"{flag}={text}: out of range; expected an integer from 1 to {MAX_NUMBER}")
+    raise UserError(f"--images={text}: out of range; expected an integer from 1 to {MAX_NUMBER}")
   return int(value)

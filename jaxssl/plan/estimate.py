@@ -81,7 +81,7 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
   else:
     side = data.resident_size or images.side
     if not side:
-      raise UserError("--size: missing; expected the side of the images in pixels, e.g. --size 256, for data.placement=device")
+      raise UserError("data.resident_size=0: the size of the images is unknown; set it for data.placement=device, e.g. to 256")
     resident = jax.ShapeDtypeStruct((images.count, side, side, data.channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
   batch = Batch(index=sharded(), label=sharded(), crops=crops)
   return Step(train_step=train_step, state=setup.abstract_state(train_step), batch=batch, resident=resident)

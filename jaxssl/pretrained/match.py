@@ -1,23 +1,22 @@
 """Finds an encoder's tensors in a file of any origin and fits them to the encoder."""
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jaxssl.core import UserError
+from jaxssl.core import LOG, UserError
 from jaxssl.models.backbone import BACKBONES, Backbone, Shapes
 from jaxssl.pretrained.torch_names import torch_entry
 
-LOG = logging.getLogger("jaxssl")
 Tensors = Mapping[str, np.ndarray]
 TEACHER = re.compile(r"teacher|momentum|ema|target|encoder_[kt]\b")
 # Parts of a network besides its encoder: classifiers, heads, queues
 OTHERS = re.compile(
   r"(fc|head|heads|head_dist|classifier|projector|projection|projection_head|predictor|prototypes|mlp|last_layer|queue\w*)\b"
 )
+COLLECTIONS = ("params", "batch_stats", "stats")  # the outermost names of flax trees
 SHOWN = 5  # names in a message
 PARTIAL = "; use another model.name, or --config.model.allow_partial=true to leave them out"
 
@@ -79,11 +78,8 @@ def _torch_names(tensors: Tensors) -> dict[str, np.ndarray]:
   """Converts flax trees, as in an export of the format flax (params/encoder/conv1/kernel), to torch names and layouts."""
   if not any(re.search(r"(^|[./])kernel$", name) for name in tensors):
     return dict(tensors)
-  converted = {}
-  for name, x in tensors.items():
-    steps = [step for step in re.split(r"[./]", name) if step not in ("params", "batch_stats", "stats")]
-    converted |= [torch_entry(steps or [name], x)]
-  return converted
+  steps = {name: [step for step in re.split(r"[./]", name) if step not in COLLECTIONS] for name in tensors}
+  return dict(torch_entry(steps[name] or [name], x) for name, x in tensors.items())
 
 
 def _module(name: str, prefix: str) -> str:

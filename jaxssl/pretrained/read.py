@@ -5,7 +5,7 @@ import pathlib
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from jaxssl.core import UserError, paths
+from jaxssl.core.tree import flatten
 
 KINDS = {  # first bytes of files that are given by mistake
   b"\x89PNG": "a PNG image",
@@ -92,7 +93,8 @@ def _torch(path: pathlib.Path, zipped: bool) -> dict[str, np.ndarray]:
     with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
       warnings.simplefilter("ignore")
       tree = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = {name: x for name, x in _flat(tree) if isinstance(x, torch.Tensor) and x.is_floating_point()}
+    leaves = flatten(tree) if isinstance(tree, Mapping) else {}
+    tensors = {name: x for name, x in leaves.items() if isinstance(x, torch.Tensor) and x.is_floating_point()}
     for name, x in tensors.items():
       if x.numel() * x.element_size() > x.untyped_storage().nbytes():  # with strides of 0, a few bytes make terabytes
         raise ValueError(f"{name} is larger than its storage")
@@ -103,11 +105,3 @@ def _torch(path: pathlib.Path, zipped: bool) -> dict[str, np.ndarray]:
       code = re.search(r"GLOBAL (\S+)", str(error))
       reason = f"it may contain code, which was not run{f' ({code[1]})' if code else ''}; save the state_dict alone"
     raise UserError(f"model.init_from={path}: torch cannot read it: {reason}") from error
-
-
-def _flat(tree: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-  """Yields the leaves of nested mappings by dotted name; the state of an optimizer has numbers as keys and is skipped."""
-  if isinstance(tree, Mapping):
-    for name, value in tree.items():
-      if isinstance(name, str):
-        yield from _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]

@@ -7,6 +7,7 @@ import numpy as np
 from jaxssl.core.metric import GROUPS, Metric
 from jaxssl.report import charts
 from jaxssl.report.charts import COLORS, Curve
+from jaxssl.report.text import escape
 from jaxssl.workdir.records import RunRecord, Series
 
 LEVELS = {  # baseline -> color and style
@@ -24,24 +25,19 @@ def section(records: Sequence[RunRecord]) -> str:
     # Single points without a level are in the tables.
     if _levels(metric.name, records) or any(len(by_name[metric.name].x) > 1 for by_name in series if metric.name in by_name):
       shared = metric.chart if len(records) == 1 else ""
-      groups.setdefault(group(metric), {}).setdefault(shared or metric.name, []).append(metric)
+      groups.setdefault(metric.group, {}).setdefault(shared or metric.name, []).append(metric)
   text = ""
   for title, metrics_of in groups.items():
     figures = "".join(_chart(metrics, records, series) for metrics in metrics_of.values())
-    text += f'<h3>{title}</h3><div class="charts">{figures}</div>'
+    text += f'<h3>{escape(title)}</h3><div class="charts">{figures}</div>'
   return text or f"<p>{records[0].workdir.metrics.name} has no metrics yet.</p>"
 
 
 def defined(records: Sequence[RunRecord], names: Collection[str]) -> list[Metric]:
-  """Returns the definitions of metrics, each from the first run that has it, by group and then in the order of the runs."""
+  """Returns the definitions of metrics, each from the first run that has it, by group, other groups than GROUPS last."""
   known = {name: metric for record in reversed(records) for name, metric in record.metrics.items()}
   metrics = [known.get(name) or records[0].metric(name) for name in dict.fromkeys([*known, *names]) if name in names]
-  return sorted(metrics, key=lambda metric: GROUPS.index(group(metric)))
-
-
-def group(metric: Metric) -> str:
-  """Returns the group of a metric; unknown groups, from files of other versions, count as training."""
-  return metric.group if metric.group in GROUPS else "Training"
+  return sorted(metrics, key=lambda metric: [*GROUPS, metric.group].index(metric.group))
 
 
 def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequence[Mapping[str, Series]]) -> str:
@@ -55,7 +51,7 @@ def _chart(metrics: Sequence[Metric], records: Sequence[RunRecord], series: Sequ
   levels = _levels(first.name, records)
   dashed = [Curve(level.replace("_", " "), ends, np.full(2, value), *LEVELS[level]) for level, value in levels.items()]
   units = {record.unit for record in records}
-  scale = "zero" if group(first) in ("Bootstrapping", "Speed") else "free"
+  scale = "zero" if first.group in ("Bootstrapping", "Speed") else "free"
   draw = charts.lines([*dashed, *lines], units.pop() if len(units) == 1 else "epochs or steps", scale)
   legend = [*(lines if several or len(records) > 1 else []), *dashed]
   text = " ".join(dict.fromkeys(metric.description for metric in metrics))

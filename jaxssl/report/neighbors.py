@@ -62,15 +62,12 @@ def _fits(line: Mapping[str, Any], reference: int, train: int) -> bool:
     pairs = np.asarray(line["partners"] or np.zeros((0, 2), int))
   except (KeyError, ValueError, OverflowError):
     return False
-  numbers = ((images, reference), (nearest, reference), (pairs, train))
+  values = ((images, "i", 0, reference), (nearest, "i", 0, reference), (pairs, "i", 0, train), (cosines, "f", -2, 2))
   return (
-    all(array.dtype.kind == "i" and bool(((array >= 0) & (array < below)).all()) for array, below in numbers)
-    and cosines.dtype.kind == "f"
-    and bool(np.isfinite(cosines).all())
-    and images.ndim == 1
+    all(array.dtype.kind == kind and bool(((array >= least) & (array < end)).all()) for array, kind, least, end in values)
     and nearest.ndim == 2
     and nearest.shape == cosines.shape
-    and len(nearest) == len(images)
+    and nearest.shape[:1] == images.shape
     and pairs.shape[1:] == (2,)
     and count(line.get("epoch"))
   )

@@ -77,10 +77,9 @@ def alerts(record: RunRecord) -> str:
   if not record.alerts:
     return '<b class="good">No alerts.</b>'
   last = {str(line.get("alert")): line for line in record.alerts}
-  active = {name: line for name, line in last.items() if line.get("active")}
-  since = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in active.items()]
-  if since:
-    return f'<b class="bad">Alerts:</b> {escape("; ".join(since))}.'
+  active = [f"{name} since step {line.get('step')}: {line.get('reason')}" for name, line in last.items() if line.get("active")]
+  if active:
+    return f'<b class="bad">Alerts:</b> {escape("; ".join(active))}.'
   return f"There were alerts ({escape(', '.join(last))}); all were resolved."
 
 

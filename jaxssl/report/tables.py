@@ -75,9 +75,8 @@ def differences(records: Sequence[RunRecord]) -> str:
 
 
 def alerts(record: RunRecord) -> str:
-  """Lists the alerts, and the last warnings of the log."""
-  missing = "No alerts." if record.alerts == [] else f"This run has no {record.workdir.alerts.name}."
-  text = "" if record.alerts else f"<p>{missing}</p>"
+  """Lists the alerts, and the last warnings of the log; empty if there are none."""
+  text = ""
   for line in record.alerts or []:
     step, alert, reason = (escape(str(line.get(name, "?"))) for name in ("step", "alert", "reason"))
     text += f"<p><b>Step {step}: {alert}.</b> {reason}</p>"

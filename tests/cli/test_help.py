@@ -21,7 +21,7 @@ OPTIONS = {
   "export": "--workdir --step --plugins --format --out --heads --license --evals.FIELD",
   "inspect": "--data --out --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
-  "plan": "--config --config.FIELD --topology --batch-size --images --size --utilization --price --memory --peak --out",
+  "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --out",
   "config": "",
 }
 

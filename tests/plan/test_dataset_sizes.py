@@ -9,9 +9,9 @@ from tests import flags
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 
 
-def spec(recipe, *words, images="", size=""):
+def spec(recipe, *words, images=""):
   file, _, name = recipe.partition(":")
-  return dataset_sizes.dataset_spec(flags.parse([f"--config={CONFIGS}/{recipe}", *words])[0], name, images, size)
+  return dataset_sizes.dataset_spec(flags.parse([f"--config={CONFIGS}/{recipe}", *words])[0], name, images)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def spec(recipe, *words, images="", size=""):
     ("nnboot.py:imagenet", ("--config.data.limit=1000",), {}, 1000, None),
     ("nnboot.py:cifar10", ("--config.data.limit=60000",), {}, 50_000, 32),
     ("nnboot.py:imagenet", (), {"images": "1e9"}, 10**9, None),
-    ("nnboot.py", (), {"images": "imagenet", "size": "256"}, 1_281_167, 256),
+    ("nnboot.py", (), {"images": "imagenet"}, 1_281_167, None),
     ("nnboot.py", (), {"images": "5000"}, 5000, 28),
   ],
 )
@@ -38,7 +38,7 @@ def test_an_unknown_number_of_images_is_an_error(tmp_path):
   (tmp_path / "mine.py").write_text((CONFIGS / "nnboot.py").read_text())
   config = flags.parse([f"--config={tmp_path}/mine.py", "--config.data.source=folder", "--config.data.path=IMAGES"])[0]
   with pytest.raises(UserError, match="--images: missing; expected the number of training images, or one of imagenet"):
-    dataset_sizes.dataset_spec(config, "", "", "")
+    dataset_sizes.dataset_spec(config, "", "")
 
 
 @pytest.mark.parametrize("text", ["1.5", "0", "1e10", "4x4"])

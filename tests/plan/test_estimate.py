@@ -95,7 +95,7 @@ def test_errors_are_those_of_training(words, message):
 
 
 def test_resident_images_need_a_size():
-  with pytest.raises(UserError, match="--size: missing"):
+  with pytest.raises(UserError, match="data.resident_size=0: the size of the images is unknown"):
     estimate.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
   host = config_of("nnboot.py:runlocal", "--config.data.placement=host")
   step = estimate.build(host, DatasetSpec(count=256), make_mesh())
