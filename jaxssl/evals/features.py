@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -33,6 +34,9 @@ class Features(NamedTuple):
   protocol: Mapping[str, Scalar]  # names the dataset: {"test": "mnist5k", "test_images": 1000}
 
 
+_all_finite = jax.jit(lambda tree: jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), tree)))
+
+
 @dataclasses.dataclass(frozen=True)
 class FeatureExtractor:
   """The input of every evaluation: a network and the datasets of a run. Raises UserError for weights that are not finite."""
@@ -45,8 +49,7 @@ class FeatureExtractor:
   subject: str  # teacher, student, untrained, imported or raw_pixels
 
   def __post_init__(self) -> None:
-    weights = jax.tree.leaves(to_host(self.mesh, self.variables))
-    if not all(np.isfinite(leaf).all() for leaf in weights):  # a ReLU would turn them into zeros
+    if self.variables is not None and not _all_finite(self.variables):  # a ReLU would turn them into zeros
       raise UserError(f"the weights of the {self.subject} network are not finite; nothing can be measured")
 
   @functools.cached_property

@@ -48,7 +48,7 @@ def export(
   """Writes a run's network to the folder `out`, loads it back, and returns the largest difference of features, relative.
 
   `format`: a key of FORMATS. `heads`: also projector and predictor. `license`: for the model card. `changes`: evals.network,
-  evals.size, evals.resize. Raises ExportMismatch if the difference is too large; `out` then stays as it was. Raises UserError.
+  evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError; `out` then stays as it was.
   """
   workdir, out = path_of(workdir), path_of(out)
   if format not in FORMATS:
@@ -59,14 +59,24 @@ def export(
     raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes or {}, step, heads)
   bundle.about["format"] = format
+  beside = out.absolute().parent if paths.is_local(out) else None
   try:
-    with tempfile.TemporaryDirectory(prefix="jaxssl-") as temporary:
-      difference = _write(pathlib.Path(temporary), bundle, workdir, license)
+    if beside:
+      beside.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".jaxssl-", dir=beside) as temporary:
+      folder = pathlib.Path(temporary) / "export"
+      folder.mkdir()
+      difference = _write(folder, bundle, workdir, license)
       if not difference <= TOLERANCE:
         raise ExportMismatch(
           f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
         )
-      paths.upload(pathlib.Path(temporary), out)
+      for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors makes files that only their owner can read
+      if beside:
+        folder.rename(out)
+      else:
+        paths.upload(folder, out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
   which, step = bundle.about["network"], bundle.about["step"]

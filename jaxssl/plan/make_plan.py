@@ -36,13 +36,15 @@ def plan(
     if value is not None and not 0 < value <= limit:
       raise UserError(f"--{name}={value:g}: out of range; expected a number above 0, at most {limit:g}")
   spec = dataset_sizes.dataset_spec(config, recipe, images)
+  path, plans, documents = path_of(out) if out else None, [], []
+  if path and path.exists() and "plans" not in json_io.read(path):
+    raise UserError(f"--out={out}: the file exists and is not a file of plans; remove it")
   topology.prepare(topologies)
   targets = [topology.parse(name, memory, peak) for name in topologies]
   batches = batch_sizes or [config.train.batch_size]
   runs = [(tree.replace(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
   for run, target in runs:
     estimate.build(run, spec, target.mesh)  # reports errors before minutes of compilation
-  path, plans, documents = path_of(out) if out else None, [], []
   for run, target in runs:
     action = "compiling" if target.compiles else "tracing"
     with heartbeat(f"{action} the step for {target.name}, batch size {run.train.batch_size}"):

@@ -103,10 +103,12 @@ def test_no_change_is_proposed_if_the_network_is_too_large(capsys):
     (["--topology=gpu:8", "--batch-size=many"], "--batch-size: 'many' is not a list of sizes; expected numbers of images"),
     (["--topology=gpu:8", "--utilization=2"], "--utilization=2: out of range; expected a number above 0, at most 1"),
     (["--topology=gpu:8", "--images=imagnet"], "--images=imagnet: neither a number nor a known dataset; expected imagenet, "),
+    (["--topology=gpu:8", "--out={}/plan.json"], "plan.json: the file exists and is not a file of plans; remove it"),
   ],
 )
-def test_errors_are_one_line(words, message, fails):
-  fails(["plan", TINY, *words], message)
+def test_errors_are_one_line(words, message, tmp_path, fails):
+  (tmp_path / "plan.json").write_text('{"loss": 1}')
+  fails(["plan", TINY, *(word.format(tmp_path) for word in words)], message)
 
 
 @pytest.mark.full
