@@ -66,7 +66,7 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
   "words, kinds",
   [
     (
-      ("--images=2e6", "--memory=6.6", "--batch-size=512", "--config.data.placement=device", "--config.bootstrap.window=20"),
+      ("--images=2e6", "--memory=6.6", "--batch-size=64", "--config.data.placement=device", "--config.bootstrap.window=20"),
       {"data.placement", "bootstrap.window"},
     ),
     (

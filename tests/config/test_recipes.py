@@ -49,8 +49,8 @@ def test_the_header_of_a_config_file_describes_every_recipe(path):
 
 @pytest.mark.parametrize("recipe", EVERY)
 def test_the_step_traces_and_preserves_the_shapes_of_the_state(recipe, tmp_path, one_device):
-  flag = [f"--config={CONFIGS[0].parent / recipe},runlocal", "--config.data.placement=device", f"--workdir={tmp_path}"]
-  config, workdir = flags.parse(flag)
+  fields = ["--config.data.placement=device", "--config.bootstrap.policy=adaptive"]
+  config, workdir = flags.parse([f"--config={CONFIGS[0].parent / recipe},runlocal", *fields, f"--workdir={tmp_path}"])
   if is_known(config):
     return
   run = Experiment(config, workdir)
@@ -63,7 +63,8 @@ def test_the_step_traces_and_preserves_the_shapes_of_the_state(recipe, tmp_path,
   assert jax.tree.all(same), "a step must not change the shapes of the state"
 
 
-@pytest.mark.parametrize("size, policy", [pytest.param("", "naive", marks=pytest.mark.full), (",cpu", "adaptive")])
+@pytest.mark.full
+@pytest.mark.parametrize("size, policy", [("", "naive"), (",cpu", "adaptive")])
 @pytest.mark.parametrize("recipe", EVERY)
 def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, policy):
   config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}{size}", f"--config.bootstrap.policy={policy}"])
