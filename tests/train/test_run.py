@@ -14,7 +14,7 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from tests import flags
 from tests.data.fixtures import coded, folder
 from tests.test_main import CONFIG, ROOT, lines, measurements
-from tests.tiny_run import TINY
+from tests.tiny_run import TINY, VIT
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=0"]
@@ -87,7 +87,7 @@ def test_many_channels_of_sixteen_bits_train(placement, kind, tmp_path, capfd):
       np.save(file, image.transpose(1, 2, 0))
     else:
       tifffile.imwrite(file, image, photometric="minisblack")
-  workdir, short = tmp_path / "run", [f"--config={ROOT}/configs/moco.py:runlocal", *SHORT[1:], *TINY, "--config.train.epochs=1"]
+  workdir, short = tmp_path / "run", [f"--config={ROOT}/configs/moco.py:runlocal", *SHORT[1:], *VIT, "--config.train.epochs=1"]
   fields = {"source": "folder", "path": where, "placement": placement, "channels": 5, "bit_depth": 16, "mean": "", "std": ""}
   words = [*short, *(f"--config.data.{name}={value}" for name, value in fields.items()), f"--workdir={workdir}"]
   words += ["--config.evals.final=knn", f"--config.evals.report={placement == 'device'}"]
