@@ -1,15 +1,18 @@
-"""The images listed in a folder or a zip."""
+"""The images in a folder or a zip, as an index."""
 
 import logging
 import os
 import pathlib
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from jaxssl.core import UserError
-from jaxssl.data.file_index import list_images
+from jaxssl.data.listing import list_images
 from tests.data.fixtures import flat, folder, zipped
 
 FILES = {
@@ -22,7 +25,15 @@ FILES = {
   "10.bmp": flat(7, kind="BMP"),
   "9.bmp": flat(8, kind="BMP"),
 }
-OTHERS = {".hidden.png": b"", "a/.DS_Store": b"", "__MACOSX/._a.png": b"", "notes.txt": b"", "a/x.gif": b"", ".git/x.png": b""}
+OTHERS = {
+  **{name: b"" for name in (".hidden.png", "a/.DS_Store", "__MACOSX/._a.png", "notes.txt", "a/@eaDir/y.jpg", ".git/x.png")},
+  **{name: b"" for name in ("a/x.heic", "a/w.HEIC", "lost+found/1.png", "README")},
+}
+SORTED = ["10.bmp", "9.bmp", "b.PNG", "v.tiff", "a/y.Jpeg", "a/z.jpg", "a-b/x.webp", "a/deep/er/w.tif"]
+
+
+def names(index):
+  return [index.name(k) for k in range(len(index))]
 
 
 @pytest.fixture(params=["folder", "stored", "deflated"])
@@ -33,46 +44,100 @@ def path(request, tmp_path):
   return zipped(tmp_path / "set.zip", files, zipfile.ZIP_STORED if request.param == "stored" else zipfile.ZIP_DEFLATED)
 
 
-def test_images_are_sorted_and_other_files_counted(path, caplog):
+def test_images_are_sorted_by_folder_and_other_files_reported(path, caplog):
   caplog.set_level(logging.INFO, "jaxssl")
-  listing = list_images(path, "data.path")
-  assert listing.names == sorted(FILES)
+  index = list_images(path, "data.path")
+  assert names(index) == SORTED
   with ThreadPoolExecutor(8) as pool:
-    assert list(pool.map(listing.read, [*range(len(FILES))] * 50)) == [FILES[name] for name in sorted(FILES)] * 50
-  assert listing.where(0) == os.path.join(path, sorted(FILES)[0])
-  assert f"skipped {len(OTHERS)} hidden" in caplog.text
+    assert list(pool.map(index.read, [*range(len(FILES))] * 50)) == [FILES[name] for name in SORTED] * 50
+  assert index.where(4) == os.path.join(path, "a/y.Jpeg")
+  assert index.sizes(np.array([2, 0])).tolist() == [len(FILES["b.PNG"]), len(FILES["10.bmp"])]
+  (record,) = [record for record in caplog.records if "skipped" in record.message]
+  assert record.levelname == "WARNING" and record.message.endswith("; .heic cannot be read: convert them, e.g. to PNG")
+  for count in (
+    "2 .heic",
+    "2 hidden",
+    "1 .txt",
+    "1 without an ending",
+    "1 folder @eaDir",
+    "1 folder lost+found",
+    "1 folder .git",
+  ):
+    assert count in record.message
 
 
-def test_links_are_followed_but_not_in_cycles(tmp_path):
+def test_other_files_are_no_warning(tmp_path, caplog):
+  list_images(folder(tmp_path / "set", {"x.png": flat(1), "x.json": b"{}"}), "data.path")
+  assert not caplog.records
+
+
+def test_folders_that_links_repeat_are_listed_once(tmp_path, caplog):
   path = folder(tmp_path / "set", {"a/x.png": flat(1)})
   os.symlink(folder(tmp_path / "other", {"y.png": flat(2)}), os.path.join(path, "b"))
   os.symlink(path, os.path.join(path, "a", "around"))
-  assert list_images(path, "data.path").names == ["a/x.png", "b/y.png"]
+  os.symlink(os.path.join(path, "a"), os.path.join(path, "0"))
+  assert names(list_images(path, "data.path")) == ["a/x.png", "b/y.png"]
+  assert "skipped 2 links to folders that are listed already, e.g. 0" in caplog.text
 
 
 def test_odd_names_in_a_zip_are_normalized(tmp_path):
   path = zipped(tmp_path / "set.zip", {"a\\x.png": flat(1), "../y.png": flat(2), "/b/z.png": flat(3), "./w.png": flat(4)})
-  listing = list_images(path, "data.path")
-  assert listing.names == ["a/x.png", "b/z.png", "w.png", "y.png"]
-  assert listing.read(3) == flat(2)
+  index = list_images(path, "data.path")
+  assert names(index) == ["w.png", "y.png", "a/x.png", "b/z.png"]
+  assert index.read(1) == flat(2)
+
+
+def test_of_equal_names_in_a_zip_the_last_one_counts(tmp_path):
+  path = zipped(tmp_path / "set.zip", {"a/x.png": flat(1), "b.png": flat(2), "./a/x.png": flat(3)})
+  index = list_images(path, "data.path")
+  assert names(index) == ["b.png", "a/x.png"] and index.read(1) == flat(3)
+
+
+def test_a_zip_behind_a_program_and_with_a_comment_is_read(tmp_path):
+  path = pathlib.Path(zipped(tmp_path / "set.zip", {"x.png": flat(1), "y.png": flat(2)}))
+  with zipfile.ZipFile(path, "a") as archive:
+    archive.comment = b"PK and more"
+  path.write_bytes(b"#!/bin/sh\nexit\n" + path.read_bytes())
+  index = list_images(str(path), "data.path")
+  assert [index.read(k) for k in range(2)] == [flat(1), flat(2)]
+
+
+def test_a_zip_with_numbers_of_64_bits_is_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)  # otherwise from 4 GiB on
+  monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+  index = list_images(zipped(tmp_path / "set.zip", {"x.png": flat(1), "a/y.png": flat(2)}), "data.path")
+  assert names(index) == ["x.png", "a/y.png"] and [index.read(k) for k in range(2)] == [flat(1), flat(2)]
+
+
+def test_a_name_takes_less_than_100_bytes():
+  code = """
+import resource
+from jaxssl.data.file_index import FileIndex
+files = {f"n{k:08}": [b"n%08d_%d.JPEG" % (k, i) for i in range(10_000)] for k in range(100)}  # a million
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+index = FileIndex("root", files)
+print(len(index), index.name(999_999), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / len(index))
+"""
+  count, name, held = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+  assert (count, name) == ("1000000", "n00000099/n00000099_9999.JPEG") and float(held) < 100  # bytes per name
 
 
 def test_odd_names_in_a_folder_are_read(tmp_path):
   path = folder(tmp_path / "set", {"ü ñ.png": flat(1)})
   with open(os.path.join(os.fsencode(path), b"\xff.png"), "wb") as file:
     file.write(flat(2))
-  listing = list_images(path, "data.path")
-  assert {listing.read(k) for k in range(2)} == {flat(1), flat(2)}
+  index = list_images(path, "data.path")
+  assert {index.read(k) for k in range(2)} == {flat(1), flat(2)}
 
 
 def test_damage_inside_a_zip_is_detected(tmp_path):
   path = zipped(tmp_path / "set.zip", {"a.png": flat(1)}, zipfile.ZIP_DEFLATED)
-  listing = list_images(path, "data.path")
+  index = list_images(path, "data.path")
   with open(path, "r+b") as file:
     file.seek(30 + len("a.png") + 20)
     file.write(b"\0\0\0\0\0\0")
   with pytest.raises(ValueError, match="damaged in the zip: "):
-    listing.read(0)
+    index.read(0)
 
 
 def test_paths_that_cannot_be_listed_are_errors(tmp_path):

@@ -74,10 +74,7 @@ def test_test_and_validation_folders_are_the_test_split(make, split):
     ("set/v1/train/a/1.png set/v1/train/b/2.png set/v1/test/a/3.png", [0, 1], [0], ""),
     ("set/train/a/1.png set/train/b/2.png", [0, 1], "no test split", ""),
     # only the first test folder is used, and none is trained on
-    ("a/1.png b/2.png val/a/3.png test/b/4.png", [0, 1], [1], "ignored 1 images that are in neither split"),
-    # images beside the splits
-    ("train/a/1.png train/b/2.png test/a/3.png unlabeled/4.png cover.png", [0, 1], [0], "ignored 2 images"),
-    ("train/a/1.png train/b/2.png cover.png", [0, 1], "no test split", "ignored 1 images"),
+    ("a/1.png b/2.png val/a/3.png test/b/4.png", [0, 1], [1], "val/                              1 images  left out"),
     # a class called train
     ("bus/1.png car/2.png train/3.png", [0, 1, 2], "no test split", ""),
     # splits without class folders

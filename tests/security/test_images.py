@@ -15,8 +15,8 @@ from PIL import Image
 
 from jaxssl.core import UserError
 from jaxssl.data.datasets import DataConfig, open_datasets
-from jaxssl.data.file_index import list_images
 from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
+from jaxssl.data.listing import list_images
 from jaxssl.inspect.scan import image_stats, read_header
 from tests.data.fixtures import coded, flat, folder, npy, quarters, tiff, zipped
 from tests.security.damage import damaged

@@ -1,0 +1,97 @@
+"""Lists of images to train on, in the formats that people have."""
+
+import pytest
+
+from jaxssl.core import UserError
+from jaxssl.data import image_list
+
+NAMES = ["train/cat/1.png", "train/cat/2.jpg", "train/dog/1.png", "train/dog/ü 3.jpg", "train/dog/deep/4.png"]
+FOLDERS = ["train/cat", "train/dog", "train/dog/deep", "val/cat"]
+ROOT = "/data/sets/pets"
+
+
+def read(tmp_path, text, ending=".txt", names=NAMES, root=ROOT):
+  path = tmp_path / f"list{ending}"
+  path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogateescape"))
+  return image_list.positions(str(path), names, FOLDERS, root).tolist()
+
+
+@pytest.mark.parametrize(
+  "line, position",
+  [
+    ("train/cat/1.png", 0),
+    ("cat/1.png", 0),
+    ("./cat/1.png", 0),
+    ("/train/cat/1.png", 0),
+    ("/data/sets/pets/train/cat/1.png", 0),
+    ("pets/train/cat/1.png", 0),
+    ("train\\cat\\2.jpg", 1),
+    ("cat/2", 1),
+    ("2.jpg", 1),
+    ("  2  ", 1),
+    ('"2.jpg"', 1),
+    ("dog/u\u0308 3.jpg", 3),
+    ("4.png", 4),
+  ],
+)
+def test_a_line_names_an_image_in_many_ways(line, position, tmp_path):
+  assert read(tmp_path, f"{line}\r\n\r\n") == [position]
+
+
+def test_a_list_below_the_training_folder_may_begin_with_train(tmp_path):
+  assert read(tmp_path, "train/cat/1.png\n", names=["cat/1.png"], root="/data/sets/pets") == [0]
+  assert read(tmp_path, "pets/v2/cat/1.png\n", names=["cat/1.png"], root="/data/pets/v2") == [0]
+
+
+@pytest.mark.parametrize(
+  "line, message",
+  [
+    ("val/cat/1.png", "1 of 1 lines name no training image of /data/sets/pets/, e.g. line 1, val/cat/1.png"),
+    ("/elsewhere/cat/1.png", "1 of 1 lines name no training image"),
+    ("1.png", "line 1, 1.png, names several images, e.g. train/cat/1.png and train/dog/1.png; add their folders"),
+    ("at/1.png", "name no training image"),
+    ("cow", "name no training image"),
+    ("", "the list is empty; expected one path per line"),
+    ("cat:\n\ntrain/dog/\n", "the list is empty"),
+  ],
+)
+def test_a_line_that_names_no_image_or_several_is_an_error(line, message, tmp_path):
+  with pytest.raises(UserError) as error:
+    read(tmp_path, line)
+  assert message in str(error.value) and str(error.value).startswith(f"data.list_path={tmp_path}/list.txt: ")
+
+
+def test_headings_are_skipped(tmp_path, caplog):
+  caplog.set_level("INFO", "jaxssl")
+  published = "class names : \ncat\ndog\nTrain Images: \n/train/cat/1.png\n/train/dog/1.png\n/train/cat/1.png\n"  # as of ISD
+  assert read(tmp_path, published) == [0, 2]
+  assert "2 images; skipped 4 headings" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_unicode_is_recognized_by_its_mark(encoding, tmp_path):
+  mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+  assert read(tmp_path, mark + "cat/2.jpg\ndog/ü 3.jpg\n".encode(encoding)) == [1, 3]
+
+
+def test_names_that_are_not_unicode_are_found(tmp_path):
+  assert read(tmp_path, b"cat/\xff.png\n", names=["train/cat/\udcff.png"]) == [0]
+
+
+@pytest.mark.parametrize(
+  "ending, text",
+  [
+    (".csv", "path,label\ncat/2.jpg,1\ndog/1.png,0\n"),
+    (".csv", 'id;x,Image_Path\n7,"cat/2.jpg"\n8,dog/1.png\n\n'),
+    (".tsv", "label\tfile\n1\tcat/2.jpg\n0\tdog/1.png\n"),
+    (".txt", "filename\tlabel\ncat/2.jpg\t1\ndog/1.png\t0\n"),
+    (".csv", "file\ncat/2.jpg\ndog/1.png\n"),
+  ],
+)
+def test_tables_have_a_column_of_paths(ending, text, tmp_path):
+  assert read(tmp_path, text, ending) == [1, 2]
+
+
+def test_a_table_without_a_column_of_paths_is_an_error(tmp_path):
+  with pytest.raises(UserError, match="its first line is 'cat/2.jpg,1'; expected a header with a column of paths, named e.g."):
+    read(tmp_path, "cat/2.jpg,1\n", ".csv")
