@@ -22,13 +22,13 @@ class FileIndex:
     self.folders = tuple(sorted(files))
     counts = [len(files[folder]) for folder in self.folders]
     self.folder = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    names, lengths = bytearray(), [np.zeros(1, np.int64)]
+    names, lengths = bytearray(), [np.zeros(1, np.int32)]
     for folder in self.folders:
       own = files.pop(folder)  # so that the memory of one folder at a time is used twice
       own.sort()
       names += b"".join(own)
-      lengths.append(np.fromiter(map(len, own), np.int64, len(own)))
-    self._names, self._ends = bytes(names), np.cumsum(np.concatenate(lengths))
+      lengths.append(np.fromiter(map(len, own), np.int32, len(own)))
+    self._names, self._ends = names, np.cumsum(np.concatenate(lengths), dtype=np.int64)
 
   def __len__(self) -> int:
     return len(self.folder)

@@ -1,6 +1,8 @@
 """Opens the training and the test split of a folder or a zip, with class folders as labels."""
 
 import functools
+import os
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,9 +54,9 @@ class FolderSource(Source):
       example = self._index.name(int(np.argmax(self._index.folder == wrong[0])))
       LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, example)
       return ()
-    classes = sorted({self._folders[k] for k in used})
-    _warn_of_similar(self.name, classes)
-    return tuple(classes)
+    names = {os.path.basename(self._index.folders[k]): self._folders[int(k)] for k in used}
+    _warn_of_similar(self.name, sorted(names))
+    return tuple(sorted(set(names.values())))
 
   def label(self, classes: tuple[str, ...], field: str) -> None:
     """Labels the images, if possible, by the class folder of each. Raises UserError for one that `classes` lacks."""
@@ -69,18 +71,27 @@ class FolderSource(Source):
     self.classes, self.labels = classes, of_folder[self._index.folder[self._positions]]
 
   def listed(self, path: str) -> np.ndarray:
-    """Returns the positions of the images that a list names, ascending, int [m]; see `image_list`. Raises UserError."""
-    return image_list.positions(path, map(self.relative_name, range(len(self))), self._index.folders, self.name)
+    """Returns the positions of the images that a list names, ascending, int [m]; see `image_list`. Raises UserError.
+
+    Labels in the list are used if the folders give none.
+    """
+    found = image_list.read(path, map(self.relative_name, range(len(self))), self._index.folders, self.name)
+    classes = tuple(sorted(set(found.values()) - {""}))
+    if self.labels is None and len(classes) > 1:
+      self.classes, self.labels = classes, np.full(len(self), -1, np.int32)
+      self.labels[list(found)] = [classes.index(label) if label else -1 for label in found.values()]
+    return np.array(sorted(found))
 
 
 def _warn_of_similar(name: str, folders: Sequence[str]) -> None:
-  """Logs class folders that differ in case only: on other systems they are one folder."""
+  """Logs folders that differ in Unicode normalization or in case only: on other systems they are one folder."""
   seen: dict[str, str] = {}
   for folder in folders:
-    if (other := seen.setdefault(folder.casefold(), folder)) != folder:
-      LOG.warning(
-        "%s: the class folders %s and %s differ in case only; they are two classes", name, ascii(other), ascii(folder)
-      )
+    composed = unicodedata.normalize("NFC", folder)
+    if (other := seen.setdefault(composed.casefold(), folder)) != folder:
+      alike = composed == unicodedata.normalize("NFC", other)
+      about = "Unicode normalization only: they are one class" if alike else "case only: they are two classes"
+      LOG.warning("%s: the class folders %s and %s differ in %s", name, ascii(other), ascii(folder), about)
 
 
 @register("folder", ("path", "test_path", "list_path"))

@@ -5,18 +5,17 @@ import csv
 import io
 import os
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
-
-import numpy as np
+from collections.abc import Iterable, Iterator
 
 from jaxssl.core import LOG, UserError, paths
 
 PATH_COLUMNS = ("path", "file", "filename", "filepath", "image", "imagepath", "img", "imagename", "name", "imageid", "id")
+LABEL_COLUMNS = ("label", "class", "classname", "category", "target")
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-def positions(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> np.ndarray:
-  r"""Returns the positions of the images that a list names, int [m], ascending; repeated names count once.
+def read(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> dict[int, str]:
+  r"""Returns the positions of the images that a list names, and the label in the list; "" without one.
 
   names: of all training images, relative to `root`; folders: of the dataset, relative to it. A line names an image by its path
   from any folder on, behind a leading "/", `root`, its last folders, or "train/", with "/" or "\"; or by its bare name, with or
@@ -27,17 +26,17 @@ def positions(path: str, names: Iterable[str], folders: Iterable[str], root: str
     text = _decoded(paths.read(path))
   except (OSError, ValueError) as error:  # ValueError: not a path, or not text
     raise UserError(f"data.list_path={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-  lines = [(number, line, _normalized(line)) for number, line in _lines(text, path)]
-  candidates = _candidates(names, {line.rpartition("/")[2] for _, _, line in lines})
+  lines = [(number, line, label, _normalized(line)) for number, line, label in _lines(text, path)]
+  candidates = _candidates(names, {wanted.rpartition("/")[2] for *_, wanted in lines})
   root = _normalized(root).rstrip("/") + "/"
   parents = {part for folder in folders for part in _normalized(folder).split("/")} | set(map(_normalized, folders))
-  found, unknown, headings = list[int](), list[str](), 0
-  for number, line, wanted in lines:
+  found, unknown, headings = dict[int, str](), list[str](), 0
+  for number, line, label, wanted in lines:
     wanted = wanted.removeprefix(root).removeprefix("./").lstrip("/")
     matches = {k: name for name, k in candidates.get(wanted.rpartition("/")[2], ()) if _is_named(wanted, name, root)}
     exact = [k for k, name in matches.items() if name == wanted]
     if exact or len(matches) == 1:
-      found += exact or matches
+      found |= dict.fromkeys(exact or matches, label)
     elif matches:
       listed = " and ".join([*matches.values()][:2])
       raise UserError(f"data.list_path={path}: line {number}, {line}, names several images, e.g. {listed}; add their folders")
@@ -51,11 +50,11 @@ def positions(path: str, names: Iterable[str], folders: Iterable[str], root: str
   if not found:
     raise UserError(f"data.list_path={path}: the list is empty; expected one path per line, or no list for all images")
   if headings:
-    LOG.info("data.list_path=%s: %d images; skipped %d headings", path, len(set(found)), headings)
-  return np.unique(found)
+    LOG.info("data.list_path=%s: %d images; skipped %d headings", path, len(found), headings)
+  return found
 
 
-def _candidates(names: Iterable[str], bases: Collection[str]) -> dict[str, list[tuple[str, int]]]:
+def _candidates(names: Iterable[str], bases: set[str]) -> dict[str, list[tuple[str, int]]]:
   """Returns the names, in NFC, and positions of the images that have one of these bare names, with or without their ending."""
   candidates: dict[str, list[tuple[str, int]]] = {}
   for k, name in enumerate(names):
@@ -86,20 +85,22 @@ def _decoded(data: bytes) -> str:
   return data.decode(encoding, errors="strict" if encoding == "utf-16" else "surrogateescape")
 
 
-def _lines(text: str, path: str) -> Iterator[tuple[int, str]]:
-  """Yields the number of each line that is not empty, and the name in it. Labels in other columns are not used."""
+def _lines(text: str, path: str) -> Iterator[tuple[int, str, str]]:
+  """Yields the number of each line that is not empty, the name, and the label in it ("": none)."""
   lines = text.replace("\r\n", "\n").split("\n")
   delimiter = "\t" if path.lower().endswith(".tsv") or "\t" in lines[0] else ","
   header = [cell.strip().lower().replace("_", "").replace(" ", "") for cell in lines[0].split(delimiter)]
-  column = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
+  column, labels = (
+    next((header.index(name) for name in names if name in header), None) for names in (PATH_COLUMNS, LABEL_COLUMNS)
+  )
   if column is None and path.lower().endswith((".csv", ".tsv")):
     expected = f"expected a header with a column of paths, named e.g. {', '.join(PATH_COLUMNS[:4])}"
     raise UserError(f"data.list_path={path}: its first line is {lines[0][:80]!r}; {expected}")
   if column is not None and (len(header) > 1 or path.lower().endswith((".csv", ".tsv"))):
     for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
       if number > 1 and len(row) > column and row[column].strip():
-        yield number, row[column]
+        yield number, row[column], row[labels].strip() if labels is not None and len(row) > labels else ""
     return
   for number, line in enumerate(lines, 1):
     if line.strip():
-      yield number, line
+      yield number, line, ""

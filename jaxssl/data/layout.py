@@ -91,7 +91,7 @@ def _label(path: Sequence[str]) -> str:
   return unicodedata.normalize("NFC", "/".join(path))
 
 
-def _common(paths: Sequence[Sequence[str]]) -> int:
+def _common(paths: list[list[str]]) -> int:
   """Returns how many folders contain everything."""
   shortest, longest = min(paths), max(paths)
   return next((k for k, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b), min(len(shortest), len(longest)))

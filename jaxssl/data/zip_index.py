@@ -30,10 +30,10 @@ class ZipIndex(FileIndex):
     self._file = os.open(root, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer of a pipe
     weakref.finalize(self, os.close, self._file)
     with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as file:
-      numbers = array.array("q")  # crc, packed size, size, offset of each image
-      methods, places = array.array("B"), dict[str, array.array]()
+      offsets, methods, places = array.array("q"), array.array("B"), dict[str, array.array]()
+      numbers = array.array("I")  # CRC-32, packed size and size of each image
       folders = dict[str, str | None]()  # as in the zip -> normalized; None: not of the user
-      for name, method, *of_member in _entries(file):
+      for name, method, crc, packed, size, offset in _entries(file):
         folder, _, base = name.replace("\\", "/").rpartition("/")
         if folder not in folders:
           folders[folder] = _normalized(folder, sorter)
@@ -42,18 +42,19 @@ class ZipIndex(FileIndex):
         if method not in (_STORED, _DEFLATED):
           raise ValueError(f"{name} is encrypted or neither stored nor deflated")
         sorter.files.setdefault(known, []).append(base.encode(errors="surrogateescape"))
-        places.setdefault(known, array.array("q")).append(len(methods))
+        places.setdefault(known, array.array("I")).append(len(methods))
         methods.append(method)
-        numbers.extend(of_member)
+        numbers.extend((crc, min(packed, 2**32 - 1), min(size, 2**32 - 1)))  # more is an error when it is read
+        offsets.append(offset)
     order = [_sort(sorter.files[folder], np.asarray(places[folder])) for folder in sorted(places)]
     super().__init__(root, sorter.files)
     row = np.concatenate(order or [np.zeros(0, np.int64)])
-    self._crc, self._packed, self._size, self._offset = np.asarray(numbers).reshape(-1, 4)[row].T.copy()
+    self._numbers, self._offset = np.asarray(numbers).reshape(-1, 3)[row], np.asarray(offsets)[row]
     self._deflated = np.asarray(methods)[row] == _DEFLATED
 
   def read(self, k: int) -> bytes:
     """Returns the bytes of image `k`, from any thread. Raises OSError, or ValueError for a damaged member."""
-    offset, packed, size = int(self._offset[k]), int(self._packed[k]), int(self._size[k])
+    offset, (crc, packed, size) = int(self._offset[k]), self._numbers[k].tolist()
     check_size(max(packed, size))  # a few bytes may expand to terabytes
     try:
       header = os.pread(self._file, _LOCAL_HEADER, offset)
@@ -62,13 +63,13 @@ class ZipIndex(FileIndex):
       data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1) if self._deflated[k] else data
     except (struct.error, zlib.error) as error:
       raise ValueError(f"damaged in the zip: {error}") from error
-    if len(data) != size or zlib.crc32(data) != self._crc[k]:
+    if len(data) != size or zlib.crc32(data) != crc:
       raise ValueError("damaged in the zip: its length or its checksum differs")
     return data
 
   def sizes(self, positions: np.ndarray) -> np.ndarray:
     """Returns the sizes of the files at `positions` in bytes, uncompressed: int64 [m]."""
-    return self._size[positions]
+    return self._numbers[positions, 2].astype(np.int64)
 
 
 def _sort(names: list[bytes], places: np.ndarray) -> np.ndarray:

@@ -133,3 +133,22 @@ def test_an_unreadable_image_is_named(tmp_path):
   for read in (train.read, train.encoded):
     with pytest.raises(DecodeError, match=r"set/b.png: .*No such file"):
       read(1)
+
+
+@pytest.mark.parametrize(
+  "files, expected", [(("1.png", "2.png", "3.png"), [1, -1, 0]), (("a/1.png", "b/2.png", "b/3.png"), [0, 1, 1])]
+)
+def test_labels_in_a_list_are_used_if_the_folders_give_none(make, tmp_path, files, expected):
+  (tmp_path / "list.csv").write_text("path,label\n3.png,cat\n2.png,\n1.png,dog\n")
+  train, _ = opened(make(*files))
+  assert train.listed(str(tmp_path / "list.csv")).tolist() == [0, 1, 2]
+  assert train.labels.tolist() == expected
+
+
+def test_class_folders_that_differ_in_case_or_normalization_are_reported(make, caplog):
+  train, _ = opened(make("u\u0308/1.png", "\u00fc/2.png", "Cat/3.png", "cat/4.png"))
+  assert train.classes == ("Cat", "cat", "\u00fc") and sorted(train.labels.tolist()) == [0, 1, 2, 2]
+  assert "class folders 'Cat' and 'cat' differ in case only: they are two classes" in caplog.text
+  assert r"class folders 'u\u0308' and '\xfc' differ in Unicode normalization only: they are one class" in caplog.text
+  with pytest.raises(UserError, match=r"the training split lacks the classes cat \(it has Cat\); rename or remove them"):
+    opened(make("train/Cat/1.png", "train/dog/2.png", "test/cat/3.png", where="other"))

@@ -13,7 +13,7 @@ ROOT = "/data/sets/pets"
 def read(tmp_path, text, ending=".txt", names=NAMES, root=ROOT):
   path = tmp_path / f"list{ending}"
   path.write_bytes(text if isinstance(text, bytes) else text.encode(errors="surrogateescape"))
-  return image_list.positions(str(path), names, FOLDERS, root).tolist()
+  return sorted(image_list.read(str(path), names, FOLDERS, root))
 
 
 @pytest.mark.parametrize(
