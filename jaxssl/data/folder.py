@@ -137,8 +137,9 @@ def _splits(path: str, field: str, config: DataConfig, strict: bool = False) -> 
     LOG.info("  %s", line)
   if strict and found.problem:
     raise UserError(f"{field}={path}: {found.problem}")
-  labels = [folder.label for folder in found.folders]
-  rows: dict[str, list[int]] = {}
+  labels, rows = [folder.label for folder in found.folders], {"train": list[int](), "test": list[int]()}
   for k, folder in enumerate(found.folders):
-    rows.setdefault(folder.role if folder.role in ("train", "test") else f"{folder.top or 'no folder'}, left out", []).append(k)
-  return {name: FolderSource(index, np.flatnonzero(np.isin(index.folder, rows[name])), labels, config) for name in sorted(rows)}
+    other = f"{folder.top}, left out" if folder.top in rows else folder.top or "no folder"
+    rows.setdefault(folder.role if folder.role in rows else other, []).append(k)
+  splits = {name: np.flatnonzero(np.isin(index.folder, own)) for name, own in rows.items() if own}
+  return {name: FolderSource(index, positions, labels, config) for name, positions in splits.items()}

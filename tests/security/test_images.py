@@ -121,11 +121,11 @@ def test_damaged_zips_are_listed_or_raise_one_line(tmp_path, data):
   end = whole.rindex(b"PK\1\2")  # the directory is read first
   damaged_end = damaged(whole[end:]).map(lambda rest: whole[:end] + rest)
   path.write_bytes(data.draw(st.one_of(damaged(whole), damaged_end, st.just(whole))))
-  listing = answer(lambda: list_images(str(path), "data.path"))
-  for k in range(len(listing.names) if listing else 0):
-    assert not {"..", "", "."} & set(listing.names[k].split("/"))
+  index = answer(lambda: list_images(str(path), "data.path"))
+  for k in range(len(index) if index else 0):
+    assert not {"..", "", "."} & set(index.name(k).split("/"))
     with contextlib.suppress(OSError, ValueError):  # FolderSource.encoded raises DecodeError for these
-      answer(lambda k=k: listing.read(k))
+      answer(lambda k=k: index.read(k))
   assert [p.name for p in tmp_path.iterdir()] == ["set.zip"]
 
 
@@ -137,7 +137,7 @@ def test_a_huge_image_in_a_zip_is_rejected(tmp_path):
   name = b"a.png"
   local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(packed), 2**31, len(name), 0) + name + packed
   stored = len(packed)
-  for size, whole, message in ((stored, 2**31, "larger than"), (stored, 99, "damaged"), (2**32 - 2, 2**20, "damaged")):
+  for size, whole, message in ((stored, 2**31, "larger than"), (stored, 99, "damaged"), (2**32 - 2, 2**20, "larger than")):
     entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, 0, size, whole, len(name), 0, 0, 0, 0, 0, 0) + name
     tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
     (tmp_path / "set.zip").write_bytes(local + entry + tail)
