@@ -19,6 +19,9 @@ _WORDS = {
 }
 HELD_OUT = ("test", "val", "dev")
 MOST_ROWS = 12  # of the table
+ONLY_TESTS = (
+  "has a test split only; use it as data.test_path, or name the split itself to train on it, e.g. data.path=ROOT/test"
+)
 
 
 class Part(NamedTuple):
@@ -62,7 +65,7 @@ def layout_of(folders: Sequence[str]) -> Layout:
   below = [path[start:] for path in paths]
   alone = [part for part in map(part_of, (name for name in paths[0][:start])) if part.kind in HELD_OUT and not part.rest]
   if alone:  # everything is in a test split
-    return Layout([Folder("test", "/".join(paths[0][:start]), _label(path)) for path in below], _only_tests())
+    return Layout([Folder("test", "/".join(paths[0][:start]), _label(path)) for path in below], ONLY_TESTS)
   first = {path[0] if path else "" for path in below}
   splits, problem = _splits(first, {path[0] for path in below if len(path) > 1})
   level = 0
@@ -79,12 +82,8 @@ def layout_of(folders: Sequence[str]) -> Layout:
     label = _label(path[:level] + path[level + 1 :]) if name in splits else _label(path)
     roles.append(Folder(role, "*/" * level + name, label))
   if not problem and "train" not in {folder.role for folder in roles}:
-    problem = _only_tests()
+    problem = ONLY_TESTS
   return Layout(roles, problem)
-
-
-def _only_tests() -> str:
-  return "has a test split only; use it as data.test_path, or name the split itself to train on it, e.g. data.path=ROOT/test"
 
 
 def _label(path: Sequence[str]) -> str:
@@ -172,7 +171,8 @@ def table(folders: Sequence[Folder], images: Sequence[int]) -> Iterator[str]:
     elif roles[top] == "left out":
       shown = "left out: another part of the data"
     else:
-      known = "a class" if top in is_class else f"{len(classes[top])} classes" if top in classes else "no classes"
+      number = len(classes.get(top, ()))
+      known = "a class" if top in is_class else "1 class" if number == 1 else f"{number or 'no'} classes"
       shown = f"{roles[top]}, {known}"
     name = f"{top}/" if top and top in roles else top or "(no folder)"
     yield f"{name:<24} {count:>10,} images  {shown}"
