@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable
 
 from jaxssl.core import LOG, UserError, heartbeat, paths
-from jaxssl.data.image_io import ENDINGS
+from jaxssl.data.file_kinds import ENDINGS
 
 _MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack
 

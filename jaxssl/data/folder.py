@@ -9,7 +9,8 @@ import numpy as np
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError, paths
 from jaxssl.data.file_index import Listing, list_images
-from jaxssl.data.image_io import DecodeError, dtype_of
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.source import Source, register
 
 _TESTS = ("test", "val", "validation")
@@ -19,7 +20,8 @@ class FolderSource(Source):
   """Images of a listing at `positions`. `at`: length of the split's folder in their names."""
 
   def __init__(self, listing: Listing, positions: Sequence[int], at: int, config: DataConfig):
-    self.name, self.channels, self.dtype = listing.root, config.channels, dtype_of(config.bit_depth)
+    self.name = listing.root
+    self.use(Decoder.of(config))
     self._listing, self._positions, self._at = listing, positions, at
 
   def __len__(self) -> int:

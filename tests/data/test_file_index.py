@@ -22,7 +22,7 @@ FILES = {
   "10.bmp": flat(7, kind="BMP"),
   "9.bmp": flat(8, kind="BMP"),
 }
-OTHERS = {".hidden.png": b"", "a/.DS_Store": b"", "__MACOSX/._a.png": b"", "notes.txt": b"", "a/x.gif": b"", ".git/x.png": b""}
+OTHERS = {".hidden.png": b"", "a/.DS_Store": b"", "__MACOSX/._a.png": b"", "notes.txt": b"", "a/x.svg": b"", ".git/x.png": b""}
 
 
 @pytest.fixture(params=["folder", "stored", "deflated"])

@@ -16,7 +16,8 @@ from PIL import Image
 from jaxssl.core import UserError
 from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_index import list_images
-from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage, WrongChannels
+from jaxssl.data.image_io import Decoder, center
 from jaxssl.inspect.scan import image_stats, read_header
 from tests.data.fixtures import coded, flat, folder, npy, quarters, tiff, zipped
 from tests.security.damage import damaged
@@ -45,13 +46,14 @@ def memory():
 def read(data: bytes, channels: int, depth: int) -> None:
   """Decodes as training and `inspect` do, and checks that the result is an image."""
   dtype = np.dtype(f"uint{depth}")
-  image = answer(lambda: decode(data, channels, "a.png", dtype))
+  decoder = Decoder(channels=channels, bit_depth=depth)
+  image = answer(lambda: decoder.decode(data, "a.png"))
   if image is not None:
     assert image.dtype == dtype and image.ndim == 3 and image.shape[2] == channels and image.size
     if image.nbytes < 2**24:
       center(image, 4, 4)
   read_header(data)
-  answer(lambda: image_stats(data, "a.png"))
+  answer(lambda: image_stats(data, "a.png", Decoder(channels=0, bit_depth=depth)))
 
 
 STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a"]
@@ -174,5 +176,5 @@ def test_no_dataset_code_is_downloaded(name):
 
 
 def test_messages_are_one_line():
-  for kind in (DecodeError, UserError, WrongChannels):
+  for kind in (DecodeError, UserError, UnsupportedImage, WrongChannels):
     assert str(kind("a\nb\x1b[2J\u202e\ud800")).isprintable()
