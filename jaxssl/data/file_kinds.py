@@ -61,7 +61,7 @@ def check_size(height: int, width: int, channels: int, max_pixels: int) -> None:
 def other_kind(data: bytes) -> str:
   """Names the format of a file that holds an image which cannot be read; empty if it does not seem to be an image."""
   if data.startswith(JPEG) and (bits := _jpeg_bits(data)) > 8:
-    return f"JPEG of {bits} bits"
+    return f"{bits}-bit JPEG"
   names = (name for name, (at, starts) in _OTHERS.items() if data[at : at + 12].startswith(starts))
   return next(names, "")
 

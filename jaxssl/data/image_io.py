@@ -14,6 +14,7 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.data import readers
 from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, WrongChannels
 
+DEPTHS = (8, 10, 12, 14, 16)  # that data.bit_depth may be
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _TURNS = {  # EXIF orientation -> how the stored rows and columns become upright
   2: lambda image: image[:, ::-1],
@@ -63,7 +64,8 @@ class Decoder:
       height, width = (math.ceil(side / max(spare, 1)) for side in size)
       colors = "GRAY" if self.channels == 1 else "RGB"
       with contextlib.suppress(ValueError):  # of a damaged file, which Pillow describes or accepts
-        return simplejpeg.decode_jpeg(data, colors, min_height=height, min_width=width, min_factor=2)
+        image = simplejpeg.decode_jpeg(data, colors, min_height=height, min_width=width, min_factor=2)
+        return match(image, self.channels, self.dtype, name)
     return self.convert(self.stored(data, name), name)
 
   def stored(self, data: bytes, name: str) -> Stored:
@@ -102,15 +104,16 @@ class Decoder:
     if low < 0:
       raise UnsupportedImage(f"{name}: values down to {low}; shift and scale them to uint8 or uint16")
     if high > top:
-      advice = "scale them to uint8 or uint16" if high > 65535 else "start a new run with a larger one, or 0 to decide it again"
+      larger = next((depth for depth in DEPTHS if high < 2**depth), None)
+      advice = f"start a new run with data.bit_depth={larger}" if larger else "scale them to uint8 or uint16"
       raise UnsupportedImage(f"{name}: values up to {high}, above data.bit_depth={self.bit_depth} (0 to {top}); {advice}")
     if top == full:
       return values.astype(self.dtype)
     return ((values.astype(np.uint32) * full + top // 2) // top).astype(self.dtype)
 
   def jpeg_size(self, data: bytes) -> tuple[int, int] | None:
-    """Returns height and width of an upright gray or color JPEG that is decoded to 1 or 3 channels of uint8; else None."""
-    if not data.startswith(JPEG) or self.channels not in (1, 3) or self.dtype != np.uint8:
+    """Returns height and width of an upright gray or color JPEG that is decoded to 1 or 3 channels; else None."""
+    if not data.startswith(JPEG) or self.channels not in (1, 3):
       return None
     try:
       image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))

@@ -24,7 +24,7 @@ from jaxssl.data.file_kinds import (
 from jaxssl.data.opencv import opencv
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's fixed limit of this process; data.max_pixels is checked before pixels are decoded
-_DEEP_PNM = re.compile(rb"P([2356])(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d{3,5})\s")
+_PNM = re.compile(rb"P([2356])%b(\d{1,9})%b(\d{1,9})%b(\d{3,9})\s" % ((rb"(?:\s|#[^\n]*\n)+",) * 3))
 
 
 def read(data: bytes, channels: int, max_pixels: int) -> Stored:
@@ -37,7 +37,7 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
     return _read_npy(data, max_pixels)
   if data.startswith(TIFF) and (stored := tiff.read(data, channels, max_pixels)):
     return stored
-  if (header := _DEEP_PNM.match(data)) and int(header[4]) > 255:
+  if (header := _PNM.match(data)) and int(header[4]) > 255:
     return _read_pnm(data, header, max_pixels)
   image = _open(data)
   check_size(image.height, image.width, 1, max_pixels)
@@ -49,6 +49,11 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
     image.draft("L", image.size)  # the stored luma, as the faster decoder returns it
   image.load()
   return Stored(_eight_bits(image), orientation=orientation(image))
+
+
+def holds_8_bits(data: bytes) -> bool:
+  """Returns whether a file is read with 8 bits whatever its pixels are, by its first bytes."""
+  return data.startswith((JPEG, b"GIF8", b"BM", b"RIFF")) or (data.startswith(PNG) and data[24:25] < b"\x10")
 
 
 def orientation(image: Image.Image) -> int:
@@ -65,7 +70,7 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=FORMATS)
   except UnidentifiedImageError as error:
     if kind := other_kind(data):
-      raise UnsupportedImage(f"a {kind} image; convert it to PNG or JPEG") from error
+      raise UnsupportedImage(f"{kind} images are not supported; convert them to PNG or JPEG") from error
     raise ValueError("not an image of a known format") from error
 
 

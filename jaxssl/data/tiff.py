@@ -13,6 +13,7 @@ GRAY, RGB = (0, 1), 2  # photometric interpretations; 0: zero is white
 _COLORS = {**dict.fromkeys(GRAY, 1), RGB: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # 3: palette, 5: CMYK, 6: YCbCr, 8: CIELAB
 _TRANSPARENT = ((1,), (2,))  # extra samples: associated or unassociated alpha
 _ORIENTATION, _MAXIMA = 274, (341, 281)  # tags: SMaxSampleValue, MaxSampleValue
+_OF_MAPS = (33550, 33922, 34264, 34735, 42112)  # tags of georeferenced images, and of GDAL, which tags any fourth band as alpha
 
 
 def read(data: bytes, channels: int, max_pixels: int) -> Stored | None:
@@ -53,6 +54,8 @@ def _is_ordinary(page: Any) -> bool:
   """Returns whether a page has up to 8 bits in channels of a known meaning, or these and transparency of gray or RGB."""
   extras = tuple(map(int, page.extrasamples))
   colors = page.samplesperpixel - len(extras)
+  if extras and any(tag in page.tags for tag in _OF_MAPS):
+    return False
   known = colors == _COLORS.get(page.photometric) and (not extras or (extras in _TRANSPARENT and page.photometric in (1, RGB)))
   return known and page.bitspersample <= 8 and page.sampleformat == 1
 

@@ -8,10 +8,11 @@ import numpy as np
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG
 from jaxssl.data.file_kinds import EIGHT_BITS, DecodeError, Stored, UnsupportedImage
+from jaxssl.data.image_io import DEPTHS
 from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.readers import holds_8_bits
 from jaxssl.data.source import Source, decoder_of
 
-DEPTHS = (8, 10, 12, 14, 16)
 SAMPLED = 1000  # images, evenly spaced
 
 
@@ -30,7 +31,7 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
   else:
     bits = list(read_ahead(functools.partial(_bits, source, ignored), rows.tolist(), config.workers, SAMPLED))
   depth = next(depth for depth in DEPTHS if depth >= max(bits, default=8))
-  LOG.info("values of %d bits, by %d of %d images: --config.data.bit_depth=%d", depth, len(rows), len(source), depth)
+  LOG.info("decided on %d of %d training images: --config.data.bit_depth=%d", len(rows), len(source), depth)
   return dataclasses.replace(config, bit_depth=depth)
 
 
@@ -40,6 +41,8 @@ def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> i
   if name.lower().endswith(EIGHT_BITS):
     return 8
   try:
+    if holds_8_bits(source.encoded(index) or b""):
+      return 8
     return required_bits(source.stored(index), name)
   except ignored:
     return 8

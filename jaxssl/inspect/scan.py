@@ -100,9 +100,9 @@ def image_stats(data: bytes, name: str, decoder: Decoder, split: str = "", index
   decoder = decoder if decoder.channels else dataclasses.replace(decoder, channels=header.wanted)
   try:
     image = decoder.decode(data, name)
-  except DecodeError as error:
+  except (DecodeError, UnsupportedImage) as error:
     kind = f" ({header.kind}, {header.color}, {header.bits} bit)" if header.bits else ""
-    raise DecodeError(f"{error}{kind}") from error
+    raise type(error)(f"{error}{kind}") from error
   height, width, channels = image.shape
   pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(image.dtype).max
   return ImageStats(
