@@ -110,7 +110,8 @@ def _read_pnm(data: bytes, header: re.Match[bytes], max_pixels: int) -> Stored:
   count, body = math.prod(shape), data[header.end() :]
   if maximum > 65535 or not count:
     raise ValueError(f"a PNM of {width} x {height} values up to {maximum}")
-  values = np.frombuffer(body, ">u2", count) if kind > 3 else np.array(body.split(maxsplit=count)[:count], np.uint32)
+  body = body[: len(body) // 2 * 2] if kind > 3 else body
+  values = np.frombuffer(body[: 2 * count], ">u2") if kind > 3 else np.array(body.split(maxsplit=count)[:count], np.uint32)
   if values.size < count or values.max() > maximum:
     raise ValueError("a PNM that is truncated or has values above its maximum")
   bits = maximum.bit_length()
@@ -138,7 +139,7 @@ def _read_deep_png(data: bytes, image: Any) -> Stored:
 
 def _on_white(bgra: np.ndarray) -> np.ndarray:
   """Composites uint16 [h, w, 4], blue, green, red and alpha, on white: [h, w, 3], red, green and blue."""
-  alpha = bgra[..., 3:].astype(np.uint64)
+  alpha = bgra[..., 3:].astype(np.uint32)
   return ((bgra[..., 2::-1] * alpha + 65535 * (65535 - alpha) + 32767) // 65535).astype(np.uint16)
 
 

@@ -19,9 +19,12 @@ def luma(image):
 LOSSLESS = {"lossless": True}
 
 
-@pytest.mark.parametrize("kind,atol", [("PNG", 0), ("BMP", 0), ("TIFF", 0), ("JPEG", 12), ("WEBP", 40), ("WEBP lossless", 0)])
-def test_all_formats_decode_to_the_same_image(kind, atol):
-  image = quarters()
+LOSSY = {"JPEG": 12, "WEBP": 40, "AVIF": 12}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "WEBP lossless", *LOSSY])
+def test_all_formats_decode_to_the_same_image(kind):
+  image, atol = quarters(), LOSSY.get(kind, 0)
   kind, *options = kind.split()
   data = coded(image, kind, **dict.fromkeys(options, True))
   read = decode(data, 3, "x").astype(int)
@@ -93,7 +96,7 @@ def test_damaged_exif_is_ignored(start):
   assert jpeg_size(data, 3, np.uint8) == (24, 32) and decode(data, 3, "x").shape == (24, 32, 3)
 
 
-@pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF", "GIF"])
 def test_the_first_frame_is_decoded(kind):
   first, second = Image.fromarray(quarters()), Image.fromarray(255 - quarters())
   data = coded(first, kind, save_all=True, append_images=[second], **(LOSSLESS if kind == "WEBP" else {}))
