@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable
 
 from jaxssl.core import LOG, UserError, heartbeat, paths
-from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data.file_kinds import ENDINGS, UnsupportedImage
 
 _MAX_BYTES = 2**30  # per uncompressed file; a larger one is a mistake or an attack
 
@@ -23,7 +23,7 @@ class Listing:
     return os.path.join(self.root, self.names[k])
 
   def read(self, k: int) -> bytes:
-    """Returns the bytes of image `k`, from any thread. Raises OSError, or ValueError for a damaged or special file."""
+    """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged, not a file) or UnsupportedImage."""
     if self.root.startswith(paths.BUCKET):
       return paths.read(self.where(k))
     # does not wait for the writer of a pipe
@@ -31,7 +31,7 @@ class Listing:
       status = os.fstat(file.fileno())
       if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a file but a folder, a pipe or a device")
-      _check_size(status.st_size)
+      _check_size(status.st_size, self.where(k))
       return file.read()
 
 
@@ -57,7 +57,7 @@ class _ZipListing(Listing):
 
   def read(self, k: int) -> bytes:
     member = self._members[self.names[k]]
-    _check_size(member.file_size)
+    _check_size(member.file_size, self.where(k))
     try:
       with self._archive.open(member) as file:
         return file.read(member.file_size)  # a few bytes may expand to terabytes
@@ -65,9 +65,9 @@ class _ZipListing(Listing):
       raise ValueError(f"damaged in the zip: {str(error) or type(error).__name__}") from error
 
 
-def _check_size(size: int) -> None:
+def _check_size(size: int, name: str) -> None:
   if size > _MAX_BYTES:
-    raise ValueError(f"larger than {_MAX_BYTES} bytes, the limit for an image")
+    raise UnsupportedImage(f"{name}: larger than {_MAX_BYTES} bytes, the limit for a file; cut the image into tiles")
 
 
 def list_images(path: str, field: str) -> Listing:

@@ -41,9 +41,10 @@ def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> i
   if name.lower().endswith(EIGHT_BITS):
     return 8
   try:
-    if holds_8_bits(source.encoded(index) or b""):
-      return 8
-    return required_bits(source.stored(index), name)
+    data = source.encoded(index)
+    if data is None:
+      return required_bits(source.stored(index), name)
+    return 8 if holds_8_bits(data) else required_bits(decoder_of(source).stored(data, name), name)
   except ignored:
     return 8
 

@@ -161,6 +161,15 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   np.testing.assert_allclose(config.data.std, expected.std(0), rtol=1e-3)
 
 
+def test_the_reasons_are_printed_if_all_images_are_unreadable(tmp_path, capfd):
+  files = {f"{k:02}.tif": fixtures.tiff(np.zeros((4, 4, 3), np.float32), photometric="rgb") for k in range(12)}
+  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}"]) == 2
+  printed, errors = capfd.readouterr()
+  reason = "floating-point pixels; scale them to integers, uint8 or uint16 (TIFF, color, 32 bit)"
+  assert "unreadable: 12" in printed and sum(f".tif: {reason}" in line for line in printed.splitlines()) == 10
+  assert f"all 12 images are unreadable, e.g. {tmp_path}/00.tif: {reason}" in errors
+
+
 @pytest.mark.parametrize(
   "files, words, message",
   [
