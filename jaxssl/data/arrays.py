@@ -62,6 +62,8 @@ class ArraySource(Source):
     if image.dtype not in _DTYPES or image.ndim not in (2, 3):
       kind = f"{image.dtype} {list(image.shape)}"
       raise UnsupportedImage(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
+    if not image.size:
+      raise DecodeError(f"{self.describe(index)}: an empty image {list(image.shape)}")
     return Stored(np.atleast_3d(image))
 
 

@@ -75,7 +75,10 @@ class Decoder:
     if self.allow_truncated and data.startswith(JPEG):
       data += b"\xff\xd9"  # ends the image; rows that are missing become gray
     try:
-      return readers.read(data, self.channels, self.max_pixels)
+      stored = readers.read(data, self.channels, self.max_pixels)
+      if not stored.pixels.size:
+        raise ValueError(f"an empty image {list(stored.pixels.shape)}")
+      return stored
     except UnsupportedImage as error:
       raise type(error)(f"{name}: {error}") from error
     except MemoryError as error:

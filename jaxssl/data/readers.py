@@ -95,8 +95,6 @@ def _read_npy(data: bytes, max_pixels: int) -> Stored:
     raise UnsupportedImage(f"an array {list(shape)}; expected [h, w] or [h, w, c]")
   if dtype.kind not in "ui":
     raise UnsupportedImage(f"{dtype} pixels; scale them to integers, uint8 or uint16")
-  if min(shape) < 1:
-    raise ValueError(f"an empty array {list(shape)}")
   check_size(shape[0], shape[1], math.prod(shape[2:]), max_pixels)
   array = np.load(io.BytesIO(data), allow_pickle=False)
   return Stored(np.atleast_3d(array))

@@ -46,7 +46,7 @@ def test_arrays_that_are_not_images_are_rejected():
   for data in (npy(np.zeros((4, 4, 2))), npy(np.zeros(4, np.uint8)), tiff(np.zeros((2, 3, 8, 8), np.uint8)), pickled):
     with pytest.raises(UnsupportedImage, match="a.npy: .*(pixels; scale them to integers|; expected)"):
       decode(data, 2, "a.npy")
-  with pytest.raises(DecodeError, match="a.npy: an empty array"):
+  with pytest.raises(DecodeError, match="a.npy: an empty image"):
     decode(npy(np.zeros((4, 0), np.uint8)), 1, "a.npy")
   with pytest.raises(WrongChannels, match="a.png: has 3 channels, but data.channels=5; data.channels=3 reads them"):
     decode(coded(quarters(), "PNG"), 5, "a.png")

@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ from tests.security.guarded import answer, bounded, examples
 
 DEEP = quarters()[..., 0].astype(np.uint16) * 257
 WHOLE = {
-  **{kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")},
+  **{kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")},
   "exif": coded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"),
   "palette": coded(Image.fromarray(quarters()).convert("P"), "PNG", transparency=3),
   "deep png": coded(DEEP, "PNG"),
@@ -34,6 +35,14 @@ WHOLE = {
   "many": tiff(np.zeros((5, 16, 16), np.uint8)),
   "npy": npy(quarters()),
   "deep npy": npy(DEEP),
+  "avif": coded(quarters(4, 4), "AVIF"),
+  "deep jp2": coded(DEEP, "JPEG2000"),
+  "deep pgm": coded(DEEP, "PPM"),
+  "plain pgm": b"P2 # comment\n3 2 4095\n0 1 2 3 4 4095\n",
+  "deep color png": cv2.imencode(".png", DEEP[:8, :8, None].repeat(4, 2))[1].tobytes(),
+  "lzw tiff": cv2.imencode(".tiff", DEEP[..., None].repeat(3, 2))[1].tobytes(),
+  "lab": tiff(quarters(), photometric="cielab"),
+  "wide": tiff(DEEP.astype(np.int32), extratags=[(341, 3, 1, 4095, True), (274, 3, 1, 6, True)]),
 }
 
 
@@ -45,8 +54,8 @@ def memory():
 
 def read(data: bytes, channels: int, depth: int) -> None:
   """Decodes as training and `inspect` do, and checks that the result is an image."""
-  dtype = np.dtype(f"uint{depth}")
-  decoder = Decoder(channels=channels, bit_depth=depth)
+  dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
+  decoder = Decoder(channels=channels, bit_depth=depth, allow_truncated=depth == 16)
   image = answer(lambda: decoder.decode(data, "a.png"))
   if image is not None:
     assert image.dtype == dtype and image.ndim == 3 and image.shape[2] == channels and image.size
@@ -56,7 +65,8 @@ def read(data: bytes, channels: int, depth: int) -> None:
   answer(lambda: image_stats(data, "a.png", Decoder(channels=0, bit_depth=depth)))
 
 
-STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a"]
+STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a", b"P5 ", b"P6\n"]
+STARTS += [b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0\x18ftypavif"]
 FILES = st.one_of(
   st.sampled_from(sorted(WHOLE)).flatmap(lambda kind: damaged(WHOLE[kind])),
   st.builds(lambda start, rest: start + rest, st.sampled_from(STARTS), st.binary()),
@@ -65,7 +75,7 @@ FILES = st.one_of(
 
 @pytest.mark.filterwarnings("ignore")  # warnings of PIL and numpy about damaged files
 @examples(500)
-@given(FILES, st.sampled_from([1, 3, 5]), st.sampled_from([8, 16]))
+@given(FILES, st.sampled_from([1, 3, 5]), st.sampled_from([8, 12, 16]))
 def test_damaged_files_and_arbitrary_bytes_are_decoded_or_raise_one_line(data, channels, depth):
   read(data, channels, depth)
 
@@ -99,6 +109,9 @@ BOMBS = {
   "webp": b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\xff\x3f\0" * 2,
   **{f"tiff {side} {samples}": huge_tiff(side, samples) for side, samples in ((60_000, 3), (60_000, 5), (9_000, 5))},
   **{f"npy {shape}": huge_npy(shape) for shape in SHAPES},
+  **{f"pnm {side}": b"P5 %d %d 65535\n" % (side, side) + bytes(100) for side in (16_000, 60_000, 10**8)},
+  "plain pnm": b"P2 16000 16000 4095\n" + b"1 " * 100,
+  "spaces": b"P5" + b" " * 10**5 + b"x",
   "npy of objects": huge_npy((4, 4), "|O"),
   "npy of nothing": huge_npy((2**40, 2**20), "|V0"),
   "text": WHOLE["PNG"][:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**26))) + WHOLE["PNG"][33:],
