@@ -71,6 +71,8 @@ def _open(data: bytes) -> Image.Image:
   except UnidentifiedImageError as error:
     if kind := other_kind(data):
       raise UnsupportedImage(f"{kind} images are not supported; convert them to PNG or JPEG") from error
+    if data.startswith(TIFF):  # with an intact header, which was read before
+      raise UnsupportedImage("a TIFF of colors or bits that are not supported; convert it to RGB or grayscale") from error
     raise ValueError("not an image of a known format") from error
 
 
