@@ -182,6 +182,10 @@ def test_pgm_and_ppm_have_the_range_that_they_state(magic):
 
 def test_jpeg_2000_keeps_gray_of_16_bits_and_blends_only_declared_transparency():
   assert read(coded(TWELVE, "JPEG2000"), channels=1, bit_depth=12) == [round(x) for x in WIDE]
+  centered = bytearray(coded((TWELVE.astype(int) - 2048 + 32768).astype(np.uint16), "JPEG2000"))
+  centered[centered.index(b"\xff\x4f\xff\x51") + 42] = 11  # states 12 bits, whose middle is 2048
+  assert read(bytes(centered), channels=1, bit_depth=12) == [round(x) for x in WIDE]
+  assert Decoder(channels=1).stored(bytes(centered), "").declared == 12
   file = coded(RGBA, "JPEG2000")
   assert np.allclose(read(file), ON_WHITE, atol=1)
   with pytest.raises(UnsupportedImage, match="JPEG 2000 of 4 channels without a declared meaning; convert it to TIFF"):
