@@ -9,7 +9,7 @@ import numpy as np
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError, paths
 from jaxssl.data.file_index import Listing, list_images
-from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.source import Source, register
 
@@ -31,7 +31,9 @@ class FolderSource(Source):
     """Returns the bytes of the file. Raises DecodeError, which names the file."""
     try:
       return self._listing.read(self._positions[index])
-    except (OSError, ValueError, MemoryError) as error:
+    except MemoryError as error:
+      raise UnsupportedImage(f"{self.describe(index)}: too little memory to read it; cut it into tiles") from error
+    except (OSError, ValueError) as error:
       raise DecodeError(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:

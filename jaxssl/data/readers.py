@@ -48,7 +48,16 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
   if channels == 1 and data.startswith(JPEG) and image.mode == "RGB":
     image.draft("L", image.size)  # the stored luma, as the faster decoder returns it
   image.load()
+  if image.format == "TIFF" and image.mode in ("LA", "RGBA", "RGBa"):
+    _check_transparency(np.asarray(image)[..., -1])
   return Stored(_eight_bits(image), orientation=orientation(image))
+
+
+def _check_transparency(band: np.ndarray) -> None:
+  """Raises UnsupportedImage if most of a band is neither 0 nor 255: some programs tag any fourth band as transparency."""
+  if ((band == 0) | (band == 255)).mean() < 0.5:
+    problem = "its last band is tagged as transparency, but does not look like it"
+    raise UnsupportedImage(f"{problem}; set data.channels to read all bands, or remove the band")
 
 
 def holds_8_bits(data: bytes) -> bool:

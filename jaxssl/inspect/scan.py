@@ -22,7 +22,7 @@ GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, even
 GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
 _AHEAD = 1024  # files submitted at a time, so that an interrupt takes effect soon
 _CHANNELS = {"gray": 1, "palette": 1, "color": 3, "CMYK": 4}
-_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color"}  # of TIFF
+_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color", 8: "color"}  # of TIFF
 
 
 class Header(NamedTuple):

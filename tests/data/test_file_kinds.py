@@ -100,6 +100,16 @@ def test_a_fourth_band_is_blended_only_in_8_bit_rgb_with_transparency(tag):
   assert read(deep, channels=4, bit_depth=16) == (RGBA[0].astype(int) * 257).tolist()
 
 
+def test_a_band_that_does_not_look_like_transparency_is_not_blended():
+  infrared = np.arange(64, dtype=np.uint8).reshape(8, 8, 1) * 4
+  image = np.concatenate([quarters(8, 8), infrared], -1)
+  file = tiff(image, photometric="rgb")  # which tags the fourth band as unassociated alpha
+  assert (Decoder(channels=4).decode(file, "") == image).all()
+  for channels in (1, 3):
+    with pytest.raises(UnsupportedImage, match="a.tif: its last band is tagged as transparency, but does not"):
+      read(file, channels=channels)
+
+
 def test_samples_without_a_meaning_are_channels():
   four = tiff(RGBA, planarconfig="contig")
   assert read(four, channels=4) == RGBA[0].tolist() and read(tiff(COLOR, planarconfig="contig")) == COLOR[0].tolist()
