@@ -43,7 +43,7 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored | None:
     facts = {"declared": _declared_bits(page), "zero_is_white": page.photometric == 0}
     try:
       pixels = _rows_first(part.asarray(), part.axes)
-    except ValueError as error:
+    except Exception as error:  # of any type
       if "imagecodecs" not in str(error):
         raise
       return _without_codecs(data, page, part is page and orientation == 1)._replace(**facts)

@@ -148,6 +148,15 @@ def test_compressed_tiffs_of_many_bits_have_the_right_values(compression):
   assert read(coded(GRAY.astype(np.int32), "TIFF", compression=compression), channels=1) == [0, 100, 255]
 
 
+def test_twelve_bits_that_are_packed():
+  file = tiff(np.array([[0x00, 0x03, 0xE8, 0xFF, 0xF0, 0x00]], np.uint8))  # 0, 1000, 4095, 0 in 12 bits each
+  for tag, before, after in ((256, 6, 4), (258, 8, 12)):  # width, bits per sample
+    kind = 3 if struct.pack("<HHII", tag, 3, 1, before) in file else 4
+    file = file.replace(struct.pack("<HHII", tag, kind, 1, before), struct.pack("<HHII", tag, kind, 1, after))
+  stored = Decoder(channels=1).stored(file, "")
+  assert stored.declared == 12 and stored.pixels.ravel().tolist() == [0, 1000, 4095, 0]
+
+
 def test_tiffs_that_need_another_package_are_unsupported():
   color = cv2.imencode(".tiff", np.ascontiguousarray(COLOR[..., ::-1]) * np.uint16(257))[1].tobytes()  # LZW
   assert read(color, bit_depth=16) == (COLOR[0].astype(int) * 257).tolist()
