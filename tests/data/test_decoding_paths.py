@@ -109,7 +109,7 @@ def files(draw):
 
 
 def check(name, data, expected, tmp_path, exact=True, **fields):
-  """Compares all paths with `expected`, [h, w, c], of full range. The bound of resampling is four gray levels."""
+  """Compares all paths with `expected`, [h, w, c], of full range. The bound of resampling is six gray levels on average."""
   channels, unit = expected.shape[-1], np.iinfo(expected.dtype).max / 255
   shutil.rmtree(tmp_path / "set", ignore_errors=True)
   for path in (folder(tmp_path / "set", {name: data}), zipped(tmp_path / "set.zip", {name: data})):
@@ -130,11 +130,11 @@ def check(name, data, expected, tmp_path, exact=True, **fields):
   cut = {"g": np.zeros((1, 1, 16, 16, channels), expected.dtype)}
   cut_rows(source, np.array([0]), np.array([0]), views, 0, 0, cut)
   difference = abs(cut["g"][0, 0].astype(float) - resize(expected, 16, 16, "bilinear")) / unit
-  assert difference.mean() <= 4
+  assert difference.mean() <= 6
   for spare in (2, 4):
     reduced = decoder.decode(data, name, spare)
     small = resize(expected, *reduced.shape[:2])
-    assert np.median(abs(reduced.astype(float) - small)) / unit <= 4
+    assert np.median(abs(reduced.astype(float) - small)) / unit <= 8
 
 
 @pytest.mark.slow
