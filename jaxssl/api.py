@@ -10,7 +10,7 @@ from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, heartbeat, path_of, tree
 from jaxssl.data.arrays import DataInput, as_source
-from jaxssl.data.image_io import dtype_of
+from jaxssl.data.image_io import Decoder
 from jaxssl.evals import load_run
 from jaxssl.evals.embed import embed_to_file
 from jaxssl.evals.evaluator import EVALUATIONS
@@ -88,7 +88,7 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   """
   workdir = path_of(workdir)
   config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
-  source = as_source(images, "images", config.data.channels, dtype_of(config.data.bit_depth))
+  source = as_source(images, "images", Decoder.of(config.data))
   features, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
   if unreadable:
     examples = ", ".join(source.describe(k) for k in unreadable[:3])

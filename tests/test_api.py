@@ -12,7 +12,8 @@ import jaxssl
 from jaxssl.config.load import load_config
 from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource, as_source
-from jaxssl.data.image_io import DecodeError
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.image_io import Decoder
 from tests.test_main import measurements
 
 pytestmark = pytest.mark.slow
@@ -84,7 +85,7 @@ def test_invalid_arguments_raise():
   with pytest.raises(UserError, match=r"optim\.rate: unknown field; did you mean optim\.schedule\.rate\?"):
     jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
   with pytest.raises(UserError, match="images: a int is not a source"):
-    as_source(3, "images", 3, np.dtype(np.uint8))  # type: ignore[arg-type]
+    as_source(3, "images", Decoder())  # type: ignore[arg-type]
   config = jaxssl.load_config(str(ROOT / "configs/nnboot.py:runlocal"))
   with pytest.raises(UserError, match="test: given without source; expected both or neither"):
     jaxssl.train(config, "nowhere", test=np.zeros((4, 8, 8), np.uint8))
@@ -92,16 +93,16 @@ def test_invalid_arguments_raise():
 
 def test_items_of_different_shapes_are_a_source():
   items = [np.full((4, 5), 7, np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8)]
-  source = as_source((items, np.array([0, 1, 1, 0])), "mine", 3, np.dtype(np.uint8))
+  source = as_source((items, np.array([0, 1, 1, 0])), "mine", Decoder())
   assert isinstance(source, ArraySource) and len(source) == 4 and source.classes == ("0", "1")
   assert source.read(0).shape == (4, 5, 3) and source.read(1).shape == (2, 3, 3) and source.encoded(0) is None
-  with pytest.raises(DecodeError, match=r"mine image 2: float64 \[2, 2\]"):
+  with pytest.raises(UnsupportedImage, match=r"mine image 2: float64 \[2, 2\]"):
     source.read(2)
   with pytest.raises(DecodeError, match="mine image 4: IndexError"):
     source.read(4)
-  with pytest.raises(UserError, match="mine image 3 has 4 channels, but data.channels=3"):
+  with pytest.raises(UserError, match="mine image 3: has 4 channels, but data.channels=3"):
     source.read(3)
-  assert as_source(source, "other", 3, np.dtype(np.uint8)) is source
+  assert as_source(source, "other", Decoder()) is source
   expected = "data.channels=1, data.bit_depth=8: other is a source of 3 channels of uint8; set the fields to match"
   with pytest.raises(UserError, match=expected):
-    as_source(source, "other", 1, np.dtype(np.uint8))
+    as_source(source, "other", Decoder(channels=1))

@@ -34,7 +34,11 @@ class DataConfig:
   placement: Literal["device", "host"] = "device"  # device: all images in accelerator memory; host: tf.data reads and crops
   resident_size: int = 0  # placement=device: side to which images are resized and center-cropped; 0: unchanged
   channels: int = 3  # 1: grayscale, 3: color; otherwise the number of channels of every TIFF or .npy file
-  bit_depth: Literal[8, 16] = 8  # bits per value
+  # bits of the values in files that are wider than 8 bits, e.g. 12 for 0..4095 in 16 bits; images of 8-bit files have 8;
+  # 0: decided once from the training images, and recorded in the run
+  bit_depth: Literal[0, 8, 10, 12, 14, 16] = 0
+  max_pixels: int = 2**28  # height x width of an image; a larger one stops the run before it is decoded
+  allow_truncated: bool = False  # read JPEGs that lack their last bytes; missing parts are gray
   imbalance: ImbalanceConfig = ImbalanceConfig()
   limit: int = 0  # train on this many images, drawn by train.seed; 0: all
   # mean of each channel, or one for all, on a scale where the brightest value is 1; empty: measured on the training images

@@ -8,8 +8,9 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
-from jaxssl.data.image_io import DecodeError, match
-from jaxssl.data.source import DataInput, Source, register
+from jaxssl.data.file_kinds import DecodeError, Stored, UnsupportedImage
+from jaxssl.data.image_io import Decoder, match
+from jaxssl.data.source import DataInput, Source, decoder_of, register
 
 _DTYPES = (np.uint8, np.uint16)
 
@@ -18,8 +19,8 @@ class ArraySource(Source):
   """Images that are read by index: an array [n, h, w] or [n, h, w, c], or any object with a length and items.
 
   `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ. `labels`: int [n], -1 if unknown, or
-  None. `channels` and `dtype`: what `read` converts to; those of an array by default, else required. An item that raises an
-  exception or is not an image counts as unreadable. An array that has no images or does not convert raises UserError at once.
+  None. `decoder`: what `read` converts to; for an array by default what it holds, else required. An item that raises an
+  exception counts as unreadable. An array that has no images or does not convert raises UserError at once.
   """
 
   def __init__(
@@ -27,8 +28,7 @@ class ArraySource(Source):
     items: Sequence | np.ndarray,
     labels: np.ndarray | None = None,
     name: str = "array",
-    channels: int = 0,
-    dtype: np.dtype | None = None,
+    decoder: Decoder | None = None,
   ):
     is_array = isinstance(items, np.ndarray)
     if is_array:
@@ -36,46 +36,53 @@ class ArraySource(Source):
       if items.dtype not in _DTYPES or items.ndim != 4:
         kind = f"{items.dtype} {list(items.shape)}"
         raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
-      channels, dtype = channels or items.shape[-1], dtype or items.dtype
+      decoder = decoder or Decoder(channels=items.shape[-1], bit_depth=8 * items.dtype.itemsize)
+      match(np.zeros((1, 1, items.shape[-1]), np.uint8), decoder.channels, np.uint8, name)  # raises if the channels do not fit
+    assert decoder
     if labels is not None and np.shape(labels) != (len(items),):
       raise UserError(f"{name}: labels have shape {list(np.shape(labels))}; expected [{len(items)}], one label per image")
-    self.name, self.channels, self.dtype, self._items = name, channels, np.dtype(dtype), items
+    self.use(decoder)
+    self.name, self._items = name, items
     self.labels = None if labels is None else np.asarray(labels, np.int32)
     self.classes = () if self.labels is None else tuple(map(str, range(self.labels.max(initial=-1) + 1)))
-    if is_array and len(items):
-      self.read(0)  # raises if the channels do not fit
 
   def __len__(self) -> int:
     return len(self._items)
 
   def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError or WrongChannels, which name the image."""
+    """Returns [h, w, channels] of `dtype`. Raises DecodeError or UnsupportedImage, which name the image."""
+    return decoder_of(self).convert(self.stored(index), self.describe(index))
+
+  def stored(self, index: int) -> Stored:
+    """Returns the values of the item."""
     try:
       image = np.asarray(self._items[index])
     except Exception as error:  # the code of the user may raise anything for an unreadable image
       raise DecodeError(f"{self.describe(index)}: {type(error).__name__}: {error}") from error
     if image.dtype not in _DTYPES or image.ndim not in (2, 3):
       kind = f"{image.dtype} {list(image.shape)}"
-      raise DecodeError(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
-    return match(np.atleast_3d(image), self.channels, self.dtype, self.describe(index))
+      raise UnsupportedImage(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
+    if not image.size:
+      raise DecodeError(f"{self.describe(index)}: an empty image {list(image.shape)}")
+    return Stored(np.atleast_3d(image))
 
 
-def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> Source:
-  """Makes a source of arrays, items, or a source, with these channels and this type. Raises UserError if it cannot."""
+def as_source(images: DataInput, name: str, decoder: Decoder) -> Source:
+  """Makes a source of arrays, items, or a source, with the channels and type of `decoder`. Raises UserError if it cannot."""
   items: Any
   items, labels = images if isinstance(images, tuple) else (images, None)
   if hasattr(items, "read") and hasattr(items, "encoded"):
     known = dir(items)  # hasattr would read the labels of TFDS
     if lacking := [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if field not in known]:
       raise UserError(f"{name}: {type(items).__name__} lacks {', '.join(lacking)} of jaxssl.data.source.Source")
-    if (items.channels, items.dtype) != (channels, dtype):
+    if items.channels != decoder.channels or (decoder.bit_depth and items.dtype != decoder.dtype):
       raise UserError(
-        f"data.channels={channels}, data.bit_depth={8 * dtype.itemsize}: "
+        f"data.channels={decoder.channels}, data.bit_depth={decoder.bit_depth}: "
         f"{name} is a source of {items.channels} channels of {items.dtype}; set the fields to match"
       )
     return items
   if hasattr(items, "__getitem__") and hasattr(items, "__len__"):
-    return ArraySource(items, labels, name, channels, dtype)
+    return ArraySource(items, labels, name, decoder)
   raise UserError(f"{name}: a {type(items).__name__} is not a source; expected an array, or an object with a length and items")
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from jaxssl.augment.geometry import Box, random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
-from jaxssl.data.image_io import DecodeError, WrongChannels, decode, jpeg_size, opencv
-from jaxssl.data.source import Source
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.opencv import opencv
+from jaxssl.data.source import Source, decoder_of
 
 _View = tuple[np.ndarray, ViewConfig, tuple]  # to cut: its output [size, size, c], its group, the key of its random stream
 
@@ -42,13 +43,13 @@ def _cut(source: Source, image: int, views: list[_View]) -> None:
   def boxes_in(height: int, width: int) -> list[Box]:
     return [random_box(generator(*key), height, width, group.crop_scale, group.crop_ratio) for _, group, key in views]
 
-  data = source.encoded(image)
-  size = None if data is None else jpeg_size(data, source.channels, source.dtype)
+  data, decoder = source.encoded(image), decoder_of(source)
+  size = None if data is None else decoder.jpeg_size(data)
   boxes = boxes_in(*size) if size else None
   spare = min(min(box[2:]) / group.size for (_, group, _), box in zip(views, boxes, strict=True)) if boxes else 1
   try:
-    pixels = source.read(image) if data is None else decode(data, source.channels, source.describe(image), source.dtype, spare)
-  except (DecodeError, WrongChannels):
+    pixels = source.read(image) if data is None else decoder.decode(data, source.describe(image), spare)
+  except (DecodeError, UnsupportedImage):
     source.read(image)  # SubstituteUnreadable records it and reads another image from now on; other sources raise
     return _cut(source, image, views)
   height, width = size or pixels.shape[:2]

@@ -15,11 +15,11 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
-from jaxssl.data import imbalance, input_pipeline
+from jaxssl.data import imbalance, input_pipeline, value_range
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
 from jaxssl.data.arrays import as_source
 from jaxssl.data.folder import FolderSource, open_whole
-from jaxssl.data.image_io import dtype_of
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate
@@ -44,8 +44,9 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Datasets:
-  """The three sets of a run."""
+  """The three sets of a run. `config`: the `data` that they were opened with, whose bit_depth is decided."""
 
+  config: DataConfig
   train: Dataset
   reference: Dataset  # evaluations compare with it or train on it; the same as `train` unless data.imbalance is set
   test: Dataset | None  # None without a test set
@@ -84,19 +85,20 @@ class Datasets:
 def open_datasets(
   config: DataConfig, seed: int, arrays: Arrays | None = None, workdir: str | pathlib.Path | None = None
 ) -> Datasets:
-  """Opens the images to train on and to evaluate with; reads no image yet.
+  """Opens the images to train on and to evaluate with; reads a sample of them if `data.bit_depth` is to be decided.
 
   `arrays`: the images of data.source=array, "train" and optionally "test".
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
   Raises UserError for values of `config` that do not fit the images.
   """
-  sources, groups = _select(config, seed, arrays)
+  sources, groups, config = _select(config, seed, arrays)
   opened = {}
   for name, source in sources.items():
     LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
     opened[name] = Dataset(SubstituteUnreadable(source, workdir))
   train = opened["train"]
-  return Datasets(train=train, reference=opened.get("k-NN reference", train), test=opened.get("test"), class_groups=groups)
+  reference, test = opened.get("k-NN reference", train), opened.get("test")
+  return Datasets(config=config, train=train, reference=reference, test=test, class_groups=groups)
 
 
 def _check_fields(config: DataConfig) -> None:
@@ -120,17 +122,22 @@ def _check_fields(config: DataConfig) -> None:
     raise UserError(f"data.std={config.std}: expected values above 0")
 
 
-def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
-  """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
+def _select(
+  config: DataConfig, seed: int, arrays: Arrays | None
+) -> tuple[dict[str, Source], dict[str, np.ndarray], DataConfig]:
+  """Applies data.list_path, data.imbalance and data.limit, and decides data.bit_depth.
+
+  Returns the sets that differ, by name, the class groups, and the config with that decision.
+  """
   opener = SOURCES.find(config.source)
   _check_fields(config)
   if config.source == "array" and arrays:
     images, name = (arrays["train"], arrays.get("test")), "{} array"
   else:
     images, name = opener(config), f"{config.source} {{}}"
-  kind = config.channels, dtype_of(config.bit_depth)
-  whole = as_source(images[0], name.format("train"), *kind)
-  test = None if images[1] is None else as_source(images[1], name.format("test"), *kind)
+  decoder = Decoder.of(config)
+  whole = as_source(images[0], name.format("train"), decoder)
+  test = None if images[1] is None else as_source(images[1], name.format("test"), decoder)
   reference, groups = None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
   train = whole if listed is None else Subset(whole, listed)
@@ -151,7 +158,12 @@ def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[
   if config.limit:
     train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
   sources = {"train": train, "k-NN reference": reference, "test": test}
-  return {name: source for name, source in sources.items() if source is not None}, groups
+  sources = {name: source for name, source in sources.items() if source is not None}
+  config = value_range.settled(config, train)
+  for source in sources.values():
+    if getattr(source, "decoder", None):
+      source.use(Decoder.of(config))
+  return sources, groups, config
 
 
 def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:
@@ -162,7 +174,7 @@ def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]
   selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
   if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))
-  sources, _ = _select(config, seed, None)
+  sources, _, _ = _select(config, seed, None)
   return {name: source for name, source in sources.items() if name in ("train", "test")}
 
 

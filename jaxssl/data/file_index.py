@@ -6,6 +6,7 @@ import stat
 import numpy as np
 
 from jaxssl.core import paths
+from jaxssl.data.file_kinds import UnsupportedImage
 
 _MAX_BYTES = 2**30  # per file; a larger one is a mistake or an attack
 
@@ -44,7 +45,7 @@ class FileIndex:
     return os.path.join(self.root, self.name(k))
 
   def read(self, k: int) -> bytes:
-    """Returns the bytes of image `k`, from any thread. Raises OSError, or ValueError for a damaged or special file."""
+    """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged, not a file) or UnsupportedImage."""
     if self.root.startswith(paths.BUCKET):
       return paths.read(self.where(k))
     # does not wait for the writer of a pipe
@@ -52,7 +53,7 @@ class FileIndex:
       status = os.fstat(file.fileno())
       if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a file but a folder, a pipe or a device")
-      check_size(status.st_size)
+      check_size(status.st_size, self.where(k))
       return file.read()
 
   def sizes(self, positions: np.ndarray) -> np.ndarray:
@@ -69,7 +70,7 @@ def _size(path: str) -> int:
     return -1
 
 
-def check_size(size: int) -> None:
-  """Raises ValueError for a file that is too large to be an image."""
+def check_size(size: int, name: str) -> None:
+  """Raises UnsupportedImage for a file that is too large."""
   if size > _MAX_BYTES:
-    raise ValueError(f"larger than {_MAX_BYTES} bytes, the limit for an image")
+    raise UnsupportedImage(f"{name}: larger than {_MAX_BYTES} bytes, the limit for a file; cut the image into tiles")

@@ -4,14 +4,13 @@ import collections
 import os
 
 from jaxssl.core import LOG
-from jaxssl.data.image_io import ENDINGS
+from jaxssl.data.file_kinds import ENDINGS
 
 # Folders of operating systems and of network storage: thumbnails, deleted and repaired files
 SYSTEM_FOLDERS = {"__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "lost+found", "system volume information"}
 # Endings of other images, whose absence must not go unnoticed
 OTHER_IMAGES = frozenset(
-  ".arw .avif .cr2 .cr3 .dcm .dng .exr .fits .gif .hdr .heic .heif .ico .j2k .jfif .jp2 .jxl .nef .nii .orf .pbm .pcx .pgm "
-  ".pnm .ppm .psd .raf .raw .rw2 .svg .svs .tga".split()
+  ".arw .cr2 .cr3 .dcm .dng .exr .fits .hdr .heic .heif .ico .jxl .nef .nii .orf .psd .raf .raw .rw2 .svs .svg .tga".split()
 )
 
 

@@ -11,7 +11,8 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError
 from jaxssl.data import image_list, layout
 from jaxssl.data.file_index import FileIndex
-from jaxssl.data.image_io import DecodeError, dtype_of
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.listing import list_images
 from jaxssl.data.source import Source, register
 
@@ -20,7 +21,8 @@ class FolderSource(Source):
   """The images of an index at `positions`, int [n]. `folders`: the label of each folder of the index, relative to the split."""
 
   def __init__(self, index: FileIndex, positions: np.ndarray, folders: Sequence[str], config: DataConfig):
-    self.name, self.channels, self.dtype = index.root, config.channels, dtype_of(config.bit_depth)
+    self.name = index.root
+    self.use(Decoder.of(config))
     self._index, self._positions, self._folders = index, positions, folders
 
   def __len__(self) -> int:
@@ -30,7 +32,9 @@ class FolderSource(Source):
     """Returns the bytes of the file. Raises DecodeError, which names the file."""
     try:
       return self._index.read(self._positions[index])
-    except (OSError, ValueError, MemoryError) as error:
+    except MemoryError as error:
+      raise UnsupportedImage(f"{self.describe(index)}: too little memory to read it; cut it into tiles") from error
+    except (OSError, ValueError) as error:
       raise DecodeError(f"{self.describe(index)}: {error}") from error
 
   def describe(self, index: int) -> str:

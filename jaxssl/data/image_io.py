@@ -1,151 +1,131 @@
-"""Decodes image files to uint8 or uint16 arrays, converts channels and bits, and resizes with PIL."""
+"""Decodes images: files to uint8 or uint16 arrays of the configured channels and range; converts and resizes with Pillow."""
 
 import contextlib
-import functools
+import dataclasses
 import io
 import math
 from typing import Any
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin
 
-from jaxssl.core import UserError
+from jaxssl.config.schema import DataConfig
+from jaxssl.data import readers
+from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, WrongChannels
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".npy")
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")  # by content, which may differ from the ending
-NPY, TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how files begin; the last two: BigTIFF
-_MAX_BYTES = 2**30  # per TIFF of any number of channels; a header of a few bytes can claim any size
+DEPTHS = (8, 10, 12, 14, 16)  # that data.bit_depth may be
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_TURNS = {  # EXIF orientation -> how the stored rows and columns become upright
+  2: lambda image: image[:, ::-1],
+  3: lambda image: image[::-1, ::-1],
+  4: lambda image: image[::-1],
+  5: lambda image: image.swapaxes(0, 1),
+  6: lambda image: np.rot90(image, -1),
+  7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+  8: lambda image: np.rot90(image, 1),
+}
 
 
-@functools.cache
-def opencv() -> Any:
-  """Imports OpenCV with its own threads switched off."""
-  import cv2
-
-  cv2.setNumThreads(0)  # the input pipeline has its own
-  return cv2
+def dtype_of(bit_depth: int) -> np.dtype:
+  """Returns the type of images in memory, whose full range they have: uint8 for 8 bits (0: undecided), else uint16."""
+  return np.dtype(np.uint8 if bit_depth <= 8 else np.uint16)
 
 
-def dtype_of(depth: int) -> np.dtype:
-  """Returns the type of images of 8 or 16 bits."""
-  return np.dtype(f"uint{depth}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoder:
+  """Turns files and arrays into images [h, w, channels] of one type and range: the only definition of what pixels are read.
 
-
-class DecodeError(UserError):
-  """An unreadable image. The message names it and the reason."""
-
-
-class WrongChannels(UserError):
-  """An image whose channels do not convert to `data.channels`: the whole set has others, or it is mixed."""
-
-
-def decode(data: bytes, channels: int, name: str, dtype: Any = np.uint8, spare: float = 1) -> np.ndarray:
-  """Decodes a file's first image, upright, transparent parts on white: [h, w, channels] of `dtype`, uint8 or uint16.
-
-  Gray and color convert to each other. Other numbers of channels are read from .npy and TIFF. Ordinary JPEGs are reduced by
-  the largest supported factor up to `spare`, if that is 2 or more. Raises DecodeError, with `name` in the message, for a
-  damaged file or an unknown format, and WrongChannels if the channels do not convert.
+  `bit_depth`: of values that are wider than 8 bits; 0: not yet decided, so that only images of 8 bits can be decoded.
   """
-  if not data:
-    raise DecodeError(f"{name}: the file is empty")
-  if size := jpeg_size(data, channels, dtype):
-    height, width = (math.ceil(side / max(spare, 1)) for side in size)
-    with contextlib.suppress(ValueError):  # of a damaged file, which PIL describes
-      return simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", min_height=height, min_width=width, min_factor=2)
-  try:
-    is_array = data.startswith(NPY) or (data.startswith(TIFF) and channels not in (1, 3))
-    image = _read_array(data) if is_array else _by_pil(data, channels, dtype)
-  except UnidentifiedImageError as error:
-    raise DecodeError(f"{name}: not an image of a known format") from error
-  except Exception as error:  # PIL raises almost any type for a damaged file, which must not end a run
-    raise DecodeError(f"{name}: {error}") from error
-  return match(image, channels, dtype, name)
 
+  channels: int = 3
+  bit_depth: int = 8
+  max_pixels: int = 2**28
+  allow_truncated: bool = False
 
-def jpeg_size(data: bytes, channels: int, dtype: Any) -> tuple[int, int] | None:
-  """Returns height and width of an upright gray or color JPEG that is decoded to 1 or 3 channels of uint8; else None."""
-  if not data.startswith(b"\xff\xd8\xff") or channels not in (1, 3) or dtype != np.uint8:
-    return None
-  try:
-    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))  # Image.open would refuse the 200 megapixels of a phone
-  except Exception:  # decoding reports what is wrong
-    return None
-  too_large = image.height * image.width > 2**28  # for PIL
-  if too_large or image.mode not in ("L", "RGB") or _orientation(image) != 1:
-    return None
-  return image.height, image.width
+  @classmethod
+  def of(cls, config: DataConfig) -> "Decoder":
+    """Returns the decoder that `data` describes."""
+    return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
+  @property
+  def dtype(self) -> np.dtype:
+    """uint8 or uint16."""
+    return dtype_of(self.bit_depth)
 
-def _read_array(data: bytes) -> np.ndarray:
-  """Reads .npy, [h, w] or [h, w, c], or TIFF, whose channels are samples or pages: [h, w, c].
+  def decode(self, data: bytes, name: str, spare: float = 1) -> np.ndarray:
+    """Decodes a file's first image, upright, transparent parts on white: [h, w, channels] of `dtype`.
 
-  Raises ValueError for other dimensions and for types other than uint8 and uint16.
-  """
-  if data.startswith(NPY):
-    array = np.load(io.BytesIO(data), allow_pickle=False)
-    if array.ndim not in (2, 3):
-      raise ValueError(f"an array {list(array.shape)}; expected [h, w] or [h, w, c]")
-  else:
-    array = _read_tiff(data)
-  kind = array.dtype.newbyteorder("=")
-  if kind not in (np.uint8, np.uint16):
-    raise ValueError(f"{array.dtype} pixels; expected uint8 or uint16")
-  if not array.size:
-    raise ValueError(f"an empty array {list(array.shape)}")
-  return np.ascontiguousarray(np.atleast_3d(array), kind)
+    Ordinary JPEGs are reduced by the largest supported factor up to `spare`, if that is 2 or more. Raises, with `name` in the
+    message, DecodeError for a damaged file, and UnsupportedImage for one that cannot be read as configured.
+    """
+    if size := self.jpeg_size(data):
+      height, width = (math.ceil(side / max(spare, 1)) for side in size)
+      colors = "GRAY" if self.channels == 1 else "RGB"
+      with contextlib.suppress(ValueError):  # of a damaged file, which Pillow describes or accepts
+        image = simplejpeg.decode_jpeg(data, colors, min_height=height, min_width=width, min_factor=2)
+        return match(image, self.channels, self.dtype, name)
+    return self.convert(self.stored(data, name), name)
 
+  def stored(self, data: bytes, name: str) -> Stored:
+    """Reads a file's first image as it is stored. Raises as `decode` does."""
+    if not data:
+      raise DecodeError(f"{name}: the file is empty")
+    if self.allow_truncated and data.startswith(JPEG):
+      data += b"\xff\xd9"  # ends the image; rows that are missing become gray
+    try:
+      stored = readers.read(data, self.channels, self.max_pixels)
+      if not stored.pixels.size:
+        raise ValueError(f"an empty image {list(stored.pixels.shape)}")
+      return stored
+    except UnsupportedImage as error:
+      raise type(error)(f"{name}: {error}") from error
+    except MemoryError as error:
+      raise UnsupportedImage(f"{name}: too little memory to decode it; lower data.max_pixels, or cut it into tiles") from error
+    except Exception as error:  # Pillow raises almost any type for a damaged file, which must not end a run
+      hint = "; data.allow_truncated=True reads it" if data.startswith(JPEG) and "truncated" in str(error) else ""
+      raise DecodeError(f"{name}: {error}{hint}") from error
 
-def _read_tiff(data: bytes) -> np.ndarray:
-  """Reads the first series of a TIFF; the axis that is neither rows nor columns holds the channels."""
-  import tifffile
+  def convert(self, stored: Stored, name: str) -> np.ndarray:
+    """Returns the upright image [h, w, channels] of `dtype`. Raises UnsupportedImage for values or channels that do not fit."""
+    image = self._in_range(stored.pixels, name)
+    if stored.zero_is_white:
+      image = np.iinfo(image.dtype).max - image
+    if stored.orientation != 1:
+      image = _TURNS[stored.orientation](image)
+    return np.ascontiguousarray(match(image, self.channels, self.dtype, name))
 
-  with tifffile.TiffFile(io.BytesIO(data)) as file:
-    if not file.series:
-      raise ValueError("a TIFF without pages")
-    series = file.series[0]
-    if math.prod(series.shape) * 2 > _MAX_BYTES:
-      raise ValueError(f"a TIFF {list(series.shape)}: too large")
-    array, axes = series.asarray(), series.axes
-  for i in reversed(range(array.ndim)):  # some versions of tifffile leave axes of length 1
-    if array.shape[i] == 1 and axes[i] not in "YX":
-      array, axes = array.squeeze(i), axes[:i] + axes[i + 1 :]
-  if len(axes) not in (2, 3) or "Y" not in axes or "X" not in axes:
-    raise ValueError(f"a TIFF of axes {axes}; expected rows (Y), columns (X), and at most one axis of channels")
-  return np.moveaxis(array, (axes.index("Y"), axes.index("X")), (0, 1))
+  def _in_range(self, values: np.ndarray, name: str) -> np.ndarray:
+    """Scales integers wider than 8 bits from 0..2**bit_depth - 1 to the range of `dtype`; uint8 has its own range."""
+    if values.dtype == np.uint8:
+      return values
+    if not self.bit_depth:
+      raise UnsupportedImage(f"{name}: {values.dtype} pixels of an unknown range; set data.bit_depth")
+    top, full = 2**self.bit_depth - 1, int(np.iinfo(self.dtype).max)
+    low, high = int(values.min()), int(values.max())
+    if low < 0:
+      raise UnsupportedImage(f"{name}: values down to {low}; shift and scale them to uint8 or uint16")
+    if high > top:
+      larger = next((depth for depth in DEPTHS if high < 2**depth), None)
+      advice = f"start a new run with data.bit_depth={larger}" if larger else "scale them to uint8 or uint16"
+      raise UnsupportedImage(f"{name}: values up to {high}, above data.bit_depth={self.bit_depth} (0 to {top}); {advice}")
+    if top == full:
+      return values.astype(self.dtype)
+    return ((values.astype(np.uint32) * full + top // 2) // top).astype(self.dtype)
 
-
-def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
-  """Decodes a gray or color image; with 16 bits if both `dtype` and the file have them."""
-  image = Image.open(io.BytesIO(data), formats=FORMATS)
-  turned = _orientation(image) != 1
-  if dtype == np.uint16 and not turned and image.format in ("PNG", "TIFF"):
-    deep = opencv().imdecode(np.frombuffer(data, np.uint8), opencv().IMREAD_UNCHANGED)
-    if deep is not None and deep.dtype == np.uint16 and (deep.ndim == 2 or deep.shape[-1] == 3):
-      return np.ascontiguousarray(np.atleast_3d(deep)[..., ::-1])
-  image.load()
-  if turned:
-    image = ImageOps.exif_transpose(image)
-  if image.mode == "F":
-    raise ValueError("floating-point pixels; expected 8 or 16 bits")
-  if image.mode.startswith("I"):
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-      raise ValueError("values outside of 16 bits")
-    return values.astype(np.uint16)[..., None]
-  if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-    image = image.convert("RGBA")
-    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-  return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
-
-
-def _orientation(image: Image.Image) -> int:
-  """Returns the EXIF orientation; 1 (upright) if there is none or it is unreadable."""
-  try:
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
-  except Exception:  # damaged EXIF data does not make the image unreadable
-    return 1
+  def jpeg_size(self, data: bytes) -> tuple[int, int] | None:
+    """Returns height and width of an upright gray or color JPEG that is decoded to 1 or 3 channels; else None."""
+    if not data.startswith(JPEG) or self.channels not in (1, 3):
+      return None
+    try:
+      image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    except Exception:  # decoding reports what is wrong
+      return None
+    too_large = image.height * image.width > self.max_pixels
+    if too_large or image.mode not in ("L", "RGB") or readers.orientation(image) != 1:
+      return None
+    return image.height, image.width
 
 
 def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray:
@@ -156,7 +136,7 @@ def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray
   count = image.shape[-1]
   if count != channels:
     if {count, channels} != {1, 3}:
-      raise WrongChannels(f"{name} has {count} channels, but data.channels={channels}")
+      raise WrongChannels(f"{name}: has {count} channels, but data.channels={channels}; data.channels={count} reads them")
     if channels == 3:
       image = np.repeat(image, 3, axis=-1)
     else:

@@ -4,8 +4,8 @@ import os
 
 from jaxssl.core import UserError, heartbeat, paths
 from jaxssl.data.file_index import FileIndex
+from jaxssl.data.file_kinds import ENDINGS
 from jaxssl.data.file_sorter import FileSorter
-from jaxssl.data.image_io import ENDINGS
 from jaxssl.data.zip_index import ZipIndex
 
 

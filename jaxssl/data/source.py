@@ -7,7 +7,8 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import Registry
-from jaxssl.data.image_io import decode
+from jaxssl.data.file_kinds import Stored
+from jaxssl.data.image_io import Decoder
 
 
 class Source(Protocol):
@@ -16,6 +17,7 @@ class Source(Protocol):
   name: str
   channels: int  # of every image
   dtype: np.dtype  # of every image: uint8 or uint16
+  decoder: Decoder | None = None  # of its images; None: `read` returns `channels` and `dtype` by itself
   classes: tuple[str, ...] = ()  # names; empty without labels
   labels: np.ndarray | None = None  # int32 [n], -1 if unknown
 
@@ -26,12 +28,25 @@ class Source(Protocol):
     return None
 
   def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError or WrongChannels, which name the image."""
-    return decode(self.encoded(index) or b"", self.channels, self.describe(index), self.dtype)
+    """Returns [h, w, channels] of `dtype`. Raises DecodeError or UnsupportedImage, which name the image."""
+    return decoder_of(self).decode(self.encoded(index) or b"", self.describe(index))
+
+  def stored(self, index: int) -> Stored:
+    """Returns the image as its file holds it, from which the range of values is decided. Raises as `read` does."""
+    return decoder_of(self).stored(self.encoded(index) or b"", self.describe(index))
+
+  def use(self, decoder: Decoder) -> None:
+    """Sets `decoder`, `channels` and `dtype`; called by whoever opens the source, before an image is read."""
+    self.decoder, self.channels, self.dtype = decoder, decoder.channels, decoder.dtype
 
   def describe(self, index: int) -> str:
     """Returns the file name, or "NAME image 17", for messages."""
     return f"{self.name} image {index}"
+
+
+def decoder_of(source: Source) -> Decoder:
+  """Returns the decoder of a source's files."""
+  return getattr(source, "decoder", None) or Decoder(channels=source.channels, bit_depth=8 * source.dtype.itemsize)
 
 
 # A source; an array [n, h, w] or [n, h, w, c]; indexable items [h, w] or [h, w, c]; or one of the latter two with
@@ -64,6 +79,7 @@ class Subset(Source):
   def __init__(self, source: Source, indices: np.ndarray):
     self.source, self.indices = source, indices
     self.name, self.channels, self.dtype, self.classes = source.name, source.channels, source.dtype, source.classes
+    self.decoder = getattr(source, "decoder", None)
 
   @property
   def labels(self) -> np.ndarray | None:
@@ -81,6 +97,16 @@ class Subset(Source):
   def read(self, index: int) -> np.ndarray:
     """Returns [h, w, channels] of `dtype`."""
     return self.source.read(int(self.indices[index]))
+
+  def stored(self, index: int) -> Stored:
+    """Returns the image as its file holds it."""
+    return self.source.stored(int(self.indices[index]))
+
+  def use(self, decoder: Decoder) -> None:
+    """Sets the decoder of `source` too, unless it decodes by itself."""
+    if self.decoder:
+      self.source.use(decoder)
+      super().use(decoder)
 
   def describe(self, index: int) -> str:
     """Returns the name of the image for messages."""

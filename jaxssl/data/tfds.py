@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError, nearest_name
-from jaxssl.data.image_io import DecodeError, dtype_of
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import tensorflow
 from jaxssl.data.source import Source, register
 
@@ -18,7 +19,7 @@ class TfdsSource(Source):
 
   def __init__(self, data: Any, name: str, config: DataConfig, classes: tuple[str, ...]):
     self.name, self.classes, self._data = name, classes, data
-    self.channels, self.dtype = config.channels, dtype_of(config.bit_depth)
+    self.use(Decoder.of(config))
 
   @functools.cached_property
   def labels(self) -> np.ndarray | None:

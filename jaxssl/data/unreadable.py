@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 
 from jaxssl.core import LOG, UserError
-from jaxssl.data.image_io import DecodeError, WrongChannels, center
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage, WrongChannels
+from jaxssl.data.image_io import center
 from jaxssl.data.source import Source, Subset
 from jaxssl.workdir.workdir import Workdir
 
@@ -55,10 +56,10 @@ class SubstituteUnreadable(Subset):
     for index in range(min(len(self), _PROBED)):
       try:
         self.source.read(index)
-      except (DecodeError, WrongChannels):
+      except (DecodeError, UnsupportedImage):
         continue
       return f"{self.describe(index)} has the right number: remove or convert one kind"
-    return "none of the first images has that number: set data.channels to theirs"
+    return "none of the first images has that number"
 
   def _record(self, index: int, error: DecodeError) -> None:
     with self._lock:

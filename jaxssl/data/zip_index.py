@@ -53,9 +53,9 @@ class ZipIndex(FileIndex):
     self._deflated = np.asarray(methods)[row] == _DEFLATED
 
   def read(self, k: int) -> bytes:
-    """Returns the bytes of image `k`, from any thread. Raises OSError, or ValueError for a damaged member."""
+    """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged) or UnsupportedImage."""
     offset, (crc, packed, size) = int(self._offset[k]), self._numbers[k].tolist()
-    check_size(max(packed, size))  # a few bytes may expand to terabytes
+    check_size(max(packed, size), self.where(k))  # a few bytes may expand to terabytes
     try:
       header = os.pread(self._file, _LOCAL_HEADER, offset)
       lengths = struct.unpack("<2H", header[-4:])

@@ -54,7 +54,7 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
       value = fields.get("data", {}).get(name.removeprefix("data."))
       raise UserError(f"{name}: cannot change after training; the network was trained with {name}={value}")
   if names_other_images(changes):
-    unchanged = ("placement", "resident_size", "workers", *OF_THE_NETWORK)
+    unchanged = ("placement", "resident_size", "workers", "max_pixels", "allow_truncated", *OF_THE_NETWORK)
     fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in unchanged}
     changes.setdefault("data.source", "folder")
   return read(Config, changed(fields, changes))

@@ -14,7 +14,8 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError, one_line, path_of, paths
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import name_of, open_splits
-from jaxssl.data.image_io import DecodeError, decode, dtype_of, viewable
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.image_io import Decoder, viewable
 from jaxssl.data.source import Source
 from jaxssl.evals import embedding_file, knn, load_run
 from jaxssl.evals.embedding_file import Embeddings
@@ -91,10 +92,10 @@ def _embed_image(image: str, meta: Mapping[str, Any], workdir: pathlib.Path) -> 
   """Returns the pixels [h, w, c] of an image file, and its features float32 [1, f] by the network that made the file."""
   data = read(DataConfig, meta["data"])
   try:
-    pixels = decode(paths.read(image), data.channels, image, dtype_of(data.bit_depth))
+    pixels = Decoder.of(data).decode(paths.read(image), image)
   except OSError as error:
     raise UserError(f"--image={image}: neither a path in the file nor a readable image: {error.strerror}") from error
-  except DecodeError as error:
+  except (DecodeError, UnsupportedImage) as error:
     raise UserError(f"--image={error}") from error
   config = load_run.read_config(workdir, {f"evals.{name}": meta[name] for name in ("network", "size", "resize")})
   run = load_run.load(workdir, dataclasses.replace(config, data=data), meta["step"])
@@ -143,5 +144,5 @@ def _read_again(file: Embeddings, row: int, sources: dict[str, Source]) -> np.nd
     return None
   try:
     return source.read(index)
-  except DecodeError:
+  except (DecodeError, UnsupportedImage):
     return None

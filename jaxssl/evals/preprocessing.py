@@ -11,7 +11,8 @@ from jaxssl.augment import pipeline
 from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core import UserError
 from jaxssl.core.types import Array
-from jaxssl.data.image_io import center, dtype_of, match
+from jaxssl.data.file_kinds import Stored
+from jaxssl.data.image_io import Decoder, center
 from jaxssl.models.backbone import LARGEST_SIDE as MOST
 
 
@@ -34,7 +35,7 @@ class Preprocessing:
   """The preprocessing of images for a network."""
 
   channels: int
-  bit_depth: Literal[8, 16]
+  bit_depth: Literal[8, 10, 12, 14, 16]
   resident_size: int  # shorter side, then center crop, before all else; 0: not done
   resize: int  # shorter side before the center crop; 0: the whole image is resized to `size`
   size: int  # side in pixels
@@ -49,7 +50,7 @@ class Preprocessing:
     mean, std = (tuple(map(float, x if len(x) > 1 else [*x] * data.channels)) for x in (data.mean, data.std))
     return cls(
       channels=data.channels,
-      bit_depth=data.bit_depth,
+      bit_depth=data.bit_depth or 8,  # never 0 once a run has started
       resident_size=data.resident_size if data.placement == "device" else 0,
       resize=config.evals.resize,
       size=config.evals.size or first_view(config).size,
@@ -78,10 +79,10 @@ class Preprocessing:
 
   def on_host(self, images: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c], normalized, from [b, h, w, c], uint8 or uint16, of any size."""
-    kind = dtype_of(self.bit_depth)
-    resized = np.zeros((len(images), self.size, self.size, self.channels), kind)
+    decoder = Decoder(channels=self.channels, bit_depth=self.bit_depth)
+    resized = np.zeros((len(images), self.size, self.size, self.channels), decoder.dtype)
     for place, image in enumerate(images):
-      image = match(image, self.channels, kind, f"image {place}")
+      image = decoder.convert(Stored(image), f"image {place}")
       image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
       resized[place] = center(image, self.resize, self.size)
     return np.asarray(self.on_device(jnp.asarray(resized), None))

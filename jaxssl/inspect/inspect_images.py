@@ -1,6 +1,7 @@
 """Inspects a folder of images: counts, sizes, damaged files, duplicates; and suggests a config to train on it."""
 
 import collections
+import dataclasses
 import pathlib
 import shlex
 import time
@@ -12,12 +13,14 @@ import numpy as np
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, tree
-from jaxssl.data.folder import open_folder
-from jaxssl.data.image_io import dtype_of
+from jaxssl.data import value_range
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.folder import FolderSource, open_folder
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source, Subset
 from jaxssl.inspect import duplicates, suggest, summary
-from jaxssl.inspect.scan import GRID, ImageStats, Unusable, scan
+from jaxssl.inspect.scan import GRID, ImageStats, Unusable, read_header, scan
 from jaxssl.inspect.summary import Group
 
 SECONDS = 8.0  # duration of the measurement of speed
@@ -41,12 +44,16 @@ def inspect(
     given["test_path"] = paths.absolute(config.test_path)
   train, test = open_folder(config)  # raises what training would raise
   sources = {"train": train} | ({"test": test} if test else {})
-  scanned, unusable = scan(sources, given.get("channels", 0), given.get("bit_depth", 0))
+  config = dataclasses.replace(config, channels=given.get("channels") or _channels(train))
+  train.use(Decoder.of(config))
+  config = value_range.settled(config, train, tolerant=True)
+  scanned, unusable = scan(sources, dataclasses.replace(Decoder.of(config), channels=given.get("channels", 0)))
   _print_escaped(train.name, *summary.counts(sources, unusable))
   if not scanned:
-    raise UserError(f"data.path={config.path}: all {len(unusable)} images are unreadable, e.g. {unusable[0].name}")
-  depth = given.get("bit_depth") or (16 if 2 * sum(image.header.bits > 8 for image in scanned) >= len(scanned) else 8)
-  _print_escaped(*summary.kinds(scanned, depth), *summary.unreadable(unusable))
+    _print_escaped(*summary.unreadable(unusable))
+    example = f"{unusable[0].name}: {unusable[0].reason}"
+    raise UserError(f"data.path={config.path}: all {len(unusable)} images are unreadable, e.g. {example}")
+  _print_escaped(*summary.kinds(scanned, config.bit_depth), *summary.unreadable(unusable))
   with heartbeat(f"comparing {len(scanned)} images with each other"):
     same = duplicates.exact(image.digest for image in scanned)
     similar = duplicates.near(np.stack([image.fingerprint for image in scanned]), same)
@@ -68,12 +75,12 @@ def inspect(
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     test=len(test) if test else 0,
     classes=len(train.classes),
-    bit_depth=depth,
+    bit_depth=config.bit_depth,
   )
   print(f"mean {facts.mean}, standard deviation {facts.std}: of all training images, at most {GRID} x {GRID} pixels of each")
   text = suggest.text(facts, str(out or "CONFIG.py"), given)
   suggested = suggest.config_of(text)
-  train.channels, train.dtype = facts.channels, dtype_of(facts.bit_depth)  # as training will read them
+  train.use(Decoder.of(suggested.data))  # as training will read them
   try:
     with heartbeat("timing how fast images are read and cropped"):
       print(_speed(Subset(train, np.array([image.index for image in usable])), suggested))
@@ -109,6 +116,16 @@ def _data_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
   if given.get("list_path"):
     raise UserError(f"data.list_path={given['list_path']}: inspect reads all images of --data; expected no list")
   return {name: value for name, value in given.items() if name not in ("source", "path")}
+
+
+def _channels(source: FolderSource) -> int:
+  """Returns the number of channels to read the images with, by the header of the first readable file."""
+  for index in range(min(len(source), 100)):
+    try:
+      return read_header(source.encoded(index)).wanted
+    except DecodeError:
+      continue
+  return 3
 
 
 def _left_out(images: Sequence[ImageStats], unusable: Sequence[Unusable], groups: Sequence[Group], root: str) -> dict[str, str]:

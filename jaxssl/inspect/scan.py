@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.core import image_progress, one_line
+from jaxssl.data.file_kinds import FORMATS, NPY, TIFF, DecodeError, UnsupportedImage
 from jaxssl.data.folder import FolderSource
-from jaxssl.data.image_io import FORMATS, NPY, TIFF, DecodeError, WrongChannels, decode, dtype_of, viewable
+from jaxssl.data.image_io import Decoder, viewable
 from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.inspect.duplicates import fingerprint
 
@@ -21,7 +22,7 @@ GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, even
 GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
 _AHEAD = 1024  # files submitted at a time, so that an interrupt takes effect soon
 _CHANNELS = {"gray": 1, "palette": 1, "color": 3, "CMYK": 4}
-_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color"}  # of TIFF
+_PHOTOMETRICS = {0: "gray", 1: "gray", 2: "color", 3: "palette", 5: "CMYK", 6: "color", 8: "color"}  # of TIFF
 
 
 class Header(NamedTuple):
@@ -32,6 +33,11 @@ class Header(NamedTuple):
   channels: int = 0
   bits: int = 0
   pages: int = 1
+
+  @property
+  def wanted(self) -> int:
+    """Channels to read: those of the file if they are neither colors nor transparency, else 3."""
+    return self.channels if self.color.endswith(" channels") else 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,18 +66,18 @@ class Unusable(NamedTuple):
   reason: str
 
 
-def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0) -> tuple[list[ImageStats], list[Unusable]]:
+def scan(sources: Mapping[str, FolderSource], decoder: Decoder) -> tuple[list[ImageStats], list[Unusable]]:
   """Scans every image of every split, with as many threads as cores; returns the usable images and the other files.
 
-  `channels`, `depth`: expected of all images; 0: those of each file. Images whose channels then differ from most are unusable.
+  `decoder.channels`: of all images; 0: those of each file, and images whose channels then differ from most are unusable.
   """
 
   def scan_file(place: tuple[str, int]) -> ImageStats | Unusable:
     split, index = place
     name = sources[split].describe(index)
     try:
-      return image_stats(sources[split].encoded(index), name, channels, depth, split, index)
-    except (DecodeError, WrongChannels) as error:
+      return image_stats(sources[split].encoded(index), name, decoder, split, index)
+    except (DecodeError, UnsupportedImage) as error:
       reason = str(error).removeprefix(one_line(name)).removeprefix(": ")
       return Unusable(split, name, " ".join(reason.split()))
 
@@ -88,18 +94,17 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
   return [file for file in files if isinstance(file, ImageStats)], [file for file in files if isinstance(file, Unusable)]
 
 
-def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split: str = "", index: int = 0) -> ImageStats:
-  """Decodes a file's bytes as training does. Raises DecodeError, whose message begins with `name`, or WrongChannels."""
+def image_stats(data: bytes, name: str, decoder: Decoder, split: str = "", index: int = 0) -> ImageStats:
+  """Decodes a file's bytes as training does. Raises DecodeError or UnsupportedImage, whose messages begin with `name`."""
   header = read_header(data)
-  dtype = dtype_of(depth or (16 if header.bits == 16 else 8))
-  multichannel = header.color.endswith(" channels")  # channels that are neither colors nor transparency
+  decoder = decoder if decoder.channels else dataclasses.replace(decoder, channels=header.wanted)
   try:
-    image = decode(data, channels or (header.channels if multichannel else 3), name, dtype)
-  except DecodeError as error:
+    image = decoder.decode(data, name)
+  except (DecodeError, UnsupportedImage) as error:
     kind = f" ({header.kind}, {header.color}, {header.bits} bit)" if header.bits else ""
-    raise DecodeError(f"{error}{kind}") from error
+    raise type(error)(f"{error}{kind}") from error
   height, width, channels = image.shape
-  pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(dtype).max
+  pixels = image[:: -(-height // GRID), :: -(-width // GRID)].reshape(-1, channels) / np.iinfo(image.dtype).max
   return ImageStats(
     split=split,
     index=index,

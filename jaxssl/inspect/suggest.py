@@ -16,6 +16,7 @@ import numpy as np
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import one_line
+from jaxssl.data.image_io import dtype_of
 from jaxssl.data.statistics import of_moments
 from jaxssl.inspect.scan import ImageStats
 from jaxssl.parallel.mesh import make_mesh
@@ -103,7 +104,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   size = next((size for size in SIZES if size <= facts.side), facts.side)
   larger = not facts.one_size or facts.side > size * 5 // 4
   side = min(size * 5 // 4, facts.side)  # of resident images
-  memory = (facts.train + facts.test) * side**2 * facts.channels * facts.bit_depth // 8
+  memory = (facts.train + facts.test) * side**2 * facts.channels * dtype_of(facts.bit_depth).itemsize
   resident = memory <= SHARE * facts.memory
   placement, resident_size = ("device", side if larger else 0) if resident else ("host", 0)
   resize, center = (0, 0) if resident else (size * 8 // 7, size)
@@ -156,7 +157,7 @@ def images() -> Fields:
   config = recipes.defaults()
   # {facts.train} training images{left_out}; {facts.test} test images
   config.data.update({ascii(paths)})
-  # gray if all images are, whatever their headers say; 16 bits if half of the files have more than 8
+  # gray if all images are, whatever their headers say; the bits that cover the values of the images
   config.data.update({{"channels": {facts.channels}, "bit_depth": {facts.bit_depth}}})
   # measured: mean and standard deviation of each channel of the training images
   config.data.update({{"mean": {facts.mean}, "std": {facts.std}}})

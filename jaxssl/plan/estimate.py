@@ -68,7 +68,7 @@ class Step(NamedTuple):
 def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
   """Builds the step of a run on a mesh, which may be abstract. Raises UserError as training would."""
   data = config.data
-  # Training measures a missing mean and std on the images; the values do not change any shape.
+  # Training measures a missing mean and std on the images; the values do not change any shape. An open bit_depth means 8 bits.
   config = tree.replace(config, {"data.mean": data.mean or (0.5,), "data.std": data.std or (0.5,)})
   train_step, pixel = setup.build_train_step(config, mesh, images.count), dtype_of(data.bit_depth)
 

@@ -31,13 +31,15 @@ from jaxssl.train.step import Batch, TrainStep
 class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
-  `config` is the config given, with measured `data.mean` and `data.std` if those were empty. Raises UserError for a config that
+  `config` is the config given, with the `data.bit_depth`, `data.mean` and `data.std` that were decided or measured if
+  they were left open. Raises UserError for a config that
   cannot run, before anything is trained.
   """
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
     self.mesh = make_mesh()
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
+    config = dataclasses.replace(config, data=opened.config)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)

@@ -31,7 +31,7 @@ class Workdir:
     self.trace = folder / "trace"  # from `profile`
 
   def check(self, config: Config) -> Config:
-    """Creates the folder; returns the config, with the data.mean and data.std that the run measured. Raises UserError."""
+    """Creates the folder; returns the config, with the values of `data` that the run measured. Raises UserError."""
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       stored = json_io.read(self.config) if self.config.exists() else None
@@ -41,8 +41,9 @@ class Workdir:
       return config
     with contextlib.suppress(UserError):  # fields that no longer exist are listed below
       known = read(Config, stored)  # fields that are newer than the run have their defaults
-      stored, data = as_json(known), config.data
-      config = tree.replace(config, {"data.mean": data.mean or known.data.mean, "data.std": data.std or known.data.std})
+      stored = as_json(known)
+      measured = {name: getattr(config.data, name) or getattr(known.data, name) for name in ("bit_depth", "mean", "std")}
+      config = tree.replace(config, {f"data.{name}": value for name, value in measured.items()})
     there, here = tree.flatten(stored), tree.flatten(as_json(config))
     differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if differing:

@@ -11,7 +11,7 @@ import jaxssl
 from jaxssl import main as command
 from jaxssl.core import UserError, paths
 from jaxssl.data.datasets import DataConfig, open_datasets
-from jaxssl.data.image_io import DecodeError
+from jaxssl.data.file_kinds import DecodeError
 from jaxssl.evals import embedding_file, load_run
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.workdir.checkpoint import Checkpoints

@@ -8,7 +8,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from jaxssl.data.image_io import DecodeError
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source
 
@@ -20,6 +21,16 @@ def quarters(height=24, width=32):
     y, x = divmod(k, 2)
     image[y * height // 2 : (y + 1) * height // 2, x * width // 2 : (x + 1) * width // 2] = color
   return image
+
+
+def decode(data, channels, name="x", dtype=np.uint8, spare=1.0):
+  """Decodes a file to uint8, or to uint16 with a range of 16 bits."""
+  return Decoder(channels=channels, bit_depth=8 * np.dtype(dtype).itemsize).decode(data, name, spare)
+
+
+def jpeg_size(data, channels=3, dtype=np.uint8):
+  """Returns the size of a JPEG that can be decoded at a reduced size; else None."""
+  return Decoder(channels=channels, bit_depth=8 * np.dtype(dtype).itemsize).jpeg_size(data)
 
 
 def coded(image, kind="JPEG", **options):

@@ -8,9 +8,9 @@ from jaxssl.augment.geometry import random_box
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
 from jaxssl.data.crops import cut_rows, resample
-from jaxssl.data.image_io import decode, jpeg_size, resize
+from jaxssl.data.image_io import Decoder, resize
 from jaxssl.data.unreadable import SubstituteUnreadable
-from tests.data.fixtures import Images, coded, exif, flat, noise, photo
+from tests.data.fixtures import Images, coded, decode, exif, flat, jpeg_size, noise, photo
 
 
 def row(source, index=0, partner=0, seed=0, epoch=0, **views):
@@ -54,12 +54,14 @@ def test_reduced_decoding_crops_the_same_part(shrink, monkeypatch):
   source = Images([coded(ramp, subsampling=0)])
   sizes = []
 
-  def reduced(data, channels, name, dtype, spare):
-    assert 5 < spare < 8  # the shorter sides of the boxes have 208 to 310 pixels
-    sizes.append(decode(data, channels, name, dtype, shrink).shape)
-    return decode(data, channels, name, dtype, shrink)
+  whole = Decoder.decode
 
-  monkeypatch.setattr("jaxssl.data.crops.decode", reduced)
+  def reduced(decoder, data, name, spare):
+    assert 5 < spare < 8  # the shorter sides of the boxes have 208 to 310 pixels
+    sizes.append(whole(decoder, data, name, shrink).shape)
+    return whole(decoder, data, name, shrink)
+
+  monkeypatch.setattr(Decoder, "decode", reduced)
   group = ViewConfig(size=40, count=1, crop_scale=(0.3, 0.5), partner=(False,))
   for epoch in range(20):
     (view,) = row(source, epoch=epoch, g=group)

@@ -11,12 +11,12 @@ import pytest
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
-from jaxssl.data.image_io import center, decode
+from jaxssl.data.image_io import Decoder, center
 from jaxssl.data.input_pipeline import inference, resident, training
 from jaxssl.data.sampler import epoch_plan
 from jaxssl.data.unreadable import SubstituteUnreadable
 from tests.data import fixtures
-from tests.data.fixtures import Images, coded, flat, photo
+from tests.data.fixtures import Images, coded, decode, flat, photo
 
 VIEWS = {
   "global": ViewConfig(size=8, count=2),
@@ -79,7 +79,7 @@ def test_arrays_are_cropped():
   images = np.random.default_rng(0).integers(0, 256, (12, 10, 10), dtype=np.uint8)
   index, partner = epoch_plan(0, 0, 12, 4)
   for channels in (1, 3):
-    output = batches(ArraySource(images, channels=channels), index, partner)
+    output = batches(ArraySource(images, decoder=Decoder(channels=channels)), index, partner)
     assert output[0][2]["global"].shape == (4, 2, 8, 8, channels)
   whole = {"g": ViewConfig(size=10, count=1, crop_scale=(0, 0), partner=(False,))}
   for i, _, views in fixtures.batches(ArraySource(images), index, partner, whole):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from jaxssl.core import UserError
-from jaxssl.data.unreadable import SubstituteUnreadable
-from tests.data.fixtures import Images, coded, flat, noise
+from jaxssl.data.file_kinds import UnsupportedImage
+from jaxssl.data.unreadable import SkipUnreadable, SubstituteUnreadable
+from tests.data.fixtures import Images, coded, flat, noise, tiff
 
 TRUNCATED = coded(noise(height=40, width=40))[:-300]
 
@@ -85,3 +86,13 @@ def test_labels_do_not_depend_on_reads():
   first.read(7)
   assert first.read(7)[0, 0, 0] == 9 and first.unreadable and not second.unreadable
   assert (first.labels == second.labels).all() and (first.labels == np.arange(300)).all() and first.classes == files.classes
+
+
+@pytest.mark.parametrize("wrapped", [SubstituteUnreadable, lambda source: SkipUnreadable(source, np.arange(len(source)), 0)])
+def test_unsupported_images_stop_and_are_never_counted(wrapped):
+  files = [flat(1), tiff(np.zeros((4, 4, 3), np.float32), photometric="rgb"), *[flat(2)] * 200]
+  source = wrapped(Images(files))
+  assert source.read(0).mean() == 1
+  with pytest.raises(UnsupportedImage, match="made 1: floating-point pixels; scale them to integers, uint8 or uint16"):
+    source.read(1)
+  assert not source.unreadable

@@ -135,7 +135,7 @@ def test_headers_of_files_with_many_bits_or_channels_are_summarized(tmp_path, ca
   lines = output(capfd, f"--data={fixtures.folder(tmp_path, odd | {f'{k}.jpg': data for k, data in enumerate(images(20))})}")
   for word in ("color 20", "gray 2", "color with alpha 1", "CMYK 1"):
     assert word in starting(lines, "channels")
-  assert "16 1" in starting(lines, "bits") and starting(lines, "bits").endswith("; read as 8")
+  assert "16 1" in starting(lines, "bits") and starting(lines, "bits").endswith("; read as 16")
   assert sum("many.tif: 5 channels; most images have 3" in line for line in lines) == 1
   assert sum("float.npy: " in line and "(NPY, 5 channels, 64 bit)" in line for line in lines) == 1
   assert (
@@ -152,13 +152,22 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   files |= {"photo.jpg": images(1)[0]}
   words = [f"--data={fixtures.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
   lines = output(capfd, *words, "--data.channels=5")
-  assert starting(lines, "bits") == "bits per channel: 16 24; read as 16"
+  assert starting(lines, "bits") == "bits per channel: 16 24; read as 12"
   assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in lines) == 1
   config = train(tmp_path / "cells.py", *VIT)
-  assert (config.data.channels, config.data.bit_depth) == (5, 16)
-  expected = low.reshape(-1, 5) / 65535
-  np.testing.assert_allclose(config.data.mean, expected.mean(0), rtol=1e-4)
-  np.testing.assert_allclose(config.data.std, expected.std(0), rtol=1e-4)
+  assert (config.data.channels, config.data.bit_depth) == (5, 12)
+  expected = low.reshape(-1, 5) / 4095
+  np.testing.assert_allclose(config.data.mean, expected.mean(0), rtol=1e-3)
+  np.testing.assert_allclose(config.data.std, expected.std(0), rtol=1e-3)
+
+
+def test_the_reasons_are_printed_if_all_images_are_unreadable(tmp_path, capfd):
+  files = {f"{k:02}.tif": fixtures.tiff(np.zeros((4, 4, 3), np.float32), photometric="rgb") for k in range(12)}
+  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}"]) == 2
+  printed, errors = capfd.readouterr()
+  reason = "floating-point pixels; scale them to integers, uint8 or uint16 (TIFF, color, 32 bit)"
+  assert "unreadable: 12" in printed and sum(f".tif: {reason}" in line for line in printed.splitlines()) == 10
+  assert f"all 12 images are unreadable, e.g. {tmp_path}/00.tif: {reason}" in errors
 
 
 @pytest.mark.parametrize(

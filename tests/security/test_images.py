@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ from PIL import Image
 
 from jaxssl.core import UserError
 from jaxssl.data.datasets import DataConfig, open_datasets
-from jaxssl.data.image_io import DecodeError, WrongChannels, center, decode
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage, WrongChannels
+from jaxssl.data.image_io import Decoder, center
 from jaxssl.data.listing import list_images
 from jaxssl.inspect.scan import image_stats, read_header
 from tests.data.fixtures import coded, flat, folder, npy, quarters, tiff, zipped
@@ -24,7 +26,7 @@ from tests.security.guarded import answer, bounded, examples
 
 DEEP = quarters()[..., 0].astype(np.uint16) * 257
 WHOLE = {
-  **{kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")},
+  **{kind: coded(quarters(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000")},
   "exif": coded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"),
   "palette": coded(Image.fromarray(quarters()).convert("P"), "PNG", transparency=3),
   "deep png": coded(DEEP, "PNG"),
@@ -33,6 +35,14 @@ WHOLE = {
   "many": tiff(np.zeros((5, 16, 16), np.uint8)),
   "npy": npy(quarters()),
   "deep npy": npy(DEEP),
+  "avif": coded(quarters(4, 4), "AVIF"),
+  "deep jp2": coded(DEEP, "JPEG2000"),
+  "deep pgm": coded(DEEP, "PPM"),
+  "plain pgm": b"P2 # comment\n3 2 4095\n0 1 2 3 4 4095\n",
+  "deep color png": cv2.imencode(".png", DEEP[:8, :8, None].repeat(4, 2))[1].tobytes(),
+  "lzw tiff": cv2.imencode(".tiff", DEEP[..., None].repeat(3, 2))[1].tobytes(),
+  "lab": tiff(quarters(), photometric="cielab"),
+  "wide": tiff(DEEP.astype(np.int32), extratags=[(341, 3, 1, 4095, True), (274, 3, 1, 6, True)]),
 }
 
 
@@ -44,17 +54,19 @@ def memory():
 
 def read(data: bytes, channels: int, depth: int) -> None:
   """Decodes as training and `inspect` do, and checks that the result is an image."""
-  dtype = np.dtype(f"uint{depth}")
-  image = answer(lambda: decode(data, channels, "a.png", dtype))
+  dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
+  decoder = Decoder(channels=channels, bit_depth=depth, allow_truncated=depth == 16)
+  image = answer(lambda: decoder.decode(data, "a.png"))
   if image is not None:
     assert image.dtype == dtype and image.ndim == 3 and image.shape[2] == channels and image.size
     if image.nbytes < 2**24:
       center(image, 4, 4)
   read_header(data)
-  answer(lambda: image_stats(data, "a.png"))
+  answer(lambda: image_stats(data, "a.png", Decoder(channels=0, bit_depth=depth)))
 
 
-STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a"]
+STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"\x93NUMPY", b"BM", b"GIF89a", b"P5 ", b"P6\n"]
+STARTS += [b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n", b"\0\0\0\x18ftypavif"]
 FILES = st.one_of(
   st.sampled_from(sorted(WHOLE)).flatmap(lambda kind: damaged(WHOLE[kind])),
   st.builds(lambda start, rest: start + rest, st.sampled_from(STARTS), st.binary()),
@@ -63,7 +75,7 @@ FILES = st.one_of(
 
 @pytest.mark.filterwarnings("ignore")  # warnings of PIL and numpy about damaged files
 @examples(500)
-@given(FILES, st.sampled_from([1, 3, 5]), st.sampled_from([8, 16]))
+@given(FILES, st.sampled_from([1, 3, 5]), st.sampled_from([8, 12, 16]))
 def test_damaged_files_and_arbitrary_bytes_are_decoded_or_raise_one_line(data, channels, depth):
   read(data, channels, depth)
 
@@ -97,6 +109,9 @@ BOMBS = {
   "webp": b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + b"\xff\x3f\0" * 2,
   **{f"tiff {side} {samples}": huge_tiff(side, samples) for side, samples in ((60_000, 3), (60_000, 5), (9_000, 5))},
   **{f"npy {shape}": huge_npy(shape) for shape in SHAPES},
+  **{f"pnm {side}": b"P5 %d %d 65535\n" % (side, side) + bytes(100) for side in (16_000, 60_000, 10**8)},
+  "plain pnm": b"P2 16000 16000 4095\n" + b"1 " * 100,
+  "spaces": b"P5" + b" " * 10**5 + b"x",
   "npy of objects": huge_npy((4, 4), "|O"),
   "npy of nothing": huge_npy((2**40, 2**20), "|V0"),
   "text": WHOLE["PNG"][:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**26))) + WHOLE["PNG"][33:],
@@ -141,8 +156,8 @@ def test_a_huge_image_in_a_zip_is_rejected(tmp_path):
     entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 0, 0, size, whole, len(name), 0, 0, 0, 0, 0, 0) + name
     tail = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local), 0)
     (tmp_path / "set.zip").write_bytes(local + entry + tail)
-    sources = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0)
-    with pytest.raises(DecodeError, match=message):
+    sources = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip"), bit_depth=8), 0)
+    with pytest.raises((DecodeError, UnsupportedImage), match=message):
       sources.train.source.source.read(0)
 
 
@@ -153,7 +168,7 @@ def test_only_regular_files_are_read_and_links_in_a_zip_are_not_followed(tmp_pat
   (tmp_path / "set/d.png").symlink_to(tmp_path / "gone")
   with (tmp_path / "set/e.png").open("wb") as file:
     file.truncate(2**40)
-  source = open_datasets(DataConfig(source="folder", path=path), 0).train.source.source
+  source = open_datasets(DataConfig(source="folder", path=path, bit_depth=8), 0).train.source.source
   assert len(source) == 5
   for k in range(1, 5):
     assert answer(lambda k=k: source.read(k)) is None
@@ -162,7 +177,7 @@ def test_only_regular_files_are_read_and_links_in_a_zip_are_not_followed(tmp_pat
     link = zipfile.ZipInfo("link.png")
     link.external_attr = 0o120777 << 16
     archive.writestr(link, "set/a.png")
-  source = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip")), 0).train.source.source
+  source = open_datasets(DataConfig(source="folder", path=str(tmp_path / "set.zip"), bit_depth=8), 0).train.source.source
   with pytest.raises(DecodeError, match="not an image"):
     source.read(0)
 
@@ -174,5 +189,5 @@ def test_no_dataset_code_is_downloaded(name):
 
 
 def test_messages_are_one_line():
-  for kind in (DecodeError, UserError, WrongChannels):
+  for kind in (DecodeError, UserError, UnsupportedImage, WrongChannels):
     assert str(kind("a\nb\x1b[2J\u202e\ud800")).isprintable()

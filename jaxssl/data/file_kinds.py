@@ -1,0 +1,80 @@
+"""The kinds of image files: their endings and first bytes, and the two errors of reading them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxssl.core import UserError
+
+JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+ENDINGS = (
+  *JPEG_ENDINGS,
+  *(".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".npy"),
+)
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM", "JPEG2000")  # of Pillow, by content and not by ending
+EIGHT_BITS = (*JPEG_ENDINGS, ".webp", ".gif", ".avif", ".bmp", ".pbm")  # are read with 8 bits, whatever they hold
+# How files begin. The last two of TIFF are BigTIFF; JPEG 2000 comes with and without a container.
+JPEG, PNG, NPY = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+JPEG_2000 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+# Images that no library here reads: position and bytes by which they are recognized
+_OTHERS = {
+  "HEIC": (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1")),
+  "AVIF": (4, (b"ftypavif", b"ftypavis")),  # Pillow can be built without it
+  "JPEG XL": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+  "Photoshop": (0, (b"8BPS",)),
+  "OpenEXR": (0, (b"v/1\x01",)),
+  "DICOM": (128, (b"DICM",)),
+  "FITS": (0, (b"SIMPLE  =",)),
+  "PDF": (0, (b"%PDF",)),
+}
+
+
+class DecodeError(UserError):
+  """A damaged file. The message names it and the reason. Counted and substituted."""
+
+
+class UnsupportedImage(UserError):
+  """An image that cannot be read as configured. The message names it and the remedy. Stops the run; never counts as damage."""
+
+
+class WrongChannels(UnsupportedImage):
+  """An image whose channels do not convert to `data.channels`: the whole set has others, or it is mixed."""
+
+
+class Stored(NamedTuple):
+  """An image as its file holds it. `pixels`: [h, w, c], uint8 of full range, or wider integers of a range to be decided."""
+
+  pixels: np.ndarray
+  declared: int = 0  # bits per value of a wider type, as the file's metadata states; 0: unknown
+  zero_is_white: bool = False
+  orientation: int = 1  # of EXIF; 1: upright
+
+
+def check_size(height: int, width: int, channels: int, max_pixels: int) -> None:
+  """Raises UnsupportedImage for more than `max_pixels` pixels of up to four channels, or as many values in more channels."""
+  if height * width * max(channels, 4) > 4 * max_pixels:
+    size = f"{width} x {height} pixels" + (f" of {channels} channels" if channels > 4 else "")
+    raise UnsupportedImage(f"{size} are more than data.max_pixels={max_pixels}; raise it, or cut the image into tiles")
+
+
+def other_kind(data: bytes) -> str:
+  """Names the format of a file that holds an image which cannot be read; empty if it does not seem to be an image."""
+  if data.startswith(JPEG) and (bits := _jpeg_bits(data)) > 8:
+    return f"{bits}-bit JPEG"
+  names = (name for name, (at, starts) in _OTHERS.items() if data[at : at + 12].startswith(starts))
+  return next(names, "")
+
+
+def _jpeg_bits(data: bytes) -> int:
+  """Returns the bits per value that a JPEG's frame header states; 0 without one."""
+  at = 2
+  while at + 4 < len(data):
+    marker = data[at + 1]
+    if data[at] != 0xFF or marker == 0xFF:  # a fill byte
+      at += 1
+    elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+      return data[at + 4]
+    else:
+      at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+  return 0

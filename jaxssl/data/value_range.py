@@ -1,0 +1,59 @@
+"""The range of values in files and arrays that are wider than 8 bits, decided once from the training images."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import LOG
+from jaxssl.data.file_kinds import EIGHT_BITS, DecodeError, Stored, UnsupportedImage
+from jaxssl.data.image_io import DEPTHS
+from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.readers import holds_8_bits
+from jaxssl.data.source import Source, decoder_of
+
+SAMPLED = 1000  # images, evenly spaced
+
+
+def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataConfig:
+  """Decides `data.bit_depth` if it is 0, and logs it: the smallest that covers a sample of the training images.
+
+  Every sampled image requires the bits that its metadata states, or else those of its largest value. Damaged images are left
+  out. Raises UnsupportedImage for an image that cannot be read as configured, unless `tolerant`.
+  """
+  if config.bit_depth:
+    return config
+  ignored = (DecodeError, UnsupportedImage) if tolerant else (DecodeError,)
+  rows = np.unique(np.linspace(0, max(len(source) - 1, 0), SAMPLED).round().astype(int))[: len(source)]
+  if decoder_of(source).bit_depth:  # a source that states its type
+    bits = [8 * source.dtype.itemsize]
+  else:
+    bits = list(read_ahead(functools.partial(_bits, source, ignored), rows.tolist(), config.workers, SAMPLED))
+  depth = next(depth for depth in DEPTHS if depth >= max(bits, default=8))
+  LOG.info("decided on %d of %d training images: --config.data.bit_depth=%d", len(rows), len(source), depth)
+  return dataclasses.replace(config, bit_depth=depth)
+
+
+def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> int:
+  """Returns the bits that an image requires, at least 8 and at most 16; 8 for a damaged one."""
+  name = source.describe(index)
+  if name.lower().endswith(EIGHT_BITS):
+    return 8
+  try:
+    data = source.encoded(index)
+    if data is None:
+      return required_bits(source.stored(index), name)
+    return 8 if holds_8_bits(data) else required_bits(decoder_of(source).stored(data, name), name)
+  except ignored:
+    return 8
+
+
+def required_bits(stored: Stored, name: str) -> int:
+  """Returns the bits that values require, 8 to 16. Raises UnsupportedImage for values outside of 16 bits."""
+  if stored.pixels.dtype == np.uint8:
+    return 8
+  low, high = int(stored.pixels.min()), int(stored.pixels.max())
+  if low < 0 or high > 65535:
+    raise UnsupportedImage(f"{name}: values from {low} to {high}; shift and scale them to uint8 or uint16")
+  return min(max(8, stored.declared, high.bit_length()), 16)
