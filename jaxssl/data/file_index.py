@@ -22,6 +22,13 @@ class Listing:
     """Returns the full name of image `k`; within a zip, behind the name of the zip."""
     return os.path.join(self.root, self.names[k])
 
+  def size(self, k: int) -> int:
+    """Returns the size of image `k` in bytes; -1 if it is unknown, as in buckets."""
+    try:
+      return -1 if self.root.startswith(paths.BUCKET) else os.stat(self.where(k)).st_size
+    except OSError:
+      return -1
+
   def read(self, k: int) -> bytes:
     """Returns the bytes of image `k`, from any thread. Raises OSError, or ValueError for a damaged or special file."""
     if self.root.startswith(paths.BUCKET):
@@ -54,6 +61,9 @@ class _ZipListing(Listing):
         raise zipfile.BadZipFile(f"{info.filename} is encrypted or neither stored nor deflated")
       self._members["/".join(parts)] = info
     super().__init__(root, self._members, skipped)
+
+  def size(self, k: int) -> int:
+    return self._members[self.names[k]].file_size
 
   def read(self, k: int) -> bytes:
     member = self._members[self.names[k]]

@@ -36,6 +36,14 @@ class FolderSource(Source):
     """Returns the full name of the file; within a zip, behind the name of the zip."""
     return self._listing.where(self._positions[index])
 
+  def relative_name(self, index: int) -> str:
+    """Returns the name of the file relative to the folder or zip, with /."""
+    return self._listing.names[self._positions[index]]
+
+  def sizes(self) -> np.ndarray:
+    """Returns the sizes of all files in bytes, int64 [n], -1 if unknown."""
+    return np.array([self._listing.size(k) for k in self._positions], np.int64)
+
   @functools.cached_property
   def class_folders(self) -> list[str]:
     """The class folder of each image. Unless every image is exactly one folder deep, this is empty, which is logged."""

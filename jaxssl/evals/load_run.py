@@ -19,7 +19,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
-from jaxssl.data import datasets
+from jaxssl.data import datasets, identity
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
@@ -29,7 +29,9 @@ from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from
 from jaxssl.pretrained.torch_names import from_torch
+from jaxssl.workdir import manifest
 from jaxssl.workdir.checkpoint import Checkpoints
+from jaxssl.workdir.image_changes import changes_since
 from jaxssl.workdir.workdir import Workdir
 
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
@@ -143,11 +145,30 @@ def load(
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
 
   def evaluator() -> Evaluator:
-    opened = datasets.open_datasets(config.data, config.train.seed, arrays).on_devices(config, mesh)
-    return Evaluator(config, mesh, opened, built)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays)
+    if arrays is None and _trains_on(folder, config):
+      _require_unchanged(folder, opened)
+    return Evaluator(config, mesh, opened.on_devices(config, mesh), built)
 
   weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
   return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
+
+
+def _trains_on(workdir: Workdir, config: Config) -> bool:
+  """Returns whether a config selects the training images that the run's own does."""
+  own = read_config(workdir.folder).data
+  return all(getattr(own, name) == getattr(config.data, name) for name in ("source", "path", "list_path", "imbalance", "limit"))
+
+
+def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> None:
+  """Raises UserError if the training images are not those of the run; a run of an older version does not know."""
+  versions = manifest.read(workdir)
+  images, _ = identity.manifests(opened)
+  if versions and (changes := changes_since(workdir, versions[-1], images)):
+    raise UserError(
+      f"--workdir {workdir.folder}: the training images have changed: {changes}. Restore them, or evaluate on a folder "
+      "as it is by --data.path=FOLDER"
+    )
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:
