@@ -146,7 +146,7 @@ def load(
 
   def evaluator() -> Evaluator:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays)
-    if arrays is None and _trains_on(folder, config):
+    if not arrays and _trains_on(folder, config):
       _require_unchanged(folder, opened)
     return Evaluator(config, mesh, opened.on_devices(config, mesh), built)
 
