@@ -73,7 +73,7 @@ def evaluate(
   names = list(names) or list(config.evals.final)
   for name in names:
     EVALUATIONS.find(name)
-  run = load_run.load(workdir, config, step, arrays, encoder)
+  run = load_run.load(workdir, config, step, arrays, encoder, not (arrays or load_run.selects_images(changes or {})))
   run.evaluator.require(names)
   values: dict[str, float] = {}
   for name in names:

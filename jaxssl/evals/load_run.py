@@ -36,6 +36,8 @@ from jaxssl.workdir.workdir import Workdir
 
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
 
+SELECTING = ("data.source", "data.path", "data.list_path", "data.imbalance", "data.limit")  # which images are trained on
+
 
 def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
   """Reads a workdir's config and changes fields of `evals` and `data`, by dotted path: {"evals.knn.k": (1, 20)}.
@@ -65,6 +67,11 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
 def names_other_images(changes: Mapping[str, Any]) -> bool:
   """Returns whether changed fields name other images, in which case the run's own fields about images do not apply."""
   return "data.source" in changes or "data.path" in changes
+
+
+def selects_images(changes: Mapping[str, Any]) -> bool:
+  """Returns whether changed fields may select other training images than the run's, by whatever means."""
+  return any(name.startswith(SELECTING) for name in changes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,11 +134,12 @@ def load(
   step: int | None = None,
   arrays: datasets.Arrays | None = None,
   encoder: Any = None,
+  own_images: bool = True,
 ) -> LoadedRun:
   """Opens a run's weights after `step` steps (default: the newest); its datasets are opened when they are needed.
 
   `config`: the run's own, by default, or `read_config` with changes; `encoder`: a flax module, for model.name=custom.
-  `arrays`: images of the calling program, for data.source=array.
+  `arrays`: images of the calling program, for data.source=array. `own_images`: the datasets must be those that the run was trained on.
   Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
   """
   config = config or read_config(workdir)
@@ -146,18 +154,12 @@ def load(
 
   def evaluator() -> Evaluator:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays)
-    if not arrays and _trains_on(folder, config):
+    if own_images:
       _require_unchanged(folder, opened)
     return Evaluator(config, mesh, opened.on_devices(config, mesh), built)
 
   weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
   return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
-
-
-def _trains_on(workdir: Workdir, config: Config) -> bool:
-  """Returns whether a config selects the training images that the run's own does."""
-  own = read_config(workdir.folder).data
-  return all(getattr(own, name) == getattr(config.data, name) for name in ("source", "path", "list_path", "imbalance", "limit"))
 
 
 def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> None:
