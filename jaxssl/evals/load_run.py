@@ -139,7 +139,8 @@ def load(
   """Opens a run's weights after `step` steps (default: the newest); its datasets are opened when they are needed.
 
   `config`: the run's own, by default, or `read_config` with changes; `encoder`: a flax module, for model.name=custom.
-  `arrays`: images of the calling program, for data.source=array. `own_images`: the datasets must be those that the run was trained on.
+  `arrays`: images of the calling program, for data.source=array.
+  `own_images`: the training images must be those of the run when they are opened.
   Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
   """
   config = config or read_config(workdir)

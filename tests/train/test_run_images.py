@@ -251,7 +251,7 @@ def test_a_run_resumes_on_accepted_images(tmp_path, monkeypatch, fails, capfd):
   assert (first["images"], first["step"]) == (16, 0) and second["date"]
   names = ("images", "step", "epoch", "added", "removed", "renamed")
   assert [second[name] for name in names] == [25, 3, 1, 10, 1, 0]
-  assert "accept" not in (workdir / "config.json").read_text()
+  assert '"accept' not in (workdir / "config.json").read_text()
 
   os.rename(root.parent, tmp_path / "moved")
   monkeypatch.chdir(tmp_path / "moved")
