@@ -10,16 +10,17 @@ import jax
 import numpy as np
 import pytest
 
-import jaxssl
 from jaxssl import main
 from jaxssl.config.absolute import DATA_PATHS, absolute_paths
 from jaxssl.config.schema import BootstrapConfig, Config, DataConfig, ModelConfig, TrainConfig
 from jaxssl.core import UserError
+from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.identity import manifest_of, manifests
 from jaxssl.data.source import Subset
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.train.run_images import RunImages
+from jaxssl.train.setup import Experiment
 from jaxssl.workdir import manifest
 from jaxssl.workdir.workdir import Workdir
 from tests.data.fixtures import coded, flat, folder, zipped
@@ -185,7 +186,9 @@ def test_two_processes_must_list_the_same_images(tmp_path, monkeypatch):
   monkeypatch.setattr(gather, lambda own: np.stack([own, other]))
   assert manifests(opened)[0].count == 8
   monkeypatch.setattr(gather, lambda own: np.stack([own, other ^ 1]))
-  with pytest.raises(UserError, match="the processes list different training images; this one has 8; expected the same"):
+  with pytest.raises(
+    UserError, match="the processes list different training images; this one has 8 training images; expected the same"
+  ):
     manifests(opened)
 
 
@@ -242,7 +245,20 @@ def test_a_run_resumes_on_accepted_images(tmp_path, monkeypatch, fails, capfd):
   fails(["evaluate", "quality", f"--workdir={workdir}"], "10 added (first: a16.png), 1 removed (first: 03.png)")
   assert main.main(["evaluate", "quality", f"--workdir={workdir}", f"--data.path={root}"]) == 0
   capfd.readouterr()
-  assert main.main([*words, "--accept-changes"]) == 0
+  moves, carry_over = [], Experiment.carry_over
+
+  def recorded(run: Experiment, state: TrainState, before: np.ndarray) -> TrainState:
+    after = carry_over(run, state, before)
+    moves.append((np.asarray(state.neighbor_bank.features), before, np.asarray(after.neighbor_bank.features)))
+    return after
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Experiment, "carry_over", recorded)
+    assert main.main([*words, "--accept-changes"]) == 0
+  ((old, before, new),) = moves
+  assert before.tolist() == [0, 1, 2, *range(4, 16), *[-1] * 10] and old.shape[0] == 16 and new.shape[0] == 32
+  np.testing.assert_array_equal(new[:15], old[before[:15]])
+  assert old.any(axis=1).all() and not new[15:].any()
   log = capfd.readouterr().err
   assert "checkpoint 3 cannot be read" not in log and "resumes at step 3" in log
   steps = {line["step"]: line["epoch"] for line in lines(workdir) if "loss" in line}
@@ -258,4 +274,3 @@ def test_a_run_resumes_on_accepted_images(tmp_path, monkeypatch, fails, capfd):
   assert main.main(words) == 0  # complete; the same images at another place need no flag
   assert "the same training images at another place" in capfd.readouterr().err
   assert json.loads((workdir / "config.json").read_text())["data"]["path"] == f"{tmp_path}/moved/images"
-  assert jaxssl.evaluate(workdir, ["quality"])
