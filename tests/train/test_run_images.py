@@ -186,9 +186,7 @@ def test_two_processes_must_list_the_same_images(tmp_path, monkeypatch):
   monkeypatch.setattr(gather, lambda own: np.stack([own, other]))
   assert manifests(opened)[0].count == 8
   monkeypatch.setattr(gather, lambda own: np.stack([own, other ^ 1]))
-  with pytest.raises(
-    UserError, match="the processes list different training images; this one has 8 training images; expected the same"
-  ):
+  with pytest.raises(UserError, match="list different training images; this one has 8 training images; expected the same"):
     manifests(opened)
 
 
