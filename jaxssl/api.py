@@ -31,7 +31,13 @@ Path = str | pathlib.Path
 
 
 def train(
-  config: Config, workdir: Path, *, source: DataInput | None = None, test: DataInput | None = None, encoder: Any = None
+  config: Config,
+  workdir: Path,
+  *,
+  source: DataInput | None = None,
+  test: DataInput | None = None,
+  encoder: Any = None,
+  accept_changes: bool = False,
 ) -> dict[str, Any]:
   """Trains in `workdir`, or resumes the run there; returns the contents of results.json.
 
@@ -39,10 +45,11 @@ def train(
   `source`, `test`: images instead of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c]; an object whose items
   are such images; either of them in a pair with labels int [n], which are for evaluation only; or a jaxssl.data.source.Source.
   `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
+  `accept_changes`: resume although the training images have changed.
   Raises UserError.
   """
   config, arrays = _with_inputs(config, source, test, encoder)
-  loop.train(config, path_of(workdir), arrays, encoder, page.write_report)
+  loop.train(config, path_of(workdir), arrays, encoder, page.write_report, accept_changes)
   return results.read(Workdir(path_of(workdir)).results)
 
 
@@ -66,7 +73,7 @@ def evaluate(
   names = list(names) or list(config.evals.final)
   for name in names:
     EVALUATIONS.find(name)
-  run = load_run.load(workdir, config, step, arrays, encoder)
+  run = load_run.load(workdir, config, step, arrays, encoder, not (arrays or load_run.selects_images(changes or {})))
   run.evaluator.require(names)
   values: dict[str, float] = {}
   for name in names:

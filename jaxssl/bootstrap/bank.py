@@ -18,6 +18,28 @@ class NeighborBank:
   slot: Array  # int32, the position in the window that this epoch writes
 
 
+def carry_over(bank: NeighborBank, before: Array) -> NeighborBank:
+  """Moves the rows of a bank to the positions that their images have in another training set.
+
+  before: int32 [m], the row that each of the new rows had; -1: a new image, or padding, whose row is empty. Neighbors that are
+  not in the new set leave the vote window; an image whose partner is not in it becomes its own partner.
+  """
+  rows, new = bank.features.shape[0], jnp.arange(len(before), dtype=jnp.int32)
+  after = jnp.full(rows, -1, jnp.int32).at[jnp.where(before < 0, rows, before)].set(new, mode="drop")
+  known, row = before >= 0, jnp.maximum(before, 0)
+  ids = bank.ids[row]
+  ids = jnp.where(known[:, None, None] & (ids >= 0), after[jnp.maximum(ids, 0)], -1)
+  partners = jnp.where(known, after[bank.partners[row]], -1)
+  return NeighborBank(
+    features=jnp.where(known[:, None], bank.features[row], jnp.zeros((), bank.features.dtype)),
+    ids=ids,
+    similarities=jnp.where(ids < 0, jnp.zeros((), bank.similarities.dtype), bank.similarities[row]),
+    partners=jnp.where(partners < 0, new, partners),
+    trusted=bank.trusted,
+    slot=bank.slot,
+  )
+
+
 def sum_votes(ids: Array, similarities: Array, k: int, num_images: int) -> tuple[Array, Array]:
   """Sums one image's similarities by distinct id and keeps the k largest sums (arXiv 2303.13606, section 3.2).
 

@@ -11,14 +11,16 @@ from jaxssl.config.flags import Parser, add_config, resolve
 
 def add_options(parser: Parser) -> None:
   add_config(parser, "folder for everything that the run writes, or gs://BUCKET/NAME (default: runs/ and the config's name)")
+  help = "resume although training images were added, removed, renamed or replaced since (docs/reliability.md)"
+  parser.add_argument("--accept-changes", action="store_true", help=help)
   add_distributed(parser)
 
 
-def run(**options: Any) -> int:
+def run(accept_changes: bool, **options: Any) -> int:
   """Trains; returns the exit code: 0 done, 1 the loss is not finite, 75 or 130 saved on a signal."""
   config, workdir = resolve(**options)
 
   from jaxssl.report.page import write_report
   from jaxssl.train import loop
 
-  return loop.train(config, workdir, report=write_report)
+  return loop.train(config, workdir, report=write_report, accept_changes=accept_changes)

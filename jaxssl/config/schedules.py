@@ -18,11 +18,20 @@ class TrainingLength:
 
   steps_per_epoch: int
   epochs: int
+  offset: int = 0  # step k of the run is step k + offset of one whose epochs have all been this long
 
   @property
   def steps(self) -> int:
-    """Steps of the whole run."""
-    return self.steps_per_epoch * self.epochs
+    """The last step of the run."""
+    return self.steps_per_epoch * self.epochs - self.offset
+
+  def in_epochs(self, step: int) -> float:
+    """Returns how many epochs a step completes."""
+    return (step + self.offset) / self.steps_per_epoch
+
+  def place(self, step: int) -> tuple[int, int]:
+    """Returns the epoch that follows `step` completed steps, and how many of them belong to it."""
+    return divmod(step + self.offset, self.steps_per_epoch)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,8 +62,9 @@ class ScheduleConfig:
     """
     steps_per_tick = training_length.steps_per_epoch if self.by_epoch else 1
     ticks_per_epoch = training_length.steps_per_epoch // steps_per_tick
-    length = training_length.steps // steps_per_tick
-    longest = {"warmup_epochs": training_length.epochs, "warmup_steps": training_length.steps, "warmup_percent": 100}
+    steps = training_length.steps_per_epoch * training_length.epochs
+    length = steps // steps_per_tick
+    longest = {"warmup_epochs": training_length.epochs, "warmup_steps": steps, "warmup_percent": 100}
     given = [field for field in longest if getattr(self, field) is not None]
     if len(given) > 1:
       raise UserError(f"{' and '.join(f'{name}.{field}' for field in given)}: both are set; expected one warm-up")
@@ -67,7 +77,7 @@ class ScheduleConfig:
     def schedule(step: Any) -> Any:
       jax = sys.modules.get("jax")  # not imported: configs are read without it
       xp = jax.numpy if jax is not None and isinstance(step, jax.Array) else np
-      tick = xp.asarray(step) // steps_per_tick
+      tick = (xp.asarray(step) + training_length.offset) // steps_per_tick
       warm = self.start + (self.base - self.start) * (tick / max(warmup - 1, 1))
       after = self.base
       if self.kind == "cosine":

@@ -43,6 +43,14 @@ class Source(Protocol):
     """Returns the file name, or "NAME image 17", for messages."""
     return f"{self.name} image {index}"
 
+  def relative_name(self, index: int) -> str | None:
+    """Returns the name of the image's file relative to its folder or zip, with /; None for all images without files."""
+    return None
+
+  def sizes(self) -> np.ndarray | None:
+    """Returns the sizes of all files in bytes, int64 [n], -1 if unknown; None without files."""
+    return None
+
 
 def decoder_of(source: Source) -> Decoder:
   """Returns the decoder of a source's files."""

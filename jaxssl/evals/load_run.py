@@ -19,7 +19,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
-from jaxssl.data import datasets
+from jaxssl.data import datasets, identity
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
@@ -29,10 +29,14 @@ from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from
 from jaxssl.pretrained.torch_names import from_torch
+from jaxssl.workdir import manifest
 from jaxssl.workdir.checkpoint import Checkpoints
+from jaxssl.workdir.image_changes import changes_since
 from jaxssl.workdir.workdir import Workdir
 
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
+
+SELECTING = ("data.source", "data.path", "data.list_path", "data.imbalance", "data.limit")  # which images are trained on
 
 
 def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
@@ -63,6 +67,11 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
 def names_other_images(changes: Mapping[str, Any]) -> bool:
   """Returns whether changed fields name other images, in which case the run's own fields about images do not apply."""
   return "data.source" in changes or "data.path" in changes
+
+
+def selects_images(changes: Mapping[str, Any]) -> bool:
+  """Returns whether changed fields may select other training images than the run's, by whatever means."""
+  return any(name.startswith(SELECTING) for name in changes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,11 +134,13 @@ def load(
   step: int | None = None,
   arrays: datasets.Arrays | None = None,
   encoder: Any = None,
+  own_images: bool = True,
 ) -> LoadedRun:
   """Opens a run's weights after `step` steps (default: the newest); its datasets are opened when they are needed.
 
   `config`: the run's own, by default, or `read_config` with changes; `encoder`: a flax module, for model.name=custom.
   `arrays`: images of the calling program, for data.source=array.
+  `own_images`: the training images must be those of the run when they are opened.
   Raises UserError if there is no such run or checkpoint, or the checkpoint does not fit the config.
   """
   config = config or read_config(workdir)
@@ -143,11 +154,24 @@ def load(
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
 
   def evaluator() -> Evaluator:
-    opened = datasets.open_datasets(config.data, config.train.seed, arrays).on_devices(config, mesh)
-    return Evaluator(config, mesh, opened, built)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays)
+    if own_images:
+      _require_unchanged(folder, opened)
+    return Evaluator(config, mesh, opened.on_devices(config, mesh), built)
 
   weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
   return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
+
+
+def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> None:
+  """Raises UserError if the training images are not those of the run; a run of an older version does not know."""
+  versions = manifest.read(workdir)
+  images, _ = identity.manifests(opened)
+  if versions and (changes := changes_since(workdir, versions[-1], images)):
+    raise UserError(
+      f"--workdir {workdir.folder}: the training images have changed: {changes}. Restore them, or evaluate on a folder "
+      "as it is by --data.path=FOLDER"
+    )
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:

@@ -5,7 +5,9 @@ import sys
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from jaxssl.core import UserError, heartbeat
 
@@ -61,6 +63,14 @@ def barrier(where: str) -> None:
       ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=TIMEOUT)
     except Exception as error:  # the coordination service's errors have no public type
       raise Lost(f"the other processes did not respond within {TIMEOUT} s, {where}: {str(error).splitlines()[0]}") from error
+
+
+def agreed(value: bytes) -> bool:
+  """Returns whether all processes hold the same value, of one length; all must ask."""
+  if jax.process_count() == 1:
+    return True
+  values = np.asarray(multihost_utils.process_allgather(np.frombuffer(value, np.uint8)))
+  return bool((values == values[:1]).all())
 
 
 def exit_with(message: str, code: int) -> int:

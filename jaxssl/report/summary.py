@@ -32,8 +32,8 @@ def overview(record: RunRecord) -> str:
   policy = boot.get("policy", "off")
   images = pathlib.PurePath(str(data.get("path", ""))).name or data.get("source", "unknown images")
   how_many = f"{data['limit']} images of {images}" if data.get("limit") else images
-  epochs, each = train.get("epochs"), record.steps_per_epoch
-  done = f"{record.step / each:.3g} of {epochs} epochs" if each else f"{record.step} steps"
+  epochs, passed = train.get("epochs"), record.in_epochs(record.step)
+  done = f"{record.step} steps" if passed is None else f"{passed:.3g} of {epochs} epochs"
   done = f"{epochs} epochs, finished" if record.finished else f"{done}; it stopped, or still runs"
   trained = f"{model.get('name', 'A network')} trained by {method.get('name', 'an unknown method')}"
   return f"{trained} {'without' if policy == 'off' else f'with {policy}'} bootstrapping on {how_many}: {done}."

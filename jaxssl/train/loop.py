@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
+from jaxssl.config.absolute import DATA_PATHS, absolute_paths
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, heartbeat, json_io, log
+from jaxssl.core import LOG, heartbeat, json_io, log, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
 from jaxssl.evals import feature_stats, neighbors
@@ -20,6 +21,7 @@ from jaxssl.parallel.preemption import Preemption
 from jaxssl.pretrained import init_from
 from jaxssl.train.diagnostics import Stopped
 from jaxssl.train.metrics import MetricLogger
+from jaxssl.train.run_images import RunImages
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
 from jaxssl.workdir.checkpoint import Checkpoints
@@ -33,27 +35,35 @@ Report = Callable[[Workdir, LoadedRun | None], None]  # (workdir, run; None afte
 
 
 def train(
-  config: Config, workdir: pathlib.Path, arrays: Arrays | None = None, encoder: Any = None, report: Report | None = None
+  config: Config,
+  workdir: pathlib.Path,
+  arrays: Arrays | None = None,
+  encoder: Any = None,
+  report: Report | None = None,
+  accept_changes: bool = False,
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
   Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 saved on a signal. `arrays`: images of the calling program;
-  `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one.
+  `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one;
+  `accept_changes`: resume although the training images have changed.
   """
   began = time.monotonic()
-  original = Workdir(workdir)
-  config, report = original.check(config), report if config.evals.report else None
+  original = Workdir(workdir.absolute() if paths.is_local(workdir) else workdir)
+  config, report = original.check(absolute_paths(config), DATA_PATHS), report if config.evals.report else None
   with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
     log.start(local.log if processes.is_primary() else None, jax.process_index())
     check_names(config)
-    run = Experiment(config, local.folder, arrays, encoder)
+    images = RunImages(original, local, config, accept_changes)
+    run = Experiment(config, local.folder, arrays, encoder, images.check)
     config = run.config
     evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
-    local.write_config(config)  # not before: an invalid config must not claim the folder
+    local.write_config(config, replace=images.moved)  # not before: an invalid config must not claim the folder
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
     checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
-    restored = checkpoints.restore(run.state_shapes)
+    restored = images.restore(run, checkpoints)
+    local.upload()
     state, step = restored or (run.init(), 0)
     LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
     if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
@@ -95,8 +105,8 @@ def epochs(
     checkpoints.save(step, state)
 
   with jax.transfer_guard("disallow"):
-    for epoch in range(step // length.steps_per_epoch, length.epochs):
-      first = step - epoch * length.steps_per_epoch
+    for epoch in range(length.place(step)[0], length.epochs):
+      _, first = length.place(step)
       if first == 0:
         state = run.start_epoch(state, epoch)
       batches = run.batches(state, epoch, first)

@@ -103,11 +103,11 @@ class MetricLogger:
     (step, logs, waited), self._pending = self._pending, None
     with self.waiting(f"waiting for step {step}" if jax.process_count() > 1 else ""):  # one of several processes may hang
       values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
-    epoch = (step - 1) // self._length.steps_per_epoch
+    epoch, _ = self._length.place(step - 1)
     if not math.isfinite(values["loss"]):
       raise Stopped(f"the loss is {values['loss']} at step {step}, epoch {epoch}; try a lower optim.lr")
     alerts = self._diagnostics.active_alerts
-    values |= self.progress.update(step, step / self._length.steps_per_epoch, values["loss"], waited, alerts)
+    values |= self.progress.update(step, self._length.in_epochs(step), values["loss"], waited, alerts)
     if step % self._config.log_every == 0 or step == self._length.steps:
       self._write(step, epoch, values)
     self._diagnostics.step(step, values)

@@ -61,7 +61,7 @@ def build_optimizer(
     }
     rule = optax.chain(*rules[config.name], optax.scale(-rate(step)))
     if any(frozen_epochs.values()) or config.freeze:
-      epoch = step // training_length.steps_per_epoch
+      epoch = (step + training_length.offset) // training_length.steps_per_epoch
       parts = {part: freeze_if(epoch < epochs, rule) for part, epochs in frozen_epochs.items()}
       rule = optax.partition({BODY: rule, FROZEN: optax.set_to_zero(), **parts}, labels)
     if config.clip:

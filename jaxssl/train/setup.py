@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
+from jaxssl.bootstrap import bank
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
@@ -36,10 +37,19 @@ class Experiment:
   cannot run, before anything is trained.
   """
 
-  def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
+  def __init__(
+    self,
+    config: Config,
+    workdir: pathlib.Path,
+    arrays: datasets.Arrays | None = None,
+    encoder: Any = None,
+    check: Callable[[datasets.Datasets], None] = lambda _: None,
+  ):
+    """Opens the images and builds the step. `check`: called with the datasets before any image is read; may raise UserError."""
     self.mesh = make_mesh()
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
     config = dataclasses.replace(config, data=opened.config)
+    check(opened)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
@@ -51,14 +61,47 @@ class Experiment:
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)
     self.train = self.datasets.train
-    self._step, placed = jit_step(self.train_step, self.state_shapes), shardings(self.state_shapes)
-    self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=placed)
+    self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=shardings(self.state_shapes))
+    self._step = jit_step(self.train_step, self.state_shapes)
 
   def init(self) -> TrainState:
     """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
     state = jax.jit(self.train_step.init, out_shardings=shardings(self.state_shapes))()
     teacher = state.teacher and self._imported(state.teacher)
     return dataclasses.replace(state, student=self._imported(state.student), teacher=teacher)
+
+  def start_epoch_at(self, step: int, epoch: int) -> None:
+    """Numbers steps so that `epoch` starts after `step` steps, although the epochs before may have been longer or shorter."""
+    offset = epoch * self.training_length.steps_per_epoch - step
+    if offset == self.training_length.offset:
+      return
+    self.training_length = length = dataclasses.replace(self.training_length, offset=offset)
+    optimizer = build_optimizer(self.config.optim, length, self.config.train.batch_size)
+    schedules = resolve_schedules(self.train_step.method, length)
+    self.train_step = dataclasses.replace(self.train_step, optimizer=optimizer, schedules=schedules)
+    self._step = jit_step(self.train_step, self.state_shapes)
+
+  def shapes_for(self, num_images: int) -> TrainState:
+    """Returns `state_shapes` for another number of training images. Raises UserError if a method's state depends on it."""
+    if num_images == len(self.train):
+      return self.state_shapes
+    bootstrap = dataclasses.replace(self.train_step.bootstrap, num_images=num_images)
+    shapes = abstract_state(dataclasses.replace(self.train_step, bootstrap=bootstrap))
+    if jax.tree.leaves(shapes.method_state) != jax.tree.leaves(self.state_shapes.method_state):
+      name = self.config.method["name"]
+      raise UserError(
+        f"method.name={name}: its state depends on the number of training images, which changed; use another --workdir"
+      )
+    return shapes
+
+  def carry_over(self, state: TrainState, before: np.ndarray) -> TrainState:
+    """Moves the rows of the neighbor bank from a training set to this one. before: int32 [n], see `bank.carry_over`."""
+    if state.neighbor_bank is None:
+      return state
+    shapes = self.state_shapes.neighbor_bank
+    before = np.pad(before, (0, len(shapes.partners) - len(before)), constant_values=-1)
+    move = jax.jit(bank.carry_over, out_shardings=shardings(shapes))
+    return dataclasses.replace(state, neighbor_bank=move(state.neighbor_bank, replicate(self.mesh, before)))
 
   def untrained(self) -> Variables:
     """Returns the student before the first step."""

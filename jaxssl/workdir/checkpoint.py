@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -46,16 +46,17 @@ class Checkpoints:
         f"the same command to resume from step {self.latest() or 0}"
       ) from error
 
-  def restore(self, like: PyTree) -> tuple[PyTree, int] | None:
+  def restore(self, like: PyTree, like_at: Callable[[int], PyTree] | None = None) -> tuple[PyTree, int] | None:
     """Returns the newest readable state and its step, sharded as `like` (shapes with shardings); None without checkpoints.
 
+    `like_at`: returns the shapes of the checkpoint of a step, if they depend on it.
     An unreadable checkpoint is logged and renamed, and the one before it is used. Raises UserError if none is readable.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       state, problem = None, ""
       try:
-        state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        state = self._manager.restore(step, args=ocp.args.StandardRestore(like_at(step) if like_at else like))
         jax.block_until_ready(state)
       except Exception as error:  # tensorstore, json and file errors have no common type
         problem = _first_line(error)

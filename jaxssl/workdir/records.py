@@ -47,14 +47,22 @@ class RunRecord:
     self.warnings = [line for line in lines if re.match(r"\S+ \S+ (WARNING|ERROR) ", line)]
     self.finished = bool(self.results.get("finished"))
     self.step = max((line["step"] for line in self.lines), default=0)  # the last one that was logged
-    # None unless there is a line that was written at the end of an epoch
+    # (step, epochs) of the lines that were written at the end of an epoch; epochs may have different lengths
     ends = (line for line in self.lines if line["step"] and json_io.count(line.get("epoch")) and "loss" not in line)
-    self.steps_per_epoch: float | None = next((line["step"] / (line["epoch"] + 1) for line in ends), None)
-    self.unit = "epochs" if self.steps_per_epoch else "steps"  # of the x axis of `series`
+    self._ends = [(0, 0), *((line["step"], line["epoch"] + 1) for line in ends)]
+    self.unit = "epochs" if len(self._ends) > 1 else "steps"  # of the x axis of `series`
 
   def metric(self, name: str) -> Metric:
     """Returns the definition of a metric; one that the run does not define has its name as title."""
     return self.metrics.get(name) or Metric(name=name, title=name.replace("_", " ").capitalize())
+
+  def in_epochs(self, step: int) -> float | None:
+    """Returns how many epochs a step completes; None if the run has not logged the end of an epoch."""
+    if len(self._ends) == 1:
+      return None
+    after = next((k for k, (end, _) in enumerate(self._ends) if end >= step), len(self._ends) - 1) or 1
+    (first, done), (last, epochs) = self._ends[after - 1 : after + 1]
+    return done + (step - first) * (epochs - done) / max(last - first, 1)
 
   def series(self) -> dict[str, Series]:
     """Returns all metrics that were logged after step 0, by name, over epochs (or steps; see `unit`)."""
@@ -63,7 +71,7 @@ class RunRecord:
       for name, value in line.items():
         if name not in ("step", "epoch") and json_io.finite(value) is not None and line["step"]:
           x, y = points.setdefault(name, ([], []))
-          x.append(line["step"] / (self.steps_per_epoch or 1))
+          x.append(self.in_epochs(line["step"]) or line["step"])
           y.append(value)
     return {name: Series(np.array(x), np.array(y)) for name, (x, y) in points.items()}
 

@@ -5,8 +5,10 @@ import dataclasses
 import fcntl
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
+from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, json_io, paths, tree
@@ -18,6 +20,7 @@ class Workdir:
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
     self.config = folder / "config.json"
+    self.images = folder / "images.json"  # which images the run is trained on; see manifest.py
     self.metrics = folder / "metrics.jsonl"  # one line per logged step or evaluation
     self.results = folder / "results.json"  # all measurements with their protocols
     self.alerts = folder / "alerts.jsonl"  # from train.diagnostics
@@ -30,8 +33,15 @@ class Workdir:
     self.tensorboard = folder / "tensorboard"
     self.trace = folder / "trace"  # from `profile`
 
-  def check(self, config: Config) -> Config:
-    """Creates the folder; returns the config, with the values of `data` that the run measured. Raises UserError."""
+  def image_names(self, sha256: str) -> pathlib.Path:
+    """Returns the file with the names and sizes of the training images whose manifest has this hash."""
+    return self.folder / f"images-{sha256[:16]}.zlib"
+
+  def check(self, config: Config, excused: Collection[str] = ()) -> Config:
+    """Creates the folder; returns the config, with the values of `data` that the run measured.
+
+    Raises UserError if the folder belongs to a config that differs, other than in `excused` fields.
+    """
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       stored = json_io.read(self.config) if self.config.exists() else None
@@ -40,16 +50,21 @@ class Workdir:
     if stored is None:
       return config
     with contextlib.suppress(UserError):  # fields that no longer exist are listed below
-      known = read(Config, stored)  # fields that are newer than the run have their defaults
+      known = absolute_paths(read(Config, stored))  # fields that are newer than the run have their defaults
       stored = as_json(known)
       measured = {name: getattr(config.data, name) or getattr(known.data, name) for name in ("bit_depth", "mean", "std")}
       config = tree.replace(config, {f"data.{name}": value for name, value in measured.items()})
     there, here = tree.flatten(stored), tree.flatten(as_json(config))
-    differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-    if differing:
-      listed = "; ".join(f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in differing)
+    if listed := "; ".join(_differences(there, here, [name for name in {*there, *here} if name not in excused]).values()):
       raise UserError(f"--workdir {self.folder} belongs to another config: {listed}. Use another --workdir, or the same values")
     return config
+
+  def differences(self, config: Config, fields: Collection[str]) -> dict[str, str]:
+    """Returns those of `fields` that differ from the config in the folder, with both values; none without a readable one."""
+    with contextlib.suppress(UserError):
+      stored = as_json(absolute_paths(read(Config, self.read_config())))
+      return _differences(tree.flatten(stored), tree.flatten(as_json(config)), fields)
+    return {}
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
@@ -70,9 +85,9 @@ class Workdir:
         pass
       yield
 
-  def write_config(self, config: Config) -> None:
+  def write_config(self, config: Config, replace: bool = False) -> None:
     """Writes the config unless there is one. From then on, the folder belongs to this config."""
-    if not self.config.exists():
+    if replace or not self.config.exists():
       json_io.write(self.config, as_json(config))
 
   def read_config(self) -> dict:
@@ -80,6 +95,11 @@ class Workdir:
     if not self.config.exists():
       raise UserError(f"--workdir {self.folder} holds no run: there is no {self.config.name}")
     return json_io.read(self.config)
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any], fields: Collection[str]) -> dict[str, str]:
+  differing = (name for name in sorted(fields) if there.get(name) != here.get(name))
+  return {name: f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in differing}
 
 
 def as_json(config: Config) -> dict:

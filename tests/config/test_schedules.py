@@ -88,3 +88,12 @@ def test_equal_warmups_in_epochs_steps_and_percent_agree():
 def test_warmup_errors_name_the_field(fields, message):
   with pytest.raises(UserError, match=message):
     ScheduleConfig(**fields).resolve(TrainingLength(steps_per_epoch=10, epochs=2), "optim.schedule")
+
+
+def test_an_offset_numbers_steps_after_epochs_of_another_length():
+  """Two epochs of 4 steps, then epochs of 6: step 8 of the run is step 12 of one whose epochs all have 6."""
+  whole, length = TrainingLength(steps_per_epoch=6, epochs=5), TrainingLength(steps_per_epoch=6, epochs=5, offset=4)
+  assert length.steps == 26 and length.place(8) == (2, 0) and length.place(15) == (3, 1) and length.in_epochs(11) == 2.5
+  for config in (ScheduleConfig(kind="cosine", warmup_epochs=3), ScheduleConfig(kind="step", milestones=(3,), by_epoch=True)):
+    schedule, expected = config.resolve(length), config.resolve(whole)
+    assert [schedule(k) for k in range(8, 26)] == [expected(k + 4) for k in range(8, 26)]

@@ -1,0 +1,133 @@
+"""Compares the images of a run with those that it was trained on, and carries the neighbor bank over to others if accepted."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from jaxssl.config.absolute import DATA_PATHS
+from jaxssl.config.schema import Config
+from jaxssl.core import LOG, UserError, json_io, paths
+from jaxssl.core.types import TrainState
+from jaxssl.data import sampler
+from jaxssl.data.datasets import Datasets
+from jaxssl.data.identity import manifests
+from jaxssl.train.setup import Experiment
+from jaxssl.workdir import manifest
+from jaxssl.workdir.checkpoint import Checkpoints
+from jaxssl.workdir.image_changes import ImageChanges, changes_since
+from jaxssl.workdir.manifest import Manifest, Version
+from jaxssl.workdir.workdir import Workdir
+
+
+class RunImages:
+  """The images of a run. `accept`: they may differ from those that it was trained on so far.
+
+  `original`: the workdir as the user named it, for messages; `local`: where its files are read and written.
+  Raises UserError if the config has another path than the run, and nothing is there.
+  """
+
+  def __init__(self, original: Workdir, local: Workdir, config: Config, accept: bool):
+    self._original, self._local, self._config, self._accept = original, local, config, accept
+    self._versions: list[Version] = manifest.read(local)
+    self._new: Manifest  # of the images as they are now
+    self._others: dict[str, Manifest]  # the test set, and the k-NN reference if it is another set
+    self._paths = local.differences(config, DATA_PATHS)
+    values = (getattr(config.data, name.removeprefix("data.")) for name in self._paths)
+    if not all(value and paths.path_of(value).exists() for value in values):
+      original.check(config)
+
+  @property
+  def moved(self) -> bool:
+    """Whether the config names other paths than the run has."""
+    return bool(self._paths)
+
+  def check(self, opened: Datasets) -> None:
+    """Compares the images with those of the run, before anything that takes minutes. Raises UserError if they differ."""
+    self._new, self._others = manifests(opened)
+    if not self._versions or self._new.names is None:
+      self._original.check(self._config)  # nothing shows that another path holds the same images
+    if not self._versions:
+      return
+    where, step, last = f"--workdir {self._original.folder}", self._newest_step(), self._versions[-1]
+    trained = last if step is None else manifest.at(self._versions, step)
+    changes = self._changes(last) and self._changes(trained)  # those of `last` were accepted, perhaps without a step since
+    if not changes:
+      self._check_other_sets(where, trained)
+      return
+    text = "; ".join([str(changes), *self._paths.values()])
+    if step is None and not self._paths:
+      LOG.warning("%s: the training images have changed: %s; training starts again, since nothing was saved", where, text)
+      return
+    if not self._accept:
+      remedy = "Restore them, use another --workdir, or resume with the images as they are by --accept-changes"
+      raise UserError(f"{where}: the training images have changed: {text}. {remedy}")
+    if step is not None and self._epoch(trained, step) >= self._config.train.epochs:
+      raise UserError(f"{where}: the training images have changed ({text}), but the run is complete; use another --workdir")
+    if step is not None and self._new.names is None and self._config.bootstrap.policy != "off":
+      raise UserError(
+        f"{where}: the training images have changed ({text}), and without names the neighbor bank cannot be carried over; "
+        "use another --workdir"
+      )
+    LOG.warning("%s: accepted that the training images have changed: %s", where, text)
+
+  def restore(self, run: Experiment, checkpoints: Checkpoints) -> tuple[TrainState, int] | None:
+    """Returns the newest readable state, carried over to the images as they are now, and its step; None without checkpoints.
+
+    Writes the manifest. After a change of images in mid-epoch, the epoch starts again.
+    """
+    versions = self._versions
+    if not versions:
+      restored = checkpoints.restore(run.state_shapes)
+      if restored:
+        LOG.warning("there is no %s: the training images are taken to be those of the run", self._local.images.name)
+      self._write([self._version(0, 0)])
+      return restored
+    restored = checkpoints.restore(run.state_shapes, lambda step: run.shapes_for(manifest.at(versions, step).images))
+    if restored is None:
+      if self._changes(versions[-1]):
+        self._local.results.unlink(missing_ok=True)  # baselines on the images before
+        json_io.truncate_lines(self._local.metrics, -1)
+        versions = []
+      self._write(versions[:1] or [self._version(0, 0)])
+      return None
+    (state, step), restored = restored, None  # no second reference, so that the bank before can be freed
+    trained = manifest.at(versions, step)
+    versions = versions[: versions.index(trained) + 1]
+    if changes := self._changes(trained):
+      state = run.carry_over(state, changes.before)
+      versions.append(self._version(step, self._epoch(trained, step), changes))
+      json_io.truncate_lines(self._local.neighbors, -1)  # they number the images before
+    elif self._accept:
+      versions[-1] = dataclasses.replace(trained, other_sets=self._version(0, 0).other_sets)
+    run.start_epoch_at(versions[-1].step, versions[-1].epoch)
+    self._write(versions)
+    return state, step
+
+  def _check_other_sets(self, where: str, version: Version) -> None:
+    """Logs that a path has moved, or that other sets differ. Raises UserError if they differ at another path."""
+    others = self._version(0, 0).other_sets
+    differing = [name for name in sorted({*others, *version.other_sets}) if others.get(name) != version.other_sets.get(name)]
+    if self._paths and differing and not self._accept:
+      self._original.check(self._config)
+    for text in self._paths.values():
+      LOG.info("%s: the same training images at another place: %s", where, text)
+    for name in differing:
+      LOG.warning("%s: the images of the %s set have changed: measurements before and after are not comparable", where, name)
+
+  def _changes(self, version: Version) -> ImageChanges | None:
+    return changes_since(self._local, version, self._new)
+
+  def _version(self, step: int, epoch: int, changes: ImageChanges | None = None) -> Version:
+    return manifest.version(self._new, self._others, step, epoch, **(changes.counts if changes else {}))
+
+  def _epoch(self, version: Version, step: int) -> int:
+    """Returns the epoch that was under way, or follows, after `step` steps on the images of a version."""
+    return version.epoch + (step - version.step) // sampler.steps(version.images, self._config.train.batch_size)
+
+  def _newest_step(self) -> int | None:
+    checkpoints = Checkpoints(self._local.checkpoints, self._config.train.max_to_keep)
+    step = checkpoints.latest()
+    checkpoints.close()
+    return step
+
+  def _write(self, versions: Sequence[Version]) -> None:
+    manifest.write(self._local, versions, self._new)

@@ -1,0 +1,274 @@
+"""A run knows its training images: moved, added, removed and renamed ones, and relative paths."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl import main
+from jaxssl.config.absolute import DATA_PATHS, absolute_paths
+from jaxssl.config.schema import BootstrapConfig, Config, DataConfig, ModelConfig, TrainConfig
+from jaxssl.core import UserError
+from jaxssl.core.types import TrainState
+from jaxssl.data.datasets import open_datasets
+from jaxssl.data.identity import manifest_of, manifests
+from jaxssl.data.source import Subset
+from jaxssl.parallel.preemption import Preemption
+from jaxssl.train.run_images import RunImages
+from jaxssl.train.setup import Experiment
+from jaxssl.workdir import manifest
+from jaxssl.workdir.workdir import Workdir
+from tests.data.fixtures import coded, flat, folder, zipped
+from tests.test_main import CONFIG, lines
+from tests.tiny_run import TINY
+
+NAMES = [f"{k}.png" for k in range(8)]
+
+
+def files(*names: str) -> dict[str, bytes]:
+  """Returns images whose files all have another size, by name."""
+  return {name: flat(10) + bytes(range(1, int(pathlib.PurePath(name).stem) + 2)) for name in names}
+
+
+def started(tmp_path: pathlib.Path, step: int = 5, **changes) -> tuple[Workdir, Config]:
+  """Returns a workdir as a run on eight images in tmp_path/a leaves it, two steps an epoch, and the run's config."""
+  data = DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES)))
+  config = Config(data=data, train=TrainConfig(batch_size=4, epochs=4))
+  config = dataclasses.replace(config, **changes)
+  workdir = Workdir(tmp_path / "run")
+  workdir.check(config)
+  workdir.write_config(config)
+  checked(workdir, config, step=None)
+  images, others = manifests(open_datasets(config.data, 0))
+  manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
+  return workdir, config
+
+
+def checked(workdir: Workdir, config: Config, accept: bool = False, step: int | None = 5) -> RunImages:
+  """Compares the images of a config with those of a run whose newest checkpoint has this step."""
+  images = RunImages(workdir, workdir, config, accept)
+  images._newest_step = lambda: step  # type: ignore[method-assign]
+  images.check(open_datasets(config.data, 0))
+  return images
+
+
+def at(config: Config, **fields) -> Config:
+  return dataclasses.replace(config, data=dataclasses.replace(config.data, **{k: str(v) for k, v in fields.items()}))
+
+
+@pytest.mark.parametrize("target", ["folder", "zip"])
+def test_images_that_moved_as_a_whole_are_accepted(target, tmp_path, caplog):
+  caplog.set_level("INFO", "jaxssl")
+  workdir, config = started(tmp_path)
+  moved = shutil.move(tmp_path / "a", tmp_path / "b") if target == "folder" else zipped(tmp_path / "b.zip", files(*NAMES))
+  moved_config = at(config, path=moved)
+  with pytest.raises(UserError, match="belongs to another config: data.path: "):
+    workdir.check(moved_config)
+  assert workdir.check(moved_config, DATA_PATHS) == moved_config
+  assert checked(workdir, moved_config).moved
+  assert f"the same training images at another place: data.path: '{tmp_path}/a' there, '{moved}' here" in caplog.text
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (lambda root: folder(root, files("8.png", "9.png")), "2 added (first: 8.png)"),
+    (lambda root: (root / "3.png").unlink(), "1 removed (first: 3.png)"),
+    (lambda root: (root / "3.png").rename(root / "z.png"), "1 renamed (first: 3.png, now z.png)"),
+    (lambda root: (root / "3.png").write_bytes(flat(99, (9, 9))), "1 of another size (first: 3.png)"),
+  ],
+)
+def test_changed_images_stop_a_run_unless_they_are_accepted(change, message, tmp_path, caplog):
+  workdir, config = started(tmp_path)
+  change(tmp_path / "a")
+  with pytest.raises(UserError) as error:
+    checked(workdir, config)
+  assert str(error.value).startswith(f"--workdir {tmp_path}/run: the training images have changed: {message}. Restore them,")
+  assert "--accept-changes" in str(error.value) and "\n" not in str(error.value)
+  checked(workdir, config, accept=True)
+  assert f"accepted that the training images have changed: {message}" in caplog.text
+  with pytest.raises(UserError, match="but the run is complete; use another --workdir"):
+    checked(workdir, config, accept=True, step=8)
+
+
+def test_other_images_at_another_path_are_named_with_both_paths(tmp_path):
+  workdir, config = started(tmp_path)
+  other = folder(tmp_path / "b", files(*NAMES[1:]))
+  with pytest.raises(UserError, match=f"1 removed .first: 0.png.; data.path: '{tmp_path}/a' there, '{other}' here. Restore"):
+    checked(workdir, at(config, path=other))
+  with pytest.raises(UserError, match=f"another config: data.path: '{tmp_path}/a' there, '{tmp_path}/c' here"):
+    checked(workdir, at(config, path=tmp_path / "c"))  # does not exist
+  with pytest.raises(UserError, match="Restore them"):
+    checked(workdir, at(config, path=other), step=None)
+
+
+def test_without_a_checkpoint_changed_images_start_again(tmp_path, caplog):
+  workdir, config = started(tmp_path)
+  (tmp_path / "a" / "3.png").unlink()
+  checked(workdir, config, step=None)
+  assert "1 removed (first: 3.png); training starts again, since nothing was saved" in caplog.text
+
+
+def test_accepted_images_need_no_second_flag_and_the_images_before_may_return(tmp_path):
+  workdir, config = started(tmp_path)
+  versions = manifest.read(workdir)
+  folder(tmp_path / "a", files("8.png"))
+  images = manifest_of(open_datasets(config.data, 0).train.source)
+  manifest.write(workdir, [*versions, manifest.version(images, {}, 5, 2, added=1)], images)
+  checked(workdir, config, step=5)  # killed before the first save on nine images
+  checked(workdir, config, step=7)
+  (tmp_path / "a" / "8.png").unlink()
+  checked(workdir, config, step=5)
+  with pytest.raises(UserError, match="1 removed .first: 8.png"):
+    checked(workdir, config, step=7)
+
+
+def test_another_test_set_is_refused_at_another_path_and_logged_at_the_same(tmp_path, caplog):
+  held_out = folder(tmp_path / "t", files("1.png", "2.png"))
+  path = folder(tmp_path / "a", files(*NAMES))
+  workdir, config = started(tmp_path, data=DataConfig(source="folder", path=path, test_path=held_out))
+  moved = shutil.copytree(tmp_path / "t", tmp_path / "u")
+  assert checked(workdir, at(config, test_path=moved)).moved
+  folder(moved, files("3.png"))
+  with pytest.raises(UserError, match="another config: data.test_path: "):
+    checked(workdir, at(config, test_path=moved))
+  folder(held_out, files("3.png"))
+  checked(workdir, config)
+  assert "the images of the test set have changed: measurements before and after are not comparable" in caplog.text
+
+
+def test_arrays_have_no_names_to_carry_a_bank_over(tmp_path):
+  def opened(count: int):
+    return open_datasets(DataConfig(source="array"), 0, {"train": np.zeros((count, 8, 8, 3), np.uint8)})
+
+  for policy, refused in (("adaptive", True), ("off", False)):
+    workdir = Workdir(tmp_path / policy)
+    config = Config(
+      data=DataConfig(source="array"), train=TrainConfig(batch_size=4, epochs=4), bootstrap=BootstrapConfig(policy=policy, k=2)
+    )
+    workdir.check(config)
+    workdir.write_config(config)
+    images, others = manifests(opened(8))
+    manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
+    run = RunImages(workdir, workdir, config, True)
+    run._newest_step = lambda: 2  # type: ignore[method-assign]
+    run.check(opened(8))
+    if refused:
+      expected = "10 images of 3 channels of uint8 instead of 8 of 3 channels of uint8.*, and without names the neighbor bank"
+      with pytest.raises(UserError, match=expected):
+        run.check(opened(10))
+    else:
+      run.check(opened(10))
+
+
+def test_a_manifest_follows_lists_limits_and_unicode(tmp_path):
+  path = folder(tmp_path / "a", {"e\u0301.png": flat(1), "b/1.png": flat(2, (9, 9)), "c.png": flat(3)})
+  listed = tmp_path / "list.txt"
+  listed.write_text("b/1.png\ne\u0301.png\n")
+  source = open_datasets(DataConfig(source="folder", path=path, list_path=str(listed)), 0).train.source
+  images = manifest_of(source)
+  assert [images.name(k) for k in range(2)] == ["b/1.png", "\u00e9.png"]
+  assert images.sizes.tolist() == [len(flat(2, (9, 9))), len(flat(1))]
+  turned = manifest_of(Subset(source, np.array([1, 0])))
+  assert turned.name(0) == "\u00e9.png" and turned.digest != images.digest
+
+
+def test_two_processes_must_list_the_same_images(tmp_path, monkeypatch):
+  opened = open_datasets(DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES))), 0)
+  other = np.frombuffer(bytes.fromhex(manifest_of(opened.train.source.source).digest), np.uint8)
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  gather = "jaxssl.parallel.processes.multihost_utils.process_allgather"
+  monkeypatch.setattr(gather, lambda own: np.stack([own, other]))
+  assert manifests(opened)[0].count == 8
+  monkeypatch.setattr(gather, lambda own: np.stack([own, other ^ 1]))
+  with pytest.raises(UserError, match="list different training images; this one has 8 training images; expected the same"):
+    manifests(opened)
+
+
+def test_relative_paths_become_absolute(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("HOME", "/home/me")
+  data = DataConfig(source="folder", path="images", test_path="~/test", list_path="../list.txt")
+  config = absolute_paths(Config(data=data, model=ModelConfig(init_from="weights.pth")))
+  assert config.data.path == f"{tmp_path}/images" and config.data.test_path == "/home/me/test"
+  assert config.data.list_path == f"{tmp_path.parent}/list.txt" and config.model.init_from == f"{tmp_path}/weights.pth"
+  assert absolute_paths(config) == config
+  (tmp_path / "cifar10").mkdir()
+  for source, path, expected in (
+    ("tfds", "cifar10", "cifar10"),
+    ("mine", "cifar10", f"{tmp_path}/cifar10"),
+    ("mine", "owner/name", "owner/name"),
+    ("folder", "gs://bucket/a", "gs://bucket/a"),
+  ):
+    assert absolute_paths(Config(data=DataConfig(source=source, path=path))).data.path == expected
+  assert absolute_paths(Config()) == Config()
+
+
+WORDS = [f"{CONFIG}:runlocal", *TINY] + [
+  f"--config.{word}"
+  for word in (
+    "data.source=folder", "data.path=images", "data.limit=0", "data.placement=host", "train.epochs=3", "train.batch_size=8",
+    "bootstrap.policy=naive", "bootstrap.window=1", "bootstrap.k=3", "evals.baselines=false", "evals.periodic=",
+    "evals.final=quality", "evals.report=false", "train.log_every=1",
+  )
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+def test_a_run_resumes_on_accepted_images(tmp_path, monkeypatch, fails, capfd):
+  """Sixteen images, two steps an epoch, stopped after three steps; then 25 images, three steps an epoch."""
+  rng, root = np.random.default_rng(0), tmp_path / "here" / "images"
+  image = [coded(rng.integers(0, 256, (28, 28), dtype=np.uint8), "PNG") for _ in range(26)]
+  folder(root, {f"{k:02}.png": image[k] for k in range(16)})
+  folder(tmp_path / "there" / "images", {f"{k:02}.png": image[k] for k in range(10)})
+  words, workdir = [*WORDS, f"--workdir={tmp_path / 'run'}"], tmp_path / "run"
+  monkeypatch.chdir(root.parent)
+  with monkeypatch.context() as patch:
+    patch.setattr(Preemption, "stop_requested", lambda self, step: step == 3)
+    assert main.main(words) == 0
+  assert json.loads((workdir / "config.json").read_text())["data"]["path"] == str(root)
+
+  monkeypatch.chdir(tmp_path / "there")
+  fails(words, f"6 removed (first: 10.png); data.path: '{root}' there, '{tmp_path}/there/images' here")
+  monkeypatch.chdir(root.parent)
+  (root / "03.png").unlink()
+  folder(root, {f"a{k}.png": image[k] for k in range(16, 26)})
+  fails(words, "10 added (first: a16.png), 1 removed (first: 03.png)")
+  fails(["evaluate", "quality", f"--workdir={workdir}"], "10 added (first: a16.png), 1 removed (first: 03.png)")
+  assert main.main(["evaluate", "quality", f"--workdir={workdir}", f"--data.path={root}"]) == 0
+  capfd.readouterr()
+  moves, carry_over = [], Experiment.carry_over
+
+  def recorded(run: Experiment, state: TrainState, before: np.ndarray) -> TrainState:
+    after = carry_over(run, state, before)
+    moves.append((np.asarray(state.neighbor_bank.features), before, np.asarray(after.neighbor_bank.features)))
+    return after
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Experiment, "carry_over", recorded)
+    assert main.main([*words, "--accept-changes"]) == 0
+  ((old, before, new),) = moves
+  assert before.tolist() == [0, 1, 2, *range(4, 16), *[-1] * 10] and old.shape[0] == 16 and new.shape[0] == 32
+  np.testing.assert_array_equal(new[:15], old[before[:15]])
+  assert old.any(axis=1).all() and not new[15:].any()
+  log = capfd.readouterr().err
+  assert "checkpoint 3 cannot be read" not in log and "resumes at step 3" in log
+  steps = {line["step"]: line["epoch"] for line in lines(workdir) if "loss" in line}
+  assert steps == {1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 1, 7: 2, 8: 2, 9: 2}  # the second epoch starts again after step 3
+  first, second = json.loads((workdir / "images.json").read_text())["versions"]
+  assert (first["images"], first["step"]) == (16, 0) and second["date"]
+  names = ("images", "step", "epoch", "added", "removed", "renamed")
+  assert [second[name] for name in names] == [25, 3, 1, 10, 1, 0]
+  assert '"accept' not in (workdir / "config.json").read_text()
+
+  os.rename(root.parent, tmp_path / "moved")
+  monkeypatch.chdir(tmp_path / "moved")
+  assert main.main(words) == 0  # complete; the same images at another place need no flag
+  assert "the same training images at another place" in capfd.readouterr().err
+  assert json.loads((workdir / "config.json").read_text())["data"]["path"] == f"{tmp_path}/moved/images"
