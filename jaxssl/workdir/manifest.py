@@ -76,8 +76,8 @@ def version(manifest: Manifest, other_sets: Mapping[str, Manifest], step: int, e
   """Returns the version of a run that begins now. `changes`: numbers of images that were added, removed, renamed, resized."""
   others = {name: other.digest for name, other in other_sets.items()}
   now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-  about: dict[str, Any] = {"images": manifest.count, "sha256": manifest.digest, "kind": manifest.kind, "other_sets": others, "date": now}
-  return Version(step=step, epoch=epoch, **about, **changes)
+  about: Any = {"images": manifest.count, "sha256": manifest.digest, "kind": manifest.kind, "date": now, **changes}
+  return Version(step=step, epoch=epoch, other_sets=others, **about)
 
 
 def at(versions: Sequence[Version], step: int) -> Version:
