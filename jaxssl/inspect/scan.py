@@ -47,7 +47,7 @@ class ImageStats:
   channels: int  # as decoded
   size: int  # bytes of the file
   digest: bytes  # of the pixels
-  fingerprint: np.ndarray
+  fingerprint: np.ndarray  # float16 [64]
   moments: np.ndarray
   gray: bool  # judged by the pixels, not by the header
 
@@ -91,7 +91,7 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
 def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split: str = "", index: int = 0) -> ImageStats:
   """Decodes a file's bytes as training does. Raises DecodeError, whose message begins with `name`, or WrongChannels."""
   header = read_header(data)
-  dtype = dtype_of(depth or (16 if header.bits == 16 else 8))
+  dtype = _dtype(header, depth)
   multichannel = header.color.endswith(" channels")  # channels that are neither colors nor transparency
   try:
     image = decode(data, channels or (header.channels if multichannel else 3), name, dtype)
@@ -114,6 +114,19 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split
     moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]),
     gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )
+
+
+def read_again(sources: Mapping[str, FolderSource], image: ImageStats, depth: int, least: int) -> np.ndarray:
+  """Decodes a scanned image again, for display: uint8 [h, w, 3], possibly reduced to shorter sides of `least` or more.
+
+  Raises DecodeError.
+  """
+  data, spare = sources[image.split].encoded(image.index), min(image.height, image.width) / least
+  return viewable(decode(data, image.channels, image.name, _dtype(image.header, depth), max(spare, 1)))
+
+
+def _dtype(header: Header, depth: int) -> np.dtype:
+  return dtype_of(depth or (16 if header.bits == 16 else 8))
 
 
 def read_header(data: bytes) -> Header:
