@@ -20,7 +20,7 @@ def near_duplicates(
   sources: Mapping[str, FolderSource], images: Sequence[ImageStats], pairs: Sequence[NearPair], depth: int
 ) -> Image.Image:
   """Draws pairs of near duplicates, those about which there is most doubt first. `depth`: as given to the scan."""
-  shown = sorted(pairs, key=lambda pair: pair.similarity)[:PAIRS]
+  shown = sorted(pairs, key=lambda pair: pair.excess)[:PAIRS]
   title = f"{len(shown)} of {len(pairs)} pairs that may show the same, the least similar first"
   places = [pair[:2] for pair in shown]
   roots = sorted((source.name + "/" for source in sources.values()), key=len, reverse=True)

@@ -12,6 +12,7 @@ from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import DecodeError
 from jaxssl.inspect import duplicates, same_photo
 from jaxssl.inspect.duplicates import NearPair
+from jaxssl.inspect.same_photo import Details
 from jaxssl.inspect.scan import ImageStats, read_again
 
 EXACT, NEAR = "are exact duplicates of others", "may be near duplicates of others"
@@ -87,13 +88,13 @@ class Copies:
 def find_copies(sources: Mapping[str, FolderSource], images: Sequence[ImageStats], depth: int) -> Copies:
   """Finds the duplicates; similar images are read again, to be compared by their pixels. `depth`: as given to the scan."""
 
-  def thumbnail(place: int) -> np.ndarray:
+  def details(place: int) -> Details:
     try:
-      return same_photo.thumbnail(read_again(sources, images[place], depth, 2 * same_photo.SIDE))
+      return same_photo.details(read_again(sources, images[place], depth, 2 * same_photo.SIDE))
     except DecodeError as error:
       LOG.warning("%s; it is not compared with similar images", error)
-      return np.zeros((same_photo.SIDE, same_photo.SIDE), np.float16)
+      return same_photo.details(np.zeros((1, 1, 3), np.uint8))
 
   exact = duplicates.exact(image.digest for image in images)
-  near = duplicates.near(np.stack([image.fingerprint for image in images]), exact, thumbnail)
+  near = duplicates.near(np.stack([image.fingerprint for image in images]), exact, details)
   return Copies([image.split == "test" for image in images], exact, near)

@@ -1,7 +1,7 @@
 """Finds exact duplicates by a digest of the pixels, and likely near duplicates by low frequencies, then by details."""
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxssl.core import heartbeat, image_progress
 from jaxssl.data.input_pipeline import read_ahead
-from jaxssl.inspect import same_photo
+from jaxssl.inspect.same_photo import Details, excess
 from jaxssl.inspect.similar_codes import similar
 
 SIDE, KEPT = 32, 8  # side that images are reduced to; rows and columns of the cosine transform that are kept
@@ -17,15 +17,15 @@ COSINE = 0.8  # minimum similarity of two fingerprints
 FLAT = 2.0  # gray levels: images with a smaller standard deviation match nothing
 NEAREST = 16  # similar images of each that are compared by their pixels
 _PENDING = 2**22  # pairs held at a time, beside NEAREST of each image
-_THUMBNAILS = 2**14  # held at a time
+_IMAGES = 2**14  # whose details are held at a time
 
 
 class NearPair(NamedTuple):
-  """Two images, as positions, that may be near duplicates, and the correlation of their details."""
+  """Two images, by position, that may be near duplicates; `excess`: of the correlation of their details over the required one."""
 
   first: int
   second: int
-  similarity: float
+  excess: float
 
 
 def fingerprint(image: np.ndarray) -> np.ndarray:
@@ -50,25 +50,26 @@ def exact(digests: Iterable[Hashable]) -> list[list[int]]:
   return [group for group in places.values() if len(group) > 1]
 
 
-def near(fingerprints: np.ndarray, exactly: Sequence[Sequence[int]], thumbnail: Callable[[int], np.ndarray]) -> list[NearPair]:
+def near(fingerprints: np.ndarray, exactly: Sequence[Sequence[int]], details: Callable[[int], Details]) -> list[NearPair]:
   """Returns the pairs of images that may be near duplicates, by position.
 
   `fingerprints`: float16 [n, 64]. The first of each group of exact duplicates, `exactly`, is compared for all of them.
-  `thumbnail(position)` reads an image again, for `same_photo.similarity`.
+  `details(position)` reads an image again for what `same_photo.excess` compares.
   """
   with heartbeat(f"comparing {len(fingerprints)} images with each other"):
     compared = np.setdiff1d(np.arange(len(fingerprints)), [place for group in exactly for place in group[1:]])
     pairs = compared[candidates(fingerprints[compared])]
   verified = []
   for block in _blocks(pairs):
-    thumbnails = _read(thumbnail, np.unique(block).tolist())
-    compare = lambda pair: same_photo.similarity(thumbnails[pair[0]], thumbnails[pair[1]])
-    with heartbeat(f"comparing the details of {len(block)} pairs of similar images"):
-      with contextlib.closing(read_ahead(compare, block.tolist(), 0, 1024)) as values:
-        verified += [
-          NearPair(*pair, value) for pair, value in zip(block.tolist(), values, strict=True) if value >= same_photo.SAME
-        ]
+    verified += _compare(block, _read(details, np.unique(block).tolist()))
   return sorted(verified)
+
+
+def _compare(pairs: np.ndarray, details: Mapping[int, Details]) -> list[NearPair]:
+  """Returns the pairs of images whose details are the same."""
+  values = read_ahead(lambda pair: excess(details[pair[0]], details[pair[1]]), pairs.tolist(), 0, 1024)
+  with heartbeat(f"comparing the details of {len(pairs)} pairs of similar images"), contextlib.closing(values):
+    return [NearPair(*pair, value) for pair, value in zip(pairs.tolist(), values, strict=True) if value >= 0]
 
 
 def candidates(fingerprints: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def _nearest(pairs: np.ndarray, cosines: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _blocks(pairs: np.ndarray) -> Iterator[np.ndarray]:
-  """Splits pairs into blocks of at most about _THUMBNAILS images, so that few images are in several blocks."""
+  """Splits pairs into blocks of at most about _IMAGES images, so that few images are in several blocks."""
   if not len(pairs):
     return
   groups = _components(pairs)[np.searchsorted(np.unique(pairs), pairs[:, 0])]
@@ -116,19 +117,19 @@ def _blocks(pairs: np.ndarray) -> Iterator[np.ndarray]:
   top, places = 0, set[int]()
   for k, pair in enumerate(pairs.tolist(), 1):
     places.update(pair)
-    if len(places) >= _THUMBNAILS or k == len(pairs):
+    if len(places) >= _IMAGES or k == len(pairs):
       yield pairs[top:k]
       top, places = k, set()
 
 
-def _read(thumbnail: Callable[[int], np.ndarray], places: list[int]) -> dict[int, np.ndarray]:
-  """Reads thumbnails on as many threads as cores, with progress."""
-  thumbnails = {}
-  with image_progress(len(places)) as progress, contextlib.closing(read_ahead(thumbnail, places, 0, 1024)) as read:
-    for place, small in zip(places, read, strict=True):
-      thumbnails[place] = small
+def _read(details: Callable[[int], Details], places: list[int]) -> dict[int, Details]:
+  """Reads images on as many threads as cores, with progress."""
+  results = {}
+  with image_progress(len(places)) as progress, contextlib.closing(read_ahead(details, places, 0, 1024)) as read:
+    for place, result in zip(places, read, strict=True):
+      results[place] = result
       progress.update()
-  return thumbnails
+  return results
 
 
 def linked(pairs: Sequence[tuple[int, int]] | np.ndarray) -> list[list[int]]:

@@ -7,11 +7,11 @@ import numpy as np
 
 from jaxssl.core import LOG
 
-DISTANCE = 10  # bits of 64 that may differ
+DISTANCE = 14  # bits of 64 that may differ
 MANY = 50_000  # codes from which on not all pairs are compared
-BAND, FLIPS = 16, 2  # bits of a band; bits of it that may differ
+BAND, FLIPS = 16, 3  # bits of a band; bits of it that may differ
 _BLOCK = 2**19  # pairs compared at a time: they fit in a core's cache
-_BUDGET = 10**10  # pairs compared in all by bands: some minutes on one core
+_BUDGET = 4 * 10**10  # pairs compared in all by bands: some minutes on one core
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -34,10 +34,9 @@ def all_pairs(codes: np.ndarray) -> Iterator[Pairs]:
 def banded(codes: np.ndarray, budget: int = _BUDGET) -> Iterator[Pairs]:
   """Compares only codes that agree, up to FLIPS bits, in one of the four bands of BAND bits; may yield a pair repeatedly.
 
-  This is multi-index hashing (Norouzi et al., arXiv 1307.2982). It finds every pair up to distance 11: if more than FLIPS bits
-  differed in each of the four bands, 12 or more would differ in all. Of random codes it compares one pair in 240. If codes
-  are so alike that it would compare more than `budget` pairs, each is compared with the first few of a band only, which is
-  logged.
+  This is multi-index hashing (Norouzi et al., arXiv 1307.2982). It finds every similar pair: if more than FLIPS bits differed
+  in each of the four bands, 16 would differ in all. Of random codes it compares one pair in 24. If codes are so alike that it
+  would compare more than `budget` pairs, each is compared with the first few of a band only, which is logged.
   """
   masks = [sum(1 << bit for bit in bits) for n in range(FLIPS + 1) for bits in itertools.combinations(range(BAND), n)]
   bands = [_Band(codes, shift) for shift in range(0, 64, BAND)]

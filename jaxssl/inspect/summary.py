@@ -111,7 +111,7 @@ def _first(lines: Sequence[str], count: int, suffix: str = "") -> Iterator[str]:
 
 
 def in_full(files: Sequence[Unusable], found: Copies, images: Sequence[ImageStats]) -> list[str]:
-  """Returns a line for each unreadable file or group of duplicates: kind and names, separated by tabs; tabs in names are escaped."""
+  """Returns a line for each unreadable file or group of duplicates: kind and names, between tabs; tabs in names are escaped."""
   rows = [["unreadable", file.name, file.reason] for file in files]
   for kind, groups in (("exact", found.exact), ("near", found.near_groups)):
     rows += [[kind, *(images[k].name for k in group)] for group in groups]
