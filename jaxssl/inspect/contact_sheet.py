@@ -1,9 +1,10 @@
 """Draws pairs of images side by side, with their names, to be judged by eye."""
 
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from jaxssl.core import one_line
 from jaxssl.data.folder import FolderSource
@@ -18,14 +19,21 @@ _GRAY, _BLACK = (216, 216, 216), (0, 0, 0)  # gray: the borders of white images 
 
 def near_duplicates(
   sources: Mapping[str, FolderSource], images: Sequence[ImageStats], pairs: Sequence[NearPair], depth: int
-) -> Image.Image:
-  """Draws pairs of near duplicates, those about which there is most doubt first. `depth`: as given to the scan."""
-  shown = sorted(pairs, key=lambda pair: pair.excess)[:PAIRS]
+) -> bytes:
+  """Draws near duplicates, the least similar first, each image at most once, as PNG. `depth`: as given to the scan."""
+  shown, seen = list[NearPair](), set[int]()
+  for pair in sorted(pairs, key=lambda pair: pair.excess):
+    if len(shown) < PAIRS and seen.isdisjoint(pair[:2]):
+      shown.append(pair)
+      seen.update(pair[:2])
   title = f"{len(shown)} of {len(pairs)} pairs that may show the same, the least similar first"
   places = [pair[:2] for pair in shown]
   roots = sorted((source.name + "/" for source in sources.values()), key=len, reverse=True)
   names = [[_relative(images[k].name, roots) for k in pair] for pair in places]
-  return draw(title, [[read_again(sources, images[k], depth, _SIDE) for k in pair] for pair in places], names)
+  pixels = [[read_again(sources, images[k], depth, _SIDE) for k in pair] for pair in places]
+  file = io.BytesIO()
+  draw(title, pixels, names).save(file, "PNG")
+  return file.getvalue()
 
 
 def _relative(name: str, roots: Sequence[str]) -> str:
@@ -43,9 +51,9 @@ def draw(title: str, images: Sequence[Sequence[np.ndarray]], names: Sequence[Seq
   for k, (pair, lines) in enumerate(zip(images, names, strict=True)):
     left, top = k % columns * _WIDTH + _MARGIN, k // columns * _HEIGHT + 2 * _LINE + _MARGIN // 2
     for number, (image, line) in enumerate(zip(pair, lines, strict=True)):
-      shown = ImageOps.contain(Image.fromarray(image), (_SIDE, _SIDE), Image.Resampling.BICUBIC)
-      corner = left + number * (_SIDE + _GAP) + (_SIDE - shown.width) // 2, top + (_SIDE - shown.height) // 2
-      sheet.paste(shown, corner)
+      height, width = (max(round(side * _SIDE / max(image.shape)), 1) for side in image.shape[:2])
+      shown = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+      sheet.paste(shown, (left + number * (_SIDE + _GAP) + (_SIDE - width) // 2, top + (_SIDE - height) // 2))
       text = _shortened(line, 2 * _SIDE + _GAP, font)
       canvas.text((left, top + _SIDE + _GAP + number * _LINE), text, _BLACK, font)
   return sheet

@@ -13,6 +13,7 @@ from jaxssl.inspect.same_photo import Details, excess
 from jaxssl.inspect.similar_codes import similar
 
 SIDE, KEPT = 32, 8  # side that images are reduced to; rows and columns of the cosine transform that are kept
+CROP = 0.04  # share of each side that the middle lacks
 COSINE = 0.8  # minimum similarity of two fingerprints
 FLAT = 2.0  # gray levels: images with a smaller standard deviation match nothing
 NEAREST = 16  # similar images of each that are compared by their pixels
@@ -21,25 +22,30 @@ _IMAGES = 2**14  # whose details are held at a time
 
 
 class NearPair(NamedTuple):
-  """Two images, by position, that may be near duplicates; `excess`: of the correlation of their details over the required one."""
+  """Positions of two images that may be near duplicates, and how far their correlation exceeds the required one."""
 
   first: int
   second: int
   excess: float
 
 
-def fingerprint(image: np.ndarray) -> np.ndarray:
-  """Returns the fingerprint of uint8 [h, w, 3]: float16 [64] of norm 1, the lowest frequencies except the mean.
+def fingerprints(image: np.ndarray) -> np.ndarray:
+  """Returns two fingerprints of uint8 [h, w, 3], of all of it and of its middle: float16 [2, 64] of norm 1.
 
-  Zeros for a flat image. The product of two fingerprints is the correlation of the images' low frequencies.
+  They are the lowest frequencies except the mean; zeros for a flat image. The product of two fingerprints is the correlation of
+  the low frequencies. That of the middle resembles that of a crop.
   """
   from scipy import fft
 
-  small = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-  waves = np.asarray(fft.dctn(np.asarray(small, np.float32), norm="ortho"))[:KEPT, :KEPT].ravel()
-  waves[0] = 0.0
-  norm = np.linalg.norm(waves)
-  return (waves / norm if norm > FLAT * SIDE else np.zeros_like(waves)).astype(np.float16)
+  gray, prints = Image.fromarray(image).convert("L"), []
+  for crop in (0, CROP):
+    box = (crop * gray.width, crop * gray.height, (1 - crop) * gray.width, (1 - crop) * gray.height)
+    small = np.asarray(gray.resize((SIDE, SIDE), Image.Resampling.BOX, box), np.float32)
+    waves = np.asarray(fft.dctn(small, norm="ortho"))[:KEPT, :KEPT].ravel()
+    waves[0] = 0.0
+    norm = np.linalg.norm(waves)
+    prints.append(waves / norm if norm > FLAT * SIDE else np.zeros_like(waves))
+  return np.stack(prints).astype(np.float16)
 
 
 def exact(digests: Iterable[Hashable]) -> list[list[int]]:
@@ -50,15 +56,15 @@ def exact(digests: Iterable[Hashable]) -> list[list[int]]:
   return [group for group in places.values() if len(group) > 1]
 
 
-def near(fingerprints: np.ndarray, exactly: Sequence[Sequence[int]], details: Callable[[int], Details]) -> list[NearPair]:
-  """Returns the pairs of images that may be near duplicates, by position.
+def near(prints: np.ndarray, exactly: Sequence[Sequence[int]], details: Callable[[int], Details]) -> list[NearPair]:
+  """Returns the pairs of images that may be near duplicates, by position. `prints`: fingerprints, float16 [n, 2, 64].
 
-  `fingerprints`: float16 [n, 64]. The first of each group of exact duplicates, `exactly`, is compared for all of them.
+  The first of each group of exact duplicates, `exactly`, is compared for all of them.
   `details(position)` reads an image again for what `same_photo.excess` compares.
   """
-  with heartbeat(f"comparing {len(fingerprints)} images with each other"):
-    compared = np.setdiff1d(np.arange(len(fingerprints)), [place for group in exactly for place in group[1:]])
-    pairs = compared[candidates(fingerprints[compared])]
+  with heartbeat(f"comparing {len(prints)} images with each other"):
+    compared = np.setdiff1d(np.arange(len(prints)), [place for group in exactly for place in group[1:]])
+    pairs = compared[candidates(prints[compared])]
   verified = []
   for block in _blocks(pairs):
     verified += _compare(block, _read(details, np.unique(block).tolist()))
@@ -72,34 +78,36 @@ def _compare(pairs: np.ndarray, details: Mapping[int, Details]) -> list[NearPair
     return [NearPair(*pair, value) for pair, value in zip(pairs.tolist(), values, strict=True) if value >= 0]
 
 
-def candidates(fingerprints: np.ndarray) -> np.ndarray:
-  """Returns the pairs of similar fingerprints, int64 [m, 2], each at most once; flat images match none.
+def candidates(prints: np.ndarray) -> np.ndarray:
+  """Returns the pairs of images with similar fingerprints, float16 [n, 2, 64], each once: int64 [m, 2]. Flat images match none.
 
-  Two are similar if at most DISTANCE of the signs about their medians differ and their product is at least COSINE. Of each
-  image at least its NEAREST most similar ones are kept.
+  Two fingerprints are similar if at most DISTANCE of the signs about their medians differ and their product is at least COSINE.
+  Of each image at least its NEAREST most similar ones are kept.
   """
-  textured = np.flatnonzero(fingerprints.any(axis=1))
-  prints = fingerprints[textured]
-  if not len(prints):
-    return np.zeros((0, 2), np.int64)
+  prints = prints.reshape(-1, prints.shape[-1])
+  textured = np.flatnonzero(prints.any(axis=1))
+  prints = prints[textured]
   codes = np.packbits(prints > np.median(prints, axis=1, keepdims=True), axis=1).view(np.uint64)[:, 0]
   pairs, cosines, pending = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)], 0
   for row, column in similar(codes):
     cosine = np.einsum("nk,nk->n", prints[row].astype(np.float32), prints[column].astype(np.float32))
-    alike = cosine >= COSINE
-    pairs.append(np.stack([row[alike], column[alike]], axis=1))
+    places = textured[np.stack([row, column], axis=1)] // 2
+    alike = (cosine >= COSINE) & (places[:, 0] != places[:, 1])
+    pairs.append(places[alike])
     cosines.append(cosine[alike])
     pending += len(pairs[-1])
     if pending > _PENDING:
       nearest, similarities = _nearest(np.concatenate(pairs), np.concatenate(cosines))
       pairs, cosines, pending = [nearest], [similarities], 0
-  return textured[_nearest(np.concatenate(pairs), np.concatenate(cosines))[0]]
+  return _nearest(np.concatenate(pairs), np.concatenate(cosines))[0]
 
 
 def _nearest(pairs: np.ndarray, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Keeps each pair, int [m, 2], once, and only if it is among the NEAREST most similar pairs of one of its two images."""
-  _, first = np.unique(pairs @ np.array([pairs.max(initial=0) + 1, 1]), return_index=True)
-  pairs, cosines = pairs[first], cosines[first]
+  key = pairs @ np.array([pairs.max(initial=0) + 1, 1])
+  order = np.lexsort((-cosines, key))
+  order = order[np.diff(key[order], prepend=-1) > 0]  # the most similar fingerprints of each pair
+  pairs, cosines = pairs[order], cosines[order]
   ends, pair = pairs.T.ravel(), np.tile(np.arange(len(pairs)), 2)
   order = np.lexsort((-cosines[pair], ends))
   starts = np.searchsorted(ends[order], ends[order])  # of each image's pairs

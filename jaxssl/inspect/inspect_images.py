@@ -17,7 +17,7 @@ from jaxssl.data.image_io import dtype_of
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source, Subset
 from jaxssl.inspect import contact_sheet, suggest, summary
-from jaxssl.inspect.copies import find_copies
+from jaxssl.inspect.copies import IN_TEST, MAY_BE_IN_TEST, find_copies
 from jaxssl.inspect.scan import GRID, ImageStats, Unusable, scan
 
 SECONDS = 8.0  # duration of the measurement of speed
@@ -69,6 +69,7 @@ def inspect(
     list_path=str(beside.with_suffix(".train.txt")) if left_out else "",
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     test=len(test) if test else 0,
+    in_test=sum(redundant.get(image.name) in (IN_TEST, MAY_BE_IN_TEST) for image in usable),
     classes=len(train.classes),
     bit_depth=depth,
   )
@@ -88,26 +89,31 @@ def inspect(
       "near duplicates are drawn in CONFIG.duplicates.png"
     )
     return suggested
-  names = [image.name.removeprefix(train.name + "/") for image in usable] if left_out else []
-  lists = {
-    beside.with_suffix(".found.txt"): summary.in_full(unusable, copies, scanned),
-    beside.with_suffix(".train.txt"): names,
-  }
-  lists = {file: "\n".join(lines) + "\n" for file, lines in lists.items() if lines}
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for file, lines in {**lists, out: text}.items():
-      file.write_text(lines, encoding="utf-8", errors="surrogateescape")
-    if copies.near:
-      sheet = beside.with_suffix(".duplicates.png")
-      contact_sheet.near_duplicates(sources, scanned, copies.near, given.get("bit_depth", 0)).save(sheet)
-      lists[sheet] = ""
-  except OSError as error:
-    raise UserError(f"--out={out}: cannot be written: {error}") from error
-  _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in lists)])}")
+  files = {".found.txt": _lines(summary.in_full(unusable, copies, scanned))}
+  if left_out:
+    files[".train.txt"] = _lines([image.name.removeprefix(train.name + "/") for image in usable])
+  if copies.near:
+    files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, given.get("bit_depth", 0))
+  _write(out, text, files)
   for version in ("",) if facts.accelerator else ("", ":cpu"):
     _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
   return suggested
+
+
+def _lines(lines: Sequence[str]) -> bytes:
+  return "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
+
+
+def _write(out: pathlib.Path, config: str, files: Mapping[str, bytes]) -> None:
+  """Writes the config, and beside it the files, by ending, that are not empty. Raises UserError."""
+  written = {out.with_suffix(ending): data for ending, data in files.items() if data}
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for file, data in {**written, out: config.encode(errors="surrogateescape")}.items():
+      file.write_bytes(data)
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written: {error}") from error
+  _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in written)])}")
 
 
 def _data_fields(changes: Mapping[str, Any]) -> dict[str, Any]:

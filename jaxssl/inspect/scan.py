@@ -15,7 +15,7 @@ from jaxssl.core import image_progress, one_line
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import FORMATS, NPY, TIFF, DecodeError, WrongChannels, decode, dtype_of, viewable
 from jaxssl.data.input_pipeline import read_ahead
-from jaxssl.inspect.duplicates import fingerprint
+from jaxssl.inspect.duplicates import fingerprints
 
 GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, evenly spaced
 GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
@@ -47,7 +47,7 @@ class ImageStats:
   channels: int  # as decoded
   size: int  # bytes of the file
   digest: bytes  # of the pixels
-  fingerprint: np.ndarray  # float16 [64]
+  fingerprints: np.ndarray  # float16 [2, 64]
   moments: np.ndarray
   gray: bool  # judged by the pixels, not by the header
 
@@ -110,7 +110,7 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split
     channels=channels,
     size=len(data),
     digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
-    fingerprint=fingerprint(viewable(image)),
+    fingerprints=fingerprints(viewable(image)),
     moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]),
     gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )

@@ -8,10 +8,10 @@ import numpy as np
 from jaxssl.core import LOG
 
 DISTANCE = 14  # bits of 64 that may differ
-MANY = 50_000  # codes from which on not all pairs are compared
+MANY = 100_000  # codes (two of each image) from which on not all pairs are compared
 BAND, FLIPS = 16, 3  # bits of a band; bits of it that may differ
 _BLOCK = 2**19  # pairs compared at a time: they fit in a core's cache
-_BUDGET = 4 * 10**10  # pairs compared in all by bands: some minutes on one core
+_BUDGET = 10**11  # pairs compared in all by bands: some minutes on one core
 
 Pairs = tuple[np.ndarray, np.ndarray]
 

@@ -83,14 +83,14 @@ def copies(found: Copies, images: Sequence[ImageStats]) -> Iterator[str]:
     return ", ".join(images[k].name for k in places[:NAMES]) + more
 
   for kind, groups in (("exact duplicates", found.exact), ("near duplicates", found.near_groups)):
-    note = ", which may show the same" if groups is found.near_groups else ""
+    note = " that may show the same" if groups is found.near_groups else ""
     yield f"{kind}: {f'{len(groups)} groups, {sum(map(len, groups))} images{note}' if groups else 'none'}"
     yield from _first([names(group) for group in groups], GROUPS, " groups")
   if not any(found.is_test):
     return
   same, similar = found.in_both()
   number = f"{len(same)}, and {len(similar)} that may be" if similar else f"{len(same) or 'none'}"
-  invalid = "; an evaluation is invalid while they are trained on" if same or similar else ""
+  invalid = ", which invalidates the evaluation if they are trained on" if same or similar else ""
   yield f"test images that are in train too: {number}{invalid}"
   lines = [f"{images[test].name} is {images[train].name}" for test, train in same]
   yield from _first(lines + [f"{images[test].name} may be {images[train].name}" for test, train in similar], GROUPS)
