@@ -34,9 +34,12 @@ class Header(NamedTuple):
   pages: int = 1
 
 
+_HEADERS: dict[Header, Header] = {}  # one object for all equal ones
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
-  """A readable image. `moments`: the means of each channel and of its square, float64 [2, c], in 0..1."""
+  """A readable image, in less than a kilobyte: a set may have millions. Arrays are bytes, which take less than NumPy's."""
 
   split: str
   index: int  # in the split
@@ -47,8 +50,8 @@ class ImageStats:
   channels: int  # as decoded
   size: int  # bytes of the file
   digest: bytes  # of the pixels
-  fingerprints: np.ndarray  # float16 [2, 64]
-  moments: np.ndarray
+  fingerprints: bytes  # float16 [2, 64]
+  moments: bytes  # float64 [2, c], the means of each channel and of its square, in 0..1
   gray: bool  # judged by the pixels, not by the header
 
 
@@ -75,9 +78,12 @@ def scan(sources: Mapping[str, FolderSource], channels: int = 0, depth: int = 0)
       reason = str(error).removeprefix(one_line(name)).removeprefix(": ")
       return Unusable(split, name, " ".join(reason.split()))
 
-  places = [(split, index) for split, source in sources.items() for index in range(len(source))]
+  places = ((split, index) for split, source in sources.items() for index in range(len(source)))
   files = []
-  with image_progress(len(places)) as progress, contextlib.closing(read_ahead(scan_file, places, 0, _AHEAD)) as scanned:
+  with (
+    image_progress(sum(map(len, sources.values()))) as progress,
+    contextlib.closing(read_ahead(scan_file, places, 0, _AHEAD)) as scanned,
+  ):
     for file in scanned:
       files.append(file)
       progress.update()
@@ -104,14 +110,14 @@ def image_stats(data: bytes, name: str, channels: int = 0, depth: int = 0, split
     split=split,
     index=index,
     name=name,
-    header=header,
+    header=_HEADERS.setdefault(header, header),
     height=height,
     width=width,
     channels=channels,
     size=len(data),
     digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
-    fingerprints=fingerprints(viewable(image)),
-    moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]),
+    fingerprints=fingerprints(viewable(image)).tobytes(),
+    moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]).tobytes(),
     gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )
 

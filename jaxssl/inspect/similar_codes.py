@@ -10,7 +10,7 @@ from jaxssl.core import LOG
 DISTANCE = 14  # bits of 64 that may differ
 MANY = 100_000  # codes (two of each image) from which on not all pairs are compared
 BAND, FLIPS = 16, 3  # bits of a band; bits of it that may differ
-_BLOCK = 2**19  # pairs compared at a time: they fit in a core's cache
+_BLOCK = 2**17  # pairs compared at a time: they fit in a core's cache
 _BUDGET = 10**11  # pairs compared in all by bands: some minutes on one core
 
 Pairs = tuple[np.ndarray, np.ndarray]
@@ -60,9 +60,10 @@ class _Band:
 
   def work(self, mask: int, most: int) -> int:
     """Returns the number of pairs that `pairs` compares, about."""
-    sizes, keys = np.diff(self.starts), np.arange(2**BAND)
-    once = keys <= keys ^ mask
-    return int(sizes[once] @ np.minimum(sizes[keys ^ mask], most)[once])
+    sizes = np.diff(self.starts)
+    keys = np.flatnonzero(sizes)
+    keys = keys[keys <= keys ^ mask]
+    return int(sizes[keys] @ np.minimum(sizes[keys ^ mask], most))
 
   def pairs(self, mask: int, most: int) -> Iterator[Pairs]:
     """Yields the similar pairs whose keys differ by `mask`, each code compared with at most `most` others."""

@@ -77,7 +77,7 @@ def measure(channels: int, images: Sequence[ImageStats], train: Sequence[ImageSt
   `channels`: as set by the user; 0: 1 if all images are gray, else those of the images. `known`: further facts.
   """
   channels = channels or (1 if all(image.gray for image in images) else train[0].channels)
-  moments = np.mean([image.moments for image in train], axis=0)
+  moments = np.frombuffer(b"".join(image.moments for image in train)).reshape(len(train), 2, -1).mean(axis=0)
   mean, std = of_moments(*(moments if moments.shape[1] == channels else moments.mean(axis=1, keepdims=True)))
   sizes = {(image.height, image.width) for image in images}
   of_device, of_machine = jax.devices()[0].memory_stats() or {}, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
