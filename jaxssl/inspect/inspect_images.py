@@ -19,19 +19,24 @@ from jaxssl.data.folder import FolderSource, open_folder
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source, Subset
-from jaxssl.inspect import duplicates, suggest, summary
+from jaxssl.inspect import contact_sheet, suggest, summary
+from jaxssl.inspect.copies import IN_TEST, MAY_BE_IN_TEST, find_copies
 from jaxssl.inspect.scan import GRID, ImageStats, Unusable, read_header, scan
-from jaxssl.inspect.summary import Group
 
 SECONDS = 8.0  # duration of the measurement of speed
 BATCH, IMAGES = 32, 4096  # images per batch, and at most in all, with repetition
 
 
 def inspect(
-  images: str | pathlib.Path, *, out: str | pathlib.Path | None = None, changes: Mapping[str, Any] | None = None
+  images: str | pathlib.Path,
+  *,
+  out: str | pathlib.Path | None = None,
+  drop_duplicates: bool = False,
+  changes: Mapping[str, Any] | None = None,
 ) -> Config:
   """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` (.py) if given.
 
+  `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images.
   `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. Raises UserError.
   """
   out, given = path_of(out) if out else None, _data_fields(changes or {})
@@ -47,21 +52,18 @@ def inspect(
   config = dataclasses.replace(config, channels=given.get("channels") or _channels(train))
   train.use(Decoder.of(config))
   config = value_range.settled(config, train, tolerant=True)
-  scanned, unusable = scan(sources, dataclasses.replace(Decoder.of(config), channels=given.get("channels", 0)))
+  decoder = dataclasses.replace(Decoder.of(config), channels=given.get("channels", 0))
+  scanned, unusable = scan(sources, decoder)
   _print_escaped(train.name, *summary.counts(sources, unusable))
   if not scanned:
     _print_escaped(*summary.unreadable(unusable))
     example = f"{unusable[0].name}: {unusable[0].reason}"
     raise UserError(f"data.path={config.path}: all {len(unusable)} images are unreadable, e.g. {example}")
   _print_escaped(*summary.kinds(scanned, config.bit_depth), *summary.unreadable(unusable))
-  with heartbeat(f"comparing {len(scanned)} images with each other"):
-    same = duplicates.exact(image.digest for image in scanned)
-    similar = duplicates.near(np.stack([image.fingerprint for image in scanned]), same)
-  exact, near = ([[scanned[k] for k in group] for group in groups] for groups in (same, similar))
-  _print_escaped(*summary.twins(exact, "exact duplicates"), *summary.twins(near, "near duplicates"))
-  if test:
-    _print_escaped(*summary.overlap([*exact, *near]))
-  left_out = _left_out(scanned, unusable, [*exact, *near], train.name)
+  copies = find_copies(sources, scanned, decoder)
+  redundant = {scanned[k].name: reason for k, reason in copies.redundant().items()}
+  _print_escaped(*summary.copies(copies, scanned), *summary.redundant(list(redundant.values()), drop_duplicates))
+  left_out = _left_out(scanned, unusable, redundant if drop_duplicates else {}, train.name)
   usable = [image for image in scanned if image.split == "train" and image.name not in left_out]
   if len(usable) < suggest.LEAST:
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
@@ -74,6 +76,7 @@ def inspect(
     list_path=str(beside.with_suffix(".train.txt")) if left_out else "",
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     test=len(test) if test else 0,
+    in_test=sum(redundant.get(image.name) in (IN_TEST, MAY_BE_IN_TEST) for image in usable),
     classes=len(train.classes),
     bit_depth=config.bit_depth,
   )
@@ -88,21 +91,36 @@ def inspect(
     print(f"reading: not timed: {error}")
   print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")
   if out is None:
-    print("--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt")
+    print(
+      "--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt; "
+      "near duplicates are drawn in CONFIG.duplicates.png"
+    )
     return suggested
-  names = [image.name.removeprefix(train.name + "/") for image in usable] if left_out else []
-  lists = {beside.with_suffix(".found.txt"): summary.in_full(unusable, exact, near), beside.with_suffix(".train.txt"): names}
-  lists = {file: "\n".join(lines) + "\n" for file, lines in lists.items() if lines}
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for file, lines in {**lists, out: text}.items():
-      file.write_text(lines, encoding="utf-8", errors="surrogateescape")
-  except OSError as error:
-    raise UserError(f"--out={out}: cannot be written: {error}") from error
-  _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in lists)])}")
+  files = {".found.txt": _lines(summary.in_full(unusable, copies, scanned))}
+  if left_out:
+    files[".train.txt"] = _lines([image.name.removeprefix(train.name + "/") for image in usable])
+  if copies.near:
+    files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
+  _write(out, text, files)
   for version in ("",) if facts.accelerator else ("", ":cpu"):
     _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
   return suggested
+
+
+def _lines(lines: Sequence[str]) -> bytes:
+  return "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
+
+
+def _write(out: pathlib.Path, config: str, files: Mapping[str, bytes]) -> None:
+  """Writes the config, and beside it the files, by ending, that are not empty. Raises UserError."""
+  written = {out.with_suffix(ending): data for ending, data in files.items() if data}
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for file, data in {**written, out: config.encode(errors="surrogateescape")}.items():
+      file.write_bytes(data)
+  except OSError as error:
+    raise UserError(f"--out={out}: cannot be written: {error}") from error
+  _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in written)])}")
 
 
 def _data_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,12 +146,12 @@ def _channels(source: FolderSource) -> int:
   return 3
 
 
-def _left_out(images: Sequence[ImageStats], unusable: Sequence[Unusable], groups: Sequence[Group], root: str) -> dict[str, str]:
-  """Returns why training images are not used, by name: those that cannot be read or listed, or are in the test set too."""
-  reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"}
-  in_test = {image.name for group in groups if any(image.split == "test" for image in group) for image in group}
+def _left_out(
+  images: Sequence[ImageStats], unusable: Sequence[Unusable], redundant: Mapping[str, str], root: str
+) -> dict[str, str]:
+  """Returns why training images are not used, by name: those that cannot be read or listed, and redundant ones."""
+  reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"} | dict(redundant)
   names = [image.name for image in images if image.split == "train"]
-  reasons |= {name: "are in the test split too" for name in names if name in in_test}
   return reasons | {name: "have a line break in their name" for name in names if {"\n", "\r"} & set(name.removeprefix(root))}
 
 

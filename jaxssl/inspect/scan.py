@@ -16,7 +16,7 @@ from jaxssl.data.file_kinds import FORMATS, NPY, TIFF, DecodeError, UnsupportedI
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import Decoder, viewable
 from jaxssl.data.input_pipeline import read_ahead
-from jaxssl.inspect.duplicates import fingerprint
+from jaxssl.inspect.duplicates import fingerprints
 
 GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, evenly spaced
 GRAY = 4  # levels by which the channels of a gray image may differ, because of JPEG's rounding
@@ -40,9 +40,12 @@ class Header(NamedTuple):
     return self.channels if self.color.endswith(" channels") else 3
 
 
+_HEADERS: dict[Header, Header] = {}  # one object for all equal ones
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageStats:
-  """A readable image. `moments`: the means of each channel and of its square, float64 [2, c], in 0..1."""
+  """A readable image, in less than a kilobyte: a set may have millions. Arrays are bytes, which take less than NumPy's."""
 
   split: str
   index: int  # in the split
@@ -53,8 +56,8 @@ class ImageStats:
   channels: int  # as decoded
   size: int  # bytes of the file
   digest: bytes  # of the pixels
-  fingerprint: np.ndarray
-  moments: np.ndarray
+  fingerprints: bytes  # float16 [2, 64]
+  moments: bytes  # float64 [2, c], the means of each channel and of its square, in 0..1
   gray: bool  # judged by the pixels, not by the header
 
 
@@ -81,9 +84,12 @@ def scan(sources: Mapping[str, FolderSource], decoder: Decoder) -> tuple[list[Im
       reason = str(error).removeprefix(one_line(name)).removeprefix(": ")
       return Unusable(split, name, " ".join(reason.split()))
 
-  places = [(split, index) for split, source in sources.items() for index in range(len(source))]
+  places = ((split, index) for split, source in sources.items() for index in range(len(source)))
   files = []
-  with image_progress(len(places)) as progress, contextlib.closing(read_ahead(scan_file, places, 0, _AHEAD)) as scanned:
+  with (
+    image_progress(sum(map(len, sources.values()))) as progress,
+    contextlib.closing(read_ahead(scan_file, places, 0, _AHEAD)) as scanned,
+  ):
     for file in scanned:
       files.append(file)
       progress.update()
@@ -109,16 +115,25 @@ def image_stats(data: bytes, name: str, decoder: Decoder, split: str = "", index
     split=split,
     index=index,
     name=name,
-    header=header,
+    header=_HEADERS.setdefault(header, header),
     height=height,
     width=width,
     channels=channels,
     size=len(data),
     digest=hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest(),
-    fingerprint=fingerprint(viewable(image)),
-    moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]),
+    fingerprints=fingerprints(viewable(image)).tobytes(),
+    moments=np.stack([pixels.mean(axis=0), (pixels**2).mean(axis=0)]).tobytes(),
     gray=channels in (1, 3) and bool(np.ptp(pixels, axis=1).max() <= GRAY / 255),
   )
+
+
+def read_again(sources: Mapping[str, FolderSource], image: ImageStats, decoder: Decoder, least: int) -> np.ndarray:
+  """Decodes a scanned image again, for display: uint8 [h, w, 3], possibly reduced to shorter sides of `least` or more.
+
+  Raises DecodeError or UnsupportedImage.
+  """
+  data, spare = sources[image.split].encoded(image.index), min(image.height, image.width) / least
+  return viewable(dataclasses.replace(decoder, channels=image.channels).decode(data, image.name, max(spare, 1)))
 
 
 def read_header(data: bytes) -> Header:

@@ -59,6 +59,7 @@ class Facts:
   left_out: str = ""  # which are left out
   train: int  # training images
   test: int = 0
+  in_test: int = 0  # training images that are, or may be, in the test split too
   classes: int = 0
   side: int  # median of the shorter sides
   one_size: bool = False  # all images have the same height and width, and are nearly square
@@ -77,7 +78,7 @@ def measure(channels: int, images: Sequence[ImageStats], train: Sequence[ImageSt
   `channels`: as set by the user; 0: 1 if all images are gray, else those of the images. `known`: further facts.
   """
   channels = channels or (1 if all(image.gray for image in images) else train[0].channels)
-  moments = np.mean([image.moments for image in train], axis=0)
+  moments = np.frombuffer(b"".join(image.moments for image in train)).reshape(len(train), 2, -1).mean(axis=0)
   mean, std = of_moments(*(moments if moments.shape[1] == channels else moments.mean(axis=1, keepdims=True)))
   sizes = {(image.height, image.width) for image in images}
   of_device, of_machine = jax.devices()[0].memory_stats() or {}, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -100,6 +101,9 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   title = textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60)
   file = _quoted(file)
   left_out = f", without {facts.left_out}" if facts.left_out else ""
+  test = f"{facts.test} test images"
+  if facts.in_test:
+    test += f"\n  # {facts.in_test} of the training images are, or may be, test images, which invalidates the evaluation"
   paths = {"source": "folder", "path": facts.path, "list_path": facts.list_path}
   size = next((size for size in SIZES if size <= facts.side), facts.side)
   larger = not facts.one_size or facts.side > size * 5 // 4
@@ -155,7 +159,7 @@ def get_config(recipe: str = "") -> Fields:
 def images() -> Fields:
   """Returns the values that follow from the images."""
   config = recipes.defaults()
-  # {facts.train} training images{left_out}; {facts.test} test images
+  # {facts.train} training images{left_out}; {test}
   config.data.update({ascii(paths)})
   # gray if all images are, whatever their headers say; the bits that cover the values of the images
   config.data.update({{"channels": {facts.channels}, "bit_depth": {facts.bit_depth}}})

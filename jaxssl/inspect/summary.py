@@ -1,16 +1,18 @@
 """Summarizes a scan in lines of text."""
 
 import collections
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from jaxssl.data.folder import FolderSource
+from jaxssl.inspect.copies import Copies
 from jaxssl.inspect.scan import ImageStats, Unusable
 
-Group = Sequence[ImageStats]  # of duplicates
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
-FILES, GROUPS, CLASSES = 10, 5, 10  # named at most; the rest is counted
+_NUMBER = re.compile(r"\d+")
+REASONS, NAMES, GROUPS, CLASSES = 10, 3, 5, 10  # shown at most; the rest is counted
 _SHAPES = ("very tall (under 1:2)", "tall", "square", "wide", "very wide (over 2:1)")
 _RATIOS = (0.5, 0.95, 1 / 0.95, 2.0)  # of width to height, between one shape and the next
 
@@ -60,28 +62,46 @@ def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
 
 
 def unreadable(files: Sequence[Unusable]) -> Iterator[str]:
-  """Yields the first unreadable files, with the reasons."""
+  """Yields the reasons why files are unreadable, the most frequent first, each with its first files."""
   yield f"unreadable: {len(files) or 'none'}"
-  yield from _first([f"{file.name}: {file.reason}" for file in files], FILES)
-
-
-def twins(groups: Sequence[Group], kind: str) -> Iterator[str]:
-  """Yields the first groups of duplicates."""
-  yield f"{kind}: {f'{len(groups)} groups, {sum(map(len, groups))} images' if groups else 'none'}"
+  kinds: dict[str, list[Unusable]] = {}
+  for file in files:
+    kinds.setdefault(_NUMBER.sub("...", file.reason), []).append(file)  # numbers such as that of missing bytes
   lines = []
-  for group in groups:
-    more = f" and {len(group) - 3} more" if len(group) > 3 else ""
-    lines.append(", ".join(file.name for file in group[:3]) + more)
-  yield from _first(lines, GROUPS, " groups")
+  for kind, alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
+    reason = alike[0].reason if len({file.reason for file in alike}) == 1 else kind
+    names = ", ".join(file.name for file in alike[:NAMES])
+    lines.append(f"{names if len(alike) <= NAMES else f'{len(alike)} files, e.g. {names}'}: {reason}")
+  yield from _first(lines, REASONS, " reasons")
 
 
-def overlap(groups: Sequence[Group]) -> Iterator[str]:
-  """Yields the test images that are in the training split too."""
-  splits = [{split: [file.name for file in group if file.split == split] for split in ("test", "train")} for group in groups]
-  splits = [names for names in splits if names["test"] and names["train"]]
-  count = sum(len(names["test"]) for names in splits)
-  yield f"test images that are in train too: {count or 'none'}" + (", which invalidates the evaluation" if count else "")
-  yield from _first([f"{names['test'][0]} is {names['train'][0]}" for names in splits], GROUPS)
+def copies(found: Copies, images: Sequence[ImageStats]) -> Iterator[str]:
+  """Yields the first groups of exact and of near duplicates, and the first test images that are in the training split too."""
+
+  def names(places: Sequence[int]) -> str:
+    more = f" and {len(places) - NAMES} more" if len(places) > NAMES else ""
+    return ", ".join(images[k].name for k in places[:NAMES]) + more
+
+  for kind, groups in (("exact duplicates", found.exact), ("near duplicates", found.near_groups)):
+    note = " that may show the same" if groups is found.near_groups else ""
+    yield f"{kind}: {f'{len(groups)} groups, {sum(map(len, groups))} images{note}' if groups else 'none'}"
+    yield from _first([names(group) for group in groups], GROUPS, " groups")
+  if not any(found.is_test):
+    return
+  same, similar = found.in_both()
+  number = f"{len(same)}, and {len(similar)} that may be" if similar else f"{len(same) or 'none'}"
+  invalid = ", which invalidates the evaluation if they are trained on" if same or similar else ""
+  yield f"test images that are in train too: {number}{invalid}"
+  lines = [f"{images[test].name} is {images[train].name}" for test, train in same]
+  yield from _first(lines + [f"{images[test].name} may be {images[train].name}" for test, train in similar], GROUPS)
+
+
+def redundant(reasons: Collection[str], drop: bool) -> Iterator[str]:
+  """Yields how many training images are duplicates, by reason, and whether the config trains on them."""
+  if reasons:
+    numbers = ", ".join(f"{number} {reason}" for reason, number in collections.Counter(reasons).items())
+    use = "the config leaves them out" if drop else "the config trains on them; --drop-duplicates leaves them out"
+    yield f"of the training images, {numbers}: {use}"
 
 
 def _first(lines: Sequence[str], count: int, suffix: str = "") -> Iterator[str]:
@@ -90,8 +110,9 @@ def _first(lines: Sequence[str], count: int, suffix: str = "") -> Iterator[str]:
     yield f"  and {len(lines) - count} more{suffix}"
 
 
-def in_full(files: Sequence[Unusable], exact: Sequence[Group], near: Sequence[Group]) -> list[str]:
-  """Returns a line for each unreadable file or duplicate: kind and names, separated by tabs; tabs in names are escaped."""
+def in_full(files: Sequence[Unusable], found: Copies, images: Sequence[ImageStats]) -> list[str]:
+  """Returns a line for each unreadable file or group of duplicates: kind and names, between tabs; tabs in names are escaped."""
   rows = [["unreadable", file.name, file.reason] for file in files]
-  rows += [[kind, *(file.name for file in group)] for kind, groups in (("exact", exact), ("near", near)) for group in groups]
+  for kind, groups in (("exact", found.exact), ("near", found.near_groups)):
+    rows += [[kind, *(images[k].name for k in group)] for group in groups]
   return ["\t".join(cell.translate(_ESCAPES) for cell in row) for row in rows]

@@ -23,8 +23,13 @@ def quick(monkeypatch):
   monkeypatch.setattr(inspect_images, "IMAGES", 64)
 
 
+def photo(seed, size=40):
+  """Returns an image with details, PIL."""
+  return Image.fromarray(fixtures.photo(seed, 8 * size, 8 * size)).resize((size, size))
+
+
 def images(count, kind="JPEG", size=40, first=0):
-  return [fixtures.coded(fixtures.photo(first + k, size, size), kind) for k in range(count)]
+  return [fixtures.coded(photo(first + k, size), kind) for k in range(count)]
 
 
 def output(capfd, *words):
@@ -80,25 +85,69 @@ def test_the_measured_mean_and_std_are_those_of_the_pixels(tmp_path, capfd):
 
 
 @pytest.mark.usefixtures("one_device")
-def test_the_config_excludes_unreadable_images_and_test_images(tmp_path, capfd):
-  broken = {"train/a/broken.jpg": images(1)[0][:300], "train/b/empty.png": b""}
-  twins = {"train/a/twin.png": fixtures.coded(fixtures.photo(20, 40, 40), "PNG"), "train/b/near.jpg": images(1, first=21)[0]}
+def copied(tmp_path):
+  """Adds two damaged files to `classed`, and exact and recompressed copies of test images and of training images."""
+  files = {"train/a/broken.jpg": images(1)[0][:300], "train/b/empty.png": b""}
+  files |= {"train/a/twin.png": fixtures.coded(photo(20), "PNG"), "train/b/near.jpg": images(1, first=21)[0]}
+  files |= {"train/b/same.jpg": images(1)[0], "train/b/worse.jpg": fixtures.coded(photo(1), quality=50)}
+  return classed(tmp_path, **files)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_the_config_excludes_unreadable_images_and_dropped_duplicates(tmp_path, capfd):
   out = tmp_path / "new" / "mine.py"
-  lines = output(capfd, f"--data={classed(tmp_path, **broken, **twins)}", f"--out={out}")
-  assert "train: 24 images, 2 of them unreadable" in lines
+  lines = output(capfd, f"--data={copied(tmp_path)}", f"--out={out}", "--drop-duplicates")
+  assert "train: 26 images, 2 of them unreadable" in lines
   assert starting(lines, "unreadable") == "unreadable: 2"
   assert sum("train/a/broken.jpg: " in line for line in lines) == 1
-  assert starting(lines, "exact duplicates") == "exact duplicates: 1 groups, 2 images"
-  assert starting(lines, "near duplicates") == "near duplicates: 1 groups, 2 images"
-  assert starting(lines, "test images") == "test images that are in train too: 2, which invalidates the evaluation"
+  assert starting(lines, "exact duplicates") == "exact duplicates: 2 groups, 4 images"
+  assert starting(lines, "near duplicates") == "near duplicates: 2 groups, 4 images that may show the same"
+  assert starting(lines, "of the training images, 1 are exact").endswith(": the config leaves them out")
   listed = out.with_suffix(".train.txt").read_text().split()
-  assert len(listed) == 20 and not any(word in name for name in listed for word in ("broken", "empty", "twin", "near"))
+  assert sorted(listed) == [f"train/{'ab'[k % 2]}/{k:02}.jpg" for k in sorted(range(20), key=lambda k: (k % 2, k))]
   every = out.with_suffix(".found.txt").read_text().splitlines()
-  assert [line.split("\t")[0] for line in every] == ["unreadable", "unreadable", "exact", "near"]
+  assert [line.split("\t")[0] for line in every] == ["unreadable"] * 2 + ["exact"] * 2 + ["near"] * 2
+  assert "without 2 that are unreadable or have other channels and 1 that are exact duplicates of others" in out.read_text()
   config = train(out, *VIT)
   assert config.method["name"] == "simclr" and config.train.epochs == 1000 and config.data.placement == "device"
   smaller = load_config(f"{out}:cpu")
   assert (smaller.train.epochs, smaller.data.limit, smaller.train.batch_size) == (150, 0, 4)
+
+
+def test_duplicates_are_reported_and_drawn_but_trained_on(tmp_path, capfd):
+  out = tmp_path / "mine.py"
+  lines = output(capfd, f"--data={copied(tmp_path)}", f"--out={out}")
+  expected = "test images that are in train too: 1, and 1 that may be, which invalidates the evaluation if they are trained on"
+  assert starting(lines, "test images") == expected
+  [exact] = [line for line in lines if "test/a/00.png is " in line]
+  assert exact.endswith("train/a/twin.png")
+  [near] = [line for line in lines if "test/b/01.png may be " in line]
+  assert near.endswith("train/b/near.jpg")
+  reasons = "1 are exact duplicates of others, 1 may be near duplicates of others, 1 are in the test split too, "
+  reasons += "1 may be in the test split too"
+  assert starting(lines, "of the training images").startswith("of the training images, ")
+  assert sorted(starting(lines, "of the training images, ")[24:].partition(":")[0].split(", ")) == sorted(reasons.split(", "))
+  assert starting(lines, "of the training").endswith(": the config trains on them; --drop-duplicates leaves them out")
+  assert {"twin.png", "near.jpg", "same.jpg", "worse.jpg"} < {
+    pathlib.Path(name).name for name in out.with_suffix(".train.txt").read_text().splitlines()
+  }
+  assert "2 of the training images are, or may be, test images, which invalidates the evaluation" in out.read_text()
+  assert "mine.duplicates.png" in starting(lines, "written: ")
+  with Image.open(tmp_path / "mine.duplicates.png") as sheet:
+    assert sheet.width > sheet.height > 200
+
+
+def test_if_all_files_are_bad_the_reasons_are_listed_before_the_error(tmp_path, capfd):
+  files = {f"text{k:02}.jpg": b"hello" for k in range(12)} | {f"empty{k}.png": b"" for k in range(2)}
+  files |= {f"short{k}.jpg": images(1)[0][: 300 + 50 * k] for k in range(4)}
+  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}"]) == 2
+  result = capfd.readouterr()
+  lines, names = result.out.splitlines(), [f"{tmp_path}/{name}" for name in sorted(files)]
+  first = lines.index("unreadable: 18")
+  assert lines[first + 1] == f"  12 files, e.g. {', '.join(names[6:9])}: not an image of a known format"
+  assert lines[first + 2].startswith(f"  4 files, e.g. {', '.join(names[2:5])}: ")
+  assert lines[first + 3] == f"  {names[0]}, {names[1]}: the file is empty"
+  assert "error: data.path=" in result.err and "all 18 images are unreadable" in result.err
 
 
 @pytest.mark.usefixtures("one_device")
