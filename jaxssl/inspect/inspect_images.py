@@ -133,7 +133,7 @@ def _left_out(
   images: Sequence[ImageStats], unusable: Sequence[Unusable], redundant: Mapping[str, str], root: str
 ) -> dict[str, str]:
   """Returns why training images are not used, by name: those that cannot be read or listed, and redundant ones."""
-  reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"} | redundant
+  reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"} | dict(redundant)
   names = [image.name for image in images if image.split == "train"]
   return reasons | {name: "have a line break in their name" for name in names if {"\n", "\r"} & set(name.removeprefix(root))}
 
