@@ -21,7 +21,7 @@ SIDE, CELLS = 64, 8  # pixels that brightness and colors are reduced to
 _FINE, _COARSE = 0.8, 3.0  # pixels: details are what a blur of _COARSE removes, but one of _FINE does not
 _PLAIN = 2.0  # gray levels: weaker details do not count, since compression changes them
 _LEAST, _LEAST_ALIGNED = 0.01, 0.04  # share of details; with fewer, images match nothing, or do not determine an alignment
-_FEW, _MANY = (0.2, 0.95), (0.5, 0.82)  # share of details, and correlation that it requires; linear in between
+_SHARES, _REQUIRED = (0.2, 0.5), (0.95, 0.82)  # shares of details, and correlations that they require; linear in between
 _MARGIN, _TOLERANCE, _SKEW = 7.0, 1.5, 0.04  # of a crop: pixels lacking at a side; their uncertainty; rotation or shear
 _SMOOTH, _STEPS = (9, 5), 30  # of the alignment: filters of its stages, and iterations of each
 _GRAY, _HUE = 4.0, 0.7  # levels: colors below match all others; minimum similarity of colors
@@ -60,7 +60,7 @@ def excess(first: Details, second: Details) -> float:
   share = min(np.mean(ours**2), np.mean(theirs**2))
   if share < _LEAST:
     return -1.0
-  correlation, required = _cosine(ours, theirs), float(np.interp(share, (_FEW[0], _MANY[0]), (_FEW[1], _MANY[1])))
+  correlation, required = _cosine(ours, theirs), float(np.interp(share, _SHARES, _REQUIRED))
   if share > _LEAST_ALIGNED and correlation < 0.99:
     correlation = max(correlation, _aligned(ours, theirs))
   return correlation - required
