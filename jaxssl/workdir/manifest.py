@@ -72,12 +72,12 @@ class Version:
       raise UserError("step, epoch, images: expected numbers that are not negative")
 
 
-def version(manifest: Manifest, other_sets: Mapping[str, Manifest], step: int, epoch: int, **changes: int) -> Version:
+def version(manifest: Manifest, other_sets: Mapping[str, Manifest], step: int, epoch: int, **changes: Any) -> Version:
   """Returns the version of a run that begins now. `changes`: numbers of images that were added, removed, renamed, resized."""
   others = {name: other.digest for name, other in other_sets.items()}
   now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-  about: Any = {"images": manifest.count, "sha256": manifest.digest, "kind": manifest.kind, "date": now, **changes}
-  return Version(step=step, epoch=epoch, other_sets=others, **about)
+  about: dict[str, Any] = {"images": manifest.count, "sha256": manifest.digest, "kind": manifest.kind, "other_sets": others}
+  return Version(step=step, epoch=epoch, date=now, **about, **changes)
 
 
 def at(versions: Sequence[Version], step: int) -> Version:
