@@ -15,7 +15,7 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
-from jaxssl.data import imbalance, input_pipeline
+from jaxssl.data import holdout, imbalance, input_pipeline
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
 from jaxssl.data.arrays import as_source
 from jaxssl.data.folder import FolderSource, open_whole
@@ -52,10 +52,14 @@ class Datasets:
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
 
   @property
+  def sources(self) -> list[Source]:
+    """The images of each set, once."""
+    return list({id(dataset): dataset.source for dataset in (self.train, self.reference, self.test) if dataset}.values())
+
+  @property
   def unreadable(self) -> set[str]:
     """Names of the images that this process failed to read so far."""
-    sources = [dataset.source for dataset in (self.train, self.reference, self.test) if dataset]
-    return {name for source in sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable.values()}
+    return {name for source in self.sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable.values()}
 
   def on_devices(self, config: Config, mesh: Mesh) -> "Datasets":
     """Returns the datasets with `resident` arrays if data.placement=device. Reads all images, which may take minutes.
@@ -82,15 +86,20 @@ class Datasets:
 
 
 def open_datasets(
-  config: DataConfig, seed: int, arrays: Arrays | None = None, workdir: str | pathlib.Path | None = None
+  config: DataConfig,
+  seed: int,
+  arrays: Arrays | None = None,
+  workdir: str | pathlib.Path | None = None,
+  held_out: float = 0.0,
 ) -> Datasets:
   """Opens the images to train on and to evaluate with; reads no image yet.
 
   `arrays`: the images of data.source=array, "train" and optionally "test".
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
+  `held_out`: `evals.holdout`, the share of each class that becomes the test set, drawn by `seed`, and is not trained on.
   Raises UserError for values of `config` that do not fit the images.
   """
-  sources, groups = _select(config, seed, arrays)
+  sources, groups = _select(config, seed, arrays, held_out)
   opened = {}
   for name, source in sources.items():
     LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
@@ -120,8 +129,13 @@ def _check_fields(config: DataConfig) -> None:
     raise UserError(f"data.std={config.std}: expected values above 0")
 
 
-def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
-  """Applies data.list_path, data.imbalance and data.limit: returns the sets that differ, by name, and the class groups."""
+def _select(
+  config: DataConfig, seed: int, arrays: Arrays | None, held_out: float
+) -> tuple[dict[str, Source], dict[str, np.ndarray]]:
+  """Applies data.list_path, evals.holdout, data.imbalance and data.limit.
+
+  Returns the sets that differ, by name, and the class groups.
+  """
   opener = SOURCES.find(config.source)
   _check_fields(config)
   if config.source == "array" and arrays:
@@ -133,6 +147,8 @@ def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[
   test = None if images[1] is None else as_source(images[1], name.format("test"), *kind)
   reference, groups = None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
+  if held_out:
+    whole, test, listed = holdout.divide(whole, test, listed, held_out, seed)
   train = whole if listed is None else Subset(whole, listed)
   if config.imbalance.kind != "none":
     trained, referenced, groups = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
@@ -154,7 +170,7 @@ def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[
   return {name: source for name, source in sources.items() if source is not None}, groups
 
 
-def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:
+def open_splits(config: DataConfig, seed: int, whole: bool, held_out: float = 0.0) -> dict[str, Source]:
   """Opens the images of `config` by split; `whole`: all images of a folder, also those in neither train nor test.
 
   Raises UserError for values of `config` that do not fit the images.
@@ -162,7 +178,7 @@ def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]
   selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
   if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))
-  sources, _ = _select(config, seed, None)
+  sources, _ = _select(config, seed, None, held_out)
   return {name: source for name, source in sources.items() if name in ("train", "test")}
 
 

@@ -55,6 +55,8 @@ class Evaluator:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training set has")
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
+    elif test is None:
+      LOG.info("no test set: k-NN leaves one out; evaluations that need one are skipped (evals.holdout=0.2 would draw one)")
     self.lacks = {need for need, lacking in ((LABELS, reference.labels is None), (TEST_SET, test is None)) if lacking}
     self.which = network_of(config)
     self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1

@@ -16,7 +16,7 @@ from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, require
 from jaxssl.core.types import Logs, PyTree, TrainState, Variables
-from jaxssl.data import datasets, input_pipeline, sampler, statistics
+from jaxssl.data import datasets, input_pipeline, resident_size, sampler, statistics
 from jaxssl.evals.preprocessing import first_view, image_shape
 from jaxssl.methods import read_method
 from jaxssl.methods.base import SSLMethod
@@ -31,13 +31,13 @@ from jaxssl.train.step import Batch, TrainStep
 class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
-  `config` is the config given, with measured `data.mean` and `data.std` if those were empty. Raises UserError for a config that
-  cannot run, before anything is trained.
+  `config` is the config given, with the fields of `data` that follow from the images: `mean` and `std` if they were empty, and
+  `resident_size`. Raises UserError for a config that cannot run, before anything is trained.
   """
 
   def __init__(self, config: Config, workdir: pathlib.Path, arrays: datasets.Arrays | None = None, encoder: Any = None):
     self.mesh = make_mesh()
-    opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
@@ -45,7 +45,9 @@ class Experiment:
     self.imported = init_from.load(config.model, train_step.network, image_shape(config), workdir)
     self.state_shapes = abstract_state(train_step)
     # The rest may take minutes, so errors in the config are raised before it.
-    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
+    data = statistics.settled(config.data, opened.train.source)
+    data = resident_size.settled(data, config.views, opened.sources)
+    self.config = config = dataclasses.replace(config, data=data)
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)
     self.train = self.datasets.train

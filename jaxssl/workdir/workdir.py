@@ -11,6 +11,8 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, json_io, paths, tree
 
+FROM_IMAGES = ("mean", "std", "resident_size")  # fields of data that a run settles if they are empty or 0
+
 
 class Workdir:
   """The paths of a run's files, and the lock on them. No other code contains their names."""
@@ -31,7 +33,7 @@ class Workdir:
     self.trace = folder / "trace"  # from `profile`
 
   def check(self, config: Config) -> Config:
-    """Creates the folder; returns the config, with the data.mean and data.std that the run measured. Raises UserError."""
+    """Creates the folder; returns the config, with the fields in FROM_IMAGES that the run has settled. Raises UserError."""
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       stored = json_io.read(self.config) if self.config.exists() else None
@@ -41,8 +43,9 @@ class Workdir:
       return config
     with contextlib.suppress(UserError):  # fields that no longer exist are listed below
       known = read(Config, stored)  # fields that are newer than the run have their defaults
-      stored, data = as_json(known), config.data
-      config = tree.replace(config, {"data.mean": data.mean or known.data.mean, "data.std": data.std or known.data.std})
+      stored = as_json(known)
+      settled = {name: getattr(config.data, name) or getattr(known.data, name) for name in FROM_IMAGES}
+      config = tree.replace(config, {f"data.{name}": value for name, value in settled.items()})
     there, here = tree.flatten(stored), tree.flatten(as_json(config))
     differing = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
     if differing:
