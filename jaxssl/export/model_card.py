@@ -65,7 +65,7 @@ def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping
   """Returns the text; without a license, the text includes a request to choose one. `document`: of results.json."""
   about, prep, trained_in = bundle.about, bundle.preprocessing, bundle.about["trained_in"]
   fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
-  held_out = f", without the {about['holdout']:.0%} of each class that are held out to test on" if about["holdout"] else ""
+  held_out = f", without the {100 * about['holdout']:g}% of each class that are held out to test on" if about["holdout"] else ""
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl

@@ -36,7 +36,7 @@ def overview(record: RunRecord) -> str:
   images = pathlib.PurePath(str(data.get("path", ""))).name or data.get("source", "unknown images")
   how_many = f"{data['limit']} images of {images}" if data.get("limit") else images
   share = json_io.finite(evals.get("holdout"))
-  how_many += f", without the {share:.0%} of each class that are held out to test on" if share else ""
+  how_many += f", without the {100 * share:g}% of each class that are held out to test on" if share else ""
   epochs, each = train.get("epochs"), record.steps_per_epoch
   done = f"{record.step / each:.3g} of {epochs} epochs" if each else f"{record.step} steps"
   done = f"{epochs} epochs, finished" if record.finished else f"{done}; it stopped, or still runs"
