@@ -61,10 +61,8 @@ def inspect(
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
   held_out = _held_out(train, usable) if test is None else 0
   if held_out:
-    fifth = f"a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
-    print(
-      f"no test split: the suggested config tests on {held_out} of {len(usable)} images, {fifth}, and does not train on them"
-    )
+    share = f"a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
+    print(f"no test split: the suggested config tests on {held_out} of {len(usable)} images, {share}, and trains on the others")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = suggest.measure(
     given.get("channels", 0),

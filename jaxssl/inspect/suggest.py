@@ -131,10 +131,8 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
       evals["holdout"] = HOLDOUT
       evals_why = "class folders without a test split: a fifth of each is not trained on, but tested on; k-NN, linear, quality"
   else:
-    lacks, evals = (
-      "two images in a class" if facts.classes else "class folders",
-      {"periodic": ("quality",), "final": ("quality",)},
-    )
+    evals = {"periodic": ("quality",), "final": ("quality",)}
+    lacks = "two images in any class folder" if facts.classes else "class folders"
     evals_why = f"without {lacks}, no k-NN: effective rank, alignment and uniformity instead"
   no_colors = "" if facts.channels == 3 else NO_COLORS
   requested = f"  # as requested\n  config.data.update({ascii(given)})\n" if given else ""

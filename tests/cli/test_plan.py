@@ -49,15 +49,8 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
   estimates = {plan["estimate"]["topology"]: estimate.Estimate(**plan["estimate"]) for plan in planned}
   monkeypatch.setattr(estimate, "estimate", lambda config, images, target: estimates[target.name])
   out = tmp_path / "plan.json"
-  words = (
-    "--topology=cpu:8,gpu:8",
-    "--batch-size=32",
-    f"--out={out}",
-    "--utilization=0.5",
-    "--peak=100",
-    "--price=2",
-    "--images=300",
-  )
+  words = ("--topology=cpu:8,gpu:8", "--batch-size=32", f"--out={out}", "--utilization=0.5", "--peak=100", "--price=2")
+  words += ("--images=300", "--config.data.source=folder")
   assert run(*words) == 0
   text = capsys.readouterr().out
   assert text.startswith("300 images (from --images), 3 epochs, resident at 35 pixels, as if their sizes differed")

@@ -12,9 +12,9 @@ from jaxssl.workdir.workdir import Workdir
 @pytest.mark.parametrize(
   "protocol, text",
   [
-    ({"test": "birds"}, "give the class of 50.0% of the images;"),
-    ({"test": "leave one out"}, "give the class of 50.0% of the images, each compared with the others;"),
-    ({"test": "birds", "test_held_out": 0.2}, "give the class of 50.0% of the held-out images;"),
+    ({"test": "birds"}, "give the class of 50.00% of the images;"),
+    ({"test": "leave one out"}, "give the class of 50.00% of the images, each compared with the others;"),
+    ({"test": "birds", "test_held_out": 0.2}, "give the class of 50.00% of the held-out images;"),
   ],
 )
 def test_the_answer_names_the_images(protocol, text):
