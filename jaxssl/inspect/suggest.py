@@ -126,7 +126,8 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
     method_why = f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10"
     views_why = "crops of 0.4 of the area or more"
   if facts.classes and tested:
-    evals, evals_why = {"knn": {"k": (min(20, trained),)}}, "class folders and a test split: k-NN, linear, quality"
+    evals: dict[str, Any] = {"knn": {"k": (min(20, trained),)}}
+    evals_why = "class folders and a test split: k-NN, linear, quality"
     if facts.held_out:
       evals["holdout"] = HOLDOUT
       evals_why = "class folders without a test split: a fifth of each is not trained on, but tested on; k-NN, linear, quality"

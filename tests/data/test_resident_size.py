@@ -10,8 +10,12 @@ from jaxssl.config.schema import Config, DataConfig, ViewConfig
 from jaxssl.core.log import LOG
 from jaxssl.data import resident_size
 from jaxssl.data.arrays import ArraySource
+from jaxssl.evals.preprocessing import Preprocessing
+from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
-from tests.data.fixtures import Images, coded, exif, flat, photo
+from tests import flags
+from tests.data.fixtures import Images, coded, exif, flat, folder, photo
+from tests.tiny_run import ROOT, TINY
 
 VIEWS = {"local": ViewConfig(size=14), "global": ViewConfig(size=30)}
 SAME, OTHER = Images([flat(k, (16, 16)) for k in range(5)]), Images([flat(1, (16, 16))] * 4 + [flat(2, (16, 20))])
@@ -68,3 +72,15 @@ def test_a_run_resumes_with_the_size_that_it_chose(tmp_path):
   chosen = dataclasses.replace(config, data=DataConfig(resident_size=38))
   Workdir(tmp_path).write_config(chosen)
   assert Workdir(tmp_path).check(config) == chosen
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+def test_a_run_records_the_size_for_training_and_evaluations(tmp_path):
+  path = folder(tmp_path / "images", {f"{k:02}.png": flat(k, (40 + k % 2, 48)) for k in range(40)})
+  words = [f"--config={ROOT}/configs/nnboot.py:runlocal", "--config.data.limit=0", *TINY]
+  config, _ = flags.parse([*words, "--config.data.source=folder", f"--config.data.path={path}"])
+  run = Experiment(config, tmp_path)
+  assert config.data.resident_size == 0 and run.config.data.resident_size == 35  # 5/4 of 28
+  assert run.train.resident is not None and run.train.resident.shape[:3] == (40, 35, 35)
+  assert Preprocessing.of(run.config).resident_size == 35

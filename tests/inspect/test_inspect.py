@@ -189,9 +189,7 @@ def test_class_folders_without_a_test_split_hold_out_a_fifth(tmp_path, capfd):
   files = {f"{'ab'[k % 2]}/{k:02}.jpg": data for k, data in enumerate(images(30))}
   out = tmp_path / "mine.py"
   lines = output(capfd, f"--data={fixtures.folder(tmp_path / 'images', files)}", f"--out={out}")
-  expected = (
-    "no test split: the suggested config tests on 6 of 30 images, a fifth of each class (evals.holdout=0.2), and trains"
-  )
+  expected = "no test split: the suggested config tests on 6 of 30 images, a fifth of each class (evals.holdout=0.2)"
   assert starting(lines, "no test split").startswith(expected)
   assert any(line.strip() == "# 24 training images; 6 test images, which evals.holdout draws" for line in lines)
   config = load_config(str(out))
