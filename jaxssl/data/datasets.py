@@ -41,6 +41,12 @@ class Dataset:
     """Returns the images at `rows`, int [m], in that order."""
     return Dataset(Subset(self.source, rows), None if self.resident is None else self.resident[rows])
 
+  def labeled(self) -> "Dataset":
+    """Returns the images whose class is known; all if that is none or all of them."""
+    labels = self.source.labels
+    known = np.arange(0) if labels is None else np.flatnonzero(labels >= 0)
+    return self if len(known) in (0, len(self)) else self.subset(known)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Datasets:

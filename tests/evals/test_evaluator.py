@@ -127,3 +127,13 @@ def test_a_set_without_a_test_set_is_measured(share):
   if not share:
     with pytest.raises(UserError, match=r"linear needs a test set \(data.test_path, or evals.holdout in training\), which"):
       evaluator.require(["linear"])
+
+
+def test_images_of_unknown_class_are_neither_compared_with_nor_counted():
+  labels = np.repeat(np.arange(4), 12)
+  words = [f"--config={CONFIG}:runlocal", "--config.data.source=array", "--config.data.imbalance.kind=none"]
+  config, workdir = flags.parse([*words, "--config.evals.knn.k=3"])
+  run = Experiment(config, workdir, {"train": (images(labels, 1), np.where(np.arange(48) % 2, labels, -1))})
+  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
+  (measured,) = evaluator.measure(evaluator.extractor(None, "raw_pixels"), ["knn"])
+  assert measured.protocol["reference_images"] == 24 and measured.value > 90 and len(run.train) == 48
