@@ -32,7 +32,9 @@ class DataConfig:
   test_path: str = ""  # folder or zip of the test set; empty: the test/ or val/ folder in `path`, if there is one
   list_path: str = ""  # text file with the paths of the training images to use, one per line (source=folder); empty: all
   placement: Literal["device", "host"] = "device"  # device: all images in accelerator memory; host: tf.data reads and crops
-  resident_size: int = 0  # placement=device: side to which images are resized and center-cropped; 0: unchanged
+  # placement=device: side to which images are resized and center-cropped; 0: not, unless their sizes differ: then 5/4 of the
+  # largest view
+  resident_size: int = 0
   channels: int = 3  # 1: grayscale, 3: color; otherwise the number of channels of every TIFF or .npy file
   # bits of the values in files that are wider than 8 bits, e.g. 12 for 0..4095 in 16 bits; images of 8-bit files have 8;
   # 0: decided once from the training images, and recorded in the run
@@ -217,6 +219,9 @@ class EvalsConfig:
   linear: LinearConfig = LinearConfig()
   lowshot: LowshotConfig = LowshotConfig()
   finetune: FinetuneConfig = FinetuneConfig()
+  # without a test set, the share of each class that becomes one and is not trained on, drawn by train.seed (e.g. 0.2); 0: none,
+  # and k-NN compares each image with the others
+  holdout: float = 0.0
   retrieval_k: tuple[int, ...] = (1, 5, 10)  # recall at these ranks
 
 

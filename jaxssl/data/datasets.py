@@ -15,7 +15,7 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
-from jaxssl.data import imbalance, input_pipeline, value_range
+from jaxssl.data import holdout, imbalance, input_pipeline, value_range
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
 from jaxssl.data.arrays import as_source
 from jaxssl.data.folder import FolderSource, open_whole
@@ -41,6 +41,12 @@ class Dataset:
     """Returns the images at `rows`, int [m], in that order."""
     return Dataset(Subset(self.source, rows), None if self.resident is None else self.resident[rows])
 
+  def labeled(self) -> "Dataset":
+    """Returns the images whose class is known; all if that is none or all of them."""
+    labels = self.source.labels
+    known = np.arange(0) if labels is None else np.flatnonzero(labels >= 0)
+    return self if len(known) in (0, len(self)) else self.subset(known)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Datasets:
@@ -53,10 +59,14 @@ class Datasets:
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
 
   @property
+  def sources(self) -> list[Source]:
+    """The images of each set, once."""
+    return list({id(dataset): dataset.source for dataset in (self.train, self.reference, self.test) if dataset}.values())
+
+  @property
   def unreadable(self) -> set[str]:
     """Names of the images that this process failed to read so far."""
-    sources = [dataset.source for dataset in (self.train, self.reference, self.test) if dataset]
-    return {name for source in sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable.values()}
+    return {name for source in self.sources if isinstance(source, SubstituteUnreadable) for name in source.unreadable.values()}
 
   def on_devices(self, config: Config, mesh: Mesh) -> "Datasets":
     """Returns the datasets with `resident` arrays if data.placement=device. Reads all images, which may take minutes.
@@ -83,15 +93,20 @@ class Datasets:
 
 
 def open_datasets(
-  config: DataConfig, seed: int, arrays: Arrays | None = None, workdir: str | pathlib.Path | None = None
+  config: DataConfig,
+  seed: int,
+  arrays: Arrays | None = None,
+  workdir: str | pathlib.Path | None = None,
+  held_out: float = 0.0,
 ) -> Datasets:
   """Opens the images to train on and to evaluate with; reads a sample of them if `data.bit_depth` is to be decided.
 
   `arrays`: the images of data.source=array, "train" and optionally "test".
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
+  `held_out`: `evals.holdout`, the share of each class that becomes the test set, drawn by `seed`, and is not trained on.
   Raises UserError for values of `config` that do not fit the images.
   """
-  sources, groups, config = _select(config, seed, arrays)
+  sources, groups, config = _select(config, seed, arrays, held_out)
   opened = {}
   for name, source in sources.items():
     LOG.info("%s: %d images, %d classes, from %s", name, len(source), len(source.classes), source.name)
@@ -123,9 +138,9 @@ def _check_fields(config: DataConfig) -> None:
 
 
 def _select(
-  config: DataConfig, seed: int, arrays: Arrays | None
+  config: DataConfig, seed: int, arrays: Arrays | None, held_out: float
 ) -> tuple[dict[str, Source], dict[str, np.ndarray], DataConfig]:
-  """Applies data.list_path, data.imbalance and data.limit, and decides data.bit_depth.
+  """Applies data.list_path, evals.holdout, data.imbalance and data.limit, and decides data.bit_depth.
 
   Returns the sets that differ, by name, the class groups, and the config with that decision.
   """
@@ -140,6 +155,8 @@ def _select(
   test = None if images[1] is None else as_source(images[1], name.format("test"), decoder)
   reference, groups = None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
+  if held_out:
+    whole, test, listed = holdout.divide(whole, test, listed, held_out, seed)
   train = whole if listed is None else Subset(whole, listed)
   if config.imbalance.kind != "none":
     trained, referenced, groups = imbalance.draw(whole.labels, whole.classes, config.imbalance, listed)
@@ -166,7 +183,7 @@ def _select(
   return sources, groups, config
 
 
-def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]:
+def open_splits(config: DataConfig, seed: int, whole: bool, held_out: float = 0.0) -> dict[str, Source]:
   """Opens the images of `config` by split; `whole`: all images of a folder, also those in neither train nor test.
 
   Raises UserError for values of `config` that do not fit the images.
@@ -174,7 +191,7 @@ def open_splits(config: DataConfig, seed: int, whole: bool) -> dict[str, Source]
   selected = config.test_path or config.list_path or config.limit or config.imbalance.kind != "none"
   if whole and config.source == "folder" and config.path and not selected:
     return dict(open_whole(config))
-  sources, _, _ = _select(config, seed, None)
+  sources, _, _ = _select(config, seed, None, held_out)
   return {name: source for name, source in sources.items() if name in ("train", "test")}
 
 

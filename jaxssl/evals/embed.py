@@ -40,7 +40,7 @@ def embed_to_file(
     raise UserError(f"--out {out} is not allowed; it ends in .npz or .parquet")
   if out.exists():
     raise UserError(f"--out {out} exists; remove it, or name another")
-  sources = open_splits(config.data, config.train.seed, whole)
+  sources = open_splits(config.data, config.train.seed, whole, config.evals.holdout)
   run = load_run.load(workdir, config, step)
   request = _request(run, sources, patches)
   parts, size = Parts(out, request), request["part"]
@@ -56,7 +56,7 @@ def embed_to_file(
     readable = [(split, np.setdiff1d(rows, bad)) for (split, rows), bad in zip(spans, parts.unreadable, strict=True)]
     features = parts.features()
     meta = {"workdir": str(workdir), "method": config.method["name"], "model": config.model.name, "whole": whole}
-    meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed}
+    meta |= {"data": dataclasses.asdict(config.data), "seed": config.train.seed, "holdout": config.evals.holdout}
     meta |= {name: value for name, value in request.items() if not name.startswith("data.")}
     columns = _names(sources, readable) | {"features": features}
     if patches:

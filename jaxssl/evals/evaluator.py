@@ -48,13 +48,18 @@ class Evaluator:
   """
 
   def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network):
-    self.config, self.mesh, self.datasets, self.network = config, mesh, datasets, network
     check_names(config)
-    reference, test = datasets.reference.source, datasets.test
+    labeled, test = datasets.reference.labeled(), datasets.test and datasets.test.labeled()
+    if len(labeled) < len(datasets.reference):  # an unknown class would vote, and would count as wrong
+      LOG.info("evaluations use the %d of %d images whose class is known", len(labeled), len(datasets.reference))
+    self.datasets = dataclasses.replace(datasets, reference=labeled, test=test)
+    self.config, self.mesh, self.network, reference = config, mesh, network, labeled.source
     if reference.labels is not None and test is not None and test.source.labels is None:
       raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training set has")
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
+    elif test is None:
+      LOG.info("no test set: k-NN leaves one out; evaluations that need one are skipped (evals.holdout=0.2 would draw one)")
     self.lacks = {need for need, lacking in ((LABELS, reference.labels is None), (TEST_SET, test is None)) if lacking}
     self.which = network_of(config)
     self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1

@@ -67,12 +67,17 @@ class FeatureExtractor:
   @functools.cached_property
   def test(self) -> Features | None:
     """The test set, or None; then each image of the reference set is compared with the others."""
-    return None if self.datasets.test is None else self._features("test", self.datasets.test)
+    if self.datasets.test is None:
+      return None
+    share, seed = self.config.evals.holdout, self.config.train.seed
+    drawn = {"test_held_out": share, "test_seed": seed} if share else {}  # which define the set
+    return self._features("test", self.datasets.test, **drawn)
 
   def _features(self, role: str, dataset: Dataset, **more: Scalar) -> Features:
     name, prep = dataset_name(dataset.source.name, self.config.data), self.preprocessing
     protocol = {role: name, f"{role}_images": len(dataset), **more, "image_size": prep.size}
     protocol |= {"resize": prep.resize} if prep.resize else {}
+    protocol |= {"resident_size": prep.resident_size} if prep.resident_size else {}
     return Features(self.features(dataset), labels_of(dataset), protocol)
 
   @property
@@ -89,7 +94,7 @@ class FeatureExtractor:
 
 
 Measure = Callable[[FeatureExtractor], list[Measurement]]
-LABELS, TEST_SET = "labels", "a test set (data.test_path)"
+LABELS, TEST_SET = "labels", "a test set (data.test_path, or evals.holdout in training)"
 EVALUATIONS: Registry[Measure] = Registry("evaluation")
 NEEDS: dict[str, set[str]] = {}  # of LABELS and TEST_SET; without them a run skips the evaluation
 

@@ -15,6 +15,7 @@ from jaxssl.parallel.mesh import global_rows, local_slice
 _normalize, _search = jax.jit(nearest.normalize), jax.jit(nearest.search, static_argnames=("mesh", "k", "chunk"))
 QUERIES = 1024  # compared at a time
 CHUNK = 65536  # reference rows compared at a time on each device
+LEAVE_ONE_OUT = "leave one out"  # in the protocol, in place of a test set
 TITLES = {"cosine": "neighbors", "unweighted": "neighbors, unweighted", "euclidean": "by distance"}
 PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
   "cosine": {"similarity": "cosine", "vote": "exp(similarity / temperature)"},  # DINO
@@ -25,7 +26,10 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 
 @evaluation("knn", labels=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures top-1 accuracy in percent for every protocol and k in `evals.knn`. Raises UserError for a k that is too large."""
+  """Measures top-1 accuracy in percent for every protocol and k in `evals.knn`. Raises UserError for a k that is too large.
+
+  The reference set classifies the test set or, without one, each of its images by the others: leave one out.
+  """
   config, reference, test = extractor.config.evals.knn, extractor.reference, extractor.test
   queries, own = (test.x, None) if test else (reference.x, np.arange(len(reference.x)))
   measured = []
@@ -37,12 +41,12 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
       values, ids = neighbors(extractor.mesh, reference.x, queries, max(ks), protocol == "euclidean", own)
     temperature = config.temperature if protocol == "cosine" else None
     fields = {**PROTOCOLS[protocol], **({"temperature": temperature} if temperature else {}), **reference.protocol}
-    fields |= test.protocol if test else {"test": "leave one out"}
+    fields |= test.protocol if test else {"test": LEAVE_ONE_OUT}
     for k in ks:
       scores = class_scores(values[:, :k], reference.labels[ids[:, :k]], len(extractor.classes), temperature)
-      about = f"Accuracy of a vote of the {k} most similar training images."
+      about = f"Accuracy of a vote of the {k} most similar {'' if test else 'other '}training images."
       metric = accuracy_metric(f"knn{k}_{protocol}", f"{k} nearest {TITLES[protocol]}", about)
-      metric = metric if test else metric.variant("leave_one_out", "")
+      metric = metric if test else metric.variant("leave_one_out", LEAVE_ONE_OUT)
       measured += accuracies(extractor, metric, scores.argmax(1), {"k": k, **fields})
   return measured
 

@@ -19,7 +19,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
-from jaxssl.data import datasets, identity
+from jaxssl.data import datasets, identity, resident_size
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.evals.evaluator import Evaluator, network_of
@@ -60,8 +60,14 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
   if names_other_images(changes):
     unchanged = ("placement", "resident_size", "workers", "max_pixels", "allow_truncated", *OF_THE_NETWORK)
     fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in unchanged}
+    fields["evals"] = fields.get("evals", {}) | {"holdout": 0.0}
     changes.setdefault("data.source", "folder")
-  return read(Config, changed(fields, changes))
+  settled = read(Config, changed(fields, changes))
+  if settled.evals.holdout not in (0, config.evals.holdout) and not names_other_images(changes):
+    value, ours = settled.evals.holdout, config.evals.holdout
+    expected = f"expected {ours:g}, or 0 for no test set" if ours else "expected 0, or the path of other images"
+    raise UserError(f"evals.holdout={value:g}: would test on images that the run was trained on; {expected}")
+  return settled
 
 
 def names_other_images(changes: Mapping[str, Any]) -> bool:
@@ -154,10 +160,12 @@ def load(
     raise UserError(f"checkpoint {step} in {workdir} holds another network than its {folder.config.name} describes")
 
   def evaluator() -> Evaluator:
-    opened = datasets.open_datasets(config.data, config.train.seed, arrays)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays, held_out=config.evals.holdout)
     if own_images:
       _require_unchanged(folder, opened)
-    return Evaluator(config, mesh, opened.on_devices(config, mesh), built)
+    data = resident_size.settled(opened.config, config.views, opened.sources)  # of other images, it may differ from the run's
+    settled = dataclasses.replace(config, data=data)
+    return Evaluator(settled, mesh, opened.on_devices(settled, mesh), built)
 
   weights: Any = {"which": which, "variables": replicate(mesh, variables), "step": step}
   return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)

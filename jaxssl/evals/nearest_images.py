@@ -116,7 +116,8 @@ def table(nearest: Sequence[Neighbor]) -> str:
 def _draw_sheet(file: Embeddings, nearest: Sequence[Neighbor], query: np.ndarray | None) -> Image.Image:
   """Draws the neighbors after the query, if it is not in the file; an image that can no longer be read is gray."""
   try:
-    sources = open_splits(read(DataConfig, file.meta["data"]), file.meta["seed"], file.meta["whole"])
+    data, holdout = read(DataConfig, file.meta["data"]), file.meta.get("holdout", 0.0)  # files of older versions have none
+    sources = open_splits(data, file.meta["seed"], file.meta["whole"], holdout)
   except UserError as error:
     sources = {}
     LOG.warning("the images cannot be drawn: %s", error)

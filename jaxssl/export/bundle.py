@@ -60,6 +60,7 @@ def open_bundle(workdir: pathlib.Path, changes: Mapping[str, Any], step: int | N
     "method": config.method["name"],
     "bootstrap": config.bootstrap.policy,
     "data": os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source,
+    "holdout": config.evals.holdout,
     "epochs": config.train.epochs,
     "batch_size": config.train.batch_size,
     "step": run.step,

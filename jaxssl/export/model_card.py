@@ -65,6 +65,7 @@ def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping
   """Returns the text; without a license, the text includes a request to choose one. `document`: of results.json."""
   about, prep, trained_in = bundle.about, bundle.preprocessing, bundle.about["trained_in"]
   fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
+  held_out = f", without the {100 * about['holdout']:g}% of each class that are held out to test on" if about["holdout"] else ""
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl
@@ -83,7 +84,7 @@ It computes features of images and was trained without labels.
 | field | value |
 |---|---|
 | method | {about["method"]}, neighbor bootstrapping {about["bootstrap"]} |
-| images | {_plain(about["data"])} |
+| images | {_plain(about["data"])}{held_out} |
 | epochs, batch size | {about["epochs"]}, {about["batch_size"]}; step {about["step"]} |
 | encoder | {fields.pop("name")}, {protocol_text(fields)} |
 | precision | {trained_in}{" (float32 if on a CPU)" * (trained_in != "float32")} in training, float32 in this export |

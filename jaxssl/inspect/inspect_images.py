@@ -13,7 +13,7 @@ import numpy as np
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, tree
-from jaxssl.data import value_range
+from jaxssl.data import holdout, value_range
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.folder import FolderSource, open_folder
 from jaxssl.data.image_io import Decoder
@@ -67,6 +67,10 @@ def inspect(
   usable = [image for image in scanned if image.split == "train" and image.name not in left_out]
   if len(usable) < suggest.LEAST:
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
+  held_out = _held_out(train, usable) if test is None else 0
+  if held_out:
+    share = f"a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
+    print(f"no test split: the suggested config tests on {held_out} of {len(usable)} images, {share}, and trains on the others")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = suggest.measure(
     given.get("channels", 0),
@@ -75,6 +79,7 @@ def inspect(
     path=train.name,
     list_path=str(beside.with_suffix(".train.txt")) if left_out else "",
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
+    held_out=held_out,
     test=len(test) if test else 0,
     in_test=sum(redundant.get(image.name) in (IN_TEST, MAY_BE_IN_TEST) for image in usable),
     classes=len(train.classes),
@@ -153,6 +158,14 @@ def _left_out(
   reasons = {file.name: "are unreadable or have other channels" for file in unusable if file.split == "train"} | dict(redundant)
   names = [image.name for image in images if image.split == "train"]
   return reasons | {name: "have a line break in their name" for name in names if {"\n", "\r"} & set(name.removeprefix(root))}
+
+
+def _held_out(train: FolderSource, usable: Sequence[ImageStats]) -> int:
+  """Returns how many of the usable images the suggested evals.holdout draws; 0 without class folders."""
+  if train.labels is None:
+    return 0
+  _, sizes = np.unique(train.labels[[image.index for image in usable]], return_counts=True)
+  return int(holdout.counts(sizes, suggest.HOLDOUT).sum())
 
 
 def _speed(source: Source, config: Config) -> str:

@@ -27,6 +27,7 @@ SIZES = (224, 128, 96, 64, 32)  # sides that views may have; half of the images 
 SHARE = 0.5  # of the memory that resident images may take: networks and batches need the rest
 SEEN = 10_000_000  # images seen by a run, about as in 200 epochs of CIFAR-10
 NEARLY_SQUARE = 1.25  # images up to this ratio of long to short side may be kept at their size
+HOLDOUT = 0.2  # of each class, if there are class folders and no test split
 
 ADASIM = """\
 config.method = {
@@ -58,6 +59,7 @@ class Facts:
   list_path: str = ""  # of the training images to use, if some are left out
   left_out: str = ""  # which are left out
   train: int  # training images
+  held_out: int = 0  # training images that HOLDOUT turns into test images
   test: int = 0
   in_test: int = 0  # training images that are, or may be, in the test split too
   classes: int = 0
@@ -101,25 +103,26 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   title = textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60)
   file = _quoted(file)
   left_out = f", without {facts.left_out}" if facts.left_out else ""
-  test = f"{facts.test} test images"
+  test = f"{facts.test + facts.held_out} test images" + (", which evals.holdout draws" if facts.held_out else "")
   if facts.in_test:
     test += f"\n  # {facts.in_test} of the training images are, or may be, test images, which invalidates the evaluation"
   paths = {"source": "folder", "path": facts.path, "list_path": facts.list_path}
   size = next((size for size in SIZES if size <= facts.side), facts.side)
+  trained = facts.train - facts.held_out
   larger = not facts.one_size or facts.side > size * 5 // 4
   side = min(size * 5 // 4, facts.side)  # of resident images
   memory = (facts.train + facts.test) * side**2 * facts.channels * dtype_of(facts.bit_depth).itemsize
   resident = memory <= SHARE * facts.memory
   placement, resident_size = ("device", side if larger else 0) if resident else ("host", 0)
   resize, center = (0, 0) if resident else (size * 8 // 7, size)
-  batch_size = facts.devices * 2 ** int(math.log2(max(min(256, facts.train // 4) // facts.devices, 1)))
-  epochs = min(max(round(SEEN / facts.train / 100) * 100, 100), 1000)
-  seen = epochs * facts.train / 1e6
-  cpu_limit = 10_000 if facts.train > 10_000 else 0
-  cpu_epochs = min(max(150_000 // facts.train, 15), 150)  # 150,000 images seen
-  network = "resnet50" if facts.train >= 100_000 and size > 64 else "resnet18"
+  batch_size = facts.devices * 2 ** int(math.log2(max(min(256, trained // 4) // facts.devices, 1)))
+  epochs = min(max(round(SEEN / trained / 100) * 100, 100), 1000)
+  seen = epochs * trained / 1e6
+  cpu_limit = 10_000 if trained > 10_000 else 0
+  cpu_epochs = min(max(150_000 // trained, 15), 150)  # 150,000 images seen
+  network = "resnet50" if trained >= 100_000 and size > 64 else "resnet18"
   stem = "cifar" if size <= 40 else "small" if size <= 96 else "imagenet"
-  if facts.train < FEW:
+  if trained < FEW:
     method, views = SIMCLR, f"symmetric({size}, crop=0.08)"
     method_why = f"fewer than {FEW} images: SimCLR with its own recipe, the fastest method in short runs (docs/results.md)"
     views_why = "crops of 0.08 of the area or more, better than 0.2 in a small trial (docs/data.md)"
@@ -127,10 +130,15 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
     method, views = ADASIM, f"adasim({size}, blur={size > 64})"
     method_why = f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10"
     views_why = "crops of 0.4 of the area or more"
-  if facts.classes and facts.test:
-    evals, evals_why = {"knn": {"k": (min(20, facts.train),)}}, "class folders and a test split: k-NN, linear, quality"
+  if facts.classes and facts.test + facts.held_out:
+    evals: dict[str, Any] = {"knn": {"k": (min(20, trained),)}}
+    evals_why = "class folders and a test split: k-NN, linear, quality"
+    if facts.held_out:
+      evals["holdout"] = HOLDOUT
+      evals_why = "class folders without a test split: a fifth of each is not trained on, but tested on; k-NN, linear, quality"
   else:
-    lacks, evals = "a test split" if facts.classes else "class folders", {"periodic": ("quality",), "final": ("quality",)}
+    evals = {"periodic": ("quality",), "final": ("quality",)}
+    lacks = "two images in any class folder" if facts.classes else "class folders"
     evals_why = f"without {lacks}, no k-NN: effective rank, alignment and uniformity instead"
   no_colors = "" if facts.channels == 3 else NO_COLORS
   requested = f"  # as requested\n  config.data.update({ascii(given)})\n" if given else ""
@@ -159,7 +167,7 @@ def get_config(recipe: str = "") -> Fields:
 def images() -> Fields:
   """Returns the values that follow from the images."""
   config = recipes.defaults()
-  # {facts.train} training images{left_out}; {test}
+  # {trained} training images{left_out}; {test}
   config.data.update({ascii(paths)})
   # gray if all images are, whatever their headers say; the bits that cover the values of the images
   config.data.update({{"channels": {facts.channels}, "bit_depth": {facts.bit_depth}}})

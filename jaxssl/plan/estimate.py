@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, tree
 from jaxssl.core.types import TrainState
+from jaxssl.data import resident_size
 from jaxssl.data.image_io import dtype_of
 from jaxssl.parallel.mesh import REPLICATED, ROWS
 from jaxssl.plan import hlo, jaxpr_memory
@@ -79,9 +80,7 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
   if data.placement == "host":
     crops = {name: sharded(v.count, v.size, v.size, data.channels, dtype=pixel) for name, v in config.views.items()}
   else:
-    side = data.resident_size or images.side
-    if not side:
-      raise UserError("data.resident_size=0: the size of the images is unknown; set it for data.placement=device, e.g. to 256")
+    side = data.resident_size or images.side or resident_size.side_for(config.views)  # as for images that differ in size
     resident = jax.ShapeDtypeStruct((images.count, side, side, data.channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
   batch = Batch(index=sharded(), label=sharded(), crops=crops)
   return Step(train_step=train_step, state=setup.abstract_state(train_step), batch=batch, resident=resident)

@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, heartbeat, json_io, path_of, tree
+from jaxssl.data.resident_size import side_for
 from jaxssl.plan import advice, dataset_sizes, estimate, table, topology
 from jaxssl.plan.advice import Plan
 
@@ -57,6 +58,8 @@ def plan(
     if path:
       _write(path, documents)
   head = f"{spec.count:,} images ({spec.origin}), {config.train.epochs} epochs"
+  if config.data.placement == "device" and not (config.data.resident_size or spec.side):
+    head += f", resident at {side_for(config.views)} pixels, as if their sizes differed (data.resident_size=0)"
   fitting = [line for plan in plans for line in table.changes(plan)]
   return plans, "\n".join([head, *table.table(plans), *fitting, *table.sources(targets, utilization)])
 

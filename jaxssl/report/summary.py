@@ -3,8 +3,10 @@
 import pathlib
 from collections.abc import Mapping
 
+from jaxssl.core import json_io
 from jaxssl.core.metric import BASELINES
 from jaxssl.evals.feature_stats import ALIGNMENT, EFFECTIVE_RANK, UNIFORMITY
+from jaxssl.evals.knn import LEAVE_ONE_OUT
 from jaxssl.report.text import escape, number
 from jaxssl.workdir.records import Final, RunRecord
 
@@ -28,10 +30,13 @@ def section(record: RunRecord) -> str:
 
 def overview(record: RunRecord) -> str:
   """Returns one sentence about the method, the images and the progress of a run."""
-  model, method, data, boot, train = (record.config.get(name, {}) for name in ("model", "method", "data", "bootstrap", "train"))
+  groups = ("model", "method", "data", "bootstrap", "train", "evals")
+  model, method, data, boot, train, evals = (record.config.get(name, {}) for name in groups)
   policy = boot.get("policy", "off")
   images = pathlib.PurePath(str(data.get("path", ""))).name or data.get("source", "unknown images")
   how_many = f"{data['limit']} images of {images}" if data.get("limit") else images
+  share = json_io.finite(evals.get("holdout"))
+  how_many += f", without the {100 * share:g}% of each class that are held out to test on" if share else ""
   epochs, passed = train.get("epochs"), record.in_epochs(record.step)
   done = f"{record.step} steps" if passed is None else f"{passed:.3g} of {epochs} epochs"
   done = f"{epochs} epochs, finished" if record.finished else f"{done}; it stopped, or still runs"
@@ -44,7 +49,12 @@ def with_labels(main: Final) -> str:
   if main.value is None:
     return "No: the features are not finite."
   gains = {subject: main.value - value for subject in BASELINES if (value := main.baselines.get(subject)) is not None}
-  right = f"its nearest neighbors give the class of {number(main.value)}% of the images"
+  asked = "images"
+  if main.protocol.get("test") == LEAVE_ONE_OUT:
+    asked = "images, each compared with the others"
+  elif "test_held_out" in main.protocol:
+    asked = "held-out images"
+  right = f"its nearest neighbors give the class of {number(main.value)}% of the {asked}"
   if not gains:
     return f"{right[0].upper()}{right[1:]}; there are no baselines to compare with."
   words = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}

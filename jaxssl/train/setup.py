@@ -17,7 +17,7 @@ from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, require
 from jaxssl.core.types import Logs, PyTree, TrainState, Variables
-from jaxssl.data import datasets, input_pipeline, sampler, statistics
+from jaxssl.data import datasets, input_pipeline, resident_size, sampler, statistics
 from jaxssl.evals.preprocessing import first_view, image_shape
 from jaxssl.methods import read_method
 from jaxssl.methods.base import SSLMethod
@@ -32,9 +32,8 @@ from jaxssl.train.step import Batch, TrainStep
 class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
-  `config` is the config given, with the `data.bit_depth`, `data.mean` and `data.std` that were decided or measured if
-  they were left open. Raises UserError for a config that
-  cannot run, before anything is trained.
+  `config` is the config given, with the fields of `data` that follow from the images if they were left open: `bit_depth`,
+  `mean`, `std` and `resident_size`. Raises UserError for a config that cannot run, before anything is trained.
   """
 
   def __init__(
@@ -47,7 +46,7 @@ class Experiment:
   ):
     """Opens the images and builds the step. `check`: called with the datasets before any image is read; may raise UserError."""
     self.mesh = make_mesh()
-    opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir)
+    opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)
     check(opened)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
@@ -57,7 +56,9 @@ class Experiment:
     self.imported = init_from.load(config.model, train_step.network, image_shape(config), workdir)
     self.state_shapes = abstract_state(train_step)
     # The rest may take minutes, so errors in the config are raised before it.
-    self.config = config = dataclasses.replace(config, data=statistics.settled(config.data, opened.train.source))
+    data = statistics.settled(config.data, opened.train.source)
+    data = resident_size.settled(data, config.views, opened.sources)
+    self.config = config = dataclasses.replace(config, data=data)
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)
     self.train = self.datasets.train

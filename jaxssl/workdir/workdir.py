@@ -13,6 +13,8 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, json_io, paths, tree
 
+FROM_IMAGES = ("bit_depth", "mean", "std", "resident_size")  # fields of data that a run settles if they are empty or 0
+
 
 class Workdir:
   """The paths of a run's files, and the lock on them. No other code contains their names."""
@@ -38,7 +40,7 @@ class Workdir:
     return self.folder / f"images-{sha256[:16]}.zlib"
 
   def check(self, config: Config, excused: Collection[str] = ()) -> Config:
-    """Creates the folder; returns the config, with the values of `data` that the run measured.
+    """Creates the folder; returns the config, with the fields in FROM_IMAGES that the run has settled.
 
     Raises UserError if the folder belongs to a config that differs, other than in `excused` fields.
     """
@@ -52,8 +54,8 @@ class Workdir:
     with contextlib.suppress(UserError):  # fields that no longer exist are listed below
       known = absolute_paths(read(Config, stored))  # fields that are newer than the run have their defaults
       stored = as_json(known)
-      measured = {name: getattr(config.data, name) or getattr(known.data, name) for name in ("bit_depth", "mean", "std")}
-      config = tree.replace(config, {f"data.{name}": value for name, value in measured.items()})
+      settled = {name: getattr(config.data, name) or getattr(known.data, name) for name in FROM_IMAGES}
+      config = tree.replace(config, {f"data.{name}": value for name, value in settled.items()})
     there, here = tree.flatten(stored), tree.flatten(as_json(config))
     if listed := "; ".join(_differences(there, here, [name for name in {*there, *here} if name not in excused]).values()):
       raise UserError(f"--workdir {self.folder} belongs to another config: {listed}. Use another --workdir, or the same values")

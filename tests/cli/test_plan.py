@@ -50,8 +50,10 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
   monkeypatch.setattr(estimate, "estimate", lambda config, images, target: estimates[target.name])
   out = tmp_path / "plan.json"
   words = ("--topology=cpu:8,gpu:8", "--batch-size=32", f"--out={out}", "--utilization=0.5", "--peak=100", "--price=2")
+  words += ("--images=300", "--config.data.source=folder")
   assert run(*words) == 0
   text = capsys.readouterr().out
+  assert "300 images (from --images), 3 epochs, resident at 35 pixels, as if their sizes differed" in text
   assert cells(text, "batch size") == ["32", "32"] and cells(text, "memory is") == ["compiled", "estimated"]
   seconds = planned[0]["estimate"]["flops"] / (8 * 100e12 * 0.5)
   hours = planned[0]["estimate"]["steps"] * seconds / 3600

@@ -105,3 +105,11 @@ def test_a_subset_of_a_resident_dataset_selects_its_rows():
   subset = placed.train.subset(rows)
   assert len(subset) == 3 and (subset.source.labels == LABELS[rows]).all()
   assert (np.asarray(subset.resident) == IMAGES[rows]).all() and (subset.source.read(1) == IMAGES[3]).all()
+
+
+def test_the_labeled_images_of_a_dataset_are_those_whose_class_is_known():
+  some, none = np.where(np.arange(30) < 12, LABELS, -1), np.full(30, -1)
+  datasets = open_datasets(DataConfig(source="array"), 0, {"train": (IMAGES, some), "test": (IMAGES, none)})
+  labeled = datasets.train.labeled()
+  assert (labeled.source.labels == LABELS[:12]).all() and (labeled.source.read(3) == IMAGES[3]).all() and len(labeled) == 12
+  assert datasets.test.labeled() is datasets.test and labeled.labeled() is labeled

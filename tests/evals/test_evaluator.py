@@ -105,3 +105,35 @@ def test_weights_that_are_not_finite_are_an_error(on_device):
   broken = dataclasses.replace(student, params=jax.tree.map(lambda x: x * np.nan, student.params))
   with pytest.raises(UserError, match="the weights of the teacher network are not finite"):
     evaluator.chosen(student, broken)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_set_without_a_test_set_is_measured(share):
+  """Leave-one-out k-NN, or k-NN and a linear probe on held-out images; for the network and for the baselines."""
+  labels = np.repeat(np.arange(4), 12)
+  words = [f"--config={CONFIG}:runlocal", "--config.data.source=array", "--config.data.imbalance.kind=none"]
+  config, workdir = flags.parse([*words, f"--config.evals.holdout={share}", "--config.evals.knn.k=3"])
+  run = Experiment(config, workdir, {"train": (images(labels, 1), labels)})
+  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
+  measured = evaluator.baselines(run.init().student, ["knn", "linear"])
+  name, test = ("knn3_cosine", "train array") if share else ("knn3_cosine_leave_one_out", "leave one out")
+  names = [name, "linear_lbfgs"] if share else [name]
+  assert [(m.subject, m.name) for m in measured] == [(who, x) for who in ("raw_pixels", "untrained") for x in names]
+  assert measured[0].value > 90  # classes differ in their pixels
+  drawn = {"test_images": 12, "test_held_out": 0.25, "test_seed": config.train.seed}
+  sets = {"reference_images": 36 if share else 48, "test": test, **(drawn if share else {})}
+  for m in measured:
+    assert sets.items() <= m.protocol.items() and ("test_images" in m.protocol) == bool(share)
+  if not share:
+    with pytest.raises(UserError, match=r"linear needs a test set \(data.test_path, or evals.holdout in training\), which"):
+      evaluator.require(["linear"])
+
+
+def test_images_of_unknown_class_are_neither_compared_with_nor_counted():
+  labels = np.repeat(np.arange(4), 12)
+  words = [f"--config={CONFIG}:runlocal", "--config.data.source=array", "--config.data.imbalance.kind=none"]
+  config, workdir = flags.parse([*words, "--config.evals.knn.k=3"])
+  run = Experiment(config, workdir, {"train": (images(labels, 1), np.where(np.arange(48) % 2, labels, -1))})
+  evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
+  (measured,) = evaluator.measure(evaluator.extractor(None, "raw_pixels"), ["knn"])
+  assert measured.protocol["reference_images"] == 24 and measured.value > 90 and len(run.train) == 48

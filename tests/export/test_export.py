@@ -129,7 +129,7 @@ def test_a_bfloat16_run_is_exported_in_float32(runs, tmp_path):
 
 
 def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path):
-  workdir = fixtures.run(tmp_path / "run", MODELS["small_stem"], channels=1)
+  workdir = fixtures.run(tmp_path / "run", MODELS["small_stem"], channels=1, holdout=0.2)
   fixtures.results(workdir)
   assert export(workdir, tmp_path / "out", "stablehlo", "--license=mit") == 0
   text = (tmp_path / "out" / "README.md").read_text()
@@ -137,13 +137,15 @@ def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path
   protocol = "k 20, reference birds/train, reference images 9"
   assert f"| 20 nearest neighbors (knn20_cosine) | 61.25% (penalty 0.01) | {protocol} |" in text
   assert f"| Few labels (lowshot) | 40 ± 1.5 | {protocol} |" in text
-  assert "| images | birds |" in text and "somebody" not in text and str(tmp_path) not in text
+  assert "| images | birds, without the 20% of each class that are held out to test on |" in text
+  assert "somebody" not in text and str(tmp_path) not in text
   assert "hidden" not in text and "13" not in text.partition("## Results")[2]
   assert "1 channel; bicubic with antialiasing: the whole image is resized to 32 x 32" in text
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
   assert export(runs("vit"), tmp_path / "other", "flax") == 0
   text = (tmp_path / "other" / "README.md").read_text()
   assert '\nlicense: "other"\n' in text and "No license was named" in text and "Nothing was measured" in text
+  assert "| images | birds |" in text
 
 
 @pytest.mark.parametrize("kind", ["flax", "timm", ONNX, "stablehlo"])

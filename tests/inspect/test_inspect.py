@@ -8,6 +8,7 @@ from PIL import Image
 
 from jaxssl import main as command
 from jaxssl.config.load import load_config
+from jaxssl.data.datasets import open_datasets
 from jaxssl.inspect import inspect_images
 from jaxssl.train.setup import Experiment
 from tests import flags
@@ -239,3 +240,25 @@ def test_errors_are_one_line(files, words, message, tmp_path, capfd):
   assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}", *words]) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
+
+
+@pytest.mark.usefixtures("one_device")
+def test_class_folders_without_a_test_split_hold_out_a_fifth(tmp_path, capfd):
+  files = {f"{'ab'[k % 2]}/{k:02}.jpg": data for k, data in enumerate(images(30))}
+  out = tmp_path / "mine.py"
+  lines = output(capfd, f"--data={fixtures.folder(tmp_path / 'images', files)}", f"--out={out}")
+  expected = "no test split: the suggested config tests on 6 of 30 images, a fifth of each class (evals.holdout=0.2)"
+  assert starting(lines, "no test split").startswith(expected)
+  assert any(line.strip() == "# 24 training images; 6 test images, which evals.holdout draws" for line in lines)
+  config = load_config(str(out))
+  assert config.evals.holdout == 0.2 and config.evals.final == ("knn", "quality", "linear")
+  assert load_config(f"{out}:runlocal").evals.holdout == 0
+  datasets = open_datasets(config.data, config.train.seed, held_out=config.evals.holdout)
+  assert datasets.test is not None and (len(datasets.train), len(datasets.test)) == (24, 6)
+
+
+def test_classes_of_one_image_are_not_measured(tmp_path, capfd):
+  files = {f"{k:02}/1.jpg": data for k, data in enumerate(images(20))}
+  lines = output(capfd, f"--data={fixtures.folder(tmp_path, files)}")
+  assert any("without two images in any class folder, no k-NN" in line for line in lines)
+  assert not any(line.startswith("no test split") for line in lines)

@@ -49,7 +49,9 @@ def test_batches_divide_evenly_among_devices(devices):
     ({"side": 32, "one_size": False}, {"data.resident_size": 32}),
     *(({"train": n}, {"train.epochs": epochs}) for n, epochs in ((1000, 1000), (20_000, 500), (50_000, 200), (10**6, 100))),
     ({"classes": 3, "test": 100}, {"evals.final": ("knn", "quality", "linear")}),
-    ({"classes": 3}, {"evals.final": ("quality",)}),
+    ({"classes": 3}, {"evals.final": ("quality",), "evals.holdout": 0.0}),
+    ({"classes": 3, "held_out": 400}, {"evals.final": ("knn", "quality", "linear"), "evals.holdout": 0.2}),
+    ({"train": 5100, "classes": 3, "held_out": 1020}, {"method.name": "simclr", "train.epochs": 1000}),
     ({"test": 100}, {"evals.final": ("quality",)}),
   ],
 )

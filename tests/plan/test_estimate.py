@@ -94,9 +94,9 @@ def test_errors_are_those_of_training(words, message):
     planned(config_of("nnboot.py:runlocal", *words))
 
 
-def test_resident_images_need_a_size():
-  with pytest.raises(UserError, match="data.resident_size=0: the size of the images is unknown"):
-    estimate.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
+def test_resident_images_of_unknown_size_have_that_of_images_that_differ():
+  step = estimate.build(config_of("nnboot.py:runlocal"), DatasetSpec(count=256), make_mesh())
+  assert step.resident.shape == (256, 35, 35, step.train_step.config.data.channels)  # 5/4 of 28
   host = config_of("nnboot.py:runlocal", "--config.data.placement=host")
   step = estimate.build(host, DatasetSpec(count=256), make_mesh())
   assert step.resident is None and np.prod(step.batch.crops["global"].shape) == 32 * 2 * 28 * 28
