@@ -12,7 +12,7 @@ import pytest
 
 from jaxssl import main
 from jaxssl.config.absolute import DATA_PATHS, absolute_paths
-from jaxssl.config.schema import BootstrapConfig, Config, DataConfig, ModelConfig, TrainConfig
+from jaxssl.config.schema import BootstrapConfig, Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig
 from jaxssl.core import UserError
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import open_datasets
@@ -94,6 +94,13 @@ def test_changed_images_stop_a_run_unless_they_are_accepted(change, message, tmp
   assert f"accepted that the training images have changed: {message}" in caplog.text
   with pytest.raises(UserError, match="but the run is complete; use another --workdir"):
     checked(workdir, config, accept=True, step=8)
+
+
+def test_changed_images_are_refused_if_some_are_held_out(tmp_path):
+  workdir, config = started(tmp_path, evals=EvalsConfig(holdout=0.25))
+  (tmp_path / "a/3.png").unlink()
+  with pytest.raises(UserError, match=r"1 removed .*: evals.holdout draws others; use another --workdir"):
+    checked(workdir, config, accept=True)
 
 
 def test_other_images_at_another_path_are_named_with_both_paths(tmp_path):
