@@ -13,7 +13,7 @@ from jaxssl.export.formats import FORMATS
 
 ROOT = pathlib.Path(__file__).parents[2]
 OPTIONS = {
-  "train": "--config --workdir --config.FIELD --distributed",
+  "train": "--config --workdir --config.FIELD --accept-changes --distributed",
   "evaluate": "--workdir --step --plugins --evals.FIELD --data.FIELD --distributed",
   "report": "--workdir --out --plugins",
   "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
