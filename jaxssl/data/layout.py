@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 # Words in the names of folders, by what the folder holds. Of several kinds of held-out images, the first one is the test split.
 _KINDS = {
-  "train": ("train", "training"),
-  "test": ("test", "testing"),
-  "val": ("val", "valid", "validation"),
-  "dev": ("dev", "eval", "evaluation"),
-  "neither": ("unlabeled", "unlabelled", "unsupervised", "labeled", "labelled", "extra"),  # a part of a dataset, never a class
+  "train": "train training",
+  "test": "test testing",
+  "val": "val valid validation",
+  "dev": "dev eval evaluation",
+  "neither": "unlabeled unlabelled unsupervised labeled labelled extra",  # a part of a dataset, never a class
 }
 _WORDS = {
-  word + end: kind for kind, words in _KINDS.items() for word in words for end in ("", "set", "data", "split", "images")
+  word + end: kind for kind, words in _KINDS.items() for word in words.split() for end in ("", "set", "data", "split", "images")
 }
 HELD_OUT = ("test", "val", "dev")
 MOST_ROWS = 12  # of the table
