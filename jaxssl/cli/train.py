@@ -1,6 +1,7 @@
 """Train a network, evaluate it and write a report; rerun the same command to resume a run.
 
-The workdir then holds config.json, metrics.jsonl, results.json, train.log, report.html, checkpoints/ and tensorboard/.
+The workdir then holds config.json, images.json, metrics.jsonl, results.json, train.log, report.html, checkpoints/ and
+tensorboard/.
 """
 
 from typing import Any

@@ -36,7 +36,7 @@ class Source(Protocol):
     return decoder_of(self).stored(self.encoded(index) or b"", self.describe(index))
 
   def use(self, decoder: Decoder) -> None:
-    """Sets `decoder`, `channels` and `dtype`; called by whoever opens the source, before an image is read."""
+    """Sets `decoder`, `channels` and `dtype`; called when the source is opened, before an image is read."""
     self.decoder, self.channels, self.dtype = decoder, decoder.channels, decoder.dtype
 
   def describe(self, index: int) -> str:

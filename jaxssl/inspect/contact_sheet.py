@@ -29,16 +29,11 @@ def near_duplicates(
       seen.update(pair[:2])
   title = f"{len(shown)} of {len(pairs)} pairs that may show the same, the least similar first"
   places = [pair[:2] for pair in shown]
-  roots = sorted((source.name + "/" for source in sources.values()), key=len, reverse=True)
-  names = [[_relative(images[k].name, roots) for k in pair] for pair in places]
+  names = [[sources[images[k].split].relative_name(images[k].index) for k in pair] for pair in places]
   pixels = [[read_again(sources, images[k], decoder, _SIDE) for k in pair] for pair in places]
   file = io.BytesIO()
   draw(title, pixels, names).save(file, "PNG")
   return file.getvalue()
-
-
-def _relative(name: str, roots: Sequence[str]) -> str:
-  return next((name.removeprefix(root) for root in roots if name.startswith(root)), name)
 
 
 def draw(title: str, images: Sequence[Sequence[np.ndarray]], names: Sequence[Sequence[str]]) -> Image.Image:

@@ -103,7 +103,7 @@ def inspect(
     return suggested
   files = {".found.txt": _lines(summary.in_full(unusable, copies, scanned))}
   if left_out:
-    files[".train.txt"] = _lines([image.name.removeprefix(train.name + "/") for image in usable])
+    files[".train.txt"] = _lines([train.relative_name(image.index) for image in usable])
   if copies.near:
     files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
   _write(out, text, files)
