@@ -11,8 +11,9 @@ import pytest
 import jaxssl
 from jaxssl.config.load import load_config
 from jaxssl.core import UserError
-from jaxssl.data.arrays import ArraySource, as_source
+from jaxssl.data.arrays import ArraySource
 from jaxssl.data.image_io import DecodeError
+from jaxssl.data.inputs import as_source
 from tests.test_main import measurements
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ def test_plan_returns_an_estimate_and_invalid_arguments_raise(tmp_path, one_devi
 def test_invalid_arguments_raise():
   with pytest.raises(UserError, match=r"optim\.rate: unknown field; did you mean optim\.schedule\.rate\?"):
     jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
-  with pytest.raises(UserError, match="images: a int is not a source"):
+  with pytest.raises(UserError, match="images: a int has no length or no items by index; expected an array, or an object with"):
     as_source(3, "images", 3, np.dtype(np.uint8))  # type: ignore[arg-type]
   config = jaxssl.load_config(str(ROOT / "configs/nnboot.py:runlocal"))
   with pytest.raises(UserError, match="test: given without source; expected both or neither"):

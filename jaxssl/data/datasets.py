@@ -17,9 +17,9 @@ from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import imbalance, input_pipeline
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
-from jaxssl.data.arrays import as_source
 from jaxssl.data.folder import FolderSource, open_whole
 from jaxssl.data.image_io import dtype_of
+from jaxssl.data.inputs import as_source
 from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate
@@ -84,7 +84,7 @@ class Datasets:
 def open_datasets(
   config: DataConfig, seed: int, arrays: Arrays | None = None, workdir: str | pathlib.Path | None = None
 ) -> Datasets:
-  """Opens the images to train on and to evaluate with; reads no image yet.
+  """Opens the images to train on and to evaluate with; reads at most the first images yet.
 
   `arrays`: the images of data.source=array, "train" and optionally "test".
   `data.limit` keeps the first images of a shuffle by `seed`. Unreadable images are listed in `workdir`.
@@ -130,7 +130,7 @@ def _select(config: DataConfig, seed: int, arrays: Arrays | None) -> tuple[dict[
     images, name = opener(config), f"{config.source} {{}}"
   kind = config.channels, dtype_of(config.bit_depth)
   whole = as_source(images[0], name.format("train"), *kind)
-  test = None if images[1] is None else as_source(images[1], name.format("test"), *kind)
+  test = None if images[1] is None else as_source(images[1], name.format("test"), *kind, whole.classes)
   reference, groups = None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
   train = whole if listed is None else Subset(whole, listed)

@@ -119,13 +119,20 @@ def _read_tiff(data: bytes) -> np.ndarray:
 def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
   """Decodes a gray or color image; with 16 bits if both `dtype` and the file have them."""
   image = Image.open(io.BytesIO(data), formats=FORMATS)
-  turned = _orientation(image) != 1
-  if dtype == np.uint16 and not turned and image.format in ("PNG", "TIFF"):
+  if dtype == np.uint16 and _orientation(image) == 1 and image.format in ("PNG", "TIFF"):
     deep = opencv().imdecode(np.frombuffer(data, np.uint8), opencv().IMREAD_UNCHANGED)
     if deep is not None and deep.dtype == np.uint16 and (deep.ndim == 2 or deep.shape[-1] == 3):
       return np.ascontiguousarray(np.atleast_3d(deep)[..., ::-1])
   image.load()
-  if turned:
+  return from_pil(image)
+
+
+def from_pil(image: Image.Image) -> np.ndarray:
+  """Converts a loaded image of any mode to uint8 [h, w, 1 or 3], or uint16 [h, w, 1], upright, transparent parts on white.
+
+  Raises ValueError for floats and for values outside of 16 bits.
+  """
+  if _orientation(image) != 1:
     image = ImageOps.exif_transpose(image)
   if image.mode == "F":
     raise ValueError("floating-point pixels; expected 8 or 16 bits")
@@ -137,7 +144,7 @@ def _by_pil(data: bytes, channels: int, dtype: Any) -> np.ndarray:
   if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-  return np.atleast_3d(np.asarray(image.convert("L" if channels == 1 else "RGB")))
+  return np.atleast_3d(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -81,7 +81,14 @@ class Preprocessing:
     kind = dtype_of(self.bit_depth)
     resized = np.zeros((len(images), self.size, self.size, self.channels), kind)
     for place, image in enumerate(images):
-      image = match(image, self.channels, kind, f"image {place}")
-      image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
-      resized[place] = center(image, self.resize, self.size)
+      resized[place] = self.resized(match(image, self.channels, kind, f"image {place}"))
+    return self.normalized(resized)
+
+  def resized(self, image: np.ndarray) -> np.ndarray:
+    """Returns [size, size, c] from an image [h, w, c] of any size, uint8 or uint16."""
+    image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
+    return center(image, self.resize, self.size)
+
+  def normalized(self, resized: np.ndarray) -> np.ndarray:
+    """Returns float32 [b, size, size, c] from images that `resized` has returned."""
     return np.asarray(self.on_device(jnp.asarray(resized), None))

@@ -1,0 +1,136 @@
+"""Labels of a program's images: numbers or names, given or found without reading an image. For evaluation only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxssl.core import LOG, UserError
+
+_MOST = 1_000_000  # classes; larger numbers are identifiers of images
+_EXPECTED = "expected one per image: class numbers from 0, -1 if unknown, or class names"
+
+
+def read_labels(
+  values: Any, count: int, where: str, names: Sequence[str] = (), known: tuple[str, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Returns labels int32 [count], -1 if unknown, and the names of the classes, which are numbers if there are none.
+
+  `values`: integers, -1 or None if unknown, or names; `names`: of the classes 0, 1, ...; `known`: the classes of the training
+  images, if these are test images, which are matched by name. Raises UserError.
+  """
+  numbers, found = _numbers(values, count, where)
+  names, largest = tuple(found or names), int(numbers.max(initial=-1))
+  if not names and known and largest >= len(known) and not _counted(known):
+    raise UserError(f"{where}: a label is {largest}, but the training images have the classes 0 to {len(known) - 1}")
+  if not names:
+    return numbers, known if largest < len(known) else tuple(map(str, range(largest + 1)))
+  if largest >= len(names):
+    raise UserError(f"{where}: a label is {largest}, but there are names for the classes 0 to {len(names) - 1} only")
+  if not known or names == known or (_counted(known) and not found):
+    return numbers, names
+  place = {name: k for k, name in enumerate(known)}
+  if lacking := [names[k] for k in np.unique(numbers[numbers >= 0]) if names[k] not in place]:
+    raise UserError(f"{where}: the training images lack the classes {', '.join(lacking[:5])}; rename or remove them")
+  return np.array([*(place.get(name, -1) for name in names), -1], np.int32)[numbers], known
+
+
+def find_labels(
+  items: Any, first: Any, where: str, known: tuple[str, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...]] | tuple[None, tuple[()]]:
+  """Finds the labels of a dataset of the calling program, as `read_labels`; None if that would read images.
+
+  `first`: the label in the dataset's first item, or None. Labels that differ from it or cannot be read are not used, which is
+  logged. Raises UserError for test images of a class that the training images lack.
+  """
+  try:
+    values, names = _beside(items)
+    numbers, found = (None, ()) if values is None else _numbers(values, len(items), where)
+  except Exception as error:  # the attributes of a class of the user may raise or hold anything
+    LOG.info("%s; evaluated without labels", error if isinstance(error, UserError) else f"{where}: no labels: {error!r}")
+    return None, ()
+  if numbers is None:
+    if first is not None:
+      advice = "for evaluations with labels pass (images, labels)"
+      LOG.info("%s: the labels in the items are not used, since that would read every image; %s", where, advice)
+    return None, ()
+  number = _number(first)
+  if number is not None and not found and number != numbers[0]:
+    LOG.warning("%s: the first label is %d, but %d in its item; evaluated without labels", where, numbers[0], number)
+    return None, ()
+  if (numbers < 0).all():
+    return None, ()
+  if found:
+    return read_labels(values, len(items), where, (), known)
+  return read_labels(numbers, len(items), where, names if numbers.max() < len(names) else (), known)
+
+
+def label_of(item: Any) -> Any:
+  """Returns the label in an item, (image, label, ...) or a mapping; None without one."""
+  if isinstance(item, Mapping):
+    return item.get("label")
+  return item[1] if isinstance(item, tuple | list) and len(item) > 1 else None
+
+
+def _beside(items: Any) -> tuple[Any, tuple[str, ...]]:
+  """Returns the labels that a dataset keeps beside its images, or None, and the names of its classes."""
+  if isinstance(features := getattr(items, "features", None), Mapping):  # Hugging Face
+    column = next((name for name in ("label", "labels") if name in features), None)
+    if column is None:
+      return None, ()
+    plain = items.with_format(None) if hasattr(items, "with_format") else items  # a transform of the user would want images
+    return plain[column], tuple(getattr(features[column], "names", None) or ())
+  if hasattr(items, "dataset") and hasattr(items, "indices"):  # torch.utils.data.Subset
+    values, names = _beside(items.dataset)
+    return None if values is None else _array(values)[_array(items.indices)], names
+  if isinstance(items, list):
+    labels = [label_of(item) for item in items]
+    return None if all(label is None for label in labels) else labels, ()
+  values = next((x for x in (getattr(items, field, None) for field in ("targets", "labels")) if x is not None), None)
+  names = getattr(items, "classes", ())
+  return values, tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+
+
+def _numbers(values: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+  """Returns int32 [count], and the names of the classes if the values are names. Raises UserError."""
+  try:
+    labels = _array(values)
+  except (TypeError, ValueError) as error:
+    raise UserError(f"{where}: labels are a {type(values).__name__}; {_EXPECTED}") from error
+  if labels.shape != (count,):
+    raise UserError(f"{where}: labels have shape {list(labels.shape)}; expected [{count}], one label per image")
+  if labels.dtype == object:  # None beside names or numbers
+    unknown = np.array([label is None for label in labels], bool)
+    texts = all(isinstance(label, str) for label in labels[~unknown])
+    labels = np.where(unknown, "" if texts else -1, labels)
+    labels = np.array([_number(label) if not texts else label for label in labels])
+  if labels.dtype.kind == "U":
+    names = np.unique(labels[labels != ""])
+    return np.where(labels == "", -1, np.searchsorted(names, labels)).astype(np.int32), tuple(map(str, names))
+  if not len(labels):
+    return np.zeros(0, np.int32), ()
+  if labels.dtype.kind not in "biu":
+    raise UserError(f"{where}: labels are {labels.dtype}; {_EXPECTED}")
+  if labels.min() < -1 or labels.max() >= _MOST:
+    raise UserError(f"{where}: labels are from {labels.min()} to {labels.max()}; {_EXPECTED}")
+  return labels.astype(np.int32), ()
+
+
+def _array(values: Any) -> np.ndarray:
+  """Converts an array, a tensor or a sequence to an array."""
+  values = values.detach().cpu() if hasattr(values, "detach") else values
+  return np.asarray(values if hasattr(values, "__array__") else list(values))
+
+
+def _number(label: Any) -> int | None:
+  """Returns an integer, also one in an array or a tensor; None for anything else."""
+  try:
+    array = _array(label) if hasattr(label, "__array__") or hasattr(label, "detach") else np.asarray(label)
+    return int(array) if array.ndim == 0 and array.dtype.kind in "biu" else None
+  except (TypeError, ValueError):
+    return None
+
+
+def _counted(classes: tuple[str, ...]) -> bool:
+  """Returns whether the names of classes are their numbers."""
+  return classes == tuple(map(str, range(len(classes))))
