@@ -95,7 +95,7 @@ def _numbers(values: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str
   """Returns int32 [count], and the names of the classes if the values are names. Raises UserError."""
   try:
     labels = _array(values)
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, RuntimeError) as error:  # the last is what torch raises
     raise UserError(f"{where}: labels are a {type(values).__name__}; {_EXPECTED}") from error
   if labels.shape != (count,):
     raise UserError(f"{where}: labels have shape {list(labels.shape)}; expected [{count}], one label per image")
@@ -119,15 +119,17 @@ def _numbers(values: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str
 def _array(values: Any) -> np.ndarray:
   """Converts an array, a tensor or a sequence to an array."""
   values = values.detach().cpu() if hasattr(values, "detach") else values
-  return np.asarray(values if hasattr(values, "__array__") else list(values))
+  if hasattr(values, "__array__"):
+    return np.asarray(values)
+  return np.asarray([value.item() if hasattr(value, "item") else value for value in values])  # tensors of one value
 
 
 def _number(label: Any) -> int | None:
   """Returns an integer, also one in an array or a tensor; None for anything else."""
   try:
-    array = _array(label) if hasattr(label, "__array__") or hasattr(label, "detach") else np.asarray(label)
+    array = np.asarray(label.item() if hasattr(label, "item") else label)
     return int(array) if array.ndim == 0 and array.dtype.kind in "biu" else None
-  except (TypeError, ValueError):
+  except (TypeError, ValueError, RuntimeError):
     return None
 
 

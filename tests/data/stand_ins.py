@@ -28,6 +28,9 @@ class Tensor:
   def cpu(self):
     return self
 
+  def item(self):
+    return self.array.item()
+
   def numpy(self):
     return self.array
 
