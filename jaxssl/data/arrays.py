@@ -12,7 +12,7 @@ from jaxssl.data.labels import read_labels
 from jaxssl.data.source import DataInput, Source, register
 
 _DTYPES = (np.uint8, np.uint16)
-_MOST_CHANNELS = 4  # of one image without an axis of images; nobody has gray images this narrow
+_MOST_CHANNELS = 4  # of one image without an axis of images
 
 
 class ArraySource(Source):
@@ -36,7 +36,7 @@ class ArraySource(Source):
     if images.dtype not in _DTYPES or images.ndim not in (3, 4):
       raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
     if images.ndim == 3:
-      if images.shape[-1] <= _MOST_CHANNELS:
+      if images.shape[2] <= _MOST_CHANNELS < images.shape[1]:
         raise UserError(f"{name}: {kind} is one image; expected several, [n, h, w, c], e.g. image[None]")
       images = images[..., None]
     self.name, self.channels, self.dtype = name, channels or images.shape[-1], np.dtype(dtype or images.dtype)

@@ -1,5 +1,6 @@
 """Images as programs have them: arrays, PIL images, files and torch tensors, alone, with a label, or in a mapping."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Mapping
@@ -40,14 +41,14 @@ class ItemSource(Source):
 
   def __init__(self, items: Any, labels: Any, name: str, channels: int, dtype: np.dtype, known: tuple[str, ...] = ()):
     self.name, self.channels, self.dtype, self._items, self._first = name, channels, np.dtype(dtype), items, None
-    first = self._probe()
+    index, label = self._probe()
     if labels is None:
-      self.labels, self.classes = find_labels(items, label_of(first), name, known)
+      self.labels, self.classes = find_labels(items, index, label, name, known)
     else:
       self.labels, self.classes = read_labels(labels, len(items), name, (), known)
 
-  def _probe(self) -> Any:
-    """Reads the first item that can be read, which decides their kind, and returns it. Raises UserError if it is no image."""
+  def _probe(self) -> tuple[int, Any]:
+    """Lets the first item that can be read decide their kind; returns its index and label. Raises UserError if it is no image."""
     count, trouble = min(len(self), _PROBED), None
     for index in range(count):
       try:
@@ -55,15 +56,14 @@ class ItemSource(Source):
       except DecodeError as error:
         trouble = trouble or error
         continue
-      self._first = self._parse(item, index)
-      try:
-        self._decode(self._first, index)
-      except DecodeError:  # reading logs it
-        pass
-      return item
+      parsed = self._parse(item, index)
+      with contextlib.suppress(DecodeError):  # reading logs it
+        self._decode(parsed, index)
+      self._first = parsed._replace(image=None)
+      return index, label_of(item)
     if trouble:
       raise UserError(f"{self.name}: none of the first {count} items can be read, e.g. {trouble}")
-    return None
+    return 0, None
 
   def __len__(self) -> int:
     return len(self._items)
@@ -111,7 +111,7 @@ class ItemSource(Source):
       raise WrongChannels(f"{error} ({item.kind} {list(item.image.shape)} is read as {axes})") from None
 
   def _bytes(self, item: _Item, index: int) -> bytes:
-    image = item.image
+    image: Any = item.image
     if isinstance(image, Mapping):
       image = image.get("path") if image["bytes"] is None else image["bytes"]
     if isinstance(image, bytes | bytearray | memoryview):

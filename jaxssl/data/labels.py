@@ -36,11 +36,11 @@ def read_labels(
 
 
 def find_labels(
-  items: Any, first: Any, where: str, known: tuple[str, ...] = ()
+  items: Any, index: int, label: Any, where: str, known: tuple[str, ...] = ()
 ) -> tuple[np.ndarray, tuple[str, ...]] | tuple[None, tuple[()]]:
   """Finds the labels of a dataset of the calling program, as `read_labels`; None if that would read images.
 
-  `first`: the label in the dataset's first item, or None. Labels that differ from it or cannot be read are not used, which is
+  `label`: the label in the item at `index`, or None. Labels that differ from it or cannot be read are not used, which is
   logged. Raises UserError for test images of a class that the training images lack.
   """
   try:
@@ -50,13 +50,14 @@ def find_labels(
     LOG.info("%s; evaluated without labels", error if isinstance(error, UserError) else f"{where}: no labels: {error!r}")
     return None, ()
   if numbers is None:
-    if first is not None:
+    if label is not None:
       advice = "for evaluations with labels pass (images, labels)"
       LOG.info("%s: the labels in the items are not used, since that would read every image; %s", where, advice)
     return None, ()
-  number = _number(first)
-  if number is not None and not found and number != numbers[0]:
-    LOG.warning("%s: the first label is %d, but %d in its item; evaluated without labels", where, numbers[0], number)
+  number = _number(label)
+  if number is not None and not found and number != numbers[index]:
+    problem = f"label {index} is {numbers[index]}, but {number} in item {index}"
+    LOG.warning("%s: %s; evaluated without labels", where, problem)
     return None, ()
   if (numbers < 0).all():
     return None, ()

@@ -117,6 +117,14 @@ def test_labels_of_lists_are_read():
   assert labels(IMAGES) == (None, ())
 
 
+def test_labels_are_compared_with_the_first_item_that_can_be_read():
+  class Unreliable(TorchDataset):
+    def __getitem__(self, index):
+      return super().__getitem__(index if index else 99)
+
+  assert labels(Unreliable(PAIRS, targets=[1, 0, 1])) == ([1, 0, 1], ("0", "1"))
+
+
 class Property(TorchDataset):
   @property
   def targets(self):
@@ -127,7 +135,7 @@ class Property(TorchDataset):
   "dataset, message",
   [
     (TorchDataset(PAIRS), "the labels in the items are not used, since that would read every image; .* pass .images, labels."),
-    (TorchDataset(PAIRS, targets=[0, 0, 1]), "the first label is 0, but 1 in its item; evaluated without labels"),
+    (TorchDataset(PAIRS, targets=[0, 0, 1]), "label 0 is 0, but 1 in item 0; evaluated without labels"),
     (TorchDataset(PAIRS, targets=[[0, 1]] * 3), r"labels have shape \[3, 2\]; .*; evaluated without labels"),
     (TorchDataset(PAIRS, targets=[1]), r"labels have shape \[1\]; .*; evaluated without labels"),
     (TorchDataset(PAIRS, targets=lambda: 3), "labels are a function; .*; evaluated without labels"),
