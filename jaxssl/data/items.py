@@ -48,7 +48,7 @@ class ItemSource(Source):
       self.labels, self.classes = read_labels(labels, len(items), name, (), known)
 
   def _probe(self) -> tuple[int, Any]:
-    """Lets the first item that can be read decide their kind; returns its index and label. Raises UserError if it is no image."""
+    """Lets the first readable item decide the kind; returns its index and label. Raises UserError if it is no image."""
     count, trouble = min(len(self), _PROBED), None
     for index in range(count):
       try:
