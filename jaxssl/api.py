@@ -9,8 +9,9 @@ import numpy as np
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, heartbeat, path_of, tree
-from jaxssl.data.arrays import DataInput, as_source
 from jaxssl.data.image_io import Decoder
+from jaxssl.data.inputs import as_source
+from jaxssl.data.source import DataInput
 from jaxssl.evals import load_run
 from jaxssl.evals.embed import embed_to_file
 from jaxssl.evals.evaluator import EVALUATIONS
@@ -42,8 +43,9 @@ def train(
   """Trains in `workdir`, or resumes the run there; returns the contents of results.json.
 
   "finished" is False in the result if the run was stopped.
-  `source`, `test`: images instead of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c]; an object whose items
-  are such images; either of them in a pair with labels int [n], which are for evaluation only; or a jaxssl.data.source.Source.
+  `source`, `test`: images instead of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c]; an object with a
+  length and items, such as a list of PIL images or paths, a torch Dataset or a Hugging Face dataset, see `jaxssl.data.items`;
+  either of them in a pair with labels, numbers or names [n], for evaluation only; or a jaxssl.data.source.Source.
   `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
   `accept_changes`: resume although the training images have changed.
   Raises UserError.
@@ -95,7 +97,7 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   """
   workdir = path_of(workdir)
   config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
-  source = as_source(images, "images", Decoder.of(config.data))
+  source = as_source(images, "images", Decoder.of(config.data), labeled=False)
   features, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
   if unreadable:
     examples = ", ".join(source.describe(k) for k in unreadable[:3])

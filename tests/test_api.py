@@ -4,16 +4,21 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxssl
 from jaxssl.config.load import load_config
 from jaxssl.core import UserError
-from jaxssl.data.arrays import ArraySource, as_source
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import Decoder
+from jaxssl.data.inputs import as_source
+from jaxssl.data.items import ItemSource
+from tests.data.fixtures import flat, folder, noise
+from tests.data.stand_ins import ClassLabel, HuggingFace, TorchDataset
 from tests.test_main import measurements
 
 pytestmark = pytest.mark.slow
@@ -31,10 +36,19 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr("jaxssl.api.load_config", lambda file, changes: load_config(file, {**changes, **tiny}))
   names: dict = {"__name__": "page"}
   parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-  assert len(parts) == 4
+  assert len(parts) == 6
+  rows = {"img": [Image.fromarray(noise(k, 32, 32)) for k in range(96)], "label": [k % 2 for k in range(96)]}
+  dataset = HuggingFace(rows, {"img": None, "label": ClassLabel(["cat", "dog"])})
+  digits = TorchDataset([(image, 1) for image in rows["img"][:4]], targets=[1] * 4)
+  torchvision = types.SimpleNamespace(datasets=types.SimpleNamespace(MNIST=lambda root, train, download: digits))
+  monkeypatch.setitem(sys.modules, "torchvision", torchvision)
+  splits = types.SimpleNamespace(load_dataset=lambda name: {"train": dataset, "test": dataset})
+  monkeypatch.setitem(sys.modules, "datasets", splits)
+  folder(tmp_path / "photos", {f"{k}.png": flat(k) for k in range(5)})
   for part in parts:
     exec(compile(part, "python.md", "exec"), names)
-  assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first", "arrays", "patches", "small"}
+  assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first", "arrays", "cifar10", "patches", "small"}
+  assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "cifar10")}
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "arrays")}
   assert names["results"]["finished"] is True and names["features"].shape[0] == 5
   first, measured, shape, small = capsys.readouterr().out.splitlines()
@@ -84,7 +98,7 @@ def test_plan_returns_an_estimate_and_invalid_arguments_raise(tmp_path, one_devi
 def test_invalid_arguments_raise():
   with pytest.raises(UserError, match=r"optim\.rate: unknown field; did you mean optim\.schedule\.rate\?"):
     jaxssl.load_config(str(ROOT / "configs/nnboot.py"), {"optim.rate": 1})
-  with pytest.raises(UserError, match="images: a int is not a source"):
+  with pytest.raises(UserError, match="images: an int has no length or no items by index; expected an array, or an object"):
     as_source(3, "images", Decoder())  # type: ignore[arg-type]
   config = jaxssl.load_config(str(ROOT / "configs/nnboot.py:runlocal"))
   with pytest.raises(UserError, match="test: given without source; expected both or neither"):
@@ -94,9 +108,9 @@ def test_invalid_arguments_raise():
 def test_items_of_different_shapes_are_a_source():
   items = [np.full((4, 5), 7, np.uint8), np.zeros((2, 3, 3), np.uint8), np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8)]
   source = as_source((items, np.array([0, 1, 1, 0])), "mine", Decoder())
-  assert isinstance(source, ArraySource) and len(source) == 4 and source.classes == ("0", "1")
+  assert isinstance(source, ItemSource) and len(source) == 4 and source.classes == ("0", "1")
   assert source.read(0).shape == (4, 5, 3) and source.read(1).shape == (2, 3, 3) and source.encoded(0) is None
-  with pytest.raises(UnsupportedImage, match=r"mine image 2: float64 \[2, 2\]"):
+  with pytest.raises(UnsupportedImage, match=r"mine image 2: float64 pixels; scale them to integers"):
     source.read(2)
   with pytest.raises(DecodeError, match="mine image 4: IndexError"):
     source.read(4)

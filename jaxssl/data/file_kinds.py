@@ -1,5 +1,7 @@
 """The kinds of image files: their endings and first bytes, and the two errors of reading them."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +58,16 @@ def check_size(height: int, width: int, channels: int, max_pixels: int) -> None:
   if height * width * max(channels, 4) > 4 * max_pixels:
     size = f"{width} x {height} pixels" + (f" of {channels} channels" if channels > 4 else "")
     raise UnsupportedImage(f"{size} are more than data.max_pixels={max_pixels}; raise it, or cut the image into tiles")
+
+
+def check_array(shape: Sequence[int], dtype: np.dtype, max_pixels: int) -> None:
+  """Raises UnsupportedImage unless an array is an image of up to `max_pixels` pixels: integers [h, w] or [h, w, c]."""
+  if dtype.kind not in "ui":
+    hint = {"f": " (255 * x, rounded, if they are from 0 to 1)", "b": " (255 * x)"}.get(dtype.kind, "")
+    raise UnsupportedImage(f"{dtype} pixels; scale them to integers, uint8 or uint16{hint}")
+  if len(shape) not in (2, 3):
+    raise UnsupportedImage(f"an array {list(shape)}; expected [h, w] or [h, w, c]")
+  check_size(shape[0], shape[1], math.prod(shape[2:]), max_pixels)
 
 
 def other_kind(data: bytes) -> str:

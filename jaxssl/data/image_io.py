@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image, JpegImagePlugin
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.data import readers
-from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, WrongChannels
+from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, WrongChannels, check_array, check_size
 
 DEPTHS = (8, 10, 12, 14, 16)  # that data.bit_depth may be
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -74,18 +75,21 @@ class Decoder:
       raise DecodeError(f"{name}: the file is empty")
     if self.allow_truncated and data.startswith(JPEG):
       data += b"\xff\xd9"  # ends the image; rows that are missing become gray
-    try:
-      stored = readers.read(data, self.channels, self.max_pixels)
-      if not stored.pixels.size:
-        raise ValueError(f"an empty image {list(stored.pixels.shape)}")
-      return stored
-    except UnsupportedImage as error:
-      raise type(error)(f"{name}: {error}") from error
-    except MemoryError as error:
-      raise UnsupportedImage(f"{name}: too little memory to decode it; lower data.max_pixels, or cut it into tiles") from error
-    except Exception as error:  # Pillow raises almost any type for a damaged file, which must not end a run
-      hint = "; data.allow_truncated=True reads it" if data.startswith(JPEG) and "truncated" in str(error) else ""
-      raise DecodeError(f"{name}: {error}{hint}") from error
+    hint = "; data.allow_truncated=True reads it" if data.startswith(JPEG) else ""
+    with _named(name, hint):
+      return _not_empty(readers.read(data, self.channels, self.max_pixels))
+
+  def opened(self, image: Image.Image, name: str) -> Stored:
+    """Takes an image of any mode that Pillow has opened. Raises as `decode` does."""
+    with _named(name):
+      check_size(image.height, image.width, 1, self.max_pixels)
+      return _not_empty(readers.from_pil(image))
+
+  def array(self, values: np.ndarray, name: str) -> Stored:
+    """Takes integers [h, w] or [h, w, c] of any type. Raises as `decode` does."""
+    with _named(name):
+      check_array(values.shape, values.dtype, self.max_pixels)
+      return _not_empty(Stored(np.atleast_3d(values)))
 
   def convert(self, stored: Stored, name: str) -> np.ndarray:
     """Returns the upright image [h, w, channels] of `dtype`. Raises UnsupportedImage for values or channels that do not fit."""
@@ -126,6 +130,25 @@ class Decoder:
     if too_large or image.mode not in ("L", "RGB") or readers.orientation(image) != 1:
       return None
     return image.height, image.width
+
+
+@contextlib.contextmanager
+def _named(name: str, truncated: str = "") -> Iterator[None]:
+  """Puts `name` before the messages of errors, and `truncated` after those of truncated files."""
+  try:
+    yield
+  except UnsupportedImage as error:
+    raise type(error)(f"{name}: {error}") from error
+  except MemoryError as error:
+    raise UnsupportedImage(f"{name}: too little memory to decode it; lower data.max_pixels, or cut it into tiles") from error
+  except Exception as error:  # Pillow raises almost any type for a damaged file, which must not end a run
+    raise DecodeError(f"{name}: {error}{truncated if 'truncated' in str(error) else ''}") from error
+
+
+def _not_empty(stored: Stored) -> Stored:
+  if not stored.pixels.size:
+    raise ValueError(f"an empty image {list(stored.pixels.shape)}")
+  return stored
 
 
 def match(image: np.ndarray, channels: int, dtype: Any, name: str) -> np.ndarray:

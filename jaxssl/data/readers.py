@@ -18,12 +18,14 @@ from jaxssl.data.file_kinds import (
   TIFF,
   Stored,
   UnsupportedImage,
+  check_array,
   check_size,
   other_kind,
 )
 from jaxssl.data.opencv import opencv
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's fixed limit of this process; data.max_pixels is checked before pixels are decoded
+_PHOTOMETRIC = 262  # a tag of TIFF; 0: zero is white
 _PNM = re.compile(rb"P([2356])%b(\d{1,9})%b(\d{1,9})%b(\d{3,9})\s" % ((rb"(?:\s|#[^\n]*\n)+",) * 3))
 
 
@@ -47,10 +49,23 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
     return _read_jpeg_2000(data, image)
   if channels == 1 and data.startswith(JPEG) and image.mode == "RGB":
     image.draft("L", image.size)  # the stored luma, as the faster decoder returns it
+  return from_pil(image)
+
+
+def from_pil(image: Image.Image) -> Stored:
+  """Takes an image that Pillow has opened, of any mode. Raises as `read` does.
+
+  Pillow has converted TIFFs whose zero is white, except those of 16 bits.
+  """
   image.load()
+  turn = orientation(image)
+  if image.mode == "I" or image.mode.startswith("I;"):
+    values = np.asarray(image)
+    inverted = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+    return Stored(values.astype(values.dtype.newbyteorder("="))[..., None], zero_is_white=inverted, orientation=turn)
   if image.format == "TIFF" and image.mode in ("LA", "RGBA", "RGBa"):
     _check_transparency(np.asarray(image)[..., -1])
-  return Stored(_eight_bits(image), orientation=orientation(image))
+  return Stored(_eight_bits(image), orientation=turn)
 
 
 def _check_transparency(band: np.ndarray) -> None:
@@ -91,7 +106,7 @@ def _eight_bits(image: Image.Image) -> np.ndarray:
     kind = "floating-point" if image.mode == "F" else "32-bit"
     raise UnsupportedImage(f"{kind} pixels; scale them to integers, uint8 or uint16, in a PNG or TIFF")
   if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-    image = image.convert("RGBA")
+    image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # there is no conversion from La
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
   return np.atleast_3d(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
 
@@ -102,11 +117,7 @@ def _read_npy(data: bytes, max_pixels: int) -> Stored:
   version = np.lib.format.read_magic(file)
   header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
   shape, _, dtype = header(file)
-  if len(shape) not in (2, 3):
-    raise UnsupportedImage(f"an array {list(shape)}; expected [h, w] or [h, w, c]")
-  if dtype.kind not in "ui":
-    raise UnsupportedImage(f"{dtype} pixels; scale them to integers, uint8 or uint16")
-  check_size(shape[0], shape[1], math.prod(shape[2:]), max_pixels)
+  check_array(shape, dtype, max_pixels)
   array = np.load(io.BytesIO(data), allow_pickle=False)
   return Stored(np.atleast_3d(array))
 

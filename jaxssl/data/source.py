@@ -1,7 +1,7 @@
 """The protocol of image sources, their registry, and subsets."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -57,9 +57,16 @@ def decoder_of(source: Source) -> Decoder:
   return getattr(source, "decoder", None) or Decoder(channels=source.channels, bit_depth=8 * source.dtype.itemsize)
 
 
-# A source; an array [n, h, w] or [n, h, w, c]; indexable items [h, w] or [h, w, c]; or one of the latter two with
-# labels int [n]. Images are uint8 or uint16.
-DataInput = np.ndarray | Sequence | Source | tuple[np.ndarray | Sequence, np.ndarray | None]
+class Items(Protocol):
+  """An object with a length and items, each an image, see `jaxssl.data.items`: a list, a torch Dataset, a Hugging Face one."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: Any, /) -> Any: ...
+
+
+# A source; an array [n, h, w] or [n, h, w, c], uint8 or uint16; items; or one of the latter two with labels, numbers or names.
+DataInput = np.ndarray | Items | Source | tuple[np.ndarray | Items, Any]
 Opener = Callable[[DataConfig], tuple[DataInput, DataInput | None]]  # opens the training images and the test images, if any
 
 O = TypeVar("O", bound=Opener)

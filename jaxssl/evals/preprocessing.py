@@ -77,12 +77,24 @@ class Preprocessing:
     images, resize = (stored, 0) if store is None else (store[stored], self.resize)
     return pipeline.show(images, self.size, resize, self.mean, self.std)
 
+  @property
+  def decoder(self) -> Decoder:
+    """The decoder of the images."""
+    return Decoder(channels=self.channels, bit_depth=self.bit_depth)
+
   def on_host(self, images: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c], normalized, from [b, h, w, c], uint8 or uint16, of any size."""
-    decoder = Decoder(channels=self.channels, bit_depth=self.bit_depth)
+    decoder = self.decoder
     resized = np.zeros((len(images), self.size, self.size, self.channels), decoder.dtype)
     for place, image in enumerate(images):
-      image = decoder.convert(Stored(image), f"image {place}")
-      image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
-      resized[place] = center(image, self.resize, self.size)
+      resized[place] = self.resized(decoder.convert(Stored(image), f"image {place}"))
+    return self.normalized(resized)
+
+  def resized(self, image: np.ndarray) -> np.ndarray:
+    """Returns [size, size, c] from an image [h, w, c] of any size, as the decoder returns it."""
+    image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
+    return center(image, self.resize, self.size)
+
+  def normalized(self, resized: np.ndarray) -> np.ndarray:
+    """Returns float32 [b, size, size, c] from images that `resized` has returned."""
     return np.asarray(self.on_device(jnp.asarray(resized), None))

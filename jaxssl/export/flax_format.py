@@ -13,6 +13,9 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import UserError, json_io, paths
 from jaxssl.core.types import PyTree, Variables
+from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.inputs import as_source, is_one_image
+from jaxssl.data.source import DataInput
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle
 from jaxssl.models.network import Network, build
@@ -50,21 +53,24 @@ class Pretrained:
     """The encoder's variables: `params` and `batch_stats`."""
     return {"params": self.weights.params["encoder"], "batch_stats": self.weights.stats.get("encoder", {})}
 
-  def embed(self, images: np.ndarray) -> np.ndarray:
-    """Computes the features of one image [h, w, c] or several [b, h, w, c], as evaluations do.
+  def embed(self, images: DataInput | Any) -> np.ndarray:
+    """Computes the features of images, float32 [n, f], or of one image, [f], as evaluations do.
 
-    The images are uint8 or uint16 and of any size; returns float32 [f] or [b, f]. Raises UserError for another dtype, rank or
-    number of channels.
+    `images`: as for `jaxssl.train`, of any size, uint8 or uint16 if they are arrays; one image is an array [h, w, c], a torch
+    tensor [c, h, w], a PIL image, or the path or bytes of a file. Raises UserError for others and for unreadable images.
     """
-    images, preprocessing = np.asarray(images), read(Preprocessing, self.config["preprocessing"])
-    channels = [1, 3] if preprocessing.channels in (1, 3) else [preprocessing.channels]
-    if images.dtype not in (np.uint8, np.uint16) or images.ndim not in (3, 4) or images.shape[-1] not in channels:
-      received = f"{images.dtype} {list(images.shape)}"
-      raise UserError(f"images: {received}; expected uint8 or uint16, [h, w, c] or [b, h, w, c] with c one of {channels}")
-    if images.ndim == 3:
-      return self.embed(images[None])[0]
-    parts = [images[start : start + PART] for start in range(0, max(len(images), 1), PART)]
-    return np.concatenate([_encode(self.network, self.weights, preprocessing.on_host(part)) for part in parts])
+    if is_one_image(images):
+      return self.embed([images])[0]
+    preprocessing = read(Preprocessing, self.config["preprocessing"])
+    source = as_source(images, "images", preprocessing.decoder, labeled=False)
+    features = []
+    for start in range(0, max(len(source), 1), PART):
+      rows = range(start, min(start + PART, len(source)))
+      resized = np.zeros((len(rows), preprocessing.size, preprocessing.size, source.channels), source.dtype)
+      for place, image in enumerate(read_ahead(lambda k: preprocessing.resized(source.read(k)), rows, 0, PART)):
+        resized[place] = image
+      features.append(_encode(self.network, self.weights, preprocessing.normalized(resized)))
+    return np.concatenate(features)
 
 
 def load_pretrained(folder: str | pathlib.Path) -> Pretrained:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from jaxssl.config.schema import DataConfig, ViewConfig
-from jaxssl.data.arrays import ArraySource
 from jaxssl.data.crops import cut_rows
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.image_io import Decoder, center, match, resize
 from jaxssl.data.input_pipeline import inference, resident
+from jaxssl.data.inputs import as_source
 from jaxssl.data.source import decoder_of
 from jaxssl.inspect.scan import image_stats
 from tests.data.fixtures import coded, exif, folder, npy, tiff, zipped
@@ -123,7 +123,7 @@ def check(name, data, expected, tmp_path, exact=True, **fields):
     assert (next(inference(source, np.array([[0]]), 0, 7))[0] == center(pixels, 0, 7)).all()
   stored = decoder.stored(data, name)
   if not stored.zero_is_white and stored.orientation == 1 and stored.pixels.dtype in (np.uint8, np.uint16):
-    assert (ArraySource([flat(stored.pixels)], decoder=decoder).read(0) == pixels).all()
+    assert (as_source([flat(stored.pixels)], "items", decoder).read(0) == pixels).all()
   digest = hashlib.blake2b(repr(pixels.shape).encode() + pixels.tobytes(), digest_size=16).digest()
   assert image_stats(data, name, dataclasses.replace(decoder, channels=channels)).digest == digest
   views = {"g": ViewConfig(size=16, count=1, crop_scale=(0, 0), partner=(False,), interpolation="bilinear")}

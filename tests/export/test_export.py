@@ -8,6 +8,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
 import jaxssl
@@ -16,6 +17,8 @@ from jaxssl.data.arrays import ArraySource
 from jaxssl.evals import load_run
 from jaxssl.export import formats as command
 from tests import tiny_run
+from tests.data.fixtures import coded
+from tests.data.stand_ins import Tensor
 from tests.export import fixtures
 from tests.export.fixtures import MODELS, export
 
@@ -80,13 +83,28 @@ def test_a_flax_export_embeds_images_as_evaluations_do(name, words, runs, tmp_pa
   assert list(model.weights.params) == ["encoder"] and model.config["network"] == ("student" if words else "teacher")
 
 
-def test_embed_rejects_other_arrays(runs, tmp_path):
+def test_embed_takes_items_and_rejects_others(runs, tmp_path):
   assert export(runs("cifar_stem"), tmp_path, "flax") == 0
   model = jaxssl.load_pretrained(tmp_path)
   close(model.embed(IMAGES[..., :1]), model.embed(np.repeat(IMAGES[..., :1], 3, -1)))
-  for wrong in (IMAGES / 255, IMAGES[0, 0], np.zeros((9, 9, 4), np.uint8)):
-    with pytest.raises(UserError, match=r"expected uint8 or uint16, \[h, w, c\] or \[b, h, w, c\]"):
+  expected, pil = model.embed(IMAGES), [Image.fromarray(image) for image in IMAGES]
+  (tmp_path / "0.png").write_bytes(coded(IMAGES[0], "PNG"))
+  for items in (pil, [(image, 1) for image in pil], [coded(image, "PNG") for image in IMAGES]):
+    np.testing.assert_array_equal(model.embed(items), expected)
+  tensor = Tensor(IMAGES[0].transpose(2, 0, 1) / 255)
+  for one in (IMAGES[0], pil[0], tensor, tmp_path / "0.png", coded(IMAGES[0], "PNG")):
+    close(model.embed(one), expected[0])
+  assert model.embed([IMAGES[0][:20], IMAGES[1]]).shape == expected[:2].shape and len(model.embed(IMAGES[:0])) == 0
+  for wrong, message in (
+    (IMAGES / 255, "float64 pixels; scale"),
+    (IMAGES[0, 0], ".* are not images; expected integers"),
+  ):
+    with pytest.raises(UserError, match=f"images: {message}"):
       model.embed(wrong)
+  with pytest.raises(UserError, match="images image 0: has 4 channels, but data.channels=3"):
+    model.embed(np.zeros((9, 9, 4), np.uint8))
+  with pytest.raises(UserError, match="images image 1: not an image of a known format"):
+    model.embed([coded(IMAGES[0], "PNG"), b"text"])
 
 
 @pytest.mark.parametrize("name", ["cifar_stem", "vit"])

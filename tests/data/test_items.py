@@ -1,0 +1,120 @@
+"""Items are read by index; what cannot be read counts as unreadable, and what is not an image stops."""
+
+import io
+import pathlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssl.core import UserError
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.image_io import Decoder
+from jaxssl.data.inputs import as_source
+from jaxssl.data.unreadable import SubstituteUnreadable
+from tests.data.fixtures import coded, decode, flat, photo, quarters
+from tests.data.stand_ins import HuggingFace, TorchDataset
+
+RGB = quarters(6, 8)
+
+
+def opened(items):
+  return as_source(items, "train array", Decoder())
+
+
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_paths_and_bytes_are_read_as_files(kind, tmp_path):
+  data = coded(photo(0, 60, 80))
+  (tmp_path / "a.jpg").write_bytes(data)
+  for items in (
+    [kind(tmp_path / "a.jpg")],
+    np.array([kind(tmp_path / "a.jpg")]),
+    [{"path": kind(tmp_path / "a.jpg"), "bytes": None}],
+  ):
+    source = opened(items)
+    assert source.encoded(0) == data  # JPEGs are decoded at a reduced size for crops
+    np.testing.assert_array_equal(source.read(0), decode(data, 3, ""))
+  assert opened([data, kind(tmp_path / "a.jpg")]).encoded(1) == data
+
+
+def test_a_file_that_is_gone_or_damaged_is_unreadable(tmp_path):
+  path = tmp_path / "a.png"
+  path.write_bytes(flat(9))
+  gone = str(tmp_path / "gone.png")
+  source = opened([gone, str(path), b"no image"])
+  with pytest.raises(DecodeError, match="train array image 0 .*gone.png.: No such file or directory"):
+    source.read(0)
+  with pytest.raises(DecodeError, match="train array image 2: not an image of a known format"):
+    source.read(2)
+  path.write_bytes(b"damaged")
+  with pytest.raises(DecodeError, match=r"train array image 1 \(.*a.png\): not an image"):
+    source.read(1)
+  cut = Image.open(io.BytesIO(coded(photo(), "PNG")[:3000]))
+  with pytest.raises(DecodeError, match="train array image 1: .*truncated"):
+    opened([Image.fromarray(RGB), cut]).read(1)
+
+
+def test_a_list_of_which_nothing_can_be_read_stops_when_it_is_opened(tmp_path):
+  with pytest.raises(
+    UserError, match=r"none of the first 2 items can be read, e.g. train array image 0 \(a.png\): No such file"
+  ):
+    opened(["a.png", "b.png"])
+  with pytest.raises(UserError, match="none of the first 1 items can be read, e.g. train array image 0: an empty image"):
+    opened([np.zeros((0, 4, 3), np.uint8)])
+
+
+def test_a_later_item_of_another_kind_is_named():
+  items = [RGB, Image.fromarray(RGB), (RGB, 1), "a.png", None, RGB / 255]
+  source = opened(items)
+  texts = ["a PIL image", "a pair with an array", "the path or bytes of a file"]
+  for index, text in enumerate(texts, 1):
+    with pytest.raises(
+      UnsupportedImage, match=f"train array: item {index} is {text}, but the first is an array; expected one kind"
+    ):
+      source.read(index)
+  with pytest.raises(UserError, match="train array: item 4 is None; expected an image"):
+    source.read(4)
+  for read in (source.read, SubstituteUnreadable(source).read):  # not counted as unreadable
+    with pytest.raises(UnsupportedImage, match="train array image 5: float64 pixels; scale them to integers"):
+      read(5)
+  with pytest.raises(UserError, match="item 1 is an array, but the first is the path or bytes of a file"):
+    opened([flat(1), RGB]).encoded(1)
+
+
+class Unreliable(TorchDataset):
+  def __getitem__(self, index):
+    if self.items[index] is None:
+      raise OSError("the disk")
+    return super().__getitem__(index)
+
+
+def test_items_that_raise_are_unreadable():
+  source = opened(Unreliable([None, RGB, None, RGB]))
+  with pytest.raises(DecodeError, match="train array image 2: OSError: the disk"):
+    source.read(2)
+  assert (source.read(1) == RGB).all()
+  with pytest.raises(UserError, match="train array: none of the first 2 items can be read, e.g. train array image 0: OSError"):
+    opened(Unreliable([None, None]))
+  assert len(opened([])) == 0
+
+
+def test_a_pil_image_is_loaded_by_one_thread_at_a_time(tmp_path):
+  """Files that PIL opens are read at first use, by whichever threads come first."""
+  expected = photo(0, 600, 800)
+  for repeat in range(4):
+    Image.fromarray(expected).save(tmp_path / f"{repeat}.png")
+    source = opened([Image.fromarray(RGB), Image.open(tmp_path / f"{repeat}.png")])
+    with ThreadPoolExecutor(8) as pool:
+      for pixels in pool.map(source.read, [1] * 8):
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_an_item_is_read_once_for_its_crops():
+  dataset = TorchDataset([(RGB, 1)] * 3)
+  source = opened(dataset)
+  before = dataset.reads
+  assert source.encoded(2) is None and dataset.reads == before  # a source without files is then asked for pixels
+  rows = HuggingFace({"image": [coded(RGB, "PNG")], "label": [0]}, {"image": None, "label": None})
+  source, before = opened(rows), rows.rows
+  assert source.encoded(0) and rows.rows == before + 1
