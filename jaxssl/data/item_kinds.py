@@ -34,8 +34,9 @@ def parse(item: Any) -> Item:
       raise ValueError(words(item) + ("" if key is None else f", and its {key} is {words(item[key])}"))
     return Item(item[key], kind, f"a mapping with {kind}")
   if isinstance(item, tuple | list) and item and (kind := kind_of(item[0])):
-    if others := sum(map(_is_image, item[1:])):
-      raise ValueError(f"{words(item)} with {others + 1} images: return one, since views are cut from it")
+    if others := [str(k) for k, value in enumerate(item[1:], 1) if _is_image(value)]:
+      parts = ", ".join(["0", *others])
+      raise ValueError(f"{words(item)} in which the parts {parts} seem to be images: return one, since views are cut from it")
     return Item(item[0], kind, f"a {'pair' if len(item) == 2 else 'tuple'} with {kind}")
   raise ValueError(words(item))
 

@@ -33,8 +33,13 @@ def converted(item: Item, decoder: Decoder, name: str) -> np.ndarray:
   except WrongChannels as error:
     if item.kind == PIL:
       raise
-    axes = "[c, h, w]" if item.kind == TENSOR else "[h, w, c]"
-    raise WrongChannels(f"{error} ({item.kind} {list(item.image.shape)} is read as {axes})") from None
+    shape, tensor = list(item.image.shape), item.kind == TENSOR
+    axes, other = ("[c, h, w]", shape[-1]) if tensor else ("[h, w, c]", shape[0])
+    if other in ((1, 3) if decoder.channels in (1, 3) else (decoder.channels,)):
+      where, remedy = ("last", "x.permute(2, 0, 1)") if tensor else ("first", "x.transpose(1, 2, 0)")
+      problem = f"{item.kind} {shape} with its channels {where}; expected {axes}, e.g. {remedy}"
+      raise UnsupportedImage(f"{name}: {problem}") from None
+    raise WrongChannels(f"{error} ({item.kind} {shape} is read as {axes})") from None
 
 
 def loses_bits(item: Item, decoder: Decoder) -> bool:
@@ -47,6 +52,8 @@ def loses_bits(item: Item, decoder: Decoder) -> bool:
 
 def _of_pil(image: Image.Image, decoder: Decoder, name: str) -> Stored:
   with _LOCKS[id(image) // 64 % len(_LOCKS)]:
+    if getattr(image, "tile", None) and getattr(image, "fp", None) is None:  # PIL's own error has no text
+      raise DecodeError(f"{name}: it was closed before its pixels were read; call load() before")
     return decoder.opened(image, name)
 
 

@@ -22,8 +22,8 @@ def read_labels(values: Any, count: int, where: str, names: Sequence[str] = (), 
   if (numbers < 0).all():
     return None, ()
   names, largest = tuple(found or names), int(numbers.max(initial=-1))
-  if not names and known and largest >= len(known) and not _counted(known):
-    raise UserError(f"{where}: a label is {largest}, but the training images have the classes 0 to {len(known) - 1}")
+  if not names and known and not _counted(known):  # their order might be another one
+    raise UserError(f"{where}: labels are numbers, but those of the training images are names, e.g. {known[0]}; expected names")
   if not names:
     return numbers, known if largest < len(known) else tuple(map(str, range(largest + 1)))
   if largest >= len(names):
@@ -121,10 +121,14 @@ def _numbers(values: Any, count: int, where: str) -> tuple[np.ndarray, tuple[str
     return np.where(labels == "", -1, np.searchsorted(names, labels)).astype(np.int32), tuple(map(str, names))
   if not len(labels):
     return np.zeros(0, np.int32), ()
-  if labels.dtype.kind not in "biu":
+  if labels.dtype.kind == "f":  # integers of pandas of which some are missing
+    labels = np.where(np.isnan(labels), -1, labels)
+    if len(odd := np.flatnonzero(labels != np.rint(labels))):
+      raise UserError(f"{where}: label {odd[0]} is {labels[odd[0]]:g}; {_EXPECTED}")
+  elif labels.dtype.kind not in "biu":
     raise UserError(f"{where}: labels are {labels.dtype}; {_EXPECTED}")
   if labels.min() < -1 or labels.max() >= _MOST:
-    raise UserError(f"{where}: labels are from {labels.min()} to {labels.max()}; {_EXPECTED}")
+    raise UserError(f"{where}: labels are from {labels.min():.0f} to {labels.max():.0f}; {_EXPECTED}")
   return labels.astype(np.int32), ()
 
 
@@ -140,7 +144,9 @@ def _array(values: Any) -> np.ndarray:
   values = values.detach().cpu() if hasattr(values, "detach") else values
   if hasattr(values, "__array__"):
     return np.asarray(values)
-  return np.asarray([value.item() if hasattr(value, "item") else value for value in values])  # tensors of one value
+  values = [value.item() if hasattr(value, "item") else value for value in values]  # tensors of one value
+  texts = sum(isinstance(value, str) for value in values)
+  return np.array(values, object) if 0 < texts < len(values) else np.asarray(values)  # NumPy would make texts of numbers
 
 
 def _number(label: Any) -> int | None:

@@ -173,7 +173,7 @@ FLOATS = "torch tensor of floats from"
     (RGB / 255, r"float64 pixels; scale them to integers, uint8 or uint16 \(255 \* x, rounded, if they are from 0 to 1\)"),
     (GRAY > 99, r"bool pixels; scale them to integers, uint8 or uint16 \(255 \* x\)"),
     (Tensor(GRAY > 99), r"bool pixels; scale them to integers, uint8 or uint16 \(255 \* x\)"),
-    (np.array([[None, 3]]), "object pixels; scale them to integers"),
+    (np.array([[None, 3]]), "object values, which are no pixels; expected integers, uint8 or uint16"),
     (GRAY[0], r"an array \[8\]; expected \[h, w\] or \[h, w, c\]"),
     (RGB[None], r"an array \[1, 6, 8, 3\]; expected \[h, w\] or \[h, w, c\]"),
     (Tensor(GRAY / 1.0), f"a {FLOATS} 20 to 240; expected 0 to 1: divide by 255"),
@@ -197,8 +197,12 @@ def test_values_above_16_bits(item):
 
 
 def test_channels_on_the_wrong_axis():
-  message = r"image 0: has 8 channels, but data.channels=3; .* \(an array \[3, 6, 8\] is read as \[h, w, c\]\)"
-  with pytest.raises(WrongChannels, match=message):
+  message = r"image 0: an array \[3, 6, 8\] with its channels first; expected \[h, w, c\], e.g. x.transpose\(1, 2, 0\)"
+  with pytest.raises(UnsupportedImage, match=message):
     opened([RGB.transpose(2, 0, 1)]).read(0)
-  with pytest.raises(WrongChannels, match=r"\(a torch tensor \[6, 8, 3\] is read as \[c, h, w\]\)"):
+  message = r"image 0: a torch tensor \[6, 8, 3\] with its channels last; expected \[c, h, w\], e.g. x.permute\(2, 0, 1\)"
+  with pytest.raises(UnsupportedImage, match=message):
     opened([Tensor(RGB)]).read(0)
+  message = r"image 0: has 4 channels, but data.channels=3; .* \(an array \[6, 8, 4\] is read as \[h, w, c\]\)"
+  with pytest.raises(WrongChannels, match=message):
+    opened([np.dstack([RGB, GRAY])]).read(0)

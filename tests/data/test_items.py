@@ -60,8 +60,14 @@ def test_a_list_of_which_nothing_can_be_read_stops_when_it_is_opened(tmp_path):
     UserError, match=r"none of the first 2 items can be read, e.g. train array image 0 \(a.png\): No such file"
   ):
     opened(["a.png", "b.png"])
+  (tmp_path / "a.png").write_bytes(flat(1))
   with pytest.raises(UserError, match="none of the first 1 items can be read, e.g. train array image 0: an empty image"):
     opened([np.zeros((0, 4, 3), np.uint8)])
+  with Image.open(io.BytesIO(flat(1))) as closed, Image.open(tmp_path / "a.png") as file:
+    pass
+  for image in (closed, file):
+    with pytest.raises(UserError, match="image 0: it was closed before its pixels were read; call load.. before"):
+      opened([image])
 
 
 def test_a_later_item_of_another_kind_is_named():

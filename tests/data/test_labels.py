@@ -35,6 +35,7 @@ def labels(items, known=()):
   [
     ([1, 0, -1], ([1, 0, -1], ("0", "1"))),
     ((1, None, 1), ([1, -1, 1], ("0", "1"))),
+    ([1.0, np.nan, 0.0], ([1, -1, 0], ("0", "1"))),
     (Tensor([2, 0, 1]), ([2, 0, 1], ("0", "1", "2"))),
     ([Tensor(1), Tensor(0), Tensor(1)], ([1, 0, 1], ("0", "1"))),
     (np.array([True, False, True]), ([1, 0, 1], ("0", "1"))),
@@ -58,7 +59,10 @@ def test_labels_are_numbers_or_names(images, given, expected):
   [
     ([0, 1], r"labels have shape \[2\]; expected \[3\], one label per image"),
     (np.zeros((3, 10)), r"labels have shape \[3, 10\]; expected \[3\]"),
-    ([0.0, 1.0, np.nan], "labels are float64; expected one per image: class numbers from 0, -1 if unknown, or class names"),
+    ([0.0, 1.5, np.nan], "label 1 is 1.5; expected one per image: class numbers from 0, -1 if unknown, or class names"),
+    ([0.0, np.inf, 1.0], "labels are from 0 to inf; expected one per image"),
+    (np.zeros(3, "M8[s]"), "labels are datetime64.s.; expected one per image"),
+    ([0, "cat", 1], "label 1 is 'cat'; expected one per image"),
     ([0, -2, 1], "labels are from -2 to 1; expected one per image"),
     ([0, 10**9, 1], "labels are from 0 to 1000000000; expected one per image: class numbers"),
     ([0, [1], 2], "labels are a list; expected one per image"),
@@ -79,7 +83,6 @@ def test_test_labels_are_matched_by_name():
   assert labels((IMAGES, ["dog", "dog", None]), ("cat", "dog")) == ([1, 1, -1], ("cat", "dog"))
   shuffled = TorchDataset(PAIRS, targets=[1, 0, 1], classes=["dog", "cat"])
   assert labels(shuffled, ("cat", "dog")) == ([0, 1, 0], ("cat", "dog"))
-  assert labels((IMAGES, [1, 0, 1]), ("cat", "dog")) == ([1, 0, 1], ("cat", "dog"))
   assert labels((IMAGES, [1, 0, 1]), ("0", "1", "2")) == ([1, 0, 1], ("0", "1", "2"))
   assert labels(shuffled, ("0", "1")) == ([1, 0, 1], ("dog", "cat"))  # both are numbers
   for items in ((IMAGES, ["cat", "eel", "dog"]), TorchDataset(PAIRS, targets=[1, 0, 1], classes=["cat", "eel"])):
@@ -87,8 +90,8 @@ def test_test_labels_are_matched_by_name():
       opened(items, ("cat", "dog"))
   with pytest.raises(UserError, match="lack the classes cat, dog"):
     opened((IMAGES, ["cat", "dog", "cat"]), ("0", "1"))
-  with pytest.raises(UserError, match="a label is 2, but the training images have the classes 0 to 1"):
-    opened((IMAGES, [0, 1, 2]), ("cat", "dog"))
+  with pytest.raises(UserError, match="labels are numbers, but those of the training images are names, e.g. cat; expected"):
+    opened((IMAGES, [0, 1, 1]), ("cat", "dog"))
 
 
 def test_a_run_matches_its_test_labels():
