@@ -46,24 +46,30 @@ class FileIndex:
 
   def read(self, k: int) -> bytes:
     """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged, not a file) or UnsupportedImage."""
-    if self.root.startswith(paths.BUCKET):
-      return paths.read(self.where(k))
-    # does not wait for the writer of a pipe
-    with open(self.where(k), "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
-      status = os.fstat(file.fileno())
-      if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a file but a folder, a pipe or a device")
-      check_size(status.st_size, self.where(k))
-      return file.read()
+    return read_file(self.where(k))
 
   def sizes(self, positions: np.ndarray) -> np.ndarray:
     """Returns the sizes of the files at `positions` in bytes, int64 [m]; -1 for files that are gone and for buckets."""
     if self.root.startswith(paths.BUCKET):  # each size would be a request
       return np.full(len(positions), -1)
-    return np.fromiter((_size(self.where(k)) for k in positions), np.int64, len(positions))
+    return np.fromiter((size_of(self.where(k)) for k in positions), np.int64, len(positions))
 
 
-def _size(path: str) -> int:
+def read_file(path: str) -> bytes:
+  """Returns the bytes of a file, from any thread. Raises OSError, ValueError (not a file) or UnsupportedImage (too large)."""
+  if path.startswith(paths.BUCKET):
+    return paths.read(path)
+  # does not wait for the writer of a pipe
+  with open(path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+      raise ValueError("not a file but a folder, a pipe or a device")
+    check_size(status.st_size, path)
+    return file.read()
+
+
+def size_of(path: str) -> int:
+  """Returns the size of a file in bytes, -1 if it is gone."""
   try:
     return os.stat(path).st_size
   except OSError:

@@ -1,6 +1,7 @@
 """Images as programs have them: PIL images, arrays, files and torch tensors behind an index."""
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from jaxssl.core import LOG, UserError, paths
 from jaxssl.data import item_pixels
+from jaxssl.data.file_index import read_file, size_of
 from jaxssl.data.file_kinds import DecodeError, Stored, UnsupportedImage
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.item_kinds import EXPECTED, FILE, Item, parse, path_in
@@ -83,12 +85,26 @@ class ItemSource(Source):
     return super().describe(index) + (f" ({path})" if path else "")
 
   def relative_name(self, index: int) -> str | None:
-    """Returns the path of an image of a list of paths; None if other items have none, or are computed."""
-    return self._path(index) if self._have_paths else None
+    """Returns the path of an image relative to the folder that all are in; None unless the items are a list of paths."""
+    return None if self._folder is None else paths.absolute(self._path(index)).removeprefix(self._folder)
+
+  def sizes(self) -> np.ndarray | None:
+    """Returns the sizes of the files of a list of paths in bytes, int64 [n], -1 if unknown; else None."""
+    if self._folder is None:
+      return None
+    files = (paths.absolute(self._path(k)) for k in range(len(self)))
+    return np.fromiter((-1 if file.startswith(paths.BUCKET) else size_of(file) for file in files), np.int64, len(self))
 
   @functools.cached_property
-  def _have_paths(self) -> bool:
-    return all(map(self._path, range(len(self))))
+  def _folder(self) -> str | None:
+    """The folder that all images of a list of paths are in, with / at its end; None if an item is no path in memory."""
+    folders = set()
+    for k in range(len(self)):
+      if not (path := self._path(k)):
+        return None
+      folders.add(os.path.dirname(paths.absolute(path)) + "/")
+    common = os.path.commonprefix(list(folders))
+    return common[: common.rfind("/") + 1]
 
   def _path(self, index: int) -> str:
     """Returns the path that an item in memory is; empty if it is none or would have to be computed."""
@@ -130,8 +146,10 @@ class ItemSource(Source):
   def _bytes(self, item: Item, index: int) -> bytes:
     if path := path_in(item):
       try:
-        return paths.read(path)
-      except Exception as error:  # a name that is no path, a file that is gone
+        return read_file(path if path.startswith(paths.BUCKET) else os.path.expanduser(path))
+      except MemoryError as error:
+        raise UnsupportedImage(f"{self._name(item, index)}: too little memory to read it; cut it into tiles") from error
+      except (OSError, ValueError) as error:
         raise DecodeError(f"{self._name(item, index)}: {getattr(error, 'strerror', None) or error}") from error
     data = item.image["bytes"] if isinstance(item.image, Mapping) else item.image
     return bytes(data or b"")

@@ -2,19 +2,26 @@
 
 import io
 import pathlib
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxssl.config.schema import Config, DataConfig, ViewConfig
 from jaxssl.core import UserError
+from jaxssl.data import resident_size
+from jaxssl.data.datasets import open_datasets
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.identity import manifest_of
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
 from jaxssl.data.unreadable import SubstituteUnreadable
-from tests.data.fixtures import coded, decode, flat, photo, quarters
-from tests.data.stand_ins import HuggingFace, TorchDataset
+from jaxssl.evals.evaluator import Evaluator
+from jaxssl.parallel.mesh import make_mesh
+from tests.data.fixtures import coded, decode, flat, folder, photo, quarters, tiff
+from tests.data.stand_ins import HuggingFace, Tensor, TorchDataset
 
 RGB = quarters(6, 8)
 
@@ -124,3 +131,53 @@ def test_an_item_is_read_once_for_its_crops():
   rows = HuggingFace({"image": [coded(RGB, "PNG")], "label": [0]}, {"image": None, "label": None})
   source, before = opened(rows), rows.rows
   assert source.encoded(0) and rows.rows == before + 1
+
+
+def test_lists_of_paths_have_names_and_sizes(tmp_path, monkeypatch):
+  data = {name: flat(k, (8 + k, 8)) for k, name in enumerate(("a/0.png", "a/1.png", "b/0.png"))}
+  before, after = (folder(tmp_path / place, data) for place in ("one", "two/inner"))
+  lists = [[f"{root}/{name}" for name in data] for root in (before, after)]
+  first = manifest_of(opened(lists[0]))
+  assert first.name(0) == "a/0.png" and first.sizes.tolist() == [len(file) for file in data.values()]
+  assert manifest_of(opened([(path, 0) for path in lists[1]])).digest == first.digest  # moved as a whole
+  monkeypatch.chdir(before)
+  assert manifest_of(opened([{"image": path} for path in data])).digest == first.digest  # relative to the current folder
+  assert manifest_of(opened(np.array(lists[0][::-1]))).digest != first.digest
+  source = opened(lists[0])
+  assert source.describe(1) == f"train array image 1 ({before}/a/1.png)" and source.describe(3) == "train array image 3"
+
+
+@pytest.mark.parametrize("items", [[RGB] * 3, [flat(1)] * 3, ["a.png", flat(1)], TorchDataset(["a.png", "a.png"])])
+def test_other_items_have_no_names(items, tmp_path, monkeypatch):
+  folder(tmp_path, {"a.png": flat(1)})
+  monkeypatch.chdir(tmp_path)
+  manifest = manifest_of(opened(items))
+  assert manifest.names is None and manifest.count == len(items) and opened(items).sizes() is None
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: tiff(x), lambda x: Image.fromarray(x), lambda x: Tensor(x)])
+def test_the_range_of_items_is_decided_and_their_sizes_are_compared(wrap):
+  deep = [wrap(np.full((40 + k % 2, 40), 4095 - k, np.uint16)) for k in range(4)]
+  config = DataConfig(source="array", channels=1, mean=(), std=())
+  datasets = open_datasets(config, 0, {"train": deep, "test": deep[1:]})
+  assert datasets.config.bit_depth == 12 and datasets.test
+  for dataset, value in ((datasets.train, 4095), (datasets.test, 4094)):
+    pixels = dataset.source.read(0)
+    assert pixels.dtype == np.uint16 and pixels[0, 0, 0] == round(value * 65535 / 4095)
+  assert resident_size.settled(config, {"global": ViewConfig(size=28)}, datasets.sources).resident_size == 35
+  with pytest.raises(UnsupportedImage, match="image 1.*: values up to 4094, above data.bit_depth=10 .0 to 1023.; start a"):
+    as_source(deep, "train array", Decoder(channels=1, bit_depth=10)).read(1)
+
+
+def test_sets_without_images_stop():
+  for arrays in ({"train": []}, {"train": np.zeros((0, 8, 8), np.uint8)}, {"train": [RGB], "test": []}):
+    with pytest.raises(UserError, match="^(train|test) array: there are no images; expected at least one"):
+      open_datasets(DataConfig(source="array"), 0, arrays)
+
+
+def test_a_test_set_without_labels_beside_labeled_images_stops(one_device):
+  config = Config(data=DataConfig(source="array"))
+  arrays = {"train": ([RGB, RGB], ["cat", "dog"]), "test": [RGB]}
+  network = types.SimpleNamespace()
+  with pytest.raises(UserError, match="test array has no labels, but the training set has; expected labels of both"):
+    Evaluator(config, make_mesh(), open_datasets(config.data, 0, arrays), network)  # type: ignore[arg-type]
