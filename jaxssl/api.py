@@ -43,7 +43,7 @@ def train(
   """Trains in `workdir`, or resumes the run there; returns the contents of results.json.
 
   "finished" is False in the result if the run was stopped.
-  `source`, `test`: images instead of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c]; an object with a
+  `source`, `test`: images instead of the config's: an array of integers, [n, h, w] or [n, h, w, c]; an object with a
   length and items, such as a list of PIL images or paths, a torch Dataset or a Hugging Face dataset, see `jaxssl.data.items`;
   either of them in a pair with labels, numbers or names [n], for evaluation only; or a jaxssl.data.source.Source.
   `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].

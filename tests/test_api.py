@@ -17,8 +17,8 @@ from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
 from jaxssl.data.items import ItemSource
-from tests.data.fixtures import flat, folder, noise
-from tests.data.stand_ins import ClassLabel, HuggingFace, TorchDataset
+from tests.data.fixtures import coded, flat, folder, noise, quarters
+from tests.data.stand_ins import ClassLabel, HuggingFace, Tensor, TorchDataset
 from tests.test_main import measurements
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr("jaxssl.api.load_config", lambda file, changes: load_config(file, {**changes, **tiny}))
   names: dict = {"__name__": "page"}
   parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-  assert len(parts) == 6
+  assert len(parts) == 7
   rows = {"img": [Image.fromarray(noise(k, 32, 32)) for k in range(96)], "label": [k % 2 for k in range(96)]}
   dataset = HuggingFace(rows, {"img": None, "label": ClassLabel(["cat", "dog"])})
   digits = TorchDataset([(image, 1) for image in rows["img"][:4]], targets=[1] * 4)
@@ -51,10 +51,23 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "cifar10")}
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "arrays")}
   assert names["results"]["finished"] is True and names["features"].shape[0] == 5
-  first, measured, shape, small = capsys.readouterr().out.splitlines()
+  first, measured, shape, of_table, small = capsys.readouterr().out.splitlines()
   assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"
+  assert "knn1_cosine" in of_table
   with pytest.raises(UserError, match="model.name=custom is not allowed without an encoder"):
     jaxssl.evaluate(tmp_path / "runs" / "small")
+
+
+def test_every_row_of_the_table_of_items_is_read_as_the_same_image(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  image = quarters()
+  folder(tmp_path, {"photos/0.png": coded(image, "PNG")})
+  names = {"image": image, "Image": Image, "pathlib": pathlib, "torch": types.SimpleNamespace(from_numpy=Tensor)}
+  table = PAGE.read_text().partition("| item | for example | read as |\n")[2].partition("\n\n")[0]
+  examples = re.findall(r"^\| [^|]+ \| `([^`|]+)` \|", table, flags=re.MULTILINE)
+  assert len(examples) == 7 == table.count("\n")
+  for example in examples:
+    np.testing.assert_array_equal(as_source([eval(example, names)], "page", Decoder()).read(0), image, err_msg=example)
 
 
 def test_importing_is_cheap_and_public_names_are_functions():

@@ -65,7 +65,7 @@ class Items(Protocol):
   def __getitem__(self, index: Any, /) -> Any: ...
 
 
-# A source; an array [n, h, w] or [n, h, w, c], uint8 or uint16; items; or one of the latter two with labels, numbers or names.
+# A source; an array [n, h, w] or [n, h, w, c] of integers; items; or one of the latter two with labels, numbers or names.
 DataInput = np.ndarray | Items | Source | tuple[np.ndarray | Items, Any]
 Opener = Callable[[DataConfig], tuple[DataInput, DataInput | None]]  # opens the training images and the test images, if any
 

@@ -56,7 +56,7 @@ class Pretrained:
   def embed(self, images: DataInput | Any) -> np.ndarray:
     """Computes the features of images, float32 [n, f], or of one image, [f], as evaluations do.
 
-    `images`: as for `jaxssl.train`, of any size, uint8 or uint16 if they are arrays; one image is an array [h, w, c], a torch
+    `images`: as for `jaxssl.train`, of any size; one image is an array [h, w, c], a torch
     tensor [c, h, w], a PIL image, or the path or bytes of a file. Raises UserError for others and for unreadable images.
     """
     if is_one_image(images):
