@@ -98,6 +98,8 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
   workdir = path_of(workdir)
   config, _ = _with_inputs(load_run.read_config(workdir), None, None, encoder)
   source = as_source(images, "images", Decoder.of(config.data), labeled=False)
+  if not len(source):
+    raise UserError("images: there are none; expected at least one")
   features, unreadable = load_run.load(workdir, config, step, encoder=encoder).embed(source)
   if unreadable:
     examples = ", ".join(source.describe(k) for k in unreadable[:3])

@@ -54,6 +54,12 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   first, measured, shape, of_table, small = capsys.readouterr().out.splitlines()
   assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"
   assert "knn1_cosine" in of_table
+  with pytest.raises(UserError, match="images: there are none; expected at least one"):
+    jaxssl.embed(tmp_path / "runs" / "first", [])
+  with pytest.raises(
+    UserError, match=r"images: item 1 is the path or bytes of a file, but the first is an array; expected one kind"
+  ):
+    jaxssl.embed(tmp_path / "runs" / "first", [names["images"][0], "photos/0.png"])
   with pytest.raises(UserError, match="model.name=custom is not allowed without an encoder"):
     jaxssl.evaluate(tmp_path / "runs" / "small")
 

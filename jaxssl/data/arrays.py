@@ -67,7 +67,9 @@ class ArraySource(Source):
 @register("array")
 def open_arrays(config: DataConfig) -> NoReturn:
   """Raises UserError, since only a program can supply arrays."""
-  raise UserError("data.source=array: the images belong to the program that trains; name other images with --data.path")
+  raise UserError(
+    "data.source=array: the images belong to the program that trains; pass source=, or name other images with --data.path"
+  )
 
 
 @register("mnist5k")
