@@ -47,9 +47,9 @@ def test_arrays_are_opened_with_the_configured_channels(channels):
 @pytest.mark.parametrize(
   "images,labels,match",
   [
-    (IMAGES.astype(np.float32), None, r"array: images are float32 \[30, 5, 6, 3\]; expected uint8"),
-    (IMAGES[0, 0], None, r"array: images are uint8 \[6, 3\]"),
-    (IMAGES[None], None, r"array: images are uint8 \[1, 30, 5, 6, 3\]"),
+    (IMAGES.astype(np.float32), None, r"array: float32 pixels; scale them to integers, uint8 or uint16"),
+    (IMAGES[0, 0], None, r"array: uint8 \[6, 3\] are not images"),
+    (IMAGES[None], None, r"array: uint8 \[1, 30, 5, 6, 3\] are not images"),
     (IMAGES, LABELS[:3], r"array: labels have shape \[3\]; expected \[30\], one label per image"),
   ],
 )
