@@ -10,6 +10,7 @@ import pytest
 
 from jaxssl import main as command
 from jaxssl.core import UserError, json_io
+from jaxssl.evals import linear
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import flags
@@ -38,6 +39,7 @@ def measurements(workdir: pathlib.Path) -> list[dict]:
 def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
   words = [f"{CONFIG}:runlocal", "--config.data.limit=128", "--config.train.checkpoint_every_steps=3", *TINY]
   words.append("--config.evals.report=false")
+  monkeypatch.setattr(linear, "PENALTIES", (1e-1, 1e-3))
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
   step, steps = Experiment.step, itertools.count(1)
 
