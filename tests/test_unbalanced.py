@@ -17,15 +17,8 @@ pytestmark = pytest.mark.slow
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
 RUNLOCAL = [f"{CONFIG}:{name},runlocal" for name in ("isd", "moco")]
-QUICK = [
-  "train.epochs=1",
-  "evals.baselines=false",
-  "evals.report=false",
-  "evals.knn.k=1",
-  "evals.final=knn",
-  "evals.periodic=knn",
-]
-QUICK += ["model.name=vit_ti", "model.depth=1"]
+QUICK = ["train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.final=knn"]
+QUICK += ["evals.periodic=knn", "evals.knn.k=1", "model.name=vit_ti", "model.depth=1"]
 QUICK = [f"--config.{word}" for word in (*QUICK, "views.strong.jitter=(0,0,0,0)", "views.strong.gray_p=0")]
 
 

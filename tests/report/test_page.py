@@ -131,7 +131,7 @@ def test_compared_runs_share_a_table_and_list_differing_fields(labeled, tmp_path
       m["value"] += shift
     (tmp_path / name / "results.json").write_text(json.dumps(document))
     few = [{key: line[key] for key in ("step", "epoch", "loss") if key in line} for line in lines(labeled)]
-    (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in few))  # each is a chart
+    (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in few))  # each metric is a chart
   records = [RunRecord(Workdir(tmp_path / name)) for name in ("one", "two", "three")]
   fields = re.findall(r"<th><code>(.*?)</code></th>(.*?)</tr>", tables.differences(records))
   cells = {name: re.findall(r"<td[^>]*>(?:<code>)?([^<]+)", row) for name, row in fields}
