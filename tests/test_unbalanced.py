@@ -5,12 +5,11 @@ import json
 import pathlib
 import statistics
 
-import jax
 import pytest
 
 from benchmarks import unbalanced
 from jaxssl import main as command
-from tests import devices, flags
+from tests import flags
 from tests.data.fixtures import coded, noise, zipped
 
 pytestmark = pytest.mark.slow
@@ -34,16 +33,7 @@ def test_both_methods_have_the_same_budget(prefix, ending):
   assert isd.data.imbalance.kind == "few_large" and isd.data.limit == 0 and 1 in isd.evals.knn.k
 
 
-@pytest.fixture
-def quick_to_compile():
-  """Uses one device and disables compiler optimizations."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  with devices.only(1):
-    yield
-  jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_the_table_has_mean_and_deviation_over_two_draws(tmp_path, capsys, quick_to_compile):
+def test_the_table_has_mean_and_deviation_over_two_draws(tmp_path, capsys, one_device):
   names = [f"{split}/{c}/{k}.png" for split, count in (("train", 24), ("test", 4)) for c in "abcdef" for k in range(count)]
   images = zipped(tmp_path / "set.zip", {name: coded(noise(k, 28, 28), "PNG") for k, name in enumerate(names)})
   outputs = [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'table.json'}"]
