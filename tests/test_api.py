@@ -33,6 +33,7 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   tiny = {"model.name": "vit_ti", "model.depth": 1, "model.patch": 14}  # traced in a third of a ResNet's time
   tiny |= {"views.global.affine": 0.0, "views.global.thicken": 0.0}
+  tiny |= {"data.limit": 96}  # as many as the page's own images, so that its runs share compiled functions
   monkeypatch.setattr("jaxssl.api.load_config", lambda file, changes: load_config(file, {**changes, **tiny}))
   names: dict = {"__name__": "page"}
   parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)

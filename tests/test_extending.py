@@ -12,6 +12,7 @@ from jaxssl import main
 from jaxssl.config import plugins
 from jaxssl.core import registry
 from jaxssl.methods import METHODS
+from jaxssl.report import page
 from tests import test_methods
 from tests.extending_page import example
 from tests.tiny_run import TINY
@@ -48,7 +49,8 @@ def test_the_documented_method_passes_the_tests_of_every_method(config_file, tmp
 
 
 @pytest.mark.usefixtures("one_device")
-def test_every_command_executes_the_file(config_file, tmp_path, capfd):
+def test_every_command_executes_the_file(config_file, tmp_path, capfd, monkeypatch):
+  monkeypatch.setattr(page, "MAPPED", 50)  # t-SNE of more images takes seconds
   run = tmp_path / "run"
   assert main.main(["train", f"--config={config_file}:runlocal", f"--workdir={run}", *SMALL]) == 0
   commands = [

@@ -10,6 +10,7 @@ import pytest
 
 from jaxssl import main as command
 from jaxssl.core import UserError, json_io
+from jaxssl.evals import linear
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import flags
@@ -38,6 +39,7 @@ def measurements(workdir: pathlib.Path) -> list[dict]:
 def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
   words = [f"{CONFIG}:runlocal", "--config.data.limit=128", "--config.train.checkpoint_every_steps=3", *TINY]
   words.append("--config.evals.report=false")
+  monkeypatch.setattr(linear, "PENALTIES", (1e-1, 1e-3))
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
   step, steps = Experiment.step, itertools.count(1)
 
@@ -70,7 +72,7 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
   wild = ["optim.lr=1e25", "optim.clip=0.0", "optim.schedule.warmup_epochs=0", "bootstrap.policy=off"]
   words = [f"--config.{word}" for word in wild]
-  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *QUICK, *words]) == 1
+  assert command.main([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *TINY, *QUICK, *words]) == 1
   assert not any("share_bootstrapped" in line for line in lines(tmp_path))
   message = capfd.readouterr().err
   assert "the loss is nan at step" in message and "Last good checkpoint: step" in message

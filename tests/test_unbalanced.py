@@ -5,19 +5,19 @@ import json
 import pathlib
 import statistics
 
-import jax
 import pytest
 
 from benchmarks import unbalanced
 from jaxssl import main as command
-from tests import devices, flags
+from tests import flags
 from tests.data.fixtures import coded, noise, zipped
 
 pytestmark = pytest.mark.slow
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
 RUNLOCAL = [f"{CONFIG}:{name},runlocal" for name in ("isd", "moco")]
-QUICK = ["train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.knn.k=1", "model.name=vit_ti", "model.depth=1"]
+QUICK = ["train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.final=knn"]
+QUICK += ["evals.periodic=knn", "evals.knn.k=1", "model.name=vit_ti", "model.depth=1"]
 QUICK = [f"--config.{word}" for word in (*QUICK, "views.strong.jitter=(0,0,0,0)", "views.strong.gray_p=0")]
 
 
@@ -33,16 +33,7 @@ def test_both_methods_have_the_same_budget(prefix, ending):
   assert isd.data.imbalance.kind == "few_large" and isd.data.limit == 0 and 1 in isd.evals.knn.k
 
 
-@pytest.fixture
-def quick_to_compile():
-  """Uses one device and disables compiler optimizations."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  with devices.only(1):
-    yield
-  jax.config.update("jax_disable_most_optimizations", False)
-
-
-def test_the_table_has_mean_and_deviation_over_two_draws(tmp_path, capsys, quick_to_compile):
+def test_the_table_has_mean_and_deviation_over_two_draws(tmp_path, capsys, one_device):
   names = [f"{split}/{c}/{k}.png" for split, count in (("train", 24), ("test", 4)) for c in "abcdef" for k in range(count)]
   images = zipped(tmp_path / "set.zip", {name: coded(noise(k, 28, 28), "PNG") for k, name in enumerate(names)})
   outputs = [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'table.json'}"]

@@ -13,9 +13,10 @@ from jaxssl.workdir.workdir import Workdir
 from tests import flags
 
 ROOT = pathlib.Path(__file__).parent.parent
-# a one-block ViT, traced in a third of a ResNet's time; without the augmentations that take longest to compile
+QUICK_VIEWS = ["--config.views.global.affine=0", "--config.views.global.thicken=0"]  # they take longest to compile
+# a one-block ViT, traced in a third of a ResNet's time
 VIT = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=14"]
-TINY = [*VIT, "--config.views.global.affine=0", "--config.views.global.thicken=0"]
+TINY = [*VIT, *QUICK_VIEWS]
 
 
 def make(

@@ -9,7 +9,7 @@ import pytest
 from jaxssl import main
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.evals import load_run
+from jaxssl.evals import linear, load_run
 from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.workdir import results
 from tests import devices
@@ -38,7 +38,9 @@ def measured(workdir: pathlib.Path) -> list[dict]:
   return results.read(workdir / "results.json")["measurements"]
 
 
-def test_every_evaluation_is_added_to_the_results(run, capfd):
+def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
+  monkeypatch.setattr(linear, "PENALTIES", (1e-2,))
+  monkeypatch.setattr(linear, "RATES", (0.1,))
   before = measured(run)
   solvers = ["--evals.linear.solvers=lbfgs,sgd,adam,augmented", "--evals.lowshot.finetune=true"]
   assert main.main(["evaluate", *EVALUATIONS, f"--workdir={run}", *QUICK, *solvers]) == 0

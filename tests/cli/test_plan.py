@@ -6,17 +6,18 @@ import pytest
 
 from jaxssl import main as command
 from jaxssl.plan import estimate
+from tests.tiny_run import QUICK_VIEWS, VIT
 
 pytestmark = pytest.mark.slow
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
-TINY = f"--config={CONFIGS}/nnboot.py:runlocal"
+DIGITS = [f"--config={CONFIGS}/nnboot.py:runlocal", *VIT]
 SLOW = ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")  # slow to trace
-LEAN = [f"--config.views.global.{field}=0" for field in SLOW]
+LEAN = [*QUICK_VIEWS, *(f"--config.views.global.{field}=0" for field in SLOW)]
 
 
-def run(*words, config=TINY):
-  return command.main(["plan", config, *LEAN, *words])
+def run(*words, recipe=DIGITS):
+  return command.main(["plan", *recipe, *LEAN, *words])
 
 
 def cells(text, label):
@@ -78,9 +79,9 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
   ],
 )
 def test_every_proposed_change_makes_the_run_fit(words, kinds, tmp_path, capsys):
-  words, recipe = ("--topology=gpu:8", *words), f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"
+  words, recipe = ("--topology=gpu:8", *words), [f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"]
   words += ("--config.data.source=mnist5k", "--config.model.depth=1")
-  assert run(*words, f"--out={tmp_path / 'plan.json'}", config=recipe) == 0
+  assert run(*words, f"--out={tmp_path / 'plan.json'}", recipe=recipe) == 0
   text = capsys.readouterr().out
   assert cells(text, "fits") == ["NO"] and "Any of these changes should make it fit:" in text
   plan = json.loads((tmp_path / "plan.json").read_text())["plans"][0]
@@ -88,7 +89,7 @@ def test_every_proposed_change_makes_the_run_fit(words, kinds, tmp_path, capsys)
   assert proposed.keys() >= kinds
   for kind in kinds & {"topology", "train.batch_size"}:  # two of them: each plan takes seconds
     change = [*proposed[kind].split(" "), *(["--batch-size="] if kind == "train.batch_size" else [])]
-    assert run(*words, *change, config=recipe) == 0
+    assert run(*words, *change, recipe=recipe) == 0
     assert cells(capsys.readouterr().out, "fits") == ["yes"], kind
 
 
@@ -110,7 +111,7 @@ def test_no_change_is_proposed_if_the_network_is_too_large(capsys):
 )
 def test_errors_are_one_line(words, message, tmp_path, fails):
   (tmp_path / "plan.json").write_text('{"loss": 1}')
-  fails(["plan", TINY, *(word.format(tmp_path) for word in words)], message)
+  fails(["plan", *DIGITS, *(word.format(tmp_path) for word in words)], message)
 
 
 @pytest.mark.full

@@ -14,6 +14,7 @@ from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.evals import embedding_file, load_run
 from jaxssl.pretrained.read import read_tensors
+from jaxssl.report import page
 from jaxssl.workdir.checkpoint import Checkpoints
 from tests import bucket, tiny_run
 from tests.data import fixtures
@@ -75,7 +76,8 @@ def test_errors_about_missing_images_name_the_path(store, monkeypatch):
     source.read(1)
 
 
-def test_commands_read_and_write_buckets(run, store, capfd):
+def test_commands_read_and_write_buckets(run, store, monkeypatch, capfd):
+  monkeypatch.setattr(page, "MAPPED", 50)  # t-SNE of more images takes seconds
   images = fixtures.folder(store / "set", {f"{i}.png": fixtures.flat(40 * i, (28, 28)) for i in range(6)})
   data = "--data.path=gs://store/set"
 

@@ -44,7 +44,7 @@ def load(folder, kind):
   if kind == "stablehlo":
     return jax.export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call
   model = jaxssl.load_pretrained(folder)
-  return lambda x: model.module.apply(model.variables, x, train=False)
+  return jax.jit(lambda x: model.module.apply(model.variables, x, train=False))
 
 
 def close(actual, expected, tolerance=1e-5):

@@ -85,7 +85,6 @@ def test_the_measured_mean_and_std_are_those_of_the_pixels(tmp_path, capfd):
   assert line.startswith("mean (0.4, 0.4, 0.4), standard deviation (0.2, 0.2, 0.2)")
 
 
-@pytest.mark.usefixtures("one_device")
 def copied(tmp_path):
   """Adds two damaged files to `classed`, and exact and recompressed copies of test images and of training images."""
   files = {"train/a/broken.jpg": images(1)[0][:300], "train/b/empty.png": b""}
@@ -136,19 +135,6 @@ def test_duplicates_are_reported_and_drawn_but_trained_on(tmp_path, capfd):
   assert "mine.duplicates.png" in starting(lines, "written: ")
   with Image.open(tmp_path / "mine.duplicates.png") as sheet:
     assert sheet.width > sheet.height > 200
-
-
-def test_if_all_files_are_bad_the_reasons_are_listed_before_the_error(tmp_path, capfd):
-  files = {f"text{k:02}.jpg": b"hello" for k in range(12)} | {f"empty{k}.png": b"" for k in range(2)}
-  files |= {f"short{k}.jpg": images(1)[0][: 300 + 50 * k] for k in range(4)}
-  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}"]) == 2
-  result = capfd.readouterr()
-  lines, names = result.out.splitlines(), [f"{tmp_path}/{name}" for name in sorted(files)]
-  first = lines.index("unreadable: 18")
-  assert lines[first + 1] == f"  12 files, e.g. {', '.join(names[6:9])}: not an image of a known format"
-  assert lines[first + 2].startswith(f"  4 files, e.g. {', '.join(names[2:5])}: ")
-  assert lines[first + 3] == f"  {names[0]}, {names[1]}: the file is empty"
-  assert "error: data.path=" in result.err and "all 18 images are unreadable" in result.err
 
 
 @pytest.mark.usefixtures("one_device")
@@ -209,37 +195,6 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   expected = low.reshape(-1, 5) / 4095
   np.testing.assert_allclose(config.data.mean, expected.mean(0), rtol=1e-3)
   np.testing.assert_allclose(config.data.std, expected.std(0), rtol=1e-3)
-
-
-def test_the_reasons_are_printed_if_all_images_are_unreadable(tmp_path, capfd):
-  files = {f"{k:02}.tif": fixtures.tiff(np.zeros((4, 4, 3), np.float32), photometric="rgb") for k in range(12)}
-  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}"]) == 2
-  printed, errors = capfd.readouterr()
-  reason = "floating-point pixels; scale them to integers, uint8 or uint16 (TIFF, color, 32 bit)"
-  assert "unreadable: 12\n  12 files, e.g. " in printed and f"02.tif: {reason}\n" in printed
-  assert f"all 12 images are unreadable, e.g. {tmp_path}/00.tif: {reason}" in errors
-
-
-@pytest.mark.parametrize(
-  "files, words, message",
-  [
-    ({}, [], "has no images"),
-    ({"notes.txt": b"hello"}, [], "has no images"),
-    ({"a.jpg": b"hello"}, [], "all 1 images are unreadable, e.g. "),
-    ({"a.png": fixtures.flat(3)}, [], "1 usable training images; expected at least 16"),
-    ({"a.png": fixtures.flat(3)}, ["--data.sorce=folder"], "data.sorce: unknown field; did you mean data.source?"),
-    ({"a.png": fixtures.flat(3)}, ["--data.source=tfds"], "data.source=tfds: inspect reads a folder or a zip"),
-    ({"a.png": fixtures.flat(3)}, ["--data.list_path=x"], "data.list_path=x: inspect reads all images"),
-    ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3: unknown option of jaxssl inspect"),
-    ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out=mine.txt: a config is a local Python file"),
-    ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], ": exists; remove it"),
-    ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "data.path=/nowhere/at/all: does not exist"),
-  ],
-)
-def test_errors_are_one_line(files, words, message, tmp_path, capfd):
-  assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}", *words]) == 2
-  errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-  assert len(errors) == 1 and message in errors[0]
 
 
 @pytest.mark.usefixtures("one_device")

@@ -9,6 +9,7 @@ from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.models import resnet
 from jaxssl.models.network import build
 from jaxssl.parallel.mesh import abstract_mesh, compute_precision, make_mesh
+from tests.pretrained.fixtures import random_variables
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +29,8 @@ def test_jit_matches_eager(name, monkeypatch):
   config = ModelConfig(name=name, width=0.125, stem="cifar", patch=8, depth=1, projector=HEAD)
   computed = compute_precision(make_mesh(), "bfloat16")  # as in the recipes
   network = build(config, computed, SIZE)
-  init = jax.jit(lambda key: network.init(key, (SIZE, SIZE, 3)))
-  variables, images = init(jax.random.key(0, impl="rbg")), jax.random.normal(jax.random.key(1), (8, SIZE, SIZE, 3))
+  images = np.random.default_rng(1).normal(size=(8, SIZE, SIZE, 3)).astype(np.float32)
+  variables = jax.device_put(random_variables(network, images.shape[1:]))
 
   def outputs(variables, images):
     trained, stats = network.apply(variables, [images[:, None]], joint=False, key=None)

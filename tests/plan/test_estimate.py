@@ -11,14 +11,15 @@ from jaxssl.plan import estimate
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.train.setup import Experiment
 from tests import flags
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 RECIPES = {
-  "nnboot.py:runlocal": (),
+  "nnboot.py:runlocal": TINY,
   "isd.py:runlocal": ("--config.data.placement=host",),
-  "resa.py:imagenet_vit,runlocal": ("--config.train.accumulate=2",),
+  "resa.py:imagenet_vit,runlocal": ("--config.train.accumulate=2", "--config.model.depth=1"),
 }
 
 

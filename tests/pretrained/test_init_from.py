@@ -18,11 +18,12 @@ from jaxssl.workdir.workdir import Workdir
 from tests import flags
 from tests.pretrained.fixtures import family, random_encoder, write
 from tests.test_main import CONFIG
+from tests.tiny_run import QUICK_VIEWS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=32", "--config.train.epochs=1", "--config.model.width=0.0625"]
 SHORT += ["--config.evals.periodic=", "--config.evals.final=", "--config.evals.report=false"]
-SHORT += ["--config.optim.schedule.warmup_epochs=0"]
+SHORT += ["--config.optim.schedule.warmup_epochs=0", *QUICK_VIEWS]
 
 
 @pytest.fixture

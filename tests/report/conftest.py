@@ -10,9 +10,11 @@ from jaxssl.report import page
 from jaxssl.train import loop
 from tests import devices, flags
 from tests.data.fixtures import coded, folder
+from tests.tiny_run import QUICK_VIEWS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.evals.final=knn,quality"]
+SHORT += QUICK_VIEWS
 NASTY = "<b>\"zwei\" & 'drei'"  # a class name that HTML must escape
 CLASSES = ("eins", NASTY, "vier")
 

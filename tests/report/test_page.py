@@ -20,6 +20,7 @@ from jaxssl.workdir import results
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 from tests.report.conftest import NASTY
+from tests.test_main import lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]  # one worker trains the shared runs
 VOID = {"meta", "br", "input", "img"}
@@ -101,8 +102,8 @@ def test_missing_and_truncated_files_are_reported(labeled, tmp_path):
 
   (tmp_path / "run/results.json").unlink()
   shutil.rmtree(tmp_path / "run/checkpoints")
-  lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
-  (tmp_path / "run/metrics.jsonl").write_text("\n".join(lines[:3]) + '\n{"step": 3, "lo')
+  whole = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+  (tmp_path / "run/metrics.jsonl").write_text("\n".join(whole[:3]) + '\n{"step": 3, "lo')
   (tmp_path / "run/alerts.jsonl").write_text(
     json.dumps({"step": 2, "alert": "<slow>", "reason": "no <i>", "active": True}) + "\n"
   )
@@ -129,7 +130,8 @@ def test_compared_runs_share_a_table_and_list_differing_fields(labeled, tmp_path
     for m in document["measurements"]:
       m["value"] += shift
     (tmp_path / name / "results.json").write_text(json.dumps(document))
-    shutil.copy(labeled / "metrics.jsonl", tmp_path / name)
+    few = [{key: line[key] for key in ("step", "epoch", "loss") if key in line} for line in lines(labeled)]
+    (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in few))  # each metric is a chart
   records = [RunRecord(Workdir(tmp_path / name)) for name in ("one", "two", "three")]
   fields = re.findall(r"<th><code>(.*?)</code></th>(.*?)</tr>", tables.differences(records))
   cells = {name: re.findall(r"<td[^>]*>(?:<code>)?([^<]+)", row) for name, row in fields}
@@ -168,9 +170,9 @@ def test_chosen_values_are_shown_and_do_not_split_rows(tmp_path):
 
 
 def test_neighbors_are_the_nearest(labeled):
-  lines = [json.loads(line) for line in (labeled / "neighbors.jsonl").read_text().splitlines()]
-  assert [line["epoch"] for line in lines] == [0, 1] and lines[0]["images"] == lines[1]["images"]
-  run, last = load(labeled), lines[-1]
+  first, last = (json.loads(line) for line in (labeled / "neighbors.jsonl").read_text().splitlines())
+  assert (first["epoch"], last["epoch"]) == (0, 1) and first["images"] == last["images"]
+  run = load(labeled)
   x = unit(run.extractor.reference.x)
   cosines = x @ x.T
   np.fill_diagonal(cosines, -2)
@@ -178,15 +180,15 @@ def test_neighbors_are_the_nearest(labeled):
     np.testing.assert_allclose(similar, np.sort(cosines[row])[::-1][:8], atol=1e-3)
     np.testing.assert_allclose(cosines[row][near], similar, atol=1e-3)
   record = RunRecord(Workdir(labeled))
-  record.neighbors.insert(0, lines[0] | {name: lines[0][name][:1] for name in ("images", "neighbors", "similarities")})
+  record.neighbors.insert(0, first | {name: first[name][:1] for name in ("images", "neighbors", "similarities")})
   assert "How they changed" in neighbors.section(run, record)  # lines of other images are left out
   pairs = np.array(last["partners"])
   assert len(pairs) and (pairs[:, 0] != pairs[:, 1]).all()
   # the untrained network is rebuilt exactly
-  first = {(m["name"], m["subject"]): m["value"] for m in measured(labeled)}
+  values = {(m["name"], m["subject"]): m["value"] for m in measured(labeled)}
   assert run.untrained.test is not None
   again = figures(run.untrained.test.x)
-  assert again[EFFECTIVE_RANK] == pytest.approx(first["effective_rank", "untrained"], rel=1e-4)
+  assert again[EFFECTIVE_RANK] == pytest.approx(values["effective_rank", "untrained"], rel=1e-4)
 
 
 def test_a_failed_report_is_logged_in_one_line(tmp_path, monkeypatch, capfd):

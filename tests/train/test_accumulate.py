@@ -25,8 +25,8 @@ class Plain(nn.Module):
 
   @nn.compact
   def __call__(self, x, *, train: bool):
-    for i in range(4):
-      x = nn.tanh(nn.Conv(16, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
+    for i in range(3):
+      x = nn.tanh(nn.Conv(8, (3, 3), dtype=self.dtype, name=f"conv{i}")(x))
     return x.mean((1, 2))
 
 
@@ -58,7 +58,7 @@ def test_parts_have_the_loss_and_gradient_of_the_whole_in_less_memory(recipe, de
   largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(ends[0][2]))
   assert largest > 0
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * largest), ends[0][2], ends[1][2])
-  assert peaks[1] < 0.6 * peaks[0]
+  assert peaks[1] < 0.4 * peaks[0]
 
 
 def test_parts_must_divide_the_batch(monkeypatch):

@@ -16,12 +16,13 @@ from jaxssl.methods.dino import DINO
 from jaxssl.models.heads import MLP, DINOHead
 from jaxssl.models.network import Network
 from jaxssl.models.vit import ViT
+from jaxssl.parallel.mesh import replicate
 from jaxssl.train import optimizer
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.step import TrainStep
 from tests.golden_files import cases, split, tensors
 from tests.torch_weights import join, to_variables
-from tests.train.fixtures import Encoder, build_step, compare, part
+from tests.train.fixtures import MESH, Encoder, build_step, compare, part
 
 pytestmark = pytest.mark.slow
 
@@ -129,9 +130,10 @@ def test_adasim_loop_matches_the_reference(name, monkeypatch):
     variables.params["projector"]["last_layer"].pop("norm", None)
   train_state = dataclasses.replace(start(train_step, variables), neighbor_bank=train_step.bootstrap.init(vit.dim))
   step = jax.jit(train_step.train)
+  sample = jax.jit(train_step.bootstrap.sample_partners)
   for epoch in range(num_epochs):
-    bank = train_step.bootstrap.sample_partners(train_state.neighbor_bank, jax.random.key(0), jnp.int32(epoch))
-    train_state = dataclasses.replace(train_state, neighbor_bank=bank)
+    bank = sample(train_state.neighbor_bank, jax.random.key(0), jnp.int32(epoch))
+    train_state = replicate(MESH, dataclasses.replace(train_state, neighbor_bank=bank))  # compiled once
     for i in range(per_epoch):
       views = batch(case["x"][epoch, i], case["batch_indices"][epoch, i])
       train_state, logs = step(train_state, views, jax.random.key(0))
