@@ -1,4 +1,4 @@
-"""Two processes of two devices each train as one run, even if one of them is killed or stopped."""
+"""Two processes of two devices and of one each train as one run, even if one of them is killed or stopped."""
 
 import json
 import os
@@ -120,15 +120,15 @@ def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path, cap
   with devices.only(1):
     assert main.main([*WORDS, f"--workdir={whole}"]) == 0  # uninterrupted
   killed_in_a_save(tmp_path, workdir, env)
-  # Two processes of two devices each resume; one of them receives a signal to stop.
+  # Two processes of one device each resume; one of them receives a signal to stop.
   start_slow = f'exec {shlex.quote(sys.executable)} -c {shlex.quote(SLOW)} "${{@:3}}"'  # instead of -m jaxssl.main
   stand_in(tmp_path, "python", f'echo $$ >"{tmp_path}/pid-$JAX_PROCESS_ID"\n{start_slow}')
-  stopped = start("local.sh", "--processes=2", "--devices-per-process=2", *WORDS, f"--workdir={workdir}", env=env)
+  stopped = start("local.sh", "--processes=2", "--devices-per-process=1", *WORDS, f"--workdir={workdir}", env=env)
   wait_for_step(workdir, 5, stopped)  # one more than the killed processes logged
   os.kill(int((tmp_path / "pid-1").read_text()), signal.SIGTERM)
   out, err = stopped.communicate(timeout=BOUND)
   assert stopped.returncode == 75, out + err
-  assert "resumes at step 2" in err and "4 x cpu of 2 processes" in err
+  assert "resumes at step 2" in err and "2 x cpu of 2 processes" in err
   saved = weights(workdir)[1]
   assert 5 <= saved < 10
   assert "step" not in (workdir / "launch/process-1.log").read_text()
