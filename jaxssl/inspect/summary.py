@@ -49,7 +49,8 @@ def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
   yield f"bits per channel: {tally(image.header.bits for image in images)}{deep}"
   pages = collections.Counter(image.header.pages for image in images if image.header.pages not in (1, image.channels))
   for number, count in pages.most_common(1):
-    yield f"pages: {count} files have {number}, of which the first is used; --data.channels={number} reads them as channels"
+    remedy = "" if number == 3 else f"; --data.channels={number} reads them as channels"
+    yield f"pages: {count} files have {number}, of which the first is used{remedy}"
   order = sorted(images, key=lambda image: image.height * image.width)
   examples = {"smallest": order[0], "median": order[len(order) // 2], "largest": order[-1]}
   sizes = len({(image.height, image.width) for image in images})
