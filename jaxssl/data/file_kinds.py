@@ -66,6 +66,7 @@ class Stored(NamedTuple):
   declared: int = 0  # bits per value of a wider type, as the file's metadata states; 0: unknown
   zero_is_white: bool = False
   orientation: int = 1  # of EXIF; 1: upright
+  pages: int = 1  # of a TIFF of which only the first is read
 
 
 def check_size(height: int, width: int, channels: int, max_pixels: int) -> None:

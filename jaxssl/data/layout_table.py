@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from jaxssl.core import one_line
 from jaxssl.data.layout import Folder
 
 MOST_ROWS, WIDEST = 12, 40  # rows of the table that are alike; characters of a name in it
@@ -35,4 +36,6 @@ def table(folders: Sequence[Folder], images: Sequence[int]) -> Iterator[str]:
 
 
 def _shortened(name: str) -> str:
+  """Escapes what would break the line, and leaves out the middle of a long name."""
+  name = one_line(name)
   return name if len(name) <= WIDEST else f"{name[: WIDEST // 2 - 3]} ... {name[-WIDEST // 2 + 2 :]}"

@@ -53,7 +53,8 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
   image.load()
   if image.format == "TIFF" and image.mode in ("LA", "RGBA", "RGBa"):
     _check_transparency(np.asarray(image)[..., -1])
-  return Stored(_eight_bits(image), orientation=orientation(image))
+  pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+  return Stored(_eight_bits(image), orientation=orientation(image), pages=pages)
 
 
 def _check_transparency(band: np.ndarray) -> None:

@@ -45,7 +45,8 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored | None:
     height, width = page.imagelength, page.imagewidth
     check_size(height, width, math.prod(part.shape) // max(height * width, 1), max_pixels)
     orientation = page.tags.valueof(_ORIENTATION, 1)
-    facts = {"declared": _declared_bits(page), "zero_is_white": page.photometric == 0}
+    pages = 1 if whole else max(len(file.pages), math.prod(file.series[0].shape) // max(math.prod(page.shape), 1))
+    facts = {"declared": _declared_bits(page), "zero_is_white": page.photometric == 0, "pages": pages}
     try:
       pixels = _rows_first(part.asarray(), part.axes)
     except Exception as error:  # of any type

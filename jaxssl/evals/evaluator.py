@@ -55,7 +55,13 @@ class Evaluator:
     self.datasets = dataclasses.replace(datasets, reference=labeled, test=test)
     self.config, self.mesh, self.network, reference = config, mesh, network, labeled.source
     if reference.labels is not None and test is not None and test.source.labels is None:
-      raise UserError(f"data.test_path={config.data.test_path} has no labels, but the training set has")
+      where = (
+        f"data.test_path={config.data.test_path}"
+        if config.data.test_path
+        else f"the test split in data.path={config.data.path}"
+      )
+      remedy = "sort its images into the same class folders, or set data.path to the training folder alone"
+      raise UserError(f"{where} has no labels, but the training set has; {remedy}")
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
     elif test is None:

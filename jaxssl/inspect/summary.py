@@ -69,8 +69,12 @@ def unreadable(files: Sequence[Unusable]) -> Iterator[str]:
   for file in files:
     kinds.setdefault(_NUMBER.sub("...", file.reason), []).append(file)  # numbers such as that of missing bytes
   lines = []
-  for kind, alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
-    reason = alike[0].reason if len({file.reason for file in alike}) == 1 else kind
+  for alike in sorted(kinds.values(), key=lambda alike: -len(alike)):
+    numbers = [{*values} for values in zip(*(_NUMBER.findall(file.reason) for file in alike), strict=True)]
+    words = _NUMBER.split(alike[0].reason)
+    reason = words[0] + "".join(
+      (own.pop() if len(own) == 1 else "...") + word for own, word in zip(numbers, words[1:], strict=True)
+    )
     names = ", ".join(file.name for file in alike[:NAMES])
     lines.append(f"{names if len(alike) <= NAMES else f'{len(alike)} files, e.g. {names}'}: {reason}")
   yield from _first(lines, REASONS, " reasons")

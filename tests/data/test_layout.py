@@ -73,6 +73,11 @@ def test_long_names_are_cut_in_the_middle():
   assert lines[0][40:] == "          5 images  train, a class" and len(lines[1]) == len(lines[0])
 
 
+def test_names_that_would_break_a_line_are_escaped():
+  lines = list(layout_table.table(layout.layout_of(["a\nb", "c"]).folders, [5, 6]))
+  assert [line.split()[0] for line in lines] == ["a\\nb/", "c/"] and len(lines[0]) == len(lines[1])
+
+
 def test_other_folders_beside_the_splits_are_counted():
   problem = layout.layout_of(["train/a", *(f"x{k}" for k in range(7))]).problem
   assert problem.startswith("x0/, x1/, x2/, x3/, x4/ and 2 more beside train/")
