@@ -57,8 +57,8 @@ class FolderSource(Source):
       example = self._index.name(int(np.argmax(self._index.folder == wrong[0])))
       LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, example)
       return ()
-    _warn_of_similar(self.name, sorted({_as_stored(self._index.folders[k], self._folders[k]) for k in used}))
-    return tuple(sorted({self._folders[k] for k in used}))
+    _warn_of_similar(self.name, sorted({_as_stored(self._index.folders[k], self._folders[int(k)]) for k in used}))
+    return tuple(sorted({self._folders[int(k)] for k in used}))
 
   def label(self, classes: tuple[str, ...], field: str) -> None:
     """Labels the images, if possible, by the class folder of each. Raises UserError for one that `classes` lacks."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jaxssl.data import folder_names
 from jaxssl.data.folder_names import HELD_OUT, KINDS, Part, part_of, parts_of
 
-_Path = Sequence[str]
+_Path = list[str]
 ONLY_TESTS = (
   "has a test split only; use it as data.test_path, or name the split itself to train on it, e.g. data.path=ROOT/test"
 )
