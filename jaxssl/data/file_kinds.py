@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import features
 
 from jaxssl.core import UserError
 
@@ -30,6 +31,22 @@ _OTHERS = {
   "FITS": (0, (b"SIMPLE  =",)),
   "PDF": (0, (b"%PDF",)),
 }
+# Markers of a JPEG's frame, and the kinds that no library here reads
+_FRAMES = {
+  **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC9, 0xCA), ""),
+  **dict.fromkeys((0xC3, 0xCB), "lossless JPEG"),
+  **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+  0xF7: "JPEG-LS",
+}
+_CONTENTS = {
+  b"version https://git-lfs": "a pointer of Git LFS, not the file itself: run git lfs pull",
+  b"<!doctype html": "a web page",
+  b"<html": "a web page",
+  b"<?xml": "XML",
+  b"<svg": "SVG",
+  b"pk\x03\x04": "a zip",
+  b"\x1f\x8b": "compressed by gzip",
+}
 
 
 class DecodeError(UserError):
@@ -51,6 +68,7 @@ class Stored(NamedTuple):
   declared: int = 0  # bits per value of a wider type, as the file's metadata states; 0: unknown
   zero_is_white: bool = False
   orientation: int = 1  # of EXIF; 1: upright
+  pages: int = 1  # of a TIFF of which only the first is read
 
 
 def check_size(height: int, width: int, channels: int, max_pixels: int) -> None:
@@ -74,21 +92,28 @@ def check_array(shape: Sequence[int], dtype: np.dtype, max_pixels: int) -> None:
 
 def other_kind(data: bytes) -> str:
   """Names the format of a file that holds an image which cannot be read; empty if it does not seem to be an image."""
-  if data.startswith(JPEG) and (bits := _jpeg_bits(data)) > 8:
-    return f"{bits}-bit JPEG"
+  if data.startswith(JPEG):
+    return _other_jpeg(data)
   names = (name for name, (at, starts) in _OTHERS.items() if data[at : at + 12].startswith(starts))
-  return next(names, "")
+  name = next(names, "")
+  return "" if name == "AVIF" and features.check("avif") else name
 
 
-def _jpeg_bits(data: bytes) -> int:
-  """Returns the bits per value that a JPEG's frame header states; 0 without one."""
+def content(data: bytes) -> str:
+  """Describes a file that is not an image, by its first bytes."""
+  return next((name for start, name in _CONTENTS.items() if data.lstrip()[: len(start)].lower() == start), "")
+
+
+def _other_jpeg(data: bytes) -> str:
+  """Names the kind of a JPEG that is not read, by the header of its frame; empty for one that is read."""
   at = 2
   while at + 4 < len(data):
     marker = data[at + 1]
     if data[at] != 0xFF or marker == 0xFF:  # a fill byte
       at += 1
-    elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-      return data[at + 4]
+    elif marker in _FRAMES:
+      bits = data[at + 4]
+      return _FRAMES[marker] or (f"{bits}-bit JPEG" if bits > 8 else "")
     else:
       at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-  return 0
+  return ""

@@ -1,7 +1,6 @@
 """Opens the training and the test split of a folder or a zip, with class folders as labels."""
 
 import functools
-import os
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError
-from jaxssl.data import image_list, layout
+from jaxssl.data import image_list, layout, layout_table
 from jaxssl.data.file_index import FileIndex
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import Decoder
@@ -58,9 +57,8 @@ class FolderSource(Source):
       example = self._index.name(int(np.argmax(self._index.folder == wrong[0])))
       LOG.info("%s: no labels, since not every image is exactly one folder deep (e.g. %s)", self.name, example)
       return ()
-    names = {os.path.basename(self._index.folders[k]): self._folders[int(k)] for k in used}
-    _warn_of_similar(self.name, sorted(names))
-    return tuple(sorted(set(names.values())))
+    _warn_of_similar(self.name, sorted({_as_stored(self._index.folders[k], self._folders[int(k)]) for k in used}))
+    return tuple(sorted({self._folders[int(k)] for k in used}))
 
   def label(self, classes: tuple[str, ...], field: str) -> None:
     """Labels the images, if possible, by the class folder of each. Raises UserError for one that `classes` lacks."""
@@ -85,6 +83,11 @@ class FolderSource(Source):
       self.classes, self.labels = classes, np.full(len(self), -1, np.int32)
       self.labels[list(found)] = [classes.index(label) if label else -1 for label in found.values()]
     return np.array(sorted(found))
+
+
+def _as_stored(folder: str, label: str) -> str:
+  """Returns the part of a folder's name that is its label in NFC."""
+  return next(part for part in reversed(folder.split("/")) if unicodedata.normalize("NFC", part) == label)
 
 
 def _warn_of_similar(name: str, folders: Sequence[str]) -> None:
@@ -137,7 +140,7 @@ def _splits(path: str, field: str, config: DataConfig, strict: bool = False) -> 
   """Opens the images by role, without labels. Raises UserError if `strict` and the layout has a problem."""
   index = list_images(path, field)
   found = layout.layout_of(index.folders)
-  for line in layout.table(found.folders, np.bincount(index.folder, minlength=len(index.folders)).tolist()):
+  for line in layout_table.table(found.folders, np.bincount(index.folder, minlength=len(index.folders)).tolist()):
     LOG.info("  %s", line)
   if strict and found.problem:
     raise UserError(f"{field}={path}: {found.problem}")

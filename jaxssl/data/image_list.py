@@ -1,17 +1,17 @@
 """Reads lists of images to train on: one name per line, or a table with a column of paths."""
 
 import codecs
-import csv
-import io
 import os
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from jaxssl.core import LOG, UserError, paths
+from jaxssl.data import image_table
+from jaxssl.data.file_kinds import ENDINGS
 
-PATH_COLUMNS = ("path", "file", "filename", "filepath", "image", "imagepath", "img", "imagename", "name", "imageid", "id")
-LABEL_COLUMNS = ("label", "class", "classname", "category", "target")
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_PATH_AND_LABEL = re.compile(rf"(.*(?:{'|'.join(map(re.escape, ENDINGS))}))[\s,;]+(\S+)", re.IGNORECASE)
 
 
 def read(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> dict[int, str]:
@@ -19,39 +19,61 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> 
 
   names: of all training images, relative to `root`; folders: of the dataset, relative to it. A line names an image by its path
   from any folder on, behind a leading "/", `root`, its last folders, or "train/", with "/" or "\"; or by its bare name, with or
-  without its ending, if only one image has it. Lines that name a folder or end in ":" are headings.
+  without its ending, if only one image has it. A label may follow a path with its ending. Lines that begin with "#" or end in
+  ":" are headings, and those that name a folder of listed images.
   Raises UserError, which names the line, for a line that names no image or several.
   """
   try:
     text = _decoded(paths.read(path))
   except (OSError, ValueError) as error:  # ValueError: not a path, or not text
     raise UserError(f"data.list_path={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-  lines = [(number, line, label, _normalized(line)) for number, line, label in _lines(text, path)]
-  candidates = _candidates(names, {wanted.rpartition("/")[2] for *_, wanted in lines})
   root = _normalized(root).rstrip("/") + "/"
+  lines = [(f"line {number}, {line[:80]}", list(_spellings(line, label, root))) for number, line, label in _lines(text, path)]
+  candidates = _candidates(names, {wanted.rpartition("/")[2] for _, spellings in lines for wanted, _ in spellings})
   parents = {part for folder in folders for part in _normalized(folder).split("/")} | set(map(_normalized, folders))
-  found, unknown, headings = dict[int, str](), list[str](), 0
-  for number, line, label, wanted in lines:
-    wanted = wanted.removeprefix(root).removeprefix("./").lstrip("/")
-    matches = {k: name for name, k in candidates.get(wanted.rpartition("/")[2], ()) if _is_named(wanted, name, root)}
-    exact = [k for k, name in matches.items() if name == wanted]
-    if exact or len(matches) == 1:
-      found |= dict.fromkeys(exact or matches, label)
-    elif matches:
-      listed = " and ".join([*matches.values()][:2])
-      raise UserError(f"data.list_path={path}: line {number}, {line}, names several images, e.g. {listed}; add their folders")
-    elif wanted.endswith(":") or wanted.rstrip("/").rpartition("/")[2] in parents:
-      headings += 1
-    else:
-      unknown.append(f"line {number}, {line}")
+  found, unknown, headings = dict[int, set[str]](), list[str](), list[tuple[str, str]]()
+  listed = set[str]()  # folders
+  for line, spellings in lines:
+    wanted = spellings[0][0]
+    known = ((_matches(spelling, candidates, root), label) for spelling, label in spellings)
+    matches, label = next((match for match in known if match[0]), ({}, ""))
+    if len(set(matches.values())) > 1:
+      examples = " and ".join([*matches.values()][:2])
+      raise UserError(f"data.list_path={path}: {line}, names several images, e.g. {examples}; add their folders")
+    for k, name in matches.items():
+      found.setdefault(k, set()).add(label)
+      listed.update(name.split("/")[:-1])
+    if not matches and (wanted.endswith(":") or wanted.startswith("#")):
+      headings.append((line, ""))
+    elif not matches and (folder := wanted.rstrip("/").rpartition("/")[2]) in parents:
+      headings.append((line, folder))
+    elif not matches:
+      unknown.append(line)
   if unknown:
     count = f"{len(unknown)} of {len(lines)} lines name no training image of {root}, e.g. {unknown[0]}"
     raise UserError(f"data.list_path={path}: {count}; expected paths below that folder")
+  if alone := [line for line, folder in headings if folder and folder not in listed]:
+    raise UserError(f"data.list_path={path}: {alone[0]}, names a folder, but no image in it is listed; list the images in it")
   if not found:
     raise UserError(f"data.list_path={path}: the list is empty; expected one path per line, or no list for all images")
   if headings:
-    LOG.info("data.list_path=%s: %d images; skipped %d headings", path, len(found), headings)
-  return found
+    LOG.info("data.list_path=%s: %d images; skipped %d headings", path, len(found), len(headings))
+  if several := sum(len(labels) > 1 for labels in found.values()):
+    LOG.warning("data.list_path=%s: %d images with several labels count as unlabeled", path, several)
+  return {k: labels.pop() if len(labels) == 1 else "" for k, labels in found.items()}
+
+
+def _spellings(line: str, label: str, root: str) -> Iterator[tuple[str, str]]:
+  """Yields the names that a line may mean, and their labels: all of it, or a path and behind it a label."""
+  labeled = _PATH_AND_LABEL.fullmatch(line.strip())
+  for name, own in ((line, label), *([labeled.groups()] if labeled else [])):
+    yield _normalized(name).removeprefix(root).removeprefix("./").lstrip("/"), own
+
+
+def _matches(wanted: str, candidates: Mapping[str, Sequence[tuple[str, int]]], root: str) -> dict[int, str]:
+  """Returns the positions and names of the images that a line names; only those of exactly that name if there are any."""
+  matches = {k: name for name, k in candidates.get(wanted.rpartition("/")[2], ()) if _is_named(wanted, name, root)}
+  return {k: name for k, name in matches.items() if name == wanted} or matches
 
 
 def _candidates(names: Iterable[str], bases: set[str]) -> dict[str, list[tuple[str, int]]]:
@@ -85,22 +107,12 @@ def _decoded(data: bytes) -> str:
   return data.decode(encoding, errors="strict" if encoding == "utf-16" else "surrogateescape")
 
 
-def _lines(text: str, path: str) -> Iterator[tuple[int, str, str]]:
-  """Yields the number of each line that is not empty, the name, and the label in it ("": none)."""
-  lines = text.replace("\r\n", "\n").split("\n")
-  delimiter = "\t" if path.lower().endswith(".tsv") or "\t" in lines[0] else ","
-  header = [cell.strip().lower().replace("_", "").replace(" ", "") for cell in lines[0].split(delimiter)]
-  column, labels = (
-    next((header.index(name) for name in names if name in header), None) for names in (PATH_COLUMNS, LABEL_COLUMNS)
-  )
-  if column is None and path.lower().endswith((".csv", ".tsv")):
-    expected = f"expected a header with a column of paths, named e.g. {', '.join(PATH_COLUMNS[:4])}"
-    raise UserError(f"data.list_path={path}: its first line is {lines[0][:80]!r}; {expected}")
-  if column is not None and (len(header) > 1 or path.lower().endswith((".csv", ".tsv"))):
-    for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
-      if number > 1 and len(row) > column and row[column].strip():
-        yield number, row[column], row[labels].strip() if labels is not None and len(row) > labels else ""
+def _lines(text: str, path: str) -> Iterator[image_table.Row]:
+  """Yields the number of each line that is not empty, the line or the name in it, and the label in it ("": none)."""
+  text = text.replace("\r\n", "\n").replace("\r", "\n")
+  if (rows := image_table.rows(text, path)) is not None:
+    yield from rows
     return
-  for number, line in enumerate(lines, 1):
+  for number, line in enumerate(text.split("\n"), 1):
     if line.strip():
       yield number, line, ""

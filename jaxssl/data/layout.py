@@ -1,34 +1,18 @@
 """Decides from the names of folders which images are trained on, which are tested on, and which folders are classes."""
 
-import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-# Words in the names of folders, by what the folder holds. Of several kinds of held-out images, the first one is the test split.
-_KINDS = {
-  "train": "train training",
-  "test": "test testing",
-  "val": "val valid validation",
-  "dev": "dev eval evaluation",
-  "neither": "unlabeled unlabelled unsupervised labeled labelled extra",  # a part of a dataset, never a class
-}
-_WORDS = {
-  word + end: kind for kind, words in _KINDS.items() for word in words.split() for end in ("", "set", "data", "split", "images")
-}
-HELD_OUT = ("test", "val", "dev")
-MOST_ROWS = 12  # of the table
+from jaxssl.data import folder_names
+from jaxssl.data.folder_names import HELD_OUT, KINDS, Part, part_of, parts_of
+
+_Path = list[str]
 ONLY_TESTS = (
   "has a test split only; use it as data.test_path, or name the split itself to train on it, e.g. data.path=ROOT/test"
 )
-
-
-class Part(NamedTuple):
-  """What a folder is: its kind, a key of _KINDS or "" (a class), and the words of its name that do not say so."""
-
-  kind: str
-  rest: tuple[str, ...]
+_SORT = "sort all images into the same folders, e.g. train/CLASS and test/CLASS"
 
 
 class Folder(NamedTuple):
@@ -37,6 +21,7 @@ class Folder(NamedTuple):
   role: str  # train, test, or "left out"
   top: str  # the folder that decides the role, as shown in the table; "" for images in no folder
   label: str  # the folder relative to its split, in Unicode NFC; a class if it is one folder
+  reason: str = ""  # why it is left out
 
 
 class Layout(NamedTuple):
@@ -46,89 +31,136 @@ class Layout(NamedTuple):
   problem: str
 
 
-def part_of(name: str) -> Part:
-  """Reads the name of a folder: `Training`, `val2017`, `img_test` and `test-images` are splits, `bullet_train` may be one."""
-  split = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-  words = re.findall(r"[^\W\d_]+", split.lower())
-  kinds = [_WORDS[word] for word in words if word in _WORDS]
-  rest = tuple(word for word in words if word not in _WORDS)
-  return Part(kinds[0], rest) if len(kinds) == 1 else Part("", tuple(words))
-
-
 def layout_of(folders: Sequence[str]) -> Layout:
   """Decides the role of each folder that has images; `folders`: relative, with "/" between names, "" is the root.
 
-  The splits are the names at one level: the first below the folders that contain everything, or one below the classes.
+  Folders of masks beside images are left out. The splits are the names at one level: the first below the folders that contain
+  everything, or one below the classes.
   """
   paths = [folder.split("/") if folder else [] for folder in folders]
+  of_masks = _of_masks(paths)
+  kept = [path for path, top in zip(paths, of_masks, strict=True) if not top]
+  decided, problem = _decide(kept)
+  rest = iter(decided)
+  roles = [Folder("left out", top, "", "masks or annotations of images") if top else next(rest) for top in of_masks]
+  return Layout(roles, problem or _stray(kept, decided))
+
+
+def _of_masks(paths: Sequence[_Path]) -> list[str]:
+  """Returns the folder of masks that each path is in; "" if it is in none."""
+  siblings = defaultdict[tuple[str, ...], set[str]](set)
+  for path in paths:
+    for level, name in enumerate(path):
+      siblings[tuple(path[:level])].add(name)
+  masks = {parent: folder_names.masks(names) for parent, names in siblings.items()}
+
+  def top(path: _Path) -> str:
+    level = next((level for level, name in enumerate(path) if name in masks[tuple(path[:level])]), -1)
+    return "/".join(path[: level + 1])
+
+  return [top(path) for path in paths]
+
+
+def _decide(paths: Sequence[_Path]) -> tuple[list[Folder], str]:
+  """Returns the role of each folder, and a problem."""
   start = _common(paths)
   below = [path[start:] for path in paths]
-  alone = [part for part in map(part_of, (name for name in paths[0][:start])) if part.kind in HELD_OUT and not part.rest]
-  if alone:  # everything is in a test split
-    return Layout([Folder("test", "/".join(paths[0][:start]), _label(path)) for path in below], ONLY_TESTS)
-  first = {path[0] if path else "" for path in below}
-  splits, problem = _splits(first, {path[0] for path in below if len(path) > 1})
-  level = 0
+  children = defaultdict[str, set[str]](set)
+  for path in below:
+    children[path[0] if path else ""].update(path[1:2])
+  level, (splits, problem) = 0, _splits(children, {path[0] for path in below if len(path) == 1})
+  alone = [part for part in map(part_of, paths[0][:start]) if part.kind in HELD_OUT and not part.rest]
+  if alone and "train" not in splits.values():  # everything is in a test split
+    return [Folder("test", "/".join(paths[0][:start]), _label(path)) for path in below], ONLY_TESTS
   if not splits and not problem:
     level, splits, problem = _lower_splits(below)
-  if not splits:
-    return Layout([Folder("train", path[0] if path else "", _label(path)) for path in below], problem)
+  decided = _roles(below, level, splits, "/".join(paths[0][:start]))
+  if splits and not problem and "train" not in {folder.role for folder in decided}:
+    problem = ONLY_TESTS
+  return decided, problem
+
+
+def _roles(below: Sequence[_Path], level: int, splits: Mapping[str, str], common: str) -> list[Folder]:
+  """Returns the roles that follow from the kinds of the names at a level. `common`: the folders that contain everything."""
   test = _test_kind(splits, [path for path in below if len(path) > level], level)
-  roles = []
+  folders, classes = list[Folder](), defaultdict[tuple[str, str], list[_Path]](list)
   for path in below:
     name = path[level] if len(path) > level else ""
     kind = splits.get(name, "train" if "train" not in splits.values() else "neither")
-    role = "test" if kind == test else "train" if kind == "train" else "left out"
-    label = _label(path[:level] + path[level + 1 :]) if name in splits else _label(path)
-    roles.append(Folder(role, "*/" * level + name, label))
-  if not problem and "train" not in {folder.role for folder in roles}:
-    problem = ONLY_TESTS
-  return Layout(roles, problem)
+    top = "*/" * level + name if splits else path[0] if path else common
+    if kind in (test, "train"):
+      folders.append(Folder("test" if kind == test else "train", top, name if name in splits else ""))
+    else:
+      reason = "another held-out split" if kind in HELD_OUT else "neither a split nor a class"
+      folders.append(Folder("left out", top, name if name in splits else "", reason))
+    classes[folders[-1].role, folders[-1].label].append([*path[:level], *path[level + 1 :]] if name in splits else path)
+  labels = {group: iter(_labels(own, group[1])) for group, own in classes.items()}
+  return [folder._replace(label=next(labels[folder.role, folder.label])) for folder in folders]
 
 
-def _label(path: Sequence[str]) -> str:
+def _label(path: _Path) -> str:
   return unicodedata.normalize("NFC", "/".join(path))
 
 
-def _common(paths: list[list[str]]) -> int:
+def _labels(paths: Sequence[_Path], split: str) -> list[str]:
+  """Returns the labels of the folders of a split ("": none), without folders around all classes: train/train/CLASS/images."""
+  before = bool(split) and all(path and (path[0] == split or folder_names.is_generic(path[0])) for path in paths)
+  behind = all(len(path) > before and folder_names.is_generic(path[-1]) for path in paths)
+  return [_label(path[before : len(path) - behind]) for path in paths]
+
+
+def _common(paths: Sequence[_Path]) -> int:
   """Returns how many folders contain everything."""
   shortest, longest = min(paths), max(paths)
   return next((k for k, (a, b) in enumerate(zip(shortest, longest, strict=False)) if a != b), min(len(shortest), len(longest)))
 
 
-def _splits(names: set[str], deep: set[str]) -> tuple[dict[str, str], str]:
+def _splits(children: Mapping[str, set[str]], flat: set[str]) -> tuple[dict[str, str], str]:
   """Returns the kind of each name at a level that is a split, none if all are classes, and a problem.
 
-  `deep`: the names that have folders below them; "" stands for images in no folder.
+  `children`: the names, and those of the folders in them; "" stands for images in no folder. `flat`: those with images.
   """
-  parts = {name: part_of(name) for name in names if name}
+  parts = parts_of(children)
   train = {part.rest for part in parts.values() if part.kind == "train"}
   held = {part.rest for part in parts.values() if part.kind in HELD_OUT}
   known = {name: part.kind for name, part in parts.items() if part.kind}
-  others = sorted(name for name in names if known.get(name, "neither") == "neither")
+  others = sorted(name for name in children if known.get(name, "neither") == "neither")
   if train & held or (train and held and len(known) == len(parts)):
     return known, _beside(known, others) if others else ""
   if train and held:  # classes with such names, e.g. bullet_train and test_tube
     return {}, ""
   exact = next((name for name, part in parts.items() if part == ("train", ())), "")
-  if exact and len(names) > 1 and (exact in deep or "" in names or "neither" in known.values()):
-    return known, _beside(known, others)
-  siblings = {part.rest for part in parts.values() if not part.kind}
-  tests = {
-    name: part.kind for name, part in parts.items() if part.kind in HELD_OUT and (not part.rest or part.rest in siblings)
-  }
+  if exact and len(children) > 1:
+    if exact not in flat or children[exact] or "" in children or "neither" in known.values() or len(children) == 2:
+      return known, _beside(known, others)
+  tests = {name: parts[name].kind for name in _held_out(parts, children)}
+  rest = [name for name in children if name not in tests]
+  if tests and len(rest) == 1 and children[rest[0]] and rest[0] not in flat:  # data/CLASS beside val/
+    tests[rest[0]] = "train"
   return tests, ""
 
 
-def _beside(splits: dict[str, str], others: Sequence[str]) -> str:
+def _held_out(parts: Mapping[str, Part], children: Mapping[str, set[str]]) -> set[str]:
+  """Returns the names of held-out images beside folders that are no splits: `test`, or like the name of another folder."""
+  siblings = {part.rest for part in parts.values() if not part.kind}
+  held = {name: part for name, part in parts.items() if part.kind in HELD_OUT}
+  kinds = defaultdict[tuple[str, ...], set[str]](set)
+  for part in held.values():
+    kinds[part.rest].add(part.kind)
+  alike = {name for name, part in held.items() if not part.rest or part.rest in siblings or len(kinds[part.rest]) > 1}
+  return alike | folder_names.with_same_children(parts, children)
+
+
+def _beside(splits: Mapping[str, str], others: Sequence[str]) -> str:
   """Returns the problem of images beside the splits."""
   train = next(name for name, kind in splits.items() if kind == "train")
   test = next((f" data.test_path=ROOT/{name}" for name, kind in sorted(splits.items()) if kind in HELD_OUT), "")
   listed = ", ".join(f"{name}/" if name else "images in no folder" for name in others[:5])
-  return f"{listed} beside {train}/: neither a split nor a class; set data.path=ROOT/{train}{test}, or move them away"
+  more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+  return f"{listed}{more} beside {train}/: neither a split nor a class; set data.path=ROOT/{train}{test}, or move them away"
 
 
-def _lower_splits(below: Sequence[Sequence[str]]) -> tuple[int, dict[str, str], str]:
+def _lower_splits(below: Sequence[_Path]) -> tuple[int, dict[str, str], str]:
   """Looks for splits below the classes: returns their level, the kind of each name there, and a problem."""
   for level in range(1, max(map(len, below))):
     parts = {path[level]: part_of(path[level]) for path in below if len(path) > level}
@@ -140,39 +172,29 @@ def _lower_splits(below: Sequence[Sequence[str]]) -> tuple[int, dict[str, str], 
       with_splits = next(path for path in below if len(path) > level and parts[path[level]] == ("train", ()))
       without = next(path for path in below if len(path) <= level or not parts[path[level]].kind)
       found = f"{'/'.join(with_splits)}/ is a split, but {'/'.join(without) or 'an image in no folder'}"
-      return 0, {}, f"{found} is not; sort all images into the same folders, e.g. train/CLASS and test/CLASS"
+      return 0, {}, f"{found} is not; {_SORT}"
   return 0, {}, ""
 
 
-def _test_kind(splits: dict[str, str], paths: Sequence[Sequence[str]], level: int) -> str:
+def _stray(paths: Sequence[_Path], folders: Sequence[Folder]) -> str:
+  """Returns the problem of folders that are trained on although their names, below others, are those of held-out images."""
+  trained = [path for path, folder in zip(paths, folders, strict=True) if folder.role == "train"]
+  start = _common(trained) if trained else 0
+  splits = defaultdict[tuple[str, ...], dict[str, str]](dict)
+  for path in trained:
+    for level in range(start, len(path)):
+      if (part := part_of(path[level])).kind in ("train", "test", "val") and not part.rest:
+        splits[tuple(path[:level])][path[level]] = part.kind
+  times = Counter(name for kinds in splits.values() for name, kind in kinds.items() if kind != "train")
+  for parent, kinds in splits.items():
+    for name, kind in kinds.items():
+      if kind != "train" and (times[name] > 1 or "train" in kinds.values()):
+        return f"{'/'.join([*parent, name])}/ seems to hold images to test on, but would be trained on; {_SORT}"
+  return ""
+
+
+def _test_kind(splits: Mapping[str, str], paths: Sequence[_Path], level: int) -> str:
   """Returns the kind of held-out images to test on: the first whose images lie as deep as those to train on, else the first."""
-  depths = {kind: {len(path) for path in paths if splits.get(path[level]) == kind} for kind in _KINDS}
+  depths = {kind: {len(path) for path in paths if splits.get(path[level]) == kind} for kind in KINDS}
   present = [kind for kind in HELD_OUT if depths[kind]]
   return next((kind for kind in present if depths[kind] == depths["train"]), present[0] if present else "")
-
-
-def table(folders: Sequence[Folder], images: Sequence[int]) -> Iterator[str]:
-  """Yields the lines of a table of folders, the number of their images, and their roles."""
-  counts, classes, roles = Counter[str](), dict[str, set[str]](), dict[str, str]()
-  for folder, count in zip(folders, images, strict=True):
-    counts[folder.top] += count
-    roles[folder.top] = folder.role
-    if folder.label and "/" not in folder.label:
-      classes.setdefault(folder.top, set()).add(folder.label)
-  is_class = {top for top in counts if roles[top] == "train" and classes.get(top) == {top.rpartition("/")[2]}}
-  rows = [(top, counts[top]) for top in counts if top not in is_class]
-  if len(is_class) > MOST_ROWS:
-    rows.append((f"{len(is_class):,} folders", sum(counts[top] for top in is_class)))
-  else:
-    rows += [(top, counts[top]) for top in sorted(is_class)]
-  for top, count in rows:
-    if top not in roles:
-      shown = "train, classes"
-    elif roles[top] == "left out":
-      shown = "left out: another part of the data"
-    else:
-      number = len(classes.get(top, ()))
-      known = "a class" if top in is_class else "1 class" if number == 1 else f"{number or 'no'} classes"
-      shown = f"{roles[top]}, {known}"
-    name = f"{top}/" if top and top in roles else top or "(no folder)"
-    yield f"{name:<24} {count:>10,} images  {shown}"

@@ -5,7 +5,7 @@ import os
 from jaxssl.core import UserError, heartbeat, paths
 from jaxssl.data.file_index import FileIndex
 from jaxssl.data.file_kinds import ENDINGS
-from jaxssl.data.file_sorter import FileSorter
+from jaxssl.data.file_sorter import ARCHIVES, FileSorter
 from jaxssl.data.zip_index import ZipIndex
 
 
@@ -14,6 +14,8 @@ def list_images(path: str, field: str) -> FileIndex:
 
   Raises UserError, which names `field`, if `path` is neither, is unreadable, or has no images.
   """
+  if "://" in path and not path.startswith(paths.BUCKET):
+    raise UserError(f"{field}={path}: is a URL; expected a folder, a zip, or {paths.BUCKET}BUCKET/FOLDER; download it first")
   root, index, sorter = paths.absolute(path), None, FileSorter()
   try:
     where = paths.path_of(root)
@@ -24,6 +26,7 @@ def list_images(path: str, field: str) -> FileIndex:
       elif where.exists() and not paths.is_local(where):
         raise ValueError("buckets are supported for folders only")
       elif where.exists():
+        _check_zip(root)
         index = ZipIndex(root, sorter)
   except OSError as error:
     raise UserError(f"{field}={path}: cannot be listed: {error}") from error
@@ -31,10 +34,22 @@ def list_images(path: str, field: str) -> FileIndex:
     raise UserError(f"{field}={path}: neither a folder nor a readable zip: {error}") from error
   if index is None:
     raise UserError(f"{field}={path}: does not exist")
-  sorter.report(path)
+  sorter.report(path, len(index))
   if not len(index):
-    raise UserError(f"{field}={path}: has no images; expected names ending in {' '.join(ENDINGS)}")
+    found = f"; found {sorter.counts()}" if sorter.skipped else ""
+    raise UserError(f"{field}={path}: has no images; expected names ending in {' '.join(ENDINGS)}{found}")
   return index
+
+
+def _check_zip(root: str) -> None:
+  """Raises ValueError for a file that is an image or another archive, by its ending and its size."""
+  ending = os.path.splitext(root.lower())[1]
+  if ending in ENDINGS:
+    raise ValueError("a single image; name the folder that it is in")
+  if ending in ARCHIVES - {".zip"}:
+    raise ValueError(f"{ending} is not read in place; unpack it")
+  if os.path.isfile(root) and not os.path.getsize(root):
+    raise ValueError("it is empty")
 
 
 def _scan_folder(root: str, sorter: FileSorter) -> None:
@@ -53,6 +68,8 @@ def _scan_folder(root: str, sorter: FileSorter) -> None:
         if entry.is_dir():
           if not sorter.is_left_out(entry.name):
             (links if entry.is_symlink() else todo).append(f"{folder}/{entry.name}" if folder else entry.name)
+        elif entry.is_symlink() and not entry.name.lower().endswith(ENDINGS) and not os.path.exists(entry.path):
+          sorter.broken.append(f"{folder}/{entry.name}" if folder else entry.name)
         elif sorter.is_image(entry.name):
           names.append(os.fsencode(entry.name))
     links.sort()

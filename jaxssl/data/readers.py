@@ -1,5 +1,6 @@
 """Reads image files of all kinds as they are stored: pixels, orientation, and what is known about their range."""
 
+import dataclasses
 import io
 import math
 import re
@@ -20,6 +21,7 @@ from jaxssl.data.file_kinds import (
   UnsupportedImage,
   check_array,
   check_size,
+  content,
   other_kind,
 )
 from jaxssl.data.opencv import opencv
@@ -43,13 +45,16 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
     return _read_pnm(data, header, max_pixels)
   image = _open(data)
   check_size(image.height, image.width, 1, max_pixels)
+  if data.startswith(JPEG):
+    _check_kind(data)
   if data.startswith(PNG) and data[24] == 16:
     return _read_deep_png(data, image)
   if data.startswith(JPEG_2000):
     return _read_jpeg_2000(data, image)
   if channels == 1 and data.startswith(JPEG) and image.mode == "RGB":
     image.draft("L", image.size)  # the stored luma, as the faster decoder returns it
-  return from_pil(image)
+  stored = from_pil(image)
+  return dataclasses.replace(stored, pages=getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
 
 
 def from_pil(image: Image.Image) -> Stored:
@@ -93,11 +98,16 @@ def _open(data: bytes) -> Image.Image:
   try:
     return Image.open(io.BytesIO(data), formats=FORMATS)
   except UnidentifiedImageError as error:
-    if kind := other_kind(data):
-      raise UnsupportedImage(f"{kind} images are not supported; convert them to PNG or JPEG") from error
-    if data.startswith(TIFF):  # with an intact header, which was read before
+    _check_kind(data)
+    if data.startswith(TIFF) and not tiff.has_damaged_tags(data):
       raise UnsupportedImage("a TIFF of colors or bits that are not supported; convert it to RGB or grayscale") from error
-    raise ValueError("not an image of a known format") from error
+    raise ValueError(content(data) or "not an image of a known format") from error
+
+
+def _check_kind(data: bytes) -> None:
+  """Raises UnsupportedImage for a file that no library here reads."""
+  if kind := other_kind(data):
+    raise UnsupportedImage(f"{kind} images are not supported; convert them to PNG or JPEG")
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Reads TIFF files of any number of channels and bits. Ordinary 8-bit images among them are left to Pillow."""
 
 import io
+import logging
 import math
 from typing import Any
 
@@ -14,13 +15,16 @@ _COLORS = {**dict.fromkeys(GRAY, 1), RGB: 3, 3: 1, 5: 4, 6: 3, 8: 3}  # 3: palet
 _TRANSPARENT = ((1,), (2,))  # extra samples: associated or unassociated alpha
 _ORIENTATION, _MAXIMA = 274, (341, 281)  # tags: SMaxSampleValue, MaxSampleValue
 _OF_MAPS = (33550, 33922, 34264, 34735, 42112)  # tags of georeferenced images, and of GDAL, which tags any fourth band as alpha
+# Damage is reported by the error of the image, and tags that do not matter are not
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 
 def read(data: bytes, channels: int, max_pixels: int) -> Stored | None:
   """Reads a TIFF. Returns None for an ordinary 8-bit image that is wanted in color or gray: Pillow reads those.
 
-  With `channels` 1 or 3, the first page is read, and its samples are the channels. Otherwise the channels are the samples or
-  the pages of the first series. Raises UnsupportedImage, and almost any type for a damaged file.
+  With `channels` 1 or 3, the first page is read, and its samples are the channels, unless metadata of ImageJ or OME states that
+  the pages are channels. Otherwise the channels are the samples or the pages of the first series. Raises UnsupportedImage, and
+  almost any type for a damaged file.
   """
   import tifffile
 
@@ -29,25 +33,48 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored | None:
       raise ValueError("a TIFF without pages")
     page: Any = file.pages.first
     check_size(page.imagelength, page.imagewidth, page.samplesperpixel, max_pixels)
-    if channels in (1, 3):
+    whole = channels not in (1, 3) or _has_channels(file, channels)
+    if not whole:
       if _is_ordinary(page):
         return None
       _check_kind(page, channels)
-    part = page if channels in (1, 3) else file.series[0]
+    part = file.series[0] if whole else page
     if part.dtype is None or np.dtype(part.dtype).kind not in "ui":
       kind = "floating-point" if getattr(part.dtype, "kind", "") in "fc" else f"{part.dtype or 'unknown'}"
       raise UnsupportedImage(f"{kind} pixels; scale them to integers, uint8 or uint16")
     height, width = page.imagelength, page.imagewidth
     check_size(height, width, math.prod(part.shape) // max(height * width, 1), max_pixels)
     orientation = page.tags.valueof(_ORIENTATION, 1)
-    facts = {"declared": _declared_bits(page), "zero_is_white": page.photometric == 0}
+    pages = 1 if whole else max(len(file.pages), math.prod(file.series[0].shape) // max(math.prod(page.shape), 1))
+    facts = {"declared": _declared_bits(page), "zero_is_white": page.photometric == 0, "pages": pages}
     try:
       pixels = _rows_first(part.asarray(), part.axes)
     except Exception as error:  # of any type
-      if "imagecodecs" not in str(error):
+      if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
         raise
       return _without_codecs(data, page, part is page and orientation == 1)._replace(**facts)
   return Stored(pixels, orientation=orientation if orientation in range(1, 9) else 1, **facts)
+
+
+def _has_channels(file: Any, channels: int) -> bool:
+  """Returns whether metadata states that the pages are channels. Raises WrongChannels unless there are `channels` of them."""
+  if not (file.is_imagej or file.is_ome):
+    return False
+  series = file.series[0]
+  count = series.shape[series.axes.index("C")] if "C" in series.axes else 1
+  if count not in (1, channels):
+    raise WrongChannels(f"has {count} channels, one per page, but data.channels={channels}; data.channels={count} reads them")
+  return count > 1
+
+
+def has_damaged_tags(data: bytes) -> bool:
+  """Returns whether tags of the first page cannot be read, such as those that refer to bytes behind the end."""
+  import tifffile
+
+  with tifffile.TiffFile(io.BytesIO(data)) as file:
+    page, size = file.pages.first, file.tiff.tagnosize
+    count = int.from_bytes(data[page.offset : page.offset + size], "little" if file.byteorder == "<" else "big")
+    return len(page.tags) < count
 
 
 def _is_ordinary(page: Any) -> bool:

@@ -29,24 +29,29 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
   if decoder_of(source).bit_depth:  # a source that states its type
     bits = [8 * source.dtype.itemsize]
   else:
-    bits = list(read_ahead(functools.partial(_bits, source, ignored), rows.tolist(), config.workers, SAMPLED))
+    found = list(read_ahead(functools.partial(_bits, source, ignored), rows.tolist(), config.workers, SAMPLED))
+    bits, pages = [bits for bits, _ in found], [pages for _, pages in found]
+    if (most := max(pages, default=1)) > 1:
+      several = sum(number > 1 for number in pages)
+      LOG.warning("%d of %d images have up to %d pages, of which the first is read", several, len(rows), most)
   depth = next(depth for depth in DEPTHS if depth >= max(bits, default=8))
   LOG.info("decided on %d of %d training images: --config.data.bit_depth=%d", len(rows), len(source), depth)
   return dataclasses.replace(config, bit_depth=depth)
 
 
-def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> int:
-  """Returns the bits that an image requires, at least 8 and at most 16; 8 for a damaged one."""
+def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> tuple[int, int]:
+  """Returns the bits that an image requires, at least 8 and at most 16, 8 for a damaged one; and the number of its pages."""
   name = source.describe(index)
   if name.lower().endswith(EIGHT_BITS):
-    return 8
+    return 8, 1
   try:
     data = source.encoded(index)
-    if data is None:
-      return required_bits(source.stored(index), name)
-    return 8 if holds_8_bits(data) else required_bits(decoder_of(source).stored(data, name), name)
+    if data is not None and holds_8_bits(data):
+      return 8, 1
+    stored = source.stored(index) if data is None else decoder_of(source).stored(data, name)
+    return required_bits(stored, name), stored.pages
   except ignored:
-    return 8
+    return 8, 1
 
 
 def required_bits(stored: Stored, name: str) -> int:

@@ -40,7 +40,7 @@ class ZipIndex(FileIndex):
         if not base or (known := folders[folder]) is None or not sorter.is_image(base):
           continue
         if method not in (_STORED, _DEFLATED):
-          raise ValueError(f"{name} is encrypted or neither stored nor deflated")
+          raise ValueError(f"{name} is encrypted or neither stored nor deflated; unpack it, and use the folder")
         sorter.files.setdefault(known, []).append(base.encode(errors="surrogateescape"))
         places.setdefault(known, array.array("I")).append(len(methods))
         methods.append(method)

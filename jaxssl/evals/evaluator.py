@@ -55,8 +55,13 @@ class Evaluator:
     self.datasets = dataclasses.replace(datasets, reference=labeled, test=test)
     self.config, self.mesh, self.network, reference = config, mesh, network, labeled.source
     if reference.labels is not None and test is not None and test.source.labels is None:
-      where = f"data.test_path={config.data.test_path}" if config.data.test_path else test.source.name
-      raise UserError(f"{where} has no labels, but the training set has; expected labels of both, or no test set")
+      where = test.source.name
+      if config.data.path:
+        split = f"the test split in data.path={config.data.path}"
+        where = f"data.test_path={config.data.test_path}" if config.data.test_path else split
+      remedy = "sort its images into the same class folders, or set data.path to the training folder alone"
+      remedy = remedy if config.data.path else "expected labels of both, or no test set"
+      raise UserError(f"{where} has no labels, but the training set has; {remedy}")
     if reference.labels is None:
       LOG.info("no labels in %s: evaluations that need labels, such as k-NN, are skipped", reference.name)
     elif test is None:

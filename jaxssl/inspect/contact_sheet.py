@@ -58,7 +58,7 @@ def draw(title: str, images: Sequence[Sequence[np.ndarray]], names: Sequence[Seq
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
   """Escapes characters that the font lacks, and leaves out the middle of text that is wider than `width` pixels."""
   text = one_line(text)
-  text = "".join(letter if ord(letter) < 256 else letter.encode("unicode_escape").decode() for letter in text)
+  text = "".join(letter if letter.isascii() else letter.encode("unicode_escape").decode() for letter in text)
   kept, shown = len(text), text
   while font.getlength(shown) > width:
     kept -= 1

@@ -49,7 +49,8 @@ def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
   yield f"bits per channel: {tally(image.header.bits for image in images)}{deep}"
   pages = collections.Counter(image.header.pages for image in images if image.header.pages not in (1, image.channels))
   for number, count in pages.most_common(1):
-    yield f"pages: {count} files have {number}, of which the first is used; --data.channels={number} reads them as channels"
+    remedy = "" if number == 3 else f"; --data.channels={number} reads them as channels"
+    yield f"pages: {count} files have {number}, of which the first is used{remedy}"
   order = sorted(images, key=lambda image: image.height * image.width)
   examples = {"smallest": order[0], "median": order[len(order) // 2], "largest": order[-1]}
   sizes = len({(image.height, image.width) for image in images})
@@ -68,8 +69,12 @@ def unreadable(files: Sequence[Unusable]) -> Iterator[str]:
   for file in files:
     kinds.setdefault(_NUMBER.sub("...", file.reason), []).append(file)  # numbers such as that of missing bytes
   lines = []
-  for kind, alike in sorted(kinds.items(), key=lambda item: -len(item[1])):
-    reason = alike[0].reason if len({file.reason for file in alike}) == 1 else kind
+  for alike in sorted(kinds.values(), key=lambda alike: -len(alike)):
+    numbers = [{*values} for values in zip(*(_NUMBER.findall(file.reason) for file in alike), strict=True)]
+    words = _NUMBER.split(alike[0].reason)
+    reason = words[0] + "".join(
+      (own.pop() if len(own) == 1 else "...") + word for own, word in zip(numbers, words[1:], strict=True)
+    )
     names = ", ".join(file.name for file in alike[:NAMES])
     lines.append(f"{names if len(alike) <= NAMES else f'{len(alike)} files, e.g. {names}'}: {reason}")
   yield from _first(lines, REASONS, " reasons")

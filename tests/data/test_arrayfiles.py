@@ -112,3 +112,15 @@ def test_wrong_channels_are_errors_that_name_files(where, placed):
       resident(source, 0)
     index = np.arange(24, dtype=np.int32).reshape(3, 8)
     batches(source, index, index, {"weak": ViewConfig(count=1, size=8)})
+
+
+@pytest.mark.parametrize("options", [{"imagej": True}, {"ome": True}])
+def test_pages_are_channels_if_metadata_says_so(options):
+  image = np.arange(24, dtype=np.uint16).reshape(3, 2, 4)
+  data = tiff(image, metadata={"axes": "CYX"}, **options)
+  assert (decode(data, 3) == np.moveaxis(image, 0, -1)).all()
+  for channels in (1, 5):
+    with pytest.raises(WrongChannels, match=f"has 3 channels.*, but data.channels={channels}; data.channels=3 reads them"):
+      decode(data, channels)
+  frames = tiff(image, metadata={"axes": "TYX"}, **options)
+  assert (decode(frames, 1)[..., 0] == image[0]).all()

@@ -71,6 +71,73 @@ def test_other_files_are_no_warning(tmp_path, caplog):
   assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+@pytest.mark.parametrize(
+  "others, message",
+  [
+    (["train.zip", "b.tar"], "skipped: 1 .zip, 1 .tar; .tar .zip may contain images: unpack them"),
+    (["1.jpg_large"], "skipped: 1 .jpg_large; rename images .jpg_large to end in e.g. .jpg"),
+    ([f"n{k}" for k in range(11)], "skipped: 11 without an ending; rename images without an ending to end in e.g. .jpg"),
+  ],
+)
+def test_files_that_may_be_images_are_a_warning(others, message, tmp_path, caplog):
+  path = folder(tmp_path / "set", {"x.png": flat(1), **dict.fromkeys(others, b"")})
+  list_images(path, "data.path")
+  assert caplog.messages == [f"{path}: {message}"]
+
+
+def test_many_kinds_of_other_files_are_counted(tmp_path, caplog):
+  caplog.set_level(logging.INFO, "jaxssl")
+  list_images(folder(tmp_path / "set", {"x.png": flat(1), **{f"scan.{k:03}": b"" for k in range(40)}}), "data.path")
+  assert caplog.messages[0].endswith(", and 28 other kinds")
+
+
+def test_broken_links_are_a_warning(tmp_path, caplog):
+  path = folder(tmp_path / "set", {"a/x.png": flat(1)})
+  os.symlink("/nowhere", os.path.join(path, "a", "more"))
+  assert names(list_images(path, "data.path")) == ["a/x.png"]
+  assert caplog.messages == [f"{path}: skipped 1 links to what does not exist, e.g. a/more"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+  path = folder(tmp_path / "set", {"a/x.png": flat(1), "b/y.png": flat(1)})
+  scandir = os.scandir
+
+  def denied(name):  # as for a user without permission; tests may run as root
+    if name.endswith("/b"):
+      raise PermissionError(13, "Permission denied", name)
+    return scandir(name)
+
+  monkeypatch.setattr(os, "scandir", denied)
+  with pytest.raises(UserError, match=f"data.path={path}: cannot be listed: .*Permission denied: '{path}/b'"):
+    list_images(path, "data.path")
+
+
+@pytest.mark.parametrize(
+  "name, message",
+  [
+    ("x.jpg", "a single image; name the folder that it is in"),
+    ("x.tar.gz", ".gz is not read in place; unpack it"),
+    ("x.zip", "it is empty"),
+  ],
+)
+def test_a_file_that_is_no_zip_is_described(name, message, tmp_path):
+  path = folder(tmp_path / "set", {name: b"" if name == "x.zip" else flat(1)}) + f"/{name}"
+  with pytest.raises(UserError, match=f"data.path={path}: neither a folder nor a readable zip: {message}"):
+    list_images(path, "data.path")
+
+
+def test_a_url_is_an_error():
+  with pytest.raises(
+    UserError, match="data.path=https://x.org/a.zip: is a URL; expected a folder, a zip, or gs://BUCKET/FOLDER"
+  ):
+    list_images("https://x.org/a.zip", "data.path")
+
+
+def test_a_folder_without_images_is_described(tmp_path):
+  with pytest.raises(UserError, match="has no images; expected names ending in .*; found 1 .heic"):
+    list_images(folder(tmp_path / "set", {"x.heic": b""}), "data.path")
+
+
 def test_folders_that_links_repeat_are_listed_once(tmp_path, caplog):
   path = folder(tmp_path / "set", {"a/x.png": flat(1)})
   os.symlink(folder(tmp_path / "other", {"y.png": flat(2)}), os.path.join(path, "b"))

@@ -212,15 +212,3 @@ def test_jpeg_2000_keeps_gray_of_16_bits_and_blends_only_declared_transparency()
   deep[deep.index(b"\xff\x4f\xff\x51") + 42] = 11  # states 12 bits
   with pytest.raises(UnsupportedImage, match="a JPEG 2000 of 3 x 12 bits; convert it to TIFF"):
     read(bytes(deep))
-
-
-def test_known_formats_without_a_reader_are_unsupported():
-  deep = bytearray(coded(quarters()))
-  deep[deep.index(b"\xff\xc0") + 4] = 12
-  files = {"12-bit JPEG": bytes(deep), "HEIC": b"\0\0\0\x18ftypheic" + bytes(30), "Photoshop": b"8BPS" + bytes(40)}
-  files |= {"JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(30), "DICOM": bytes(128) + b"DICM" + bytes(30)}
-  for name, data in files.items():
-    with pytest.raises(UnsupportedImage, match=f"a.tif: {name} images are not supported; convert them to PNG or JPEG"):
-      read(data)
-  with pytest.raises(DecodeError, match="a.tif: not an image of a known format"):
-    read(b"<html>not found</html>")

@@ -74,7 +74,10 @@ def test_test_and_validation_folders_are_the_test_split(make, split):
     ("set/v1/train/a/1.png set/v1/train/b/2.png set/v1/test/a/3.png", [0, 1], [0], ""),
     ("set/train/a/1.png set/train/b/2.png", [0, 1], "no test split", ""),
     # only the first test folder is used, and none is trained on
-    ("a/1.png b/2.png val/a/3.png test/b/4.png", [0, 1], [1], "val/                              1 images  left out"),
+    ("a/1.png b/2.png val/a/3.png test/b/4.png", [0, 1], [1], "val/           1 images  left out"),
+    # splits below the classes, and images below them
+    ("a/train/1.png b/train/2.png b/test/3.png", [0, 1], [1], ""),
+    ("train/a/images/1.png train/b/images/2.png val/a/images/3.png", [0, 1], [0], ""),
     # a class called train
     ("bus/1.png car/2.png train/3.png", [0, 1, 2], "no test split", ""),
     # splits without class folders

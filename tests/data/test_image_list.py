@@ -52,13 +52,30 @@ def test_a_list_below_the_training_folder_may_begin_with_train(tmp_path):
     ("at/1.png", "name no training image"),
     ("cow", "name no training image"),
     ("", "the list is empty; expected one path per line"),
-    ("cat:\n\ntrain/dog/\n", "the list is empty"),
+    ("cat:\n\n# dogs\n", "the list is empty"),
+    ("train/dog/\ncat/2.jpg\n", "line 1, train/dog/, names a folder, but no image in it is listed; list the images in it"),
+    ("x" * 100, f"e.g. line 1, {'x' * 80}; expected"),
   ],
 )
 def test_a_line_that_names_no_image_or_several_is_an_error(line, message, tmp_path):
   with pytest.raises(UserError) as error:
     read(tmp_path, line)
   assert message in str(error.value) and str(error.value).startswith(f"data.list_path={tmp_path}/list.txt: ")
+
+
+@pytest.mark.parametrize("line", ["train/cat/2.jpg 7", "cat/2.jpg\tcat", "2.jpg, 7", "/train/cat/2.jpg;7"])
+def test_a_label_may_follow_a_path(line, tmp_path):
+  path = tmp_path / "list.txt"
+  path.write_text(line)
+  assert image_list.read(str(path), NAMES, FOLDERS, ROOT) == {1: line[-1] if line[-1] == "7" else "cat"}
+
+
+def test_a_name_may_look_like_a_path_and_a_label(tmp_path):
+  assert read(tmp_path, "a.jpg b.jpg\n", names=["a.jpg", "a.jpg b.jpg"]) == [1]
+
+
+def test_lines_may_end_as_on_old_macs_and_comments_are_skipped(tmp_path):
+  assert read(tmp_path, "# mine\rcat/2.jpg\rdog/1.png\r") == [1, 2]
 
 
 def test_headings_are_skipped(tmp_path, caplog):
@@ -83,6 +100,8 @@ def test_names_that_are_not_unicode_are_found(tmp_path):
   [
     (".csv", "path,label\ncat/2.jpg,1\ndog/1.png,0\n"),
     (".csv", 'id;x,Image_Path\n7,"cat/2.jpg"\n8,dog/1.png\n\n'),
+    (".csv", '"Image Path";"Species"\n"cat/2.jpg";"cat, big"\n"dog/1.png";x\n'),
+    (".csv", "img_path|y\ncat/2.jpg|0\ndog/1.png|1\n"),
     (".tsv", "label\tfile\n1\tcat/2.jpg\n0\tdog/1.png\n"),
     (".txt", "filename\tlabel\ncat/2.jpg\t1\ndog/1.png\t0\n"),
     (".csv", "file\ncat/2.jpg\ndog/1.png\n"),
@@ -95,3 +114,26 @@ def test_tables_have_a_column_of_paths(ending, text, tmp_path):
 def test_a_table_without_a_column_of_paths_is_an_error(tmp_path):
   with pytest.raises(UserError, match="its first line is 'cat/2.jpg,1'; expected a header with a column of paths, named e.g."):
     read(tmp_path, "cat/2.jpg,1\n", ".csv")
+
+
+@pytest.mark.parametrize(
+  "header, train, test",
+  [("split", "train", "val"), ("Subset", "Training", "test"), ("is_valid", "False", "True"), ("is_training_image", "1", "0")],
+)
+def test_held_out_rows_of_a_table_are_left_out(header, train, test, tmp_path, caplog):
+  rows = f"path,{header}\ncat/1.png,{test}\ncat/2.jpg,{train}\ntest/9.png,{test}\ndog/1.png,{train}\n"
+  assert read(tmp_path, rows, ".csv") == [1, 2]
+  assert f"left out by column {header.lower().replace('_', '')}: 2 of {test}" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["", "0", "public"])
+def test_rows_of_an_unknown_split_are_an_error(value, tmp_path):
+  with pytest.raises(UserError, match=f"line 3: split is '{value}', neither training nor held-out images; list only images to"):
+    read(tmp_path, f"path,split\ncat/2.jpg,train\ndog/1.png,{value}\n", ".csv")
+
+
+def test_an_image_with_several_labels_has_none(tmp_path, caplog):
+  path = tmp_path / "list.csv"
+  path.write_text("path,label\ncat/1.png,a\ncat/2.jpg,a\ncat/2.jpg,b\ncat/1.png,a\n")
+  assert image_list.read(str(path), NAMES, FOLDERS, ROOT) == {0: "a", 1: ""}
+  assert "1 images with several labels count as unlabeled" in caplog.text

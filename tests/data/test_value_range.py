@@ -125,3 +125,14 @@ def test_a_run_keeps_its_decision(tmp_path):
   assert workdir.check(config).data.bit_depth == 12
   with pytest.raises(UserError, match="data.bit_depth: 12 there, 14 here"):
     workdir.check(tree.replace(config, {"data.bit_depth": 14}))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pages_that_are_not_read_are_a_warning(tmp_path, caplog, dtype):
+  pages = np.stack([ramp(255, dtype)] * 5)
+  decided(tmp_path / "1", tiff(pages), tiff(pages[:2]), tiff(pages[0]))
+  warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+  assert warnings == ["2 of 3 images have up to 5 pages, of which the first is read"]
+  caplog.clear()
+  opened(folder(tmp_path / "2", {"1.tif": tiff(pages)}), channels=5)
+  assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from jaxssl.config.parse import read
-from jaxssl.config.schema import Config
+from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
+from jaxssl.data.arrays import ArraySource
+from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals import linear
 from jaxssl.evals.evaluator import Evaluator, check_names
 from jaxssl.evals.preprocessing import Preprocessing
@@ -139,3 +141,13 @@ def test_images_of_unknown_class_are_neither_compared_with_nor_counted():
   evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
   (measured,) = evaluator.measure(evaluator.extractor(None, "raw_pixels"), ["knn"])
   assert measured.protocol["reference_images"] == 24 and measured.value > 90 and len(run.train) == 48
+
+
+def test_a_test_split_without_labels_is_an_error():
+  train, test = ArraySource(BASE, np.arange(6)), ArraySource(BASE)
+  sets = {"train": Dataset(train), "reference": Dataset(train), "test": Dataset(test)}
+  config = Config(data=DataConfig(path="SET"))
+  with pytest.raises(
+    UserError, match="the test split in data.path=SET has no labels, but the training set has; sort its images"
+  ):
+    Evaluator(config, None, Datasets(config=config.data, class_groups={}, **sets), None)

@@ -16,3 +16,9 @@ def test_pairs_of_any_size_are_drawn_beside_each_other():
   assert reds[:, 0].max() - reds[:, 0].min() > 160  # three pairs in the first row, one in the second
   assert sheet.min() == 0  # text
   assert (sheet[:, :8] == 216).all() and (sheet[:, -8:] == 216).all()  # within the margins, however long
+
+
+def test_letters_that_the_font_lacks_are_escaped():
+  names = [["ü 😀", "ü 😀"]], [["\\xfc \\U0001f600"] * 2]
+  drawn, expected = (contact_sheet.draw("", [[np.zeros((4, 4, 3), np.uint8)] * 2], pair) for pair in names)
+  assert (np.asarray(drawn) == np.asarray(expected)).all()

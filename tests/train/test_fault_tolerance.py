@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.ma
 WORDS = [f"{CONFIG}:runlocal"] + [
   f"--config.{word}"
   for word in (
-    "data.limit=64", "data.placement=host", "train.epochs=4", "train.checkpoint_every_steps=2", "train.max_to_keep=4", "evals.baselines=false",
-    "evals.periodic=", "evals.final=quality", "evals.report=false",
+    "data.limit=64", "data.placement=host", "train.epochs=4", "train.checkpoint_every_steps=2", "train.max_to_keep=4",
+    "evals.baselines=false", "evals.periodic=", "evals.final=quality", "evals.report=false",
   )
 ] + TINY  # fmt: skip
 DIE = """
