@@ -1,6 +1,5 @@
 """Reads image files of all kinds as they are stored: pixels, orientation, and what is known about their range."""
 
-import dataclasses
 import io
 import math
 import re
@@ -54,7 +53,7 @@ def read(data: bytes, channels: int, max_pixels: int) -> Stored:
   if channels == 1 and data.startswith(JPEG) and image.mode == "RGB":
     image.draft("L", image.size)  # the stored luma, as the faster decoder returns it
   stored = from_pil(image)
-  return dataclasses.replace(stored, pages=getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
+  return stored._replace(pages=getattr(image, "n_frames", 1) if image.format == "TIFF" else 1)
 
 
 def from_pil(image: Image.Image) -> Stored:
