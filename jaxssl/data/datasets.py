@@ -1,7 +1,6 @@
 """Opens the datasets of a run, for training and for evaluation, from the `data` group of its config."""
 
 import dataclasses
-import os
 import pathlib
 import textwrap
 from collections.abc import Mapping
@@ -193,8 +192,3 @@ def open_splits(config: DataConfig, seed: int, whole: bool, held_out: float = 0.
     return dict(open_whole(config))
   sources, _, _ = _select(config, seed, None, held_out)
   return {name: source for name, source in sources.items() if name in ("train", "test")}
-
-
-def name_of(source: Source, index: int) -> str:
-  """Returns the name of an image, relative to its folder or zip."""
-  return source.describe(index).removeprefix(source.name + os.sep)

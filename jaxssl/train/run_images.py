@@ -64,7 +64,7 @@ class RunImages:
       raise UserError(f"{where}: the training images have changed ({text}), but the run is complete; use another --workdir")
     if self._config.evals.holdout:  # images that were trained on would be tested on
       raise UserError(f"{where}: the training images have changed ({text}): evals.holdout draws others; use another --workdir")
-    if step is not None and self._new.names is None and self._config.bootstrap.policy != "off":
+    if step is not None and not changes.are_matched and self._config.bootstrap.policy != "off":
       raise UserError(
         f"{where}: the training images have changed ({text}), and without names the neighbor bank cannot be carried over; "
         "use another --workdir"
