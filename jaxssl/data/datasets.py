@@ -56,6 +56,7 @@ class Datasets:
   reference: Dataset  # evaluations compare with it or train on it; the same as `train` unless data.imbalance is set
   test: Dataset | None  # None without a test set
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
+  test_trained_on: int = 0  # how many of the test images the run was trained on
 
   @property
   def sources(self) -> list[Source]:

@@ -1,16 +1,19 @@
 """Describes the images of a run's sets for its manifest."""
 
+import dataclasses
 import unicodedata
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, one_line
 from jaxssl.data.arrays import content_hash
 from jaxssl.data.datasets import Datasets
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.source import Source, Subset, optional
 from jaxssl.parallel.processes import agreed
 from jaxssl.workdir.manifest import UNKNOWN, Manifest
+from jaxssl.workdir.overlap import trained_on
 
 SAMPLED = 100  # images, evenly spaced
 
@@ -46,6 +49,26 @@ def manifests(datasets: Datasets) -> tuple[Manifest, dict[str, Manifest]]:
       found = f"this one has {manifest.count} {name} images"
       raise UserError(f"{datasets.train.source.name}: the processes list different {name} images; {found}; expected the same")
   return train, others
+
+
+def counted(datasets: Datasets, trained: Iterable[tuple[Manifest, str]], test: Manifest) -> Datasets:
+  """Counts the test images that a run was trained on, with a warning. `trained`: its training images, and where they were."""
+  assert datasets.test
+  name, rows = datasets.test.source.name, np.zeros(0, np.int64)
+  for train, root in trained:
+    rows = np.union1d(rows, trained_on(train, root, test, name))
+  if not len(rows):
+    return datasets
+  text = "the run is trained on %d of the %d test images, e.g. %s: results on them do not show how well it generalizes"
+  LOG.warning(text, len(rows), test.count, one_line(test.name(rows[0])))
+  return dataclasses.replace(datasets, test_trained_on=len(rows))
+
+
+def own_counted(datasets: Datasets, train: Manifest, others: Mapping[str, Manifest]) -> Datasets:
+  """Counts the test images that are training images too; files can only be both if the test set has a path of its own."""
+  if datasets.test is None or (train.names is not None and not datasets.config.test_path):
+    return datasets
+  return counted(datasets, [(train, datasets.train.source.name)], others["test"])
 
 
 def _names(source: Source) -> bytes | None:

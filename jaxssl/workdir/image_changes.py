@@ -1,15 +1,13 @@
 """Compares two manifests: which images were added, removed, renamed, or have another size."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 
 from jaxssl.workdir import manifest
+from jaxssl.workdir.image_keys import combined, may_be_same, name_keys, places
 from jaxssl.workdir.manifest import UNKNOWN, Manifest, Version
 from jaxssl.workdir.workdir import Workdir
-
-_ODD = np.uint64(0x9E3779B97F4A7C15)  # spreads small numbers over 64 bits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,11 +62,11 @@ def compare(old: Manifest, new: Manifest) -> ImageChanges:
   matched = _are_matched(old, new)
   if matched:
     by_name = old.names is not None
-    place = _places(_keys(old), _keys(new)) if by_name else _places(old.fingerprints, new.fingerprints)
-    resized = np.flatnonzero((place >= 0) & ~_may_be_same(old.fingerprints[place], new.fingerprints))
+    place = places(name_keys(old), name_keys(new)) if by_name else places(old.fingerprints, new.fingerprints)
+    resized = np.flatnonzero((place >= 0) & ~may_be_same(old.fingerprints[place], new.fingerprints))
   else:
     same_kind = (old.names is None, old.count, old.kind) == (new.names is None, new.count, new.kind)
-    resized = np.flatnonzero(~_may_be_same(old.fingerprints, new.fingerprints)) if same_kind else none
+    resized = np.flatnonzero(~may_be_same(old.fingerprints, new.fingerprints)) if same_kind else none
     place = positions if same_kind and not len(resized) else np.full(new.count, -1)
   known = place >= 0
   added, removed = np.flatnonzero(~known), np.setdiff1d(np.arange(old.count), place[known])
@@ -94,34 +92,27 @@ def changes_since(workdir: Workdir, version: Version, new: Manifest) -> ImageCha
   return compare(manifest.load(workdir, version), new) or None
 
 
+def moved(old: tuple[Manifest, Manifest], new: tuple[Manifest, Manifest]) -> list[str]:
+  """Returns the names of images that are in the other of two sets than before, also if renamed or of other content."""
+  before, after = _joined(*old), _joined(*new)
+  changes = compare(before, after)
+  pairs = [np.stack([changes.before, np.arange(after.count)], axis=1), changes.renamed]
+  if after.names is not None:
+    pairs.append(np.stack([places(name_keys(before), name_keys(after, changes.resized)), changes.resized], axis=1))
+  places_before, places_after = np.concatenate(pairs).T
+  crossed = (places_before >= 0) & ((places_before < old[0].count) != (places_after < new[0].count))
+  return [after.name(k) for k in places_after[crossed]]
+
+
+def _joined(first: Manifest, second: Manifest) -> Manifest:
+  names = None if first.names is None or second.names is None else first.names + second.names
+  fingerprints = np.concatenate([first.fingerprints, second.fingerprints])
+  return Manifest(count=len(fingerprints), kind=first.kind, names=names, fingerprints=fingerprints)
+
+
 def _are_matched(old: Manifest, new: Manifest) -> bool:
   """Returns whether each image has something by which it can be found in the other manifest."""
   return old.identified and new.identified and (old.names is None, old.kind) == (new.names is None, new.kind)
-
-
-def _may_be_same(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  return (first == second) | (first == UNKNOWN) | (second == UNKNOWN)
-
-
-def _places(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-  """Returns the position in `old` of each key of `new`, -1 if it is not there. Of equal keys, the first matches the first."""
-  old_order, new_order = np.argsort(old, kind="stable"), np.argsort(new, kind="stable")
-  old_keys, new_keys = old[old_order], new[new_order]
-  places = np.searchsorted(old_keys, new_keys) + np.arange(len(new)) - np.searchsorted(new_keys, new_keys)
-  clipped = np.minimum(places, len(old) - 1)
-  found = (clipped == places) & (old_keys[clipped] == new_keys)
-  out = np.empty(len(new), np.int64)
-  out[new_order] = np.where(found, old_order[clipped], -1)
-  return out
-
-
-def _keys(images: Manifest, rows: np.ndarray | None = None, base: bool = False) -> np.ndarray:
-  """Hashes names to uint64 [m]; that two of ten million are the same has a probability of 3e-6. `base`: without folders."""
-  names, bounds, keys = images.names or b"", images.bounds.tolist(), bytearray()
-  for k in range(images.count) if rows is None else rows.tolist():
-    name = names[bounds[k] + 1 : bounds[k + 1]]
-    keys += hashlib.blake2b(name.rpartition(b"/")[2] if base else name, digest_size=8).digest()
-  return np.frombuffer(keys, np.uint64)
 
 
 def _renamed(old: Manifest, removed: np.ndarray, new: Manifest, added: np.ndarray) -> np.ndarray:
@@ -130,15 +121,9 @@ def _renamed(old: Manifest, removed: np.ndarray, new: Manifest, added: np.ndarra
   Returns positions in `old` and in `new`, int [m, 2].
   """
   pairs = [np.zeros((0, 2), np.int64)]
-  for base in (True, False):
-    if old.names is None or not (len(removed) and len(added)):
-      break
-    prints = old.fingerprints[removed], new.fingerprints[added]
-    names = [_keys(m, rows, base) if base else np.zeros(len(rows), np.uint64) for m, rows in ((old, removed), (new, added))]
-    keys = [name ^ (fingerprint.astype(np.uint64) * _ODD) for name, fingerprint in zip(names, prints, strict=True)]
-    (first, first_rows), (second, second_rows) = (
-      _unique(key, rows, fingerprint != UNKNOWN) for key, rows, fingerprint in zip(keys, (removed, added), prints, strict=True)
-    )
+  for parts in (1, 0) if old.names is not None else ():
+    first, first_rows = _unique(old, removed, parts)
+    second, second_rows = _unique(new, added, parts)
     _, one, other = np.intersect1d(first, second, assume_unique=True, return_indices=True)
     pairs.append(np.stack([first_rows[one], second_rows[other]], axis=1))
     removed, added = np.setdiff1d(removed, pairs[-1][:, 0]), np.setdiff1d(added, pairs[-1][:, 1])
@@ -146,10 +131,14 @@ def _renamed(old: Manifest, removed: np.ndarray, new: Manifest, added: np.ndarra
   return found[np.argsort(found[:, 1])]
 
 
-def _unique(keys: np.ndarray, rows: np.ndarray, usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the usable keys that are there once, ascending, and their rows."""
-  values, places, counts = np.unique(keys[usable], return_index=True, return_counts=True)
-  return values[counts == 1], rows[usable][places][counts == 1]
+def _unique(images: Manifest, rows: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the keys that only one of the images at `rows` has, ascending, and the positions of these."""
+  fingerprints = images.fingerprints[rows]
+  names = name_keys(images, rows, parts) if parts else np.zeros(len(rows), np.uint64)
+  values, first, counts = np.unique(
+    combined(names, fingerprints)[fingerprints != UNKNOWN], return_index=True, return_counts=True
+  )
+  return values[counts == 1], rows[fingerprints != UNKNOWN][first][counts == 1]
 
 
 def _of(kind: str) -> str:

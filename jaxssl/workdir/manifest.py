@@ -77,22 +77,23 @@ class Version:
   removed: int = 0
   renamed: int = 0
   resized: int = 0  # or otherwise of other content
+  held_out: int = 0  # images of the test set, if evals.holdout drew it
 
   def __post_init__(self) -> None:
     if not all(re.fullmatch("[0-9a-f]{64}", x) for x in (self.sha256, *self.other_sets.values())):
       raise UserError("sha256: expected 64 hexadecimal digits")
-    if not all(json_io.count(x) for x in (self.step, self.epoch, self.images)):
-      raise UserError("step, epoch, images: expected numbers that are not negative")
+    if not all(json_io.count(x) for x in (self.step, self.epoch, self.images, self.held_out)):
+      raise UserError("step, epoch, images, held_out: expected numbers that are not negative")
     if not self.images:
       raise UserError("images=0: expected at least one")
 
 
-def version(manifest: Manifest, other_sets: Mapping[str, Manifest], step: int, epoch: int, **changes: Any) -> Version:
-  """Returns the version of a run that begins now. `changes`: numbers of images that were added, removed, renamed, resized."""
+def version(manifest: Manifest, other_sets: Mapping[str, Manifest], step: int, epoch: int, **numbers: Any) -> Version:
+  """Returns the version of a run that begins now. `numbers`: of images that were added, removed, renamed, resized, held out."""
   others = {name: other.digest for name, other in other_sets.items()}
   now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
   about: dict[str, Any] = {"images": manifest.count, "sha256": manifest.digest, "kind": manifest.kind, "other_sets": others}
-  return Version(step=step, epoch=epoch, date=now, **about, **changes)
+  return Version(step=step, epoch=epoch, date=now, **about, **numbers)
 
 
 def at(versions: Sequence[Version], step: int) -> Version:
@@ -117,29 +118,32 @@ def read(workdir: Workdir) -> list[Version]:
     raise UserError(f"{workdir.images} cannot be read: {error}") from error
 
 
-def write(workdir: Workdir, versions: Sequence[Version], manifest: Manifest) -> None:
-  """Writes the versions of a run's images, of which the last is `manifest`."""
-  names = workdir.image_names(manifest.digest)
-  if manifest.packed() and not names.exists():
-    with atomic.replacing(names) as temporary:
-      temporary.write_bytes(zlib.compress(b"".join(manifest.packed()), 1))
+def write(workdir: Workdir, versions: Sequence[Version], *manifests: Manifest) -> None:
+  """Writes the versions of a run's images, and the manifests of the last one; deletes lists that no version needs any more."""
+  for manifest in manifests:
+    path = workdir.image_names(manifest.digest)
+    if manifest.packed() and not path.exists():
+      with atomic.replacing(path) as temporary:
+        temporary.write_bytes(zlib.compress(b"".join(manifest.packed()), 1))
   json_io.write(workdir.images, {"versions": [dataclasses.asdict(v) for v in versions]})
-  for path in workdir.all_image_names() - {workdir.image_names(v.sha256) for v in versions}:
+  needed = {workdir.image_names(sha256) for v in versions for sha256 in (v.sha256, *v.other_sets.values())}
+  for path in workdir.all_image_names() - needed:
     path.unlink(missing_ok=True)
 
 
-def load(workdir: Workdir, version: Version) -> Manifest:
-  """Reads the manifest of a version. Raises UserError if its names are missing or damaged."""
-  count = version.images
-  path, about = workdir.image_names(version.sha256), "the list of the training images,"
+def load(workdir: Workdir, version: Version, held_out: bool = False) -> Manifest:
+  """Reads the manifest of a version, or that of its held-out images. Raises UserError if it is missing or damaged."""
+  count, about = (version.held_out, "held-out") if held_out else (version.images, "training")
+  sha256 = version.other_sets.get("test", "") if held_out else version.sha256
+  path, about = workdir.image_names(sha256), f"the list of the {about} images,"
   try:
-    if hashlib.sha256(f"{count} images of {version.kind}".encode()).hexdigest() == version.sha256:
+    if hashlib.sha256(f"{count} images of {version.kind}".encode()).hexdigest() == sha256:
       return Manifest(count=count, kind=version.kind, fingerprints=np.broadcast_to(np.int64(UNKNOWN), count))
     packed = zlib.decompressobj().decompress(path.read_bytes(), min(MAX_BYTES, count * MAX_NAME + 1))
     fingerprints = np.frombuffer(packed, "<i8", count).astype(np.int64)
     names = None if version.kind else packed[fingerprints.nbytes :]
     manifest = Manifest(count=count, kind=version.kind, names=names, fingerprints=fingerprints)
-    damaged = manifest.digest != version.sha256 or (names is not None and len(manifest.bounds) != count + 1)
+    damaged = manifest.digest != sha256 or (names is not None and len(manifest.bounds) != count + 1)
   except (OSError, zlib.error, ValueError, MemoryError, OverflowError) as error:
     raise UserError(f"{path}, {about} cannot be read: {getattr(error, 'strerror', None) or error}") from error
   if damaged:

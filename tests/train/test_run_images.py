@@ -17,6 +17,7 @@ from jaxssl.core import UserError
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.identity import manifest_of, manifests
+from jaxssl.data.source import name_of
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.train.run_images import RunImages
 from jaxssl.train.setup import Experiment
@@ -34,17 +35,19 @@ def files(*names: str) -> dict[str, bytes]:
   return {name: flat(10) + bytes(range(1, int(pathlib.PurePath(name).stem) + 2)) for name in names}
 
 
-def started(tmp_path: pathlib.Path, step: int = 5, **changes) -> tuple[Workdir, Config]:
+def started(tmp_path: pathlib.Path, **changes) -> tuple[Workdir, Config]:
   """Returns a workdir as a run on eight images in tmp_path/a leaves it, two steps an epoch, and the run's config."""
-  data = DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES)))
+  data = changes.get("data") or DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES)))
   config = Config(data=data, train=TrainConfig(batch_size=4, epochs=4))
   config = dataclasses.replace(config, **changes)
   workdir = Workdir(tmp_path / "run")
   workdir.check(config)
   workdir.write_config(config)
   checked(workdir, config, step=None)
-  images, others = manifests(open_datasets(config.data, 0))
-  manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
+  images, others = manifests(open_datasets(config.data, 0, held_out=config.evals.holdout))
+  held_out = [others["test"]] if config.evals.holdout else []
+  version = manifest.version(images, others, 0, 0, held_out=sum(m.count for m in held_out))
+  manifest.write(workdir, [version], images, *held_out)
   return workdir, config
 
 
@@ -52,7 +55,7 @@ def checked(workdir: Workdir, config: Config, accept: bool = False, step: int | 
   """Compares the images of a config with those of a run whose newest checkpoint has this step."""
   images = RunImages(workdir, workdir, config, accept)
   images._newest_step = lambda: step  # type: ignore[method-assign]
-  images.check(open_datasets(config.data, 0))
+  images.check(open_datasets(config.data, 0, held_out=config.evals.holdout))
   return images
 
 
@@ -95,10 +98,35 @@ def test_changed_images_stop_a_run_unless_they_are_accepted(change, message, tmp
     checked(workdir, config, accept=True, step=8)
 
 
-def test_changed_images_are_refused_if_some_are_held_out(tmp_path):
-  workdir, config = started(tmp_path, evals=EvalsConfig(holdout=0.25))
-  (tmp_path / "a/3.png").unlink()
-  with pytest.raises(UserError, match=r"1 removed .*: evals.holdout draws others; use another --workdir"):
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (lambda root, held_out, trained: (root / trained).unlink(), ""),
+    (lambda root, held_out, trained: folder(root, {"a/new.png": flat(7)}), ""),
+    (
+      lambda root, held_out, trained: (root / held_out).rename(root / trained),
+      "1 would move .* .first: a/[0-9]*.png.; use another",
+    ),
+    (
+      lambda root, held_out, trained: (root / held_out).rename(root / "b/xyz.png"),
+      r"[12] would move .* \(first: .*\); use another",
+    ),
+  ],
+)
+def test_held_out_images_stay_held_out(change, message, tmp_path):
+  root = tmp_path / "a"
+  named = {
+    f"{c}/{k}.png": flat(10) + bytes(range(1, n + 2)) for n, (c, k) in enumerate((c, k) for c in "ab" for k in range(10))
+  }
+  data = DataConfig(source="folder", path=folder(root, named))
+  workdir, config = started(tmp_path, data=data, evals=EvalsConfig(holdout=0.25))
+  opened = open_datasets(data, 0, held_out=0.25)
+  first = {name: name_of(dataset.source, 0) for name, dataset in (("trained", opened.train), ("held_out", opened.test))}
+  change(root, **first)
+  if message:
+    with pytest.raises(UserError, match=message):
+      checked(workdir, config, accept=True)
+  else:
     checked(workdir, config, accept=True)
 
 

@@ -115,6 +115,19 @@ def test_a_million_names_take_few_bytes(tmp_path):
   assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 12 * count and sum(map(len, large.packed())) < 50 * count
 
 
+def test_lists_that_no_version_needs_are_deleted(tmp_path):
+  workdir = Workdir(tmp_path)
+  one, two, held_out = images(**{"a.png": 1}), images(**{"b.png": 2}), images(**{"c.png": 3})
+  versions = [manifest.version(one, {"test": held_out}, 0, 0, held_out=1), manifest.version(two, {}, 5, 1)]
+  manifest.write(workdir, versions[:1], one, held_out)
+  manifest.write(workdir, versions, two)
+  kept = {workdir.image_names(m.digest) for m in (one, two, held_out)}
+  (tmp_path / "images-of-mine.zlib").touch()
+  assert workdir.all_image_names() == kept and manifest.load(workdir, versions[0], held_out=True).digest == held_out.digest
+  manifest.write(workdir, versions[:1], one, held_out)  # resumes before the change
+  assert workdir.all_image_names() == kept - {workdir.image_names(two.digest)} and (tmp_path / "images-of-mine.zlib").exists()
+
+
 @pytest.mark.parametrize("damage", [b"", b"no zlib", None])
 def test_damaged_names_are_one_line(damage, tmp_path):
   workdir = Workdir(tmp_path)
