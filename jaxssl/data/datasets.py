@@ -180,6 +180,8 @@ def _select(
   for source in sources.values():
     if getattr(source, "decoder", None):
       source.use(Decoder.of(config))
+    if source is not train:
+      value_range.check(config, source)
   return sources, groups, config
 
 

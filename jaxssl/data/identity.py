@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError, one_line
+from jaxssl.core import LOG, UserError
 from jaxssl.data.arrays import content_hash
 from jaxssl.data.datasets import Datasets
 from jaxssl.data.file_kinds import DecodeError
@@ -54,13 +54,13 @@ def manifests(datasets: Datasets) -> tuple[Manifest, dict[str, Manifest]]:
 def counted(datasets: Datasets, trained: Iterable[tuple[Manifest, str]], test: Manifest) -> Datasets:
   """Counts the test images that a run was trained on, with a warning. `trained`: its training images, and where they were."""
   assert datasets.test
-  name, rows = datasets.test.source.name, np.zeros(0, np.int64)
+  source, rows = datasets.test.source, np.zeros(0, np.int64)
   for train, root in trained:
-    rows = np.union1d(rows, trained_on(train, root, test, name))
+    rows = np.union1d(rows, trained_on(train, root, test, source.name))
   if not len(rows):
     return datasets
   text = "the run is trained on %d of the %d test images, e.g. %s: results on them do not show how well it generalizes"
-  LOG.warning(text, len(rows), test.count, one_line(test.name(rows[0])))
+  LOG.warning(text, len(rows), test.count, source.describe(int(rows[0])))
   return dataclasses.replace(datasets, test_trained_on=len(rows))
 
 

@@ -58,28 +58,28 @@ def compare(old: Manifest, new: Manifest) -> ImageChanges:
   Images without names are matched by their fingerprints if all are known. Otherwise they are the same if their number, kind and
   the fingerprints that both know are; if not, none is matched.
   """
-  none, positions = np.zeros(0, np.int64), np.arange(new.count)
-  matched = _are_matched(old, new)
-  if matched:
-    by_name = old.names is not None
-    place = places(name_keys(old), name_keys(new)) if by_name else places(old.fingerprints, new.fingerprints)
-    resized = np.flatnonzero((place >= 0) & ~may_be_same(old.fingerprints[place], new.fingerprints))
-  else:
+  none, everything = np.zeros(0, np.int64), np.arange(new.count)
+  if not _are_matched(old, new):
     same_kind = (old.names is None, old.count, old.kind) == (new.names is None, new.count, new.kind)
     resized = np.flatnonzero(~may_be_same(old.fingerprints, new.fingerprints)) if same_kind else none
-    place = positions if same_kind and not len(resized) else np.full(new.count, -1)
-  known = place >= 0
-  added, removed = np.flatnonzero(~known), np.setdiff1d(np.arange(old.count), place[known])
-  if matched and old.names is None:  # at the same position: another image in its place
+    before = everything if same_kind and not len(resized) else np.full(new.count, -1)
+    changes: dict[str, np.ndarray] = {"added": none, "removed": none, "renamed": none.reshape(0, 2), "resized": resized}
+    return ImageChanges(old=old, new=new, before=before.astype(np.int32), **changes)
+  by_name = old.names is not None
+  place = places(name_keys(old), name_keys(new)) if by_name else places(old.fingerprints, new.fingerprints)
+  added, removed = np.flatnonzero(place < 0), np.setdiff1d(np.arange(old.count), place)
+  if by_name:
+    resized = np.flatnonzero((place >= 0) & ~may_be_same(old.fingerprints[place], new.fingerprints))
+  else:  # at the same position: another image in its place
     resized = np.intersect1d(added, removed)
     added, removed = np.setdiff1d(added, resized), np.setdiff1d(removed, resized)
-  renamed = _renamed(old, removed, new, added) if matched else none.reshape(0, 2)
+  renamed = _renamed(old, removed, new, added)
   return ImageChanges(
     old=old,
     new=new,
-    before=np.where(np.isin(positions, resized), -1, place).astype(np.int32),
-    added=np.setdiff1d(added, renamed[:, 1]) if matched else none,
-    removed=np.setdiff1d(removed, renamed[:, 0]) if matched else none,
+    before=np.where(np.isin(everything, resized), -1, place).astype(np.int32),
+    added=np.setdiff1d(added, renamed[:, 1]),
+    removed=np.setdiff1d(removed, renamed[:, 0]),
     renamed=renamed,
     resized=resized,
   )

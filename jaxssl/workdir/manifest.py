@@ -47,7 +47,8 @@ class Manifest:
   @property
   def identified(self) -> bool:
     """Whether each image can be found again in another order: by its name, or by a hash of its content."""
-    return self.names is not None or bool((self.fingerprints != UNKNOWN).all())
+    known = self.fingerprints != UNKNOWN if self.fingerprints[0] != UNKNOWN else np.zeros(1, bool)
+    return self.names is not None or bool(known.all())
 
   def name(self, k: int) -> str:
     """Returns the name of image `k`; an image without a name has its number."""
