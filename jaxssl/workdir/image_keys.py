@@ -13,13 +13,13 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # spreads small numbers over 64 bits
 def name_keys(images: Manifest, rows: np.ndarray | None = None, parts: int = 0, inside: str = "") -> np.ndarray:
   """Hashes names to uint64 [m]; that two of ten million are the same has a probability of 3e-6.
 
-  `rows`: of which images, by default all; `parts`: how many parts of a name count, from its end, 0: all; `inside`: what is
-  written before each.
+  `rows`: of which images, by default all; `parts`: how many parts of a name count, from its end and in any case, 0: all; `inside`:
+  what is written before each.
   """
   names, bounds, hashes, before = images.names or b"", images.bounds.tolist(), bytearray(), os.fsencode(inside)
   for k in range(images.count) if rows is None else rows.tolist():
     name = before + names[bounds[k] + 1 : bounds[k + 1]]
-    name = b"/".join(name.split(b"/")[-parts:]) if parts else name
+    name = b"/".join(name.lower().split(b"/")[-parts:]) if parts else name
     hashes += hashlib.blake2b(name, digest_size=8).digest()
   return np.frombuffer(hashes, np.uint64)
 

@@ -137,6 +137,7 @@ def load(workdir: Workdir, version: Version, held_out: bool = False) -> Manifest
   count, about = (version.held_out, "held-out") if held_out else (version.images, "training")
   sha256 = version.other_sets.get("test", "") if held_out else version.sha256
   path, about = workdir.image_names(sha256), f"the list of the {about} images,"
+  remedy = "restore it, or use another --workdir"
   try:
     if hashlib.sha256(f"{count} images of {version.kind}".encode()).hexdigest() == sha256:
       return Manifest(count=count, kind=version.kind, fingerprints=np.broadcast_to(np.int64(UNKNOWN), count))
@@ -146,7 +147,7 @@ def load(workdir: Workdir, version: Version, held_out: bool = False) -> Manifest
     manifest = Manifest(count=count, kind=version.kind, names=names, fingerprints=fingerprints)
     damaged = manifest.digest != sha256 or (names is not None and len(manifest.bounds) != count + 1)
   except (OSError, zlib.error, ValueError, MemoryError, OverflowError) as error:
-    raise UserError(f"{path}, {about} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    raise UserError(f"{path}, {about} cannot be read: {getattr(error, 'strerror', None) or error}; {remedy}") from error
   if damaged:
-    raise UserError(f"{path}, {about} is damaged")
+    raise UserError(f"{path}, {about} is damaged; {remedy}")
   return manifest

@@ -52,6 +52,11 @@ def test_a_renamed_folder_is_recognized_by_sizes_that_are_not_unique():
   assert str(changes) == "2 renamed (first: a/1.bmp, now c/1.bmp)"
 
 
+def test_a_renaming_in_case_only_is_recognized():
+  old = images(**{f"{c}/{k}.BMP": 10 for c in "A" for k in range(3)})
+  assert str(compare(old, images(**{f"a/{k}.bmp": 10 for k in range(3)}))) == "3 renamed (first: A/0.BMP, now a/0.bmp)"
+
+
 def test_the_same_images_have_no_changes_and_unknown_sizes_match():
   assert not compare(OLD, images(**{"a.png": 10, "b.png": 20, "c.png": 30}))
   remote = images(**{"a.png": -1, "b.png": -1, "c.png": -1})
