@@ -36,7 +36,7 @@ from jaxssl.workdir.workdir import Workdir
 
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
 
-SELECTING = ("data.source", "data.path", "data.list_path", "data.imbalance", "data.limit")  # which images are trained on
+SELECTING = ("data.source", "data.path", "data.list_path", "data.imbalance", "data.limit", "evals.holdout")  # training images
 
 
 def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
@@ -182,7 +182,8 @@ def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> datasets.
       f"--workdir {workdir.folder}: the training images have changed: {changes}. Restore them, or evaluate on a folder "
       "as it is by --data.path=FOLDER"
     )
-  if versions and (test := versions[-1].other_sets.get("test")) and "test" in others and others["test"].digest != test:
+  ours = read_config(workdir.folder).data.test_path == opened.config.test_path
+  if ours and versions and (test := versions[-1].other_sets.get("test")) and "test" in others and others["test"].digest != test:
     LOG.warning("the images of the test set have changed since the run: measurements before and after are not comparable")
   return identity.own_counted(opened, images, others)
 

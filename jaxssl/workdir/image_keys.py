@@ -13,7 +13,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # spreads small numbers over 64 bits
 def name_keys(images: Manifest, rows: np.ndarray | None = None, parts: int = 0, inside: str = "") -> np.ndarray:
   """Hashes names to uint64 [m]; that two of ten million are the same has a probability of 3e-6.
 
-  `rows`: of which images, by default all; `parts`: how many parts of a name count, from its end and in any case, 0: all; `inside`:
+  `rows`: of which images, by default all; `parts`: how many parts of a name count, from its end, in any case; 0: all; `inside`:
   what is written before each.
   """
   names, bounds, hashes, before = images.names or b"", images.bounds.tolist(), bytearray(), os.fsencode(inside)

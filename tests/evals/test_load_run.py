@@ -10,7 +10,7 @@ from jaxssl.core import UserError
 from jaxssl.data.datasets import Datasets, open_datasets
 from jaxssl.data.identity import manifest_of, manifests
 from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.load_run import _compared, _require_unchanged, read_config
+from jaxssl.evals.load_run import _compared, _require_unchanged, read_config, selects_images
 from jaxssl.workdir import manifest
 from jaxssl.workdir.workdir import Workdir
 from tests import flags
@@ -95,10 +95,18 @@ def test_a_damaged_manifest_is_a_warning_for_other_images(tmp_path, caplog):
 def test_the_run_s_own_test_set_is_compared_too(tmp_path, caplog):
   workdir, path = trained(tmp_path)
   assert _require_unchanged(workdir, opened(path, test_path=f"{path}/a")).test_trained_on == 10
-  images, others = manifests(opened(path, test_path=f"{path}/a"))
+  assert "have changed" not in caplog.text  # another test set on purpose
+  folder(path, {"train/a/1.png": flat(1), "train/b/1.png": flat(2), "test/a/1.png": flat(3)})
+  images, others = manifests(opened(f"{path}/train", test_path=f"{path}/test"))
   manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
-  _require_unchanged(workdir, opened(path, test_path=f"{path}/b"))
+  workdir.write_config(Config(data=DataConfig(source="folder", path=f"{path}/train", test_path=f"{path}/test")), replace=True)
+  folder(path, {"test/a/2.png": flat(4)})
+  _require_unchanged(workdir, opened(f"{path}/train", test_path=f"{path}/test"))
   assert "the images of the test set have changed since the run" in caplog.text
+
+
+def test_changed_fields_that_select_training_images():
+  assert selects_images({"evals.holdout": 0.0}) and selects_images({"data.limit": 5}) and not selects_images({"evals.size": 24})
 
 
 def test_the_count_is_in_the_protocol(tmp_path, monkeypatch):
