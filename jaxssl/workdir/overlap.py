@@ -7,7 +7,7 @@ import numpy as np
 from jaxssl.workdir.image_keys import combined, may_be_same, name_keys, places
 from jaxssl.workdir.manifest import UNKNOWN, Manifest
 
-_CLEARLY = 10  # times as many equal names and sizes as by chance
+_TIMES, _DEVIATIONS = 3, 5  # by which equal sizes must exceed those by chance, which depend on the kind of images
 
 
 def trained_on(train: Manifest, root: str, test: Manifest, test_root: str) -> np.ndarray:
@@ -31,8 +31,10 @@ def trained_on(train: Manifest, root: str, test: Manifest, test_root: str) -> np
   sizes = train.fingerprints[train.fingerprints != UNKNOWN]
   alike = np.flatnonzero(np.isin(combined(theirs, test.fingerprints), combined(ours, sizes)) & (theirs != 0))
   _, counts = np.unique(sizes, return_counts=True)
-  by_chance = (counts * (counts - 1.0)).sum() / max(len(sizes) * (len(sizes) - 1.0), 1) * np.isin(theirs, ours).sum()
-  return alike if len(alike) > _CLEARLY * by_chance else alike[:0]
+  chance = (counts * (counts - 1.0)).sum() / max(len(sizes) * (len(sizes) - 1.0), 1)  # that two sizes are the same
+  named = np.isin(theirs, ours).sum()
+  by_chance = max(_TIMES * chance * named, chance * named + _DEVIATIONS * np.sqrt(chance * (1 - chance) * named))
+  return alike if len(alike) > by_chance else alike[:0]
 
 
 def _folder(path: str) -> str:

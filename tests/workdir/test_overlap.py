@@ -9,6 +9,8 @@ from tests.workdir.test_manifest import images, nameless
 
 SIZES = {f"{c}/{k}.jpg": 100 * k + 7 * (c == "dog") for c in ("cat", "dog") for k in range(1, 21)}
 
+COARSE = {name: (k * k + k // 3) % 10 for k, name in enumerate(SIZES)}  # few sizes
+
 
 def named(sizes: dict[str, int], folder: str = "") -> Manifest:
   return images(**{folder + name: size for name, size in sizes.items()})
@@ -24,6 +26,8 @@ def named(sizes: dict[str, int], folder: str = "") -> Manifest:
     ("/d", named(SIZES), "/e", named(SIZES), 40),  # copies
     ("/d", named(SIZES, "train/"), "/e.zip", named(SIZES, "images/"), 40),
     ("/d", named(SIZES), "/e", named({f"cat/{k}.jpg": 100 * k + 1 for k in range(1, 21)}), 0),
+    ("/d", named(COARSE), "/e", named(COARSE), 40),
+    ("/d", named(COARSE), "/e", named({name: (3 * size + 4) % 10 for name, size in COARSE.items()}), 0),  # a few agree
     ("/d", named(dict.fromkeys(SIZES, 500)), "/e", named(dict.fromkeys(SIZES, 500)), 0),  # sizes that tell nothing
     ("/d", named(dict.fromkeys(SIZES, -1)), "/e", named(dict.fromkeys(SIZES, -1)), 0),
     ("", nameless([5, 6, 7]), "", nameless([7, 8, -1]), 1),
