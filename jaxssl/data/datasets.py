@@ -1,7 +1,6 @@
 """Opens the datasets of a run, for training and for evaluation, from the `data` group of its config."""
 
 import dataclasses
-import os
 import pathlib
 import textwrap
 from collections.abc import Mapping
@@ -57,6 +56,7 @@ class Datasets:
   reference: Dataset  # evaluations compare with it or train on it; the same as `train` unless data.imbalance is set
   test: Dataset | None  # None without a test set
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
+  test_trained_on: int = 0  # how many of the test images the run was trained on
 
   @property
   def sources(self) -> list[Source]:
@@ -183,6 +183,8 @@ def _select(
   for source in sources.values():
     if getattr(source, "decoder", None):
       source.use(Decoder.of(config))
+    if source is not train:
+      value_range.check(config, source)
   return sources, groups, config
 
 
@@ -196,8 +198,3 @@ def open_splits(config: DataConfig, seed: int, whole: bool, held_out: float = 0.
     return dict(open_whole(config))
   sources, _, _ = _select(config, seed, None, held_out)
   return {name: source for name, source in sources.items() if name in ("train", "test")}
-
-
-def name_of(source: Source, index: int) -> str:
-  """Returns the name of an image, relative to its folder or zip."""
-  return source.describe(index).removeprefix(source.name + os.sep)

@@ -44,9 +44,9 @@ class FolderSource(Source):
     """Returns the name of the file relative to the folder or the zip, with "/" between names."""
     return self._index.name(self._positions[index])
 
-  def sizes(self) -> np.ndarray:
-    """Returns the sizes of the files in bytes, int64 [n]; -1 if unknown."""
-    return self._index.sizes(self._positions)
+  def fingerprints(self, rows: np.ndarray) -> np.ndarray:
+    """Returns the sizes of the files in bytes, int64 [m]; -1 if unknown."""
+    return self._index.sizes(self._positions[rows])
 
   @functools.cached_property
   def found_classes(self) -> tuple[str, ...]:

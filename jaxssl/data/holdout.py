@@ -1,11 +1,12 @@
 """Holds out a part of a labeled set that has no test set, to test on (`evals.holdout`)."""
 
 import hashlib
+import unicodedata
 
 import numpy as np
 
 from jaxssl.core import LOG, UserError, require
-from jaxssl.data.source import Source, Subset
+from jaxssl.data.source import Source, Subset, name_of
 
 
 def divide(
@@ -28,10 +29,11 @@ def divide(
 
 
 def draw(source: Source, share: float, seed: int, among: np.ndarray | None = None) -> np.ndarray:
-  """Draws a share of each class: positions int [h], ascending.
+  """Draws about a share of each class: positions int [h], ascending.
 
-  `among`: positions int [m] that may be drawn, by default all; images without a label are not drawn. The draw is a function of
-  the seed and the images' names, not of their positions, so that a set to which images are added keeps nearly the same ones.
+  An image is drawn if the hash of its name and the seed is below the share, so that adding or removing images does not move
+  others. Of each class of two or more, the image of the lowest hash is drawn in any case, and that of the highest never.
+  `among`: positions int [m] that may be drawn, by default all; images without a label are not drawn.
   Labels are used for this only: what trains on the others never sees one. Raises UserError if there is nothing to draw from.
   """
   labels = source.labels
@@ -39,20 +41,18 @@ def draw(source: Source, share: float, seed: int, among: np.ndarray | None = Non
     raise UserError(f"evals.holdout={share:g}: {source.name} has no labels to test with; sort it into class folders, or use 0")
   rows = np.arange(len(source)) if among is None else among
   rows = rows[labels[rows] >= 0]
-  _, which, sizes = np.unique(labels[rows], return_inverse=True, return_counts=True)
-  keys = np.array([_key(source.describe(k).removeprefix(source.name), seed) for k in rows.tolist()], np.uint64)
-  rank = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # within the class
-  drawn = rows[np.lexsort((keys, which))][rank < np.repeat(counts(sizes, share), sizes)]
-  if not len(drawn):
+  hashes = np.array([_hash(name_of(source, k), seed) for k in rows.tolist()], np.float64)
+  order = np.lexsort((hashes, labels[rows]))
+  _, first, sizes = np.unique(labels[rows][order], return_index=True, return_counts=True)
+  drawn = hashes < share
+  drawn[order[first]] = True
+  drawn[order[first + sizes - 1]] = False  # also the only one of its class
+  if not drawn.any():
     raise UserError(f"evals.holdout={share:g}: no class of {source.name} has two images, one to test on; use 0")
-  return np.sort(drawn)
+  return np.sort(rows[drawn])
 
 
-def counts(sizes: np.ndarray, share: float) -> np.ndarray:
-  """Returns how many images of each class are drawn, int [c]: at least one, unless the class has no other, and never all."""
-  return np.minimum(np.maximum(np.round(share * sizes).astype(int), 1), sizes - 1)
-
-
-def _key(name: str, seed: int) -> int:
-  """Returns 64 random bits."""
-  return int.from_bytes(hashlib.blake2b(f"{seed}\0{name}".encode(errors="surrogateescape"), digest_size=8).digest())
+def _hash(name: str, seed: int) -> float:
+  """Hashes a name, in Unicode NFC, and the seed to a number in 0..1."""
+  text = f"{seed}\0{unicodedata.normalize('NFC', name)}".encode(errors="surrogateescape")
+  return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64

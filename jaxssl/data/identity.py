@@ -1,34 +1,37 @@
 """Describes the images of a run's sets for its manifest."""
 
+import dataclasses
 import unicodedata
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from jaxssl.core import UserError
+from jaxssl.core import LOG, UserError
+from jaxssl.data.arrays import content_hash
 from jaxssl.data.datasets import Datasets
-from jaxssl.data.source import Source, Subset
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.source import Source, Subset, optional
 from jaxssl.parallel.processes import agreed
-from jaxssl.workdir.manifest import Manifest
+from jaxssl.workdir.manifest import UNKNOWN, Manifest
+from jaxssl.workdir.overlap import trained_on
+
+SAMPLED = 100  # images, evenly spaced
 
 
 def manifest_of(source: Source) -> Manifest:
-  """Lists the names, in Unicode NFC, and the sizes of the images of a source; without names, their number and kind."""
-  rows, root = np.arange(len(source)), source
-  while isinstance(root, Subset):
-    rows, root = root.indices[rows], root.source
-  kind = f"{source.channels} channels of {np.dtype(source.dtype)}"
-  relative_name: Any = getattr(root, "relative_name", lambda _: None)  # a source need not inherit from Source
-  names = bytearray()
-  for row in rows.tolist():
-    name = relative_name(row)
-    if name is None:
-      return Manifest(count=len(rows), kind=kind)
-    names += unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
-    names.append(0)
-  sizes = root.sizes()
-  sizes = np.full(len(rows), -1, np.int64) if sizes is None else np.asarray(sizes, np.int64)[rows]
-  return Manifest(count=len(rows), names=bytes(names), sizes=sizes)
+  """Lists the names, in Unicode NFC, and the fingerprints of the images of a source.
+
+  Images without names also have a kind. If their source offers neither fingerprints nor a version, a sample is hashed.
+  """
+  rows = np.arange(len(source))
+  names = _names(source)
+  fingerprints = optional(source, "fingerprints", rows)
+  version, kind = optional(source, "version"), ""
+  if names is None:
+    kind = ", ".join(filter(None, (version, f"{source.channels} channels of {np.dtype(source.dtype)}")))
+  if fingerprints is None:
+    fingerprints = _sampled(source) if names is None and version is None else np.full(len(rows), UNKNOWN)
+  return Manifest(count=len(rows), kind=kind, names=names, fingerprints=np.asarray(fingerprints, np.int64))
 
 
 def manifests(datasets: Datasets) -> tuple[Manifest, dict[str, Manifest]]:
@@ -46,3 +49,57 @@ def manifests(datasets: Datasets) -> tuple[Manifest, dict[str, Manifest]]:
       found = f"this one has {manifest.count} {name} images"
       raise UserError(f"{datasets.train.source.name}: the processes list different {name} images; {found}; expected the same")
   return train, others
+
+
+def counted(datasets: Datasets, trained: Iterable[tuple[Manifest, str]], test: Manifest) -> Datasets:
+  """Counts the test images that a run was trained on, with a warning. `trained`: its training images, and where they were."""
+  assert datasets.test
+  source, rows = datasets.test.source, np.zeros(0, np.int64)
+  for train, root in trained:
+    rows = np.union1d(rows, trained_on(train, root, test, source.name))
+  if not len(rows):
+    return datasets
+  text = "the run is trained on %d of the %d test images, e.g. %s: results on them do not show how well it generalizes"
+  LOG.warning(text, len(rows), test.count, source.describe(int(rows[0])))
+  return dataclasses.replace(datasets, test_trained_on=len(rows))
+
+
+def own_counted(datasets: Datasets, train: Manifest, others: Mapping[str, Manifest]) -> Datasets:
+  """Counts the test images that are training images too; files can only be both if the test set has a path of its own."""
+  if datasets.test is None or (train.names is not None and not datasets.config.test_path):
+    return datasets
+  return counted(datasets, [(train, datasets.train.source.name)], others["test"])
+
+
+def _names(source: Source) -> bytes | None:
+  """Returns the names of all images, each followed by a zero byte; None if they have none."""
+  names = bytearray()
+  for row in range(len(source)):
+    name = optional(source, "relative_name", row)
+    if name is None:
+      return None
+    names += unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+    names.append(0)
+  return bytes(names)
+
+
+def _sampled(source: Source) -> np.ndarray:
+  """Hashes a sample of the images, int64 [n], unknown elsewhere, if reading one again gives the same."""
+  sample = np.unique(np.linspace(0, max(len(source) - 1, 0), SAMPLED).round().astype(int))[: len(source)]
+  rows, origin = sample, source
+  while isinstance(origin, Subset):  # which may substitute images that cannot be read
+    rows, origin = origin.indices[rows], origin.source
+  first, second = ([_hash(origin, row) for row in rows.tolist()] for _ in range(2))
+  fingerprints = np.full(len(source), UNKNOWN)
+  if first == second:
+    fingerprints[sample] = first
+  else:
+    LOG.info("%s: its images differ each time they are read: a run cannot notice that they have changed", source.name)
+  return fingerprints
+
+
+def _hash(source: Source, row: int) -> int:
+  try:
+    return content_hash(source.read(row))
+  except DecodeError:
+    return UNKNOWN

@@ -43,7 +43,8 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
     for place, image in enumerate(loaded):
       if image.shape != first.shape:
         sizes = [f"{source.describe(k)} is {p.shape[1]} x {p.shape[0]}" for k, p in ((0, first), (rows[place], image))]
-        raise UserError(f"data.resident_size=0: images differ in size ({', '.join(sizes)}); set a size to resize them to")
+        remedy = f"resize all by e.g. data.resident_size={min(first.shape[:2])}, or remove the one that differs"
+        raise UserError(f"data.resident_size=0: images differ in size ({', '.join(sizes)}); {remedy}")
       images[place] = image
       if time.monotonic() - last > 5:
         last = time.monotonic()

@@ -88,12 +88,12 @@ class ItemSource(Source):
     """Returns the path of an image relative to the folder that all are in; None unless the items are a list of paths."""
     return None if self._folder is None else paths.absolute(self._path(index)).removeprefix(self._folder)
 
-  def sizes(self) -> np.ndarray | None:
-    """Returns the sizes of the files of a list of paths in bytes, int64 [n], -1 if unknown; else None."""
+  def fingerprints(self, rows: np.ndarray) -> np.ndarray | None:
+    """Returns the sizes of the files of a list of paths in bytes, -1 if unknown; else None."""
     if self._folder is None:
       return None
-    files = (paths.absolute(self._path(k)) for k in range(len(self)))
-    return np.fromiter((-1 if file.startswith(paths.BUCKET) else size_of(file) for file in files), np.int64, len(self))
+    files = [paths.absolute(self._path(k)) for k in rows.tolist()]
+    return np.array([-1 if file.startswith(paths.BUCKET) else size_of(file) for file in files], np.int64)
 
   @functools.cached_property
   def _folder(self) -> str | None:

@@ -1,5 +1,6 @@
 """The protocol of image sources, their registry, and subsets."""
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -12,7 +13,11 @@ from jaxssl.data.image_io import Decoder
 
 
 class Source(Protocol):
-  """Random access to images at positions 0..len - 1, from any thread. Labels are for evaluation only."""
+  """Random access to images at positions 0..len - 1, from any thread. Labels are for evaluation only.
+
+  A run notices that its images have changed by what their source offers, each of which is optional: `relative_name` and
+  `fingerprints` of each image, and `version` of all of them. Without the latter two it reads a sample.
+  """
 
   name: str
   channels: int  # of every image
@@ -44,17 +49,34 @@ class Source(Protocol):
     return f"{self.name} image {index}"
 
   def relative_name(self, index: int) -> str | None:
-    """Returns the name of the image's file relative to its folder or zip, with /; None for all images without files."""
+    """Returns a name that no other image has, such as that of a file relative to its folder, with /; None: there are none."""
     return None
 
-  def sizes(self) -> np.ndarray | None:
-    """Returns the sizes of all files in bytes, int64 [n], -1 if unknown; None without files."""
+  def fingerprints(self, rows: np.ndarray) -> np.ndarray | None:
+    """Returns numbers that differ if the content of an image does, int64 [m], -1 if unknown, of the images at `rows`.
+
+    They are the sizes of files in bytes, or hashes of at least 60 bits if there are no names. None: only reading would tell.
+    """
+    return None
+
+  def version(self) -> str | None:
+    """Returns what identifies all images together, such as the name, version and split of a dataset; None: nothing does."""
     return None
 
 
 def decoder_of(source: Source) -> Decoder:
   """Returns the decoder of a source's files."""
   return getattr(source, "decoder", None) or Decoder(channels=source.channels, bit_depth=8 * source.dtype.itemsize)
+
+
+def optional(source: Source, method: str, *arguments: Any) -> Any:
+  """Calls one of the methods that identify images; None if the source, which need not inherit from `Source`, lacks it."""
+  return getattr(source, method)(*arguments) if hasattr(source, method) else None
+
+
+def name_of(source: Source, index: int) -> str:
+  """Returns the name of an image, relative to its folder or zip; that for messages if it has none."""
+  return optional(source, "relative_name", index) or source.describe(index).removeprefix(source.name + os.sep)
 
 
 class Items(Protocol):
@@ -126,3 +148,15 @@ class Subset(Source):
   def describe(self, index: int) -> str:
     """Returns the name of the image for messages."""
     return self.source.describe(int(self.indices[index]))
+
+  def relative_name(self, index: int) -> str | None:
+    """Returns the name of the image in `source`."""
+    return optional(self.source, "relative_name", int(self.indices[index]))
+
+  def fingerprints(self, rows: np.ndarray) -> np.ndarray | None:
+    """Returns the fingerprints of the images at `rows`."""
+    return optional(self.source, "fingerprints", self.indices[rows])
+
+  def version(self) -> str | None:
+    """Returns the version of `source`; which of its images are used is not a part of it."""
+    return optional(self.source, "version")

@@ -17,8 +17,8 @@ from jaxssl.data.source import Source, register
 class TfdsSource(Source):
   """One split: `data[i]` is {"image": bytes of the file, "label": int, ...}."""
 
-  def __init__(self, data: Any, name: str, config: DataConfig, classes: tuple[str, ...]):
-    self.name, self.classes, self._data = name, classes, data
+  def __init__(self, data: Any, split: str, config: DataConfig, classes: tuple[str, ...]):
+    self.name, self.classes, self._data, self._split = f"{config.path} {split}", classes, data, split
     self.use(Decoder.of(config))
 
   @functools.cached_property
@@ -31,6 +31,14 @@ class TfdsSource(Source):
 
   def __len__(self) -> int:
     return len(self._data)
+
+  def version(self) -> str:
+    """Returns name, config and version of the dataset, its split, and the images in each of its files."""
+    info, parts = self._data.dataset_info, ""
+    if self._split in info.splits:
+      split = info.splits[self._split]
+      parts = f", {split.num_bytes} bytes in files of {list(split.shard_lengths)} images"
+    return f"{info.full_name} {self._split}{parts}"
 
   def encoded(self, index: int) -> bytes:
     """Returns the bytes of the image's file. Raises DecodeError, which names the image."""
@@ -57,7 +65,7 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
   def source(data: Any, split: str) -> TfdsSource:
     label = features["label"] if "label" in features else None
     classes = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else ()
-    return TfdsSource(data, f"{config.path} {split}", config, classes)
+    return TfdsSource(data, split, config, classes)
 
   try:
     data = load("train")

@@ -25,11 +25,11 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
   if config.bit_depth:
     return config
   ignored = (DecodeError, UnsupportedImage) if tolerant else (DecodeError,)
-  rows = np.unique(np.linspace(0, max(len(source) - 1, 0), SAMPLED).round().astype(int))[: len(source)]
+  rows = _sampled(source)
   if decoder_of(source).bit_depth:  # a source that states its type
     bits = [8 * source.dtype.itemsize]
   else:
-    found = list(read_ahead(functools.partial(_bits, source, ignored), rows.tolist(), config.workers, SAMPLED))
+    found = list(read_ahead(functools.partial(_bits, source, ignored), rows, config.workers, SAMPLED))
     bits, pages = [bits for bits, _ in found], [pages for _, pages in found]
     if (most := max(pages, default=1)) > 1:
       several = sum(number > 1 for number in pages)
@@ -37,6 +37,24 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
   depth = next(depth for depth in DEPTHS if depth >= max(bits, default=8))
   LOG.info("decided on %d of %d training images: --config.data.bit_depth=%d", len(rows), len(source), depth)
   return dataclasses.replace(config, bit_depth=depth)
+
+
+def check(config: DataConfig, source: Source) -> None:
+  """Reads a sample of another set than the training images, if its files may hold more bits than `data.bit_depth`.
+
+  Raises UnsupportedImage for an image that cannot be read as configured, such as one of larger values.
+  """
+  if config.bit_depth == max(DEPTHS) or not getattr(source, "decoder", None):
+    return
+  rows = _sampled(source)
+  found = read_ahead(functools.partial(_bits, source, (DecodeError,)), rows, config.workers, SAMPLED)
+  for row, (needed, _) in zip(rows, found, strict=True):
+    if needed > config.bit_depth:
+      source.read(row)
+
+
+def _sampled(source: Source) -> list[int]:
+  return np.unique(np.linspace(0, max(len(source) - 1, 0), SAMPLED).round().astype(int))[: len(source)].tolist()
 
 
 def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from jaxssl.core import LOG, VERSION, UserError, cache, image_progress, json_io, path_of, paths
-from jaxssl.data.datasets import name_of, open_splits
-from jaxssl.data.source import Source
+from jaxssl.data.datasets import open_splits
+from jaxssl.data.source import Source, name_of
 from jaxssl.evals import embedding_file, load_run
 from jaxssl.evals.load_run import LoadedRun
 

@@ -71,7 +71,8 @@ class FeatureExtractor:
       return None
     share, seed = self.config.evals.holdout, self.config.train.seed
     drawn = {"test_held_out": share, "test_seed": seed} if share else {}  # which define the set
-    return self._features("test", self.datasets.test, **drawn)
+    trained_on = self.datasets.test_trained_on
+    return self._features("test", self.datasets.test, **drawn, **({"test_trained_on": trained_on} if trained_on else {}))
 
   def _features(self, role: str, dataset: Dataset, **more: Scalar) -> Features:
     name, prep = dataset_name(dataset.source.name, self.config.data), self.preprocessing

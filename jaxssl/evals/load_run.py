@@ -16,7 +16,7 @@ from jaxssl.config import plugins
 from jaxssl.config.load import changed
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import UserError
+from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
 from jaxssl.data import datasets, identity, resident_size
@@ -36,7 +36,7 @@ from jaxssl.workdir.workdir import Workdir
 
 OF_THE_NETWORK = ("channels", "bit_depth", "mean", "std")  # fields that the weights were trained with
 
-SELECTING = ("data.source", "data.path", "data.list_path", "data.imbalance", "data.limit")  # which images are trained on
+SELECTING = ("data.source", "data.path", "data.list_path", "data.imbalance", "data.limit", "evals.holdout")  # training images
 
 
 def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
@@ -161,8 +161,7 @@ def load(
 
   def evaluator() -> Evaluator:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, held_out=config.evals.holdout)
-    if own_images:
-      _require_unchanged(folder, opened)
+    opened = _require_unchanged(folder, opened) if own_images else _compared(folder, opened, step)
     data = resident_size.settled(opened.config, config.views, opened.sources)  # of other images, it may differ from the run's
     settled = dataclasses.replace(config, data=data)
     return Evaluator(settled, mesh, opened.on_devices(settled, mesh), built)
@@ -171,15 +170,36 @@ def load(
   return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
 
 
-def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> None:
-  """Raises UserError if the training images are not those of the run; a run of an older version does not know."""
+def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> datasets.Datasets:
+  """Counts the test images that are trained on, and warns if the test set has changed.
+
+  Raises UserError if the training images are not those of the run; a run of an older version does not know.
+  """
   versions = manifest.read(workdir)
-  images, _ = identity.manifests(opened)
+  images, others = identity.manifests(opened)
   if versions and (changes := changes_since(workdir, versions[-1], images)):
     raise UserError(
       f"--workdir {workdir.folder}: the training images have changed: {changes}. Restore them, or evaluate on a folder "
       "as it is by --data.path=FOLDER"
     )
+  ours = read_config(workdir.folder).data.test_path == opened.config.test_path
+  if ours and versions and (test := versions[-1].other_sets.get("test")) and "test" in others and others["test"].digest != test:
+    LOG.warning("the images of the test set have changed since the run: measurements before and after are not comparable")
+  return identity.own_counted(opened, images, others)
+
+
+def _compared(workdir: Workdir, opened: datasets.Datasets, step: int) -> datasets.Datasets:
+  """Counts the test images that a run was trained on until `step`. What cannot be read is a warning."""
+  if opened.test is None:
+    return opened
+  root = read_config(workdir.folder).data.path
+  try:
+    versions = [v for k, v in enumerate(manifest.read(workdir)) if v.step < step or not k]
+    trained = [(manifest.load(workdir, version), root) for version in versions]
+  except UserError as error:
+    LOG.warning("whether the run was trained on test images is not known: %s", error)
+    return opened
+  return identity.counted(opened, trained, identity.manifest_of(opened.test.source))
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:

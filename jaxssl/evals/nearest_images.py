@@ -13,10 +13,10 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError, one_line, path_of, paths
 from jaxssl.data.arrays import ArraySource
-from jaxssl.data.datasets import name_of, open_splits
+from jaxssl.data.datasets import open_splits
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import Decoder, viewable
-from jaxssl.data.source import Source
+from jaxssl.data.source import Source, name_of
 from jaxssl.evals import embedding_file, knn, load_run
 from jaxssl.evals.embedding_file import Embeddings
 from jaxssl.parallel.mesh import make_mesh

@@ -1,6 +1,7 @@
 """Inspects a folder of images: counts, sizes, damaged files, duplicates; and suggests a config to train on it."""
 
 import collections
+import contextlib
 import dataclasses
 import pathlib
 import shlex
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config.parse import read
-from jaxssl.config.schema import Config, DataConfig
+from jaxssl.config.schema import Config, DataConfig, TrainConfig
 from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, tree
 from jaxssl.data import holdout, value_range
 from jaxssl.data.file_kinds import DecodeError
@@ -69,7 +70,7 @@ def inspect(
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
   held_out = _held_out(train, usable) if test is None else 0
   if held_out:
-    share = f"a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
+    share = f"about a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
     print(f"no test split: the suggested config tests on {held_out} of {len(usable)} images, {share}, and trains on the others")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = suggest.measure(
@@ -164,8 +165,9 @@ def _held_out(train: FolderSource, usable: Sequence[ImageStats]) -> int:
   """Returns how many of the usable images the suggested evals.holdout draws; 0 without class folders."""
   if train.labels is None:
     return 0
-  _, sizes = np.unique(train.labels[[image.index for image in usable]], return_counts=True)
-  return int(holdout.counts(sizes, suggest.HOLDOUT).sum())
+  with contextlib.suppress(UserError):  # no class has two images
+    return len(holdout.draw(train, suggest.HOLDOUT, TrainConfig().seed, np.array([image.index for image in usable])))
+  return 0
 
 
 def _speed(source: Source, config: Config) -> str:

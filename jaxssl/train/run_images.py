@@ -9,11 +9,11 @@ from jaxssl.core import LOG, UserError, json_io, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data import sampler
 from jaxssl.data.datasets import Datasets
-from jaxssl.data.identity import manifests
+from jaxssl.data.identity import manifests, own_counted
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import manifest
 from jaxssl.workdir.checkpoint import Checkpoints
-from jaxssl.workdir.image_changes import ImageChanges, changes_since
+from jaxssl.workdir.image_changes import ImageChanges, changes_since, moved
 from jaxssl.workdir.manifest import Manifest, Version
 from jaxssl.workdir.workdir import Workdir
 
@@ -40,9 +40,16 @@ class RunImages:
     """Whether the config names other paths than the run has."""
     return bool(self._paths)
 
-  def check(self, opened: Datasets) -> None:
-    """Compares the images with those of the run, before anything that takes minutes. Raises UserError if they differ."""
+  def check(self, opened: Datasets) -> Datasets:
+    """Compares the images with those of the run, before anything that takes minutes. Raises UserError if they differ.
+
+    Returns the datasets with the number of test images that are trained on.
+    """
     self._new, self._others = manifests(opened)
+    self._compare()
+    return own_counted(opened, self._new, self._others)
+
+  def _compare(self) -> None:
     if not self._versions or self._new.names is None:
       self._original.check(self._config)  # nothing shows that another path holds the same images
     if not self._versions:
@@ -62,9 +69,11 @@ class RunImages:
       raise UserError(f"{where}: the training images have changed: {text}. {remedy}")
     if step is not None and self._epoch(trained, step) >= self._config.train.epochs:
       raise UserError(f"{where}: the training images have changed ({text}), but the run is complete; use another --workdir")
-    if self._config.evals.holdout:  # images that were trained on would be tested on
-      raise UserError(f"{where}: the training images have changed ({text}): evals.holdout draws others; use another --workdir")
-    if step is not None and self._new.names is None and self._config.bootstrap.policy != "off":
+    if problem := self._config.evals.holdout and self._moved(
+      trained, changes
+    ):  # images that were trained on would be tested on
+      raise UserError(f"{where}: the training images have changed ({text}): {problem}; use another --workdir")
+    if step is not None and not changes.are_matched and self._config.bootstrap.policy != "off":
       raise UserError(
         f"{where}: the training images have changed ({text}), and without names the neighbor bank cannot be carried over; "
         "use another --workdir"
@@ -99,7 +108,8 @@ class RunImages:
       versions.append(self._version(step, self._epoch(trained, step), changes))
       json_io.truncate_lines(self._local.neighbors, -1)  # they number the images before
     elif self._accept:
-      versions[-1] = dataclasses.replace(trained, other_sets=self._version(0, 0).other_sets)
+      now = self._version(0, 0)
+      versions[-1] = dataclasses.replace(trained, other_sets=now.other_sets, held_out=now.held_out)
     run.start_epoch_at(versions[-1].step, versions[-1].epoch)
     self._write(versions)
     return state, step
@@ -115,11 +125,20 @@ class RunImages:
     for name in differing:
       LOG.warning("%s: the images of the %s set have changed: measurements before and after are not comparable", where, name)
 
+  def _moved(self, version: Version, changes: ImageChanges) -> str:
+    """Describes images that would move between the training images and the held-out ones; empty if there are none."""
+    draw = f"the test set that evals.holdout={self._config.evals.holdout:g} draws"
+    if not changes.are_matched or not version.held_out:
+      return f"{draw} cannot be compared"
+    names = moved((changes.old, manifest.load(self._local, version, held_out=True)), (changes.new, self._others["test"]))
+    return f"{len(names)} would move between them and {draw} (first: {names[0]})" if names else ""
+
   def _changes(self, version: Version) -> ImageChanges | None:
     return changes_since(self._local, version, self._new)
 
   def _version(self, step: int, epoch: int, changes: ImageChanges | None = None) -> Version:
-    return manifest.version(self._new, self._others, step, epoch, **(changes.counts if changes else {}))
+    held_out = self._others["test"].count if self._config.evals.holdout else 0
+    return manifest.version(self._new, self._others, step, epoch, held_out=held_out, **(changes.counts if changes else {}))
 
   def _epoch(self, version: Version, step: int) -> int:
     """Returns the epoch that was under way, or follows, after `step` steps on the images of a version."""
@@ -132,4 +151,5 @@ class RunImages:
     return step
 
   def _write(self, versions: Sequence[Version]) -> None:
-    manifest.write(self._local, versions, self._new)
+    held_out = [self._others["test"]] if self._config.evals.holdout else []
+    manifest.write(self._local, versions, self._new, *held_out)

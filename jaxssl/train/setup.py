@@ -42,13 +42,13 @@ class Experiment:
     workdir: pathlib.Path,
     arrays: datasets.Arrays | None = None,
     encoder: Any = None,
-    check: Callable[[datasets.Datasets], None] = lambda _: None,
+    check: Callable[[datasets.Datasets], datasets.Datasets] = lambda opened: opened,
   ):
-    """Opens the images and builds the step. `check`: called with the datasets before any image is read; may raise UserError."""
+    """Opens the images and builds the step. `check`: called with the datasets, returns those to use; may raise UserError."""
     self.mesh = make_mesh()
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)
-    check(opened)
+    opened = check(opened)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)

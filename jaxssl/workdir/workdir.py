@@ -36,8 +36,12 @@ class Workdir:
     self.trace = folder / "trace"  # from `profile`
 
   def image_names(self, sha256: str) -> pathlib.Path:
-    """Returns the file with the names and sizes of the training images whose manifest has this hash."""
+    """Returns the file with the names and fingerprints of the training images whose manifest has this hash."""
     return self.folder / f"images-{sha256[:16]}.zlib"
+
+  def all_image_names(self) -> set[pathlib.Path]:
+    """Returns all files that `image_names` has named."""
+    return set(self.folder.glob(f"images-{'[0-9a-f]' * 16}.zlib"))
 
   def check(self, config: Config, excused: Collection[str] = ()) -> Config:
     """Creates the folder; returns the config, with the fields in FROM_IMAGES that the run has settled.

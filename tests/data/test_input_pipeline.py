@@ -189,7 +189,7 @@ def test_resident_resizes_images_to_one_size():
 
 def test_resident_of_several_sizes_is_an_error():
   source = Images([flat(1), flat(2), flat(3, (8, 10)), flat(4, (9, 9))])
-  expected = "data.resident_size=0: images differ in size .made 0 is 8 x 8, made 2 is 10 x 8.; set a size"
+  expected = "data.resident_size=0: images differ in size .made 0 is 8 x 8, made 2 is 10 x 8.; resize all by"
   with pytest.raises(UserError, match=expected):
     resident(source, 0)
 

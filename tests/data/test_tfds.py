@@ -1,5 +1,7 @@
 """Named datasets, with the mock of tensorflow_datasets."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core import UserError
 from jaxssl.data import tfds as tfds_source
 from jaxssl.data.datasets import open_datasets
+from jaxssl.data.identity import manifest_of
 from jaxssl.data.input_pipeline import resident
 from jaxssl.data.sampler import epoch_plan
 from tests.data.fixtures import batches
@@ -34,6 +37,14 @@ def test_a_named_dataset_has_splits_classes_and_labels(mocked, name, size, class
   assert len(train.classes) == classes and train.labels.shape == (9,) and train.labels.dtype == np.int32
   assert resident(train, 0).shape == (9, size, size, channels)
   assert train.encoded(2)[:4] == b"\x89PNG" and train.describe(2) == f"{name} train image 2"
+
+
+def test_a_named_dataset_is_identified_by_its_version_and_split(mocked):
+  train, test = opened("cifar10")
+  assert manifest_of(train).kind.startswith("cifar10/3.0.2 train") and manifest_of(test).kind.startswith("cifar10/3.0.2 test")
+  info = SimpleNamespace(full_name="birds/1.0.0", splits={"train": SimpleNamespace(num_bytes=50, shard_lengths=[2, 1])})
+  source = tfds_source.TfdsSource(SimpleNamespace(dataset_info=info), "train", DataConfig(source="tfds", path="birds"), ())
+  assert source.version() == "birds/1.0.0 train, 50 bytes in files of [2, 1] images"
 
 
 def test_images_and_labels_equal_those_of_tfds(mocked):

@@ -83,6 +83,16 @@ def test_a_later_larger_value_names_the_field(tmp_path, monkeypatch):
   assert not source.unreadable
 
 
+def test_larger_values_in_the_test_set_are_found_when_it_is_opened(tmp_path):
+  where = folder(tmp_path, {"train/0.tif": tiff(ramp(4095)), "test/0.tif": tiff(ramp(100)), "test/1.tif": tiff(ramp(5000))})
+  message = r"test/1.tif: values up to 5000, above data.bit_depth=12 \(0 to 4095\); start a new run with data.bit_depth=14"
+  with pytest.raises(UnsupportedImage, match=message):
+    opened(where)
+  assert opened(where, bit_depth=14).test
+  folder(where, {"test/1.tif": tiff(ramp(4095))[:60]})  # damaged
+  assert opened(where).test
+
+
 def test_files_that_can_only_hold_8_bits_are_not_read(tmp_path, monkeypatch):
   where = folder(tmp_path, {f"{k}.{kind}": b"" for k in range(3) for kind in ("jpg", "JPEG", "gif", "webp", "bmp", "jfif")})
   monkeypatch.setattr(FolderSource, "encoded", lambda *_: pytest.fail("read"))

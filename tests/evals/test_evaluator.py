@@ -124,8 +124,8 @@ def test_a_set_without_a_test_set_is_measured(share, monkeypatch):
   names = [name, "linear_lbfgs"] if share else [name]
   assert [(m.subject, m.name) for m in measured] == [(who, x) for who in ("raw_pixels", "untrained") for x in names]
   assert measured[0].value > 90  # classes differ in their pixels
-  drawn = {"test_images": 12, "test_held_out": 0.25, "test_seed": config.train.seed}
-  sets = {"reference_images": 36 if share else 48, "test": test, **(drawn if share else {})}
+  drawn = {"test_images": 8, "test_held_out": 0.25, "test_seed": config.train.seed}
+  sets = {"reference_images": 40 if share else 48, "test": test, **(drawn if share else {})}
   for m in measured:
     assert sets.items() <= m.protocol.items() and ("test_images" in m.protocol) == bool(share)
   if not share:

@@ -17,7 +17,7 @@ from jaxssl.core import UserError
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.identity import manifest_of, manifests
-from jaxssl.data.source import Subset
+from jaxssl.data.source import name_of
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.train.run_images import RunImages
 from jaxssl.train.setup import Experiment
@@ -35,17 +35,19 @@ def files(*names: str) -> dict[str, bytes]:
   return {name: flat(10) + bytes(range(1, int(pathlib.PurePath(name).stem) + 2)) for name in names}
 
 
-def started(tmp_path: pathlib.Path, step: int = 5, **changes) -> tuple[Workdir, Config]:
+def started(tmp_path: pathlib.Path, **changes) -> tuple[Workdir, Config]:
   """Returns a workdir as a run on eight images in tmp_path/a leaves it, two steps an epoch, and the run's config."""
-  data = DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES)))
+  data = changes.get("data") or DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES)))
   config = Config(data=data, train=TrainConfig(batch_size=4, epochs=4))
   config = dataclasses.replace(config, **changes)
   workdir = Workdir(tmp_path / "run")
   workdir.check(config)
   workdir.write_config(config)
   checked(workdir, config, step=None)
-  images, others = manifests(open_datasets(config.data, 0))
-  manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
+  images, others = manifests(open_datasets(config.data, 0, held_out=config.evals.holdout))
+  held_out = [others["test"]] if config.evals.holdout else []
+  version = manifest.version(images, others, 0, 0, held_out=sum(m.count for m in held_out))
+  manifest.write(workdir, [version], images, *held_out)
   return workdir, config
 
 
@@ -53,7 +55,7 @@ def checked(workdir: Workdir, config: Config, accept: bool = False, step: int | 
   """Compares the images of a config with those of a run whose newest checkpoint has this step."""
   images = RunImages(workdir, workdir, config, accept)
   images._newest_step = lambda: step  # type: ignore[method-assign]
-  images.check(open_datasets(config.data, 0))
+  images.check(open_datasets(config.data, 0, held_out=config.evals.holdout))
   return images
 
 
@@ -80,7 +82,7 @@ def test_images_that_moved_as_a_whole_are_accepted(target, tmp_path, caplog):
     (lambda root: folder(root, files("8.png", "9.png")), "2 added (first: 8.png)"),
     (lambda root: (root / "3.png").unlink(), "1 removed (first: 3.png)"),
     (lambda root: (root / "3.png").rename(root / "z.png"), "1 renamed (first: 3.png, now z.png)"),
-    (lambda root: (root / "3.png").write_bytes(flat(99, (9, 9))), "1 of another size (first: 3.png)"),
+    (lambda root: (root / "3.png").write_bytes(flat(99, (9, 9))), "1 of other content (first: 3.png)"),
   ],
 )
 def test_changed_images_stop_a_run_unless_they_are_accepted(change, message, tmp_path, caplog):
@@ -96,10 +98,35 @@ def test_changed_images_stop_a_run_unless_they_are_accepted(change, message, tmp
     checked(workdir, config, accept=True, step=8)
 
 
-def test_changed_images_are_refused_if_some_are_held_out(tmp_path):
-  workdir, config = started(tmp_path, evals=EvalsConfig(holdout=0.25))
-  (tmp_path / "a/3.png").unlink()
-  with pytest.raises(UserError, match=r"1 removed .*: evals.holdout draws others; use another --workdir"):
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    (lambda root, held_out, trained: (root / trained).unlink(), ""),
+    (lambda root, held_out, trained: folder(root, {"a/new.png": flat(7)}), ""),
+    (
+      lambda root, held_out, trained: (root / held_out).rename(root / trained),
+      "1 would move .* .first: a/[0-9]*.png.; use another",
+    ),
+    (
+      lambda root, held_out, trained: (root / held_out).rename(root / "b/xyz.png"),
+      r"[12] would move .* \(first: .*\); use another",
+    ),
+  ],
+)
+def test_held_out_images_stay_held_out(change, message, tmp_path):
+  root = tmp_path / "a"
+  named = {
+    f"{c}/{k}.png": flat(10) + bytes(range(1, n + 2)) for n, (c, k) in enumerate((c, k) for c in "ab" for k in range(10))
+  }
+  data = DataConfig(source="folder", path=folder(root, named))
+  workdir, config = started(tmp_path, data=data, evals=EvalsConfig(holdout=0.25))
+  opened = open_datasets(data, 0, held_out=0.25)
+  first = {name: name_of(dataset.source, 0) for name, dataset in (("trained", opened.train), ("held_out", opened.test))}
+  change(root, **first)
+  if message:
+    with pytest.raises(UserError, match=message):
+      checked(workdir, config, accept=True)
+  else:
     checked(workdir, config, accept=True)
 
 
@@ -149,9 +176,9 @@ def test_another_test_set_is_refused_at_another_path_and_logged_at_the_same(tmp_
   assert "the images of the test set have changed: measurements before and after are not comparable" in caplog.text
 
 
-def test_arrays_have_no_names_to_carry_a_bank_over(tmp_path):
+def test_items_without_names_have_nothing_to_carry_a_bank_over_by(tmp_path):
   def opened(count: int):
-    return open_datasets(DataConfig(source="array"), 0, {"train": np.zeros((count, 8, 8, 3), np.uint8)})
+    return open_datasets(DataConfig(source="array"), 0, {"train": list(np.zeros((count, 8, 8, 3), np.uint8))})
 
   for policy, refused in (("adaptive", True), ("off", False)):
     workdir = Workdir(tmp_path / policy)
@@ -160,29 +187,19 @@ def test_arrays_have_no_names_to_carry_a_bank_over(tmp_path):
     )
     workdir.check(config)
     workdir.write_config(config)
-    images, others = manifests(opened(8))
+    images, others = manifests(opened(200))
     manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
     run = RunImages(workdir, workdir, config, True)
     run._newest_step = lambda: 2  # type: ignore[method-assign]
-    run.check(opened(8))
+    run.check(opened(200))
     if refused:
-      expected = "10 images of 3 channels of uint8 instead of 8 of 3 channels of uint8.*, and without names the neighbor bank"
+      expected = (
+        "210 images of 3 channels of uint8 instead of 200 of 3 channels of uint8.*, and without names the neighbor bank"
+      )
       with pytest.raises(UserError, match=expected):
-        run.check(opened(10))
+        run.check(opened(210))
     else:
-      run.check(opened(10))
-
-
-def test_a_manifest_follows_lists_limits_and_unicode(tmp_path):
-  path = folder(tmp_path / "a", {"e\u0301.png": flat(1), "b/1.png": flat(2, (9, 9)), "c.png": flat(3)})
-  listed = tmp_path / "list.txt"
-  listed.write_text("b/1.png\ne\u0301.png\n")
-  source = open_datasets(DataConfig(source="folder", path=path, list_path=str(listed)), 0).train.source
-  images = manifest_of(source)
-  assert [images.name(k) for k in range(2)] == ["\u00e9.png", "b/1.png"]
-  assert images.sizes.tolist() == [len(flat(1)), len(flat(2, (9, 9)))]
-  turned = manifest_of(Subset(source, np.array([1, 0])))
-  assert turned.name(0) == "b/1.png" and turned.digest != images.digest
+      run.check(opened(210))
 
 
 def test_two_processes_must_list_the_same_images(tmp_path, monkeypatch):
