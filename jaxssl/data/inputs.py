@@ -74,18 +74,18 @@ def _column(items: Any, name: str) -> Any:
 
 def _check_collection(items: Any, name: str) -> None:
   """Raises UserError for what is not an object with a length and items."""
-  kind, what = kind_of(items), words(items)
+  kind = kind_of(items)
   if isinstance(items, str | os.PathLike):
     raise UserError(f"{name}: one path, {items}; expected a list of paths; data.path names a folder")
   if kind in (PIL, FILE) or (kind == TENSOR and (items.ndim < 3 or (items.ndim == 3 and items.shape[0] <= _MOST_CHANNELS))):
     raise UserError(f"{name}: one image, {kind}; expected several, e.g. [image]")
   if isinstance(items, Mapping):  # e.g. datasets.DatasetDict
-    raise UserError(f"{name}: {what}; expected images, e.g. one of its values")
+    raise UserError(f"{name}: {words(items)}; expected images, e.g. one of its values")
   if not hasattr(items, "__getitem__") and hasattr(items, "dataset"):  # torch.utils.data.DataLoader
-    raise UserError(f"{name}: {what} loads batches; expected single images, e.g. its dataset")
+    raise UserError(f"{name}: {words(items)} loads batches; expected single images, e.g. its dataset")
   try:
     len(items)
     items.__getitem__  # noqa: B018
   except (TypeError, AttributeError, NotImplementedError) as error:
     expected = "expected an array, or an object with a length and items: a list, a torch Dataset, a Hugging Face dataset"
-    raise UserError(f"{name}: {what} has no length or no items by index; {expected}") from error
+    raise UserError(f"{name}: {words(items)} has no length or no items by index; {expected}") from error

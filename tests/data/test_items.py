@@ -138,7 +138,7 @@ def test_lists_of_paths_have_names_and_sizes(tmp_path, monkeypatch):
   before, after = (folder(tmp_path / place, data) for place in ("one", "two/inner"))
   lists = [[f"{root}/{name}" for name in data] for root in (before, after)]
   first = manifest_of(opened(lists[0]))
-  assert first.name(0) == "a/0.png" and first.sizes.tolist() == [len(file) for file in data.values()]
+  assert first.name(0) == "a/0.png" and first.fingerprints.tolist() == [len(file) for file in data.values()]
   assert manifest_of(opened([(path, 0) for path in lists[1]])).digest == first.digest  # moved as a whole
   monkeypatch.chdir(before)
   assert manifest_of(opened([{"image": path} for path in data])).digest == first.digest  # relative to the current folder
@@ -152,7 +152,7 @@ def test_other_items_have_no_names(items, tmp_path, monkeypatch):
   folder(tmp_path, {"a.png": flat(1)})
   monkeypatch.chdir(tmp_path)
   manifest = manifest_of(opened(items))
-  assert manifest.names is None and manifest.count == len(items) and opened(items).sizes() is None
+  assert manifest.names is None and manifest.count == len(items) and opened(items).fingerprints(np.arange(1)) is None
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: tiff(x), lambda x: Image.fromarray(x), lambda x: Tensor(x)])
