@@ -45,7 +45,7 @@ def train(
   `source`, `test`: images instead of the config's: an array, uint8 or uint16, [n, h, w] or [n, h, w, c]; an object whose items
   are such images; either of them in a pair with labels int [n], which are for evaluation only; or a jaxssl.data.source.Source.
   `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
-  `accept_changes`: resume although the training images have changed.
+  `accept_changes`: resume although the training images, or fields that change what is learned, have changed.
   Raises UserError.
   """
   config, arrays = _with_inputs(config, source, test, encoder)

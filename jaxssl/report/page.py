@@ -40,7 +40,7 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   bodies = []
   for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True)):
     blocks = {"Evaluations": tables.evaluations(record), "Curves": curves.section([record]), **_from_images(record, run)}
-    blocks |= {"Alerts": tables.alerts(record), "Config": tables.config(record)}
+    blocks |= {"Alerts": tables.alerts(record), "Changed fields": tables.history(record), "Config": tables.config(record)}
     bodies.append(summary.section(record) + _sections(f"r{i}", blocks))
   title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
   body = bodies[0]

@@ -85,6 +85,15 @@ def alerts(record: RunRecord) -> str:
   return text
 
 
+def history(record: RunRecord) -> str:
+  """Lists the fields that were changed while the run was trained; empty if there are none."""
+  items = ""
+  for entry in record.history:
+    before, after = (escape(json.dumps(entry.get(name))) for name in ("from", "to"))
+    items += f"<li>step {entry['step']}: <code>{escape(str(entry.get('field')))}</code> {before} → {after}</li>"
+  return f"<ul>{items}</ul>" if items else ""
+
+
 def config(record: RunRecord) -> str:
   """Shows all fields, software and hardware."""
   facts = {name: value for name, value in record.results.items() if name not in ("measurements", "metrics")}

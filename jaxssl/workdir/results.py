@@ -55,12 +55,12 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
 
 
-def cut(path: pathlib.Path, step: int) -> None:
-  """Removes measurements made after `step`: the run resumes there and will repeat them."""
+def cut(path: pathlib.Path, step: int, last: int) -> None:
+  """Removes measurements made after `step`: the run resumes there and will repeat them. last: the last step of the run."""
   document = read(path)
   if document:
     remaining = [m for m in document["measurements"] if m["step"] <= step]
-    finished = bool(document.get("finished")) and len(remaining) == len(document["measurements"])
+    finished = bool(document.get("finished")) and step == last
     json_io.write(path, {**document, "measurements": remaining, "finished": finished})
 
 
