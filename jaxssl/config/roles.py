@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar
 T = TypeVar("T")
 Role = Literal["result", "observe", "locate", "grow", "fixed"]
 MEANINGS: Mapping[Role, str] = {
-  "result": "it changes what is learned: needs --accept-changes",
-  "observe": "what is logged, measured and kept: may change",
-  "locate": "where images are and how work is distributed: may change",
-  "grow": "the length of the run: may change, but not below the epochs that are done",
-  "fixed": "other arrays or inputs of the network: never changes",
+  "result": "changes what is learned; may change with `--accept-changes`",
+  "observe": "what is logged, measured and kept; may change",
+  "locate": "where images are, how work is distributed; may change",
+  "grow": "may change, but not below the epochs that are done",
+  "fixed": "arrays and inputs of the networks; cannot change",
 }
 _KEY = "role"
 
@@ -46,6 +46,11 @@ def _marked(default: Any, role: Role) -> Any:
   return dataclasses.field(default=default, metadata={_KEY: role})
 
 
+def marked(field: dataclasses.Field) -> Role | None:
+  """Returns the role that a field is marked with, if any."""
+  return field.metadata.get(_KEY)
+
+
 def role_of(cls: type, path: str) -> Role:
   """Returns the role of a field of a dataclass by dotted path; of an unknown field, that of its group."""
   role: Role = "result"
@@ -57,6 +62,6 @@ def role_of(cls: type, path: str) -> Role:
     field = next((f for f in dataclasses.fields(kind) if f.name == name), None) if dataclasses.is_dataclass(kind) else None
     if field is None:
       break
-    role = field.metadata.get(_KEY, role)
+    role = marked(field) or role
     kind = typing.get_type_hints(kind)[name]
   return role

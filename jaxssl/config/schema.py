@@ -31,7 +31,8 @@ class DataConfig:
   source: str = "mnist5k"
   path: str = locate("")  # folder or zip (source=folder), name of the dataset (source=tfds)
   test_path: str = locate("")  # folder or zip of the test set; empty: the test/ or val/ folder in `path`, if there is one
-  list_path: str = locate("")  # text file with the paths of the training images to use, one per line (source=folder)
+  # text file with the paths of the training images to use, one per line (source=folder); empty: all
+  list_path: str = locate("")
   placement: Literal["device", "host"] = "device"  # device: all images in accelerator memory; host: tf.data reads and crops
   # placement=device: side to which images are resized and center-cropped; 0: not, unless their sizes differ: then 5/4 of the
   # largest view

@@ -77,7 +77,7 @@ def test_fields_that_change_what_is_learned_must_be_accepted(tmp_path):
 
 def test_fixed_fields_are_always_refused(tmp_path):
   workdir, words = started(tmp_path)
-  with pytest.raises(UserError, match=r"bootstrap.k: 10 there, 3 here. Such fields cannot change in a run: use another"):
+  with pytest.raises(UserError, match=r"bootstrap.k: 5 there, 3 here. Such fields cannot change in a run: use another"):
     compared(workdir, [*words, "--config.bootstrap.k=3", "--config.optim.lr=0.5"], accept=True)
   with pytest.raises(
     UserError, match=r"belongs to another config: method.name: 'dino' there, 'simclr' here; .* and \d+ more fields\. "
