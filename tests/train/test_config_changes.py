@@ -82,7 +82,7 @@ def test_fixed_fields_are_always_refused(tmp_path):
   with pytest.raises(
     UserError, match=r"belongs to another config: method.name: 'dino' there, 'simclr' here; .* and \d+ more fields\. "
   ):
-    compared(workdir, [f"{CONFIG.replace('nnboot', 'simclr')}:runlocal", "--config.model.stem=cifar"], accept=True)
+    compared(workdir, [f"{CONFIG.replace('nnboot', 'simclr')}:runlocal", "--config.model.width=0.5"], accept=True)
 
 
 def test_a_config_of_another_version_is_refused_and_newer_fields_have_their_defaults(tmp_path):
