@@ -109,7 +109,10 @@ class ModelConfig:
   patch: int = 16  # ViT: side of a patch in pixels
   drop_path: float = result(0.0)  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first
   position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: the exact ratio
-  init_from: str = ""  # a weights file or the folder of an export that initializes the encoder (docs/weights.md); empty: random
+  # what initializes the encoder: a weights file, the folder of an export, or the workdir of another run (docs/weights.md);
+  # empty: random
+  init_from: str = ""
+  init_heads: bool = False  # init_from: projector and predictor too; of a workdir, or of an export (flax) with heads
   allow_partial: bool = False  # init_from: tensors that are missing or have another shape are initialized randomly
   projector: HeadConfig = HeadConfig()
   predictor: HeadConfig = HeadConfig()

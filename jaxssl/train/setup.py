@@ -24,7 +24,6 @@ from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
-from jaxssl.pretrained.torch_names import from_torch
 from jaxssl.train.optimizer import build_optimizer, learning_rate
 from jaxssl.train.step import Batch, TrainStep
 
@@ -66,7 +65,7 @@ class Experiment:
     self._step = jit_step(self.train_step, self.state_shapes)
 
   def init(self) -> TrainState:
-    """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
+    """Returns the state before the first step, from the seed and `model.init_from`."""
     state = jax.jit(self.train_step.init, out_shardings=shardings(self.state_shapes))()
     teacher = state.teacher and self._imported(state.teacher)
     return dataclasses.replace(state, student=self._imported(state.student), teacher=teacher)
@@ -118,7 +117,7 @@ class Experiment:
     if self.imported is None:
       return variables
     # Copied under jit: no two networks may share memory with each other or with NumPy, since a step donates its state.
-    filled = from_torch(self.imported, to_host(self.mesh, variables))
+    filled = init_from.filled(self.imported, to_host(self.mesh, variables))
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings(variables))(filled)
 
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
