@@ -44,7 +44,7 @@ class DataConfig:
   max_pixels: int = observe(2**28)  # height x width of an image; a larger one stops the run before it is decoded
   allow_truncated: bool = False  # read JPEGs that lack their last bytes; missing parts are gray
   imbalance: ImbalanceConfig = ImbalanceConfig()
-  limit: int = 0  # train on this many images, drawn by train.seed; 0: all
+  limit: int = 0  # train on at most this many images, drawn by train.seed; 0: all
   # mean of each channel, or one for all, on a scale where the brightest value is 1; empty: measured on the training images
   mean: tuple[float, ...] = fixed((0.485, 0.456, 0.406))
   std: tuple[float, ...] = fixed((0.229, 0.224, 0.225))  # standard deviation of each channel, as `mean`
