@@ -1,0 +1,41 @@
+"""The measurements of several runs as CSV, one line per run, and their table as Markdown, one column per group of runs."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from jaxssl.core.metric import protocol_text
+from jaxssl.report.groups import Cell, Group, compared, seeds
+from jaxssl.report.text import number
+
+BASELINES = ("untrained", "imported", "raw_pixels")
+
+
+def csv_text(groups: Sequence[Group]) -> str:
+  """Returns one line per run, metric and protocol: group, run, seeds, value, baselines, step; empty: not measured."""
+  names = list(dict.fromkeys(name for group in groups for record in group.records for name, _ in seeds(record)))
+  file = io.StringIO()
+  writer = csv.writer(file, lineterminator="\n")
+  writer.writerow(["group", "run", *names, "metric", "protocol", "value", *BASELINES, "step", "finished"])
+  for group in groups:
+    for record in group.records:
+      own = dict(seeds(record))
+      for final in record.finals():
+        values = [final.value, *(final.baselines.get(subject) for subject in BASELINES)]
+        cells = [group.name, record.name, *(own.get(name, "") for name in names), final.name, protocol_text(final.protocol)]
+        writer.writerow([*cells, *("" if x is None else repr(x) for x in values), final.step, record.finished])
+  return file.getvalue()
+
+
+def markdown(groups: Sequence[Group]) -> str:
+  """Returns a table of the metrics: mean ± sample standard deviation over the runs of each group."""
+  lines = [["metric", *(f"{group.name} ({len(group.records)})" for group in groups)], ["---"] * (len(groups) + 1)]
+  for row in compared(groups):
+    title = f"{row.metric.title} ({protocol_text(row.protocol)})" if row.protocol else row.metric.title
+    lines.append([title, *("" if cell is None else text(cell) for cell in row.cells)])
+  return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+
+
+def text(cell: Cell) -> str:
+  """Returns mean ± standard deviation; without the latter if there is one run."""
+  return number(cell.mean) + ("" if cell.std is None else f" ± {number(cell.std)}")
