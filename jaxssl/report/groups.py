@@ -13,7 +13,7 @@ from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
 from jaxssl.workdir.records import Final, RunRecord
 from jaxssl.workdir.results import protocol_key
-from jaxssl.workdir.workdir import FROM_IMAGES
+from jaxssl.workdir.workdir import FROM_IMAGES, Workdir
 
 Seeds = tuple[tuple[str, Any], ...]  # the seed fields of a run with their values, by name
 
@@ -73,6 +73,17 @@ class Row(NamedTuple):
   metric: Metric
   protocol: Mapping[str, Any]
   cells: list[Cell | None]
+
+
+def named_records(workdirs: Sequence[Workdir]) -> list[RunRecord]:
+  """Reads the records of some workdirs; names that are not unique are extended by the folders above. Raises UserError."""
+  records = [RunRecord(workdir) for workdir in workdirs]
+  if len({record.name for record in records}) < len(records):
+    folders = [str(record.workdir.folder.absolute()) for record in records]
+    shared = os.path.commonprefix(folders).rpartition("/")[0]
+    for record, folder in zip(records, folders, strict=True):
+      record.name = folder.removeprefix(f"{shared}/")
+  return records
 
 
 def seeds(record: RunRecord) -> Seeds:

@@ -1,6 +1,5 @@
 """Writes a self-contained web page about one run, or a comparison of several."""
 
-import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,8 +9,8 @@ from jaxssl.core import LOG, UserError, atomic, paths
 from jaxssl.core.rng import generator
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
-from jaxssl.report import attention, curves, neighbors, spectrum, summary, summary_files, tables, tsne
-from jaxssl.report.groups import grouped
+from jaxssl.report import attention, curves, neighbors, spectrum, summary, tables, tsne
+from jaxssl.report.groups import grouped, named_records
 from jaxssl.report.text import escape
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
@@ -33,8 +32,6 @@ def write_report(workdir: Workdir, run: LoadedRun | None) -> None:
 def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -> int:
   """Writes the page of some workdirs and returns its size in bytes; runs that are None are loaded here if possible.
 
-  Of several runs, also writes the measurements as CSV and their table as Markdown beside the page.
-
   Raises UserError if a workdir holds no run, or `out` cannot be written.
   """
   records = named_records([workdir for workdir, _ in runs])
@@ -55,28 +52,12 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
     f"<title>{escape(title)}</title><style>{(HERE / 'page.css').read_text()}</style></head>\n"
     f"<body><main><h1>{escape(title)}</h1>{body}</main>\n<script>{(HERE / 'page.js').read_text()}</script></body></html>\n"
   )
-  texts = {out: page}
-  if len(records) > 1:
-    groups = grouped(records)
-    texts |= {out.with_suffix(".csv"): summary_files.csv_text(groups), out.with_suffix(".md"): summary_files.markdown(groups)}
   try:
-    for path, text in texts.items():
-      with paths.uploaded(path) as file:
-        atomic.write_text(file, text)
+    with paths.uploaded(out) as file:
+      atomic.write_text(file, page)
   except OSError as error:
     raise UserError(f"--out {out} cannot be written: {error}") from error
   return len(page.encode())
-
-
-def named_records(workdirs: Sequence[Workdir]) -> list[RunRecord]:
-  """Reads the records of some workdirs; names that are not unique are extended by the folders above. Raises UserError."""
-  records = [RunRecord(workdir) for workdir in workdirs]
-  if len({record.name for record in records}) < len(records):
-    folders = [str(record.workdir.folder.absolute()) for record in records]
-    shared = os.path.commonprefix(folders).rpartition("/")[0]
-    for record, folder in zip(records, folders, strict=True):
-      record.name = folder.removeprefix(f"{shared}/")
-  return records
 
 
 def _compared(records: Sequence[RunRecord]) -> str:

@@ -2,11 +2,14 @@
 
 import csv
 import io
+import pathlib
 from collections.abc import Sequence
 
+from jaxssl.core import atomic, paths
 from jaxssl.core.metric import protocol_text
-from jaxssl.report.groups import Cell, Group, compared, seeds
+from jaxssl.report.groups import Cell, Group, compared, grouped, named_records, seeds
 from jaxssl.report.text import number
+from jaxssl.workdir.workdir import Workdir
 
 BASELINES = ("untrained", "imported", "raw_pixels")
 
@@ -39,3 +42,11 @@ def markdown(groups: Sequence[Group]) -> str:
 def text(cell: Cell) -> str:
   """Returns mean ± standard deviation; without the latter if there is one run."""
   return number(cell.mean) + ("" if cell.std is None else f" ± {number(cell.std)}")
+
+
+def write(workdirs: Sequence[Workdir], out: pathlib.Path) -> None:
+  """Writes both beside the page `out` of these runs, with its name."""
+  groups = grouped(named_records(workdirs))
+  for suffix, content in ((".csv", csv_text(groups)), (".md", markdown(groups))):
+    with paths.uploaded(out.with_suffix(suffix)) as file:
+      atomic.write_text(file, content)
