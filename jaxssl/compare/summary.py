@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxssl.core import atomic, json_io
-from jaxssl.core.metric import protocol_text
 from jaxssl.report import summary_files
 from jaxssl.report.groups import Group, compared, differences, seeds
 from jaxssl.report.text import number
@@ -52,7 +51,7 @@ def markdown(groups: Sequence[Group], failures: Mapping[str, str]) -> str:
   lines = ["| | time per run | peak memory |", "|---|---|---|"]
   for group in groups:
     runs = [_run(record) for record in group.records]
-    time, memory = (_mean([run[name] for run in runs]) for name in ("seconds", "peak_memory"))
+    time, memory = (_mean([run[name] for run in runs]) for name in ("seconds_since_start", "peak_memory"))
     shown = (MISSING if time is None else f"{time:.0f} s", MISSING if memory is None else f"{memory / 1e9:.1f} GB")
     lines.append(f"| {group.name} | {' | '.join(shown)} |")
   text += "\n" + "\n".join(lines) + "\n"
@@ -60,9 +59,8 @@ def markdown(groups: Sequence[Group], failures: Mapping[str, str]) -> str:
     lines = ["| difference, seed by seed | metric | mean ± std | higher, lower |", "|---|---|---|---|"]
     for pair in found:
       spread = "" if pair["std"] is None else f" ± {number(pair['std'])}"
-      metric = f"{pair['metric']} ({protocol_text(pair['protocol'])})"
       counts = f"{pair['positive']}, {pair['negative']} of {len(pair['values'])}"
-      lines.append(f"| {pair['first']} - {pair['second']} | {metric} | {number(pair['mean'])}{spread} | {counts} |")
+      lines.append(f"| {pair['first']} - {pair['second']} | {pair['metric']} | {number(pair['mean'])}{spread} | {counts} |")
     text += "\n" + "\n".join(lines) + "\n"
   return text + "".join(f"\n{name} failed: {reason}\n" for name, reason in failures.items())
 
@@ -76,7 +74,7 @@ def write(folder: pathlib.Path, groups: Sequence[Group], failures: Mapping[str, 
 
 def _run(record: Any) -> dict[str, Any]:
   facts = {"name": record.name, "seeds": dict(seeds(record)), "finished": record.finished}
-  return facts | {name: json_io.finite(record.results.get(name)) for name in ("seconds", "peak_memory")}
+  return facts | {name: json_io.finite(record.results.get(name)) for name in ("seconds_since_start", "peak_memory")}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -31,12 +31,17 @@ def csv_text(groups: Sequence[Group]) -> str:
 
 
 def markdown(groups: Sequence[Group]) -> str:
-  """Returns a table of the metrics: mean ± sample standard deviation over the runs of each group."""
+  """Returns a table of the metrics, mean ± sample standard deviation over the runs of each group, and their protocols."""
   lines = [["metric", *(f"{group.name} ({len(group.records)})" for group in groups)], ["---"] * (len(groups) + 1)]
-  for row in compared(groups):
-    title = f"{row.metric.title} ({protocol_text(row.protocol)})" if row.protocol else row.metric.title
-    lines.append([title, *("" if cell is None else text(cell) for cell in row.cells)])
-  return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines) + "\n"
+  rows = list(compared(groups))
+  protocols = {}
+  for row in rows:
+    number = sum(other.metric.name == row.metric.name for other in rows[: rows.index(row) + 1])  # several protocols
+    name = f"{row.metric.name} [{number}]" if number > 1 else row.metric.name
+    protocols[name] = protocol_text(row.protocol)
+    lines.append([name, *("" if cell is None else text(cell) for cell in row.cells)])
+  table = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]
+  return "\n".join([*table, "", *(f"- {name}: {protocol}" for name, protocol in protocols.items() if protocol)]) + "\n"
 
 
 def text(cell: Cell) -> str:

@@ -15,7 +15,7 @@ from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 from tests.tiny_run import ROOT, TINY
 
-CONFIGS = [str(ROOT / "configs" / f"{name}:runlocal") for name in ("simclr.py", "byol.py", "resa.py")]
+CONFIGS = [str(ROOT / "configs" / f"{name}:runlocal") for name in ("simclr.py", "byol.py", "simsiam.py")]
 FLAGS = [
   *TINY,
   "--config.data.limit=64",
@@ -80,7 +80,7 @@ def test_failures_are_recorded_and_a_signal_stops(tmp_path, monkeypatch, caplog)
   codes = iter([1, 75])
   monkeypatch.setattr(execute, "_train", lambda words: next(codes))
   code, failures = execute.execute(planned, tmp_path)
-  assert code == 75 and "stopped in resa-runlocal; rerun the same command to resume" in caplog.text
+  assert code == 75 and "stopped in simsiam-runlocal; rerun the same command to resume" in caplog.text
   assert "belongs to another config: method.name: 'byol' there" in failures["simclr-runlocal"]
   assert failures["byol-runlocal"] == "exit code 1"
 
@@ -111,13 +111,10 @@ def test_three_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
   assert len(trained) == 3 + 1 + 4 and trained[4] == trained[2]  # the first two were not trained again
   document = json.loads((tmp_path / "compare.json").read_text())
   assert [(group["name"], len(group["runs"])) for group in document["groups"]] == [
-    ("simclr-runlocal", 2), ("byol-runlocal", 2), ("resa-runlocal", 2),
+    ("simclr-runlocal", 2), ("byol-runlocal", 2), ("simsiam-runlocal", 2),
   ]  # fmt: skip
-  values = [
-    m["value"]
-    for m in results.read(tmp_path / "byol-runlocal/seed1/results.json")["measurements"]
-    if m["name"].startswith("knn")
-  ]
+  measured = results.read(tmp_path / "byol-runlocal/seed1/results.json")["measurements"]
+  values = [m["value"] for m in measured if m["name"].startswith("knn")]
   knn = next(m for m in document["groups"][1]["metrics"] if m["metric"].startswith("knn"))
   assert knn["values"][1] == values[0] and knn["std"] is not None
   pairs = [(pair["first"], pair["second"], len(pair["values"])) for pair in document["differences"]]

@@ -73,5 +73,6 @@ def test_csv_and_markdown_hold_the_same_numbers(groups):
   assert expected.items() <= table[1].items()
   text = summary_files.markdown(groups).splitlines()
   assert text[0] == "| metric | dino (2) | byol (3) | simclr/seed0 (1) |"
-  assert text[2] == "| k-NN (k 20) | 52.00 ± 2.83 | 62.00 ± 24.27 | 60.00 |"
-  assert text[3] == "| Linear classifier |  |  | 70.00 |"
+  assert text[2] == "| knn20_cosine | 52.00 ± 2.83 | 62.00 ± 24.27 | 60.00 |"
+  assert text[3] == "| linear_lbfgs |  |  | 70.00 |"
+  assert text[4:] == ["", "- knn20_cosine: k 20"]
