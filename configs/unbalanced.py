@@ -9,7 +9,7 @@ configs/unbalanced.py:imagenet_isd   ImageNet, ISD, ResNet-18: 38 classes, eight
   Published (network unknown), 1-NN, mean of ten draws: all classes 58.03, 0.91 above MoCo; rare classes 2.57 above MoCo.
 configs/unbalanced.py:imagenet_moco  ImageNet, MoCo v2 on the same images
 
-Both methods over several draws, as a table: python -m benchmarks.unbalanced (docs/data.md).
+Both methods over several draws, as a table: docs/compare.md.
 Other sets: --config.data.imbalance.kind=long_tail --config.data.imbalance.ratio=100, or a published list (docs/data.md).
 """
 

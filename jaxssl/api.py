@@ -21,7 +21,7 @@ from jaxssl.export.formats import export
 from jaxssl.inspect.inspect_images import inspect
 from jaxssl.parallel import processes
 from jaxssl.plan.make_plan import plan
-from jaxssl.report import page
+from jaxssl.report import page, summary_files
 from jaxssl.train import loop
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
@@ -47,7 +47,7 @@ def train(
   length and items, such as a list of PIL images or paths, a torch Dataset or a Hugging Face dataset, see `jaxssl.data.items`;
   either of them in a pair with labels, numbers or names [n], for evaluation only; or a jaxssl.data.source.Source.
   `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
-  `accept_changes`: resume although the training images have changed.
+  `accept_changes`: resume although the training images, or fields that change what is learned, have changed.
   Raises UserError.
   """
   config, arrays = _with_inputs(config, source, test, encoder)
@@ -108,11 +108,16 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
 
 
 def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
-  """Writes a web page about one run, or several side by side; returns its path (default: report.html in the first workdir)."""
+  """Writes a web page about one run, or several side by side; returns its path (default: report.html in the first workdir).
+
+  Beside the page of several runs, writes their measurements as CSV and their table as Markdown.
+  """
   runs = [Workdir(path_of(workdir)) for workdir in workdirs]
   path = runs[0].report if out is None else path_of(out)
   size = page.write([(run, None) for run in runs], path)
   LOG.info("%s, %.1f MB", path, size / 1e6)
+  if len(runs) > 1:
+    summary_files.write(runs, path)
   return path
 
 

@@ -14,6 +14,7 @@ LAYERS = (
   "evals inspect",
   "train",
   "report export plan",
+  "compare",
   "cli api",
   "main __init__",
 )

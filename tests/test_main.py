@@ -9,11 +9,9 @@ import signal
 import pytest
 
 from jaxssl import main as command
-from jaxssl.core import UserError, json_io
+from jaxssl.core import json_io
 from jaxssl.evals import linear
 from jaxssl.train.setup import Experiment
-from jaxssl.workdir.workdir import Workdir
-from tests import flags
 from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
@@ -95,18 +93,3 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
 def test_errors_are_one_line(words, message, tmp_path, fails):
   fails([f"{CONFIG}:runlocal", f"--workdir={tmp_path}", *words], message)
   assert not (tmp_path / "config.json").exists()  # the corrected command can use the folder
-
-
-def test_a_workdir_of_another_config_is_refused(tmp_path):
-  config, _ = flags.parse([f"{CONFIG}:runlocal"])
-  workdir = Workdir(tmp_path)
-  workdir.check(config)
-  workdir.write_config(config)
-  workdir.check(config)
-  other, _ = flags.parse([f"{CONFIG}:runlocal", "--config.optim.lr=0.5"])
-  with pytest.raises(UserError, match=r"another config: optim\.lr: 0\.002 there, 0\.5 here"):
-    workdir.check(other)
-  older = json.loads((tmp_path / "config.json").read_text())
-  del older["train"]["accumulate"], older["data"]["imbalance"]  # as written by a version without these fields
-  (tmp_path / "config.json").write_text(json.dumps(older))
-  workdir.check(config)

@@ -64,7 +64,8 @@ def list_fields(prefix: str = "") -> str:
     lines += [f"# {title}: {text}".removesuffix(": ")] if matching else []
     for field in matching:
       lines.append(f"{field.path}={field.default}" if field.default else f"{field.path} (must be set)")
-      lines.append(f"    {type_name(field.kind)}: {field.meaning}".removesuffix(": "))
+      role = "" if field.role == "result" else f" [{field.role}]"
+      lines.append(f"    {type_name(field.kind)}: {field.meaning}".removesuffix(": ") + role)
   if not lines:
     raise UserError(f"{prefix}: no such field; did you mean {nearest_name(prefix, known)}?")
   return "\n".join(lines)

@@ -12,7 +12,7 @@ from jaxssl.config.flags import Parser, add_config, resolve
 
 def add_options(parser: Parser) -> None:
   add_config(parser, "folder for everything that the run writes, or gs://BUCKET/NAME (default: runs/ and the config's name)")
-  help = "resume although training images were added, removed, renamed or replaced since (docs/reliability.md)"
+  help = "resume although training images, or fields that change what is learned, have changed since (docs/reliability.md)"
   parser.add_argument("--accept-changes", action="store_true", help=help)
   add_distributed(parser)
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from jaxssl.config.roles import Role, marked
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, nearest_name
 
@@ -23,23 +24,27 @@ class Field(NamedTuple):
   kind: Any  # its type
   default: str  # empty if the field must be set
   meaning: str
+  role: Role  # when a run is resumed
 
 
-def fields_of(cls: type, prefix: str = "", defaults: Any = None) -> Iterator[Field]:
-  """Yields the fields of a dataclass and of the dataclasses in it; `defaults` is an instance with other default values."""
+def fields_of(cls: type, prefix: str = "", defaults: Any = None, role: Role = "result") -> Iterator[Field]:
+  """Yields the fields of a dataclass and of the dataclasses in it.
+
+  `defaults`: an instance with other default values; `role`: of fields that are not marked.
+  """
   hints, comments = typing.get_type_hints(cls), meanings(cls)
   for field in dataclasses.fields(cls):
     kind, path = hints[field.name], prefix + field.name
-    default = getattr(defaults, field.name, field.default)
+    default, own = getattr(defaults, field.name, field.default), marked(field) or role
     if typing.get_origin(kind) is Mapping:
       inner = typing.get_args(kind)[1]
       if dataclasses.is_dataclass(inner):
-        yield from fields_of(typing.cast(type, inner), f"{path}.GROUP.")
+        yield from fields_of(typing.cast(type, inner), f"{path}.GROUP.", role=own)
     elif dataclasses.is_dataclass(default) and default is not dataclasses.MISSING:
-      yield from fields_of(kind, f"{path}.", default)
+      yield from fields_of(kind, f"{path}.", default, own)
     else:
       shown = "" if default is dataclasses.MISSING else _shown(default)
-      yield Field(path=path, kind=kind, default=shown, meaning=comments.get(field.name, ""))
+      yield Field(path=path, kind=kind, default=shown, meaning=comments.get(field.name, ""), role=own)
 
 
 def _shown(value: Any) -> str:

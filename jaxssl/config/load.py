@@ -29,7 +29,13 @@ def recipes_of(path: pathlib.Path) -> dict[str, str]:
 
 def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
   """Reads a config file such as "configs/nnboot.py:cpu" with changed fields, such as {"train.epochs": 5}. Raises UserError."""
-  config = read(Config, changed(load(file), changes or {}))
+  loaded, changes = load(file), changes or {}
+  method = loaded.get("method", {}).get("name")
+  if changes.get("method.name", method) != method:
+    other = changes["method.name"]
+    remedy = f"use --config configs/{other}.py" if other in config_files() else "see jaxssl config list"
+    raise UserError(f"method.name={other}: {file} is a recipe for {method}, whose fields fit no other method; {remedy}")
+  config = read(Config, changed(loaded, changes))
   for plugin in config.plugins:
     plugins.use(plugin)
   return config

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jaxssl.config.roles import fixed, grow, locate, observe, result
 from jaxssl.config.schedules import ScheduleConfig
 
 
@@ -28,25 +29,26 @@ class DataConfig:
   # mnist5k: 5,000 digits that ship with a dependency; folder: image files; tfds: tensorflow-datasets; array: given from Python;
   # or a registered source (docs/extending.md)
   source: str = "mnist5k"
-  path: str = ""  # folder or zip (source=folder), name of the dataset (source=tfds)
-  test_path: str = ""  # folder or zip of the test set; empty: the test/ or val/ folder in `path`, if there is one
-  list_path: str = ""  # text file with the paths of the training images to use, one per line (source=folder); empty: all
+  path: str = locate("")  # folder or zip (source=folder), name of the dataset (source=tfds)
+  test_path: str = locate("")  # folder or zip of the test set; empty: the test/ or val/ folder in `path`, if there is one
+  # text file with the paths of the training images to use, one per line (source=folder); empty: all
+  list_path: str = locate("")
   placement: Literal["device", "host"] = "device"  # device: all images in accelerator memory; host: tf.data reads and crops
   # placement=device: side to which images are resized and center-cropped; 0: not, unless their sizes differ: then 5/4 of the
   # largest view
-  resident_size: int = 0
-  channels: int = 3  # 1: grayscale, 3: color; otherwise the number of channels of every TIFF or .npy file
+  resident_size: int = fixed(0)
+  channels: int = fixed(3)  # 1: grayscale, 3: color; otherwise the number of channels of every TIFF or .npy file
   # bits of the values in files that are wider than 8 bits, e.g. 12 for 0..4095 in 16 bits; images of 8-bit files have 8;
   # 0: decided once from the training images, and recorded in the run
-  bit_depth: Literal[0, 8, 10, 12, 14, 16] = 0
-  max_pixels: int = 2**28  # height x width of an image; a larger one stops the run before it is decoded
+  bit_depth: Literal[0, 8, 10, 12, 14, 16] = fixed(0)
+  max_pixels: int = observe(2**28)  # height x width of an image; a larger one stops the run before it is decoded
   allow_truncated: bool = False  # read JPEGs that lack their last bytes; missing parts are gray
   imbalance: ImbalanceConfig = ImbalanceConfig()
-  limit: int = 0  # train on this many images, drawn by train.seed; 0: all
+  limit: int = 0  # train on at most this many images, drawn by train.seed; 0: all
   # mean of each channel, or one for all, on a scale where the brightest value is 1; empty: measured on the training images
-  mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-  std: tuple[float, ...] = (0.229, 0.224, 0.225)  # standard deviation of each channel, as `mean`
-  workers: int = 0  # placement=host: parallel reads; 0: one per core
+  mean: tuple[float, ...] = fixed((0.485, 0.456, 0.406))
+  std: tuple[float, ...] = fixed((0.229, 0.224, 0.225))  # standard deviation of each channel, as `mean`
+  workers: int = locate(0)  # placement=host: parallel reads; 0: one per core
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,12 +104,15 @@ class ModelConfig:
   # ResNet: imagenet is 7x7 with stride 2 and pooling, cifar 3x3, cifar_pad the same with images padded by one pixel (ReSA),
   # small 3x3 with stride 2; ConvNeXt: patches of 4 (imagenet), 2 (small) or 1 pixels (cifar, cifar_pad)
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
-  bn_groups: int = 1  # ResNet: BatchNorm statistics are computed over this many groups of the batch
+  bn_groups: int = result(1)  # ResNet: BatchNorm statistics are computed over this many groups of the batch
   depth: int = 0  # ViT: number of blocks (0: 12); ConvNeXt: largest number of blocks per stage (0: no limit)
   patch: int = 16  # ViT: side of a patch in pixels
-  drop_path: float = 0.0  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first
+  drop_path: float = result(0.0)  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first
   position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: the exact ratio
-  init_from: str = ""  # a weights file or the folder of an export that initializes the encoder (docs/weights.md); empty: random
+  # what initializes the encoder: a weights file, the folder of an export, or the workdir of another run (docs/weights.md);
+  # empty: random
+  init_from: str = ""
+  init_heads: bool = False  # init_from: projector and predictor too; of a workdir, or of an export (flax) with heads
   allow_partial: bool = False  # init_from: tensors that are missing or have another shape are initialized randomly
   projector: HeadConfig = HeadConfig()
   predictor: HeadConfig = HeadConfig()
@@ -117,13 +122,14 @@ class ModelConfig:
 class BootstrapConfig:
   """Neighbor bootstrapping: which image the partner's view is cut from (AdaSim, arXiv 2303.13606)."""
 
-  policy: Literal["off", "naive", "adaptive"] = "off"  # off: the image itself; naive: a neighbor; adaptive: only if reliable
-  k: int = 10  # neighbors per image
-  window: int = 50  # epochs whose neighbors vote; bootstrapping starts after this many epochs
+  # off: the image itself; naive: a neighbor; adaptive: only if reliable
+  policy: Literal["off", "naive", "adaptive"] = fixed("off")
+  k: int = fixed(10)  # neighbors per image
+  window: int = fixed(50)  # epochs whose neighbors vote; bootstrapping starts after this many epochs
   temperature: float = 0.001  # of the softmax over the votes
   features: Literal["first", "second", "mean"] = "first"  # the view whose teacher features represent the image
-  dtype: Literal["float16", "bfloat16", "float32"] = "float16"  # of the neighbor bank
-  search_chunk: int = 16384  # rows of the bank that each device compares at a time
+  dtype: Literal["float16", "bfloat16", "float32"] = fixed("float16")  # of the neighbor bank
+  search_chunk: int = locate(16384)  # rows of the bank that each device compares at a time
   as_released: bool = False  # the released code's behavior: empty rows compete, skipped images repeat their last neighbors
 
 
@@ -131,7 +137,7 @@ class BootstrapConfig:
 class OptimConfig:
   """The optimizer. Learning rate at a step: lr * batch_size / lr_base_batch_size * schedule(step)."""
 
-  name: Literal["sgd", "adamw", "lars"] = "adamw"  # the optimizer
+  name: Literal["sgd", "adamw", "lars"] = fixed("adamw")  # the optimizer
   lr: float = 5e-4  # peak learning rate at a batch of lr_base_batch_size
   lr_base_batch_size: int = 256  # batch size that `lr` is given for; 0: use `lr` as it is
   schedule: ScheduleConfig = ScheduleConfig(kind="cosine", warmup_epochs=10)  # factor on the peak learning rate
@@ -151,14 +157,14 @@ class TrainConfig:
 
   batch_size: int = 256  # images per step, all devices together
   accumulate: int = 1  # parts that a batch is processed in, to save memory; the loss still sees the whole batch
-  epochs: int = 100  # length of the run
+  epochs: int = grow(100)  # length of the run
   seed: int = 0  # of all random numbers
   precision: Literal["float32", "bfloat16"] = "float32"  # of the networks; losses, queues and averages are always float32
-  log_every: int = 10  # steps between lines of metrics.jsonl
-  checkpoint_every_epochs: int = 1  # epochs between checkpoints
-  checkpoint_every_steps: int = 0  # steps between additional checkpoints within an epoch; 0: none
-  max_to_keep: int = 2  # checkpoints to keep
-  fsdp: bool = False  # shard weights, optimizer, teacher and queues over the devices: less memory, more traffic
+  log_every: int = observe(10)  # steps between lines of metrics.jsonl
+  checkpoint_every_epochs: int = observe(1)  # epochs between checkpoints
+  checkpoint_every_steps: int = observe(0)  # steps between additional checkpoints within an epoch; 0: none
+  max_to_keep: int = observe(2)  # checkpoints to keep
+  fsdp: bool = locate(False)  # shard weights, optimizer, teacher and queues over the devices: less memory, more traffic
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,7 +227,7 @@ class EvalsConfig:
   finetune: FinetuneConfig = FinetuneConfig()
   # without a test set, about this share of each class becomes one and is not trained on, drawn by train.seed (e.g. 0.2); 0:
   # none, and k-NN compares each image with the others
-  holdout: float = 0.0
+  holdout: float = fixed(0.0)
   retrieval_k: tuple[int, ...] = (1, 5, 10)  # recall at these ranks
 
 
@@ -239,11 +245,11 @@ class Config:
 
   data: DataConfig = DataConfig()
   views: Mapping[str, ViewConfig] = dataclasses.field(default_factory=dict)
-  model: ModelConfig = ModelConfig()
+  model: ModelConfig = fixed(ModelConfig())
   method: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   bootstrap: BootstrapConfig = BootstrapConfig()
   optim: OptimConfig = OptimConfig()
   train: TrainConfig = TrainConfig()
-  evals: EvalsConfig = EvalsConfig()
-  health: HealthConfig = HealthConfig()
+  evals: EvalsConfig = observe(EvalsConfig())
+  health: HealthConfig = observe(HealthConfig())
   plugins: tuple[str, ...] = ()  # Python files that register methods, backbones, ... (docs/extending.md)

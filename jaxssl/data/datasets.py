@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import Config, DataConfig
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, require
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import holdout, imbalance, input_pipeline, value_range
@@ -173,8 +173,9 @@ def _select(
     else:
       rows = np.flatnonzero(np.isin(test.labels, train.labels))
     test = Subset(test, rows)
-  if not 0 <= config.limit <= len(train):
-    raise UserError(f"data.limit={config.limit}: the training set has {len(train)} images; use 0 for all")
+  require(config.limit >= 0, "data.limit", config.limit, "0 (all images) or more")
+  if config.limit > len(train):
+    LOG.info("data.limit=%d: all %d training images are used", config.limit, len(train))
   if config.limit:
     train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
   sources = {"train": train, "k-NN reference": reference, "test": test}

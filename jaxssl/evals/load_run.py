@@ -28,7 +28,6 @@ from jaxssl.evals.preprocessing import Preprocessing, image_shape
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, make_mesh, replicate
 from jaxssl.pretrained import init_from
-from jaxssl.pretrained.torch_names import from_torch
 from jaxssl.workdir import manifest
 from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.image_changes import changes_since
@@ -130,7 +129,7 @@ class LoadedRun:
     key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init
     first = jax.jit(lambda: self.network.init(key, shape))()
     imported = init_from.load(self.config.model, self.network, shape, self.workdir.folder)
-    first = first if imported is None else from_torch(imported, first)
+    first = first if imported is None else init_from.filled(imported, first)
     return self.evaluator.extractor(replicate(self.mesh, first), self.evaluator.untrained)
 
 

@@ -15,7 +15,7 @@ from jaxssl.evals import load_run
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 
-OF_TRAINING = ("init_from", "allow_partial")  # fields of ModelConfig that do not define the network
+OF_TRAINING = ("init_from", "init_heads", "allow_partial")  # fields of ModelConfig that do not define the network
 ALLOWED = ("evals.network", "evals.size", "evals.resize")  # fields that change an export
 HEADS = ("projector", "predictor")
 

@@ -17,8 +17,9 @@ from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.inputs import as_source, is_one_image
 from jaxssl.data.source import DataInput
 from jaxssl.evals.preprocessing import Preprocessing
-from jaxssl.export.bundle import ExportBundle
-from jaxssl.models.network import Network, build
+from jaxssl.export.bundle import ExportBundle, open_bundle
+from jaxssl.models.network import Network, build, named
+from jaxssl.workdir.workdir import Workdir
 
 FILE, CONFIG = "model.safetensors", "config.json"
 PART = 256  # images embedded at once
@@ -74,8 +75,14 @@ class Pretrained:
 
 
 def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
-  """Loads a network that `jaxssl export --format flax` wrote. Raises UserError if the folder does not hold one."""
+  """Loads a network that `jaxssl export --format flax` wrote, or that of the newest checkpoint in a workdir, without heads.
+
+  Raises UserError if the folder holds neither.
+  """
   folder = paths.path_of(str(folder))
+  if Workdir(folder).checkpoints.exists():
+    bundle = open_bundle(folder, {}, None, heads=False)
+    return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about)
   try:
     config = json_io.read(folder / CONFIG)
     with paths.local_copy(folder / FILE) as file:
@@ -111,10 +118,3 @@ def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np
   """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
   loaded = load_pretrained(folder)
   return lambda x: np.asarray(_encode(loaded.network, loaded.weights, x))
-
-
-def named(variables: Variables) -> dict[str, Any]:
-  """Returns the leaves by path, such as params.encoder.conv1.kernel or batch_stats.encoder.bn1.mean, in tree order."""
-  trees = [("params", variables.params), ("batch_stats", variables.stats)]
-  leaves = [(kind, *leaf) for kind, tree in trees for leaf in jax.tree_util.tree_leaves_with_path(tree)]
-  return {f"{kind}.{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for kind, path, leaf in leaves}

@@ -2,6 +2,7 @@
 
 import jax
 
+from jaxssl.config.roles import fixed
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import kl_divergence
 from jaxssl.methods.base import Dims, OneViewMethod, Scheduled, register
@@ -16,7 +17,7 @@ class ISD(OneViewMethod):
   ISD+ differs in its two temperatures, its heads and its views: teacher weak, student strong.
   """
 
-  queue: int = 128_000  # past teacher projections that are compared with; a multiple of train.batch_size
+  queue: int = fixed(128_000)  # past teacher projections that are compared with; a multiple of train.batch_size
   student_temperature: float = 0.02  # divides the student's similarities
   teacher_temperature: float = 0.02  # divides the teacher's similarities
   must_be_positive = ("student_temperature", "teacher_temperature")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxssl.config.roles import fixed
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.contrastive import against_queue
 from jaxssl.methods.base import Dims, ForwardSpec, Scheduled, TeacherMethod, ViewSlice, register
@@ -14,9 +15,9 @@ from jaxssl.ops.nearest import normalize
 class MoCoV2(TeacherMethod):
   """One queue and one direction; `symmetric`: both directions, each with its own queue, averaged."""
 
-  queue: int = 65_536  # past keys; a multiple of train.batch_size
+  queue: int = fixed(65_536)  # past keys; a multiple of train.batch_size
   temperature: float = 0.2  # divides the similarities
-  symmetric: bool = False  # both views are queries and keys, each with its own queue
+  symmetric: bool = fixed(False)  # both views are queries and keys, each with its own queue
   must_be_positive = ("temperature",)
 
   @property

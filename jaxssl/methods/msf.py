@@ -5,6 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from jaxssl.config.roles import fixed
 from jaxssl.core import require
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
@@ -17,7 +18,7 @@ from jaxssl.ops.nearest import dot, normalize
 class MSF(OneViewMethod):
   """BYOL with k targets: the target enters the queue first, so it is always among its own neighbors."""
 
-  queue: int = 128_000  # past teacher projections; a multiple of train.batch_size
+  queue: int = fixed(128_000)  # past teacher projections; a multiple of train.batch_size
   k: int = 5  # nearest neighbors of the teacher's projection in the queue
   teacher_view: Literal["weak", "strong"] = "weak"  # augmentation of the teacher's view
   must_be_positive = ("k",)

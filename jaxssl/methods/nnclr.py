@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxssl.config.roles import fixed
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.contrastive import in_batch
 from jaxssl.methods.base import TWO_VIEWS, Dims, ForwardSpec, Scheduled, SSLMethod, register
@@ -15,7 +16,7 @@ class NNCLR(SSLMethod):
   """Each view's neighbor finds the other view's prediction within the batch."""
 
   temperature: float = 0.1  # divides the similarities
-  queue: int = 65_536  # past projections that nearest neighbors come from; a multiple of train.batch_size
+  queue: int = fixed(65_536)  # past projections that nearest neighbors come from; a multiple of train.batch_size
   forward_spec = ForwardSpec(student=TWO_VIEWS)
   needs_negatives = True
   must_be_positive = ("temperature",)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from jaxssl.config.roles import fixed
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cross_view_entropy, entropy
@@ -23,7 +24,7 @@ class SwAV(SSLMethod):
   temperature: float = 0.1  # divides the scores of the prototypes
   sinkhorn_temperature: float = 0.05  # divides the scores before the Sinkhorn assignment
   sinkhorn_iterations: int = 3  # iterations of the Sinkhorn algorithm
-  queue: int = 0  # past images per view; 0: none
+  queue: int = fixed(0)  # past images per view; 0: none
   forward_spec = ForwardSpec(student=TWO_VIEWS, optional=(ViewSlice("local"),), joint=True)
   needs_negatives = True
   must_be_positive = ("temperature", "sinkhorn_temperature", "sinkhorn_iterations")

@@ -154,3 +154,10 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
     require(low <= value <= high, f"{where}.{field}", value, f"{low} to {high}")
   head, own = (DINOHead, ("bottleneck", "fixed_norm")) if config.name == "dino" else (MLP, ("last_bn", "bias"))
   return head(**{field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}, dtype=dtype)
+
+
+def named(variables: Variables) -> dict[str, Any]:
+  """Returns the leaves by path, such as params.encoder.conv1.kernel or batch_stats.encoder.bn1.mean, in tree order."""
+  trees = [("params", variables.params), ("batch_stats", variables.stats)]
+  leaves = [(kind, *leaf) for kind, tree in trees for leaf in jax.tree_util.tree_leaves_with_path(tree)]
+  return {f"{kind}.{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for kind, path, leaf in leaves}

@@ -1,32 +1,48 @@
-"""Initializes a run's encoder from a weights file (`model.init_from`)."""
+"""Initializes a run's networks from a weights file, an export or another run (`model.init_from`)."""
 
 import os
 import pathlib
+from typing import Any
 
 import jax
+import numpy as np
 import safetensors.numpy
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core import atomic, path_of
+from jaxssl.core import LOG, UserError, atomic, path_of
+from jaxssl.core.types import Variables
 from jaxssl.models.backbone import backbone
-from jaxssl.models.network import Network
+from jaxssl.models.network import Network, named
 from jaxssl.pretrained.match import Tensors, find
 from jaxssl.pretrained.read import read_tensors
-from jaxssl.pretrained.torch_names import torch_shapes
+from jaxssl.pretrained.torch_names import from_torch, torch_shapes
+from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.workdir import Workdir
 
 
 def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int], workdir: pathlib.Path) -> Tensors | None:
-  """Reads the encoder's tensors from `model.init_from`, under torch names; None if the field is empty.
+  """Reads the encoder's tensors, under torch names, and with `init_heads` those of the heads; None without `init_from`.
 
-  The copy in the workdir takes precedence. Raises UserError for a file that does not fit the encoder.
+  The copy in the workdir takes precedence. Raises UserError for a source that does not fit the networks.
   """
   if not config.init_from:
+    if config.init_heads:
+      raise UserError("model.init_heads=True: there is no model.init_from to take them from; set it to a workdir")
     return None
-  shapes = torch_shapes(jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape)))
+  like = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
   saved = Workdir(workdir).imported
   path = saved if saved.exists() else path_of(os.path.expanduser(config.init_from))
-  return find(str(path), read_tensors(path), shapes, backbone(config), config.allow_partial)
+  tensors = _of_run(path) if Workdir(path).checkpoints.exists() else read_tensors(path)
+  heads = _heads(str(path), tensors, like) if config.init_heads else {}
+  others = {name: x for name, x in tensors.items() if name not in heads}
+  return {**find(str(path), others, torch_shapes(like), backbone(config), config.allow_partial), **heads}
+
+
+def filled(tensors: Tensors, variables: Variables) -> Variables:
+  """Returns a network with the tensors that `load` read, as NumPy arrays; what they lack is unchanged."""
+  encoded = from_torch(tensors, variables)
+  leaves = [tensors.get(name, leaf) for name, leaf in named(encoded).items()]
+  return jax.tree.unflatten(jax.tree.structure(encoded), leaves)
 
 
 def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
@@ -35,3 +51,25 @@ def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
   if not path.exists():
     with atomic.replacing(path) as temporary:
       safetensors.numpy.save_file(dict(tensors), temporary)
+
+
+def _of_run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Reads the newest networks of a run: the one that it evaluates, and the heads that only the student has."""
+  workdir = Workdir(folder)
+  evals: Any = workdir.read_config().get("evals")
+  student, teacher, step = Checkpoints(workdir.checkpoints, 1).weights()
+  chosen = isinstance(evals, dict) and evals.get("network")
+  LOG.info("%s: the %s after %d steps", folder, "student" if teacher is None or chosen == "student" else "teacher", step)
+  networks = [student] if teacher is None or chosen == "student" else [student, teacher]
+  return {name: np.asarray(leaf) for network in networks for name, leaf in named(network).items()}
+
+
+def _heads(source: str, tensors: Tensors, like: Variables) -> dict[str, np.ndarray]:
+  """Returns the tensors of the heads. Raises UserError unless they are those of the networks."""
+  shapes = {name: leaf.shape for name, leaf in named(like).items() if name.split(".")[1] != "encoder"}
+  wrong = [name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape]
+  if wrong or not shapes:
+    found = tensors[wrong[0]].shape if wrong and wrong[0] in tensors else "not there"
+    problem = f"{wrong[0]} is {found}, expected {shapes[wrong[0]]}" if wrong else "this run has no heads"
+    raise UserError(f"model.init_heads=True: {source}: {problem}; use the heads of that run, or init_heads=false")
+  return {name: np.asarray(tensors[name]) for name in shapes}

@@ -10,6 +10,7 @@ from jaxssl.core.rng import generator
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
 from jaxssl.report import attention, curves, neighbors, spectrum, summary, tables, tsne
+from jaxssl.report.groups import grouped, named_records
 from jaxssl.report.text import escape
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
@@ -33,14 +34,11 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
 
   Raises UserError if a workdir holds no run, or `out` cannot be written.
   """
-  records = [RunRecord(workdir) for workdir, _ in runs]
-  if len({record.name for record in records}) < len(records):
-    for record in records:
-      record.name = str(record.workdir.folder)
+  records = named_records([workdir for workdir, _ in runs])
   bodies = []
   for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True)):
     blocks = {"Evaluations": tables.evaluations(record), "Curves": curves.section([record]), **_from_images(record, run)}
-    blocks |= {"Alerts": tables.alerts(record), "Config": tables.config(record)}
+    blocks |= {"Alerts": tables.alerts(record), "Changed fields": tables.history(record), "Config": tables.config(record)}
     bodies.append(summary.section(record) + _sections(f"r{i}", blocks))
   title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
   body = bodies[0]
@@ -63,11 +61,12 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
 
 
 def _compared(records: Sequence[RunRecord]) -> str:
+  groups = grouped(records)
   items = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.overview(r))} {summary.alerts(r)}</li>" for r in records)
   hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
   blocks = {
-    "Results side by side": hint + tables.side_by_side(records),
-    "Fields that differ": tables.differences(records),
+    "Results side by side": hint + tables.side_by_side(groups),
+    "Fields that differ": tables.differences(groups),
     "Curves": curves.section(records),
   }
   return f"<ul>{items}</ul>{_sections('all', blocks)}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
+from jaxssl.report.groups import Cell, Group, compared
 from jaxssl.report.text import escape, number
 from jaxssl.workdir.records import RunRecord
-from jaxssl.workdir.results import protocol_key
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown without unfolding
@@ -38,31 +38,43 @@ def evaluations(record: RunRecord) -> str:
   return _table("values", ["this run", before, "raw pixels"], rows)
 
 
-def side_by_side(records: Sequence[RunRecord]) -> str:
-  """Returns the table of several runs' last values: one row per metric and protocol, the best value in bold."""
-  finals = [{(final.name, protocol_key(final.protocol)): final for final in record.finals()} for record in records]
-  keys = dict.fromkeys(key for by_key in finals for key in by_key)
-  metrics = {metric.name: metric for metric in defined(records, [name for name, _ in keys])}
-  rows, order = [], list(metrics)
-  for key in sorted(keys, key=lambda key: order.index(key[0])):
-    metric, row = metrics[key[0]], [by_key.get(key) for by_key in finals]
-    measured = [final for final in row if final is not None]
-    known, baselines = [final.value for final in measured if final.value is not None], [final.baselines for final in measured]
-    compared = metric.higher_is_better is not None and len(known) > 1
-    best = (max if metric.higher_is_better else min)(known) if compared else None
-    cells = []
-    for final in row:
-      text = MISSING if final is None else value(final.value, final.std, final.chosen)
-      cells.append(f'<b class="best">{text}</b>' if final and best is not None and final.value == best else text)
+def side_by_side(groups: Sequence[Group]) -> str:
+  """Returns the table of the groups' last values: one row per metric and protocol, the best mean in bold.
+
+  Rows that only some of the groups have follow folded.
+  """
+  full, partial = [], []
+  for metric, protocol, cells in compared(groups):
+    measured = [cell for cell in cells if cell is not None]
+    known = [cell.mean for cell in measured if cell.mean is not None]
+    ranked = metric.higher_is_better is not None and len(known) > 1
+    best = (max if metric.higher_is_better else min)(known) if ranked else None
+    baselines = [cell.baselines for cell in measured]
     levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
     shared = "".join(f"; {subject.replace('_', ' ')} {number(x)}" for subject, x in levels.items())
-    rows.append((escape(metric.title), cells, _small(metric, protocol_text(measured[0].protocol) + shared)))
-  return _table("values many", [record.name for record in records], rows)
+    texts = [MISSING if cell is None else _cell(cell, best) for cell in cells]
+    row = (escape(metric.title), texts, _small(metric, protocol_text(protocol) + shared))
+    (full if len(measured) == len(cells) else partial).append(row)
+  names = [f"{group.name} ({len(group.records)} runs)" if len(group.records) > 1 else group.name for group in groups]
+  table = _table("values many", names, full)
+  if partial:
+    folded = _table("values many", names, partial)
+    table += f"<details><summary>{len(partial)} more, not of all runs</summary>{folded}</details>"
+  return table
 
 
-def differences(records: Sequence[RunRecord]) -> str:
-  """Returns the table of the fields in which the runs' configs differ."""
-  fields = [{name: json.dumps(x, ensure_ascii=False) for name, x in flatten(record.config).items()} for record in records]
+def _cell(cell: Cell, best: float | None) -> str:
+  chosen = cell.finals[0].chosen if len(cell.finals) == 1 else None
+  text = value(cell.mean, cell.std, chosen)
+  if cell.below:
+    before = "the untrained network" if cell.below == "untrained" else "the imported weights"
+    text += f'<br><small class="bad">worse than {before}</small>'
+  return f'<b class="best">{text}</b>' if best is not None and cell.mean == best else text
+
+
+def differences(groups: Sequence[Group]) -> str:
+  """Returns the table of the fields in which the configs of the groups' first runs differ."""
+  fields = [{n: json.dumps(x, ensure_ascii=False) for n, x in flatten(group.records[0].config).items()} for group in groups]
   rows = []
   for name in dict.fromkeys(name for run in fields for name in run):
     values = [run.get(name) for run in fields]
@@ -70,7 +82,7 @@ def differences(records: Sequence[RunRecord]) -> str:
       rows.append((f"<code>{escape(name)}</code>", [MISSING if v is None else f"<code>{escape(v)}</code>" for v in values], ""))
   if not rows:
     return "<p>The configs are the same.</p>"
-  table = _table("fields many", [record.name for record in records], rows)
+  table = _table("fields many", [group.name for group in groups], rows)
   return table if len(rows) <= SHOWN else f"<details><summary>{len(rows)} fields</summary>{table}</details>"
 
 
@@ -83,6 +95,15 @@ def alerts(record: RunRecord) -> str:
   if record.warnings:
     text += f"<p>The last warnings and errors of {record.workdir.log.name}:</p>{_lines(record.warnings[-LOGGED:])}"
   return text
+
+
+def history(record: RunRecord) -> str:
+  """Lists the fields that were changed while the run was trained; empty if there are none."""
+  items = ""
+  for entry in record.history:
+    before, after = (escape(json.dumps(entry.get(name))) for name in ("from", "to"))
+    items += f"<li>step {entry['step']}: <code>{escape(str(entry.get('field')))}</code> {before} → {after}</li>"
+  return f"<ul>{items}</ul>" if items else ""
 
 
 def config(record: RunRecord) -> str:

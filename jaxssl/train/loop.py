@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jaxssl.config.absolute import DATA_PATHS, absolute_paths
+from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, heartbeat, json_io, log, paths
 from jaxssl.core.types import TrainState
@@ -19,6 +19,7 @@ from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import processes
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.pretrained import init_from
+from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.diagnostics import Stopped
 from jaxssl.train.metrics import MetricLogger
 from jaxssl.train.run_images import RunImages
@@ -46,25 +47,27 @@ def train(
 
   Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 saved on a signal. `arrays`: images of the calling program;
   `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one;
-  `accept_changes`: resume although the training images have changed.
+  `accept_changes`: resume although the training images, or fields that change what is learned, have changed.
   """
   began = time.monotonic()
   original = Workdir(workdir.absolute() if paths.is_local(workdir) else workdir)
-  config, report = original.check(absolute_paths(config), DATA_PATHS), report if config.evals.report else None
+  changes = ConfigChanges(original, absolute_paths(config), accept_changes)
+  config, report = changes.config, report if config.evals.report else None
   with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
     log.start(local.log if processes.is_primary() else None, jax.process_index())
     check_names(config)
-    images = RunImages(original, local, config, accept_changes)
+    images = RunImages(original, local, changes, accept_changes)
     run = Experiment(config, local.folder, arrays, encoder, images.check)
     config = run.config
     evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
-    local.write_config(config, replace=images.moved)  # not before: an invalid config must not claim the folder
+    changes.check_state(run, encoder)
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
     checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
     restored = images.restore(run, checkpoints)
-    local.upload()
     state, step = restored or (run.init(), 0)
+    changes.record(local, run, step)
+    local.upload()
     LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
     if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
       rows = config.train.batch_size // config.train.accumulate

@@ -42,7 +42,7 @@ class MetricLogger:
     """Opens the workdir of a run at `step`; removes what was written for later steps."""
     self.workdir = workdir
     self._run, self._length, self._config = run, run.training_length, run.config.train
-    results.cut(workdir.results, step)
+    results.cut(workdir.results, step, self._length.steps)
     self.has_baselines = bool(results.read(workdir.results))
     for path in (workdir.neighbors, workdir.metrics):
       json_io.truncate_lines(path, step)

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxssl.config.absolute import DATA_PATHS
-from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, json_io, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data import sampler
 from jaxssl.data.datasets import Datasets
 from jaxssl.data.identity import manifests, own_counted
+from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import manifest
 from jaxssl.workdir.checkpoint import Checkpoints
@@ -22,23 +22,18 @@ class RunImages:
   """The images of a run. `accept`: they may differ from those that it was trained on so far.
 
   `original`: the workdir as the user named it, for messages; `local`: where its files are read and written.
-  Raises UserError if the config has another path than the run, and nothing is there.
+  `changes`: of the config. Raises UserError if there is nothing at a path that differs.
   """
 
-  def __init__(self, original: Workdir, local: Workdir, config: Config, accept: bool):
-    self._original, self._local, self._config, self._accept = original, local, config, accept
+  def __init__(self, original: Workdir, local: Workdir, changes: ConfigChanges, accept: bool):
+    self._original, self._local, self._config, self._accept = original, local, changes.config, accept
     self._versions: list[Version] = manifest.read(local)
     self._new: Manifest  # of the images as they are now
     self._others: dict[str, Manifest]  # the test set, and the k-NN reference if it is another set
-    self._paths = local.differences(config, DATA_PATHS)
-    values = (getattr(config.data, name.removeprefix("data.")) for name in self._paths)
-    if not all(value and paths.path_of(value).exists() for value in values):
-      original.check(config)
-
-  @property
-  def moved(self) -> bool:
-    """Whether the config names other paths than the run has."""
-    return bool(self._paths)
+    self._config_changes = changes
+    self._paths = [change for change in changes if change.field in DATA_PATHS]
+    if not all(paths.path_of(change.after).exists() for change in self._paths if change.after):
+      self._refuse_paths()
 
   def check(self, opened: Datasets) -> Datasets:
     """Compares the images with those of the run, before anything that takes minutes. Raises UserError if they differ.
@@ -51,7 +46,7 @@ class RunImages:
 
   def _compare(self) -> None:
     if not self._versions or self._new.names is None:
-      self._original.check(self._config)  # nothing shows that another path holds the same images
+      self._refuse_paths()  # nothing shows that another path holds the same images
     if not self._versions:
       return
     where, step, last = f"--workdir {self._original.folder}", self._newest_step(), self._versions[-1]
@@ -60,7 +55,7 @@ class RunImages:
     if not changes:
       self._check_other_sets(where, trained)
       return
-    text = "; ".join([str(changes), *self._paths.values()])
+    text = "; ".join(map(str, [changes, *self._paths]))
     if step is None and not self._paths:
       LOG.warning("%s: the training images have changed: %s; training starts again, since nothing was saved", where, text)
       return
@@ -118,10 +113,10 @@ class RunImages:
     """Logs that a path has moved, or that other sets differ. Raises UserError if they differ at another path."""
     others = self._version(0, 0).other_sets
     differing = [name for name in sorted({*others, *version.other_sets}) if others.get(name) != version.other_sets.get(name)]
-    if self._paths and differing and not self._accept:
-      self._original.check(self._config)
-    for text in self._paths.values():
-      LOG.info("%s: the same training images at another place: %s", where, text)
+    if differing and not self._accept:
+      self._refuse_paths()
+    for change in self._paths:
+      LOG.info("%s: the same training images at another place: %s", where, change)
     for name in differing:
       LOG.warning("%s: the images of the %s set have changed: measurements before and after are not comparable", where, name)
 
@@ -132,6 +127,11 @@ class RunImages:
       return f"{draw} cannot be compared"
     names = moved((changes.old, manifest.load(self._local, version, held_out=True)), (changes.new, self._others["test"]))
     return f"{len(names)} would move between them and {draw} (first: {names[0]})" if names else ""
+
+  def _refuse_paths(self) -> None:
+    """Raises UserError if the config names other paths than the run has."""
+    if self._paths:
+      raise self._config_changes.refused(self._paths, "Use another --workdir, or the same values")
 
   def _changes(self, version: Version) -> ImageChanges | None:
     return changes_since(self._local, version, self._new)

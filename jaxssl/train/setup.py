@@ -24,8 +24,7 @@ from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
-from jaxssl.pretrained.torch_names import from_torch
-from jaxssl.train.optimizer import build_optimizer
+from jaxssl.train.optimizer import build_optimizer, learning_rate
 from jaxssl.train.step import Batch, TrainStep
 
 
@@ -66,10 +65,15 @@ class Experiment:
     self._step = jit_step(self.train_step, self.state_shapes)
 
   def init(self) -> TrainState:
-    """Returns the state before the first step, from the seed, and for the encoders from `model.init_from`."""
+    """Returns the state before the first step, from the seed and `model.init_from`."""
     state = jax.jit(self.train_step.init, out_shardings=shardings(self.state_shapes))()
     teacher = state.teacher and self._imported(state.teacher)
     return dataclasses.replace(state, student=self._imported(state.student), teacher=teacher)
+
+  @property
+  def schedules(self) -> dict[str, Schedule]:
+    """All values that change over the run, by name."""
+    return schedules_of(self.config, self.training_length)
 
   def start_epoch_at(self, step: int, epoch: int) -> None:
     """Numbers steps so that `epoch` starts after `step` steps, although the epochs before may have been longer or shorter."""
@@ -113,7 +117,7 @@ class Experiment:
     if self.imported is None:
       return variables
     # Copied under jit: no two networks may share memory with each other or with NumPy, since a step donates its state.
-    filled = from_torch(self.imported, to_host(self.mesh, variables))
+    filled = init_from.filled(self.imported, to_host(self.mesh, variables))
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=shardings(variables))(filled)
 
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
@@ -154,6 +158,16 @@ class Experiment:
 def training_length(config: Config, num_images: int) -> TrainingLength:
   """Returns the length of the run. Raises UserError if not even one batch can be filled."""
   return TrainingLength(steps_per_epoch=sampler.steps(num_images, config.train.batch_size), epochs=config.train.epochs)
+
+
+def schedules_of(config: Config, length: TrainingLength) -> dict[str, Schedule]:
+  """Returns all values that change over a run, by name: learning rate, weight decay, and the method's schedules."""
+  optim = config.optim
+  return {
+    "learning_rate": learning_rate(optim, length, config.train.batch_size),
+    "weight_decay": optim.weight_decay.resolve(length, "optim.weight_decay"),
+    **resolve_schedules(read_method(config.method), length),
+  }
 
 
 def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Schedule]:

@@ -38,6 +38,7 @@ class RunRecord:
     for name, group in self.config.items():
       if name != "plugins" and not isinstance(group, dict):
         raise UserError(f"{workdir.config} cannot be read: {name}={group!r} is not a group of fields")
+    self.history = workdir.history()  # changes of the config: step, field, from, to
     self.results = results.read(workdir.results)
     self.metrics = results.metrics_of(self.results)
     self.lines = json_io.lines(workdir.metrics)

@@ -8,6 +8,7 @@ import math
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -55,12 +56,12 @@ def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metric
   json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
 
 
-def cut(path: pathlib.Path, step: int) -> None:
-  """Removes measurements made after `step`: the run resumes there and will repeat them."""
+def cut(path: pathlib.Path, step: int, last: int) -> None:
+  """Removes measurements made after `step`: the run resumes there and will repeat them. last: the last step of the run."""
   document = read(path)
   if document:
     remaining = [m for m in document["measurements"] if m["step"] <= step]
-    finished = bool(document.get("finished")) and len(remaining) == len(document["measurements"])
+    finished = bool(document.get("finished")) and step == last
     json_io.write(path, {**document, "measurements": remaining, "finished": finished})
 
 
@@ -117,4 +118,11 @@ def environment() -> dict[str, Any]:
   hardware = {"platform": devices[0].platform, "device": devices[0].device_kind, "devices": len(devices)}
   hardware |= {"processes": jax.process_count(), "host": platform.machine(), "cores": os.cpu_count()}
   software = {"jaxssl": VERSION, "commit": commit(), "python": platform.python_version(), **versions}
-  return {"software": software, "hardware": hardware}
+  return {"software": software, "hardware": hardware, "peak_memory": peak_memory()}
+
+
+def peak_memory() -> int:
+  """Returns the most memory in bytes that this process has used so far: of an accelerator, otherwise of the host."""
+  statistics = jax.local_devices()[0].memory_stats() or {}
+  unit = 1 if platform.system() == "Darwin" else 1024
+  return statistics.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

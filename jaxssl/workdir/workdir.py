@@ -5,7 +5,7 @@ import dataclasses
 import fcntl
 import json
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxssl.config.absolute import absolute_paths
@@ -13,6 +13,7 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, json_io, paths, tree
 
+HISTORY = "history"  # the name in config.json of the changes of the config
 FROM_IMAGES = ("bit_depth", "mean", "std", "resident_size")  # fields of data that a run settles if they are empty or 0
 
 
@@ -43,34 +44,24 @@ class Workdir:
     """Returns all files that `image_names` has named."""
     return set(self.folder.glob(f"images-{'[0-9a-f]' * 16}.zlib"))
 
-  def check(self, config: Config, excused: Collection[str] = ()) -> Config:
-    """Creates the folder; returns the config, with the fields in FROM_IMAGES that the run has settled.
-
-    Raises UserError if the folder belongs to a config that differs, other than in `excused` fields.
-    """
+  def stored(self) -> Config | None:
+    """Creates the folder; returns the config of the run in it, if there is one. Raises UserError if it cannot be used."""
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
-      stored = json_io.read(self.config) if self.config.exists() else None
+      if not self.config.exists():
+        return None
     except OSError as error:
-      raise UserError(f"--workdir {self.folder} cannot be used: {error}") from error
-    if stored is None:
-      return config
-    with contextlib.suppress(UserError):  # fields that no longer exist are listed below
-      known = absolute_paths(read(Config, stored))  # fields that are newer than the run have their defaults
-      stored = as_json(known)
-      settled = {name: getattr(config.data, name) or getattr(known.data, name) for name in FROM_IMAGES}
-      config = tree.replace(config, {f"data.{name}": value for name, value in settled.items()})
-    there, here = tree.flatten(stored), tree.flatten(as_json(config))
-    if listed := "; ".join(_differences(there, here, [name for name in {*there, *here} if name not in excused]).values()):
-      raise UserError(f"--workdir {self.folder} belongs to another config: {listed}. Use another --workdir, or the same values")
-    return config
+      raise UserError(f"--workdir {self.folder} cannot be used: {error.strerror or error}; use another") from error
+    try:
+      return absolute_paths(read(Config, self.read_config()))  # fields that are newer than the run have their defaults
+    except UserError as error:
+      raise UserError(f"--workdir {self.folder} belongs to another version of jaxssl ({error}); use another") from error
 
-  def differences(self, config: Config, fields: Collection[str]) -> dict[str, str]:
-    """Returns those of `fields` that differ from the config in the folder, with both values; none without a readable one."""
-    with contextlib.suppress(UserError):
-      stored = as_json(absolute_paths(read(Config, self.read_config())))
-      return _differences(tree.flatten(stored), tree.flatten(as_json(config)), fields)
-    return {}
+  @staticmethod
+  def settled(config: Config, before: Config) -> Config:
+    """Returns the config with the fields in FROM_IMAGES that are left open as the run before has settled them."""
+    values = {f"data.{name}": getattr(config.data, name) or getattr(before.data, name) for name in FROM_IMAGES}
+    return tree.replace(config, values)
 
   @contextlib.contextmanager
   def hold(self) -> Iterator[None]:
@@ -91,21 +82,27 @@ class Workdir:
         pass
       yield
 
-  def write_config(self, config: Config, replace: bool = False) -> None:
-    """Writes the config unless there is one. From then on, the folder belongs to this config."""
-    if replace or not self.config.exists():
-      json_io.write(self.config, as_json(config))
+  def write_config(self, config: Config, history: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Writes the config, to which the folder belongs from then on, and its changes: step, field, from, to."""
+    document = as_json(config) | ({HISTORY: list(history)} if history else {})
+    if not self.config.exists() or json_io.read(self.config) != document:
+      json_io.write(self.config, document)
 
-  def read_config(self) -> dict:
+  def read_config(self) -> dict[str, Any]:
     """Reads the fields of the config, which may be of any version. Raises UserError if there is none."""
+    return {name: value for name, value in self._document().items() if name != HISTORY}
+
+  def history(self) -> list[dict[str, Any]]:
+    """Reads the changes of the config since the run began: step, field, from, to. Raises UserError if there is no run."""
+    entries = self._document().get(HISTORY, [])
+    if not isinstance(entries, list) or not all(isinstance(x, dict) and json_io.count(x.get("step")) for x in entries):
+      raise UserError(f"{self.config} cannot be read: {HISTORY} is not a list of changes")
+    return entries
+
+  def _document(self) -> dict[str, Any]:
     if not self.config.exists():
       raise UserError(f"--workdir {self.folder} holds no run: there is no {self.config.name}")
     return json_io.read(self.config)
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any], fields: Collection[str]) -> dict[str, str]:
-  differing = (name for name in sorted(fields) if there.get(name) != here.get(name))
-  return {name: f"{name}: {there.get(name)!r} there, {here.get(name)!r} here" for name in differing}
 
 
 def as_json(config: Config) -> dict:

@@ -58,7 +58,7 @@ def test_arrays_that_are_not_images_are_rejected(images, labels, match):
     ArraySource(images, labels)
 
 
-def test_a_limit_keeps_the_first_of_a_shuffle():
+def test_a_limit_keeps_the_first_of_a_shuffle(caplog):
   def limited(limit, seed=0):
     train, _ = opened(seed, {"train": (IMAGES, LABELS)}, source="array", limit=limit)
     return [train.describe(k) for k in range(len(train))], train
@@ -70,9 +70,10 @@ def test_a_limit_keeps_the_first_of_a_shuffle():
   for k, name in enumerate(names):
     number = int(name.split()[-1])
     assert (train.read(k) == IMAGES[number]).all() and train.labels[k] == LABELS[number]
-  for limit in (31, -1):
-    with pytest.raises(UserError, match=f"data.limit={limit}: the training set has 30 images; use 0 for all"):
-      limited(limit)
+  caplog.set_level("INFO", "jaxssl")
+  assert limited(10_000)[0] == whole and "data.limit=10000: all 30 training images are used" in caplog.text
+  with pytest.raises(UserError, match=r"data.limit=-1: out of range; expected 0 \(all images\) or more"):
+    limited(-1)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxssl
 from jaxssl import main as command
 from jaxssl.core.types import Variables
 from jaxssl.evals.load_run import load
@@ -14,8 +15,9 @@ from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
+from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.workdir import Workdir
-from tests import flags
+from tests import flags, tiny_run
 from tests.pretrained.fixtures import family, random_encoder, write
 from tests.test_main import CONFIG
 from tests.tiny_run import QUICK_VIEWS
@@ -99,3 +101,29 @@ def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and message in errors[0]
     assert not (tmp_path / "run" / "config.json").exists() and not Workdir(tmp_path / "run").imported.exists()
+
+
+def test_a_run_starts_from_another_run(tmp_path, caplog, fails):
+  """The encoder is that of the other run's teacher; with init_heads the heads are, too."""
+  caplog.set_level("INFO", "jaxssl")
+  other = tiny_run.make(tmp_path / "other", words=tiny_run.TINY)
+  student, teacher, step = Checkpoints(Workdir(other).checkpoints, 1).weights()
+  words = [f"{CONFIG}:runlocal", *tiny_run.TINY, "--config.data.limit=32", f"--config.model.init_from={other}"]
+  for more, expected in ((["--config.model.init_heads=true"], True), ([], False)):
+    state = Experiment(flags.parse([*words, *more])[0], tmp_path / str(expected)).init()
+    for network in (state.student, state.teacher):
+      same(to_torch(network), to_torch(teacher))
+      equal = jax.tree.map(lambda a, b: bool((a == b).all()), network.params["projector"], teacher.params["projector"])
+      assert all(jax.tree.leaves(equal)) is expected
+  assert f"{other}: the teacher after {step} steps" in caplog.text
+  student_only = json.loads((other / "config.json").read_text())
+  student_only["evals"]["network"] = "student"
+  (other / "config.json").write_text(json.dumps(student_only))
+  same(to_torch(Experiment(flags.parse(words)[0], tmp_path).init().teacher), to_torch(student))
+
+  heads = "--config.model.init_heads=true"
+  fails([*words, heads, "--config.model.projector.out=48", f"--workdir={tmp_path / 'a'}"], "model.init_heads=True: ")
+  fails([*words[:-1], heads, f"--workdir={tmp_path / 'b'}"], "model.init_heads=True: there is no model.init_from")
+  model = jaxssl.load_pretrained(other)
+  same(to_torch(model.weights), to_torch(student))
+  assert "projector" not in model.weights.params and model.embed(np.zeros((2, 28, 28, 1), np.uint8)).shape == (2, 192)

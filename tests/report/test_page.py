@@ -153,7 +153,7 @@ def test_chosen_values_are_shown_and_do_not_split_rows(tmp_path):
   linear = Metric(name="linear_lbfgs", title="Linear classifier", unit="%", higher_is_better=True, group="Accuracy")
   for name, penalty, value in (("one", 0.01, 91.5), ("two", 0.0001, 92.25)):
     workdir = Workdir(tmp_path / name)
-    workdir.check(Config())
+    workdir.stored()
     workdir.write_config(Config())
     probe = {"metric": linear, "protocol": {"classifier": "logistic regression", "test_images": 100}}
     results.add(

@@ -26,6 +26,6 @@ def test_the_answer_names_the_images(protocol, text):
 def test_the_overview_states_the_share_that_is_held_out(tmp_path):
   for share, text in ((0.2, "on mnist5k, without the 20% of each class that are held out to test on: "), (0.0, "on mnist5k: ")):
     workdir = Workdir(tmp_path / str(share))
-    workdir.check(Config())
+    workdir.stored()
     workdir.write_config(Config(evals=EvalsConfig(holdout=share)))
     assert text in summary.overview(RunRecord(workdir))

@@ -74,7 +74,7 @@ def exported(tmp_path_factory) -> pathlib.Path:
   model = ModelConfig(name="vit_ti", depth=1, patch=8)
   built = network.build(model, "float32", 16)
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
-  tensors = {name: np.ascontiguousarray(x) for name, x in flax_format.named(made).items()}
+  tensors = {name: np.ascontiguousarray(x) for name, x in network.named(made).items()}
   flax_format.save_file(tensors, folder / flax_format.FILE)
   fields = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
   preprocessing = {**fields, "mean": [0.5] * 3, "std": [0.5] * 3}

@@ -26,9 +26,9 @@ def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(t
   assert document["measurements"][1]["chosen"] == {"penalty": 1.0}
   metrics = results.metrics_of(document)
   assert list(metrics) == ["loss", "a", "b"] and metrics["a"] == measurement("a", 0).metric
-  results.cut(path, 8)
+  results.cut(path, 8, last=8)
   assert results.read(path) == document
-  results.cut(path, 4)
+  results.cut(path, 4, last=8)
   assert [m["step"] for m in results.read(path)["measurements"]] == [4] and not results.read(path)["finished"]
 
 

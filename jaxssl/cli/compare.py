@@ -1,0 +1,42 @@
+"""Train several configs with several seeds and compare them in one table; rerun the same command to resume.
+
+Each run has its own folder below --workdir, and those that are finished are kept. Writes compare.csv, compare.md, compare.json
+and report.html there: mean and deviation over seeds, differences seed by seed, time and memory.
+"""
+
+import argparse
+import pathlib
+from typing import Any
+
+from jaxssl.config.flags import Parser
+
+
+def add_options(parser: Parser) -> None:
+  parser.add_argument("--configs", metavar="FILE[:RECIPE]", nargs="+", required=True, help="the configs to compare")
+  parser.add_argument("--seeds", metavar="N,N,...", type=_values, default=[], help="the same as --sweep train.seed=N,N,...")
+  parser.add_argument("--policies", metavar="NAME,...", type=_values, default=[], help="--sweep bootstrap.policy=NAME,...")
+  help = "train with each of these values of a field, e.g. bootstrap.k=5,10 or data.imbalance.seed=0,1,2; may be repeated"
+  parser.add_argument("--sweep", metavar="FIELD=A,B,...", type=_sweep, action="append", default=[], help=help)
+  parser.add_argument("--workdir", metavar="DIR", type=pathlib.Path, required=True, help="folder of all runs")
+  parser.add_argument("--dry-run", action="store_true", help="print the commands, e.g. for the jobs of a cluster, and stop")
+  parser.add_fields("config", "set a field of all runs, e.g. --config.train.epochs=20")
+
+
+def run(seeds: list[str], policies: list[str], sweep: list[tuple[str, list[str]]], **options: Any) -> int:
+  """Compares; returns the exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal."""
+  from jaxssl.compare import compare
+
+  sweeps = {"bootstrap.policy": policies, **dict(sweep), "train.seed": seeds}
+  sweeps = {field: values for field, values in sweeps.items() if values}
+  return compare.compare(sweeps=sweeps, **options)
+
+
+def _values(text: str) -> list[str]:
+  return text.split(",")
+
+
+def _sweep(text: str) -> tuple[str, list[str]]:
+  field, equals, values = text.partition("=")
+  if not equals:
+    raise argparse.ArgumentTypeError(f"{text!r}: no value; expected FIELD=A,B,..., e.g. bootstrap.k=5,10")
+  return field, values.split(",")

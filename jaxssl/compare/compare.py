@@ -1,0 +1,47 @@
+"""Compares configs: trains each with each seed, and writes one table and one report."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxssl.compare import execute, grid, summary
+from jaxssl.core import LOG, UserError
+from jaxssl.report import page
+from jaxssl.report.groups import grouped, named_records
+from jaxssl.workdir.workdir import Workdir
+
+
+def compare(
+  configs: Sequence[str],
+  workdir: pathlib.Path,
+  sweeps: grid.Sweeps | None = None,
+  changes: Mapping[str, Any] | None = None,
+  dry_run: bool = False,
+) -> int:
+  """Trains every config with every combination of values in a folder below `workdir`, and compares what is there.
+
+  configs: FILE[:RECIPE]; sweeps: values of fields, by dotted path; changes: fields of all runs; dry_run: only prints commands.
+  Returns an exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal. Raises UserError before anything is trained
+  if a config cannot be read.
+  """
+  planned = grid.runs(configs, sweeps or {}, changes or {})
+  if dry_run:
+    for run in planned:
+      print(shlex.join(["jaxssl", *run.command(workdir)]))
+    return 0
+  code, failures = execute.execute(planned, workdir)
+  folders = [Workdir(workdir / run.name) for run in planned]
+  started = [folder for folder in folders if folder.config.exists() and folder.results.exists()]
+  if not started:
+    raise UserError(f"--workdir {workdir}: no run has measured anything; {'; '.join(failures.values())}")
+  records = named_records(started)
+  for record in records:
+    record.name = str(record.workdir.folder.relative_to(workdir))
+  groups = grouped(records)
+  summary.write(workdir, groups, failures)
+  print(summary.markdown(groups, failures), end="")
+  if not code:
+    page.write([(folder, None) for folder in started], workdir / "report.html")
+  LOG.info("%d of %d runs are finished; %s", sum(record.finished for record in records), len(planned), workdir / "compare.md")
+  return code or int(bool(failures))

@@ -1,0 +1,148 @@
+"""Groups runs that differ only in seeds, and aggregates their last measurements."""
+
+import json
+import os
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxssl.config.roles import role_of
+from jaxssl.config.schema import Config
+from jaxssl.core.metric import Metric
+from jaxssl.core.tree import flatten
+from jaxssl.report.curves import defined
+from jaxssl.workdir.records import Final, RunRecord
+from jaxssl.workdir.results import protocol_key
+from jaxssl.workdir.workdir import FROM_IMAGES, Workdir
+
+Seeds = tuple[tuple[str, Any], ...]  # the seed fields of a run with their values, by name
+
+
+class Group(NamedTuple):
+  """Runs that differ only in seeds."""
+
+  name: str
+  records: list[RunRecord]
+
+  @property
+  def by_seeds(self) -> dict[Seeds, RunRecord]:
+    """The runs by their seeds; the last one of equal runs."""
+    return {seeds(record): record for record in self.records}
+
+
+class Cell(NamedTuple):
+  """One metric of a group of runs, of those that have it."""
+
+  values: list[float | None]  # None: not finite
+  finals: list[Final]  # of one run each, as `values`
+
+  @property
+  def mean(self) -> float | None:
+    """The mean over the runs; None if a value is not finite."""
+    known = [value for value in self.values if value is not None]
+    return statistics.mean(known) if known and len(known) == len(self.values) else None
+
+  @property
+  def std(self) -> float | None:
+    """The sample standard deviation over the runs; of a single run, over its draws, if it has several."""
+    if len(self.values) == 1:
+      return self.finals[0].std
+    return None if self.mean is None else statistics.stdev(x for x in self.values if x is not None)
+
+  @property
+  def baselines(self) -> dict[str, float]:
+    """The mean of each baseline over the runs that have it, by subject."""
+    subjects = dict.fromkeys(subject for final in self.finals for subject in final.baselines)
+    values = {s: [x for final in self.finals if (x := final.baselines.get(s)) is not None] for s in subjects}
+    return {subject: statistics.mean(known) for subject, known in values.items() if known}
+
+  @property
+  def below(self) -> str:
+    """The baseline without training that is better than the mean; empty if there is none, or if neither is better."""
+    higher = self.finals[0].metric.higher_is_better
+    for subject in ("untrained", "imported"):
+      value = self.baselines.get(subject)
+      if value is not None and self.mean is not None and higher is not None and (self.mean < value) == higher:
+        return subject
+    return ""
+
+
+class Row(NamedTuple):
+  """One metric by one protocol over several groups; None: no run of that group has it."""
+
+  metric: Metric
+  protocol: Mapping[str, Any]
+  cells: list[Cell | None]
+
+
+def named_records(workdirs: Sequence[Workdir]) -> list[RunRecord]:
+  """Reads the records of some workdirs; names that are not unique are extended by the folders above. Raises UserError."""
+  records = [RunRecord(workdir) for workdir in workdirs]
+  if len({record.name for record in records}) < len(records):
+    folders = [str(record.workdir.folder.absolute()) for record in records]
+    shared = os.path.commonprefix(folders).rpartition("/")[0]
+    for record, folder in zip(records, folders, strict=True):
+      record.name = folder.removeprefix(f"{shared}/")
+  return records
+
+
+def seeds(record: RunRecord) -> Seeds:
+  """Returns the fields named `seed` of a run."""
+  return tuple((name, value) for name, value in sorted(flatten(record.config).items()) if _is_seed(name))
+
+
+def grouped(records: Sequence[RunRecord]) -> list[Group]:
+  """Returns the groups in the order of their first runs, with names that tell them apart."""
+  groups: dict[str, list[RunRecord]] = {}
+  for record in records:
+    groups.setdefault(json.dumps(sorted(_defining(record).items())), []).append(record)
+  names = [_name(group) for group in groups.values()]
+  unique = len(set(names)) == len(names)
+  named = zip(names, groups.values(), strict=True)
+  return [Group(name if unique else group[0].name, group) for name, group in named]
+
+
+def compared(groups: Sequence[Group]) -> Iterator[Row]:
+  """Yields all metrics with all protocols, in the order of a report."""
+  finals = [{(f.name, protocol_key(f.protocol)): f for f in record.finals()} for group in groups for record in group.records]
+  keys = dict.fromkeys(key for by_key in finals for key in by_key)
+  metrics = defined([record for group in groups for record in group.records], [name for name, _ in keys])
+  order = [metric.name for metric in metrics]
+  for key in sorted(keys, key=lambda key: order.index(key[0])):
+    remaining, cells, protocol = iter(finals), [], None
+    for group in groups:
+      of_group = [by_key[key] for by_key in [next(remaining) for _ in group.records] if key in by_key]
+      protocol = protocol or (of_group[0].protocol if of_group else None)
+      cells.append(Cell([final.value for final in of_group], of_group) if of_group else None)
+    yield Row(metrics[order.index(key[0])], protocol or {}, cells)
+
+
+def differences(first: Group, second: Group, name: str, key: str) -> list[float]:
+  """Returns first - second of a metric by one protocol, for each of the seeds that both groups have."""
+
+  def of(group: Group) -> dict[Seeds, float | None]:
+    finals = ((seed, final) for seed, record in group.by_seeds.items() for final in record.finals())
+    return {seed: final.value for seed, final in finals if (final.name, protocol_key(final.protocol)) == (name, key)}
+
+  ours, theirs = of(first), of(second)
+  pairs = ((value, theirs.get(seed)) for seed, value in ours.items())
+  return [a - b for a, b in pairs if a is not None and b is not None]
+
+
+def _is_seed(name: str) -> bool:
+  return name.rpartition(".")[2] == "seed"
+
+
+def _defining(record: RunRecord) -> dict[str, Any]:
+  """Returns the fields that runs of one group share."""
+  fields = flatten(record.config)
+  own = [name for name in fields if _is_seed(name) or role_of(Config, name) in ("observe", "locate")]
+  return {name: value for name, value in fields.items() if name not in {*own, *(f"data.{name}" for name in FROM_IMAGES)}}
+
+
+def _name(records: Sequence[RunRecord]) -> str:
+  """Returns what the names of the runs begin with, without what numbers them."""
+  if len(records) == 1:
+    return records[0].name
+  shared = os.path.commonprefix([record.name for record in records]).rstrip("/-_. ").removesuffix("seed").rstrip("/-_. ")
+  return shared or records[0].name

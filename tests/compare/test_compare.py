@@ -1,0 +1,123 @@
+"""`jaxssl compare`: the runs, their order, what is resumed, and what is written."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+
+import pytest
+
+from jaxssl import main
+from jaxssl.compare import execute, grid
+from jaxssl.core import UserError
+from jaxssl.workdir import results
+from jaxssl.workdir.workdir import Workdir
+from tests.tiny_run import ROOT, TINY
+
+CONFIGS = [str(ROOT / "configs" / f"{name}:runlocal") for name in ("simclr.py", "byol.py", "simsiam.py")]
+FLAGS = [
+  *TINY,
+  "--config.data.limit=64",
+  "--config.train.epochs=1",
+  "--config.evals.report=false",
+  "--config.evals.baselines=false",
+]
+FLAGS += ["--config.evals.final=knn", "--config.optim.schedule.warmup_epochs=0"]
+
+
+def test_every_config_has_every_combination_and_seeds_vary_fastest():
+  sweeps = {"train.seed": ["0", "1"], "bootstrap.policy": ["off", "naive"], "data.imbalance.seed": ["3"]}
+  planned = grid.runs([str(ROOT / "configs/nnboot.py:runlocal")], sweeps, {"train.epochs": 5})
+  assert [run.name for run in planned] == [
+    f"nnboot-runlocal/{policy}/seed{seed}/imbalance.seed3" for policy in ("off", "naive") for seed in (0, 1)
+  ]
+  last = planned[-1]
+  assert (last.config.bootstrap.policy, last.config.train.seed, last.config.train.epochs) == ("naive", 1, 5)
+  assert {"--config.train.epochs=5", "--config.bootstrap.policy=naive", "--config.train.seed=1"} < set(last.words)
+  (single,) = grid.runs([CONFIGS[0]], {"bootstrap.k": ["5"]}, {})
+  assert single.name == "simclr-runlocal/bootstrap.k=5"
+
+
+@pytest.mark.parametrize(
+  "sweeps, changes, message",
+  [
+    ({"train.sed": ["1"]}, {}, "train.sed: unknown field; did you mean train.seed?"),
+    ({"train.seed": ["1", "1"]}, {}, "--sweep train.seed=1,1: expected different values"),
+    ({"train.seed": ["1"]}, {"train.seed": 2}, "--config.train.seed=2: is varied, too; expected one of the two"),
+    ({"train.epochs": ["ten"]}, {}, "train.epochs='ten': a str; expected int"),
+    ({}, {"method.name": "byol"}, "is a recipe for simclr, whose fields fit no other method; use --config configs/byol.py"),
+  ],
+)
+def test_mistakes_are_found_before_anything_is_trained(sweeps, changes, message):
+  with pytest.raises(UserError) as error:
+    grid.runs([CONFIGS[0]], sweeps, changes)
+  assert message in str(error.value)
+
+
+def test_two_configs_of_one_name_are_refused():
+  with pytest.raises(UserError, match="two have the same name"):
+    grid.runs([CONFIGS[0], CONFIGS[0]], {}, {})
+
+
+def test_a_dry_run_prints_commands_that_train(tmp_path, capsys):
+  words = ["compare", "--configs", *CONFIGS[:2], "--seeds=0,1", f"--workdir={tmp_path}", "--config.train.epochs=1", "--dry-run"]
+  assert main.main(words) == 0
+  commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+  assert len(commands) == 4 and not list(tmp_path.iterdir())
+  assert commands[3] == [
+    "jaxssl", "train", f"--config={CONFIGS[1]}", "--config.train.epochs=1", "--config.train.seed=1",
+    f"--workdir={tmp_path}/byol-runlocal/seed1",
+  ]  # fmt: skip
+
+
+def test_failures_are_recorded_and_a_signal_stops(tmp_path, monkeypatch, caplog):
+  caplog.set_level("INFO", "jaxssl")
+  planned = grid.runs(CONFIGS, {}, {})
+  other = Workdir(tmp_path / planned[0].name)
+  other.stored()
+  other.write_config(grid.runs([CONFIGS[1]], {}, {})[0].config)
+  codes = iter([1, 75])
+  monkeypatch.setattr(execute, "_train", lambda words: next(codes))
+  code, failures = execute.execute(planned, tmp_path)
+  assert code == 75 and "stopped in simsiam-runlocal; rerun the same command to resume" in caplog.text
+  assert "belongs to another config: method.name: 'byol' there" in failures["simclr-runlocal"]
+  assert failures["byol-runlocal"] == "exit code 1"
+
+
+def test_signals_reach_the_run():
+  process = subprocess.Popen(["sleep", "60"], start_new_session=True)
+  with execute._forwarded(process):
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert process.wait() == -signal.SIGTERM
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+def test_three_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
+  """In this process; the third run is stopped after its training, and is not finished."""
+  words = ["compare", "--configs", *CONFIGS, "--seeds=0,1", f"--workdir={tmp_path}", *FLAGS]
+  trained = []
+
+  def train(command: list[str]) -> int:
+    trained.append(command[-1])
+    return 75 if len(trained) == 3 else main.main(command)
+
+  monkeypatch.setattr(execute, "_train", train)
+  assert main.main(words) == 75
+  assert not (tmp_path / "report.html").exists() and "simclr-runlocal (2)" in (tmp_path / "compare.md").read_text()
+  trained += [""]
+  assert main.main(words) == 0
+  assert len(trained) == 3 + 1 + 4 and trained[4] == trained[2]  # the first two were not trained again
+  document = json.loads((tmp_path / "compare.json").read_text())
+  assert [(group["name"], len(group["runs"])) for group in document["groups"]] == [
+    ("simclr-runlocal", 2), ("byol-runlocal", 2), ("simsiam-runlocal", 2),
+  ]  # fmt: skip
+  measured = results.read(tmp_path / "byol-runlocal/seed1/results.json")["measurements"]
+  values = [m["value"] for m in measured if m["name"].startswith("knn")]
+  knn = next(m for m in document["groups"][1]["metrics"] if m["metric"].startswith("knn"))
+  assert knn["values"][1] == values[0] and knn["std"] is not None
+  pairs = [(pair["first"], pair["second"], len(pair["values"])) for pair in document["differences"]]
+  assert ("simclr-runlocal", "byol-runlocal", 2) in pairs and not document["failures"]
+  assert len((tmp_path / "compare.csv").read_text().splitlines()) > 6 and (tmp_path / "report.html").exists()
+  assert "| difference, seed by seed |" in capsys.readouterr().out
