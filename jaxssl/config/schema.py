@@ -155,7 +155,7 @@ class OptimConfig:
 class TrainConfig:
   """Length of the run, batch, seed, precision and checkpoints."""
 
-  batch_size: int = 256  # images per step, all devices together
+  batch_size: int = fixed(256)  # images per step, all devices together
   accumulate: int = 1  # parts that a batch is processed in, to save memory; the loss still sees the whole batch
   epochs: int = grow(100)  # length of the run
   seed: int = 0  # of all random numbers

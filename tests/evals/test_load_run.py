@@ -99,7 +99,7 @@ def test_the_run_s_own_test_set_is_compared_too(tmp_path, caplog):
   folder(path, {"train/a/1.png": flat(1), "train/b/1.png": flat(2), "test/a/1.png": flat(3)})
   images, others = manifests(opened(f"{path}/train", test_path=f"{path}/test"))
   manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
-  workdir.write_config(Config(data=DataConfig(source="folder", path=f"{path}/train", test_path=f"{path}/test")), replace=True)
+  workdir.write_config(Config(data=DataConfig(source="folder", path=f"{path}/train", test_path=f"{path}/test")))
   folder(path, {"test/a/2.png": flat(4)})
   _require_unchanged(workdir, opened(f"{path}/train", test_path=f"{path}/test"))
   assert "the images of the test set have changed since the run" in caplog.text

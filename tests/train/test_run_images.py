@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxssl import main
-from jaxssl.config.absolute import DATA_PATHS, absolute_paths
+from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.schema import BootstrapConfig, Config, DataConfig, EvalsConfig, ModelConfig, TrainConfig
 from jaxssl.core import UserError
 from jaxssl.core.types import TrainState
@@ -19,6 +19,7 @@ from jaxssl.data.datasets import open_datasets
 from jaxssl.data.identity import manifest_of, manifests
 from jaxssl.data.source import name_of
 from jaxssl.parallel.preemption import Preemption
+from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.run_images import RunImages
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import manifest
@@ -27,6 +28,7 @@ from tests.data.fixtures import coded, flat, folder, zipped
 from tests.test_main import CONFIG, lines
 from tests.tiny_run import TINY
 
+LENGTH = TrainConfig(batch_size=4, epochs=4)
 NAMES = [f"{k}.png" for k in range(8)]
 
 
@@ -38,10 +40,10 @@ def files(*names: str) -> dict[str, bytes]:
 def started(tmp_path: pathlib.Path, **changes) -> tuple[Workdir, Config]:
   """Returns a workdir as a run on eight images in tmp_path/a leaves it, two steps an epoch, and the run's config."""
   data = changes.get("data") or DataConfig(source="folder", path=folder(tmp_path / "a", files(*NAMES)))
-  config = Config(data=data, train=TrainConfig(batch_size=4, epochs=4))
+  config = Config(data=data, method={"name": "simclr"}, train=LENGTH)
   config = dataclasses.replace(config, **changes)
   workdir = Workdir(tmp_path / "run")
-  workdir.check(config)
+  workdir.stored()
   workdir.write_config(config)
   checked(workdir, config, step=None)
   images, others = manifests(open_datasets(config.data, 0, held_out=config.evals.holdout))
@@ -53,7 +55,7 @@ def started(tmp_path: pathlib.Path, **changes) -> tuple[Workdir, Config]:
 
 def checked(workdir: Workdir, config: Config, accept: bool = False, step: int | None = 5) -> RunImages:
   """Compares the images of a config with those of a run whose newest checkpoint has this step."""
-  images = RunImages(workdir, workdir, config, accept)
+  images = RunImages(workdir, workdir, ConfigChanges(workdir, config, accept), accept)
   images._newest_step = lambda: step  # type: ignore[method-assign]
   images.check(open_datasets(config.data, 0, held_out=config.evals.holdout))
   return images
@@ -69,10 +71,7 @@ def test_images_that_moved_as_a_whole_are_accepted(target, tmp_path, caplog):
   workdir, config = started(tmp_path)
   moved = shutil.move(tmp_path / "a", tmp_path / "b") if target == "folder" else zipped(tmp_path / "b.zip", files(*NAMES))
   moved_config = at(config, path=moved)
-  with pytest.raises(UserError, match="belongs to another config: data.path: "):
-    workdir.check(moved_config)
-  assert workdir.check(moved_config, DATA_PATHS) == moved_config
-  assert checked(workdir, moved_config).moved
+  checked(workdir, moved_config)
   assert f"the same training images at another place: data.path: '{tmp_path}/a' there, '{moved}' here" in caplog.text
 
 
@@ -167,7 +166,7 @@ def test_another_test_set_is_refused_at_another_path_and_logged_at_the_same(tmp_
   path = folder(tmp_path / "a", files(*NAMES))
   workdir, config = started(tmp_path, data=DataConfig(source="folder", path=path, test_path=held_out))
   moved = shutil.copytree(tmp_path / "t", tmp_path / "u")
-  assert checked(workdir, at(config, test_path=moved)).moved
+  checked(workdir, at(config, test_path=moved))
   folder(moved, files("3.png"))
   with pytest.raises(UserError, match="another config: data.test_path: "):
     checked(workdir, at(config, test_path=moved))
@@ -182,14 +181,13 @@ def test_items_without_names_have_nothing_to_carry_a_bank_over_by(tmp_path):
 
   for policy, refused in (("adaptive", True), ("off", False)):
     workdir = Workdir(tmp_path / policy)
-    config = Config(
-      data=DataConfig(source="array"), train=TrainConfig(batch_size=4, epochs=4), bootstrap=BootstrapConfig(policy=policy, k=2)
-    )
-    workdir.check(config)
+    bootstrap = BootstrapConfig(policy=policy, k=2)
+    config = Config(data=DataConfig(source="array"), method={"name": "simclr"}, train=LENGTH, bootstrap=bootstrap)
+    workdir.stored()
     workdir.write_config(config)
     images, others = manifests(opened(200))
     manifest.write(workdir, [manifest.version(images, others, 0, 0)], images)
-    run = RunImages(workdir, workdir, config, True)
+    run = RunImages(workdir, workdir, ConfigChanges(workdir, config, True), True)
     run._newest_step = lambda: 2  # type: ignore[method-assign]
     run.check(opened(200))
     if refused:
