@@ -5,7 +5,7 @@ The PyTorch step reads finished views; the jaxssl step also augments. Without an
 """
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ NETWORKS: dict[str, tuple[str, int, int, float]] = {  # name, pixels, batch, wid
   "ViT-S/16, 224 pixels": ("vit_s", 224, 256, 1.0),
 }
 NARROW = {"ResNet-18 of a quarter's width, 32 pixels": ("resnet18", 32, 128, 0.25)}
+STEPS = 5  # between two waits for the device
 PRODUCT = 2048  # side of the matrices whose product measures the peak of a machine that is not listed
 
 
@@ -55,7 +56,8 @@ def rows() -> Iterator[Row]:
         if method == "SimCLR" and importlib.util.find_spec("torch"):
           from benchmarks.torch_step import stepper
 
-          theirs = seconds(stepper(name, side, batch, width, precision == "bfloat16"), rounds=5)
+          torch_step = stepper(name, side, batch, width, precision == "bfloat16")
+          theirs = seconds_per_step(lambda step=torch_step: [step(wait=i == STEPS - 1) for i in range(STEPS)])
           unit, peer = "images/s", "PyTorch, channels-last" + (", compiled" if accelerator else "")
           yield Row(name=label, value=batch / elapsed, unit=unit, peer=peer, peer_value=batch / theirs)
 
@@ -68,16 +70,20 @@ def step_seconds(run: Any) -> tuple[float, int]:
   state, logs = compiled(state, batches[0], run.train.resident)
   jax.block_until_ready(logs)
 
-  def five() -> Any:
+  def several() -> Any:
     nonlocal state, step
-    for _ in range(5):
+    for _ in range(STEPS):
       step += 1
       state, logs = compiled(state, batches[step % len(batches)], run.train.resident)
     return logs
 
-  elapsed = seconds(five, rounds=5 if jax.default_backend() != "cpu" else 2) / 5
   memory: Any = compiled.memory_analysis()
-  return elapsed, memory.temp_size_in_bytes
+  return seconds_per_step(several), memory.temp_size_in_bytes
+
+
+def seconds_per_step(several: Callable[[], Any]) -> float:
+  """Times a function that makes STEPS steps and waits for the last one."""
+  return seconds(several, rounds=2 if jax.default_backend() == "cpu" else 7) / STEPS
 
 
 def device_memory() -> float:

@@ -88,8 +88,13 @@ class ViT(nn.Module):
 
 
 def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Callable[..., float]:
-  """Returns a function that trains on two views float32 [b, 3, h, w] (default: random ones), waits, and returns the loss."""
+  """Returns a function that trains on two views float32 [b, 3, h, w] (default: random ones).
+
+  It waits and returns the loss, or returns 0 at once with wait=False. On a GPU, float32 products use TF32, as in JAX.
+  """
   device = "cuda" if torch.cuda.is_available() else "cpu"
+  torch.backends.cudnn.benchmark = True  # XLA also chooses kernels by their time
+  torch.set_float32_matmul_precision("high")
   encoder, features = (ViT(side), 384) if name == "vit_s" else resnet(name, width, cifar=side <= 64)
   head = nn.Sequential(nn.Linear(features, 2048), nn.BatchNorm1d(2048), nn.ReLU(inplace=True), nn.Linear(2048, 128))
   model = nn.Sequential(encoder, head).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -106,12 +111,14 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
 
   compiled = torch.compile(loss) if device == "cuda" else loss  # on a CPU it requires a C++ compiler
 
-  def step(views: Sequence[torch.Tensor] = default) -> float:
+  def step(views: Sequence[torch.Tensor] = default, wait: bool = True) -> float:
     optimizer.zero_grad(set_to_none=True)
     moved = [view.to(device, memory_format=torch.channels_last, non_blocking=True) for view in views]
     value = compiled(moved)
     value.backward()
     optimizer.step()
+    if not wait:
+      return 0.0
     if device == "cuda":
       torch.cuda.synchronize()
     return float(value.detach())

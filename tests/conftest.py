@@ -14,7 +14,8 @@ os.environ["JAX_PLATFORMS"] = os.environ.get("JAX_PLATFORMS", "cpu")
 QUICK_COMPILES = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if version("jax").startswith("0.10."):
   QUICK_COMPILES += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK_COMPILES}"
+if os.environ["JAX_PLATFORMS"] == "cpu":  # optimization levels would also apply to kernels of a GPU
+  os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {QUICK_COMPILES}"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # shared by all workers and by the processes that tests start
   compiled = tempfile.mkdtemp(prefix="jaxssl-tests-")

@@ -48,18 +48,38 @@ class BatchNorm(nn.Module):
       count = y.size // channels // groups
       if count < 2:
         raise UserError(f"train.batch_size: BatchNorm needs two values per channel, {x.shape} has {count}; use a larger batch")
-      axes = tuple(range(y.ndim - x.ndim, y.ndim - 1))
-      mean = y.mean(axes, keepdims=True)
-      # Two passes, since E[x^2] - E[x]^2 loses digits if the mean is large.
-      var = jnp.square(y - mean).mean(axes, keepdims=True)
+      origin = _origin(y, y.ndim - x.ndim)
+      y = y - origin
+      mean, var = _moments(y, tuple(range(y.ndim - x.ndim, y.ndim - 1)))
       unbiased = var * (count / (count - 1))
-      running_mean.value = (1 - NEWEST) * running_mean.value + NEWEST * mean.reshape(groups, channels).mean(0)
+      running_mean.value = (1 - NEWEST) * running_mean.value + NEWEST * (origin + mean).reshape(groups, channels).mean(0)
       running_var.value = (1 - NEWEST) * running_var.value + NEWEST * unbiased.reshape(groups, channels).mean(0)
     else:
       mean, var = wide(running_mean.value), wide(running_var.value)
-    y = (y - mean) * jax.lax.rsqrt(var + EPSILON)
+    factor = jax.lax.rsqrt(var + EPSILON)
     if self.affine:
-      scale = self.param("scale", nn.initializers.ones, (channels,))
-      bias = self.param("bias", nn.initializers.zeros, (channels,))
-      y = y * wide(scale) + wide(bias)
-    return y.reshape(x.shape).astype(self.dtype)
+      factor = factor * wide(self.param("scale", nn.initializers.ones, (channels,)))
+    offset = -mean * factor
+    if self.affine:
+      offset = offset + wide(self.param("bias", nn.initializers.zeros, (channels,)))
+    return (y * factor + offset).reshape(x.shape).astype(self.dtype)
+
+
+def _origin(y: Array, rows_axis: int) -> Array:
+  """Returns the value of each channel (and group) at the center of the first row.
+
+  The center, since padding makes borders differ. Unlike the running mean, it is near the mean from the first step on.
+  """
+  for axis in range(rows_axis, y.ndim - 1):
+    place = 0 if axis == rows_axis else y.shape[axis] // 2
+    y = jax.lax.slice_in_dim(y, place, place + 1, axis=axis)
+  return jax.lax.stop_gradient(y)
+
+
+def _moments(y: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+  """Returns mean and biased variance of y over the axes, from sums of y and y^2 in one pass.
+
+  The difference of sums loses (mean / deviation)^2 units in the last place: few if y is measured from a value of its own.
+  """
+  mean = y.mean(axes, keepdims=True)
+  return mean, jnp.maximum(jnp.square(y).mean(axes, keepdims=True) - jnp.square(mean), 0.0)

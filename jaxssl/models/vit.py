@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, PyTree
+from jaxssl.models import attention
 from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register
 from jaxssl.models.heads import normal_002, torch_uniform
 from jaxssl.models.norm import layer_norm
@@ -31,17 +32,19 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
-    """Maps tokens float32 [b, t, d] to the same shape. Sows "attention", float32 [b, heads, t, t]."""
+    """Maps tokens float32 [b, t, d] to the same shape. Sows "attention", float32 [b, heads, t, t], if it can be sown."""
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not (train and self.has_rng("dropout")))
     dim = x.shape[-1]
 
     qkv = self._linear(3 * dim, "qkv")(layer_norm(self.dtype, "norm1")(x))
     q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, dim // self.heads), 2, 0)
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-    attention = jax.nn.softmax(scores * (dim // self.heads) ** -0.5)
-    self.sow("intermediates", "attention", attention)
-    y = jnp.einsum("bhqk,bkhd->bqhd", attention.astype(self.dtype), v).reshape(x.shape)
-    x = x + drop(self._linear(dim, "proj")(y))
+    if self.is_mutable_collection("intermediates"):
+      weights = attention.weights(q, k)
+      self.sow("intermediates", "attention", weights)
+      y = attention.average(weights, v)
+    else:
+      y = attention.attend(q, k, v)
+    x = x + drop(self._linear(dim, "proj")(y.reshape(x.shape)))
 
     y = self._linear(4 * dim, "fc1")(layer_norm(self.dtype, "norm2")(x))
     return x + drop(self._linear(dim, "fc2")(nn.gelu(y, approximate=False)))
@@ -97,8 +100,8 @@ class ViT(nn.Module):
     It is that of the last block, and sums to 1 together with the token's attention to itself.
     """
     self.tokens(images)
-    (attention,) = self.variables["intermediates"][f"blocks_{self.depth - 1}"]["attention"]
-    return attention[:, :, 0, 1:].reshape(len(images), -1, *(side // self.patch for side in images.shape[1:3]))
+    (weights,) = self.variables["intermediates"][f"blocks_{self.depth - 1}"]["attention"]
+    return weights[:, :, 0, 1:].reshape(len(images), -1, *(side // self.patch for side in images.shape[1:3]))
 
   def resized(self, params: PyTree, size: int) -> tuple["ViT", PyTree]:
     """Returns the encoder and its parameters for square images of `size` pixels, with interpolated positions."""

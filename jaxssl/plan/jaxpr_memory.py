@@ -34,6 +34,8 @@ def flops(jaxpr: Any, chips: int) -> float:
       # The gradient of a strided convolution dilates its input with zeros, whose products are not computed.
       zeros = math.prod(params["lhs_dilation"])
       total += 2.0 * math.prod(out.shape) * math.prod(kernel) / kernel[numbers.rhs_spec[0]] / zeros
+    elif name.startswith("dot_product_attention"):  # cuDNN's: two products of tokens, and four in the gradient
+      total += (8.0 if "_bwd" in name else 4.0) * math.prod(out.shape) * equation.invars[1].aval.shape[1]
     elif name == "cond":
       total += max(flops(branch, chips) for branch in jaxprs_in_params(params))
     else:

@@ -87,6 +87,7 @@ def test_views_are_a_function_of_the_key_and_the_row_alone():
   np.testing.assert_array_equal(first[:2], without_other_rows_and_groups)
 
 
+@pytest.mark.skipif(jax.device_count() < 8, reason="needs eight devices")
 def test_eight_devices_make_the_same_views_as_one():
   spread, pixels = NamedSharding(make_mesh(), ROWS), images(8)
   expected = maker("weak and strong")(0, pixels)["strong"]

@@ -7,6 +7,7 @@ import pytest
 
 from jaxssl.core import UserError
 from jaxssl.models.norm import BatchNorm
+from tests.models.compare import near
 
 X = jnp.asarray(3 + 2 * np.random.default_rng(0).standard_normal((16, 3, 5, 4), np.float32))
 
@@ -32,6 +33,47 @@ def test_a_large_mean_does_not_reduce_precision():
   out, after = train(BatchNorm(), 1000 + jnp.round(X * 64) / 64)
   reference, _ = train(BatchNorm(), jnp.round(X * 64) / 64)
   np.testing.assert_allclose(out, reference, atol=1e-3)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("mean", "deviation"), [(0, 1), (3, 2), (100, 0.1), (-1000, 0.5)])
+def test_variances_are_exact_to_five_digits_from_the_first_step_on(mean, deviation, groups):
+  """The mean may be large compared with the deviation, and unlike the running mean."""
+  x = (mean + deviation * np.random.default_rng(1).standard_normal((64, 8, 8, 4))).astype(np.float32)
+  values = np.asarray(x, np.float64).reshape(groups, -1, 4)
+  _, after = train(BatchNorm(groups=groups), jnp.asarray(x), {"mean": jnp.zeros(4), "var": jnp.zeros(4)})
+  np.testing.assert_allclose(after["mean"], 0.1 * values.mean(1).mean(0), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(after["var"], 0.1 * values.var(1, ddof=1).mean(0), rtol=1e-5)
+
+
+def test_a_constant_channel_has_variance_zero():
+  out, after = train(BatchNorm(), jnp.full((16, 3, 3, 4), 1234.5))
+  np.testing.assert_array_equal(out, 0)
+  np.testing.assert_allclose(after["var"], 0.9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_gradients_match_the_two_pass_formula_in_float64(groups):
+  rng = np.random.default_rng(2)
+  x, weights = 50 + 2 * rng.standard_normal((16, 3, 5, 4)), rng.standard_normal((16, 3, 5, 4))
+  params = {"scale": rng.uniform(0.5, 2, 4), "bias": rng.standard_normal(4)}
+
+  def one_pass(params, x):
+    tree = {"params": params, "batch_stats": {"mean": jnp.zeros(4), "var": jnp.ones(4)}}
+    return (BatchNorm(groups=groups).apply(tree, x, train=True, mutable=["batch_stats"])[0] * weights).sum()
+
+  def two_passes(params, x):
+    y = x.reshape(groups, -1, 4)
+    y = y - y.mean(1, keepdims=True)
+    y = y / jnp.sqrt(jnp.square(y).mean(1, keepdims=True) + 1e-5)
+    scale, bias = (value.reshape(1, 1, 4) for value in (params["scale"], params["bias"]))
+    return ((y * scale + bias).reshape(x.shape) * weights).sum()
+
+  with jax.enable_x64():
+    expected = jax.tree.map(np.asarray, jax.grad(two_passes, argnums=(0, 1))(*jax.tree.map(jnp.asarray, (params, x))))
+  weights = weights.astype(np.float32)
+  actual = jax.grad(one_pass, argnums=(0, 1))(*jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (params, x)))
+  jax.tree.map(lambda a, b: near(a, b, 1e-5), actual, expected)
 
 
 @pytest.mark.parametrize("groups", [2, 4, 8])

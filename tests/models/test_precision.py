@@ -18,7 +18,8 @@ HEAD = HeadConfig(name="mlp", hidden=32, out=16, layers=2)
 
 
 def test_cpus_compute_in_float32():
-  assert [compute_precision(make_mesh(), precision) for precision in ("float32", "bfloat16")] == ["float32", "float32"]
+  cpus = make_mesh(jax.devices("cpu"))
+  assert [compute_precision(cpus, precision) for precision in ("float32", "bfloat16")] == ["float32", "float32"]
   assert compute_precision(abstract_mesh(8), "bfloat16") == "bfloat16"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxssl.core import UserError
+from jaxssl.models import attention
 from jaxssl.models.network import Network
 from jaxssl.models.vit import Block, ViT, positions
 from tests.golden_files import cases, split, tensors
@@ -125,3 +126,18 @@ def test_initialization_matches_the_reference():
   bound = (8 * 8 * 3) ** -0.5  # the patch embedding is initialized as torch's Conv2d
   for value in params["patch_embed"].values():
     assert 0.9 * bound < np.abs(value).max() <= bound
+
+
+def test_attention_weights_are_computed_only_if_they_are_asked_for(monkeypatch):
+  module, x, calls = golden_vit(), jnp.ones((1, 16, 16, 3)), []
+  expected = module.apply({"params": GIVEN.params}, x, train=False)
+
+  def attend(q, k, v):
+    calls.append(q.shape)
+    return attention.average(attention.weights(q, k), v)
+
+  monkeypatch.setattr(attention, "attend", attend)
+  np.testing.assert_array_equal(module.apply({"params": GIVEN.params}, x, train=False), expected)
+  assert len(calls) == module.depth
+  weights, _ = module.apply({"params": GIVEN.params}, x, method="attention", mutable=["intermediates"])
+  assert len(calls) == module.depth and weights.shape[:2] == (1, module.heads)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType
 
+from jaxssl.models import attention
 from jaxssl.parallel.mesh import AXIS, REPLICATED, ROWS
 from jaxssl.plan import jaxpr_memory
 
@@ -37,6 +38,21 @@ def test_flops_of_convolutions(stride):
   assert jaxpr_memory.flops(jaxpr(lambda x, k: convolution(x, k, stride), *shapes), 1) == once
   gradient = jax.grad(lambda x, k: jnp.square(convolution(x, k, stride)).sum(), argnums=(0, 1))
   assert jaxpr_memory.flops(jaxpr(gradient, *shapes), 1) == 3 * once
+
+
+def test_flops_of_fused_attention_are_those_of_its_products(monkeypatch):
+  def gradient(attend):
+    def function(x):
+      out, pull = jax.vjp(lambda x: attend(x, x, x), x)
+      return pull(out)
+
+    return jax.make_jaxpr(function)(jnp.zeros((2, 5, 3, 8), jnp.bfloat16)).jaxpr
+
+  products = jaxpr_memory.flops(gradient(attention.attend), 1)
+  monkeypatch.setattr(attention, "has_fused_kernel", lambda dtype, head: True)
+  monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91900)
+  assert products == 6 * 2 * 2 * 3 * 5 * 5 * 8
+  assert jaxpr_memory.flops(gradient(attention.attend), 1) == 6 * 2 * 2 * 3 * 6 * 6 * 8  # with the token that is added
 
 
 def test_every_chip_runs_the_body_of_a_shard_map():
