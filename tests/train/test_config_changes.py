@@ -25,7 +25,7 @@ ROLES = {
   "observe": "train.log_every evals.knn.k evals.baselines health.stop train.max_to_keep data.max_pixels",
   "locate": "data.path data.test_path data.list_path data.workers train.fsdp",
   "grow": "train.epochs",
-  "fixed": "model.width model.projector.out bootstrap.k data.mean train.batch_size optim.name evals.holdout method.queue method.name",
+  "fixed": "model.width bootstrap.k data.mean train.batch_size optim.name evals.holdout method.queue method.name",
 }
 
 
