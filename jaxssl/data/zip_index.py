@@ -6,7 +6,6 @@ import os
 import struct
 import weakref
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,12 +13,21 @@ from jaxssl.data.file_index import FileIndex, check_size
 from jaxssl.data.file_sorter import FileSorter
 
 # The records of a zip (APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12, 4.3.14, 4.3.16, 4.5.3): those of their fields that matter
-_ENTRY = struct.Struct("<4s4x2H4x3L3H8xL")
+_ENTRY = struct.Struct("<4s24x3H12x")  # signature; lengths of name, extra field and comment
+_FIELDS = np.dtype(
+  {
+    "names": ["flags", "method", "crc", "packed", "size", "name", "extra", "offset"],
+    "formats": ["<u2", "<u2", "<u4", "<u4", "<u4", "<u2", "<u2", "<u4"],
+    "offsets": [8, 10, 16, 20, 24, 28, 30, 42],
+    "itemsize": 46,
+  }
+)
 _END, _END_64 = struct.Struct("<12x2L2x"), struct.Struct("<40x2Q")
 _LOCAL_HEADER = 30  # bytes, of which the last four are two lengths
 _LONGEST_COMMENT = 2**16
 _IN_EXTRA_FIELD = 2**32 - 1  # stands for a number of 64 bits
 _STORED, _DEFLATED = 0, 8
+_AT_ONCE = 2**16  # entries
 
 
 class ZipIndex(FileIndex):
@@ -30,27 +38,11 @@ class ZipIndex(FileIndex):
     self._file = os.open(root, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer of a pipe
     weakref.finalize(self, os.close, self._file)
     with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as file:
-      offsets, methods, places = array.array("q"), array.array("B"), dict[str, array.array]()
-      numbers = array.array("I")  # CRC-32, packed size and size of each image
-      folders = dict[str, str | None]()  # as in the zip -> normalized; None: not of the user
-      for name, method, crc, packed, size, offset in _entries(file):
-        folder, _, base = name.replace("\\", "/").rpartition("/")
-        if folder not in folders:
-          folders[folder] = _normalized(folder, sorter)
-        if not base or (known := folders[folder]) is None or not sorter.is_image(base):
-          continue
-        if method not in (_STORED, _DEFLATED):
-          raise ValueError(f"{name} is encrypted or neither stored nor deflated; unpack it, and use the folder")
-        sorter.files.setdefault(known, []).append(base.encode(errors="surrogateescape"))
-        places.setdefault(known, array.array("I")).append(len(methods))
-        methods.append(method)
-        numbers.extend((crc, min(packed, 2**32 - 1), min(size, 2**32 - 1)))  # more is an error when it is read
-        offsets.append(offset)
-    order = [_sort(sorter.files[folder], np.asarray(places[folder])) for folder in sorted(places)]
-    super().__init__(root, sorter.files)
-    row = np.concatenate(order or [np.zeros(0, np.int64)])
-    self._numbers, self._offset = np.asarray(numbers).reshape(-1, 3)[row], np.asarray(offsets)[row]
-    self._deflated = np.asarray(methods)[row] == _DEFLATED
+      entries, shift, places = _images(file, sorter)
+      order = [_sort(sorter.files[folder], np.asarray(places[folder])) for folder in sorted(places)]
+      super().__init__(root, sorter.files)
+      at = entries[np.concatenate(order or [np.zeros(0, np.int64)])]
+      self._numbers, self._offset, self._deflated = _fields(file, at, shift)
 
   def read(self, k: int) -> bytes:
     """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged) or UnsupportedImage."""
@@ -87,26 +79,71 @@ def _normalized(folder: str, sorter: FileSorter) -> str | None:
   return None if any([sorter.is_left_out(part) for part in parts]) else "/".join(parts)
 
 
-def _entries(file: mmap.mmap) -> Iterator[tuple]:
-  """Yields name, method (-1: encrypted), CRC-32, packed size, size, and offset of the header, for each entry.
+def _images(file: mmap.mmap, sorter: FileSorter) -> tuple[np.ndarray, int, dict[str, array.array]]:
+  """Gives the names of the images to `sorter`; returns where their entries are, int64 [n], and the places of each folder's.
 
-  Raises ValueError if the directory is damaged.
+  Also returns what to add to offsets. Names stay bytes, since millions are read. Raises ValueError if the directory is damaged.
   """
+  entries, places = array.array("q"), dict[str, array.array]()
+  folders = dict[bytes, tuple[list[bytes], array.array] | None]()  # as in the zip; None: not of the user
+  endings = set[bytes]()  # of images
   try:
     at, end, shift = _directory(file)
     while at < end:
-      signature, flags, method, crc, packed, size, *lengths, offset = _ENTRY.unpack_from(file, at)
+      signature, *lengths = _ENTRY.unpack_from(file, at)
       if signature != b"PK\1\2":
         raise ValueError("its directory is damaged")
-      start = at + _ENTRY.size
-      name_end = start + lengths[0]
+      entry, start = at, at + _ENTRY.size
       at = start + sum(lengths)
-      if _IN_EXTRA_FIELD in (packed, size, offset):
-        size, packed, offset = _wide(file[name_end : name_end + lengths[1]], size, packed, offset)
-      name = file[start:name_end].decode(errors="surrogateescape")
-      yield name, -1 if flags & 1 else method, crc, packed, size, offset + shift
+      name = file[start : start + lengths[0]]
+      folder, _, base = (name.replace(b"\\", b"/") if b"\\" in name else name).rpartition(b"/")
+      if folder not in folders:
+        known = _normalized(folder.decode(errors="surrogateescape"), sorter)
+        both = None if known is None else (sorter.files.setdefault(known, []), places.setdefault(known, array.array("I")))
+        folders[folder] = both
+      if not base or (lists := folders[folder]) is None:
+        continue
+      ending = base[base.rfind(b".") :]
+      if ending not in endings or base.startswith(b"."):
+        if not sorter.is_image(base.decode(errors="surrogateescape")):
+          continue
+        endings.add(ending)
+      lists[0].append(base)
+      lists[1].append(len(entries))
+      entries.append(entry)
   except struct.error as error:
     raise ValueError("it is cut off") from error
+  for folder in [folder for folder, found in places.items() if not found]:
+    del places[folder], sorter.files[folder]
+  return np.asarray(entries), shift, places
+
+
+def _fields(file: mmap.mmap, at: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Reads entries: CRC-32, packed size and size, uint32 [n, 3]; offset of the header, int64 [n]; whether deflated, bool [n].
+
+  Raises ValueError for an image that is encrypted or compressed in an unsupported way.
+  """
+  numbers, offsets = np.zeros((len(at), 3), np.uint32), np.zeros(len(at), np.int64)
+  deflated = np.zeros(len(at), bool)
+  content = np.frombuffer(file, np.uint8)
+  for first in range(0, len(at), _AT_ONCE):
+    rows = slice(first, first + _AT_ONCE)
+    part = content[at[rows, None] + np.arange(_FIELDS.itemsize)].view(_FIELDS)[:, 0]
+    bad = np.flatnonzero((part["flags"] & 1) | ~np.isin(part["method"], (_STORED, _DEFLATED)))
+    if len(bad):
+      start = int(at[first + bad[0]]) + _FIELDS.itemsize
+      name = file[start : start + int(part["name"][bad[0]])].decode(errors="replace")
+      del content
+      raise ValueError(f"{name} is encrypted or neither stored nor deflated; unpack it, and use the folder")
+    numbers[rows] = np.stack([part[name] for name in ("crc", "packed", "size")], axis=1)
+    offsets[rows], deflated[rows] = part["offset"], part["method"] == _DEFLATED
+    values = np.stack([part[name] for name in ("size", "packed", "offset")], axis=1)
+    for k in np.flatnonzero((values == _IN_EXTRA_FIELD).any(1)):
+      start = int(at[first + k]) + _FIELDS.itemsize + int(part["name"][k])
+      size, packed, offset = _wide(file[start : start + int(part["extra"][k])], *values[k].tolist())
+      numbers[first + k, 1:] = min(packed, 2**32 - 1), min(size, 2**32 - 1)  # more is an error when it is read
+      offsets[first + k] = offset
+  return numbers, offsets + shift, deflated
 
 
 def _directory(file: mmap.mmap) -> tuple[int, int, int]:
