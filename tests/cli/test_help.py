@@ -98,7 +98,11 @@ def test_config_lists_recipes_and_fields(capsys):
   assert "optim.schedule.kind=cosine\n    constant | cosine | step: " in text and "train.epochs" not in text
   assert main.main(["config", "fields"]) == 0
   text = capsys.readouterr().out
-  assert "train.epochs=100\n    int: length of the run [grow]" in text and "views.GROUP.size=224" in text and "# method.name=dino: " in text
+  assert (
+    "train.epochs=100\n    int: length of the run [grow]" in text
+    and "views.GROUP.size=224" in text
+    and "# method.name=dino: " in text
+  )
   assert main.main(["config", "fields", "simclr"]) == 0
   assert re.findall(r"^[#\w].*", capsys.readouterr().out, re.MULTILINE)[1:] == ["method.temperature=0.2"]
 
