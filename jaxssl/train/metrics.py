@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxssl.bootstrap import metrics as bootstrap_metrics
-from jaxssl.core import UserError, heartbeat, json_io
+from jaxssl.core import LOG, UserError, heartbeat, json_io
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.types import Logs
 from jaxssl.data.datasets import Datasets
@@ -111,6 +111,7 @@ class MetricLogger:
   def raise_failure(self) -> None:
     """Raises the exception that `on_metrics` has raised, if any."""
     if self.failure is not None:
+      LOG.error("on_metrics raised %s, which ends the run; its steps are saved: train again to resume", type(self.failure).__name__)
       raise self.failure
 
   @contextlib.contextmanager

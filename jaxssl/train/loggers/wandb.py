@@ -1,6 +1,7 @@
 """Logs to Weights & Biases, through its client (`pip install "jaxssl[wandb]"`)."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ class Wandb:
     """Starts the run that belongs to the workdir, or resumes it. Raises UserError if the client cannot start one."""
     self._client = client("wandb", f"{FIELD}={project}")
     entity, _, own = project.rpartition("/")
-    identifier = tracked(workdir, "wandb", project) or self._client.util.generate_id()
+    identifier = tracked(workdir, "wandb", project) or secrets.token_hex(4)
     about: dict[str, Any] = {"project": own, "name": name, "id": identifier, "resume": "allow", "dir": str(workdir.folder)}
     try:
       quiet = self._client.Settings(console="off", silent=True)  # the run has its own log and progress bar
@@ -38,7 +39,8 @@ class Wandb:
     self._run.define_metric("step")
     self._run.define_metric("*", step_metric="step")
     remember(workdir, "wandb", project, identifier)
-    LOG.info("%s: %s", FIELD, getattr(self._run, "url", None) or f"run {identifier} in {workdir.folder}, for `wandb sync`")
+    place = f"run {identifier} in {workdir.folder}/wandb, for `wandb sync`" if self._run.offline else self._run.url
+    LOG.info("%s: %s", FIELD, place)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Writes values."""
