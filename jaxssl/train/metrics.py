@@ -111,7 +111,9 @@ class MetricLogger:
   def raise_failure(self) -> None:
     """Raises the exception that `on_metrics` has raised, if any."""
     if self.failure is not None:
-      LOG.error("on_metrics raised %s, which ends the run; its steps are saved: train again to resume", type(self.failure).__name__)
+      LOG.error(
+        "on_metrics raised %s, which ends the run; its steps are saved: train again to resume", type(self.failure).__name__
+      )
       raise self.failure
 
   @contextlib.contextmanager
