@@ -57,9 +57,9 @@ class ModernMaps(nnx.Module):
 @pytest.mark.parametrize(
   "encoder, message",
   [
-    (WithoutTrain, r"^encoder=WithoutTrain: a class; expected a flax module .*; pass an instance: WithoutTrain\(...\)$"),
-    (Modern, r"^encoder=Modern: a class; .*; pass an instance: Modern\(...\)$"),
-    (dict, r"^encoder=dict: a class; expected a flax module .* returns features \[b, f\]$"),
+    (WithoutTrain, r"^encoder=WithoutTrain: a class; expected a flax module .*; pass an instance: WithoutTrain\(...\)"),
+    (Modern, r"^encoder=Modern: a class; .*; pass an instance: Modern\(...\)"),
+    (dict, r"^encoder=dict: a class; expected a flax module .* returns features \[b, f\]"),
     (WithoutTrain(), r"^encoder=WithoutTrain: its __call__ does not take train=; expected a flax module"),
     (lambda images: images, r"^encoder: a function; expected a flax module"),
     (Maps(), r"^encoder=Maps: maps \[1, 8, 8, 1\] to \[1, 8, 8, 3\]; expected features \[b, f\]; take the mean over rows"),
