@@ -16,6 +16,7 @@ from jaxssl.core.types import Logs
 from jaxssl.data.datasets import Datasets
 from jaxssl.methods import base as methods
 from jaxssl.train.diagnostics import Diagnostics, Stopped
+from jaxssl.train.loggers.background import close_all
 from jaxssl.train.loggers.open import open_loggers
 from jaxssl.train.neighbor_sheets import sheets
 from jaxssl.train.progress import Progress
@@ -158,8 +159,7 @@ class MetricLogger:
   def close(self) -> None:
     """Removes the progress bar and closes the loggers."""
     self.progress.close()
-    for logger in self._loggers:
-      logger.close(finished=self._step == self._length.steps)
+    close_all(self._loggers, finished=self._step == self._length.steps)
 
   def _metric(self, name: str) -> Metric:
     """Returns the definition of a metric; a method of the user may log one without any."""

@@ -20,6 +20,7 @@ def notebook(monkeypatch):
   display.display = lambda html, display_id: shown.append(html) or output  # type: ignore[attr-defined]
   shell = types.ModuleType("IPython")
   shell.get_ipython = lambda: types.SimpleNamespace(kernel=object())  # type: ignore[attr-defined]
+  shell.version_info = (9, 0, 0)  # type: ignore[attr-defined] (matplotlib asks)
   monkeypatch.setitem(sys.modules, "IPython", shell)
   monkeypatch.setitem(sys.modules, "IPython.display", display)
   return shown

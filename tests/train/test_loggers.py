@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+import time
 import types
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_a_failing_logger_is_one_warning_and_later_values_are_tried(warnings):
   for step in (1, 2):
     logger.write(step, {"Train/loss": 1.0})
   logger.images(2, lambda: {"a": IMAGE})
-  logger.close(finished=True)
+  background.close_all([logger], finished=True)
   assert [name for name, *_ in calls] == ["write", "write", "images", "close"]
   assert warnings == [
     "there: values are missing there from now on, since it failed: OSError: connection lost. All values are in metrics.jsonl"
@@ -197,18 +198,25 @@ def test_a_logger_that_cannot_be_opened_is_one_warning(warnings):
 
   logger = Background("there", refuse)
   logger.write(1, {"Train/loss": 1.0})
-  logger.close(finished=True)
+  background.close_all([logger], finished=True)
   assert len(warnings) == 1 and "ImportError: broken installation" in warnings[0]
 
 
-def test_a_logger_that_hangs_does_not_delay_the_run(warnings, monkeypatch):
-  monkeypatch.setattr(background, "SECONDS", 0.05)
-  released = threading.Event()
-  logger = Background("there", lambda: Recorder([], write=lambda *_: released.wait()))  # type: ignore[arg-type]
-  logger.write(1, {"Train/loss": 1.0})
-  logger.close(finished=True)
+@pytest.mark.parametrize("finished, limit", [(True, "FINISHED"), (False, "STOPPED")])
+def test_loggers_that_hang_do_not_delay_the_end_of_a_run(finished, limit, warnings, monkeypatch):
+  monkeypatch.setattr(background, limit, 0.2)
+  released, calls = threading.Event(), []
+  hanging = [Background("there", lambda: Recorder(calls, write=lambda *_: released.wait())) for _ in range(3)]  # type: ignore
+  for logger in hanging:
+    logger.write(1, {"Train/loss": 1.0})
+  began = time.monotonic()
+  background.close_all(hanging, finished)
+  assert time.monotonic() - began < 2 and released.is_set() is False  # all together, not one after the other
+  assert warnings == ["there: the last values are not written yet; the run does not wait for them any longer"] * 3
   released.set()
-  assert warnings == ["there: the last values have not been written within 0 s; the run does not wait longer"]
+  for logger in hanging:
+    logger.wait(10)
+  assert calls[-1] == ("close", (finished,), {})
 
 
 @pytest.mark.slow

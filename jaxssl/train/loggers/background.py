@@ -2,14 +2,15 @@
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from jaxssl.core import LOG
 from jaxssl.train.loggers.base import Logger, first_line
 
-SECONDS = 60.0  # that the end of a run waits for a logger
+FINISHED, STOPPED = 60.0, 5.0  # seconds that a run waits for its loggers: at its end, and if a signal has stopped it
 
 
 class Background:
@@ -36,12 +37,15 @@ class Background:
     self._tasks.put(lambda logger: logger.images(step, draw()))
 
   def close(self, finished: bool) -> None:
-    """Closes the logger; waits a minute at most until it has written everything."""
+    """Closes the logger after all that has been passed to it; does not wait."""
     self._tasks.put(lambda logger: logger.close(finished))
     self._tasks.put(None)
-    self._thread.join(SECONDS)
+
+  def wait(self, seconds: float) -> None:
+    """Waits until the logger is closed, at most for some seconds: then there is a warning."""
+    self._thread.join(seconds)
     if self._thread.is_alive():
-      LOG.warning("%s: the last values have not been written within %.0f s; the run does not wait longer", self._name, SECONDS)
+      LOG.warning("%s: the last values are not written yet; the run does not wait for them any longer", self._name)
 
   def _work(self) -> None:
     try:
@@ -60,3 +64,12 @@ class Background:
       self._warned = True
       message = "%s: values are missing there from now on, since it failed: %s: %s. All values are in metrics.jsonl"
       LOG.warning(message, self._name, type(error).__name__, first_line(error))
+
+
+def close_all(loggers: Sequence[Background], finished: bool) -> None:
+  """Closes loggers. finished: the run is complete; otherwise it was stopped, and does not wait for long."""
+  for logger in loggers:
+    logger.close(finished)
+  end = time.monotonic() + (FINISHED if finished else STOPPED)
+  for logger in loggers:
+    logger.wait(max(end - time.monotonic(), 0.0))
