@@ -118,7 +118,7 @@ def test_wandb_gets_values_files_and_images_and_resumes_its_run(fake_wandb, tmp_
 def test_wandb_errors_are_one_line(monkeypatch, tmp_path):
   refused = Recorder([], init=RuntimeError("No API key configured.\nMore lines"), Settings=lambda **_: None)
   monkeypatch.setitem(sys.modules, "wandb", refused)
-  with pytest.raises(UserError, match=r"^log.wandb=p: No API key configured.; run `wandb login`, or set WANDB_MODE=offline"):
+  with pytest.raises(UserError, match=r"^log.wandb=p: No API key configured; run `wandb login`, or set WANDB_MODE=offline"):
     Wandb("p", Workdir(tmp_path), "first", "{}")
   assert not Workdir(tmp_path).trackers.exists()
 

@@ -35,8 +35,8 @@ def client(name: str, field: str) -> Any:
 
 
 def first_line(error: Exception) -> str:
-  """Returns the first line of an error's message, or its type if it has none."""
-  return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+  """Returns the first line of an error's message, without a period, or its type if it has none."""
+  return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def tracked(workdir: Workdir, name: str, target: str) -> str | None:

@@ -1,6 +1,7 @@
 """Logs to Weights & Biases, through its client (`pip install "jaxssl[wandb]"`)."""
 
 import json
+import pathlib
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -48,10 +49,10 @@ class Wandb:
 
   def text(self, name: str, text: str) -> None:
     """Writes a file of the run, which Weights & Biases shows among its files."""
-    path = f"{self._run.dir}/{name}.txt"
-    with open(path, "w", encoding="utf-8") as file:
-      file.write(text)
-    self._run.save(path, base_path=self._run.dir, policy="now")
+    folder = pathlib.Path(self._run.dir)
+    folder.mkdir(parents=True, exist_ok=True)  # with WANDB_MODE=disabled there is none
+    (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    self._run.save(str(folder / f"{name}.txt"), base_path=str(folder), policy="now")
 
   def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
     """Writes images."""
