@@ -11,7 +11,7 @@ import pytest
 
 from jaxssl.config.schema import Config, LogConfig
 from jaxssl.core import LOG, UserError
-from jaxssl.train.loggers import background, mlflow, tensorboard
+from jaxssl.train.loggers import background, base, mlflow, tensorboard
 from jaxssl.train.loggers import open as loggers
 from jaxssl.train.loggers.background import Background
 from jaxssl.train.loggers.mlflow import MLflow
@@ -120,7 +120,11 @@ def test_wandb_errors_are_one_line(monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, "wandb", refused)
   with pytest.raises(UserError, match=r"^log.wandb=p: No API key configured; run `wandb login`, or set WANDB_MODE=offline"):
     Wandb("p", Workdir(tmp_path), "first", "{}")
-  assert not Workdir(tmp_path).trackers.exists()
+  workdir = Workdir(tmp_path)
+  assert not workdir.trackers.exists()
+  base.remember(workdir, "wandb", "p", "abc")
+  with pytest.raises(UserError, match=r"to upload later, or remove .*trackers.json if its run has been deleted there$"):
+    Wandb("p", workdir, "first", "{}")
 
 
 def test_mlflow_gets_values_texts_and_images_and_resumes_its_run(fake_mlflow, tmp_path):

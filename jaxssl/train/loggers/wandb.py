@@ -27,14 +27,16 @@ class Wandb:
     """Starts the run that belongs to the workdir, or resumes it. Raises UserError if the client cannot start one."""
     self._client = client("wandb", f"{FIELD}={project}")
     entity, _, own = project.rpartition("/")
-    identifier = tracked(workdir, "wandb", project) or secrets.token_hex(4)
+    known = tracked(workdir, "wandb", project)
+    identifier = known or secrets.token_hex(4)
     about: dict[str, Any] = {"project": own, "name": name, "id": identifier, "resume": "allow", "dir": str(workdir.folder)}
     try:
       quiet = self._client.Settings(console="off", silent=True)  # the run has its own log and progress bar
       self._run = self._client.init(**about, entity=entity or None, config=json.loads(config), settings=quiet)
     except Exception as error:
+      deleted = f", or remove {workdir.trackers} if its run has been deleted there" if known else ""
       raise UserError(
-        f"{FIELD}={project}: {first_line(error)}; run `wandb login`, or set WANDB_MODE=offline to upload later"
+        f"{FIELD}={project}: {first_line(error)}; run `wandb login`, or set WANDB_MODE=offline to upload later{deleted}"
       ) from error
     # Without `step` as the x axis, steps that are repeated after a resume would be dropped.
     self._run.define_metric("step")
