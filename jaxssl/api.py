@@ -22,8 +22,11 @@ from jaxssl.inspect.inspect_images import inspect
 from jaxssl.parallel import processes
 from jaxssl.plan.make_plan import plan
 from jaxssl.report import page, summary_files
+from jaxssl.report.live import live_curve
 from jaxssl.train import loop
+from jaxssl.train.metrics import OnMetrics
 from jaxssl.workdir import results
+from jaxssl.workdir.trained_run import TrainedRun
 from jaxssl.workdir.workdir import Workdir
 
 __all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors"]
@@ -39,20 +42,27 @@ def train(
   test: DataInput | None = None,
   encoder: Any = None,
   accept_changes: bool = False,
-) -> dict[str, Any]:
-  """Trains in `workdir`, or resumes the run there; returns the contents of results.json.
+  on_metrics: OnMetrics | None = None,
+  live: bool = False,
+) -> TrainedRun:
+  """Trains in `workdir`, or resumes the run there; returns its results, history and workdir.
 
-  "finished" is False in the result if the run was stopped.
+  The result is also a mapping with the contents of results.json; "finished" is False in it if the run was stopped.
   `source`, `test`: images instead of the config's: an array of integers, [n, h, w] or [n, h, w, c]; an object with a
   length and items, such as a list of PIL images or paths, a torch Dataset or a Hugging Face dataset, see `jaxssl.data.items`;
   either of them in a pair with labels, numbers or names [n], for evaluation only; or a jaxssl.data.source.Source.
-  `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f].
+  `encoder`: a flax module instead of the config's, called as encoder(images [b, h, w, c], train=bool), which returns [b, f]; a
+  flax.nnx module need not take `train` and starts from the weights that it has.
   `accept_changes`: resume although the training images, or fields that change what is learned, have changed.
+  `on_metrics`: called with {"step": int, "epoch": int, "values": {name: float}} for every line of metrics.jsonl as it is
+  written; if it raises an exception, the run is saved, and then that exception is raised here.
+  `live`: show the loss as a curve below the notebook's cell.
   Raises UserError.
   """
   config, arrays = _with_inputs(config, source, test, encoder)
-  loop.train(config, path_of(workdir), arrays, encoder, page.write_report, accept_changes)
-  return results.read(Workdir(path_of(workdir)).results)
+  listener = live_curve(on_metrics) if live else on_metrics
+  loop.train(config, path_of(workdir), arrays, encoder, page.write_report, accept_changes, listener)
+  return TrainedRun(Workdir(path_of(workdir)))
 
 
 def evaluate(

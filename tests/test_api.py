@@ -4,10 +4,12 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import jaxssl
@@ -37,7 +39,7 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr("jaxssl.api.load_config", lambda file, changes: load_config(file, {**changes, **tiny}))
   names: dict = {"__name__": "page"}
   parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-  assert len(parts) == 7
+  assert len(parts) == 9
   rows = {"img": [Image.fromarray(noise(k, 32, 32)) for k in range(96)], "label": [k % 2 for k in range(96)]}
   dataset = HuggingFace(rows, {"img": None, "label": ClassLabel(["cat", "dog"])})
   digits = TorchDataset([(image, 1) for image in rows["img"][:4]], targets=[1] * 4)
@@ -48,11 +50,13 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   folder(tmp_path / "photos", {f"{k}.png": flat(k) for k in range(5)})
   for part in parts:
     exec(compile(part, "python.md", "exec"), names)
-  assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first", "arrays", "cifar10", "patches", "small"}
+  folders = {path.name for path in (tmp_path / "runs").iterdir()}
+  assert folders == {"first", "watched", "arrays", "cifar10", "patches", "small"}
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "cifar10")}
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "arrays")}
-  assert names["results"]["finished"] is True and names["features"].shape[0] == 5
-  first, measured, shape, of_table, small = capsys.readouterr().out.splitlines()
+  assert names["run"]["finished"] is True and names["features"].shape[0] == 5
+  first, measured, history, *watched, shape, of_table, small = capsys.readouterr().out.splitlines()
+  assert history.startswith("[8] [") and [line.split()[0] for line in watched] == [str(step) for step in range(1, 9)]
   assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"
   assert "knn1_cosine" in of_table
   with pytest.raises(UserError, match="images: there are none; expected at least one"):
@@ -97,6 +101,54 @@ assert jaxssl.__version__ == jaxssl.core.version.VERSION  # other subpackages st
   subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
   with pytest.raises(AttributeError, match="nonsense"):
     jaxssl.nonsense  # noqa: B018
+
+
+class Modern(nnx.Module):
+  """An encoder of flax.nnx."""
+
+  def __init__(self, rngs):
+    self.linear, self.bn = nnx.Linear(1, 8, rngs=rngs), nnx.BatchNorm(8, rngs=rngs)
+
+  def __call__(self, x):
+    return self.bn(self.linear(x.mean((1, 2))))
+
+
+@pytest.mark.usefixtures("one_device")
+def test_an_exception_in_on_metrics_is_raised_after_saving_also_in_a_thread(tmp_path, capfd):
+  changes = {"train.epochs": 3, "train.log_every": 1, "evals.baselines": False, "evals.report": False, "data.limit": 64}
+  changes |= {"views.global.affine": 0.0, "views.global.thicken": 0.0, "evals.periodic": (), "evals.final": ("quality",)}
+  config = jaxssl.load_config(ROOT / "configs/nnboot.py:runlocal", changes)
+  lines, raised, encoder = [], [], Modern(nnx.Rngs(0))
+
+  def on_metrics(line):
+    lines.append(line)
+    if line["step"] == 1:
+      raise ValueError("mine")
+
+  def train():
+    try:
+      jaxssl.train(config, tmp_path / "run", encoder=encoder, on_metrics=on_metrics)
+    except ValueError as error:
+      raised.append(error)
+
+  thread = threading.Thread(target=train)  # in which signals cannot be handled
+  thread.start()
+  thread.join()
+  assert [str(error) for error in raised] == ["mine"] and raised[0].__traceback__ is not None
+  assert lines[-1]["step"] == 1  # it is not called again
+  assert "on_metrics raised ValueError, which ends the run; its steps are saved" in capfd.readouterr().err
+  lines.clear()
+  run = jaxssl.train(config, tmp_path / "run", encoder=encoder, on_metrics=lines.append)
+  first = next(line for line in lines if "loss" in line["values"])
+  assert run["finished"] and first["step"] == 3 and first["epoch"] == 1  # step 2 was under way when it failed
+  history = {name: values[run.history["step"] > 0] for name, values in run.history.items()}
+  assert history["step"].tolist() == list(range(1, 7)) and np.isfinite(history["loss"]).all()
+  assert (np.diff(history["seconds"]) > 0).all()  # over the pause, too
+  schedules = {"learning_rate", "weight_decay", "teacher_momentum", "teacher_temperature"}
+  assert schedules <= set(first["values"]) and np.isfinite(history["learning_rate"]).all()
+  assert history["learning_rate"][0] == 0.0 and run.results["metrics"]["learning_rate"]["group"] == "Schedules"
+  assert first["values"]["loss"] == history["loss"][2]
+  assert jaxssl.embed(tmp_path / "run", np.zeros((2, 28, 28), np.uint8), encoder=encoder).shape == (2, 8)
 
 
 def test_plan_returns_an_estimate_and_invalid_arguments_raise(tmp_path, one_device):

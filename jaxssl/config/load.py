@@ -27,9 +27,9 @@ def recipes_of(path: pathlib.Path) -> dict[str, str]:
   return dict(re.findall(rf"^\S*{re.escape(path.name)}(?::(\S+))?\s+(\S.*)$", head, re.MULTILINE))
 
 
-def load_config(file: str, changes: Mapping[str, Any] | None = None) -> Config:
+def load_config(file: str | pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
   """Reads a config file such as "configs/nnboot.py:cpu" with changed fields, such as {"train.epochs": 5}. Raises UserError."""
-  loaded, changes = load(file), changes or {}
+  loaded, changes = load(str(file)), changes or {}
   method = loaded.get("method", {}).get("name")
   if changes.get("method.name", method) != method:
     other = changes["method.name"]

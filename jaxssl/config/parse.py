@@ -18,7 +18,7 @@ def read(cls: type[T], values: Any, where: str = "") -> T:
   `where` prefixes field names in messages. A number stands for the field that the class names as its `number_field`, if any.
   Raises UserError for an unknown field (naming the nearest one), a missing field, or a value of the wrong type.
   """
-  number_field = getattr(cls, "number_field", None)
+  number_field, values = getattr(cls, "number_field", None), _plain(values)
   if number_field and isinstance(values, int | float):
     values = {number_field: values}
   values = _group(values, where.removesuffix(".") or "config")
@@ -46,6 +46,11 @@ def type_name(kind: Any) -> str:
   return NAMES.get(kind) or ("schedule" if hasattr(kind, "number_field") else "group of fields")
 
 
+def _plain(value: Any) -> Any:
+  """Returns a scalar or an array, of NumPy or JAX, as a number or as lists of numbers; anything else as it is."""
+  return value.tolist() if hasattr(value, "tolist") else value
+
+
 def _group(value: Any, where: str) -> Mapping[str, Any]:
   if not isinstance(value, Mapping):
     raise UserError(f"{where}={value!r}: a value; expected a group of fields")
@@ -53,7 +58,7 @@ def _group(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
-  origin, args = typing.get_origin(kind), typing.get_args(kind)
+  origin, args, value = typing.get_origin(kind), typing.get_args(kind), _plain(value)
   if kind is Any:
     return value
   if dataclasses.is_dataclass(kind):

@@ -240,6 +240,14 @@ class HealthConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LogConfig:
+  """Trackers that the metrics of a run go to, beside metrics.jsonl and TensorBoard (docs/logging.md)."""
+
+  wandb: str = ""  # project of Weights & Biases, PROJECT or ENTITY/PROJECT; empty: none
+  mlflow: str = ""  # tracking URI of MLflow, such as http://localhost:5000 or sqlite:///mlflow.db; empty: none
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
   """A whole run. `method` holds the fields of the method named by `method.name`."""
 
@@ -252,4 +260,5 @@ class Config:
   train: TrainConfig = TrainConfig()
   evals: EvalsConfig = observe(EvalsConfig())
   health: HealthConfig = observe(HealthConfig())
+  log: LogConfig = observe(LogConfig())
   plugins: tuple[str, ...] = ()  # Python files that register methods, backbones, ... (docs/extending.md)

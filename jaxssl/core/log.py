@@ -67,8 +67,14 @@ def heartbeat(task: str) -> Iterator[None]:
 
 
 def bar_shown() -> bool:
-  """Returns whether progress bars are visible: on a terminal only."""
-  return sys.stderr.isatty()
+  """Returns whether progress bars are visible: on a terminal or in a notebook."""
+  return sys.stderr.isatty() or in_notebook()
+
+
+def in_notebook() -> bool:
+  """Returns whether the program is a cell of a notebook."""
+  shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+  return getattr(shell, "kernel", None) is not None
 
 
 class _LogLines(io.TextIOBase):

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 
 Scalar = str | int | float | bool
-GROUPS = ("Accuracy", "Features", "Training", "Bootstrapping", "Speed")  # sections of a report, in order
+GROUPS = ("Accuracy", "Features", "Training", "Schedules", "Bootstrapping", "Speed")  # sections of a report, in order
+_TAGS = {"Training": "Train", "Accuracy": "Evaluation"}  # group -> the first part of `tag`, where it differs
 BASELINES = ("untrained", "imported", "raw_pixels")  # subjects that a run is compared with; it has one of the first two
 
 
@@ -20,6 +21,11 @@ class Metric:
   unit: str = ""  # "%", "nats", ...; empty: none
   higher_is_better: bool | None = None  # None: neither
   chart: str = ""  # metrics with the same text here share a chart, which has it as its title
+
+  @property
+  def tag(self) -> str:
+    """The name by which TensorBoard and other trackers group the metric: Train/loss, Evaluation/knn20_cosine."""
+    return f"{_TAGS.get(self.group, self.group)}/{self.name}"
 
   def variant(self, suffix: str, title: str) -> "Metric":
     """Returns the same metric of a part of the data: NAME_SUFFIX, "TITLE, title"."""
@@ -50,8 +56,14 @@ class Measurement:
 
   @property
   def flat_name(self) -> str:
-    """The name in metrics.jsonl and in TensorBoard: those of baselines start with the subject, as untrained/knn20_cosine."""
+    """The name in metrics.jsonl: those of baselines start with the subject, as untrained/knn20_cosine."""
     return f"{self.subject}/{self.name}" if self.subject in BASELINES else self.name
+
+  @property
+  def tag(self) -> str:
+    """The name in TensorBoard and other trackers: Evaluation/knn20_cosine, Evaluation/untrained/knn20_cosine."""
+    group, _, name = self.metric.tag.partition("/")
+    return f"{group}/{self.subject}/{name}" if self.subject in BASELINES else self.metric.tag
 
 
 def protocol_text(fields: Mapping[str, Scalar]) -> str:

@@ -12,6 +12,7 @@ from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, Outputs, PyTree, Variables
 from jaxssl.models.backbone import backbone
+from jaxssl.models.custom import custom_encoder, require_features
 from jaxssl.models.heads import MLP, DINOHead
 
 
@@ -27,12 +28,15 @@ class Network:
   predictor: nn.Module | None = None
 
   def init(self, key: Array, image_shape: tuple[int, int, int]) -> Variables:
-    """Initializes the variables for images of (h, w, c)."""
+    """Initializes the variables for images of (h, w, c). Raises UserError if the encoder does not return [b, f]."""
     x = jnp.zeros((1, *image_shape))
     initialized = {}
     for name, own_key in zip(("encoder", "projector", "predictor"), jax.random.split(key, 3), strict=True):
       if (module := getattr(self, name)) is not None:
-        x, initialized[name] = module.init_with_output(own_key, x, train=False)
+        y, initialized[name] = module.init_with_output(own_key, x, train=False)
+        if name == "encoder":
+          require_features(module, x, y)
+        x = y
     stats = {name: variables["batch_stats"] for name, variables in initialized.items() if "batch_stats" in variables}
     return Variables(params={name: variables.get("params", {}) for name, variables in initialized.items()}, stats=stats)
 
@@ -128,10 +132,11 @@ class Network:
     return callable(getattr(type(self.encoder), method, None))
 
 
-def build(config: ModelConfig, precision: str, image_size: int, encoder: nn.Module | None = None) -> Network:
+def build(config: ModelConfig, precision: str, image_size: int, encoder: Any = None) -> Network:
   """Builds a network that computes in `precision`, with learned positions (if any) for images of `image_size` pixels.
 
-  `encoder`: the user's own, for model.name=custom. Raises UserError for a field that is out of range.
+  `encoder`: the user's own flax module, for model.name=custom. Raises UserError for a field that is out of range, and for an
+  encoder that cannot be called as one.
   """
   dtype = jnp.dtype(precision)
   if encoder is not None and config.name != "custom":
@@ -139,7 +144,7 @@ def build(config: ModelConfig, precision: str, image_size: int, encoder: nn.Modu
   if config.predictor.name == "dino":
     raise UserError("model.predictor.name=dino: prototypes belong in model.projector; expected none, mlp")
   return Network(
-    encoder=encoder if encoder is not None else backbone(config).build(dtype, image_size),
+    encoder=custom_encoder(encoder) if encoder is not None else backbone(config).build(dtype, image_size),
     projector=_head(config.projector, "model.projector", dtype),
     predictor=_head(config.predictor, "model.predictor", dtype),
   )

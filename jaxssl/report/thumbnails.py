@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.data.datasets import Dataset
-from jaxssl.data.image_io import center, viewable
+from jaxssl.data.thumbnails import Thumbnails
 from jaxssl.report.text import data_uri, escape
 
 
@@ -23,31 +23,18 @@ def tile(image: np.ndarray, label: str) -> str:
   return f'<img class="tile" src="{source(image)}" alt="{escape(label)}" title="{escape(label)}">'
 
 
-class Gallery:
-  """The centers of a split's images, `side` pixels wide, each read once."""
+class Gallery(Thumbnails):
+  """The centers of a split's images in HTML, each read once."""
 
   def __init__(self, split: Dataset, side: int):
-    self.source, self.side, self._tiles = split.source, side, {}
-
-  def read(self, row: int) -> np.ndarray:
-    """Reads an image: uint8 [side, side, 3]."""
-    return viewable(center(self.source.read(row), self.side, self.side))
+    super().__init__(split, side)
+    self._tiles: dict[int, str] = {}
 
   def tile(self, row: int) -> str:
     """Returns an image that is labeled with its class, if known, and number."""
     if row not in self._tiles:
       self._tiles[row] = tile(self.read(row), f"{self.name(row)}, image {row}".removeprefix(", "))
     return self._tiles[row]
-
-  def name(self, row: int) -> str:
-    """Returns the name of an image's class; empty if it is unknown."""
-    labels = self.source.labels
-    return self.source.classes[labels[row]] if labels is not None and labels[row] >= 0 else ""
-
-  def frame(self, row: int, other: int) -> str:
-    """Returns whether two images are of the "same" class or of "other" ones; empty if that is unknown."""
-    first, second = self.name(row), self.name(other)
-    return "" if not first or not second else "same" if first == second else "other"
 
   def framed(self, row: int, others: Sequence[int], captions: Sequence[str] = ()) -> str:
     """Returns the tiles of other images, framed by whether they are of the class of `row`, with captions below."""

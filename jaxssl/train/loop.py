@@ -10,7 +10,7 @@ import jax
 
 from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, heartbeat, json_io, log, paths
+from jaxssl.core import LOG, heartbeat, log, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
 from jaxssl.evals import feature_stats, neighbors
@@ -21,7 +21,8 @@ from jaxssl.parallel.preemption import Preemption
 from jaxssl.pretrained import init_from
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.diagnostics import Stopped
-from jaxssl.train.metrics import MetricLogger
+from jaxssl.train.loggers import open as loggers
+from jaxssl.train.metrics import MetricLogger, OnMetrics
 from jaxssl.train.run_images import RunImages
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import results
@@ -42,12 +43,15 @@ def train(
   encoder: Any = None,
   report: Report | None = None,
   accept_changes: bool = False,
+  on_metrics: OnMetrics | None = None,
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
   Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 saved on a signal. `arrays`: images of the calling program;
   `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one;
-  `accept_changes`: resume although the training images, or fields that change what is learned, have changed.
+  `accept_changes`: resume although the training images, or fields that change what is learned, have changed;
+  `on_metrics`: called with the values of every line of metrics.jsonl; if it raises an exception, the run is saved, and then
+  ends with it.
   """
   began = time.monotonic()
   original = Workdir(workdir.absolute() if paths.is_local(workdir) else workdir)
@@ -56,6 +60,7 @@ def train(
   with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
     log.start(local.log if processes.is_primary() else None, jax.process_index())
     check_names(config)
+    loggers.check(config.log)
     images = RunImages(original, local, changes, accept_changes)
     run = Experiment(config, local.folder, arrays, encoder, images.check)
     config = run.config
@@ -72,23 +77,25 @@ def train(
     if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
       rows = config.train.batch_size // config.train.accumulate
       LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
-    logger = MetricLogger(run, local, step)
+    logger = MetricLogger(run, local, step, original.folder.name, began, on_metrics)
     with contextlib.closing(logger), contextlib.closing(checkpoints), Preemption() as stop:
       try:
         if not logger.has_baselines:
           with heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
             logger.write(0, 0, evaluator.baselines(run.untrained() if step else state.student, config.evals.periodic))
+          logger.raise_failure()
         state = epochs(run, state, checkpoints, logger, evaluator, stop)
       except Stopped as error:
         LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
         if report:
           report(local, None)
         return 1
+      logger.raise_failure()
     done = int(state.step)
     if done < run.training_length.steps:
       LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
       return stop.code
-    finalize(run, original, local, seconds=time.monotonic() - began)
+    finalize(run, original, local, seconds=logger.seconds)
     if report:
       extractor = evaluator.chosen(state.student, state.teacher)
       about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables, "step": done}
@@ -120,6 +127,8 @@ def epochs(
           state, logs = run.step(state, rows)
         step += 1
         logger.push(step, logs, waited)
+        if logger.failure:
+          stop.request()
         stop_requested = stop.stop_requested(step)
         if stop_requested or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
           save()
@@ -136,7 +145,7 @@ def epochs(
           with heartbeat(f"measuring {', '.join(names)}"):
             measured += evaluator.measure(extractor, names)
           examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
-          json_io.append_line(logger.workdir.neighbors, {"step": step, "epoch": epoch, **examples})
+          logger.write_neighbors(step, epoch, extractor.datasets, examples)
         logger.write(step, epoch, measured)
         late = evaluator.possible([name for name in evals.final if name == "linear" and name not in evals.periodic])
         if last and late and evals.baselines:  # at the end, so that the first step need not wait for them

@@ -3,7 +3,7 @@
 import collections
 import time
 
-import tqdm
+from tqdm.auto import tqdm
 
 from jaxssl.core import LOG
 from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown
@@ -14,7 +14,7 @@ class Progress:
 
   def __init__(self, total_steps: int, first_step: int, batch_size: int):
     self._total, self._batch, self._first = total_steps, batch_size, first_step
-    self._bar = tqdm.tqdm(total=total_steps, initial=first_step, unit="step", disable=not bar_shown(), dynamic_ncols=True)
+    self._bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not bar_shown(), dynamic_ncols=True)
     self._recent: collections.deque[tuple[float, int, float]] = collections.deque(maxlen=50)  # (time, step, seconds waited)
     self._waited = self._rate = self._wait = 0.0
     self._logged = time.monotonic()

@@ -34,6 +34,7 @@ class Workdir:
     self.imported = folder / "imported.safetensors"  # what model.init_from read: resuming does not need its file again
     self.checkpoints = folder / "checkpoints"
     self.tensorboard = folder / "tensorboard"
+    self.trackers = folder / "trackers.json"  # the runs of Weights & Biases and MLflow that belong to this one
     self.trace = folder / "trace"  # from `profile`
 
   def image_names(self, sha256: str) -> pathlib.Path:

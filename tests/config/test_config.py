@@ -1,5 +1,7 @@
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 
 from jaxssl import methods
@@ -22,6 +24,22 @@ def test_nested_values_and_views_are_read():
   assert config.optim == OptimConfig(lr=1.0, weight_decay=ScheduleConfig(base=0.1))
   assert isinstance(config.optim.lr, float)
   assert config.views["global"] == ViewConfig(size=32, blur_p=(0.5,))
+
+
+def test_scalars_and_arrays_of_numpy_are_values():
+  number = np.float32(0.5)
+  optim = {"lr": np.float64(0.1), "momentum": number, "weight_decay": number, "name": np.str_("sgd")}
+  data = {"mean": np.array([0.25, 0.5]), "allow_truncated": np.bool_(True)}
+  config = read(
+    Config, {"optim": optim, "data": data, "train": {"epochs": np.int64(3)}, "method": {"name": "x", "k": np.int32(2)}}
+  )
+  assert (config.optim.momentum, config.optim.weight_decay, config.optim.name) == (0.5, ScheduleConfig(base=0.5), "sgd")
+  assert config.data.mean == (0.25, 0.5) and config.data.allow_truncated is True and config.train.epochs == 3
+  assert json.loads(json.dumps(dataclasses.asdict(config)))["method"]["k"] == 2
+  with pytest.raises(UserError, match=r"train\.epochs=2\.5: a float; expected int"):
+    read(Config, {"train": {"epochs": np.float32(2.5)}})
+  with pytest.raises(UserError, match=r"train\.epochs=\[1, 2\]: a list; expected int"):
+    read(Config, {"train": {"epochs": np.array([1, 2])}})
 
 
 @pytest.mark.parametrize(

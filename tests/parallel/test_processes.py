@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -170,3 +171,18 @@ def test_the_first_signal_requests_a_stop_and_restores_the_handler(number, code)
     assert preemption.stop_requested(2) and preemption.code == code
     assert signal.getsignal(number) is before
   assert signal.getsignal(number) is before
+
+
+def test_in_another_thread_no_handler_is_installed_and_a_stop_can_be_requested():
+  before, seen = signal.getsignal(signal.SIGINT), []
+
+  def work():
+    with Preemption() as preemption:
+      seen.append((preemption.stop_requested(1), signal.getsignal(signal.SIGINT)))
+      preemption.request()
+      seen.append((preemption.stop_requested(2), preemption.code))
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  thread.join()
+  assert seen == [(False, before), (True, 75)]

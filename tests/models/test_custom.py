@@ -1,0 +1,94 @@
+"""Encoders of the calling program: what is accepted, and what the errors say."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxssl.config.schema import HeadConfig, ModelConfig
+from jaxssl.core import UserError
+from jaxssl.models import network
+
+CONFIG = ModelConfig(name="custom", projector=HeadConfig(name="mlp", hidden=4, out=3, layers=2))
+
+
+class WithoutTrain(nn.Module):
+  @nn.compact
+  def __call__(self, x):
+    return nn.Dense(3)(x.mean((1, 2)))
+
+
+class Maps(nn.Module):
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Dense(3)(x)
+
+
+class Several(nn.Module):
+  @nn.compact
+  def __call__(self, x, *, train):
+    return x, x
+
+
+class Options(nn.Module):
+  @nn.compact
+  def __call__(self, x, **options):
+    return nn.Dense(3)(x.mean((1, 2)))
+
+
+class Modern(nnx.Module):
+  """A module of flax.nnx with batch statistics and dropout, which takes no `train`."""
+
+  def __init__(self, rngs):
+    self.conv, self.bn = nnx.Conv(1, 8, (3, 3), rngs=rngs), nnx.BatchNorm(8, rngs=rngs)
+    self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+  def __call__(self, x):
+    return self.dropout(self.bn(self.conv(x)).mean((1, 2)))
+
+
+class ModernMaps(nnx.Module):
+  def __call__(self, x, train):
+    return x
+
+
+@pytest.mark.parametrize(
+  "encoder, message",
+  [
+    (WithoutTrain, r"^encoder=WithoutTrain: a class; expected a flax module .*; pass an instance: WithoutTrain\(...\)"),
+    (Modern, r"^encoder=Modern: a class; .*; pass an instance: Modern\(...\)"),
+    (dict, r"^encoder=dict: a class; expected a flax module .* returns features \[b, f\]"),
+    (WithoutTrain(), r"^encoder=WithoutTrain: its __call__ does not take train=; expected a flax module"),
+    (lambda images: images, r"^encoder: a function; expected a flax module"),
+    (Maps(), r"^encoder=Maps: maps \[1, 8, 8, 1\] to \[1, 8, 8, 3\]; expected features \[b, f\]; take the mean over rows"),
+    (ModernMaps(), r"^encoder=ModernMaps: maps \[1, 8, 8, 1\] to \[1, 8, 8, 1\]; expected features"),
+    (Several(), r"^encoder=Several: returns a tuple; expected one array of features \[b, f\]"),
+  ],
+)
+def test_a_wrong_encoder_is_one_line(encoder, message):
+  with pytest.raises(UserError, match=message):
+    jax.eval_shape(lambda: network.build(CONFIG, "float32", 8, encoder).init(jax.random.key(0), (8, 8, 1)))
+
+
+def test_a_module_may_take_train_among_other_options():
+  built = network.build(CONFIG, "float32", 8, Options())
+  assert jax.eval_shape(lambda: built.init(jax.random.key(0), (8, 8, 1))).params["encoder"]["Dense_0"]["bias"].shape == (3,)
+
+
+def test_a_module_of_nnx_starts_from_its_weights_and_has_modes_statistics_and_dropout():
+  module = Modern(nnx.Rngs(0))
+  built = network.build(CONFIG, "float32", 8, module)
+  variables = built.init(jax.random.key(5), (8, 8, 1))
+  kernel = variables.params["encoder"]["nnx"]["conv"]["kernel"]
+  np.testing.assert_array_equal(kernel, module.conv.kernel[...])
+  views = jax.random.normal(jax.random.key(1), (4, 1, 8, 8, 1))
+  outputs, stats = built.apply(variables, [views], joint=False, key=jax.random.key(0))
+  others, _ = built.apply(variables, [views], joint=False, key=jax.random.key(1))
+  assert 0.2 < (outputs.features == 0).mean() < 0.8  # half are dropped, others with another key
+  assert (outputs.features != others.features).any()
+  assert jnp.abs(stats["encoder"]["nnx"]["bn"]["mean"]).max() > 0  # updated, and the module itself is not changed
+  np.testing.assert_array_equal(module.bn.mean[...], 0)
+  module.eval()
+  np.testing.assert_allclose(built.encode(variables, views[:, 0]), module(views[:, 0]), rtol=1e-6)
