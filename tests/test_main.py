@@ -1,16 +1,14 @@
 """Training from the command line."""
 
-import itertools
 import json
-import os
 import pathlib
-import signal
 
 import pytest
 
 from jaxssl import main as command
 from jaxssl.core import json_io
 from jaxssl.train.setup import Experiment
+from tests.signals import signal_at
 from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
@@ -37,15 +35,8 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
   words = [f"{CONFIG}:runlocal", "--config.data.limit=128", "--config.train.checkpoint_every_steps=3", *TINY]
   words.append("--config.evals.report=false")
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-  step, steps = Experiment.step, itertools.count(1)
-
-  def signaled(*arguments):
-    if next(steps) == 5:
-      os.kill(os.getpid(), signal.SIGTERM)
-    return step(*arguments)
-
   with monkeypatch.context() as patch:
-    patch.setattr(Experiment, "step", signaled)
+    signal_at(patch, Experiment, "step", 5)
     assert command.main([*words, f"--workdir={stopped}"]) == 75  # launchers restart a run with this exit code
   assert "saved at step 5; rerun the same command to resume" in capfd.readouterr().err
   assert command.main([*words, f"--workdir={stopped}"]) == 0

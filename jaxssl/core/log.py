@@ -48,6 +48,20 @@ def start(path: pathlib.Path | None, process: int = 0) -> None:
     LOG.addHandler(file)
 
 
+def duration(seconds: float) -> str:
+  """Returns a time in words, in two units at most: 45 s, 12 min, 3 h 20 min, 2 days 5 h."""
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  minutes = round(seconds / 60)
+  if minutes < 60:
+    return f"{minutes} min"
+  hours, minutes = divmod(minutes, 60)
+  if hours < 24:
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+  days, hours = divmod(hours, 24)
+  return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")
+
+
 @contextlib.contextmanager
 def heartbeat(task: str) -> Iterator[None]:
   """Logs every ten seconds how long the block has been running."""

@@ -20,6 +20,7 @@ from jaxssl.data import input_pipeline
 from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
+from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
 Output = Literal["encode", "layers", "tokens"]  # methods of Network
@@ -202,8 +203,13 @@ def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTre
   """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [count, ...], without the padding.
 
   A batch holds arrays of this process's rows. Results are fetched after the next batch is dispatched, so devices do not wait
-  and hold at most two batches.
+  and hold at most two batches. Raises StopRequested between batches.
   """
-  dispatched = (encode(global_rows(mesh, rows)) for rows in batches)
+
+  def dispatch(rows: PyTree) -> PyTree:
+    preemption.check()
+    return encode(global_rows(mesh, rows))
+
+  dispatched = map(dispatch, batches)
   parts = [to_host(mesh, outputs) for outputs, _ in itertools.pairwise(itertools.chain(dispatched, [None]))]
   return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)

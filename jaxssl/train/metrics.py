@@ -42,10 +42,16 @@ class MetricLogger:
     """Opens the workdir of a run at `step`; removes what was written for later steps."""
     self.workdir = workdir
     self._run, self._length, self._config = run, run.training_length, run.config.train
+    if not workdir.results.exists():
+      results.add(workdir.results, step, [], LOGGED, finished=False)
     results.cut(workdir.results, step, self._length.steps)
-    self.has_baselines = bool(results.read(workdir.results))
-    for path in (workdir.neighbors, workdir.metrics):
-      json_io.truncate_lines(path, step)
+    json_io.truncate_lines(workdir.metrics, step)
+    ends = [line for line in json_io.lines(workdir.metrics) if "loss" not in line]  # see `write`
+    self.has_baselines = any(line["step"] == 0 for line in ends)
+    epoch, begun = self._length.place(step)
+    measured = any(line["step"] and line.get("epoch") == epoch - 1 for line in ends)
+    self.unmeasured = epoch - 1 if epoch and not begun and not measured else None  # the epoch that was cut short at its end
+    json_io.truncate_lines(workdir.neighbors, step if self.unmeasured is None else step - 1)
     self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(), workdir, step)
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
@@ -68,12 +74,14 @@ class MetricLogger:
       tensorboard.write_scalars(step, finite)
 
   def write(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
-    """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json.
+    """Writes measurements made after `step` steps: with protocols to results.json, and values to metrics.jsonl.
 
-    Raises Stopped if an alert ends the run.
+    The line of metrics.jsonl, without a loss, is written last and shows that the end of the epoch has been measured; that of
+    the baselines has step 0. Raises Stopped if an alert ends the run.
     """
-    self._write(step, epoch, {m.flat_name: m.value for m in measurements})
     results.add(self.workdir.results, step, measurements, LOGGED, finished=False)
+    self._write(step, epoch, {m.flat_name: m.value for m in measurements})
+    self.has_baselines |= step == 0
     self._diagnostics.epoch(step, {m.name: m.value for m in measurements})
 
   @contextlib.contextmanager
@@ -101,7 +109,8 @@ class MetricLogger:
     if self._pending is None:
       return
     (step, logs, waited), self._pending = self._pending, None
-    with self.waiting(f"waiting for step {step}" if jax.process_count() > 1 else ""):  # one of several processes may hang
+    wait = jax.process_count() > 1 or self.progress.slow  # one of several processes may hang
+    with self.waiting(f"waiting for step {step}" if wait else ""):
       values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
     epoch, _ = self._length.place(step - 1)
     if not math.isfinite(values["loss"]):

@@ -12,7 +12,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
-from jaxssl.evals.evaluator import Evaluator, check_names
+from jaxssl.evals.evaluator import Evaluator, check_config
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
 from tests import flags
@@ -91,7 +91,7 @@ def test_the_image_size_is_that_of_the_students_first_view():
 @pytest.mark.parametrize("field", ["periodic", "final"])
 def test_an_unknown_evaluation_names_the_field_and_the_nearest(field):
   with pytest.raises(UserError, match=rf"evals\.{field}='knm': unknown; expected clusters, .*, retrieval; did you mean knn\?"):
-    check_names(read(Config, {"evals": {field: ("knn", "knm")}}))
+    check_config(read(Config, {"evals": {field: ("knn", "knm")}}))
 
 
 def test_raw_pixels_are_not_fine_tuned(on_device):
