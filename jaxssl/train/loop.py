@@ -128,10 +128,13 @@ def epochs(
       stop_if_requested()
       if logger.unmeasured is not None:
         end.measure(state, step, logger.unmeasured)
+      if step < length.steps:
+        LOG.info("%s", COMPILING)
       for epoch in range(length.place(step)[0], length.epochs):
         _, first = length.place(step)
         if first == 0:
-          state = run.start_epoch(state, epoch)
+          with logger.waiting(COMPILING if step == started_at else ""):
+            state = run.start_epoch(state, epoch)
         batches = run.batches(state, epoch, first)
         asked_at = time.monotonic()
         for rows in batches:

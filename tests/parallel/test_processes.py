@@ -17,7 +17,6 @@ import pytest
 from jaxssl import main
 from jaxssl.core import UserError
 from jaxssl.parallel import processes
-from jaxssl.parallel.preemption import Preemption
 from jaxssl.workdir.checkpoint import Checkpoints
 from tests.launch.scripts import stand_in, start
 from tests.test_main import losses, measurements
@@ -158,14 +157,3 @@ def test_a_cluster_has_several_processes(monkeypatch):
   ):
     monkeypatch.setenv(name, value)
     assert processes._cluster() == several
-
-
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_the_first_signal_requests_a_stop_and_restores_the_handler(number, code):
-  before = signal.getsignal(number)
-  with Preemption() as preemption:
-    assert not preemption.stop_requested(1) and preemption.code == 0
-    os.kill(os.getpid(), number)
-    assert preemption.stop_requested(2) and preemption.code == code
-    assert signal.getsignal(number) is before
-  assert signal.getsignal(number) is before
