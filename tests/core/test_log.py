@@ -32,3 +32,10 @@ def test_the_progress_of_images_is_logged_without_a_terminal(caplog):
   progress.update(6)
   progress.close()
   assert caplog.messages[0].startswith("2/8 images ") and caplog.messages[-1].startswith("8/8 images ")
+
+
+@pytest.mark.parametrize(
+  "seconds, text", [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (3600, "1 h"), (44565, "12 h 23 min"), (190_000, "2 days 5 h")]
+)
+def test_times_have_two_units_at_most(seconds, text):
+  assert log.duration(seconds) == text
