@@ -28,7 +28,7 @@ class EpochEnd:
     run, evals, evaluator, logger = self._run, self._run.config.evals, self._evaluator, self._logger
     last = epoch + 1 == run.training_length.epochs
     names = evals.final if last else evals.periodic
-    if not logger.has_baselines:  # after an epoch, so that the first step need not wait for them
+    if evals.baselines and not logger.has_baselines:  # after an epoch, so that the first step need not wait for them
       with self._measuring(f"raw pixels and the {evaluator.untrained} network"):
         baselines = evaluator.baselines(run.untrained(), evals.periodic)
       logger.write(0, 0, baselines)
