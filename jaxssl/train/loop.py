@@ -52,10 +52,10 @@ def train(
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
-  Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 saved on a signal, which before the first step raises
-  StopRequested instead. `arrays`: images of the calling program;
-  `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one;
-  `accept_changes`: resume although the training images, or fields that change what is learned, have changed.
+  Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 stopped by a signal, with all steps saved. Raises
+  StopRequested for a signal before training begins. `arrays`: images of the calling program; `encoder`: its own flax module,
+  for model.name=custom; `report`: called at the end if `evals.report` asks for one; `accept_changes`: resume although the
+  training images, or fields that change what is learned, have changed.
   """
   began = time.monotonic()
   original = Workdir(workdir.absolute() if paths.is_local(workdir) else workdir)
@@ -74,7 +74,7 @@ def train(
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
     checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
-    with heartbeat("restoring, or initializing, the networks"):
+    with heartbeat("initializing the networks, or reading the checkpoint"):
       restored = images.restore(run, checkpoints)
       state, step = restored or (run.init(), 0)
     changes.record(local, run, step)
