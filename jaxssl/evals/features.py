@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from jax.sharding import Mesh
 
 from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import Registry, UserError, paths
+from jaxssl.core.log import note_progress
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
@@ -210,6 +212,9 @@ def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTre
     preemption.check()
     return encode(global_rows(mesh, rows))
 
-  dispatched = map(dispatch, batches)
-  parts = [to_host(mesh, outputs) for outputs, _ in itertools.pairwise(itertools.chain(dispatched, [None]))]
+  parts, done, began = [], 0, time.monotonic()
+  for outputs, _ in itertools.pairwise(itertools.chain(map(dispatch, batches), [None])):
+    parts.append(to_host(mesh, outputs))
+    done += len(jax.tree.leaves(parts[-1])[0])
+    note_progress(min(done, count), count, began)
   return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)

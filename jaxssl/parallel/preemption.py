@@ -112,7 +112,7 @@ class Preemption:
     self._calls += 1
     if not self._reached and multihost_utils.reached_preemption_sync_point(self._calls):
       self._reached, self.code = True, self.code or AGAIN
-      LOG.warning("a process got a signal: %s", self._then)
+      LOG.info("a process got a signal: %s", self._then)
     return self._reached
 
   def check(self) -> None:

@@ -127,6 +127,7 @@ def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path, cap
   out, err = stopped.communicate(timeout=BOUND)
   assert stopped.returncode == 75, out + err
   assert "resumes at step 2" in err and "2 x cpu of 2 processes" in err
+  assert "a process got a signal: the run is saved and stops after the current step" in err
   saved = weights(workdir)[1]
   assert 5 <= saved < 10
   assert "step" not in (workdir / "launch/process-1.log").read_text()
