@@ -52,7 +52,7 @@ class Progress:
     if now - self._logged >= SECONDS_BETWEEN_LINES or step in (self._first + 1, self._first + MEASURED, self._total):
       LOG.info("step %d/%d %s left %s", step, self._total, text, duration(left), extra={"bar": True})
       self._logged = now
-    if not self._warned and step >= self._first + MEASURED:
+    if not self._warned and (self.slow or step >= self._first + MEASURED):  # one slow step is enough
       self._warned = True
       if left > LONG:
         LOG.warning(*_slow_run(left))

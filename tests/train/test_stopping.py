@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 import time
+import types
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from jaxssl.parallel import preemption
 from jaxssl.parallel.preemption import Preemption, StopRequested
 from jaxssl.report import page
 from jaxssl.train import progress, setup
+from jaxssl.train.metrics import MetricLogger
 from jaxssl.train.setup import Experiment
 from tests.data.fixtures import flat, folder
 from tests.signals import signal_at
@@ -292,9 +295,9 @@ def test_the_time_that_is_left_is_estimated_and_long_runs_on_a_cpu_are_warned_of
       now[0] += 40
       bar.update(step, 0.0, 1.0, 0.0, "")
     assert bar.slow
-    first, second, warning, third = capfd.readouterr().err.splitlines()
+    first, warning, second, third = capfd.readouterr().err.splitlines()
     assert [line.partition(" left ")[2] for line in (first, second, third)] == ["11 h 6 min", "11 h 5 min", "11 h 5 min"]
-    assert warning.startswith("the run will take about 11 h 5 min, since JAX computes on the CPU")
+    assert warning.startswith("the run will take about 11 h 6 min, since JAX computes on the CPU")
     assert ("there is a GPU: pip install 'jaxssl[cuda]'" in warning) == gpu and "append ,cpu to the recipe" in warning
   bar = progress.Progress(10, 0, batch_size=32)
   bar.compiled(0)
@@ -303,3 +306,14 @@ def test_the_time_that_is_left_is_estimated_and_long_runs_on_a_cpu_are_warned_of
   now[0] += 1
   bar.update(2, 0.0, 1.0, 0.0, "")
   assert not bar.slow and "will take" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_a_slow_step_is_waited_for_before_the_next_one(slow):
+  logger: Any = MetricLogger.__new__(MetricLogger)
+  read = []
+  logger._pending, logger.progress = None, types.SimpleNamespace(slow=slow)
+  logger.flush = lambda: read.append(logger._pending and logger._pending[0])
+  logger.push(1, {}, 0.0)
+  logger.push(2, {}, 0.0)
+  assert read == ([None, 1, 1, 2] if slow else [None, 1])
