@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jaxssl import cli
@@ -32,11 +32,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Sequence[str] = (), **options: Any) -> int:
-  """Joins other processes, sets up log and compilation cache, runs a parsed command, and maps errors to exit codes."""
+  """Handles signals, joins other processes, sets up log and cache, runs a parsed command, and maps errors to exit codes."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow logs at every start that it uses oneDNN
 
-  import jax
+  from jaxssl.core import log
+  from jaxssl.parallel import preemption
+
+  log.start(None)
+  try:
+    with preemption.Preemption(ends_process=True) as signals:
+      return _run(signals, run, distributed, plugins, options)
+  except preemption.StopRequested as stop:
+    print("stopped by a signal", file=sys.stderr, flush=True)
+    return stop.code
+  except KeyboardInterrupt:
+    return preemption.INTERRUPTED
+
+
+def _run(
+  signals: Any, run: Callable[..., int | None], distributed: str, plugins: Sequence[str], options: Mapping[str, Any]
+) -> int:
+  """Runs a parsed command in `_execute`, with the signals that are handled in it."""
+  import jax  # takes a second, in which signals are handled already
 
   from jaxssl.config.plugins import use
   from jaxssl.core import cache, log, paths
@@ -45,13 +63,13 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
   try:
     if distributed:
       processes.start(distributed)
+      signals.joined()
+    processes.check_platforms()
     log.start(None, jax.process_index() if distributed else 0)
     cache.keep_compiled()
     for file in plugins:
       use(file)
     return run(**options) or 0
-  except KeyboardInterrupt:
-    return processes.exit_with("interrupted", preemption.INTERRUPTED)
   except UserError as error:
     return processes.exit_with(f"error: {error}", error.exit_code)
   except (jax.errors.JaxRuntimeError, processes.Lost) as error:
@@ -68,8 +86,11 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
 
 def run() -> NoReturn:
   """Runs one command and exits with its code."""
-  code = main()
-  if code == 2:  # nothing is pending, and exit handlers of libraries' threads could print their own errors
+  try:
+    code = main()
+  except KeyboardInterrupt:  # while modules are imported
+    code = 130
+  if code:  # nothing is pending; threads of libraries, such as downloads, could go on or print their own errors
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,17 +1,11 @@
 """Training from the command line."""
 
-import itertools
 import json
-import os
 import pathlib
-import signal
 
 import pytest
 
 from jaxssl import main as command
-from jaxssl.core import json_io
-from jaxssl.evals import linear
-from jaxssl.train.setup import Experiment
 from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
@@ -31,39 +25,6 @@ def losses(workdir: pathlib.Path) -> dict[int, float]:
 
 def measurements(workdir: pathlib.Path) -> list[dict]:
   return json.loads((workdir / "results.json").read_text())["measurements"]
-
-
-@pytest.mark.usefixtures("one_device")
-def test_resumed_run_equals_uninterrupted_run(tmp_path, capfd, monkeypatch):
-  words = [f"{CONFIG}:runlocal", "--config.data.limit=128", "--config.train.checkpoint_every_steps=3", *TINY]
-  words.append("--config.evals.report=false")
-  monkeypatch.setattr(linear, "PENALTIES", (1e-1, 1e-3))
-  whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-  step, steps = Experiment.step, itertools.count(1)
-
-  def signaled(*arguments):
-    if next(steps) == 5:
-      os.kill(os.getpid(), signal.SIGTERM)
-    return step(*arguments)
-
-  with monkeypatch.context() as patch:
-    patch.setattr(Experiment, "step", signaled)
-    assert command.main([*words, f"--workdir={stopped}"]) == 75  # launchers restart a run with this exit code
-  assert "saved at step 5; rerun the same command to resume" in capfd.readouterr().err
-  assert command.main([*words, f"--workdir={stopped}"]) == 0
-  assert "resumes at step 5" in capfd.readouterr().err
-  assert command.main([*words, f"--workdir={whole}"]) == 0
-  assert not json_io.lines(whole / "alerts.jsonl")  # no false alarm
-  assert sorted(losses(whole)) == list(range(1, 13)) and any("share_bootstrapped" in line for line in lines(whole))
-  assert losses(stopped) == losses(whole)
-  assert (stopped / "neighbors.jsonl").read_text() == (whole / "neighbors.jsonl").read_text()
-  assert measurements(stopped) == measurements(whole)
-  subjects = {(m["name"], m["subject"]) for m in measurements(whole)}
-  compared = ("teacher", "raw_pixels", "untrained")
-  assert subjects >= {(name, subject) for name in ("knn20_cosine", "linear_lbfgs") for subject in compared}
-  for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
-    assert (whole / name).exists()
-  assert list((whole / "tensorboard").glob("events*"))
 
 
 @pytest.mark.usefixtures("one_device")

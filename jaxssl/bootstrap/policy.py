@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jaxssl.bootstrap.bank import NeighborBank, sum_votes
 from jaxssl.config.schema import BootstrapConfig
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 from jaxssl.core.types import Array
 from jaxssl.ops.nearest import normalize, search
 from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row, padded_rows
@@ -27,7 +27,8 @@ class NeighborBootstrap:
     config = self.config
     if config.policy == "off":
       return
-    if not 0 < config.k <= self.num_images:
+    require(config.k > 0, "bootstrap.k", config.k, "at least 1")
+    if config.k > self.num_images:
       raise UserError(f"bootstrap.k={config.k}: must lie between 1 and the number of training images, {self.num_images}")
     for name in ("window", "temperature", "search_chunk"):
       if getattr(config, name) <= 0:

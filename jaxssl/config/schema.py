@@ -220,7 +220,7 @@ class EvalsConfig:
   resize: int = 0  # shorter side before the center crop; 0: the whole image is resized to `size`
   size: int = 0  # side of the images that the network sees; 0: that of the training views
   report: bool = True  # write report.html at the end of the run
-  baselines: bool = True  # also evaluate raw pixels and the untrained network, once
+  baselines: bool = True  # also evaluate raw pixels and the untrained network, once, after the first epoch
   knn: KnnConfig = KnnConfig()
   linear: LinearConfig = LinearConfig()
   lowshot: LowshotConfig = LowshotConfig()

@@ -48,22 +48,55 @@ def start(path: pathlib.Path | None, process: int = 0) -> None:
     LOG.addHandler(file)
 
 
+def duration(seconds: float) -> str:
+  """Returns a time in words, in two units at most: 45 s, 12 min, 3 h 20 min, 2 days 5 h."""
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  minutes = round(seconds / 60)
+  if minutes < 60:
+    return f"{minutes} min"
+  hours, minutes = divmod(minutes, 60)
+  if hours < 24:
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+  days, hours = divmod(round(seconds / 3600), 24)
+  return f"{days} day{'s' * (days > 1)}" + (f" {hours} h" if hours else "")
+
+
+class _Heartbeats(threading.local):
+  """The heartbeats of a thread: what each adds to its lines, the innermost last."""
+
+  def __init__(self) -> None:
+    self.notes: list[list[str]] = []
+
+
+_heartbeats = _Heartbeats()
+
+
 @contextlib.contextmanager
 def heartbeat(task: str) -> Iterator[None]:
-  """Logs every ten seconds how long the block has been running."""
-  began, over = time.monotonic(), threading.Event()
+  """Logs every ten seconds how long the block has been running, and what `note_progress` adds."""
+  began, over, note = time.monotonic(), threading.Event(), [""]
 
   def report() -> None:
     while not over.wait(SECONDS_BETWEEN_LINES):
-      LOG.info("%s: %.0f s so far", task, time.monotonic() - began)
+      LOG.info("%s: %.0f s so far%s", task, time.monotonic() - began, *note)
 
   thread = threading.Thread(target=report, daemon=True)
   thread.start()
+  _heartbeats.notes.append(note)
   try:
     yield
   finally:
+    _heartbeats.notes.pop()
     over.set()
     thread.join()
+
+
+def note_progress(done: int, total: int, began: float) -> None:
+  """Adds to the innermost heartbeat of this thread how many images are done since `began`, and the time that is left."""
+  if _heartbeats.notes:
+    left = duration((time.monotonic() - began) * (total - done) / max(done, 1))
+    _heartbeats.notes[-1][:] = [f"; {done} of {total} images, left {left}"]
 
 
 def bar_shown() -> bool:

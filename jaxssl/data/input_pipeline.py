@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core import LOG, UserError
+from jaxssl.core.log import duration
 from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
@@ -38,7 +39,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
   rows = range(len(source))[own]
   first = load(0)  # sets the size, also for processes that read other rows
   images = np.empty((len(rows), *first.shape), source.dtype)
-  last = time.monotonic()
+  began = last = time.monotonic()
   with contextlib.closing(read_ahead(lambda k: load(k) if k else first, rows, workers, 1024)) as loaded:
     for place, image in enumerate(loaded):
       if image.shape != first.shape:
@@ -48,7 +49,8 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
       images[place] = image
       if time.monotonic() - last > 5:
         last = time.monotonic()
-        LOG.info("%s: read %d of %d images", source.name, place + 1, len(rows))
+        left = duration((last - began) / (place + 1) * (len(rows) - place - 1))
+        LOG.info("%s: read %d of %d images, left %s", source.name, place + 1, len(rows), left)
   return images
 
 

@@ -1,17 +1,22 @@
 """Image datasets of TensorFlow Datasets (TFDS), by name."""
 
 import functools
+import logging
+import os
 import re
 from typing import Any
 
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, nearest_name
+from jaxssl.core import LOG, UserError, heartbeat, nearest_name
+from jaxssl.core.log import bar_shown
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import tensorflow
 from jaxssl.data.source import Source, register
+
+TRIES = 3  # of each download
 
 
 class TfdsSource(Source):
@@ -58,6 +63,13 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
     raise UserError(f"data.path={config.path}: names a dataset outside of TFDS; expected NAME[/CONFIG][:VERSION]")
   tensorflow()  # TFDS would import it too, but not quietly
   import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.download import downloader
+
+  downloader.MAX_RETRIES = TRIES - 1  # instead of 10, between which it waits for minutes
+  for name in ("absl", "urllib3"):  # they log every try; what fails is raised here
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+  if not bar_shown():
+    tfds.disable_progress_bar()
 
   def load(split: str) -> Any:
     return tfds.data_source(config.path, split=split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -68,12 +80,17 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
     return TfdsSource(data, split, config, classes)
 
   try:
-    data = load("train")
+    with heartbeat(f"opening {config.path}, which is downloaded first unless it is on the disk"):
+      data = load("train")
   except tfds.core.DatasetNotFoundError as error:
     close = nearest_name(config.path, tfds.list_builders(with_community_datasets=False))
     raise UserError(f"data.path={config.path}: not a TFDS dataset; nearest: {close}") from error
   except Exception as error:  # downloads, licenses, disks: the user has to resolve it
-    raise UserError(f"data.path={config.path}: cannot be prepared: {' '.join(str(error).split())}") from error
+    reason = " ".join(str(error).split())
+    if unreachable := re.search(r"HTTPS?ConnectionPool\(host='([^']*)'", reason):
+      folder = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+      reason = f"no connection to {unreachable[1]} in {TRIES} tries; check the network, or copy the dataset to {folder}"
+    raise UserError(f"data.path={config.path}: cannot be prepared: {reason}") from error
   features = data.dataset_info.features
   if "image" not in features:
     raise UserError(f"data.path={config.path}: has no image feature; its features: {', '.join(features)}")

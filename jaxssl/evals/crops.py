@@ -20,6 +20,7 @@ from jaxssl.data import input_pipeline
 from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
+from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, replicate, to_host
 
 GROUP = "weak"  # the view group that holds the crops
@@ -154,6 +155,7 @@ def descent(loss: Callable[..., Any], optimizer: optax.GradientTransformation, m
     carry = jax.tree.map(jnp.copy, (params, stats, optimizer.init(params)))  # steps overwrite it
     carry = replicate(mesh, carry) if mesh else carry
     for batch in batches:
+      preemption.check()
       carry = step(carry, batch, data)
     return carry[:2]
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxssl import methods
 from jaxssl.bootstrap import metrics
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, require
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
@@ -34,11 +34,14 @@ def network_of(config: Config) -> Literal["teacher", "student"]:
   return config.evals.network
 
 
-def check_names(config: Config) -> None:
-  """Raises UserError for an unknown evaluation in `evals.periodic` or `evals.final`."""
+def check_config(config: Config) -> None:
+  """Raises UserError for what is wrong in `evals` whatever the images are, such as an unknown evaluation."""
   for field in ("periodic", "final"):
     for name in getattr(config.evals, field):
       EVALUATIONS.find(name, f"evals.{field}")
+  for field in ("every", "batch_size"):
+    require(getattr(config.evals, field) > 0, f"evals.{field}", getattr(config.evals, field), "at least 1")
+  network_of(config)
 
 
 class Evaluator:
@@ -48,7 +51,7 @@ class Evaluator:
   """
 
   def __init__(self, config: Config, mesh: Mesh, datasets: Datasets, network: Network):
-    check_names(config)
+    check_config(config)
     labeled, test = datasets.reference.labeled(), datasets.test and datasets.test.labeled()
     if len(labeled) < len(datasets.reference):  # an unknown class would vote, and would count as wrong
       LOG.info("evaluations use the %d of %d images whose class is known", len(labeled), len(datasets.reference))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -14,12 +15,14 @@ from jax.sharding import Mesh
 
 from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import Registry, UserError, paths
+from jaxssl.core.log import note_progress
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
 from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
+from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
 Output = Literal["encode", "layers", "tokens"]  # methods of Network
@@ -203,8 +206,16 @@ def extract(mesh: Mesh, encode: Callable[[Any], PyTree], batches: Iterable[PyTre
   """Runs a jitted `encode` over all batches. Concatenates its trees of [b, ...] to one of [count, ...], without the padding.
 
   A batch holds arrays of this process's rows. Results are fetched after the next batch is dispatched, so devices do not wait
-  and hold at most two batches.
+  and hold at most two batches. Raises StopRequested between batches.
   """
-  dispatched = (encode(global_rows(mesh, rows)) for rows in batches)
-  parts = [to_host(mesh, outputs) for outputs, _ in itertools.pairwise(itertools.chain(dispatched, [None]))]
+
+  def dispatch(rows: PyTree) -> PyTree:
+    preemption.check()
+    return encode(global_rows(mesh, rows))
+
+  parts, done, began = [], 0, time.monotonic()
+  for outputs, _ in itertools.pairwise(itertools.chain(map(dispatch, batches), [None])):
+    parts.append(to_host(mesh, outputs))
+    done += len(jax.tree.leaves(parts[-1])[0])
+    note_progress(min(done, count), count, began)
   return jax.tree.map(lambda *pieces: np.concatenate(pieces)[:count], *parts)

@@ -42,6 +42,19 @@ def start(mode: str) -> None:
     raise Lost(f"the other processes did not start: {str(error).splitlines()[0]}") from error
 
 
+def check_platforms() -> None:
+  """Starts the devices that JAX_PLATFORMS names, if it names any. Raises UserError if that fails."""
+  platforms = os.environ.get("JAX_PLATFORMS", "")
+  if not platforms or platforms == "cpu":
+    return
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # jax asserts that some platform has started
+    reason = str(error).partition(" (set JAX")[0].split("\n")[0].rstrip(".") or "JAX finds no such device"
+    cuda = "; a GPU needs pip install 'jaxssl[cuda]' and its driver" if "cuda" in platforms or "gpu" in platforms else ""
+    raise UserError(f"JAX_PLATFORMS={platforms}: {reason}{cuda}; unset it to use the devices that there are") from error
+
+
 def _cluster() -> bool:
   slurm, ompi = (int(os.environ.get(name) or 1) for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
   pod = len(list(filter(None, os.environ.get("TPU_WORKER_HOSTNAMES", "").split(","))))

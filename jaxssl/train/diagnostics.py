@@ -19,16 +19,21 @@ class Stopped(Exception):
   """The run ends early: the loss is not finite, or an alert that `health.stop` names has started."""
 
 
+def check(config: HealthConfig) -> None:
+  """Raises UserError for an unknown alert in `health.stop`, and for one that several processes cannot agree on."""
+  for name in config.stop:
+    if name not in ALERTS:
+      raise unknown_name(f"health.stop={name}: unknown", name, ALERTS)
+    if name == "waiting for data" and jax.process_count() > 1:
+      raise UserError(f"health.stop={name}: not allowed with several processes, since each would decide by itself")
+
+
 class Diagnostics:
   """Checks the metrics of a run. An alert starts once its reason has held for `health.patience` steps, or for two epochs."""
 
   def __init__(self, config: HealthConfig, dims: Dims, workdir: Workdir, step: int):
-    """Resumes the alerts of a run at `step`. Raises UserError for an unknown alert in `health.stop`."""
-    for name in config.stop:
-      if name not in ALERTS:
-        raise unknown_name(f"health.stop={name}: unknown", name, ALERTS)
-      if name == "waiting for data" and jax.process_count() > 1:
-        raise UserError(f"health.stop={name}: not allowed with several processes, since each would decide by itself")
+    """Resumes the alerts of a run at `step`. Raises UserError as `check` does."""
+    check(config)
     self._config, self._dims, self._path = config, dims, workdir.alerts
     self._since: dict[str, int] = {}  # alert -> the step at which its metrics became bad
     json_io.truncate_lines(self._path, step)

@@ -13,14 +13,17 @@ from jaxssl.config.schema import Config
 from jaxssl.core import LOG, heartbeat, log, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
-from jaxssl.evals import feature_stats, neighbors
-from jaxssl.evals.evaluator import Evaluator, check_names
+from jaxssl.evals import evaluator as evaluations
+from jaxssl.evals import feature_stats
+from jaxssl.evals.evaluator import Evaluator
 from jaxssl.evals.load_run import LoadedRun
-from jaxssl.parallel import processes
-from jaxssl.parallel.preemption import Preemption
+from jaxssl.parallel import preemption, processes
+from jaxssl.parallel.preemption import Preemption, StopRequested
 from jaxssl.pretrained import init_from
+from jaxssl.train import diagnostics
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.diagnostics import Stopped
+from jaxssl.train.epoch_end import EpochEnd
 from jaxssl.train.loggers import open as loggers
 from jaxssl.train.metrics import MetricLogger, OnMetrics
 from jaxssl.train.run_images import RunImages
@@ -32,6 +35,10 @@ from jaxssl.workdir.sync import LocalWorkdir
 from jaxssl.workdir.workdir import Workdir
 
 SUMMARIZED = ("knn", "linear")  # evaluations whose results are logged at the end, beside the effective rank
+
+SAVING = "the run is saved and stops after the current step, or compilation"  # what follows a signal
+UNREPORTED = "stopping without the report; the run is complete, and the same command writes its report"
+COMPILING = "compiling the training step; the first steps show how long the run takes"
 
 Report = Callable[[Workdir, LoadedRun | None], None]  # (workdir, run; None after a failure): writes a report there
 
@@ -47,19 +54,21 @@ def train(
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
-  Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 saved on a signal. `arrays`: images of the calling program;
-  `encoder`: its own flax module, for model.name=custom; `report`: called at the end if `evals.report` asks for one;
-  `accept_changes`: resume although the training images, or fields that change what is learned, have changed;
-  `on_metrics`: called with the values of every line of metrics.jsonl; if it raises an exception, the run is saved, and then
-  ends with it.
+  Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 stopped by a signal, with all steps saved. Raises
+  StopRequested for a signal before training begins. `arrays`: images of the calling program; `encoder`: its own flax module,
+  for model.name=custom; `report`: called at the end if `evals.report` asks for one; `accept_changes`: resume although the
+  training images, or fields that change what is learned, have changed; `on_metrics`: called with the values of every line of
+  metrics.jsonl; if it raises an exception, the run is saved, and then ends with it.
   """
   began = time.monotonic()
   original = Workdir(workdir.absolute() if paths.is_local(workdir) else workdir)
   changes = ConfigChanges(original, absolute_paths(config), accept_changes)
   config, report = changes.config, report if config.evals.report else None
-  with original.hold() if processes.is_primary() else contextlib.nullcontext(), LocalWorkdir(original) as local:
+  hold = original.hold() if processes.is_primary() else contextlib.nullcontext()
+  with hold, LocalWorkdir(original) as local, preemption.handled() as stop:
     log.start(local.log if processes.is_primary() else None, jax.process_index())
-    check_names(config)
+    evaluations.check_config(config)
+    diagnostics.check(config.health)
     loggers.check(config.log)
     images = RunImages(original, local, changes, accept_changes)
     run = Experiment(config, local.folder, arrays, encoder, images.check)
@@ -69,8 +78,9 @@ def train(
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
     checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
-    restored = images.restore(run, checkpoints)
-    state, step = restored or (run.init(), 0)
+    with heartbeat("initializing the networks, or reading the checkpoint"):
+      restored = images.restore(run, checkpoints)
+      state, step = restored or (run.init(), 0)
     changes.record(local, run, step)
     local.upload()
     LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
@@ -78,83 +88,86 @@ def train(
       rows = config.train.batch_size // config.train.accumulate
       LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)
     logger = MetricLogger(run, local, step, original.folder.name, began, on_metrics)
-    with contextlib.closing(logger), contextlib.closing(checkpoints), Preemption() as stop:
+    with stop.held(SAVING):
       try:
-        if not logger.has_baselines:
-          with heartbeat(f"measuring raw pixels and the {evaluator.untrained} network"):
-            logger.write(0, 0, evaluator.baselines(run.untrained() if step else state.student, config.evals.periodic))
-          logger.raise_failure()
-        state = epochs(run, state, checkpoints, logger, evaluator, stop)
+        with contextlib.closing(logger), contextlib.closing(checkpoints):
+          state = epochs(run, state, checkpoints, logger, evaluator, stop)
+        logger.raise_failure()
+        finalize(run, original, local, seconds=logger.seconds)
+        if report:
+          extractor = evaluator.chosen(state.student, state.teacher)
+          about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables}
+          about |= {"step": int(state.step), "open_evaluator": lambda: evaluator}
+          with stop.interruptible(UNREPORTED):
+            report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about))
       except Stopped as error:
         LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
         if report:
           report(local, None)
         return 1
-      logger.raise_failure()
-    done = int(state.step)
-    if done < run.training_length.steps:
-      LOG.info("stopped by a signal and saved at step %d; rerun the same command to resume", done)
-      return stop.code
-    finalize(run, original, local, seconds=logger.seconds)
-    if report:
-      extractor = evaluator.chosen(state.student, state.teacher)
-      about = {"network": extractor.network, "which": extractor.subject, "variables": extractor.variables, "step": done}
-      report(local, LoadedRun(workdir=local, config=config, mesh=run.mesh, **about, open_evaluator=lambda: evaluator))
+      except StopRequested as request:
+        logger.raise_failure()
+        return request.code
     return 0
 
 
 def epochs(
   run: Experiment, state: TrainState, checkpoints: Checkpoints, logger: MetricLogger, evaluator: Evaluator, stop: Preemption
 ) -> TrainState:
-  """Trains from `state` to the end of the run, or until a stop signal; the state that is returned has been saved."""
-  config, evals, length = run.config.train, run.config.evals, run.training_length
+  """Trains from `state` to the end of the run, of which it returns the state. Raises StopRequested, with all steps saved.
+
+  An epoch is saved before it is measured; what was cut short by a signal, or a crash, is measured when the run resumes.
+  """
+  config, length, end = run.config.train, run.training_length, EpochEnd(run, evaluator, logger, stop)
   step = started_at = int(state.step)
 
   def save() -> None:
     logger.flush()  # a state whose loss is not finite is never saved
     checkpoints.save(step, state)
 
-  with jax.transfer_guard("disallow"):
-    for epoch in range(length.place(step)[0], length.epochs):
-      _, first = length.place(step)
-      if first == 0:
-        state = run.start_epoch(state, epoch)
-      batches = run.batches(state, epoch, first)
-      asked_at = time.monotonic()
-      for rows in batches:
-        waited = time.monotonic() - asked_at
-        with logger.waiting("compiling the training step" if step == started_at else ""):
-          state, logs = run.step(state, rows)
-        step += 1
-        logger.push(step, logs, waited)
-        if logger.failure:
-          stop.request()
-        stop_requested = stop.stop_requested(step)
-        if stop_requested or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0):
-          save()
-        if stop_requested:
-          return state
+  def stop_if_requested() -> None:
+    if logger.failure:
+      stop.request()
+    if stop.stop_requested():
+      raise StopRequested(stop.code)
+
+  try:
+    with jax.transfer_guard("disallow"):
+      stop_if_requested()
+      if logger.unmeasured is not None:
+        end.measure(state, step, logger.unmeasured)
+      if step < length.steps:
+        LOG.info("%s", COMPILING)
+      for epoch in range(length.place(step)[0], length.epochs):
+        _, first = length.place(step)
+        if first == 0:
+          with logger.waiting(COMPILING if step == started_at else ""):
+            state = run.start_epoch(state, epoch)
+        batches = run.batches(state, epoch, first)
         asked_at = time.monotonic()
-      logger.flush()
-      last = epoch + 1 == length.epochs
-      with jax.transfer_guard("allow"):
-        measured = evaluator.neighbor_bank(state)
-        if last or (epoch + 1) % evals.every == 0:
-          names = evals.final if last else evals.periodic
-          extractor = evaluator.chosen(state.student, state.teacher)
-          with heartbeat(f"measuring {', '.join(names)}"):
-            measured += evaluator.measure(extractor, names)
-          examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
-          logger.write_neighbors(step, epoch, extractor.datasets, examples)
-        logger.write(step, epoch, measured)
-        late = evaluator.possible([name for name in evals.final if name == "linear" and name not in evals.periodic])
-        if last and late and evals.baselines:  # at the end, so that the first step need not wait for them
-          with heartbeat(f"measuring linear of raw pixels and of the {evaluator.untrained} network"):
-            results.add(logger.workdir.results, 0, evaluator.baselines(run.untrained(), late))
-      if last or (epoch + 1) % config.checkpoint_every_epochs == 0:
-        save()
-      logger.workdir.upload()
-      logger.progress.pause()
+        for rows in batches:
+          waited = time.monotonic() - asked_at
+          with logger.waiting(COMPILING if step == started_at else ""):
+            state, logs = run.step(state, rows)
+          if step == started_at:
+            logger.progress.compiled(step)
+          step += 1
+          logger.push(step, logs, waited)
+          stop_if_requested()
+          if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
+            save()
+          asked_at = time.monotonic()
+        logger.flush()
+        if epoch + 1 == length.epochs or (epoch + 1) % config.checkpoint_every_epochs == 0:
+          save()
+        end.measure(state, step, epoch)
+        logger.workdir.upload()
+        logger.progress.pause()
+  except StopRequested:
+    if step > started_at:
+      save()
+    LOG.info("stopped by a signal%s at step %d; rerun the same command to resume", " and saved" * (step > started_at), step)
+    raise
   return state
 
 

@@ -63,12 +63,18 @@ class MetricLogger:
     self._run, self._length, self._config = run, run.training_length, run.config.train
     self._step, self._on_metrics, self._schedules = step, on_metrics, run.schedules
     self._metrics = {metric.name: metric for metric in (*LOGGED, *map(schedule_metric, self._schedules))}
+    if not workdir.results.exists():
+      results.add(workdir.results, step, [], self._metrics.values(), finished=False)
     results.cut(workdir.results, step, self._length.steps)
-    self.has_baselines = bool(results.read(workdir.results))
-    for path in (workdir.neighbors, workdir.metrics):
-      json_io.truncate_lines(path, step)
-    before = (json_io.finite(line.get("seconds")) for line in json_io.lines(workdir.metrics))
-    self._began = began - max((seconds for seconds in before if seconds), default=0.0)
+    json_io.truncate_lines(workdir.metrics, step)
+    before = json_io.lines(workdir.metrics)
+    self._began = began - max((seconds for line in before if (seconds := json_io.finite(line.get("seconds")))), default=0.0)
+    ends = [line for line in before if "loss" not in line]  # see `write`
+    self.has_baselines = any(line["step"] == 0 for line in ends)
+    epoch, begun = self._length.place(step)
+    measured = any(line["step"] and line.get("epoch") == epoch - 1 for line in ends)
+    self.unmeasured = epoch - 1 if epoch and not begun and not measured else None  # the epoch that was cut short at its end
+    json_io.truncate_lines(workdir.neighbors, step if self.unmeasured is None else step - 1)
     self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(), workdir, step)
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
@@ -92,14 +98,16 @@ class MetricLogger:
         self.failure = error
 
   def write(self, step: int, epoch: int, measurements: Sequence[Measurement]) -> None:
-    """Writes measurements made after `step` steps: values to metrics.jsonl, and with protocols to results.json.
+    """Writes measurements made after `step` steps: with protocols to results.json, and values to metrics.jsonl.
 
-    Raises Stopped if an alert ends the run.
+    The line of metrics.jsonl, without a loss, is written last and shows that the end of the epoch has been measured; that of
+    the baselines has step 0. Raises Stopped if an alert ends the run.
     """
+    results.add(self.workdir.results, step, measurements, self._metrics.values(), finished=False)
     values = {m.flat_name: m.value for m in measurements} | {"seconds": round(self.seconds, 3)}
     tags = {m.flat_name: m.tag for m in measurements} | {"seconds": self._metrics["seconds"].tag}
     self._write(step, epoch, values, tags)
-    results.add(self.workdir.results, step, measurements, self._metrics.values(), finished=False)
+    self.has_baselines |= step == 0
     self._diagnostics.epoch(step, {m.name: m.value for m in measurements})
 
   def write_neighbors(self, step: int, epoch: int, datasets: Datasets, examples: Mapping[str, Any]) -> None:
@@ -133,16 +141,22 @@ class MetricLogger:
       ) from error
 
   def push(self, step: int, logs: Logs, waited: float) -> None:
-    """Stores the metrics of a step and the seconds waited before it; reads those of the previous step."""
+    """Stores the metrics of a step and the seconds waited before it; reads those of the previous step.
+
+    Those of a slow step are read at once: a signal then waits for the end of one step instead of two.
+    """
     self.flush()
     self._pending = (step, logs, waited)
+    if self.progress.slow:
+      self.flush()
 
   def flush(self) -> None:
     """Reads what is pending. Raises Stopped if a loss is not finite, or if an alert ends the run."""
     if self._pending is None:
       return
     (step, logs, waited), self._pending = self._pending, None
-    with self.waiting(f"waiting for step {step}" if jax.process_count() > 1 else ""):  # one of several processes may hang
+    wait = jax.process_count() > 1 or self.progress.slow  # one of several processes may hang
+    with self.waiting(f"waiting for step {step}" if wait else ""):
       values = {name: float(value) for name, value in jax.device_get(dict(logs)).items()}
     epoch, _ = self._length.place(step - 1)
     if not math.isfinite(values["loss"]):

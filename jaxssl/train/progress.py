@@ -1,12 +1,19 @@
 """The progress bar of a training run."""
 
 import collections
+import os
 import time
 
+import jax
 from tqdm.auto import tqdm
 
 from jaxssl.core import LOG
-from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown
+from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown, duration
+
+SLOW_STEP = 3.0  # seconds; a longer step is waited for with a log line every ten seconds
+LONG = 3600.0  # seconds; a longer run on a CPU is warned of
+MEASURED = 2  # steps after which the rest of the run is estimated
+NVIDIA = "/dev/nvidiactl"  # exists if the driver of a GPU is loaded
 
 
 class Progress:
@@ -18,6 +25,16 @@ class Progress:
     self._recent: collections.deque[tuple[float, int, float]] = collections.deque(maxlen=50)  # (time, step, seconds waited)
     self._waited = self._rate = self._wait = 0.0
     self._logged = time.monotonic()
+    self._warned = jax.default_backend() != "cpu"
+
+  @property
+  def slow(self) -> bool:
+    """Whether the next step may take long: nothing is known yet, or the last ones did."""
+    return not self._rate or self._batch / self._rate > SLOW_STEP
+
+  def compiled(self, step: int) -> None:
+    """Starts to measure the speed: the first step after `step` has been compiled and has begun."""
+    self._recent.append((time.monotonic(), step, self._waited))
 
   def update(self, step: int, epoch: float, loss: float, waited: float, alerts: str) -> dict[str, float]:
     """Shows that `step` is done, for which the host waited some seconds, and alerts. Returns the speed over the last steps."""
@@ -31,10 +48,14 @@ class Progress:
     text = f"epoch {epoch:.1f} loss {loss:.4f} {rate:.0f} images/s data wait {wait:.0%}{alerts and f' WARNING {alerts}'}"
     self._bar.set_postfix_str(text, refresh=False)
     self._bar.update(step - self._bar.n)
-    if now - self._logged >= SECONDS_BETWEEN_LINES or step in (self._first + 1, self._total):
-      left = f"left {(self._total - step) * self._batch / rate:.0f} s" if rate else ""
-      LOG.info("step %d/%d %s %s", step, self._total, text, left, extra={"bar": True})
+    left = (self._total - step) * self._batch / rate if rate else 0.0
+    if now - self._logged >= SECONDS_BETWEEN_LINES or step in (self._first + 1, self._first + MEASURED, self._total):
+      LOG.info("step %d/%d %s left %s", step, self._total, text, duration(left), extra={"bar": True})
       self._logged = now
+    if not self._warned and (self.slow or step >= self._first + MEASURED):  # one slow step is enough
+      self._warned = True
+      if left > LONG:
+        LOG.warning(*_slow_run(left))
     return {"images_per_second": rate, "data_wait": wait}
 
   def pause(self) -> None:
@@ -44,3 +65,10 @@ class Progress:
   def close(self) -> None:
     """Removes the bar."""
     self._bar.close()
+
+
+def _slow_run(seconds: float) -> tuple[str, str]:
+  """Returns a warning, and its argument, for a run that takes long on a CPU."""
+  gpu = "; there is a GPU: pip install 'jaxssl[cuda]' lets JAX use it" if os.path.exists(NVIDIA) else ""
+  smaller = "for minutes instead, append ,cpu to the recipe (--config FILE:RECIPE,cpu, or FILE:cpu)"
+  return f"the run will take about %s, since JAX computes on the CPU{gpu}; {smaller}, or rerun on a GPU", duration(seconds)

@@ -27,12 +27,15 @@ from jaxssl.pretrained import init_from
 from jaxssl.train.optimizer import build_optimizer, learning_rate
 from jaxssl.train.step import Batch, TrainStep
 
+ANY_NUMBER = 2**40  # of images: what is wrong with a config for that many is wrong for any number
+
 
 class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
   `config` is the config given, with the fields of `data` that follow from the images if they were left open: `bit_depth`,
-  `mean`, `std` and `resident_size`. Raises UserError for a config that cannot run, before anything is trained.
+  `mean`, `std` and `resident_size`. Raises UserError for a config that cannot run: before the images are opened, or downloaded,
+  unless the mistake depends on them, and before anything is trained.
   """
 
   def __init__(
@@ -45,14 +48,20 @@ class Experiment:
   ):
     """Opens the images and builds the step. `check`: called with the datasets, returns those to use; may raise UserError."""
     self.mesh = make_mesh()
+    of_any_images = build_train_step(config, self.mesh, ANY_NUMBER, encoder)
+    self.imported = init_from.load(config.model, of_any_images.network, image_shape(config), workdir)
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)
     opened = check(opened)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
+    color_only = pipeline.of_colors(config.views)
+    if color_only and config.data.channels != 3:
+      LOG.info(
+        "data.channels=%d: views are made without %s, which need RGB images", config.data.channels, ", ".join(color_only)
+      )
     self.training_length = training_length(config, len(opened.train))
-    self.imported = init_from.load(config.model, train_step.network, image_shape(config), workdir)
     self.state_shapes = abstract_state(train_step)
     # The rest may take minutes, so errors in the config are raised before it.
     data = statistics.settled(config.data, opened.train.source)
@@ -179,6 +188,8 @@ def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Sc
 def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
   """Builds the train step from a config and a dataset size, on a mesh that may be abstract. Raises UserError."""
   batch_size, parts = config.train.batch_size, config.train.accumulate
+  for field in ("batch_size", "epochs", "log_every", "checkpoint_every_epochs"):
+    require(getattr(config.train, field) > 0, f"train.{field}", getattr(config.train, field), "at least 1")
   if batch_size % mesh.size:
     raise UserError(f"train.batch_size={batch_size}: must be a multiple of the number of devices, {mesh.size}")
   rows = batch_size // mesh.size
@@ -216,12 +227,9 @@ def jit_step(train_step: TrainStep, state: TrainState) -> Any:
 
 
 def _check_views(config: Config, method: SSLMethod) -> None:
-  """Raises UserError unless the config makes exactly the views that the networks take; logs operations that need RGB images."""
+  """Raises UserError unless the config makes exactly the views that the networks take."""
   spec, name = method.forward_spec, config.method["name"]
   pipeline.check(config.views, None)
-  color_only = pipeline.of_colors(config.views)
-  if color_only and config.data.channels != 3:
-    LOG.info("data.channels=%d: views are made without %s, which need RGB images", config.data.channels, ", ".join(color_only))
   required = (*spec.student, *spec.teacher)
   groups = sorted({views.group for views in required})
   for group in groups:

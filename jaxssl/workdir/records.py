@@ -78,7 +78,7 @@ class RunRecord:
 
   def baselines(self, name: str) -> dict[str, float]:
     """Returns a metric's values without training, by subject."""
-    first = self.lines[0] if self.lines else {}
+    first = next((line for line in self.lines if not line["step"]), {})
     values = {subject: json_io.finite(first.get(f"{subject}/{name}")) for subject in BASELINES}
     return {subject: value for subject, value in values.items() if value is not None}
 

@@ -15,7 +15,7 @@ from jaxssl.core.types import Variables
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import Dataset, Datasets
 from jaxssl.evals import linear
-from jaxssl.evals.evaluator import Evaluator, check_names
+from jaxssl.evals.evaluator import Evaluator, check_config
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
 from tests import flags
@@ -94,7 +94,7 @@ def test_the_image_size_is_that_of_the_students_first_view():
 @pytest.mark.parametrize("field", ["periodic", "final"])
 def test_an_unknown_evaluation_names_the_field_and_the_nearest(field):
   with pytest.raises(UserError, match=rf"evals\.{field}='knm': unknown; expected clusters, .*, retrieval; did you mean knn\?"):
-    check_names(read(Config, {"evals": {field: ("knn", "knm")}}))
+    check_config(read(Config, {"evals": {field: ("knn", "knm")}}))
 
 
 def test_raw_pixels_are_not_fine_tuned(on_device):

@@ -18,13 +18,13 @@ from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.identity import manifest_of, manifests
 from jaxssl.data.source import name_of
-from jaxssl.parallel.preemption import Preemption
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.run_images import RunImages
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir import manifest
 from jaxssl.workdir.workdir import Workdir
 from tests.data.fixtures import coded, flat, folder, zipped
+from tests.signals import signal_at
 from tests.test_main import CONFIG, lines
 from tests.tiny_run import TINY
 
@@ -252,8 +252,8 @@ def test_a_run_resumes_on_accepted_images(tmp_path, monkeypatch, fails, capfd):
   words, workdir = [*WORDS, f"--workdir={tmp_path / 'run'}"], tmp_path / "run"
   monkeypatch.chdir(root.parent)
   with monkeypatch.context() as patch:
-    patch.setattr(Preemption, "stop_requested", lambda self, step: step == 3)
-    assert main.main(words) == 0
+    signal_at(patch, Experiment, "step", 3)
+    assert main.main(words) == 75
   assert json.loads((workdir / "config.json").read_text())["data"]["path"] == str(root)
 
   monkeypatch.chdir(tmp_path / "there")
