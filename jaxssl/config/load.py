@@ -30,10 +30,10 @@ def recipes_of(path: pathlib.Path) -> dict[str, str]:
 def load_config(file: str | pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
   """Reads a config file such as "configs/nnboot.py:cpu" with changed fields, such as {"train.epochs": 5}. Raises UserError."""
   loaded, changes = load(str(file)), changes or {}
-  method = loaded.get("method", {}).get("name")
-  if changes.get("method.name", method) != method:
-    other = changes["method.name"]
-    remedy = f"use --config configs/{other}.py" if other in config_files() else "see jaxssl config list"
+  method, other = loaded.get("method", {}).get("name"), str(changes.get("method.name", ""))
+  stems = [stem for stem in config_files() if other.startswith(stem)]  # moco.py has mocov2 and mocov3
+  if stems and other != method:  # the rest is left to the check of method.name
+    remedy = f"use --config configs/{stems[-1]}.py"
     raise UserError(f"method.name={other}: {file} is a recipe for {method}, whose fields fit no other method; {remedy}")
   config = read(Config, changed(loaded, changes))
   for plugin in config.plugins:
