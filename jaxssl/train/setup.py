@@ -56,11 +56,9 @@ class Experiment:
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
-    color_only = pipeline.of_colors(config.views)
-    if color_only and config.data.channels != 3:
-      LOG.info(
-        "data.channels=%d: views are made without %s, which need RGB images", config.data.channels, ", ".join(color_only)
-      )
+    if (color_only := pipeline.of_colors(config.views)) and config.data.channels != 3:
+      names = ", ".join(color_only)
+      LOG.info("data.channels=%d: views are made without %s, which need RGB images", config.data.channels, names)
     self.training_length = training_length(config, len(opened.train))
     self.state_shapes = abstract_state(train_step)
     # The rest may take minutes, so errors in the config are raised before it.

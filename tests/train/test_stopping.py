@@ -6,9 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-import types
-from typing import Any
 
 import pytest
 
@@ -19,11 +16,7 @@ from jaxssl.data.file_sorter import FileSorter
 from jaxssl.data.folder import FolderSource
 from jaxssl.evals import features, neighbors
 from jaxssl.evals.evaluator import Evaluator
-from jaxssl.parallel import preemption
-from jaxssl.parallel.preemption import Preemption, StopRequested
 from jaxssl.report import page
-from jaxssl.train import progress, setup
-from jaxssl.train.metrics import MetricLogger
 from jaxssl.train.setup import Experiment
 from tests.data.fixtures import flat, folder
 from tests.signals import signal_at
@@ -182,140 +175,3 @@ def test_a_report_ends_at_a_signal(tmp_path, monkeypatch, capfd):
   monkeypatch.setattr(page, "write", lambda runs, out: signal.raise_signal(signal.SIGINT))
   assert main.main(["report", f"--workdir={tmp_path}"]) == 130
   assert capfd.readouterr().err.splitlines()[-1] == "stopped by a signal"
-
-
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)])
-def test_a_signal_is_raised_where_nothing_is_lost(number, code):
-  before = signal.getsignal(number)
-  with Preemption() as stop:
-    preemption.check()
-    with pytest.raises(StopRequested) as request:
-      signal.raise_signal(number)
-    assert request.value.code == stop.code == code
-  assert signal.getsignal(number) is before
-  with Preemption() as stop:
-    with stop.held("saving"):
-      assert not stop.stop_requested()
-      signal.raise_signal(number)
-      preemption.check()
-      assert stop.stop_requested() and stop.code == code
-      with pytest.raises(StopRequested), stop.interruptible("stopping"):
-        raise AssertionError("the block has begun")
-      with pytest.raises(KeyboardInterrupt):  # a second one, in another program than jaxssl
-        signal.raise_signal(number)
-    with pytest.raises(StopRequested):
-      preemption.check()
-  assert signal.getsignal(number) is before
-  preemption.check()
-
-
-def test_several_processes_stop_at_the_same_call(monkeypatch):
-  calls = []
-  monkeypatch.setattr("jaxssl.parallel.preemption._has_others", lambda: True)
-  monkeypatch.setattr(
-    "jax.experimental.multihost_utils.reached_preemption_sync_point", lambda call: calls.append(call) or call == 3
-  )
-  sent = []
-  with Preemption() as stop:
-    monkeypatch.setattr("os.kill", lambda process, number: sent.append(number))
-    signal.raise_signal(signal.SIGUSR1)  # is passed on, since the others must stop as well
-    assert sent == [signal.SIGTERM] and stop.code == 75
-    with stop.held("saving"):
-      assert not stop.stop_requested()
-      with stop.interruptible("measuring"):
-        preemption.check()
-        with pytest.raises(StopRequested):
-          preemption.check()
-      assert stop.stop_requested() and calls == [1, 2, 3]
-
-
-def test_other_threads_have_no_signals():
-  handlers = []
-
-  def run() -> None:
-    with Preemption() as stop:
-      handlers.append((signal.getsignal(signal.SIGINT), stop.stop_requested()))
-
-  thread = threading.Thread(target=run)
-  thread.start()
-  thread.join()
-  assert handlers == [(signal.getsignal(signal.SIGINT), False)]
-
-
-@pytest.mark.parametrize(
-  "words, message",
-  [
-    (["method.name=dyno"], "method.name='dyno': unknown; expected barlow, "),
-    (["method.temprature=1"], "method.temprature"),
-    (["views.globul.size=28"], "views.globul: unknown view group; expected global, "),
-    (["train.epochs=-3"], "train.epochs=-3: out of range; expected at least 1"),
-    (["train.batch_size=0"], "train.batch_size=0: out of range; expected at least 1"),
-    (["bootstrap.k=0"], "bootstrap.k=0: out of range; expected at least 1"),
-    (["optim.schedule.warmup_epochs=30"], "optim.schedule.warmup_epochs=30.0: out of range; expected 0 to 3"),
-    (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
-    (["evals.periodic=knm"], "evals.periodic"),
-    (["health.stop=colapsing"], "health.stop=colapsing: unknown"),
-    (["model.init_from=/nowhere.pth"], "/nowhere.pth"),
-  ],
-)
-def test_mistakes_in_a_config_are_reported_before_images_are_opened(words, message, tmp_path, monkeypatch, fails):
-  def opened(*_, **__):
-    raise AssertionError("images were opened")
-
-  monkeypatch.setattr(setup.datasets, "open_datasets", opened)
-  fails([*RUN, *(f"--config.{word}" for word in words), f"--workdir={tmp_path}"], message)
-
-
-@pytest.mark.parametrize("platforms", ["cuda", "tpu"])
-def test_platforms_that_are_not_there_are_reported_in_one_line(platforms, tmp_path, monkeypatch, fails):
-  def devices():
-    if platforms == "cuda":
-      raise AssertionError  # as JAX does
-    raise RuntimeError("Unable to initialize backend 'tpu': no libtpu. (set JAX_PLATFORMS='' to choose)\nmore")
-
-  monkeypatch.setenv("JAX_PLATFORMS", platforms)
-  monkeypatch.setattr("jax.devices", devices)
-  expected = {
-    "cuda": "JAX_PLATFORMS=cuda: JAX finds no such device; a GPU needs pip install 'jaxssl[cuda]' and its driver; unset it",
-    "tpu": "JAX_PLATFORMS=tpu: Unable to initialize backend 'tpu': no libtpu; unset it to use the devices that there are",
-  }
-  fails([*RUN, f"--workdir={tmp_path}"], expected[platforms])
-
-
-def test_the_time_that_is_left_is_estimated_and_long_runs_on_a_cpu_are_warned_of(monkeypatch, capfd):
-  from jaxssl.core import log
-
-  log.start(None)
-  now = [0.0]
-  monkeypatch.setattr(time, "monotonic", lambda: now[0])
-  for gpu in (False, True):
-    monkeypatch.setattr(progress, "NVIDIA", __file__ if gpu else "/nowhere")
-    bar = progress.Progress(1000, 0, batch_size=32)
-    assert bar.slow
-    bar.compiled(0)
-    for step in range(1, 4):
-      now[0] += 40
-      bar.update(step, 0.0, 1.0, 0.0, "")
-    assert bar.slow
-    first, warning, second, third = capfd.readouterr().err.splitlines()
-    assert [line.partition(" left ")[2] for line in (first, second, third)] == ["11 h 6 min", "11 h 5 min", "11 h 5 min"]
-    assert warning.startswith("the run will take about 11 h 6 min, since JAX computes on the CPU")
-    assert ("there is a GPU: pip install 'jaxssl[cuda]'" in warning) == gpu and "append ,cpu to the recipe" in warning
-  bar = progress.Progress(10, 0, batch_size=32)
-  bar.compiled(0)
-  now[0] += 1
-  bar.update(1, 0.0, 1.0, 0.0, "")
-  now[0] += 1
-  bar.update(2, 0.0, 1.0, 0.0, "")
-  assert not bar.slow and "will take" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("slow", [False, True])
-def test_a_slow_step_is_waited_for_before_the_next_one(slow):
-  logger: Any = MetricLogger.__new__(MetricLogger)
-  read = []
-  logger._pending, logger.progress = None, types.SimpleNamespace(slow=slow)
-  logger.flush = lambda: read.append(logger._pending and logger._pending[0])
-  logger.push(1, {}, 0.0)
-  logger.push(2, {}, 0.0)
-  assert read == ([None, 1, 1, 2] if slow else [None, 1])

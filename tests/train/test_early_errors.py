@@ -1,0 +1,49 @@
+"""Mistakes that are reported before images are opened or downloaded."""
+
+import pytest
+
+from jaxssl.train import setup
+from tests.test_main import CONFIG
+from tests.tiny_run import TINY
+
+RUN = [f"{CONFIG}:runlocal", *TINY]
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["method.name=dyno"], "method.name='dyno': unknown; expected barlow, "),
+    (["method.temprature=1"], "method.temprature"),
+    (["views.globul.size=28"], "views.globul: unknown view group; expected global, "),
+    (["train.epochs=-3"], "train.epochs=-3: out of range; expected at least 1"),
+    (["train.batch_size=0"], "train.batch_size=0: out of range; expected at least 1"),
+    (["bootstrap.k=0"], "bootstrap.k=0: out of range; expected at least 1"),
+    (["optim.schedule.warmup_epochs=30"], "optim.schedule.warmup_epochs=30.0: out of range; expected 0 to 3"),
+    (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
+    (["evals.periodic=knm"], "evals.periodic"),
+    (["health.stop=colapsing"], "health.stop=colapsing: unknown"),
+    (["model.init_from=/nowhere.pth"], "/nowhere.pth"),
+  ],
+)
+def test_mistakes_in_a_config_are_reported_before_images_are_opened(words, message, tmp_path, monkeypatch, fails):
+  def opened(*_, **__):
+    raise AssertionError("images were opened")
+
+  monkeypatch.setattr(setup.datasets, "open_datasets", opened)
+  fails([*RUN, *(f"--config.{word}" for word in words), f"--workdir={tmp_path}"], message)
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "tpu"])
+def test_platforms_that_are_not_there_are_reported_in_one_line(platforms, tmp_path, monkeypatch, fails):
+  def devices():
+    if platforms == "cuda":
+      raise AssertionError  # as JAX does
+    raise RuntimeError("Unable to initialize backend 'tpu': no libtpu. (set JAX_PLATFORMS='' to choose)\nmore")
+
+  monkeypatch.setenv("JAX_PLATFORMS", platforms)
+  monkeypatch.setattr("jax.devices", devices)
+  expected = {
+    "cuda": "JAX_PLATFORMS=cuda: JAX finds no such device; a GPU needs pip install 'jaxssl[cuda]' and its driver; unset it",
+    "tpu": "JAX_PLATFORMS=tpu: Unable to initialize backend 'tpu': no libtpu; unset it to use the devices that there are",
+  }
+  fails([*RUN, f"--workdir={tmp_path}"], expected[platforms])
