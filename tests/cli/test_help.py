@@ -16,6 +16,7 @@ OPTIONS = {
   "train": "--config --workdir --config.FIELD --accept-changes --distributed",
   "evaluate": "--workdir --step --plugins --evals.FIELD --data.FIELD --distributed",
   "report": "--workdir --out --plugins",
+  "compare": "--configs --seeds --policies --sweep --workdir --dry-run --config.FIELD",
   "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
   "neighbors": "--embeddings --image --k --sheet --workdir --plugins",
   "export": "--workdir --step --plugins --format --out --heads --license --evals.FIELD",
