@@ -56,7 +56,7 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "arrays")}
   assert names["run"]["finished"] is True and names["features"].shape[0] == 5
   first, measured, history, *watched, shape, of_table, small = capsys.readouterr().out.splitlines()
-  assert history.startswith("[8] [") and [line.split()[0] for line in watched] == [str(step) for step in range(1, 9)]
+  assert history.startswith("[3] [") and [line.split()[0] for line in watched] == [str(step) for step in range(1, 4)]
   assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"
   assert "knn1_cosine" in of_table
   with pytest.raises(UserError, match="images: there are none; expected at least one"):

@@ -1,14 +1,13 @@
-"""The recipes of the unbalanced protocol, and the table over draws."""
+"""The recipes of the unbalanced protocol, compared on several draws."""
 
 import dataclasses
 import json
 import pathlib
-import statistics
 
 import pytest
 
-from benchmarks import unbalanced
 from jaxssl import main as command
+from jaxssl.compare import execute
 from tests import flags
 from tests.data.fixtures import coded, noise, zipped
 
@@ -33,29 +32,18 @@ def test_both_methods_have_the_same_budget(prefix, ending):
   assert isd.data.imbalance.kind == "few_large" and isd.data.limit == 0 and 1 in isd.evals.knn.k
 
 
-def test_the_table_has_mean_and_deviation_over_two_draws(tmp_path, capsys, one_device):
+def test_both_methods_are_compared_draw_by_draw(tmp_path, monkeypatch, one_device):
   names = [f"{split}/{c}/{k}.png" for split, count in (("train", 24), ("test", 4)) for c in "abcdef" for k in range(count)]
   images = zipped(tmp_path / "set.zip", {name: coded(noise(k, 28, 28), "PNG") for k, name in enumerate(names)})
-  outputs = [f"--workdir={tmp_path / 'runs'}", f"--json={tmp_path / 'table.json'}"]
-  source = ["--config.data.source=folder", f"--config.data.path={images}"]
-  assert unbalanced.main(["--draws=2", *outputs, "--configs", *RUNLOCAL, *QUICK, *source]) == 0
-  table = capsys.readouterr().out
-  runs = json.loads((tmp_path / "table.json").read_text())["runs"]
-  assert list(runs) == ["unbalanced-isd-runlocal", "unbalanced-moco-runlocal"]
-  configs = [json.loads((tmp_path / "runs" / f"{name}-{draw}/config.json").read_text()) for draw in range(2) for name in runs]
-  assert [config["data"]["imbalance"]["seed"] for config in configs] == [0, 0, 1, 1]
-  heading, *rows = table.splitlines()
-  assert heading.split() == ["1-NN,", "draws:", "2", "all", "head", "tail"]
-  for row, (name, draws) in zip(rows, runs.items(), strict=False):
-    tail = [draw["tail"] for draw in draws]
-    assert row.startswith(name) and row.endswith(f"{statistics.mean(tail):.2f} ± {statistics.stdev(tail):.2f}")
-  gains = [a["all"] - b["all"] for a, b in zip(*runs.values(), strict=True)]
-  assert rows[2].split()[:4] == ["difference", f"{statistics.mean(gains):.2f}", "±", f"{statistics.stdev(gains):.2f}"]
-
-
-def test_a_run_that_fails_or_is_stopped_ends_the_table(tmp_path, monkeypatch, capsys):
-  for code in (2, 0):  # an error; a signal, after which there are no results
-    calls = []
-    monkeypatch.setattr(command, "main", lambda argv, code=code, calls=calls: calls.append(argv) or code)
-    assert unbalanced.main([f"--workdir={tmp_path}", "--configs", *RUNLOCAL, "--config.train.epochs=7"]) == code
-    assert len(calls) == 1 and "--config.train.epochs=7" in calls[0] and not capsys.readouterr().out
+  monkeypatch.setattr(execute, "_train", command.main)
+  words = ["compare", "--configs", *RUNLOCAL, "--sweep=data.imbalance.seed=0,1", f"--workdir={tmp_path / 'runs'}"]
+  assert command.main([*words, *QUICK, "--config.data.source=folder", f"--config.data.path={images}"]) == 0
+  document = json.loads((tmp_path / "runs/compare.json").read_text())
+  isd, moco = document["groups"]
+  assert (isd["name"], moco["name"]) == ("unbalanced-isd-runlocal", "unbalanced-moco-runlocal")
+  assert [run["seeds"]["data.imbalance.seed"] for run in isd["runs"]] == [0, 1]
+  values = {group["name"]: {m["metric"]: m["values"] for m in group["metrics"]} for group in (isd, moco)}
+  for metric in ("knn1_cosine", "knn1_cosine_head", "knn1_cosine_tail"):
+    (pair,) = [pair for pair in document["differences"] if pair["metric"] == metric]
+    ours, theirs = (values[group["name"]][metric] for group in (isd, moco))
+    assert pair["values"] == [a - b for a, b in zip(ours, theirs, strict=True)]

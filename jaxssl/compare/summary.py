@@ -68,8 +68,8 @@ def markdown(groups: Sequence[Group], failures: Mapping[str, str]) -> str:
 def write(folder: pathlib.Path, groups: Sequence[Group], failures: Mapping[str, str]) -> None:
   """Writes compare.csv, compare.md and compare.json."""
   json_io.write(folder / "compare.json", document(groups, failures))
-  atomic.write_text(folder / "compare.csv", summary_files.csv_text(groups))
-  atomic.write_text(folder / "compare.md", markdown(groups, failures))
+  for name, text in (("compare.csv", summary_files.csv_text(groups)), ("compare.md", markdown(groups, failures))):
+    atomic.write_text(folder / name, text.encode(errors="backslashreplace").decode())  # names may not be Unicode
 
 
 def _run(record: Any) -> dict[str, Any]:

@@ -225,8 +225,8 @@ class EvalsConfig:
   linear: LinearConfig = LinearConfig()
   lowshot: LowshotConfig = LowshotConfig()
   finetune: FinetuneConfig = FinetuneConfig()
-  # without a test set, about this share of each class becomes one and is not trained on, drawn by train.seed (e.g. 0.2); 0:
-  # none, and k-NN compares each image with the others
+  # without a test set, the share of each class that becomes one and is not trained on, drawn by train.seed (e.g. 0.2); 0: none,
+  # and k-NN compares each image with the others
   holdout: float = fixed(0.0)
   retrieval_k: tuple[int, ...] = (1, 5, 10)  # recall at these ranks
 

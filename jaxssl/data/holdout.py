@@ -29,11 +29,10 @@ def divide(
 
 
 def draw(source: Source, share: float, seed: int, among: np.ndarray | None = None) -> np.ndarray:
-  """Draws about a share of each class: positions int [h], ascending.
+  """Draws a share of each class, rounded: positions int [h], ascending.
 
-  An image is drawn if the hash of its name and the seed is below the share, so that adding or removing images does not move
-  others. Of each class of two or more, the image of the lowest hash is drawn in any case, and that of the highest never.
-  `among`: positions int [m] that may be drawn, by default all; images without a label are not drawn.
+  The images of a class whose names, hashed with the seed, come first are drawn: at least one and never all, none of a class of
+  one. `among`: positions int [m] that may be drawn, by default all; images without a label are not drawn.
   Labels are used for this only: what trains on the others never sees one. Raises UserError if there is nothing to draw from.
   """
   labels = source.labels
@@ -44,9 +43,9 @@ def draw(source: Source, share: float, seed: int, among: np.ndarray | None = Non
   hashes = np.array([_hash(name_of(source, k), seed) for k in rows.tolist()], np.float64)
   order = np.lexsort((hashes, labels[rows]))
   _, first, sizes = np.unique(labels[rows][order], return_index=True, return_counts=True)
-  drawn = hashes < share
-  drawn[order[first]] = True
-  drawn[order[first + sizes - 1]] = False  # also the only one of its class
+  counts = np.where(sizes > 1, np.clip(np.round(share * sizes), 1, sizes - 1), 0)
+  drawn = np.zeros(len(rows), bool)
+  drawn[order] = np.arange(len(rows)) - np.repeat(first, sizes) < np.repeat(counts, sizes)
   if not drawn.any():
     raise UserError(f"evals.holdout={share:g}: no class of {source.name} has two images, one to test on; use 0")
   return np.sort(rows[drawn])

@@ -70,7 +70,7 @@ def inspect(
     raise UserError(f"data.path={config.path}: {len(usable)} usable training images; expected at least {suggest.LEAST}")
   held_out = _held_out(train, usable) if test is None else 0
   if held_out:
-    share = f"about a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
+    share = f"a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
     print(f"no test split: the suggested config tests on {held_out} of {len(usable)} images, {share}, and trains on the others")
   beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = suggest.measure(

@@ -135,7 +135,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
     evals_why = "class folders and a test split: k-NN, linear, quality"
     if facts.held_out:
       evals["holdout"] = HOLDOUT
-      evals_why = "class folders without a test split: about a fifth of each is only tested on; k-NN, linear, quality"
+      evals_why = "class folders without a test split: a fifth of each is only tested on; k-NN, linear, quality"
   else:
     evals = {"periodic": ("quality",), "final": ("quality",)}
     lacks = "two images in any class folder" if facts.classes else "class folders"

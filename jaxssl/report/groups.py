@@ -1,7 +1,9 @@
 """Groups runs that differ only in seeds, and aggregates their last measurements."""
 
+import collections
 import json
 import os
+import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -93,9 +95,12 @@ def seeds(record: RunRecord) -> Seeds:
 
 def grouped(records: Sequence[RunRecord]) -> list[Group]:
   """Returns the groups in the order of their first runs, with names that tell them apart."""
-  groups: dict[str, list[RunRecord]] = {}
+  groups: dict[tuple[str, int], list[RunRecord]] = {}
+  repeats = collections.Counter[tuple[str, Seeds]]()  # a run with the same seeds again is another group
   for record in records:
-    groups.setdefault(json.dumps(sorted(_defining(record).items())), []).append(record)
+    fields = json.dumps(sorted(_defining(record).items()))
+    groups.setdefault((fields, repeats[fields, seeds(record)]), []).append(record)
+    repeats[fields, seeds(record)] += 1
   names = [_name(group) for group in groups.values()]
   unique = len(set(names)) == len(names)
   named = zip(names, groups.values(), strict=True)
@@ -135,14 +140,15 @@ def _is_seed(name: str) -> bool:
 
 def _defining(record: RunRecord) -> dict[str, Any]:
   """Returns the fields that runs of one group share."""
-  fields = flatten(record.config)
-  own = [name for name in fields if _is_seed(name) or role_of(Config, name) in ("observe", "locate")]
-  return {name: value for name, value in fields.items() if name not in {*own, *(f"data.{name}" for name in FROM_IMAGES)}}
+  ignored = {*(f"data.{name}" for name in FROM_IMAGES), "data.workers", "train.fsdp", "bootstrap.search_chunk"}
+  fields = {name: value for name, value in flatten(record.config).items() if name not in ignored and not _is_seed(name)}
+  return {name: value for name, value in fields.items() if role_of(Config, name) != "observe"}
 
 
 def _name(records: Sequence[RunRecord]) -> str:
   """Returns what the names of the runs begin with, without what numbers them."""
   if len(records) == 1:
     return records[0].name
-  shared = os.path.commonprefix([record.name for record in records]).rstrip("/-_. ").removesuffix("seed").rstrip("/-_. ")
+  shared = os.path.commonprefix([record.name for record in records])
+  shared = re.sub(r"([/._ -]*([a-z]+[.])?seed)?[/._ -]*$", "", shared)
   return shared or records[0].name

@@ -54,4 +54,4 @@ def write(workdirs: Sequence[Workdir], out: pathlib.Path) -> None:
   groups = grouped(named_records(workdirs))
   for suffix, content in ((".csv", csv_text(groups)), (".md", markdown(groups))):
     with paths.uploaded(out.with_suffix(suffix)) as file:
-      atomic.write_text(file, content)
+      atomic.write_text(file, content.encode(errors="backslashreplace").decode())  # names may not be Unicode

@@ -33,9 +33,10 @@ class EpochEnd:
         baselines = evaluator.baselines(run.untrained(), evals.periodic)
       logger.write(0, 0, baselines)
     measured, examples = [], None
-    with self._measuring(", ".join(names)):
+    evaluated = last or (epoch + 1) % evals.every == 0
+    with self._measuring(", ".join(names) if evaluated and names else "neighbors"):
       measured += evaluator.neighbor_bank(state)
-      if last or (epoch + 1) % evals.every == 0:
+      if evaluated:
         extractor = evaluator.chosen(state.student, state.teacher)
         measured += evaluator.measure(extractor, names)
         examples = neighbors.nearest_examples(extractor, state.neighbor_bank)

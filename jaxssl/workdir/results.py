@@ -10,6 +10,7 @@ import pathlib
 import platform
 import resource
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -124,5 +125,5 @@ def environment() -> dict[str, Any]:
 def peak_memory() -> int:
   """Returns the most memory in bytes that this process has used so far: of an accelerator, otherwise of the host."""
   statistics = jax.local_devices()[0].memory_stats() or {}
-  unit = 1 if platform.system() == "Darwin" else 1024
+  unit = 1 if sys.platform == "darwin" else 1024
   return statistics.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -176,7 +176,7 @@ def test_sets_without_images_stop():
 
 
 def test_a_test_set_without_labels_beside_labeled_images_stops(one_device):
-  config = Config(data=DataConfig(source="array"))
+  config = Config(data=DataConfig(source="array"), method={"name": "simclr"})
   arrays = {"train": ([RGB, RGB], ["cat", "dog"]), "test": [RGB]}
   network = types.SimpleNamespace()
   with pytest.raises(UserError, match="test array has no labels, but the training set has; expected labels of both"):

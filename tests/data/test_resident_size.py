@@ -71,7 +71,7 @@ def test_a_run_resumes_with_the_size_that_it_chose(tmp_path):
   config = Config(data=DataConfig(), views=VIEWS)
   chosen = dataclasses.replace(config, data=DataConfig(resident_size=38))
   Workdir(tmp_path).write_config(chosen)
-  assert Workdir(tmp_path).check(config) == chosen
+  assert Workdir(tmp_path).settled(config, chosen) == chosen == Workdir(tmp_path).stored()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from jaxssl.data import value_range
 from jaxssl.data.datasets import open_datasets, open_splits
 from jaxssl.data.file_kinds import UnsupportedImage
 from jaxssl.data.folder import FolderSource
+from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.workdir.workdir import Workdir
 from tests.data.fixtures import Images, coded, flat, folder, tiff
 from tests.data.test_file_kinds import chunk, png16
@@ -129,12 +130,12 @@ def test_arrays_and_sources_with_a_type(tmp_path):
 
 
 def test_a_run_keeps_its_decision(tmp_path):
-  workdir, config = Workdir(tmp_path), Config()
+  workdir, config = Workdir(tmp_path), Config(method={"name": "simclr"})
   workdir.write_config(tree.replace(config, {"data.bit_depth": 12}))
   assert json.loads(workdir.config.read_text())["data"]["bit_depth"] == 12
-  assert workdir.check(config).data.bit_depth == 12
+  assert ConfigChanges(workdir, config, False).config.data.bit_depth == 12
   with pytest.raises(UserError, match="data.bit_depth: 12 there, 14 here"):
-    workdir.check(tree.replace(config, {"data.bit_depth": 14}))
+    ConfigChanges(workdir, tree.replace(config, {"data.bit_depth": 14}), True)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -124,8 +124,8 @@ def test_a_set_without_a_test_set_is_measured(share, monkeypatch):
   names = [name, "linear_lbfgs"] if share else [name]
   assert [(m.subject, m.name) for m in measured] == [(who, x) for who in ("raw_pixels", "untrained") for x in names]
   assert measured[0].value > 90  # classes differ in their pixels
-  drawn = {"test_images": 8, "test_held_out": 0.25, "test_seed": config.train.seed}
-  sets = {"reference_images": 40 if share else 48, "test": test, **(drawn if share else {})}
+  drawn = {"test_images": 12, "test_held_out": 0.25, "test_seed": config.train.seed}
+  sets = {"reference_images": 36 if share else 48, "test": test, **(drawn if share else {})}
   for m in measured:
     assert sets.items() <= m.protocol.items() and ("test_images" in m.protocol) == bool(share)
   if not share:
@@ -146,7 +146,7 @@ def test_images_of_unknown_class_are_neither_compared_with_nor_counted():
 def test_a_test_split_without_labels_is_an_error():
   train, test = ArraySource(BASE, np.arange(6)), ArraySource(BASE)
   sets = {"train": Dataset(train), "reference": Dataset(train), "test": Dataset(test)}
-  config = Config(data=DataConfig(path="SET"))
+  config = Config(data=DataConfig(path="SET"), method={"name": "simclr"})
   with pytest.raises(
     UserError, match="the test split in data.path=SET has no labels, but the training set has; sort its images"
   ):

@@ -202,14 +202,14 @@ def test_class_folders_without_a_test_split_hold_out_a_fifth(tmp_path, capfd):
   files = {f"{'ab'[k % 2]}/{k:02}.jpg": data for k, data in enumerate(images(30))}
   out = tmp_path / "mine.py"
   lines = output(capfd, f"--data={fixtures.folder(tmp_path / 'images', files)}", f"--out={out}")
-  expected = "no test split: the suggested config tests on 9 of 30 images, about a fifth of each class (evals.holdout=0.2)"
+  expected = "no test split: the suggested config tests on 6 of 30 images, a fifth of each class (evals.holdout=0.2)"
   assert starting(lines, "no test split").startswith(expected)
-  assert any(line.strip() == "# 21 training images; 9 test images, which evals.holdout draws" for line in lines)
+  assert any(line.strip() == "# 24 training images; 6 test images, which evals.holdout draws" for line in lines)
   config = load_config(str(out))
   assert config.evals.holdout == 0.2 and config.evals.final == ("knn", "quality", "linear")
   assert load_config(f"{out}:runlocal").evals.holdout == 0
   datasets = open_datasets(config.data, config.train.seed, held_out=config.evals.holdout)
-  assert datasets.test is not None and (len(datasets.train), len(datasets.test)) == (21, 9)
+  assert datasets.test is not None and (len(datasets.train), len(datasets.test)) == (24, 6)
 
 
 def test_classes_of_one_image_are_not_measured(tmp_path, capfd):

@@ -57,7 +57,7 @@ from jaxssl import main
 from jaxssl.train.setup import Experiment
 step = Experiment.step
 def slow_step(run, state, batch):
-  time.sleep(0.5)  # until all processes have heard of the signal
+  time.sleep(1)  # the signal reaches all processes within two seconds
   return step(run, state, batch)
 Experiment.step = slow_step
 main.run()

@@ -22,7 +22,7 @@ def run(folder, method: str, seed: int, value: float, untrained: float, linear: 
   """Writes a run with one or two measurements."""
   workdir = Workdir(folder / method / f"seed{seed}")
   workdir.stored()
-  data = DataConfig(mean=(0.5 + seed / 100,), path=f"/data/{seed}")  # measured on the images; another path
+  data = DataConfig(mean=(0.5 + seed / 100,), workers=seed)  # measured on the images; how it is read
   config = Config(data=data, method={"name": method}, train=TrainConfig(seed=seed), evals=EvalsConfig(every=1 + seed))
   workdir.write_config(config)
   measured = [Measurement(metric=KNN, value=value, subject="teacher", protocol=PROTOCOL)]

@@ -16,6 +16,7 @@ from jaxssl.core.metric import Measurement, Metric, protocol_text
 from jaxssl.evals.feature_stats import EFFECTIVE_RANK, figures, unit
 from jaxssl.evals.load_run import load
 from jaxssl.report import neighbors, page, tables
+from jaxssl.report.groups import grouped
 from jaxssl.workdir import results
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
@@ -133,10 +134,10 @@ def test_compared_runs_share_a_table_and_list_differing_fields(labeled, tmp_path
     few = [{key: line[key] for key in ("step", "epoch", "loss") if key in line} for line in lines(labeled)]
     (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in few))  # each metric is a chart
   records = [RunRecord(Workdir(tmp_path / name)) for name in ("one", "two", "three")]
-  fields = re.findall(r"<th><code>(.*?)</code></th>(.*?)</tr>", tables.differences(records))
+  fields = re.findall(r"<th><code>(.*?)</code></th>(.*?)</tr>", tables.differences(grouped(records)))
   cells = {name: re.findall(r"<td[^>]*>(?:<code>)?([^<]+)", row) for name, row in fields}
   assert cells == {"optim.lr": ["0.1", "0.2", "0.1"], "method.only": ["—", "1", "—"]}
-  table = tables.side_by_side(records)
+  table = tables.side_by_side(grouped(records))
   best = {m["value"] + 5 for m in measured(labeled) if m["evaluation"] in ("knn", "linear")}
   shown = {float(x) for x in re.findall(r'class="best"><data value="([^"]+)"', table)}
   assert shown and shown <= best
@@ -161,7 +162,7 @@ def test_chosen_values_are_shown_and_do_not_split_rows(tmp_path):
     )
     results.add(workdir.results, 0, [Measurement(**probe, value=80.0, subject="untrained", chosen={"penalty": 1.0})])
   records = [RunRecord(Workdir(tmp_path / name)) for name in ("one", "two")]
-  table = tables.side_by_side(records)
+  table = tables.side_by_side(grouped(records))
   assert table.count('<tr class="how">') == 1 and table.count("<code>linear_lbfgs</code>") == 1
   assert re.findall(r'data value="([^"]+)"', table) == ["91.5", "92.25"] and "untrained 80.0" in table
   assert "penalty 0.01" in table and "penalty 0.0001" in table and 'class="best"><data value="92.25"' in table

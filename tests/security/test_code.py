@@ -24,9 +24,13 @@ ALLOWED = {
   ("jaxssl/config/fields.py", "literal_eval"),  # a flag's value, which is not code
   ("jaxssl/__init__.py", "import_module"),  # the package's own api, on first use
   ("jaxssl/cli/__init__.py", "import_module"),  # the module of a command
+  ("jaxssl/train/loggers/base.py", "import_module"),  # the client of a tracker, by its fixed name
   ("jaxssl/main.py", "run(**...)"),  # a command with its options
 }
-PROCESSES = {"jaxssl/workdir/results.py"}  # runs git to read the commit
+PROCESSES = {  # run git to read the commit; run jaxssl itself
+  "jaxssl/workdir/results.py",
+  "jaxssl/compare/execute.py",
+}
 
 
 def wrong(text: str, file: str) -> Iterator[str]:

@@ -25,6 +25,7 @@ from jaxssl.evals import load_run
 from jaxssl.methods.base import Dims
 from jaxssl.models import network
 from jaxssl.report import charts, neighbors, page
+from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.diagnostics import Diagnostics
 from jaxssl.train.optimizer import build_optimizer
 from jaxssl.train.setup import resolve_schedules
@@ -218,7 +219,7 @@ def test_damaged_workdirs_are_read_or_raise_one_line(name, tmp_path, data):
   answer(lambda: load_run.read_config(folder, {"evals.size": 8, "data.path": "/none"}), folder)
   if config is not None:
     answer(lambda: checked(config), folder)
-  answer(lambda: workdir.Workdir(folder).check(read(Config, whole())), folder)
+  answer(lambda: ConfigChanges(workdir.Workdir(folder), read(Config, whole()), False), folder)
   if answer(lambda: page.write([(workdir.Workdir(folder), None)], tmp_path / "page.html"), tmp_path) is not None:
     quiet(tmp_path / "page.html")
   for line in json_io.lines(folder / "neighbors.jsonl"):
@@ -229,4 +230,4 @@ def test_damaged_workdirs_are_read_or_raise_one_line(name, tmp_path, data):
   answer(lambda: Diagnostics(read(Config, whole()).health, DIMS, workdir.Workdir(folder), 2), folder)
   for file in ("metrics.jsonl", "neighbors.jsonl"):
     answer(lambda file=file: json_io.truncate_lines(folder / file, 3), folder)
-  answer(lambda: results.cut(folder / "results.json", 3), folder)
+  answer(lambda: results.cut(folder / "results.json", 3, 4), folder)

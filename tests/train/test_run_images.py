@@ -101,14 +101,14 @@ def test_changed_images_stop_a_run_unless_they_are_accepted(change, message, tmp
   "change, message",
   [
     (lambda root, held_out, trained: (root / trained).unlink(), ""),
-    (lambda root, held_out, trained: folder(root, {"a/new.png": flat(7)}), ""),
+    (lambda root, held_out, trained: folder(root, {f"a/new{k}.png": flat(k) for k in range(20)}), "would move .*; use another"),
     (
       lambda root, held_out, trained: (root / held_out).rename(root / trained),
       "1 would move .* .first: a/[0-9]*.png.; use another",
     ),
     (
       lambda root, held_out, trained: (root / held_out).rename(root / "b/xyz.png"),
-      r"[12] would move .* \(first: .*\); use another",
+      r"[123] would move .* \(first: .*\); use another",
     ),
   ],
 )
