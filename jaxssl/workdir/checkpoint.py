@@ -15,6 +15,12 @@ from jaxssl.core import LOG, UserError, paths
 from jaxssl.core.types import PyTree, Variables
 
 
+class _Manager(ocp.CheckpointManager):
+  def reached_preemption(self, step: int) -> bool:
+    """Returns False: the service counts calls, and the run makes them itself (`parallel.preemption`)."""
+    return False
+
+
 class Checkpoints:
   """The newest `keep` checkpoints of a run. A save is written in the background and appears when complete."""
 
@@ -24,7 +30,7 @@ class Checkpoints:
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
     folder = folder.absolute() if paths.is_local(folder) else folder
-    self._manager = ocp.CheckpointManager(folder, options=options)
+    self._manager = _Manager(folder, options=options)
 
   def latest(self) -> int | None:
     """Returns the step of the newest complete checkpoint, or None."""
