@@ -11,8 +11,8 @@ if TYPE_CHECKING:
   from jaxssl.api import *  # noqa: F403
 
 __version__ = VERSION
-__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors"]  # noqa: F405
-__all__ += ["plan", "report", "train"]  # noqa: F405
+__all__ = ["compare", "embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained"]  # noqa: F405
+__all__ += ["neighbors", "plan", "report", "train"]  # noqa: F405
 
 
 class _Package(ModuleType):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxssl.compare.compare import compare
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, heartbeat, path_of, tree
@@ -29,8 +30,8 @@ from jaxssl.workdir import results
 from jaxssl.workdir.trained_run import TrainedRun
 from jaxssl.workdir.workdir import Workdir
 
-__all__ = ["embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained", "neighbors"]
-__all__ += ["plan", "report", "train"]
+__all__ = ["compare", "embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained"]
+__all__ += ["neighbors", "plan", "report", "train"]
 Path = str | pathlib.Path
 
 

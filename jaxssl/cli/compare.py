@@ -24,11 +24,11 @@ def add_options(parser: Parser) -> None:
 
 def run(seeds: list[str], policies: list[str], sweep: list[tuple[str, list[str]]], **options: Any) -> int:
   """Compares; returns the exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal."""
-  from jaxssl.compare import compare
+  from jaxssl import api
 
   sweeps = {"bootstrap.policy": policies, **dict(sweep), "train.seed": seeds}
   sweeps = {field: values for field, values in sweeps.items() if values}
-  return compare.compare(sweeps=sweeps, **options)
+  return api.compare(sweeps=sweeps, **options)
 
 
 def _values(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from jaxssl.workdir.workdir import Workdir
 
 def compare(
   configs: Sequence[str],
-  workdir: pathlib.Path,
+  workdir: pathlib.Path | str,
   sweeps: grid.Sweeps | None = None,
   changes: Mapping[str, Any] | None = None,
   dry_run: bool = False,
@@ -25,6 +25,7 @@ def compare(
   Returns an exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal. Raises UserError before anything is trained
   if a config cannot be read.
   """
+  workdir = pathlib.Path(workdir)
   planned = grid.runs(configs, sweeps or {}, changes or {})
   if dry_run:
     for run in planned:

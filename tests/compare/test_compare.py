@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import jaxssl
 from jaxssl import main
 from jaxssl.compare import execute, grid
 from jaxssl.core import UserError
@@ -65,6 +66,9 @@ def test_a_dry_run_prints_commands_that_train(tmp_path, capsys):
   assert main.main(words) == 0
   commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
   assert len(commands) == 4 and not list(tmp_path.iterdir())
+  changes = {"train.epochs": 1}
+  assert jaxssl.compare(CONFIGS[:2], str(tmp_path), {"train.seed": ["0", "1"]}, changes, dry_run=True) == 0
+  assert [shlex.split(line) for line in capsys.readouterr().out.splitlines()] == commands
   assert commands[3] == [
     "jaxssl", "train", f"--config={CONFIGS[1]}", "--config.train.epochs=1", "--config.train.seed=1",
     f"--workdir={tmp_path}/byol-runlocal/seed1",
