@@ -90,12 +90,13 @@ def _images(file: mmap.mmap, sorter: FileSorter) -> tuple[np.ndarray, int, dict[
   try:
     at, end, shift = _directory(file)
     while at < end:
-      signature, *lengths = _ENTRY.unpack_from(file, at)
+      signature, length, extra, comment = _ENTRY.unpack_from(file, at)
       if signature != b"PK\1\2":
         raise ValueError("its directory is damaged")
       entry, start = at, at + _ENTRY.size
-      at = start + sum(lengths)
-      name = file[start : start + lengths[0]]
+      end_of_name = start + length
+      at = end_of_name + extra + comment
+      name = file[start:end_of_name]
       folder, _, base = (name.replace(b"\\", b"/") if b"\\" in name else name).rpartition(b"/")
       if folder not in folders:
         known = _normalized(folder.decode(errors="surrogateescape"), sorter)
