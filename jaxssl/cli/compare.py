@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 from jaxssl.config.flags import Parser
+from jaxssl.core import UserError
 
 
 def add_options(parser: Parser) -> None:
@@ -26,8 +27,10 @@ def run(seeds: list[str], policies: list[str], sweep: list[tuple[str, list[str]]
   """Compares; returns the exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal."""
   from jaxssl import api
 
-  sweeps = {"bootstrap.policy": policies, **dict(sweep), "train.seed": seeds}
-  sweeps = {field: values for field, values in sweeps.items() if values}
+  pairs = [(field, values) for field, values in [("bootstrap.policy", policies), *sweep, ("train.seed", seeds)] if values]
+  for field in (sweeps := dict(pairs)):
+    if (count := sum(field == other for other, _ in pairs)) > 1:
+      raise UserError(f"--sweep {field}: {count} times, --seeds and --policies included; expected all its values at once")
   return api.compare(sweeps=sweeps, **options)
 
 

@@ -12,6 +12,7 @@ from jaxssl.config.fields import parse_value, type_of
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError
+from jaxssl.report.groups import is_seed
 
 Sweeps = Mapping[str, Sequence[str]]  # values of fields, as on the command line, by dotted path
 
@@ -52,11 +53,6 @@ def runs(configs: Sequence[str], sweeps: Sweeps, changes: Mapping[str, Any]) -> 
   if len({run.name for run in planned}) < len(planned):
     raise UserError(f"--configs {' '.join(configs)}: two have the same name; expected different file names or recipes")
   return planned
-
-
-def is_seed(field: str) -> bool:
-  """Returns whether a field is a seed: runs that differ only there repeat each other."""
-  return field.rpartition(".")[2] == "seed"
 
 
 def _stem(config: str) -> str:

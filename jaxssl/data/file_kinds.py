@@ -82,7 +82,7 @@ def check_array(shape: Sequence[int], dtype: np.dtype, max_pixels: int) -> None:
   """Raises UnsupportedImage unless an array is an image of up to `max_pixels` pixels: integers [h, w] or [h, w, c]."""
   if dtype.kind not in "ui":
     if dtype.kind not in "fcb":
-      raise UnsupportedImage(f"{dtype} values, which are no pixels; expected integers, uint8 or uint16")
+      raise UnsupportedImage(f"{dtype} values, which are not pixels; expected integers, uint8 or uint16")
     hint = {"f": " (255 * x, rounded, if they are from 0 to 1)", "b": " (255 * x)"}.get(dtype.kind, "")
     raise UnsupportedImage(f"{dtype} pixels; scale them to integers, uint8 or uint16{hint}")
   if len(shape) not in (2, 3):

@@ -97,7 +97,7 @@ class ItemSource(Source):
 
   @functools.cached_property
   def _folder(self) -> str | None:
-    """The folder that all images of a list of paths are in, with / at its end; None if an item is no path in memory."""
+    """The folder that all images of a list of paths are in, with / at its end; None if an item is not a path in memory."""
     folders = set()
     for k in range(len(self)):
       if not (path := self._path(k)):

@@ -90,7 +90,7 @@ def named_records(workdirs: Sequence[Workdir]) -> list[RunRecord]:
 
 def seeds(record: RunRecord) -> Seeds:
   """Returns the fields named `seed` of a run."""
-  return tuple((name, value) for name, value in sorted(flatten(record.config).items()) if _is_seed(name))
+  return tuple((name, value) for name, value in sorted(flatten(record.config).items()) if is_seed(name))
 
 
 def grouped(records: Sequence[RunRecord]) -> list[Group]:
@@ -134,14 +134,15 @@ def differences(first: Group, second: Group, name: str, key: str) -> list[float]
   return [a - b for a, b in pairs if a is not None and b is not None]
 
 
-def _is_seed(name: str) -> bool:
+def is_seed(name: str) -> bool:
+  """Returns whether a field is a seed: runs that differ only there repeat each other."""
   return name.rpartition(".")[2] == "seed"
 
 
 def _defining(record: RunRecord) -> dict[str, Any]:
   """Returns the fields that runs of one group share."""
   ignored = {*(f"data.{name}" for name in FROM_IMAGES), "data.workers", "train.fsdp", "bootstrap.search_chunk"}
-  fields = {name: value for name, value in flatten(record.config).items() if name not in ignored and not _is_seed(name)}
+  fields = {name: value for name, value in flatten(record.config).items() if name not in ignored and not is_seed(name)}
   return {name: value for name, value in fields.items() if role_of(Config, name) != "observe"}
 
 

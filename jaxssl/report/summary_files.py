@@ -6,12 +6,10 @@ import pathlib
 from collections.abc import Sequence
 
 from jaxssl.core import atomic, paths
-from jaxssl.core.metric import protocol_text
+from jaxssl.core.metric import BASELINES, protocol_text
 from jaxssl.report.groups import Cell, Group, compared, grouped, named_records, seeds
 from jaxssl.report.text import number
 from jaxssl.workdir.workdir import Workdir
-
-BASELINES = ("untrained", "imported", "raw_pixels")
 
 
 def csv_text(groups: Sequence[Group]) -> str:

@@ -56,6 +56,13 @@ def test_mistakes_are_found_before_anything_is_trained(sweeps, changes, message)
   assert message in str(error.value)
 
 
+def test_seeds_may_be_swept_and_a_field_only_once(tmp_path, capfd, fails):
+  words = ["compare", "--configs", CONFIGS[0], f"--workdir={tmp_path}", "--dry-run", "--sweep=train.seed=3,4"]
+  assert main.main(words) == 0
+  assert [line.split("/")[-1] for line in capfd.readouterr().out.splitlines()] == ["seed3", "seed4"]
+  fails([*words, "--seeds=0"], "--sweep train.seed: 2 times, --seeds and --policies included; expected all its values at once")
+
+
 def test_two_configs_of_one_name_are_refused():
   with pytest.raises(UserError, match="two have the same name"):
     grid.runs([CONFIGS[0], CONFIGS[0]], {}, {})

@@ -173,7 +173,7 @@ FLOATS = "torch tensor of floats from"
     (RGB / 255, r"float64 pixels; scale them to integers, uint8 or uint16 \(255 \* x, rounded, if they are from 0 to 1\)"),
     (GRAY > 99, r"bool pixels; scale them to integers, uint8 or uint16 \(255 \* x\)"),
     (Tensor(GRAY > 99), r"bool pixels; scale them to integers, uint8 or uint16 \(255 \* x\)"),
-    (np.array([[None, 3]]), "object values, which are no pixels; expected integers, uint8 or uint16"),
+    (np.array([[None, 3]]), "object values, which are not pixels; expected integers, uint8 or uint16"),
     (GRAY[0], r"an array \[8\]; expected \[h, w\] or \[h, w, c\]"),
     (RGB[None], r"an array \[1, 6, 8, 3\]; expected \[h, w\] or \[h, w, c\]"),
     (Tensor(GRAY / 1.0), f"a {FLOATS} 20 to 240; expected 0 to 1: divide by 255"),
