@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from jaxssl.core import LOG, UserError
+from jaxssl.data import sampler
 from jaxssl.data.arrays import content_hash
 from jaxssl.data.datasets import Datasets
 from jaxssl.data.file_kinds import DecodeError
@@ -85,7 +86,7 @@ def _names(source: Source) -> bytes | None:
 
 def _sampled(source: Source) -> np.ndarray:
   """Hashes a sample of the images, int64 [n], unknown elsewhere, if reading one again gives the same."""
-  sample = np.unique(np.linspace(0, max(len(source) - 1, 0), SAMPLED).round().astype(int))[: len(source)]
+  sample = sampler.evenly_spaced(len(source), SAMPLED)
   rows, origin = sample, source
   while isinstance(origin, Subset):  # which may substitute images that cannot be read
     rows, origin = origin.indices[rows], origin.source

@@ -4,10 +4,9 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core import LOG
+from jaxssl.data import sampler
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.source import Source
@@ -50,7 +49,7 @@ def _different_sizes(source: Source, workers: int) -> str:
     height, width = (data and Decoder().jpeg_size(data)) or source.read(index).shape[:2]
     return height, width
 
-  rows = np.unique(np.linspace(0, len(source) - 1, COMPARED).round().astype(int)).tolist()
+  rows = sampler.evenly_spaced(len(source), COMPARED).tolist()
   first = None
   with contextlib.closing(read_ahead(size, rows, workers, _AHEAD)) as sizes:
     for row, (height, width) in zip(rows, sizes, strict=True):

@@ -13,6 +13,11 @@ def steps(num_images: int, batch_size: int) -> int:
   return num_images // batch_size
 
 
+def evenly_spaced(num_images: int, most: int) -> np.ndarray:
+  """Returns at most `most` positions, ascending and evenly spaced from the first image to the last, int [m]."""
+  return np.unique(np.linspace(0, max(num_images - 1, 0), most).round().astype(int))[:num_images]
+
+
 def epoch_plan(
   seed: int, epoch: int, num_images: int, batch_size: int, partners: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:

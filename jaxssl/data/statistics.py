@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG
+from jaxssl.data import sampler
 from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.source import Source
 
@@ -22,7 +23,7 @@ def settled(config: DataConfig, source: Source) -> DataConfig:
     pixels = source.read(index) / brightest
     return np.stack([pixels.mean((0, 1)), np.square(pixels).mean((0, 1))])
 
-  rows = np.unique(np.linspace(0, len(source) - 1, MEASURED).round().astype(int))
+  rows = sampler.evenly_spaced(len(source), MEASURED)
   mean, std = of_moments(*np.mean(list(read_ahead(moments, rows.tolist(), config.workers, MEASURED)), axis=0))
   config = dataclasses.replace(config, mean=config.mean or mean, std=config.std or std)
   values = (",".join(f"{value:g}" for value in field) for field in (config.mean, config.std))

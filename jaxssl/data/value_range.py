@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG
+from jaxssl.data import sampler
 from jaxssl.data.file_kinds import EIGHT_BITS, DecodeError, Stored, UnsupportedImage
 from jaxssl.data.image_io import DEPTHS
 from jaxssl.data.input_pipeline import read_ahead
@@ -25,7 +26,7 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
   if config.bit_depth:
     return config
   ignored = (DecodeError, UnsupportedImage) if tolerant else (DecodeError,)
-  rows = _sampled(source)
+  rows = sampler.evenly_spaced(len(source), SAMPLED).tolist()
   if decoder_of(source).bit_depth:  # a source that states its type
     bits = [8 * source.dtype.itemsize]
   else:
@@ -46,15 +47,11 @@ def check(config: DataConfig, source: Source) -> None:
   """
   if config.bit_depth == max(DEPTHS) or not getattr(source, "decoder", None):
     return
-  rows = _sampled(source)
+  rows = sampler.evenly_spaced(len(source), SAMPLED).tolist()
   found = read_ahead(functools.partial(_bits, source, (DecodeError,)), rows, config.workers, SAMPLED)
   for row, (needed, _) in zip(rows, found, strict=True):
     if needed > config.bit_depth:
       source.read(row)
-
-
-def _sampled(source: Source) -> list[int]:
-  return np.unique(np.linspace(0, max(len(source) - 1, 0), SAMPLED).round().astype(int))[: len(source)].tolist()
 
 
 def _bits(source: Source, ignored: tuple[type[Exception], ...], index: int) -> tuple[int, int]:
