@@ -5,7 +5,6 @@ and report.html there: mean and deviation over seeds, differences seed by seed, 
 """
 
 import argparse
-import pathlib
 from typing import Any
 
 from jaxssl.config.flags import Parser
@@ -18,7 +17,7 @@ def add_options(parser: Parser) -> None:
   parser.add_argument("--policies", metavar="NAME,...", type=_values, default=[], help="--sweep bootstrap.policy=NAME,...")
   help = "train with each of these values of a field, e.g. bootstrap.k=5,10 or data.imbalance.seed=0,1,2; may be repeated"
   parser.add_argument("--sweep", metavar="FIELD=A,B,...", type=_sweep, action="append", default=[], help=help)
-  parser.add_argument("--workdir", metavar="DIR", type=pathlib.Path, required=True, help="folder of all runs")
+  parser.add_argument("--workdir", metavar="DIR", required=True, help="folder of all runs, or gs://BUCKET/NAME")
   parser.add_argument("--dry-run", action="store_true", help="print the commands, e.g. for the jobs of a cluster, and stop")
   parser.add_fields("config", "set a field of all runs, e.g. --config.train.epochs=20")
 

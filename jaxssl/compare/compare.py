@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxssl.compare import execute, grid, summary
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, path_of
 from jaxssl.report import page
 from jaxssl.report.groups import grouped, named_records
 from jaxssl.workdir.workdir import Workdir
@@ -25,7 +25,7 @@ def compare(
   Returns an exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal. Raises UserError before anything is trained
   if a config cannot be read.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = path_of(workdir)
   planned = grid.runs(configs, sweeps or {}, changes or {})
   if dry_run:
     for run in planned:
@@ -38,7 +38,7 @@ def compare(
     raise UserError(f"--workdir {workdir}: no run has measured anything; {'; '.join(failures.values())}")
   records = named_records(started)
   for record in records:
-    record.name = str(record.workdir.folder.relative_to(workdir))
+    record.name = str(record.workdir.folder).removeprefix(f"{workdir}/")
   groups = grouped(records)
   summary.write(workdir, groups, failures)
   print(summary.markdown(groups, failures), end="")

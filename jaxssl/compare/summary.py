@@ -13,7 +13,7 @@ from jaxssl.report.text import number
 from jaxssl.workdir.results import environment, protocol_key
 
 MISSING = "—"
-ALL_PAIRS = 6  # groups up to which every pair is compared; more are compared with the first
+ALL_PAIRS = 6  # groups up to which the tables show every pair; of more, they show those with the first
 
 
 def document(groups: Sequence[Group], failures: Mapping[str, str]) -> dict[str, Any]:
@@ -33,10 +33,9 @@ def document(groups: Sequence[Group], failures: Mapping[str, str]) -> dict[str, 
 
 def paired(groups: Sequence[Group]) -> list[dict[str, Any]]:
   """Returns first - second of each pair of groups for every accuracy and the like, over the seeds that both have."""
-  pairs = list(itertools.combinations(groups, 2)) if len(groups) <= ALL_PAIRS else [(groups[0], group) for group in groups[1:]]
   found = []
   for row in compared(groups):
-    for first, second in pairs if row.metric.higher_is_better is not None else []:
+    for first, second in itertools.combinations(groups, 2) if row.metric.higher_is_better is not None else []:
       if values := differences(first, second, row.metric.name, protocol_key(row.protocol)):
         std = statistics.stdev(values) if len(values) > 1 else None
         signs = {"positive": sum(x > 0 for x in values), "negative": sum(x < 0 for x in values)}
@@ -52,12 +51,13 @@ def markdown(groups: Sequence[Group], failures: Mapping[str, str]) -> str:
   for group in groups:
     runs = [_run(record) for record in group.records]
     time, memory = (_mean([run[name] for run in runs]) for name in ("seconds_since_start", "peak_memory"))
-    shown = (MISSING if time is None else f"{time:.0f} s", MISSING if memory is None else f"{memory / 1e9:.1f} GB")
-    lines.append(f"| {group.name} | {' | '.join(shown)} |")
+    cells = (MISSING if time is None else f"{time:.0f} s", MISSING if memory is None else f"{memory / 1e9:.1f} GB")
+    lines.append(f"| {group.name} | {' | '.join(cells)} |")
   text += "\n" + "\n".join(lines) + "\n"
-  if found := paired(groups):
+  shown = [pair for pair in paired(groups) if len(groups) <= ALL_PAIRS or pair["first"] == groups[0].name]
+  if shown:
     lines = ["| difference, seed by seed | metric | mean ± std | higher, lower |", "|---|---|---|---|"]
-    for pair in found:
+    for pair in shown:
       spread = "" if pair["std"] is None else f" ± {number(pair['std'])}"
       counts = f"{pair['positive']}, {pair['negative']} of {len(pair['values'])}"
       lines.append(f"| {pair['first']} - {pair['second']} | {pair['metric']} | {number(pair['mean'])}{spread} | {counts} |")

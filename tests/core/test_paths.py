@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import jaxssl
 from jaxssl import main as command
+from jaxssl.compare import execute
 from jaxssl.core import UserError, paths
 from jaxssl.data.datasets import DataConfig, open_datasets
 from jaxssl.data.file_kinds import DecodeError
@@ -104,6 +105,10 @@ def test_commands_read_and_write_buckets(run, store, monkeypatch, capfd):
   assert "gs://store/run/report.html" in capfd.readouterr().err
   call("evaluate", "quality", "--workdir", run)
   assert json.loads((store / "run/results.json").read_text())["measurements"]
+  monkeypatch.setattr(execute, "execute", lambda planned, folder: (0, {}))
+  (store / "run").rename(store / "simclr-runlocal")
+  call("compare", "--configs", f"{tiny_run.ROOT}/configs/simclr.py:runlocal", "--workdir=gs://store")
+  assert "| simclr-runlocal |" in (store / "compare.md").read_text() and (store / "compare.json").exists()
 
 
 @pytest.mark.parametrize(
