@@ -33,13 +33,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Sequence[str] = (), **options: Any) -> int:
   """Handles signals, joins other processes, sets up log and cache, runs a parsed command, and maps errors to exit codes."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # otherwise TensorFlow logs at every start that it uses oneDNN
-
   from jaxssl.core import log
   from jaxssl.parallel import preemption
 
   log.start(None)
+  log.quiet_tensorflow()
   try:
     with preemption.Preemption(ends_process=True) as signals:
       return _run(signals, run, distributed, plugins, options)

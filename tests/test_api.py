@@ -192,3 +192,10 @@ def test_items_of_different_shapes_are_a_source():
   expected = "data.channels=1, data.bit_depth=8: other is a source of 3 channels of uint8; set the fields to match"
   with pytest.raises(UserError, match=expected):
     as_source(source, "other", Decoder(channels=1))
+
+
+def test_notebooks_show_errors_in_one_line():
+  with pytest.raises(UserError) as error:
+    load_config("configs/nothing.py")
+  (line,) = error.value._render_traceback_()  # what IPython calls
+  assert line == f"UserError: {error.value}"

@@ -22,6 +22,10 @@ class UserError(Exception):
   def __str__(self) -> str:
     return one_line(super().__str__())
 
+  def _render_traceback_(self) -> list[str]:
+    """Shows one line in a notebook (IPython calls this), where `%debug` still has the traceback."""
+    return [f"UserError: {self}"]
+
 
 def require(holds: bool, field: str, value: object, expected: str) -> None:
   """Raises UserError for a field that is out of range."""

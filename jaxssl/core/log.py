@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import pathlib
 import sys
 import threading
@@ -15,6 +16,12 @@ from jaxssl.core.errors import one_line
 
 LOG = logging.getLogger("jaxssl")
 SECONDS_BETWEEN_LINES = 10.0
+
+
+def quiet_tensorflow() -> None:
+  """Keeps TensorFlow, which is imported later, from printing lines about itself, such as its use of oneDNN."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 
 class _Line(logging.Formatter):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, log
 from jaxssl.core.log import duration
 from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import center
@@ -155,8 +155,7 @@ def _threads(workers: int) -> int:
 @functools.cache
 def tensorflow() -> Any:
   """Imports TensorFlow quietly and without accelerators. Raises UserError if it is not installed."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its import would print a line about them; nothing here uses them
+  log.quiet_tensorflow()
   try:
     import tensorflow as tf
   except ModuleNotFoundError as error:

@@ -27,7 +27,8 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
     return config
   ignored = (DecodeError, UnsupportedImage) if tolerant else (DecodeError,)
   rows = sampler.evenly_spaced(len(source), SAMPLED).tolist()
-  if decoder_of(source).bit_depth:  # a source that states its type
+  stated = bool(decoder_of(source).bit_depth)  # by the type of the source
+  if stated:
     bits = [8 * source.dtype.itemsize]
   else:
     found = list(read_ahead(functools.partial(_bits, source, ignored), rows, config.workers, SAMPLED))
@@ -36,7 +37,8 @@ def settled(config: DataConfig, source: Source, tolerant: bool = False) -> DataC
       several = sum(number > 1 for number in pages)
       LOG.warning("%d of %d images have up to %d pages, of which the first is read", several, len(rows), most)
   depth = next(depth for depth in DEPTHS if depth >= max(bits, default=8))
-  LOG.info("decided on %d of %d training images: --config.data.bit_depth=%d", len(rows), len(source), depth)
+  if not stated:
+    LOG.info("data.bit_depth=%d, decided on %d of %d training images", depth, len(rows), len(source))
   return dataclasses.replace(config, bit_depth=depth)
 
 

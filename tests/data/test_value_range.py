@@ -64,7 +64,7 @@ def test_the_decision_is_logged_and_applies_to_all_sets(tmp_path, caplog):
   where = folder(tmp_path, {f"{split}/{k}.tif": tiff(ramp(4095)) for split in ("train", "test") for k in range(3)})
   with caplog.at_level(logging.INFO, "jaxssl"):
     datasets = opened(where, limit=2)
-  assert "decided on 2 of 2 training images: --config.data.bit_depth=12" in caplog.text
+  assert "data.bit_depth=12, decided on 2 of 2 training images" in caplog.text
   for dataset in (datasets.train, datasets.reference, datasets.test):
     assert dataset.source.dtype == np.uint16 and dataset.source.read(0).max() == 65535
   for source in open_splits(datasets.config, 0, whole=True).values():  # as `embed` reads them

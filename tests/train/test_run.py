@@ -94,7 +94,7 @@ def test_many_channels_of_sixteen_bits_train(placement, kind, tmp_path, capfd):
   assert command.main(words) == 0
   log = capfd.readouterr().err
   assert "data.channels=5: views are made without saturation, hue, gray" in log and "measured on 64 of 64" in log
-  assert "decided on 64 of 64 training images: --config.data.bit_depth=12" in log
+  assert "data.bit_depth=12, decided on 64 of 64 training images" in log
   data = json.loads((workdir / "config.json").read_text())["data"]
   assert len(data["mean"]) == len(data["std"]) == 5 and 0.45 < min(data["mean"]) < 0.55 and data["bit_depth"] == 12
   if placement == "host":
