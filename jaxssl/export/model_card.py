@@ -64,10 +64,9 @@ tags: [self-supervised, {about["method"]}]
 def _purpose(bundle: ExportBundle) -> str:
   if not bundle.classes:
     return "It computes features of images and was trained without labels."
-  how = (
-    "Encoder and classifier were then trained with them" if _of(bundle)["fine_tuned"] else "The classifier was fitted with them"
-  )
-  return f"It tells {len(bundle.classes)} classes of images apart. The encoder was trained without labels. {how}."
+  tuned = bundle.about["classifier"]["fine_tuned"]
+  how = "then both were trained with labels" if tuned else "the classifier was fitted to its features with labels"
+  return f"It classifies images into {len(bundle.classes)} classes. The encoder was trained without labels; {how}."
 
 
 def _classifier(bundle: ExportBundle) -> str:
