@@ -82,10 +82,11 @@ def _keep(run: LoadedRun, extractor: FeatureExtractor, fitted: classifier.Fitted
     preprocessing=extractor.preprocessing,
   )
   if processes.is_primary():
-    _write(run.workdir, about, tensors)
+    write(run.workdir, about, tensors)
 
 
-def _write(workdir: Workdir, about: KeptClassifier, tensors: Mapping[str, np.ndarray]) -> None:
+def write(workdir: Workdir, about: KeptClassifier, tensors: Mapping[str, np.ndarray]) -> None:
+  """Writes a classifier in place of an earlier one of its name. Raises UserError if that fails."""
   path, meta = workdir.classifier(about.name), {META: json.dumps(dataclasses.asdict(about))}
   replaced = " (in place of an earlier one)" if path.exists() else ""
   try:
@@ -117,7 +118,9 @@ def load(workdir: Workdir, name: str = "") -> tuple[KeptClassifier, dict[str, np
       with safetensors.safe_open(local, "np") as file:
         meta = json_io.parse((file.metadata() or {})[META])
       tensors = safetensors.numpy.load_file(local)
-    return read(KeptClassifier, meta), tensors
+    about = read(KeptClassifier, meta)
+    about.preprocessing.check()
+    return dataclasses.replace(about, name=path.stem), tensors
   except Exception as error:  # safetensors raises errors of its own and of NumPy
     raise UserError(f"{path}: damaged, or of another version of jaxssl: {error}; keep the classifier again") from error
 

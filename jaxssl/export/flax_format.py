@@ -23,6 +23,7 @@ from jaxssl.models.network import CLASSIFIER, Network, build, from_named, named
 from jaxssl.workdir.workdir import Workdir
 
 FILE, CONFIG = "model.safetensors", "config.json"
+WITHOUT = "without a classifier; `jaxssl export --classifier` writes one with it"
 _encode = jax.jit(Network.encode, static_argnums=0)
 _classify = jax.jit(Network.classify, static_argnums=0)
 
@@ -91,7 +92,7 @@ class Pretrained:
         class_names=tuple(self.config["classes"]),
       )
     if self.workdir is None:
-      raise UserError("the export has no classifier; expected one that `jaxssl export --classifier` wrote")
+      raise UserError(f"an export {WITHOUT}")
     return load_pretrained(self.workdir, classifier=True).predictor
 
 
@@ -139,7 +140,7 @@ def is_run(folder: pathlib.Path) -> bool:
 def require_classifier(folder: pathlib.Path, config: Mapping[str, Any], name: str | bool) -> None:
   """Raises UserError if an export, by its config.json, has no classifier, or has one of another name."""
   if not config.get("classes"):
-    raise UserError(f"{folder}: an export without a classifier; `jaxssl export --classifier` writes one with it")
+    raise UserError(f"{folder}: an export {WITHOUT}")
   about = config.get("classifier")
   found = about.get("name") if isinstance(about, dict) else None
   if name is not True and name != found:

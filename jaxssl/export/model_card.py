@@ -23,6 +23,7 @@ def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping
   fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
   modules = ", ".join(["encoder", *about["heads"], *["classifier"] * bool(bundle.classes)])
   held_out = f", without the {100 * about['holdout']:g}% of each class that are held out to test on" if about["holdout"] else ""
+  before = "Of the network before it was fine-tuned:\n\n" * bool(bundle.classes and about["classifier"]["fine_tuned"])
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl
@@ -57,7 +58,7 @@ tags: [self-supervised, {about["method"]}]
 
 ## Results
 
-{results_table(document, about)}
+{before}{results_table(document, about)}
 """
 
 
@@ -75,14 +76,15 @@ def _classifier(bundle: ExportBundle) -> str:
     return ""
   about = bundle.about["classifier"]
   protocol = dict(about["protocol"])
-  reference, test = (f"{protocol.pop(f'{role}_images')} images of {protocol.pop(role)}" for role in ("reference", "test"))
+  sets = ((protocol.pop(f"{role}_images", "?"), protocol.pop(role, "?")) for role in ("reference", "test"))
+  reference, test = (f"{count} images of {name}" for count, name in sets)
   chosen = f" ({protocol_text(about['chosen'])})" if about["chosen"] else ""
   names = ", ".join(map(_plain, bundle.classes[:SHOWN])) + ", ..." * (len(bundle.classes) > SHOWN)
   return f"""## Classifier
 
 | field | value |
 |---|---|
-| kind | {_plain(about["title"])}, `{about["name"]}` |
+| kind | {_plain(about["title"])} ({_plain(about["name"])}) |
 | trained on | {_plain(reference)}, with labels |
 | accuracy | {about["accuracy"]:.5g}% of {_plain(test)} |
 | protocol | {_plain(protocol_text(protocol))}{_plain(chosen)} |
