@@ -81,7 +81,7 @@ def evaluate(
   """Evaluates a run by evaluations such as "knn" (default: evals.final), adds to results.json, and returns values by name.
 
   `changes`: fields of evals and data by dotted path, e.g. {"evals.knn.k": (1, 20), "data.path": "FOLDER"}.
-  `keep`: also keep the classifiers that linear or finetune fit, for `export(classifier=True)` and `predict`; no other names.
+  `keep`: also keep the classifiers for `export(classifier=True)` and `predict`; `names` must then be linear or finetune.
   `source`, `test`, `encoder`: as for `train`; required if the run was trained with them. Raises UserError.
   """
   workdir = path_of(workdir)

@@ -97,8 +97,8 @@ def predict_to_file(
         _write(file, predictor, sources, top, counts)
       if not counts:
         raise UserError(f"--data={data}: all {total} images are unreadable")
-  except OSError as error:
-    raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
+  except (OSError, UnicodeEncodeError) as error:  # the latter for class names that are no text
+    raise UserError(f"--out={out}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
   count, most = counts.total(), counts.most_common(NAMED)
   classes = ", ".join(f"{name} {n}" for name, n in most) + ", ..." * (len(counts) > NAMED)
   note = f"; {total - count} unreadable images are left out" if total > count else ""
@@ -125,12 +125,11 @@ def _write(file: TextIO, predictor: Predictor, sources: Sequence[Source], top: i
   with image_progress(sum(map(len, sources))) as progress:
     for source in sources:
       images = SkipUnreadable(source, np.arange(len(source)), 0)
-      rows = itertools.count()
-      for probabilities in predictor.probabilities(images):
-        for row, values in zip(rows, probabilities, strict=False):
-          best = np.argsort(-values, kind="stable")[:top].tolist()
-          if row not in images.unreadable:
-            cells = ((predictor.class_names[k], f"{values[k]:.6f}") for k in best)
-            writer.writerow([name_of(source, row), *itertools.chain.from_iterable(cells)])
-            counts[predictor.class_names[best[0]]] += 1
-        progress.update(len(probabilities))
+      for row, values in enumerate(itertools.chain.from_iterable(predictor.probabilities(images))):
+        progress.update()
+        if row in images.unreadable:
+          continue
+        best = np.argsort(-values, kind="stable")[:top].tolist()
+        cells = ((predictor.class_names[k], f"{values[k]:.6f}") for k in best)
+        writer.writerow([name_of(source, row), *itertools.chain.from_iterable(cells)])
+        counts[predictor.class_names[best[0]]] += 1

@@ -11,6 +11,7 @@ import jaxssl
 from jaxssl import main
 from jaxssl.core import UserError
 from jaxssl.evals import embedding_file, linear
+from jaxssl.export import predictions
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 from tests import devices
@@ -59,6 +60,7 @@ def trained(tmp_path_factory) -> tuple[pathlib.Path, str]:
 def test_from_a_folder_to_features_a_classifier_and_predictions(trained, tmp_path, capfd, fails, monkeypatch):
   workdir, images = trained
   monkeypatch.setattr(linear, "PENALTIES", (1e-2,))
+  monkeypatch.setattr(predictions, "PART", 5)
   words = ["export", f"--workdir={workdir}", "--format=flax", "--classifier", f"--out={tmp_path / 'exported'}"]
   keep = f"--classifier: {workdir} has no classifier; `jaxssl evaluate linear --keep --workdir {workdir}` fits and keeps one"
   fails(words, keep)
@@ -98,13 +100,13 @@ def test_from_a_folder_to_features_a_classifier_and_predictions(trained, tmp_pat
   own = rows(tmp_path / "own.csv")
   assert [row["image"] for row in own] == embeddings.path.tolist() and share_right(own) == 1
   files = [pathlib.Path(images) / row["image"] for row in own]
-  predictions = jaxssl.predict(workdir, files)
-  assert predictions.class_names == tuple(LEVELS) and predictions.names == [row["class"] for row in own]
-  assert predictions.classes.shape == (len(own),) and predictions.probabilities.shape == (len(own), 3)
-  np.testing.assert_allclose(predictions.probabilities.sum(1), 1, rtol=1e-5)
-  np.testing.assert_allclose(predictions.probabilities.max(1), [float(row["probability"]) for row in own], atol=2e-6)
+  predicted = jaxssl.predict(workdir, files)
+  assert predicted.class_names == tuple(LEVELS) and predicted.names == [row["class"] for row in own]
+  assert predicted.classes.shape == (len(own),) and predicted.probabilities.shape == (len(own), 3)
+  np.testing.assert_allclose(predicted.probabilities.sum(1), 1, rtol=1e-5)
+  np.testing.assert_allclose(predicted.probabilities.max(1), [float(row["probability"]) for row in own], atol=2e-6)
   for model in (jaxssl.load_pretrained(tmp_path / "exported"), jaxssl.load_pretrained(workdir)):
-    np.testing.assert_array_equal(model.predict(files).probabilities, predictions.probabilities)
+    np.testing.assert_array_equal(model.predict(files).probabilities, predicted.probabilities)
     one = jaxssl.predict(model, files[0])
     assert one.probabilities.shape == (1, 3) and one.names == ["black"]
     np.testing.assert_allclose(model.embed(files), embeddings.features, rtol=1e-4, atol=1e-4)
@@ -118,8 +120,8 @@ def test_a_fine_tuned_classifier_is_kept_with_its_network(trained, tmp_path, fai
   value = jaxssl.evaluate(workdir, ["finetune"], keep=True, changes=finetune)["finetune"]
   model = jaxssl.load_pretrained(workdir, classifier="finetune")
   held_out = embedded_test_set(workdir, tmp_path)
-  predictions = model.predict([pathlib.Path(images) / name for name in held_out])
-  right = [name.split("/")[0] == guess for name, guess in zip(held_out, predictions.names, strict=True)]
+  predicted = model.predict([pathlib.Path(images) / name for name in held_out])
+  right = [name.split("/")[0] == guess for name, guess in zip(held_out, predicted.names, strict=True)]
   assert 100 * np.mean(right) == pytest.approx(value) and model.config["classifier"]["fine_tuned"] is True
   frozen = jaxssl.load_pretrained(workdir)
   assert not np.allclose(model.embed(np.zeros((1, 28, 28), np.uint8)), frozen.embed(np.zeros((1, 28, 28), np.uint8)))
@@ -163,6 +165,7 @@ def test_evaluations_without_a_classifier_are_errors(words, message, trained, fa
     (["--top=0"], "--top=0: out of range; expected 1 to 3, the number of classes"),
     (["--data.channels=3"], "data.channels=3: cannot be set here; expected another field of data, e.g. data.list_path"),
     (["--classifier=lbfgs"], "--classifier=lbfgs: not in "),
+    (["--data.source=mnist5k"], "data.source=mnist5k: cannot be set here; expected another field of data"),
   ],
 )
 def test_errors_of_predict_are_one_line(words, message, trained, tmp_path, fails, monkeypatch):
