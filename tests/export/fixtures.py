@@ -78,29 +78,35 @@ def results(workdir: pathlib.Path) -> None:
 
 
 def classifier(
-  workdir: pathlib.Path, name: str = "linear_lbfgs", step: int = 7, fine_tuned: bool = False, rows: int = 0
+  workdir: pathlib.Path,
+  name: str = "linear_lbfgs",
+  step: int = 7,
+  fine_tuned: bool = False,
+  rows: int = 0,
+  classes: tuple[str, ...] = CLASSES,
 ) -> np.ndarray:
-  """Keeps a random classifier of CLASSES, with the run's encoder or, if fine-tuned, with one that differs; returns its kernel.
+  """Keeps a random classifier with the run's encoder or, if fine-tuned, with one that differs; returns its kernel.
 
   `rows`: of the kernel, if it does not fit the encoder.
   """
   run = load_run.load(workdir)
-  variables = jax.device_get(run.variables)
-  width = jax.eval_shape(run.network.encode, variables, np.zeros((1, 32, 32, 3), np.float32)).shape[1]
-  kernel = np.random.default_rng(3).normal(size=(rows or width + 1, len(CLASSES))).astype(np.float32)
+  variables, prep = jax.device_get(run.variables), run.preprocessing
+  images = np.zeros((1, prep.size, prep.size, prep.channels), np.float32)
+  width = jax.eval_shape(run.network.encode, variables, images).shape[1]
+  kernel = np.random.default_rng(3).normal(size=(rows or width + 1, len(classes))).astype(np.float32)
   if fine_tuned:
     variables = jax.tree.map(lambda x: 1.1 * x, variables)
   about = kept_classifier.KeptClassifier(
     name=name,
     title="Fine-tuned" if fine_tuned else "Linear classifier (lbfgs)",
     fine_tuned=fine_tuned,
-    classes=CLASSES,
+    classes=classes,
     accuracy=91.25,
     protocol={"classifier": "logistic regression", **SETS},
     chosen={"penalty": 0.01},
     step=step,
     network="teacher",
-    preprocessing=run.preprocessing,
+    preprocessing=prep,
   )
   tensors = network.named(network.with_classifier(variables, kernel))
   kept_classifier.write(Workdir(workdir), about, {name: np.asarray(x, np.float32) for name, x in tensors.items()})
