@@ -124,7 +124,8 @@ def test_a_fine_tuned_classifier_is_kept_with_its_network(trained, tmp_path, fai
   right = [name.split("/")[0] == guess for name, guess in zip(held_out, predicted.names, strict=True)]
   assert 100 * np.mean(right) == pytest.approx(value) and model.config["classifier"]["fine_tuned"] is True
   frozen = jaxssl.load_pretrained(workdir)
-  assert not np.allclose(model.embed(np.zeros((1, 28, 28), np.uint8)), frozen.embed(np.zeros((1, 28, 28), np.uint8)))
+  image = np.zeros((28, 28, 1), np.uint8)
+  assert not np.allclose(model.embed(image), frozen.embed(image))
   jaxssl.evaluate(workdir, ["linear"], keep=True)
   several = f"--classifier: {workdir} has 2 classifiers; expected one of finetune, linear_lbfgs"
   fails(["export", f"--workdir={workdir}", "--format=flax", "--classifier", f"--out={tmp_path / 'out'}"], several)

@@ -31,13 +31,13 @@ X = ((SMALL / 255 - 0.4) / 0.2).astype(np.float32)
 def classified(runs, tmp_path):
   """Returns a function from the name of a model to a copy of its workdir with a classifier, and the expected logits."""
 
-  def made(name, **fields):
+  def made(model, **fields):
     workdir = tmp_path / "run"
     workdir.mkdir()
     for file in ("config.json", "checkpoints"):
-      (workdir / file).symlink_to(runs(name) / file)
+      (workdir / file).symlink_to(runs(model) / file)
     kernel = fixtures.classifier(workdir, **fields)
-    return workdir, measured(runs(name), SMALL) @ kernel[:-1] + kernel[-1]
+    return workdir, measured(runs(model), SMALL) @ kernel[:-1] + kernel[-1]
 
   return made
 
@@ -117,7 +117,8 @@ def test_other_logits_are_not_exported(classified, tmp_path, monkeypatch, capfd)
   write = formats.FORMATS["flax"].write
 
   def inexact(folder, bundle):
-    bundle.variables.params["classifier"]["bias"] = bundle.variables.params["classifier"]["bias"] + [0, 0.1, 0]
+    head = bundle.variables.params["classifier"]
+    head["bias"] = head["bias"] + np.float32([0, 0.1, 0])
     write(folder, bundle)
 
   monkeypatch.setattr(formats.FORMATS["flax"], "write", lambda folder, bundle: inexact(folder, fixtures.copied(bundle)))
