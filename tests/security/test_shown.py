@@ -100,7 +100,7 @@ def test_classes_of_any_name_are_exported_and_predicted(run, tmp_path, capfd):
   words = ["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=flax", "--classifier"]
   assert command.main(words) == 0, capfd.readouterr().err
   body = (tmp_path / "out/README.md").read_bytes().decode("utf-8").replace("```python", "")
-  assert "<" not in re.sub(r"\\.", "", body) and "\u202e" not in body and r"turned\u202egnp" in body
+  assert "<" not in re.sub(r"\\.", "", body) and "\u202e" not in body and r"turned\\u202egnp" in body
   path = json.loads((workdir / "config.json").read_text())["data"]["path"]
   words = ["predict", f"--model={tmp_path / 'out'}", f"--data={path}", f"--out={tmp_path / 'classes.csv'}"]
   assert command.main(words) == 0, capfd.readouterr().err
