@@ -80,7 +80,7 @@ class Pretrained:
     A network that was loaded from a workdir classifies by the one classifier that `jaxssl evaluate --keep` has left there,
     with the encoder that this belongs to. Raises UserError without a classifier, and as `embed`.
     """
-    return self.predictor.predict(images)
+    return self.predictor.predict([images] if is_one_image(images) else images)
 
   @functools.cached_property
   def predictor(self) -> Predictor:

@@ -25,10 +25,10 @@ NAMED = 10  # classes that the log names
 Model = str | pathlib.Path | Pretrained
 
 
-def predict(model: Model, images: DataInput | Any, *, classifier: str | bool = True) -> Predictions:
+def predict(model: Model, images: DataInput, *, classifier: str | bool = True) -> Predictions:
   """Classifies images by an export (flax or onnx) or a workdir that has a classifier.
 
-  `model`: a folder, or what `load_pretrained` has returned. `images`: as for `Pretrained.embed`. `classifier`: the name of one
+  `model`: a folder, or what `load_pretrained` has returned. `images`: as for `jaxssl.train`. `classifier`: the name of one
   of several in a workdir. Raises UserError, also naming images that are unreadable.
   """
   return open_predictor(model, classifier).predict(images)

@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 from jaxssl.core import UserError
 from jaxssl.data.input_pipeline import read_ahead
-from jaxssl.data.inputs import as_source, is_one_image
+from jaxssl.data.inputs import as_source
 from jaxssl.data.source import DataInput, Source
 from jaxssl.evals.preprocessing import Preprocessing
 
@@ -39,10 +38,9 @@ class Predictor:
   preprocessing: Preprocessing
   class_names: tuple[str, ...]
 
-  def predict(self, images: DataInput | Any) -> Predictions:
-    """Classifies images, or one image, see `Pretrained.embed`. Raises UserError for others and for unreadable images."""
-    items = [images] if is_one_image(images) else images
-    source = as_source(items, "images", self.preprocessing.decoder, labeled=False)
+  def predict(self, images: DataInput) -> Predictions:
+    """Classifies images, given as for `jaxssl.train`. Raises UserError for others and for unreadable images."""
+    source = as_source(images, "images", self.preprocessing.decoder, labeled=False)
     probabilities = np.concatenate(list(self.probabilities(source)))
     return Predictions(classes=probabilities.argmax(1), probabilities=probabilities, class_names=self.class_names)
 

@@ -107,8 +107,8 @@ def test_from_a_folder_to_features_a_classifier_and_predictions(trained, tmp_pat
   np.testing.assert_allclose(predicted.probabilities.max(1), [float(row["probability"]) for row in own], atol=2e-6)
   for model in (jaxssl.load_pretrained(tmp_path / "exported"), jaxssl.load_pretrained(workdir)):
     np.testing.assert_array_equal(model.predict(files).probabilities, predicted.probabilities)
-    one = jaxssl.predict(model, files[0])
-    assert one.probabilities.shape == (1, 3) and one.names == ["black"]
+    assert model.predict(files[0]).probabilities.shape == (1, 3) and model.predict(files[0]).names == ["black"]
+    assert jaxssl.predict(model, files[:2]).names == ["black", "black"]
     np.testing.assert_allclose(model.embed(files), embeddings.features, rtol=1e-4, atol=1e-4)
   with pytest.raises(UserError, match="images image 0: not an image of a known format"):
     jaxssl.predict(workdir, [b"no image"])
