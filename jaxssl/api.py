@@ -13,12 +13,13 @@ from jaxssl.core import LOG, UserError, heartbeat, path_of, tree
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
 from jaxssl.data.source import DataInput
-from jaxssl.evals import load_run
+from jaxssl.evals import kept_classifier, load_run
 from jaxssl.evals.embed import embed_to_file
 from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.evals.nearest_images import neighbors
 from jaxssl.export.flax_format import load_pretrained
 from jaxssl.export.formats import export
+from jaxssl.export.predict import predict, predict_to_file
 from jaxssl.inspect.inspect_images import inspect
 from jaxssl.parallel import processes
 from jaxssl.plan.make_plan import plan
@@ -31,7 +32,7 @@ from jaxssl.workdir.trained_run import TrainedRun
 from jaxssl.workdir.workdir import Workdir
 
 __all__ = ["compare", "embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained"]
-__all__ += ["neighbors", "plan", "report", "train"]
+__all__ += ["neighbors", "plan", "predict", "predict_to_file", "report", "train"]
 Path = str | pathlib.Path
 
 
@@ -71,6 +72,7 @@ def evaluate(
   names: Sequence[str] = (),
   *,
   step: int | None = None,
+  keep: bool = False,
   changes: Mapping[str, Any] | None = None,
   source: DataInput | None = None,
   test: DataInput | None = None,
@@ -79,6 +81,7 @@ def evaluate(
   """Evaluates a run by evaluations such as "knn" (default: evals.final), adds to results.json, and returns values by name.
 
   `changes`: fields of evals and data by dotted path, e.g. {"evals.knn.k": (1, 20), "data.path": "FOLDER"}.
+  `keep`: also keep the classifiers for `export(classifier=True)` and `predict`; `names` must then be linear or finetune.
   `source`, `test`, `encoder`: as for `train`; required if the run was trained with them. Raises UserError.
   """
   workdir = path_of(workdir)
@@ -86,12 +89,15 @@ def evaluate(
   names = list(names) or list(config.evals.final)
   for name in names:
     EVALUATIONS.find(name)
+  if keep:
+    kept_classifier.require_fits(names)
   run = load_run.load(workdir, config, step, arrays, encoder, not (arrays or load_run.selects_images(changes or {})))
   run.evaluator.require(names)
+  measure = kept_classifier.keeping(run) if keep else run.evaluator.measure
   values: dict[str, float] = {}
   for name in names:
     with heartbeat(f"evaluating {name}"):
-      measured = run.evaluator.measure(run.extractor, [name])
+      measured = measure(run.extractor, [name])
     if processes.is_primary():
       results.add(run.workdir.results, run.step, measured)
     for m in measured:

@@ -39,7 +39,7 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr("jaxssl.api.load_config", lambda file, changes: load_config(file, {**changes, **tiny}))
   names: dict = {"__name__": "page"}
   parts = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-  assert len(parts) == 9
+  assert len(parts) == 10
   rows = {"img": [Image.fromarray(noise(k, 32, 32)) for k in range(96)], "label": [k % 2 for k in range(96)]}
   dataset = HuggingFace(rows, {"img": None, "label": ClassLabel(["cat", "dog"])})
   digits = TorchDataset([(image, 1) for image in rows["img"][:4]], targets=[1] * 4)
@@ -55,10 +55,10 @@ def test_the_code_of_docs_python_runs(tmp_path, monkeypatch, capsys):
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "cifar10")}
   assert "knn20_cosine" in {m["name"] for m in measurements(tmp_path / "runs" / "arrays")}
   assert names["run"]["finished"] is True and names["features"].shape[0] == 5
-  first, measured, history, *watched, shape, of_table, small = capsys.readouterr().out.splitlines()
+  first, measured, history, *watched, shape, of_table, predicted, small = capsys.readouterr().out.splitlines()
   assert history.startswith("[3] [") and [line.split()[0] for line in watched] == [str(step) for step in range(1, 4)]
   assert first.startswith("True {") and "knn20_cosine" in measured and shape.endswith("float32") and small == "(5, 32)"
-  assert "knn1_cosine" in of_table
+  assert "knn1_cosine" in of_table and predicted.endswith("] (5, 3)")
   with pytest.raises(UserError, match="images: there are none; expected at least one"):
     jaxssl.embed(tmp_path / "runs" / "first", [])
   with pytest.raises(

@@ -25,7 +25,7 @@ LIBRARIES = {  # library: the packages, or modules, that may import it
   "tensorflow_datasets": {"data"},
   "cv2": {"data"},
   "tifffile": {"data", "inspect"},
-  "safetensors": {"pretrained", "export"},
+  "safetensors": {"pretrained", "export", "evals.kept_classifier"},
   "torch": {"pretrained"},
   "onnx": {"export"},
   "onnxruntime": {"export"},

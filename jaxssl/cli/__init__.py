@@ -9,7 +9,8 @@ from typing import Any
 from jaxssl.config.flags import Parser
 from jaxssl.core import unknown_name
 
-COMMANDS = ("train", "evaluate", "report", "compare", "embed", "neighbors", "export", "inspect", "profile", "plan", "config")
+COMMANDS = ("train", "evaluate", "report", "compare", "embed", "neighbors", "export", "predict", "inspect", "profile", "plan")
+COMMANDS += ("config",)
 OVERVIEW = """usage: jaxssl COMMAND [options]     (or python -m jaxssl.main COMMAND [options])
 
 Self-supervised learning of image representations, in JAX and Flax.

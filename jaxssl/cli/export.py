@@ -1,4 +1,4 @@
-"""Write a run's network for other libraries; the files appear only if they load and give the same features."""
+"""Write a run's network, or a classifier, for other libraries; the files appear only if they load and compute the same."""
 
 from jaxssl.cli.options import add_run
 from jaxssl.config.flags import Parser
@@ -10,5 +10,7 @@ def add_options(parser: Parser) -> None:
   parser.add_argument("--format", required=True, help=formats)
   parser.add_argument("--out", metavar="DIR", required=True, help="a new or empty folder, or gs://BUCKET/NAME")
   parser.add_argument("--heads", action="store_true", help="also export projector and predictor (flax)")
+  help = "a classifier that `jaxssl evaluate --keep` kept (default: the only one) and its network: the output is logits"
+  parser.add_argument("--classifier", metavar="NAME", nargs="?", const=True, default=False, help=help)
   parser.add_argument("--license", metavar="NAME", help="license named in the model card, e.g. mit")
   parser.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")

@@ -86,8 +86,9 @@ class FeatureExtractor:
 
   @property
   def classes(self) -> tuple[str, ...]:
-    """The names of the classes."""
-    return self.datasets.reference.source.classes
+    """The names of the classes; their numbers if the images have labels without names."""
+    labels = labels_of(self.datasets.reference)
+    return self.datasets.reference.source.classes or tuple(map(str, range(labels.max(initial=-1) + 1)))
 
   def features(self, dataset: Dataset, output: Output = "encode") -> Any:
     """Computes float32 [n, f] of every image of a dataset, or "layers", see `compute`. Raises UserError if not finite."""

@@ -1,29 +1,28 @@
 """Fine-tunes the whole network with labels, on random crops."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import optax
 
 from jaxssl.config.schema import FinetuneConfig
-from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
-from jaxssl.evals import crops, linear
-from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
+from jaxssl.core.metric import Scalar, accuracy_metric
+from jaxssl.evals import crops
+from jaxssl.evals.classifier import Classifier, Fitted, fits
+from jaxssl.evals.features import FeatureExtractor
 
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
 
 
-@evaluation("finetune", labels=True, test_set=True)
-def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures top-1 accuracy in percent on the test set after training with all labels of the reference set."""
+@fits("finetune")
+def fit(extractor: FeatureExtractor) -> Iterator[Fitted]:
+  """Trains with all labels of the reference set."""
   if extractor.variables is None:
-    return []  # raw pixels have no network
-  reference, test = extractor.reference, labeled_test(extractor)
-  rows = np.arange(len(reference.x))
-  guesses = trainer(extractor, len(rows))(rows, extractor.config.train.seed)
-  fields = {**protocol(extractor.config.evals.finetune), **reference.protocol, **test.protocol}
-  return accuracies(extractor, FINETUNE, guesses, fields)
+    return  # raw pixels have no network
+  rows = np.arange(len(extractor.reference.x))
+  classifier = trainer(extractor, len(rows))(rows, extractor.config.train.seed)
+  yield Fitted(classifier, FINETUNE, protocol(extractor.config.evals.finetune), {})
 
 
 def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
@@ -33,19 +32,18 @@ def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
   return {"classifier": "fine-tuned network, SGD, momentum 0.9, cosine, random crops", **length, **rates}
 
 
-def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, int], np.ndarray]:
-  """Returns a function (`count` rows of the reference set, seed) -> predicted classes of the test set, int [m]."""
-  config, test = extractor.config.evals.finetune, extractor.datasets.test
-  assert test is not None
+def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, int], Classifier]:
+  """Returns a function (`count` rows of the reference set, seed) -> classifier with a fine-tuned network."""
+  config = extractor.config.evals.finetune
 
   def optimizer(steps: int) -> optax.GradientTransformation:
     each: Any = {name: crops.cosine(steps, rate) for name, rate in (("heads", config.head_lr), ("encoder", config.lr))}
     return optax.chain(optax.add_decayed_weights(config.weight_decay), optax.partition(each, {name: name for name in each}))
 
-  fit = crops.trainer(extractor, config, count, optimizer, tune=True)
+  tune = crops.trainer(extractor, config, count, optimizer, tune=True)
 
-  def guess(rows: np.ndarray, seed: int) -> np.ndarray:
-    heads, tuned = fit(rows, seed)
-    return linear.classify(heads[0], compute(extractor.config, extractor.mesh, extractor.network, tuned, test))
+  def train(rows: np.ndarray, seed: int) -> Classifier:
+    heads, tuned = tune(rows, seed)
+    return Classifier(kernel=heads[0], classes=extractor.classes, variables=tuned)
 
-  return guess
+  return train

@@ -1,6 +1,6 @@
 """Trains linear classifiers on frozen features with four solvers."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,11 @@ import numpy as np
 import optax
 
 from jaxssl.config.schema import LinearConfig
-from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
+from jaxssl.core.metric import Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals import crops
-from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, labeled_test
+from jaxssl.evals.classifier import Classifier, Fitted, classify, fits, folded, logits
+from jaxssl.evals.features import FeatureExtractor
 
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
 MIDDLE = 1e-2  # if each class has one image, so that none can be held out
@@ -29,42 +30,42 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 }
 
 
-@evaluation("linear", labels=True, test_set=True)
-def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
-  config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)
+@fits("linear")
+def fit(extractor: FeatureExtractor) -> Iterator[Fitted]:
+  """Fits a classifier on the reference set by each of `evals.linear.solvers`."""
+  config, reference = extractor.config.evals.linear, extractor.reference
   labels, classes, seed = reference.labels, len(extractor.classes), extractor.config.train.seed
-  standard = standardized(reference.x, test.x)
-  measured = []
+  mean, scale = standardization(reference.x)
+  standard = (reference.x - mean) / scale
   for solver in config.solvers:
     if solver == "augmented" and extractor.variables is None:
       continue  # raw pixels have no network to pass crops through
-    x, queries = standard if PROTOCOLS[solver]["features"] == "standardized" else (reference.x, test.x)
     length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
     if solver == "lbfgs":
-      kernel, chosen, length = *logistic(x, labels, classes, seed), {}
+      kernel, chosen, length = *logistic(standard, labels, classes, seed), {}
     elif solver == "adam":
-      kernel, chosen, length = adam(x, labels, classes, seed), {}, {}
+      kernel, chosen, length = adam(reference.x, labels, classes, seed), {}, {}
     elif solver == "sgd":
-      kernel, chosen = descend(x, labels, classes, seed, config)
+      kernel, chosen = descend(standard, labels, classes, seed, config)
     else:
       kernel, chosen = augmented(extractor)
-    protocol = {**PROTOCOLS[solver], **length, **reference.protocol, **test.protocol}
+    if PROTOCOLS[solver]["features"] == "standardized":
+      kernel = folded(kernel, mean, scale)
     about = "Accuracy of a linear classifier trained on the frozen features."
     metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
-    measured += accuracies(extractor, metric, classify(kernel, queries), protocol, **chosen)
-  return measured
+    classifier = Classifier(kernel=np.asarray(kernel, np.float32), classes=extractor.classes)
+    yield Fitted(classifier, metric, {**PROTOCOLS[solver], **length}, chosen)
 
 
-def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
-  """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
-  return np.asarray(_product(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
+def standardization(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the mean of each feature in x and its deviation, [f]; the latter is bounded so that noise is not scaled up."""
+  deviation = x.std(0)
+  return x.mean(0), np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
 
 
 def standardized(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-  """Scales each feature by its mean and deviation in x; a lower bound keeps nearly constant ones from being scaled up."""
-  mean, deviation = x.mean(0), x.std(0)
-  scale = np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
+  """Scales each feature by its mean and deviation in x, see `standardization`."""
+  mean, scale = standardization(x)
   return [(features - mean) / scale for features in (x, *others)]
 
 
@@ -105,11 +106,6 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
 
 
 @jax.jit
-def _product(z: Array, kernel: Array) -> Array:
-  return jnp.dot(z, kernel[:-1], precision=jax.lax.Precision.HIGHEST) + kernel[-1:]
-
-
-@jax.jit
 def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Array:
   """Minimizes the mean over rows, weighted by share [n], from `start` [f + 1, c]; the bias, the last row, is not penalized."""
   # `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
@@ -119,7 +115,7 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 
   def objective(scaled: Array) -> Array:
     kernel = scaled * scale
-    losses = optax.softmax_cross_entropy_with_integer_labels(_product(z, kernel), y)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits(z, kernel), y)
     return jnp.dot(weight, losses) + 0.5 * penalty * jnp.sum(kernel[:-1] ** 2)
 
   optimizer = optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=8, initial_guess_strategy="one"))

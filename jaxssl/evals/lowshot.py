@@ -1,13 +1,16 @@
 """Measures accuracy with a few labeled images, over several draws of them."""
 
 import dataclasses
+import functools
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, accuracy_metric
 from jaxssl.evals import finetune, linear
+from jaxssl.evals.classifier import Classifier, classify, guesses
 from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test, measurements
 
 
@@ -21,7 +24,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   def probe(rows: np.ndarray, seed: int) -> np.ndarray:
     x, queries = linear.standardized(reference.x[rows], test.x)
     kernel, _ = linear.logistic(x, reference.labels[rows], len(extractor.classes), seed)
-    return linear.classify(kernel, queries)
+    return classify(kernel, queries)
 
   measured = []
   for shots in config.shots:
@@ -30,16 +33,22 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     fields = {"labeled": f"{amount} of each class", "labeled_images": len(drawn[0]), "draws": len(drawn)}
     solvers: list[tuple] = [("linear", linear.PROTOCOLS["lbfgs"], probe)]
     if config.finetune and extractor.variables is not None:
-      tune = finetune.trainer(extractor, len(drawn[0]))
-      solvers.append(("finetune", finetune.protocol(extractor.config.evals.finetune), tune))
-    for name, solver, classify in solvers:
-      values = [100 * float((classify(rows, seed) == test.labels).mean()) for seed, rows in enumerate(drawn)]
+      tuned = functools.partial(_tuned, extractor, finetune.trainer(extractor, len(drawn[0])))
+      solvers.append(("finetune", finetune.protocol(extractor.config.evals.finetune), tuned))
+    for name, solver, classes_of in solvers:
+      values = [100 * float((classes_of(rows, seed) == test.labels).mean()) for seed, rows in enumerate(drawn)]
       title, about = f"Few labels: {amount} of each class, {name}", "Accuracy when only a few images have labels."
       metric = accuracy_metric(f"lowshot_{short}_{name}", title, about)
       protocol = {**solver, **fields, **reference.protocol, **test.protocol}
       (mean,) = measurements(extractor, {metric: statistics.mean(values)}, protocol)
       measured.append(dataclasses.replace(mean, std=statistics.stdev(values) if len(values) > 1 else None))
   return measured
+
+
+def _tuned(
+  extractor: FeatureExtractor, train: Callable[[np.ndarray, int], Classifier], rows: np.ndarray, seed: int
+) -> np.ndarray:
+  return guesses(extractor, train(rows, seed))
 
 
 def draw(reference: Features, shots: float, seed: int) -> np.ndarray:

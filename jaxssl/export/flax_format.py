@@ -1,6 +1,7 @@
 """Writes and loads the format `flax`: a safetensors file with jaxssl's names and a config.json that rebuilds the network."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -13,17 +14,18 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import UserError, json_io, paths
 from jaxssl.core.types import PyTree, Variables
-from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.inputs import as_source, is_one_image
 from jaxssl.data.source import DataInput
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle, open_bundle
-from jaxssl.models.network import Network, build, named
+from jaxssl.export.predictions import Predictions, Predictor, outputs
+from jaxssl.models.network import CLASSIFIER, Network, build, from_named, named
 from jaxssl.workdir.workdir import Workdir
 
 FILE, CONFIG = "model.safetensors", "config.json"
-PART = 256  # images embedded at once
+WITHOUT = "without a classifier; `jaxssl export --classifier` writes one with it"
 _encode = jax.jit(Network.encode, static_argnums=0)
+_classify = jax.jit(Network.classify, static_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,15 +36,20 @@ class _Description:
   precision: Literal["float32", "bfloat16"]
   image_size: int
   preprocessing: Preprocessing
+  classes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
-  """A network loaded from an export, with its heads if they were exported. `config` is the content of config.json."""
+  """A network loaded from an export, with its heads or its classifier if they were exported.
+
+  `config` is the content of config.json. `workdir`: of the run that the network was loaded from instead.
+  """
 
   network: Network
   weights: Variables
   config: Mapping[str, Any]
+  workdir: pathlib.Path | None = None
 
   @property
   def module(self):
@@ -64,25 +71,41 @@ class Pretrained:
       return self.embed([images])[0]
     preprocessing = read(Preprocessing, self.config["preprocessing"])
     source = as_source(images, "images", preprocessing.decoder, labeled=False)
-    features = []
-    for start in range(0, max(len(source), 1), PART):
-      rows = range(start, min(start + PART, len(source)))
-      resized = np.zeros((len(rows), preprocessing.size, preprocessing.size, source.channels), source.dtype)
-      for place, image in enumerate(read_ahead(lambda k: preprocessing.resized(source.read(k)), rows, 0, PART)):
-        resized[place] = image
-      features.append(_encode(self.network, self.weights, preprocessing.normalized(resized)))
-    return np.concatenate(features)
+    encode = functools.partial(_encode, self.network, self.weights)
+    return np.concatenate(list(outputs(encode, preprocessing, source)))
+
+  def predict(self, images: DataInput | Any) -> Predictions:
+    """Classifies images, or one image, as for `embed`; the probabilities of one image are [1, c], too.
+
+    A network that was loaded from a workdir classifies by the one classifier that `jaxssl evaluate --keep` has left there,
+    with the encoder that this belongs to. Raises UserError without a classifier, and as `embed`.
+    """
+    return self.predictor.predict([images] if is_one_image(images) else images)
+
+  @functools.cached_property
+  def predictor(self) -> Predictor:
+    """The classifier. Raises UserError if there is none."""
+    if CLASSIFIER in self.weights.params:
+      return Predictor(
+        compute=functools.partial(_classify, self.network, self.weights),
+        preprocessing=read(Preprocessing, self.config["preprocessing"]),
+        class_names=tuple(self.config["classes"]),
+      )
+    if self.workdir is None:
+      raise UserError(f"an export {WITHOUT}")
+    return load_pretrained(self.workdir, classifier=True).predictor
 
 
-def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
+def load_pretrained(folder: str | pathlib.Path, *, classifier: str | bool = False) -> Pretrained:
   """Loads a network that `jaxssl export --format flax` wrote, or that of the newest checkpoint in a workdir, without heads.
 
-  Raises UserError if the folder holds neither.
+  `classifier`: of a workdir, loads the kept classifier of this name, or the only one if True, and the encoder that it belongs
+  to. Raises UserError if the folder holds neither.
   """
   folder = paths.path_of(str(folder))
-  if Workdir(folder).checkpoints.exists():
-    bundle = open_bundle(folder, {}, None, heads=False)
-    return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about)
+  if is_run(folder):
+    bundle = open_bundle(folder, classifier=classifier)
+    return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about, workdir=folder)
   try:
     config = json_io.read(folder / CONFIG)
     with paths.local_copy(folder / FILE) as file:
@@ -99,13 +122,29 @@ def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
   except UserError as error:
     raise UserError(f"{folder / CONFIG}: {error}") from error
   side, channels = description.image_size, description.preprocessing.channels
-  like = jax.eval_shape(lambda: network.init(jax.random.key(0), (side, side, channels)))
-  in_file, in_network = ({name: f"{x.dtype} {x.shape}" for name, x in tree.items()} for tree in (tensors, named(like)))
-  if wrong := sorted(dict(in_file.items() ^ in_network.items())):
-    differences = [f"{name}: {in_file.get(name)} in the file, {in_network.get(name)} in the network" for name in wrong[:5]]
-    raise UserError(f"{folder / FILE}: {len(wrong)} tensors do not match {CONFIG}: {'; '.join(differences)}")
-  filled = jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in named(like)])
-  return Pretrained(network=network, weights=filled, config=config)
+  like = network.shapes((side, side, channels), len(description.classes))
+  if classifier:
+    require_classifier(folder, config, classifier)
+  try:
+    return Pretrained(network=network, weights=from_named(tensors, like, CONFIG), config=config)
+  except UserError as error:
+    raise UserError(f"{folder / FILE}: {error}") from error
+
+
+def is_run(folder: pathlib.Path) -> bool:
+  """Returns whether a folder is a workdir with weights."""
+  workdir = Workdir(folder)
+  return workdir.checkpoints.exists() or workdir.classifiers.exists()
+
+
+def require_classifier(folder: pathlib.Path, config: Mapping[str, Any], name: str | bool) -> None:
+  """Raises UserError if an export, by its config.json, has no classifier, or has one of another name."""
+  if not config.get("classes"):
+    raise UserError(f"{folder}: an export {WITHOUT}")
+  about = config.get("classifier")
+  found = about.get("name") if isinstance(about, dict) else None
+  if name is not True and name != found:
+    raise UserError(f"--classifier={name}: the classifier in {folder} is {found}")
 
 
 def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
@@ -115,6 +154,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
+  """Loads the export and returns a function from float32 [b, size, size, c] to its output, float32 [b, n]."""
   loaded = load_pretrained(folder)
-  return lambda x: np.asarray(_encode(loaded.network, loaded.weights, x))
+  compute = _classify if bundle.classes else _encode
+  return lambda x: np.asarray(compute(loaded.network, loaded.weights, x))

@@ -1,4 +1,4 @@
-"""Exports a run's network to the formats of other libraries and compares features before the files appear."""
+"""Exports a run's network to the formats of other libraries and compares its output before the files appear."""
 
 import json
 import pathlib
@@ -12,14 +12,15 @@ import numpy as np
 from jaxssl.core import LOG, UserError, path_of, paths, unknown_name
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
+from jaxssl.models.network import CLASSIFIER
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
 
-TOLERANCE = 1e-5  # of the largest feature
+TOLERANCE = 1e-5  # of `_scale`
 BATCHES = (1, 3)  # batch sizes that are compared; two, because exports accept any
 # Each module has FILE, the name of the file with the weights, and two functions:
 #   write(folder, bundle) writes the file and may return more entries for config.json.
-#   run(folder, bundle) loads it and returns a function from float32 [b, size, size, c] to features, float32 [b, f].
+#   run(folder, bundle) loads it and returns a function from float32 [b, size, size, c] to the output, float32 [b, n].
 FORMATS = {
   "flax": flax_format,
   "timm": torch_formats,
@@ -30,7 +31,7 @@ FORMATS = {
 
 
 class ExportMismatch(UserError):
-  """The exported file computes other features than the run's network."""
+  """The exported file computes other features or logits than the run's network."""
 
   exit_code = 1
 
@@ -42,13 +43,16 @@ def export(
   *,
   step: int | None = None,
   heads: bool = False,
+  classifier: str | bool = False,
   license: str | None = None,
   changes: Mapping[str, Any] | None = None,
 ) -> float:
-  """Writes a run's network to the folder `out`, loads it back, and returns the largest difference of features, relative.
+  """Writes a run's network to the folder `out`, loads it back, and returns the largest difference of its output, relative.
 
-  `format`: a key of FORMATS. `heads`: also projector and predictor. `license`: for the model card. `changes`: evals.network,
-  evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError; `out` then stays as it was.
+  `format`: a key of FORMATS. `heads`: also projector and predictor. `classifier`: the network that a kept classifier of this
+  name belongs to (True: the only one), and the classifier: the output is then logits, not features. `license`: for the model
+  card. `changes`: evals.network, evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError;
+  `out` then stays as it was.
   """
   workdir, out = path_of(workdir), path_of(out)
   if format not in FORMATS:
@@ -57,7 +61,7 @@ def export(
     raise UserError(f"--heads: not available with --format={format}; expected --format=flax")
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise UserError(f"--out={out}: exists; expected a new or empty folder")
-  bundle = open_bundle(workdir, changes or {}, step, heads)
+  bundle = open_bundle(workdir, changes, step, heads, classifier)
   bundle.about["format"] = format
   beside = out.absolute().parent if paths.is_local(out) else None
   try:
@@ -68,9 +72,8 @@ def export(
       folder.mkdir()
       difference = _write(folder, bundle, workdir, license)
       if not difference <= TOLERANCE:
-        raise ExportMismatch(
-          f"--format={format}: features of the exported file differ by {difference:.2g} of the largest; nothing is written"
-        )
+        problem = f"{bundle.output} of the exported file differ by {difference:.2g} of the largest; nothing is written"
+        raise ExportMismatch(f"--format={format}: {problem}")
       for path in folder.iterdir():
         path.chmod(0o644)  # safetensors makes files that only their owner can read
       if beside:
@@ -79,13 +82,14 @@ def export(
         paths.upload(folder, out)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
-  which, step = bundle.about["network"], bundle.about["step"]
-  LOG.info("step %d, %s network: %s; features agree to %.1g of the largest", step, which, out, difference)
+  about = bundle.about
+  which = f"{about['network']} network" + (f", {about['classifier']['name']}" if bundle.classes else "")
+  LOG.info("step %d, %s: %s; %s agree to %.1g of the largest", about["step"], which, out, bundle.output, difference)
   return difference
 
 
 def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, license: str | None) -> float:
-  """Writes all files, loads them and compares features of random images: the largest difference over the largest feature."""
+  """Writes all files, loads them and compares the outputs for random images: the largest difference over `_scale`."""
   chosen = FORMATS[bundle.about["format"]]
   # On the CPU, which computes float32 at full precision: the check is of the file, not of an accelerator's rounding.
   with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.default_matmul_precision("highest"):
@@ -95,6 +99,15 @@ def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, li
     (folder / "README.md").write_text(card, encoding="utf-8")
     images = np.random.default_rng(0).uniform(size=(sum(BATCHES), *bundle.image_shape))
     x = ((images - np.array(bundle.preprocessing.mean)) / np.array(bundle.preprocessing.std)).astype(np.float32)
-    run, expected = chosen.run(folder, bundle), np.asarray(jax.jit(bundle.network.encode)(bundle.variables, x))
+    run, expected = chosen.run(folder, bundle), np.asarray(jax.jit(bundle.compute)(bundle.variables, x))
     actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
-  return float(np.max(np.abs(actual - expected)) / (np.max(np.abs(expected)) or 1))
+    return float(np.max(np.abs(actual - expected)) / (_scale(bundle, x) or 1))
+
+
+def _scale(bundle: ExportBundle, x: np.ndarray) -> float:
+  """Returns the largest feature or, with a classifier, the largest sum of the terms of a logit, which may nearly cancel."""
+  terms = np.abs(jax.jit(bundle.network.encode)(bundle.variables, x))
+  if bundle.classes:
+    head = bundle.variables.params[CLASSIFIER]
+    terms = terms @ np.abs(head["kernel"]) + np.abs(head["bias"])[None]
+  return float(np.max(terms))

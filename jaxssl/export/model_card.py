@@ -10,74 +10,32 @@ from jaxssl.core import one_line
 from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle
+from jaxssl.export.usage import usage
 from jaxssl.models.backbone import backbone
 from jaxssl.workdir import results
 
-# An example for each format, in Markdown, with entries of config.json in braces
-USAGE = {
-  "flax": """```python
-import jaxssl, numpy as np
-from PIL import Image
-
-model = jaxssl.load_pretrained("FOLDER")  # this folder
-image = np.asarray(Image.open("image.jpg").convert("RGB"))
-features = model.embed(image)  # float32 [f]
-```
-
-`model.module` is a flax module for normalized float32 [b, h, w, c]: `model.module.apply(model.variables, x, train=False)`.""",
-  "timm": """```python
-import timm, torch
-
-options = {timm[options]}
-model = timm.create_model("{timm[name]}", num_classes=0, checkpoint_path="model.safetensors", **options).eval()
-with torch.no_grad():
-  features = model(x)  # float32 [b, {channels}, {size}, {size}], normalized as above
-```""",
-  "torchvision": """```python
-import torch, torchvision
-from safetensors.torch import load_file
-
-model = torchvision.models.{torchvision[name]}()
-model.fc = torch.nn.Identity()  # the file has no classifier
-model.load_state_dict(load_file("model.safetensors"), strict=True)
-features = model.eval()(x)  # float32 [b, 3, h, w], normalized as above
-```""",
-  "onnx": """```python
-import onnxruntime
-
-session = onnxruntime.InferenceSession("model.onnx")
-(features,) = session.run(["features"], {{"images": x}})
-# x: float32 [b, {channels}, {size}, {size}], normalized as above
-```""",
-  "stablehlo": """```python
-import jax.export
-
-with open("model.stablehlo", "rb") as file:
-  model = jax.export.deserialize(bytearray(file.read()))
-features = model.call(x)  # float32 [b, {size}, {size}, {channels}], normalized as above
-```
-
-The function runs on CPU, CUDA and TPU; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl.""",
-}
+SHOWN = 20  # classes that are named
 
 
 def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping[str, Any]) -> str:
   """Returns the text; without a license, the text includes a request to choose one. `document`: of results.json."""
   about, prep, trained_in = bundle.about, bundle.preprocessing, bundle.about["trained_in"]
   fields = {name: value for name, value in dataclasses.asdict(backbone(bundle.model)).items() if value}  # 0: the default
+  modules = ", ".join(["encoder", *about["heads"], *["classifier"] * bool(bundle.classes)])
   held_out = f", without the {100 * about['holdout']:g}% of each class that are held out to test on" if about["holdout"] else ""
+  before = "Of the network before it was fine-tuned:\n\n" * bool(bundle.classes and about["classifier"]["fine_tuned"])
   request = "\nNo license was named at export. Before you publish this, choose one and set it in the head of this file.\n"
   return f"""---
 library_name: jaxssl
-pipeline_tag: image-feature-extraction
+pipeline_tag: {"image-classification" if bundle.classes else "image-feature-extraction"}
 license: {json.dumps(license or "other")}
 tags: [self-supervised, {about["method"]}]
 ---
 
 # {about["model"]["name"]}, {about["method"]} on {_plain(about["data"])}
 
-`{file}` holds the {about["network"]} network's {", ".join(["encoder", *about["heads"]])} after {about["step"]} steps.
-It computes features of images and was trained without labels.
+`{file}` holds the {about["network"]} network's {modules} after {about["step"]} steps.
+{_purpose(bundle)}
 {"" if license else request}
 ## Training
 
@@ -90,17 +48,48 @@ It computes features of images and was trained without labels.
 | precision | {trained_in}{" (float32 if on a CPU)" * (trained_in != "float32")} in training, float32 in this export |
 | software | jaxssl {about["jaxssl"]} |
 
-## Preprocessing
+{_classifier(bundle)}## Preprocessing
 
 {_preparation(prep)}
 
 ## Usage
 
-{USAGE[about["format"]].format(size=prep.size, channels=prep.channels, **about)}
+{usage(bundle)}
 
 ## Results
 
-{results_table(document, about)}
+{before}{results_table(document, about)}
+"""
+
+
+def _purpose(bundle: ExportBundle) -> str:
+  if not bundle.classes:
+    return "It computes features of images and was trained without labels."
+  tuned = bundle.about["classifier"]["fine_tuned"]
+  how = "then both were trained with labels" if tuned else "the classifier was fitted to its features with labels"
+  return f"It classifies images into {len(bundle.classes)} classes. The encoder was trained without labels; {how}."
+
+
+def _classifier(bundle: ExportBundle) -> str:
+  """Returns the section about the classifier: what it was trained on, its accuracy, and its classes."""
+  if not bundle.classes:
+    return ""
+  about = bundle.about["classifier"]
+  protocol = dict(about["protocol"])
+  sets = ((protocol.pop(f"{role}_images", "?"), protocol.pop(role, "?")) for role in ("reference", "test"))
+  reference, test = (f"{count} images of {name}" for count, name in sets)
+  chosen = f" ({protocol_text(about['chosen'])})" if about["chosen"] else ""
+  names = ", ".join(map(_plain, bundle.classes[:SHOWN])) + ", ..." * (len(bundle.classes) > SHOWN)
+  return f"""## Classifier
+
+| field | value |
+|---|---|
+| kind | {_plain(about["title"])} ({_plain(about["name"])}) |
+| trained on | {_plain(reference)}, with labels |
+| accuracy | {about["accuracy"]:.5g}% of {_plain(test)} |
+| protocol | {_plain(protocol_text(protocol))}{_plain(chosen)} |
+| classes | {len(bundle.classes)}: {names}; all of them, in order, are in `config.json` as `classes` |
+
 """
 
 

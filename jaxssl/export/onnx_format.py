@@ -1,9 +1,10 @@
-"""Writes the format `onnx`: the encoder as a graph of standard operators, for onnxruntime and other runtimes.
+"""Writes the format `onnx`: the network as a graph of standard operators, for onnxruntime and other runtimes.
 
 The graph is translated from the encoder's jaxpr. Everything that does not depend on the images is computed here.
 """
 
 import functools
+import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,21 +32,27 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
     import onnxruntime  # noqa: F401  (to run the file)
   except ImportError as error:
     raise UserError(f"--format=onnx: {error.name} is not installed; run pip install 'jaxssl[onnx]'") from error
-  onnx.save(to_onnx(bundle.network.encode, bundle.variables, bundle.image_shape), folder / FILE)
+  model = to_onnx(bundle.compute, bundle.variables, bundle.image_shape, bundle.output)
+  if bundle.classes:
+    onnx.helper.set_model_props(model, {"classes": json.dumps(bundle.classes)})
+  onnx.save(model, folder / FILE)
 
 
-def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
+def run(folder: pathlib.Path, bundle: ExportBundle | None = None) -> Callable[[np.ndarray], np.ndarray]:
+  """Loads the export and returns a function from float32 [b, size, size, c] to its output, float32 [b, n]."""
   import onnxruntime
 
   session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
-  return lambda x: np.asarray(session.run(["features"], {"images": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0])
+  return lambda x: np.asarray(session.run(None, {"images": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})[0])
 
 
-def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_shape: tuple[int, int, int]) -> Any:
+def to_onnx(
+  encode: Callable[[PyTree, Array], Array], weights: PyTree, image_shape: tuple[int, int, int], output: str = "features"
+) -> Any:
   """Translates encode(weights, images), from float32 [b, h, w, c] to float32 [b, f], into an onnx.ModelProto.
 
-  The ONNX input `images` is [b, c, h, w] with any b. Raises UserError if a primitive is not translated.
+  The ONNX input `images` is [b, c, h, w] with any b; `output` names the output. Raises UserError if a primitive is not
+  translated.
   """
   leaves, tree = jax.tree_util.tree_flatten_with_path(weights)
   images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
@@ -55,7 +62,7 @@ def to_onnx(encode: Callable[[PyTree, Array], Array], weights: PyTree, image_sha
   constants = [graph.constant(leaf, jax.tree_util.keystr(path, simple=True, separator=".")) for path, leaf in leaves]
   (features,) = _run(graph, closed, [*constants, graph.transpose("images", (0, 2, 3, 1))])
   (shape,) = (aval.shape for aval in closed.out_avals)
-  return graph.model(graph.expand(features, shape), ("batch", channels, height, width), ("batch", *shape[1:]))
+  return graph.model(graph.expand(features, shape), ("batch", channels, height, width), ("batch", *shape[1:]), output)
 
 
 def _run(graph: Graph, closed: Any, inputs: Sequence[str]) -> list[str]:

@@ -133,30 +133,30 @@ class Graph:
           return self.node("Softmax", sub.inputs[0], axis=axes[0], shape=self.shapes[exp])
     return None
 
-  def model(self, output: str, input_shape: Sequence[int | str], output_shape: Sequence[int | str]) -> Any:
-    """Returns a checked onnx.ModelProto from `images` to `features`."""
+  def model(self, result: str, input_shape: Sequence[int | str], output_shape: Sequence[int | str], output: str) -> Any:
+    """Returns a checked onnx.ModelProto from `images` to the tensor `result`, which is named `output` there."""
     import onnx
     from onnx import TensorProto, helper
 
-    needed = {output}
+    needed = {result}
     nodes: list[Node] = []
     for node in reversed(self.nodes.values()):
       if node.output in needed:
         needed.update(node.inputs)
         nodes.insert(0, node)
-    names = {output: "features"}
+    names = {result: output}
     for name in dict.fromkeys(name for node in nodes for name in node.inputs if name in self.constants):
       label = self.labels[name]
       names[name] = label if label not in names.values() else f"{label}_{len(names)}"
 
     graph = helper.make_graph(
       [
-        helper.make_node(op, [names.get(x, x) for x in inputs], [names.get(result, result)], **attributes)
-        for op, inputs, result, attributes in nodes
+        helper.make_node(op, [names.get(x, x) for x in inputs], [names.get(y, y)], **attributes)
+        for op, inputs, y, attributes in nodes
       ],
       "encoder",
       [helper.make_tensor_value_info("images", TensorProto.FLOAT, input_shape)],
-      [helper.make_tensor_value_info("features", TensorProto.FLOAT, output_shape)],
+      [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
       [onnx.numpy_helper.from_array(self.constants[name], names[name]) for name in names if name in self.constants],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="jaxssl")

@@ -17,15 +17,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
   """Writes the function to `folder`. It takes a batch of any size and multiplies in float32 on every platform."""
-  features = jax.jit(functools.partial(bundle.network.encode, bundle.variables))
+  function = jax.jit(functools.partial(bundle.compute, bundle.variables))
   (batch,) = jax.export.symbolic_shape("b")
   shape = jax.ShapeDtypeStruct((batch, *bundle.image_shape), jnp.float32)
   with jax.default_matmul_precision("highest"):
-    exported = jax.export.export(features, platforms=PLATFORMS)(shape)
+    exported = jax.export.export(function, platforms=PLATFORMS)(shape)
   (folder / FILE).write_bytes(exported.serialize())
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the export and returns a function from float32 [b, size, size, c] to features, float32 [b, f]."""
+  """Loads the export and returns a function from float32 [b, size, size, c] to its output, float32 [b, n]."""
   exported = jax.export.deserialize(bytearray((folder / FILE).read_bytes()))
   return lambda x: np.asarray(exported.call(x))

@@ -1,5 +1,6 @@
 """Writes the formats `timm` and `torchvision`: safetensors under torch names, for the models of these libraries."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from jaxssl.core import require
 from jaxssl.export.bundle import ExportBundle
 from jaxssl.models.backbone import backbone
+from jaxssl.models.network import CLASSIFIER
 from jaxssl.pretrained.torch_names import from_torch, to_torch
 
 FILE = "model.safetensors"
@@ -23,13 +25,21 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
   if library == "torchvision":
     require(model.in_torchvision, "model.name", model.name, "a ResNet for --format=torchvision; timm takes others")
     require(channels == 3, "data.channels", channels, "3 for --format=torchvision; timm takes others")
-  save_file(to_torch(bundle.network.resized(bundle.variables, size)[1]), folder / FILE, {"format": "pt"})
+  tensors = to_torch(bundle.network.resized(bundle.variables, size)[1])
+  if head := bundle.variables.params.get(CLASSIFIER):
+    tensors[f"{model.torch_classifier}.weight"] = np.ascontiguousarray(head["kernel"].T)
+    tensors[f"{model.torch_classifier}.bias"] = np.ascontiguousarray(head["bias"])
+  save_file(tensors, folder / FILE, {"format": "pt"})
   return {library: {"name": name, "options": options} if library == "timm" else {"name": name}}
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:
-  """Reads the file back into the encoder: maps float32 [b, size, size, c] to features."""
+  """Reads the file back into the network: maps float32 [b, size, size, c] to its output, float32 [b, n]."""
   network, variables = bundle.network.resized(bundle.variables, bundle.preprocessing.size)
-  zeros = jax.tree.map(np.zeros_like, variables)  # a weight that the file lacks would stay 0
-  loaded = from_torch(load_file(folder / FILE), zeros)
-  return lambda x: np.asarray(jax.jit(network.encode)(loaded, x))
+  compute = dataclasses.replace(bundle, network=network).compute
+  tensors = load_file(folder / FILE)
+  loaded = from_torch(tensors, jax.tree.map(np.zeros_like, variables))  # a weight that the file lacks would stay 0
+  if bundle.classes:
+    name = backbone(bundle.model).torch_classifier
+    loaded.params[CLASSIFIER] = {"kernel": tensors[f"{name}.weight"].T, "bias": tensors[f"{name}.bias"]}
+  return lambda x: np.asarray(jax.jit(compute)(loaded, x))

@@ -32,6 +32,7 @@ class Backbone:
   # (pattern, replacement) in order, from the dotted path of a flax module to the name of the torch module
   torch_names: ClassVar[Sequence[tuple[str, str]]] = ()
   first_conv: ClassVar[str] = ""  # torch name of the kernel that is applied to the image
+  torch_classifier: ClassVar[str] = "fc"  # torch name of the linear classifier of the features
   in_torchvision: ClassVar[bool] = False  # whether torchvision has the encoders that `timm` names
   name: str
 

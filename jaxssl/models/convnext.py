@@ -90,6 +90,7 @@ class ConvNeXtBackbone(Backbone):
     (r"\bhead_norm$", "head.norm"),
   )
   first_conv = "stem.0.weight"
+  torch_classifier = "head.fc"
   width: float
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"]
   depth: int

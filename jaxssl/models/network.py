@@ -1,7 +1,7 @@
 """Encoder plus projection heads, built from a config."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +14,8 @@ from jaxssl.core.types import Array, Outputs, PyTree, Variables
 from jaxssl.models.backbone import backbone
 from jaxssl.models.custom import custom_encoder, require_features
 from jaxssl.models.heads import MLP, DINOHead
+
+CLASSIFIER = "classifier"  # the name in `Variables.params` of a linear classifier of the encoder's features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,15 @@ class Network:
         x = y
     stats = {name: variables["batch_stats"] for name, variables in initialized.items() if "batch_stats" in variables}
     return Variables(params={name: variables.get("params", {}) for name, variables in initialized.items()}, stats=stats)
+
+  def shapes(self, image_shape: tuple[int, int, int], classes: int = 0) -> Variables:
+    """Returns the shapes of the variables for images of (h, w, c); with `classes`, also of a classifier."""
+    like = jax.eval_shape(lambda: self.init(jax.random.key(0), image_shape))
+    if not classes:
+      return like
+    features = jax.eval_shape(self.encode, like, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    kernel = jax.ShapeDtypeStruct((features.shape[1] + 1, classes), jnp.float32)
+    return jax.eval_shape(with_classifier, like, kernel)
 
   def teacher(self, variables: Variables) -> Variables:
     """Copies the variables of a teacher: the encoder and the projector, without the predictor."""
@@ -87,6 +98,12 @@ class Network:
   def encode(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to features, float32 [b, f], with running statistics and without drop-path."""
     return jnp.asarray(self._apply("encoder", variables, images, train=False), jnp.float32)
+
+  def classify(self, variables: Variables, images: Array) -> Array:
+    """Maps images [b, h, w, c] to the logits, float32 [b, classes], of a classifier that `with_classifier` has added."""
+    head = variables.params[CLASSIFIER]
+    product = jnp.dot(self.encode(variables, images), head["kernel"], precision=jax.lax.Precision.HIGHEST)
+    return product + head["bias"][None]
 
   def tokens(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to tokens, float32 [b, 1 + patches, f]: that of `encode`, then the patches row by row.
@@ -166,3 +183,21 @@ def named(variables: Variables) -> dict[str, Any]:
   trees = [("params", variables.params), ("batch_stats", variables.stats)]
   leaves = [(kind, *leaf) for kind, tree in trees for leaf in jax.tree_util.tree_leaves_with_path(tree)]
   return {f"{kind}.{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf for kind, path, leaf in leaves}
+
+
+def from_named(tensors: Mapping[str, Any], like: Variables, described: str) -> Variables:
+  """Returns the variables that `named` has named, of the shapes in `like`. Raises UserError for others.
+
+  `described`: what defines the shapes, for the message.
+  """
+  given, expected = ({name: f"{x.dtype} {x.shape}" for name, x in tree.items()} for tree in (tensors, named(like)))
+  if wrong := sorted(dict(given.items() ^ expected.items())):
+    differences = [f"{name}: {given.get(name)} in the file, {expected.get(name)} in the network" for name in wrong[:5]]
+    raise UserError(f"{len(wrong)} tensors do not match {described}: {'; '.join(differences)}")
+  return jax.tree.unflatten(jax.tree.structure(like), [tensors[name] for name in named(like)])
+
+
+def with_classifier(variables: Variables, kernel: Any) -> Variables:
+  """Returns the encoder's variables and a linear classifier [f + 1, classes] of its features, whose last row is the bias."""
+  params = {"encoder": variables.params["encoder"], CLASSIFIER: {"kernel": kernel[:-1], "bias": kernel[-1]}}
+  return Variables(params=params, stats={name: x for name, x in variables.stats.items() if name == "encoder"})

@@ -164,6 +164,7 @@ class ViTBackbone(Backbone):
     (r"\bpatch_embed$", "patch_embed.proj"),
   )
   first_conv = "patch_embed.proj.weight"
+  torch_classifier = "head"
   depth: int
   patch: int
   drop_path: float

@@ -33,9 +33,18 @@ class Workdir:
     self.unreadable = folder / "bad_files.txt"  # names of images that cannot be read
     self.imported = folder / "imported.safetensors"  # what model.init_from read: resuming does not need its file again
     self.checkpoints = folder / "checkpoints"
+    self.classifiers = folder / "classifiers"  # from `evaluate --keep`
     self.tensorboard = folder / "tensorboard"
     self.trackers = folder / "trackers.json"  # the runs of Weights & Biases and MLflow that belong to this one
     self.trace = folder / "trace"  # from `profile`
+
+  def classifier(self, name: str) -> pathlib.Path:
+    """Returns the file of a classifier, which is named as the metric of its accuracy, such as linear_lbfgs."""
+    return self.classifiers / f"{name}.safetensors"
+
+  def kept_classifiers(self) -> list[str]:
+    """Returns the names of all classifiers that are in the folder."""
+    return sorted(path.stem for path in self.classifiers.glob("*.safetensors"))
 
   def image_names(self, sha256: str) -> pathlib.Path:
     """Returns the file with the names and fingerprints of the training images whose manifest has this hash."""

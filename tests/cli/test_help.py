@@ -14,12 +14,13 @@ from jaxssl.export.formats import FORMATS
 ROOT = pathlib.Path(__file__).parents[2]
 OPTIONS = {
   "train": "--config --workdir --config.FIELD --accept-changes --distributed",
-  "evaluate": "--workdir --step --plugins --evals.FIELD --data.FIELD --distributed",
+  "evaluate": "--workdir --step --plugins --keep --evals.FIELD --data.FIELD --distributed",
   "report": "--workdir --out --plugins",
   "compare": "--configs --seeds --policies --sweep --workdir --dry-run --config.FIELD",
   "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
   "neighbors": "--embeddings --image --k --sheet --workdir --plugins",
-  "export": "--workdir --step --plugins --format --out --heads --license --evals.FIELD",
+  "export": "--workdir --step --plugins --format --out --heads --classifier --license --evals.FIELD",
+  "predict": "--model --data --out --top --classifier --data.FIELD --plugins",
   "inspect": "--data --drop-duplicates --out --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
   "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --out",

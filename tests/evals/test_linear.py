@@ -5,6 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from jaxssl.core import UserError
 from jaxssl.evals import linear
+from jaxssl.evals.features import EVALUATIONS
 from tests.evals.fixtures import extractor
 
 
@@ -28,14 +29,14 @@ def test_logistic_regression_matches_scikit_learn(penalty, monkeypatch):
   linear._fit.clear_cache()
   other = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-8, max_iter=10_000).fit(z, labels)
   assert chosen == {"penalty": penalty}
-  ours, theirs = linear._product(jnp.asarray(z), kernel), other.decision_function(z)
+  ours, theirs = linear.logits(jnp.asarray(z), kernel), other.decision_function(z)
   theirs -= theirs.mean(1, keepdims=True)  # the bias is defined up to a constant
   np.testing.assert_allclose(ours - np.asarray(ours).mean(1, keepdims=True), theirs, atol=5e-3 * np.abs(theirs).max())
 
 
 def test_all_solvers_reach_the_accuracy_of_scikit_learn():
   (x, labels), (test, truth) = mixture(600, 0, spread=0.3), mixture(200, 1, spread=0.3)
-  measured = linear.measure(extractor(x, labels, test, truth, linear={"solvers": ("lbfgs", "sgd"), "batch_size": 50}))
+  measured = EVALUATIONS["linear"](extractor(x, labels, test, truth, linear={"solvers": ("lbfgs", "sgd"), "batch_size": 50}))
   assert [m.name for m in measured] == ["linear_lbfgs", "linear_sgd"]
   assert [set(m.chosen) for m in measured] == [{"penalty"}, {"learning_rate"}]
   assert measured[0].chosen["penalty"] not in measured[0].protocol.values()  # not a part of the identity
@@ -70,4 +71,4 @@ def test_one_image_per_class_is_enough():
 def test_a_class_without_a_training_image_is_an_error():
   x = np.eye(4, dtype=np.float32)
   with pytest.raises(UserError, match="1 classes of the test set have no image in the reference set, e.g. class 3"):
-    linear.measure(extractor(x, [0, 1, 2, 2], x, [0, 1, 2, 3]))
+    EVALUATIONS["linear"](extractor(x, [0, 1, 2, 2], x, [0, 1, 2, 3]))

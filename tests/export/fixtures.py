@@ -1,11 +1,18 @@
 """Writes workdirs of networks with random weights and statistics, and exports them."""
 
+import copy
+import dataclasses
 import functools
 import pathlib
+
+import jax
+import numpy as np
 
 from jaxssl import main
 from jaxssl.config.schema import Config, DataConfig, EvalsConfig, HeadConfig, ModelConfig, TrainConfig, ViewConfig
 from jaxssl.core.metric import Measurement, Metric
+from jaxssl.evals import kept_classifier, load_run
+from jaxssl.export.bundle import ExportBundle
 from jaxssl.models import network
 from jaxssl.pretrained import init_from
 from jaxssl.pretrained.torch_names import from_torch
@@ -21,6 +28,9 @@ MODELS = {
   "bottlenecks": ModelConfig(name="resnet50", width=1 / 16),
   "vit": ModelConfig(name="vit_ti", depth=2, patch=8, projector=HEAD, predictor=HEAD),
 }
+
+CLASSES = ("crow", "owl", "jay | tit")
+SETS = {"reference": "birds/train", "reference_images": 90, "test": "birds/test", "test_images": 30}  # of a protocol
 
 
 def export(workdir: pathlib.Path, out: pathlib.Path, kind: str, *words: str) -> int:
@@ -65,3 +75,49 @@ def results(workdir: pathlib.Path) -> None:
   add(path, 7, [measurement(metric=lowshot, value=40.0, std=1.5, subject="teacher")])
   for step, subject in ((7, "student"), (5, "teacher"), (0, "untrained")):
     add(path, step, [measurement(metric=hidden, value=13.0, subject=subject)])
+
+
+def classifier(
+  workdir: pathlib.Path,
+  name: str = "linear_lbfgs",
+  step: int = 7,
+  fine_tuned: bool = False,
+  rows: int = 0,
+  classes: tuple[str, ...] = CLASSES,
+) -> np.ndarray:
+  """Keeps a random classifier with the run's encoder or, if fine-tuned, with one that differs; returns its kernel.
+
+  `rows`: of the kernel, if it does not fit the encoder.
+  """
+  run = load_run.load(workdir)
+  variables, prep = jax.device_get(run.variables), run.preprocessing
+  images = np.zeros((1, prep.size, prep.size, prep.channels), np.float32)
+  width = jax.eval_shape(run.network.encode, variables, images).shape[1]
+  kernel = np.random.default_rng(3).normal(size=(rows or width + 1, len(classes))).astype(np.float32)
+  if fine_tuned:
+    variables = jax.tree.map(lambda x: 1.1 * x, variables)
+  about = kept_classifier.KeptClassifier(
+    name=name,
+    title="Fine-tuned" if fine_tuned else "Linear classifier (lbfgs)",
+    fine_tuned=fine_tuned,
+    classes=classes,
+    accuracy=91.25,
+    protocol={"classifier": "logistic regression", **SETS},
+    chosen={"penalty": 0.01},
+    step=step,
+    network="teacher",
+    preprocessing=prep,
+  )
+  tensors = network.named(network.with_classifier(variables, kernel))
+  kept_classifier.write(Workdir(workdir), about, {name: np.asarray(x, np.float32) for name, x in tensors.items()})
+  return kernel
+
+
+def started_from(name: str, export: pathlib.Path) -> ModelConfig:
+  """Returns the model of MODELS that starts from an export."""
+  return dataclasses.replace(MODELS[name], init_from=str(export))
+
+
+def copied(bundle: ExportBundle) -> ExportBundle:
+  """Returns a bundle whose variables can be changed."""
+  return dataclasses.replace(bundle, variables=copy.deepcopy(bundle.variables))

@@ -55,3 +55,24 @@ def test_weights_survive_the_round_trip(library, name, tmp_path, torchvision):
     assert features.std() > 1e-3  # constant features would prove nothing
     np.testing.assert_array_equal(again(torch.from_numpy(X)).numpy(), features)
   close(features, measured(workdir, IMAGES))
+
+
+LOGITS = [("timm", "vit_s"), ("timm", "resnet18"), ("timm", "convnext_tiny"), ("torchvision", "resnet18")]
+
+
+@pytest.mark.parametrize("library, name", LOGITS)
+def test_a_classifier_gives_the_same_logits(library, name, tmp_path, torchvision):
+  workdir, file = fixtures.run(tmp_path / "run", ModelConfig(name=name), SIZE), tmp_path / "out" / "model.safetensors"
+  kernel = fixtures.classifier(workdir)
+  assert fixtures.export(workdir, tmp_path / "out", library, "--classifier") == 0
+  config, count = json.loads((tmp_path / "out" / "config.json").read_text()), len(fixtures.CLASSES)
+  if library == "timm":
+    options = {"num_classes": count, "checkpoint_path": str(file), **config["timm"]["options"]}
+    model = pytest.importorskip("timm").create_model(config["timm"]["name"], **options)
+  else:
+    model = getattr(torchvision.models, config["torchvision"]["name"])(num_classes=count)
+    model.load_state_dict(load_file(file), strict=True)
+  with torch.no_grad():
+    logits = model.eval()(torch.from_numpy(X)).numpy()
+  close(logits, measured(workdir, IMAGES) @ kernel[:-1] + kernel[-1], 1e-4)
+  assert f"num_classes={count}" in (tmp_path / "out" / "README.md").read_text()

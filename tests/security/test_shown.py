@@ -1,5 +1,6 @@
 """Names of files and folders that are markup, quotes, line breaks, reversed text or no text are escaped in every output."""
 
+import csv
 import json
 import os
 import pathlib
@@ -17,6 +18,7 @@ from jaxssl.data.datasets import open_datasets
 from jaxssl.report import page
 from tests import devices, tiny_run
 from tests.data import fixtures
+from tests.export.fixtures import classifier
 from tests.security.test_configs import quiet
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,24 @@ def test_the_model_card_escapes_names(run, tmp_path, capfd):
     if line.startswith("|"):
       assert len(re.findall(r"(?<!\\)\|", re.sub(r"\\\\", "", line))) in (3, 4)
   assert "/tmp" not in body and str(run.parent) not in body
+
+
+def test_classes_of_any_name_are_exported_and_predicted(run, tmp_path, capfd):
+  workdir = pathlib.Path(shutil.copytree(run, tmp_path / "run"))
+  classifier(workdir, classes=(*NASTY, "=1+1"))
+  words = ["export", f"--workdir={workdir}", f"--out={tmp_path / 'out'}", "--format=flax", "--classifier"]
+  assert command.main(words) == 0, capfd.readouterr().err
+  body = (tmp_path / "out/README.md").read_bytes().decode("utf-8").replace("```python", "")
+  assert "<" not in re.sub(r"\\.", "", body) and "\u202e" not in body and r"turned\\u202egnp" in body
+  path = json.loads((workdir / "config.json").read_text())["data"]["path"]
+  words = ["predict", f"--model={tmp_path / 'out'}", f"--data={path}", f"--out={tmp_path / 'classes.csv'}"]
+  assert command.main(words) == 0, capfd.readouterr().err
+  log = capfd.readouterr().err
+  assert "30 images" in log and "\u202e" not in log
+  with (tmp_path / "classes.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 30 and {row["class"] for row in rows} <= {*NASTY, "=1+1"}
+  assert all((pathlib.Path(path) / row["image"]).is_file() for row in rows)
 
 
 def test_a_suggested_config_opens_the_folder(tmp_path, capfd):

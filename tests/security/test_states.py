@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core.types import Variables
-from jaxssl.evals import embedding_file
+from jaxssl.evals import embedding_file, kept_classifier
+from jaxssl.evals.kept_classifier import KeptClassifier
+from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export import flax_format
 from jaxssl.models import network
 from jaxssl.workdir.checkpoint import Checkpoints
+from jaxssl.workdir.workdir import Workdir
 from tests.security.damage import damaged, text_of
 from tests.security.guarded import answer, examples
 
@@ -74,11 +77,13 @@ def exported(tmp_path_factory) -> pathlib.Path:
   model = ModelConfig(name="vit_ti", depth=1, patch=8)
   built = network.build(model, "float32", 16)
   made = jax.jit(lambda: built.init(jax.random.key(0), (16, 16, 3)))()
+  made = network.with_classifier(made, jnp.ones((193, 2)))
   tensors = {name: np.ascontiguousarray(x) for name, x in network.named(made).items()}
   flax_format.save_file(tensors, folder / flax_format.FILE)
   fields = {"channels": 3, "depth": 8, "resident_size": 0, "resize": 0, "size": 16, "interpolation": "bicubic"}
   preprocessing = {**fields, "mean": [0.5] * 3, "std": [0.5] * 3}
   about: dict = {"format": "flax", "precision": "float32", "image_size": 16, "preprocessing": preprocessing}
+  about["classes"] = ["a", "b"]
   about["model"] = {"name": "vit_ti", "depth": 1, "patch": 8, "projector": {"name": "none"}, "predictor": {"name": "none"}}
   (folder / flax_format.CONFIG).write_text(json.dumps(about))
   return folder
@@ -97,6 +102,8 @@ def test_damaged_exports_load_or_raise_one_line(file, exported, tmp_path, data):
     image = np.zeros((1, 9, 7, loaded.config["preprocessing"]["channels"]), np.uint8)
     features = answer(lambda: loaded.embed(image))
     assert features is None or features.dtype == np.float32
+    predictions = answer(lambda: loaded.predict(image))
+    assert predictions is None or predictions.probabilities.shape == (1, 2)
 
 
 INVALID = (
@@ -115,6 +122,23 @@ def test_exports_with_invalid_configs_raise_one_line(field, value, exported, tmp
   (about[path[0]] if path else about)[last] = value
   (tmp_path / flax_format.CONFIG).write_text(json.dumps(about))
   assert answer(lambda: flax_format.load_pretrained(tmp_path)) is None
+
+
+@examples(100)
+@given(st.data())
+def test_damaged_classifiers_load_or_raise_one_line(tmp_path, data):
+  preprocessing = Preprocessing(
+    channels=1, bit_depth=8, resident_size=0, resize=0, size=8, interpolation="bicubic", mean=(0.5,), std=(0.5,)
+  )
+  about = KeptClassifier(
+    name="c", title="t", fine_tuned=False, classes=("a", "b"), accuracy=1.0, protocol={"k": 1}, chosen={}, step=3,
+    network="student", preprocessing=preprocessing,
+  )  # fmt: skip
+  kept_classifier.write(Workdir(tmp_path), about, {"params.classifier.bias": np.ones(2, np.float32)})
+  path = Workdir(tmp_path).classifier("c")
+  path.write_bytes(data.draw(damaged(path.read_bytes())))
+  loaded = answer(lambda: kept_classifier.load(Workdir(tmp_path)))
+  assert loaded is None or (loaded[0].name == "c" and isinstance(loaded[0].step, int))
 
 
 @pytest.fixture(scope="module", params=[".npz", ".parquet"])

@@ -1,0 +1,85 @@
+"""Classifiers that evaluations fit with labels: their registry, and their accuracy on the test set."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxssl.core.metric import Measurement, Metric, Scalar
+from jaxssl.core.types import Array, Variables
+from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classifier:
+  """A linear classifier of the features that an encoder returns, which are not standardized."""
+
+  kernel: np.ndarray  # float32 [f + 1, c]; the last row is the bias
+  classes: tuple[str, ...]  # names
+  variables: Variables | None = None  # of the network, if it was fine-tuned; None: it was frozen
+
+
+class Fitted(NamedTuple):
+  """A classifier, the metric of its accuracy, and how it was fitted: `protocol` defines that, `chosen` was selected by it."""
+
+  classifier: Classifier
+  metric: Metric
+  protocol: Mapping[str, Scalar]
+  chosen: Mapping[str, Scalar]
+
+
+Fit = Callable[[FeatureExtractor], Iterator[Fitted]]
+FITS: dict[str, Fit] = {}  # evaluation -> function that fits its classifiers, one after the other
+
+
+def fits(name: str) -> Callable[[Fit], Fit]:
+  """Returns a decorator of a function that fits classifiers: it registers an evaluation, which measures their accuracy."""
+
+  def add(fit: Fit) -> Fit:
+    evaluation(name, labels=True, test_set=True)(lambda extractor: [m for _, found in measured(extractor, fit) for m in found])
+    FITS[name] = fit
+    return fit
+
+  return add
+
+
+def measured(extractor: FeatureExtractor, fit: Fit) -> Iterator[tuple[Fitted, list[Measurement]]]:
+  """Yields each classifier, fitted on the reference set, and its measurements on the test set: first the accuracy in percent.
+
+  Raises UserError if the test set has a class that the reference set lacks.
+  """
+  datasets = extractor.reference.protocol, labeled_test(extractor).protocol
+  for fitted in fit(extractor):
+    protocol = {**fitted.protocol, **datasets[0], **datasets[1]}
+    yield fitted, accuracies(extractor, fitted.metric, guesses(extractor, fitted.classifier), protocol, **fitted.chosen)
+
+
+def guesses(extractor: FeatureExtractor, classifier: Classifier) -> np.ndarray:
+  """Returns the classes, int [m], that a classifier predicts for the test set."""
+  assert extractor.test is not None
+  if classifier.variables is None:
+    return classify(classifier.kernel, extractor.test.x)
+  network, test = (extractor.config, extractor.mesh, extractor.network, classifier.variables), extractor.datasets.test
+  assert test is not None
+  return classify(classifier.kernel, compute(*network, test))
+
+
+def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
+  """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
+  return np.asarray(logits(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
+
+
+@jax.jit
+def logits(x: Array, kernel: Array) -> Array:
+  """Returns the logits, float32 [n, c], of features [n, f] by a classifier [f + 1, c]."""
+  return jnp.dot(x, kernel[:-1], precision=jax.lax.Precision.HIGHEST) + kernel[-1:]
+
+
+def folded(kernel: Array | np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+  """Returns the classifier [f + 1, c] that has the logits on x that `kernel` has on (x - mean) / scale; mean, scale: [f]."""
+  kernel, mean, scale = (np.asarray(x, np.float64) for x in (kernel, mean, scale))
+  weights = kernel[:-1] / scale[:, None]
+  return np.concatenate([weights, kernel[-1:] - mean[None] @ weights]).astype(np.float32)
