@@ -57,6 +57,7 @@ class Datasets:
   test: Dataset | None  # None without a test set
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
   test_trained_on: int = 0  # how many of the test images the run was trained on
+  seed: int = 0  # by which images were held out
 
   @property
   def sources(self) -> list[Source]:
@@ -113,7 +114,7 @@ def open_datasets(
     opened[name] = Dataset(SubstituteUnreadable(source, workdir))
   train = opened["train"]
   reference, test = opened.get("k-NN reference", train), opened.get("test")
-  return Datasets(config=config, train=train, reference=reference, test=test, class_groups=groups)
+  return Datasets(config=config, train=train, reference=reference, test=test, class_groups=groups, seed=seed)
 
 
 def _check_fields(config: DataConfig) -> None:

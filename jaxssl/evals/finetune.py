@@ -14,7 +14,7 @@ from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluat
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
 
 
-@evaluation("finetune", labels=True, test_set=True)
+@evaluation("finetune", labels=True, test_set=True, random=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set after training with all labels of the reference set."""
   if extractor.variables is None:

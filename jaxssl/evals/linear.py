@@ -29,7 +29,7 @@ PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
 }
 
 
-@evaluation("linear", labels=True, test_set=True)
+@evaluation("linear", labels=True, test_set=True, random=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures top-1 accuracy in percent on the test set for each of `evals.linear.solvers`, trained on the reference set."""
   config, reference, test = extractor.config.evals.linear, extractor.reference, labeled_test(extractor)

@@ -115,10 +115,11 @@ class Experiment:
     move = jax.jit(bank.carry_over, out_shardings=shardings(shapes))
     return dataclasses.replace(state, neighbor_bank=move(state.neighbor_bank, replicate(self.mesh, before)))
 
-  def untrained(self) -> Variables:
-    """Returns the student before the first step."""
-    placed = shardings(self.state_shapes.student)
-    return self._imported(jax.jit(lambda: self.train_step.init().student, out_shardings=placed)())
+  def untrained(self, seed: int) -> Variables:
+    """Returns the student before the first step of a run with that `train.seed`."""
+    config = dataclasses.replace(self.config, train=dataclasses.replace(self.config.train, seed=seed))
+    train_step, placed = dataclasses.replace(self.train_step, config=config), shardings(self.state_shapes.student)
+    return self._imported(jax.jit(lambda: train_step.init().student, out_shardings=placed)())
 
   def _imported(self, variables: Variables) -> Variables:
     if self.imported is None:
