@@ -222,7 +222,7 @@ class EvalsConfig:
   report: bool = True  # write report.html at the end of the run
   # also evaluate raw pixels and the untrained network: after the first epoch by `periodic`, and at the end by `final`
   baselines: bool = True
-  # seeds (train.seed and the following ones) of the untrained network at the end, for its mean and deviation; 1: train.seed only
+  # at the end, over how many seeds the untrained network is measured, for its mean and deviation: train.seed and those after it
   baseline_seeds: int = 3
   knn: KnnConfig = KnnConfig()
   linear: LinearConfig = LinearConfig()

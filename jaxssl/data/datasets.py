@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import textwrap
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -47,6 +48,13 @@ class Dataset:
     return self if len(known) in (0, len(self)) else self.subset(known)
 
 
+class OtherImages(NamedTuple):
+  """Identifies images that are not those that a run is trained and tested on."""
+
+  name: str
+  digest: str  # of all sets
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Datasets:
   """The three sets of a run. `config`: the `data` that they were opened with, whose bit_depth is decided."""
@@ -58,6 +66,7 @@ class Datasets:
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
   test_trained_on: int = 0  # how many of the test images the run was trained on
   seed: int = 0  # by which images were held out
+  other: OtherImages | None = None  # None: the run's own images
 
   @property
   def sources(self) -> list[Source]:

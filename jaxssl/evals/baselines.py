@@ -1,4 +1,4 @@
-"""Measures what a trained network is compared with: raw pixels, and the network before its first step, of one seed or several."""
+"""Measures what a trained network is compared with: raw pixels, and the network before its first step, over several seeds."""
 
 import math
 import statistics
@@ -32,8 +32,8 @@ def measure(
 ) -> list[Measurement]:
   """Measures raw pixels and the network before its first step by the evaluations that are possible.
 
-  untrained: returns the network of a seed. Each value is the mean over the seeds. Raw pixels, and a network that is the same for
-  all seeds, are measured once, except that random evaluations of raw pixels are repeated.
+  untrained: returns the network of a seed. Each value is the mean over the seeds. Raw pixels, and a network that is the same
+  for all seeds, are measured once, except that random evaluations of raw pixels are repeated.
   """
   measured = []
   if len(evaluator.datasets.reference) <= MANY:

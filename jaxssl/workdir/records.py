@@ -25,7 +25,8 @@ class Baseline(NamedTuple):
     """Returns the value as text: 43.50 ± 6.00 (3 seeds)."""
     if self.value is None:
       return "not finite"
-    return f"{self.value:.2f}" + (f" ± {self.std:.2f} ({self.seeds} seeds)" if self.std is not None and self.seeds > 1 else "")
+    deviation = "" if self.std is None else f" ± {self.std:.2f}"
+    return f"{self.value:.2f}{deviation}" + (f" ({self.seeds} seeds)" if self.seeds > 1 else "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,9 @@ class Final(results.Stored):
   baselines: Mapping[str, Baseline]  # by subject; empty for a metric of which neither higher nor lower is better
 
   def __str__(self) -> str:
-    """Returns the value beside the baselines: knn20_cosine 95.60% (raw pixels 94.70%, untrained 81.40 ± 2.00% (3 seeds))."""
-    baselines = ", ".join(f"{subject.replace('_', ' ')} {level}" for subject, level in self.baselines.items())
-    return f"{self.name} {Baseline(self.value)}" + (f" ({baselines})" if baselines else "")
+    """Returns the value and those of the baselines: knn20_cosine 95.60; untrained 81.40 ± 2.00 (3 seeds); raw pixels 94.70."""
+    baselines = (f"{subject.replace('_', ' ')} {level}" for subject, level in self.baselines.items())
+    return "; ".join([f"{self.name} {Baseline(self.value, self.std)}", *baselines])
 
 
 class Series(NamedTuple):
