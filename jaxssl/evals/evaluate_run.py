@@ -45,7 +45,7 @@ def _dataset(run: LoadedRun) -> str:
 def _add_baselines(run: LoadedRun, names: Sequence[str], dataset: str) -> None:
   """Measures the untrained network of the run's seed and raw pixels, and logs them beside the network."""
   with heartbeat(f"measuring raw pixels and the {run.evaluator.untrained} network"):
-    measured = baselines.measure(run.evaluator, lambda seed: run.untrained.variables, names, [run.config.train.seed])
+    measured = baselines.measure(run.evaluator, lambda seed: run.initial, names, [run.config.train.seed])
   if not processes.is_primary():
     return
   results.add(run.workdir.results, 0, measured, dataset=dataset)

@@ -125,13 +125,18 @@ class LoadedRun:
     return self.evaluator.extractor(self.variables, self.which)
 
   @functools.cached_property
-  def untrained(self) -> FeatureExtractor:
-    """The input of evaluations for the network before its first step, rebuilt from the seed and `model.init_from`."""
+  def initial(self) -> Variables:
+    """The network before its first step, rebuilt from the seed and `model.init_from`."""
     key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init
     first = jax.jit(lambda: self.network.init(key, shape))()
     imported = init_from.load(self.config.model, self.network, shape, self.workdir.folder)
     first = first if imported is None else init_from.filled(imported, first)
-    return self.evaluator.extractor(replicate(self.mesh, first), self.evaluator.untrained)
+    return replicate(self.mesh, first)
+
+  @functools.cached_property
+  def untrained(self) -> FeatureExtractor:
+    """The input of evaluations for the network before its first step."""
+    return self.evaluator.extractor(self.initial, self.evaluator.untrained)
 
 
 def load(

@@ -53,6 +53,8 @@ def with_labels(main: Final) -> str:
     return f"{right[0].upper()}{right[1:]}; there are no baselines to compare with."
   better = [standing(main.metric, main.value, level) == 1 for level in main.baselines.values()]
   word = "Yes" if all(better) else "Partly" if any(better) else "Not yet"
+  if not all(better) and any(map(_leaves_no_room, main.baselines.values())):
+    word = "Too easy to tell"
   return f"{word}: {right}, {' and '.join(_relation(main, subject) for subject in main.baselines)}."
 
 
@@ -74,11 +76,16 @@ def without_labels(first: Mapping[str, Final]) -> str:
   if level is None or level.value is None:
     return f"It did not collapse: {fine}, and {task}; there is no untrained network to compare with. {MEANING}."
   compared = " and ".join(_relation(found, subject) for subject in found.baselines)
-  if level.value > 100 - CLEAR - (level.std or 0):
+  if standing(found.metric, found.value, level) < 1 and _leaves_no_room(level):
     return f"It did not collapse: {fine}. But {task}, {compared}: that is too easy here to show more. For more, {NEIGHBORS}."
   if standing(found.metric, found.value, level) < 1:
     return f"Not yet: the features did not collapse, but {task}, {compared}."
   return f"Yes, as far as that shows without labels: {fine}, and {task}, {compared}. {MEANING}."
+
+
+def _leaves_no_room(level: Baseline) -> bool:
+  """Returns whether nothing can be clearly better than a baseline in percent."""
+  return level.value is not None and level.value + max(level.std or 0.0, CLEAR) > 100
 
 
 def _relation(final: Final, subject: str) -> str:

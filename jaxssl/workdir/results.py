@@ -62,7 +62,7 @@ def add(
   """
   document = read(path)
   added = [_as_json(m, at) | ({"dataset": dataset} if dataset else {}) for m in measurements]
-  every = (*document.get("measurements", []), *added)
+  every: list[dict[str, Any]] = [*document.get("measurements", []), *added]
   stored = {(m["step"], m["name"], m["subject"], protocol_key(m["protocol"]), m.get("dataset", "")): m for m in every}
   defined = (*metrics, *(m.metric for m in measurements))
   described = {metric.name: {name: x for name, x in vars(metric).items() if name != "name"} for metric in defined}

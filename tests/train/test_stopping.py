@@ -14,8 +14,7 @@ from jaxssl.core import json_io
 from jaxssl.data import tfds as tfds_source
 from jaxssl.data.file_sorter import FileSorter
 from jaxssl.data.folder import FolderSource
-from jaxssl.evals import features, neighbors
-from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals import baselines, features, neighbors
 from jaxssl.report import page
 from jaxssl.train.setup import Experiment
 from tests.data.fixtures import flat, folder
@@ -134,7 +133,7 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_is_not(tmp_path, mo
   assert "resumes at step 2" in log and "Ctrl-C: " in log and "stopped by a signal at step 2" in log
   log = stop(neighbors, "nearest_examples", 1)  # after the second epoch
   assert "saved at step 4" in log and json.loads((stopped / "results.json").read_text())["finished"] is False
-  log = stop(Evaluator, "baselines", 1)  # linear probes of the baselines, at the end
+  log = stop(baselines, "over_seeds", 1)  # the baselines, at the end
   assert "resumes at step 4" in log and "saved at step 6" in log
   log = stop(page, "write", 1, report=True)
   assert "resumes at step 6" in log and "stopping without the report" in log and not (stopped / "report.html").exists()
