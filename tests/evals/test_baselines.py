@@ -34,14 +34,8 @@ def test_values_of_several_seeds_become_mean_and_deviation():
 def opened() -> tuple[Experiment, Evaluator]:
   labels = np.arange(60) % 3
   images = (80 * labels[:, None, None] + np.random.default_rng(0).integers(0, 90, (60, 28, 28))).astype(np.uint8)
-  words = [
-    f"--config={CONFIG}:runlocal",
-    *TINY,
-    "--config.data.source=array",
-    "--config.evals.knn.k=3",
-    "--config.data.limit=0",
-  ]
-  config, workdir = flags.parse([*words, "--config.evals.holdout=0.4", "--config.train.batch_size=16"])
+  words = ["data.source=array", "data.limit=0", "evals.knn.k=3", "evals.holdout=0.4", "train.batch_size=16"]
+  config, workdir = flags.parse([f"--config={CONFIG}:runlocal", *TINY, *(f"--config.{word}" for word in words)])
   run = Experiment(config, workdir, {"train": (images, labels)})
   return run, Evaluator(config, run.mesh, run.datasets, run.train_step.network)
 

@@ -75,10 +75,10 @@ def test_differences_are_in_words():
 def test_without_labels_crops_that_are_found_again_show_that_training_worked(tmp_path):
   levels = {"untrained": (31.0, 2.0, 3), "raw_pixels": (12.0, None, 1)}
   assert verdict.verdict(record(tmp_path, levels=levels)) == (
-    "Yes, as far as that shows without labels: different images have different features, and it finds the other crop of the same "
-    "image among 2,048 crops in 94.0% of cases, 63.0 points above the untrained network (31.0 ± 2.0 over 3 seeds) and 82.0 points "
-    "above raw pixels (12.0). It was trained for that, so this shows that training worked, not how useful the features are: look "
-    "at the nearest neighbors."
+    "Yes, as far as that shows without labels: different images have different features, and it finds the other crop of the "
+    "same image among 2,048 crops in 94.0% of cases, 63.0 points above the untrained network (31.0 ± 2.0 over 3 seeds) and "
+    "82.0 points above raw pixels (12.0). It was trained for that, so this shows that training worked, not how useful the "
+    "features are: look at the nearest neighbors."
   )
 
 

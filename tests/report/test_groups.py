@@ -25,7 +25,7 @@ def run(folder, method: str, seed: int, value: float, untrained: float, linear: 
   data = DataConfig(mean=(0.5 + seed / 100,), workers=seed)  # measured on the images; how it is read
   config = Config(data=data, method={"name": method}, train=TrainConfig(seed=seed), evals=EvalsConfig(every=1 + seed))
   workdir.write_config(config)
-  measured = [Measurement(metric=KNN, value=value, subject="teacher", protocol=PROTOCOL)]
+  measured = [Measurement(metric=KNN, value=value, subject="teacher", protocol=PROTOCOL, evaluation="knn")]
   if linear is not None:
     measured.append(Measurement(metric=LINEAR, value=linear, subject="teacher", protocol={}))
   results.add(workdir.results, 8, measured, finished=True)
