@@ -65,7 +65,8 @@ class Datasets:
   test: Dataset | None  # None without a test set
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
   test_trained_on: int = 0  # how many of the test images the run was trained on
-  seed: int = 0  # by which images were held out
+  held_out: float = 0.0  # the share of each class that was drawn by `seed` as the test set
+  seed: int = 0
   other: OtherImages | None = None  # None: the run's own images
 
   @property
@@ -123,7 +124,8 @@ def open_datasets(
     opened[name] = Dataset(SubstituteUnreadable(source, workdir))
   train = opened["train"]
   reference, test = opened.get("k-NN reference", train), opened.get("test")
-  return Datasets(config=config, train=train, reference=reference, test=test, class_groups=groups, seed=seed)
+  sets = {"train": train, "reference": reference, "test": test}
+  return Datasets(config=config, class_groups=groups, held_out=held_out, seed=seed, **sets)
 
 
 def _check_fields(config: DataConfig) -> None:

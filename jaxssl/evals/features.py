@@ -72,8 +72,8 @@ class FeatureExtractor:
     """The test set, or None; then each image of the reference set is compared with the others."""
     if self.datasets.test is None:
       return None
-    share = self.config.evals.holdout
-    drawn = {"test_held_out": share, "test_seed": self.datasets.seed} if share else {}  # which define the set
+    share, seed = self.datasets.held_out, self.datasets.seed
+    drawn = {"test_held_out": share, "test_seed": seed} if share else {}  # which define the set
     trained_on = self.datasets.test_trained_on
     return self._features("test", self.datasets.test, **drawn, **({"test_trained_on": trained_on} if trained_on else {}))
 

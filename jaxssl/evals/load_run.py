@@ -166,7 +166,7 @@ def load(
 
   def evaluator() -> Evaluator:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, held_out=config.evals.holdout)
-    opened = (_require_unchanged if own_images else _compared)(folder, config, opened, step)
+    opened = _require_unchanged(folder, opened) if own_images else _compared(folder, opened, step)
     data = resident_size.settled(opened.config, config.views, opened.sources)  # of other images, it may differ from the run's
     settled = dataclasses.replace(config, data=data)
     return Evaluator(settled, mesh, opened.on_devices(settled, mesh), built)
@@ -175,7 +175,7 @@ def load(
   return LoadedRun(workdir=folder, config=config, mesh=mesh, network=built, open_evaluator=evaluator, **weights)
 
 
-def _require_unchanged(workdir: Workdir, config: Config, opened: datasets.Datasets, step: int) -> datasets.Datasets:
+def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> datasets.Datasets:
   """Counts the test images that are trained on, names a test set that is not the run's, and warns if that has changed.
 
   Raises UserError if the training images are not those of the run; a run of an older version does not know.
@@ -190,20 +190,20 @@ def _require_unchanged(workdir: Workdir, config: Config, opened: datasets.Datase
   own = read_config(workdir.folder)
   ours = own.data.test_path == opened.config.test_path
   if not ours:
-    opened = other_images.named(workdir, own, config, opened, images, others)
+    opened = other_images.named(workdir, own, opened, images, others)
   if ours and versions and (test := versions[-1].other_sets.get("test")) and "test" in others and others["test"].digest != test:
     LOG.warning("the images of the test set have changed since the run: measurements before and after are not comparable")
   return identity.own_counted(opened, images, others)
 
 
-def _compared(workdir: Workdir, config: Config, opened: datasets.Datasets, step: int) -> datasets.Datasets:
+def _compared(workdir: Workdir, opened: datasets.Datasets, step: int) -> datasets.Datasets:
   """Names images other than the run's, and counts the test images that it was trained on until `step`.
 
   What cannot be read is a warning.
   """
   own = read_config(workdir.folder)
   images, others = identity.manifests(opened)
-  opened = other_images.named(workdir, own, config, opened, images, others)
+  opened = other_images.named(workdir, own, opened, images, others)
   if opened.test is None:
     return opened
   root = own.data.path

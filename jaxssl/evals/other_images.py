@@ -5,7 +5,7 @@ import hashlib
 import pathlib
 from collections.abc import Mapping
 
-from jaxssl.config.schema import Config
+from jaxssl.config.schema import Config, DataConfig
 from jaxssl.data.datasets import Datasets, OtherImages
 from jaxssl.workdir import manifest
 from jaxssl.workdir.manifest import Manifest
@@ -14,37 +14,34 @@ from jaxssl.workdir.workdir import Workdir
 SELECTION = ("test_path", "list_path", "limit", "imbalance")  # fields of data that tell apart sets of images of one path
 
 
-def named(
-  workdir: Workdir, own: Config, config: Config, opened: Datasets, images: Manifest, others: Mapping[str, Manifest]
-) -> Datasets:
+def named(workdir: Workdir, own: Config, opened: Datasets, images: Manifest, others: Mapping[str, Manifest]) -> Datasets:
   """Names datasets whose images are not those that the run in `workdir` is trained and tested on; returns the others unchanged.
 
-  own: the run's config; config: that of the datasets; images, others: of the training images and the other sets, as
-  `identity.manifests`.
+  own: the run's config; images, others: of the training images and the other sets, as `identity.manifests`.
   """
   versions = manifest.read(workdir)
   digests = {name: other.digest for name, other in others.items()}
-  same_place = _place(own) == _place(config)
+  same_place = _place(own.data) == _place(opened.config)
   if not versions:  # a run of an older version does not know its images
-    is_own = same_place and not _selection(own, config)
+    is_own = same_place and not _selection(own, opened)
   else:
     is_own = same_place and (images.digest, digests) == (versions[-1].sha256, dict(versions[-1].other_sets))
   if is_own:
     return opened
-  name = ", ".join([_place(config), *(_selection(own, config) if same_place else ())])
+  name = ", ".join([_place(opened.config), *(_selection(own, opened) if same_place else ())])
   digest = hashlib.sha256(repr((images.digest, sorted(digests.items()))).encode()).hexdigest()[:16]
   return dataclasses.replace(opened, other=OtherImages(name=name, digest=digest))
 
 
-def _place(config: Config) -> str:
+def _place(data: DataConfig) -> str:
   """Returns the name of the folder, zip or dataset; it may have moved to another folder."""
-  return pathlib.PurePath(config.data.path).name or config.data.source
+  return pathlib.PurePath(data.path).name or data.source
 
 
-def _selection(own: Config, config: Config) -> list[str]:
+def _selection(own: Config, opened: Datasets) -> list[str]:
   """Describes by which fields two sets of images of one place differ."""
-  pairs = {f"data.{name}": (getattr(own.data, name), getattr(config.data, name)) for name in SELECTION}
-  pairs["evals.holdout"] = own.evals.holdout, config.evals.holdout
+  pairs = {f"data.{name}": (getattr(own.data, name), getattr(opened.config, name)) for name in SELECTION}
+  pairs["evals.holdout"] = own.evals.holdout, opened.held_out
   return [f"{name}={_short(value)}" for name, (before, value) in pairs.items() if value != before]
 
 

@@ -97,6 +97,17 @@ def test_without_labels_the_answer_is_never_more_than_is_known(about, answer, tm
   assert re.match(answer, text), text
 
 
+def test_results_on_other_images_do_not_change_the_answer(tmp_path):
+  run = record(tmp_path, levels={"untrained": (31.0, 2.0, 3)})
+  before, finals = verdict.verdict(run), run.finals()
+  about = {"metric": KNN, "protocol": {"test": "birds"}, "evaluation": "knn"}
+  results.add(run.workdir.results, 8, [Measurement(value=61.0, subject="student", **about)], dataset="birds")
+  results.add(run.workdir.results, 0, [Measurement(value=77.0, subject="raw_pixels", **about)], dataset="birds")
+  run = RunRecord(run.workdir)
+  assert verdict.verdict(run) == before and run.finals() == finals and run.datasets == ["birds"]
+  assert [str(final) for final in run.finals("birds")] == ["knn1_cosine 61.00; raw pixels 77.00"]
+
+
 def test_only_numbers_that_are_better_in_one_direction_have_baselines(tmp_path):
   run = record(tmp_path, levels={"untrained": (31.0, 2.0, 3), "raw_pixels": (12.0, None, 1)})
   finals = {final.name: final for final in run.finals()}
