@@ -102,6 +102,7 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_is_not(tmp_path, mo
   """It is stopped in the first step, the baselines, an evaluation, the last evaluation, its baselines and the report."""
   words = [*RUN, "--config.data.limit=64", "--config.train.checkpoint_every_epochs=3", "--config.evals.baselines=true"]
   words += ["--config.evals.periodic=knn", "--config.evals.final=knn,linear", "--config.evals.report=false"]
+  words += ["--config.evals.baseline_seeds=2"]
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
   assert main.main([*words, f"--workdir={whole}"]) == 0
   assert not json_io.lines(whole / "alerts.jsonl")  # no false alarm
@@ -109,6 +110,9 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_is_not(tmp_path, mo
   subjects = {(m["name"], m["subject"]) for m in measurements(whole)}
   compared = ("teacher", "raw_pixels", "untrained")
   assert subjects >= {(name, subject) for name in ("knn20_cosine", "linear_lbfgs") for subject in compared}
+  assert {m["seeds"] for m in measurements(whole) if m["subject"] == "untrained"} == {
+    2
+  }  # instead of that after the first epoch
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
     assert (whole / name).exists()
   assert list((whole / "tensorboard").glob("events*"))
