@@ -124,7 +124,8 @@ def test_images_other_than_the_run_s_have_a_name(tmp_path):
     names[what] = other and other.name
   assert names == {
     "the run's": None, "moved": None, "elsewhere": "birds", "copied to another name": "copied",
-    "limited": "images, data.limit=5", "held out": "images, evals.holdout=0.3", "with a test set": "images, data.test_path=birds",
+    "limited": "images, data.limit=5", "held out": "images, evals.holdout=0.3",
+    "with a test set": "images, data.test_path=birds",
   }  # fmt: skip
   other = _require_unchanged(workdir, opened(path, test_path=others)).other
   assert other and other.name == "images, data.test_path=birds" and _require_unchanged(workdir, opened(path)).other is None
