@@ -9,25 +9,24 @@ import numpy as np
 from jaxssl.compare.compare import compare
 from jaxssl.config.load import load_config
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, UserError, heartbeat, path_of, tree
+from jaxssl.core import LOG, UserError, path_of, tree
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
 from jaxssl.data.source import DataInput
 from jaxssl.evals import kept_classifier, load_run
 from jaxssl.evals.embed import embed_to_file
+from jaxssl.evals.evaluate_run import evaluate_run
 from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.evals.nearest_images import neighbors
 from jaxssl.export.flax_format import load_pretrained
 from jaxssl.export.formats import export
 from jaxssl.export.predict import predict, predict_to_file
 from jaxssl.inspect.inspect_images import inspect
-from jaxssl.parallel import processes
 from jaxssl.plan.make_plan import plan
 from jaxssl.report import page, summary_files
 from jaxssl.report.live import live_curve
 from jaxssl.train import loop
 from jaxssl.train.metrics import OnMetrics
-from jaxssl.workdir import results
 from jaxssl.workdir.trained_run import TrainedRun
 from jaxssl.workdir.workdir import Workdir
 
@@ -80,6 +79,7 @@ def evaluate(
 ) -> dict[str, float]:
   """Evaluates a run by evaluations such as "knn" (default: evals.final), adds to results.json, and returns values by name.
 
+  On other images than those of the run, it also measures the untrained network and raw pixels, and keeps all results apart.
   `changes`: fields of evals and data by dotted path, e.g. {"evals.knn.k": (1, 20), "data.path": "FOLDER"}.
   `keep`: also keep the classifiers for `export(classifier=True)` and `predict`; `names` must then be linear or finetune.
   `source`, `test`, `encoder`: as for `train`; required if the run was trained with them. Raises UserError.
@@ -92,19 +92,7 @@ def evaluate(
   if keep:
     kept_classifier.require_fits(names)
   run = load_run.load(workdir, config, step, arrays, encoder, not (arrays or load_run.selects_images(changes or {})))
-  run.evaluator.require(names)
-  measure = kept_classifier.keeping(run) if keep else run.evaluator.measure
-  values: dict[str, float] = {}
-  for name in names:
-    with heartbeat(f"evaluating {name}"):
-      measured = measure(run.extractor, [name])
-    if processes.is_primary():
-      results.add(run.workdir.results, run.step, measured)
-    for m in measured:
-      LOG.info("%-32s %9.3f%s", m.name, m.value, "" if m.std is None else f" ± {m.std:.3f}")
-    values |= {m.name: m.value for m in measured}
-  LOG.info("step %d, %s network; protocols are in %s", run.step, run.which, run.workdir.results)
-  return values
+  return evaluate_run(run, names, keep)
 
 
 def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder: Any = None) -> np.ndarray:

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 QUICK_VIEWS = ["--config.views.global.affine=0", "--config.views.global.thicken=0"]  # they take longest to compile
 # a one-block ViT, traced in a third of a ResNet's time
 VIT = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=14"]
-TINY = [*VIT, *QUICK_VIEWS]
+TINY = [*VIT, *QUICK_VIEWS, "--config.evals.baseline_seeds=1"]
 
 
 def make(

@@ -24,7 +24,7 @@ def document(groups: Sequence[Group], failures: Mapping[str, str]) -> dict[str, 
     cells = [(row, cell) for row in rows if (cell := row.cells[place])]
     metrics = [
       {"metric": row.metric.name, "protocol": dict(row.protocol), "mean": cell.mean, "std": cell.std, "values": cell.values}
-      | {"baselines": cell.baselines}
+      | {"baselines": {subject: level._asdict() for subject, level in cell.baselines.items()}}
       for row, cell in cells
     ]
     described.append({"name": group.name, "runs": [_run(record) for record in group.records], "metrics": metrics})

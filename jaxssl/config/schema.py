@@ -220,7 +220,10 @@ class EvalsConfig:
   resize: int = 0  # shorter side before the center crop; 0: the whole image is resized to `size`
   size: int = 0  # side of the images that the network sees; 0: that of the training views
   report: bool = True  # write report.html at the end of the run
-  baselines: bool = True  # also evaluate raw pixels and the untrained network, once, after the first epoch
+  # also evaluate raw pixels and the untrained network: after the first epoch by `periodic`, and at the end by `final`
+  baselines: bool = True
+  # at the end, over how many seeds the untrained network is measured, for its mean and deviation: train.seed and those after it
+  baseline_seeds: int = 3
   knn: KnnConfig = KnnConfig()
   linear: LinearConfig = LinearConfig()
   lowshot: LowshotConfig = LowshotConfig()

@@ -46,7 +46,8 @@ class Measurement:
   subject: str  # whose features: teacher, student, untrained, imported, raw_pixels; or neighbor_bank
   protocol: Mapping[str, Scalar]  # all that defines the measurement
   chosen: Mapping[str, Scalar] = dataclasses.field(default_factory=dict)  # what the protocol selected, such as a penalty
-  std: float | None = None  # sample standard deviation over draws; None: there was one draw
+  std: float | None = None  # sample standard deviation over draws, or over seeds; None: there was one
+  seeds: int = 1  # over which a baseline was measured: `value` is their mean, and `std` their deviation
   evaluation: str = ""  # the name of the evaluation that made it; filled in by the evaluator
 
   @property

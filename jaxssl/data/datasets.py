@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import textwrap
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -47,6 +48,13 @@ class Dataset:
     return self if len(known) in (0, len(self)) else self.subset(known)
 
 
+class OtherImages(NamedTuple):
+  """Identifies images that are not those that a run is trained and tested on."""
+
+  name: str
+  digest: str  # of all sets
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Datasets:
   """The three sets of a run. `config`: the `data` that they were opened with, whose bit_depth is decided."""
@@ -57,6 +65,9 @@ class Datasets:
   test: Dataset | None  # None without a test set
   class_groups: Mapping[str, np.ndarray]  # "head", "tail" -> classes that are also evaluated as a group; empty if balanced
   test_trained_on: int = 0  # how many of the test images the run was trained on
+  held_out: float = 0.0  # the share of each class that was drawn by `seed` as the test set
+  seed: int = 0
+  other: OtherImages | None = None  # None: the run's own images
 
   @property
   def sources(self) -> list[Source]:
@@ -113,7 +124,8 @@ def open_datasets(
     opened[name] = Dataset(SubstituteUnreadable(source, workdir))
   train = opened["train"]
   reference, test = opened.get("k-NN reference", train), opened.get("test")
-  return Datasets(config=config, train=train, reference=reference, test=test, class_groups=groups)
+  sets = {"train": train, "reference": reference, "test": test}
+  return Datasets(config=config, class_groups=groups, held_out=held_out, seed=seed, **sets)
 
 
 def _check_fields(config: DataConfig) -> None:

@@ -39,7 +39,8 @@ def fits(name: str) -> Callable[[Fit], Fit]:
   """Returns a decorator of a function that fits classifiers: it registers an evaluation, which measures their accuracy."""
 
   def add(fit: Fit) -> Fit:
-    evaluation(name, labels=True, test_set=True)(lambda extractor: [m for _, found in measured(extractor, fit) for m in found])
+    registered = evaluation(name, labels=True, test_set=True, random=True)
+    registered(lambda extractor: [m for _, found in measured(extractor, fit) for m in found])
     FITS[name] = fit
     return fit
 

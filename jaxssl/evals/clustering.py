@@ -33,7 +33,7 @@ def metric(layer: str, algorithm: str, figure: str, rows: int) -> Metric:
   return Metric(name, title, f"{about} in the features.", "Features", higher_is_better=higher_is_better)
 
 
-@evaluation("clusters", labels=True)
+@evaluation("clusters", labels=True, random=True)
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures each layer of encoder and projector on the test or reference set: encoder_silhouette, hidden_1_kmeans_nmi, ..."""
   queries = extractor.test or extractor.reference

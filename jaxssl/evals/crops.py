@@ -17,7 +17,7 @@ from jaxssl.core import UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
-from jaxssl.evals.features import FeatureExtractor, extract, in_batches
+from jaxssl.evals.features import RAW_SIZE, FeatureExtractor, extract, in_batches, raw_preprocessing
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
 from jaxssl.parallel import preemption
@@ -33,7 +33,7 @@ def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
 
 
 def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:
-  """Computes the features of two random crops of some images of the reference set: float32 [2, n, f]."""
+  """Computes the features, or raw pixels, of two random crops of some images of the reference set: float32 [2, n, f]."""
   view = view_of(extractor, count=2)
   index = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
   crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=0)
@@ -44,10 +44,14 @@ def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _encode(
-  network: Network, view: ViewConfig, preprocessing: Preprocessing, variables: Variables, store: Array | None, batch: tuple
+  network: Network, view: ViewConfig, prep: Preprocessing, variables: Variables | None, store: Array | None, batch: tuple
 ) -> Array:
   index, crops = batch
-  images = finish(view, preprocessing, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  prep = raw_preprocessing(prep, size=prep.size) if variables is None else prep
+  images = finish(view, prep, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  if variables is None:
+    side = min(view.size, RAW_SIZE)
+    return jax.image.resize(images, (*images.shape[:2], side, side, images.shape[-1]), "cubic").reshape(*images.shape[:2], -1)
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
 
 

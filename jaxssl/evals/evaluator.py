@@ -21,7 +21,6 @@ from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import replicate
 
 BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats)  # importing them registers them
-RAW_IMAGES = 200_000  # above, raw pixels are not measured: they would take more than 2.5 GB
 
 
 def network_of(config: Config) -> Literal["teacher", "student"]:
@@ -39,7 +38,7 @@ def check_config(config: Config) -> None:
   for field in ("periodic", "final"):
     for name in getattr(config.evals, field):
       EVALUATIONS.find(name, f"evals.{field}")
-  for field in ("every", "batch_size"):
+  for field in ("every", "batch_size", "baseline_seeds"):
     require(getattr(config.evals, field) > 0, f"evals.{field}", getattr(config.evals, field), "at least 1")
   network_of(config)
 
@@ -96,16 +95,6 @@ class Evaluator:
   def measure(self, extractor: FeatureExtractor, names: Sequence[str]) -> list[Measurement]:
     """Runs the evaluations that are possible."""
     return [dataclasses.replace(m, evaluation=name) for name in self.possible(names) for m in EVALUATIONS[name](extractor)]
-
-  def baselines(self, first: Variables, names: Sequence[str]) -> list[Measurement]:
-    """Measures raw pixels and the network before its first step, with which the trained network is compared."""
-    if not self.config.evals.baselines:
-      return []
-    subjects: dict[str, Variables | None] = {"raw_pixels": None, self.untrained: first}
-    if len(self.datasets.reference) > RAW_IMAGES:
-      LOG.info("raw pixels are not measured: there are more than %d images", RAW_IMAGES)
-      del subjects["raw_pixels"]
-    return [m for subject, variables in subjects.items() for m in self.measure(self.extractor(variables, subject), names)]
 
   def neighbor_bank(self, state: TrainState) -> list[Measurement]:
     """Measures the neighbor bank at the end of an epoch (AdaSim's metrics); empty if bootstrapping is off."""

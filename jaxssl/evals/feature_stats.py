@@ -19,6 +19,14 @@ UNIFORMITY = _metric("uniformity", "Uniformity", "How evenly images spread. Near
 ALIGNMENT = _metric(
   "alignment", "Alignment", "Mean squared distance of two random crops of an image. Small is good while images stay spread out."
 )
+CROPS_FOUND = _metric(
+  "crops_found",
+  "Finds the other crop of an image",
+  "How often the most similar of all other crops is the other crop of the same image. Networks are trained for this: it shows "
+  "that training worked, not how useful the features are.",
+  unit="%",
+  higher_is_better=True,
+)
 DEVIATION = _metric(
   "deviation", "Deviation", "Mean deviation over dimensions, times their root. 1: features fill the sphere evenly; 0: collapse."
 )
@@ -26,13 +34,17 @@ DEVIATION = _metric(
 
 @evaluation("quality")
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures the test set or, without one, the reference set, and the alignment of two random crops of reference images."""
-  queries = extractor.test or extractor.reference
-  protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
-  measured = measurements(extractor, figures(queries.x), protocol)
+  """Measures two random crops of reference images, and the spread of the test set or, without one, of the reference set.
+
+  Raw pixels have another dimension than features, so that only `crops_found` can be compared with theirs.
+  """
+  first, second = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
+  of_crops = {"sample": len(first), **extractor.reference.protocol}
+  measured = measurements(extractor, {CROPS_FOUND: crops_found(first, second)}, of_crops)
   if extractor.variables is not None:
-    first, second = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
-    of_crops = {"sample": len(first), **extractor.reference.protocol}
+    queries = extractor.test or extractor.reference
+    protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
+    measured += measurements(extractor, figures(queries.x), protocol)
     measured += measurements(extractor, {ALIGNMENT: alignment(first, second)}, of_crops)
   return measured
 
@@ -76,6 +88,19 @@ def unit(features: np.ndarray) -> np.ndarray:
 def alignment(features: np.ndarray, partners: np.ndarray, power: float = 2) -> float:
   """Computes the mean of |x - y|^power over pairs of rows [n, f] at unit length (Wang & Isola, 2020, section 4.1)."""
   return float((np.linalg.norm(unit(features) - unit(partners), axis=1) ** power).mean())
+
+
+def crops_found(first: np.ndarray, second: np.ndarray) -> float:
+  """Computes for how many percent of all crops, two of each image, [n, f] each, the most similar other one is of its image.
+
+  Similarities are cosines. Of equally similar crops, those of other images come first, so that collapsed features gain nothing.
+  """
+  x = unit(np.concatenate([first, second]))
+  cosines, rows = x @ x.T, np.arange(len(x))
+  partners = (rows + len(first)) % len(x)
+  own = cosines[rows, partners]
+  cosines[rows, rows] = cosines[rows, partners] = -np.inf
+  return float(100 * (own > cosines.max(1) + 1e-9).mean())
 
 
 def uniformity(features: np.ndarray, t: float = 2) -> float:

@@ -72,7 +72,7 @@ class FeatureExtractor:
     """The test set, or None; then each image of the reference set is compared with the others."""
     if self.datasets.test is None:
       return None
-    share, seed = self.config.evals.holdout, self.config.train.seed
+    share, seed = self.datasets.held_out, self.datasets.seed
     drawn = {"test_held_out": share, "test_seed": seed} if share else {}  # which define the set
     trained_on = self.datasets.test_trained_on
     return self._features("test", self.datasets.test, **drawn, **({"test_trained_on": trained_on} if trained_on else {}))
@@ -90,6 +90,13 @@ class FeatureExtractor:
     labels = labels_of(self.datasets.reference)
     return self.datasets.reference.source.classes or tuple(map(str, range(labels.max(initial=-1) + 1)))
 
+  def with_seed(self, seed: int) -> "FeatureExtractor":
+    """Returns the same features for evaluations that draw random numbers by another seed than the run's."""
+    config = dataclasses.replace(self.config, train=dataclasses.replace(self.config.train, seed=seed))
+    other = dataclasses.replace(self, config=config)
+    vars(other).update({name: value for name, value in vars(self).items() if name in ("reference", "test")})
+    return other
+
   def features(self, dataset: Dataset, output: Output = "encode") -> Any:
     """Computes float32 [n, f] of every image of a dataset, or "layers", see `compute`. Raises UserError if not finite."""
     features = compute(self.config, self.mesh, self.network, self.variables, dataset, output)
@@ -102,14 +109,22 @@ Measure = Callable[[FeatureExtractor], list[Measurement]]
 LABELS, TEST_SET = "labels", "a test set (data.test_path, or evals.holdout in training)"
 EVALUATIONS: Registry[Measure] = Registry("evaluation")
 NEEDS: dict[str, set[str]] = {}  # of LABELS and TEST_SET; without them a run skips the evaluation
+RANDOM: set[str] = set()  # evaluations whose values depend on `train.seed` also for the same features
 
 
-def evaluation(name: str, *, labels: bool = False, test_set: bool = False) -> Callable[[Measure], Measure]:
-  """Returns a decorator that registers an evaluation, which declares its metrics and its needs, under the name in `evals`."""
+def evaluation(
+  name: str, *, labels: bool = False, test_set: bool = False, random: bool = False
+) -> Callable[[Measure], Measure]:
+  """Returns a decorator that registers an evaluation, which declares its metrics and its needs, under the name in `evals`.
+
+  `random`: its values depend on `train.seed` also for the same features, so that raw pixels are measured with several seeds.
+  """
 
   def add(measure: Measure) -> Measure:
     EVALUATIONS.register(name)(measure)  # first, since it may refuse the name
     NEEDS[name] = {need for need, needed in ((LABELS, labels), (TEST_SET, test_set)) if needed}
+    if random:
+      RANDOM.add(name)
     return measure
 
   return add
@@ -146,10 +161,14 @@ def _apply(
   network: Network, prep: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
   if variables is None:
-    zeros, ones = (0.0,) * prep.channels, (1.0,) * prep.channels
-    raw = dataclasses.replace(prep, size=min(prep.size, RAW_SIZE), resize=0, mean=zeros, std=ones)
+    raw = raw_preprocessing(prep, size=min(prep.size, RAW_SIZE))
     return raw.on_device(stored, store).reshape(len(stored), -1)
   return getattr(network, output)(variables, prep.on_device(stored, store))
+
+
+def raw_preprocessing(prep: Preprocessing, size: int) -> Preprocessing:
+  """Returns the preprocessing of raw pixels of that size, which are not normalized."""
+  return dataclasses.replace(prep, size=size, resize=0, mean=(0.0,) * prep.channels, std=(1.0,) * prep.channels)
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:

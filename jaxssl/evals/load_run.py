@@ -22,6 +22,7 @@ from jaxssl.core.types import Variables
 from jaxssl.data import datasets, identity, resident_size
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
+from jaxssl.evals import other_images
 from jaxssl.evals.evaluator import Evaluator, network_of
 from jaxssl.evals.features import FeatureExtractor, Output, compute
 from jaxssl.evals.preprocessing import Preprocessing, image_shape
@@ -124,13 +125,18 @@ class LoadedRun:
     return self.evaluator.extractor(self.variables, self.which)
 
   @functools.cached_property
-  def untrained(self) -> FeatureExtractor:
-    """The input of evaluations for the network before its first step, rebuilt from the seed and `model.init_from`."""
+  def initial(self) -> Variables:
+    """The network before its first step, rebuilt from the seed and `model.init_from`."""
     key, shape = jax_key(self.config.train.seed, "weights"), image_shape(self.config)  # as TrainStep.init
     first = jax.jit(lambda: self.network.init(key, shape))()
     imported = init_from.load(self.config.model, self.network, shape, self.workdir.folder)
     first = first if imported is None else init_from.filled(imported, first)
-    return self.evaluator.extractor(replicate(self.mesh, first), self.evaluator.untrained)
+    return replicate(self.mesh, first)
+
+  @functools.cached_property
+  def untrained(self) -> FeatureExtractor:
+    """The input of evaluations for the network before its first step."""
+    return self.evaluator.extractor(self.initial, self.evaluator.untrained)
 
 
 def load(
@@ -170,7 +176,7 @@ def load(
 
 
 def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> datasets.Datasets:
-  """Counts the test images that are trained on, and warns if the test set has changed.
+  """Counts the test images that are trained on, names a test set that is not the run's, and warns if that has changed.
 
   Raises UserError if the training images are not those of the run; a run of an older version does not know.
   """
@@ -181,24 +187,33 @@ def _require_unchanged(workdir: Workdir, opened: datasets.Datasets) -> datasets.
       f"--workdir {workdir.folder}: the training images have changed: {changes}. Restore them, or evaluate on a folder "
       "as it is by --data.path=FOLDER"
     )
-  ours = read_config(workdir.folder).data.test_path == opened.config.test_path
+  own = read_config(workdir.folder)
+  ours = own.data.test_path == opened.config.test_path
+  if not ours:
+    opened = other_images.named(workdir, own, opened, images, others)
   if ours and versions and (test := versions[-1].other_sets.get("test")) and "test" in others and others["test"].digest != test:
     LOG.warning("the images of the test set have changed since the run: measurements before and after are not comparable")
   return identity.own_counted(opened, images, others)
 
 
 def _compared(workdir: Workdir, opened: datasets.Datasets, step: int) -> datasets.Datasets:
-  """Counts the test images that a run was trained on until `step`. What cannot be read is a warning."""
+  """Names images other than the run's, and counts the test images that it was trained on until `step`.
+
+  What cannot be read is a warning.
+  """
+  own = read_config(workdir.folder)
+  images, others = identity.manifests(opened)
+  opened = other_images.named(workdir, own, opened, images, others)
   if opened.test is None:
     return opened
-  root = read_config(workdir.folder).data.path
+  root = own.data.path
   try:
     versions = [v for k, v in enumerate(manifest.read(workdir)) if v.step < step or not k]
     trained = [(manifest.load(workdir, version), root) for version in versions]
   except UserError as error:
     LOG.warning("whether the run was trained on test images is not known: %s", error)
     return opened
-  return identity.counted(opened, trained, identity.manifest_of(opened.test.source))
+  return identity.counted(opened, trained, others["test"])
 
 
 def _fits(expected: Variables, variables: Variables) -> bool:

@@ -121,6 +121,7 @@ def results_table(document: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     value = "not finite" if m["value"] is None else f"{m['value']:.5g}{metric.unit}"
     std = f" ± {m['std']:.2g}" if m["std"] is not None else ""
     chosen = f" ({_plain(protocol_text(m['chosen']))})" if m["chosen"] else ""
-    name = f"{_plain(metric.title)} ({_plain(metric.name)})"
+    other = f", on other images: {_plain(m['dataset'])}" if m["dataset"] else ""
+    name = f"{_plain(metric.title)} ({_plain(metric.name)}){other}"
     rows.append(f"| {name} | {_plain(value)}{std}{chosen} | {_plain(protocol_text(m['protocol']))} |")
   return "\n".join(rows)

@@ -12,8 +12,9 @@ from jaxssl.config.roles import role_of
 from jaxssl.config.schema import Config
 from jaxssl.core.metric import Metric
 from jaxssl.core.tree import flatten
+from jaxssl.evals.verdict import BEFORE, NAMES, standing
 from jaxssl.report.curves import defined
-from jaxssl.workdir.records import Final, RunRecord
+from jaxssl.workdir.records import Baseline, Final, RunRecord
 from jaxssl.workdir.results import protocol_key
 from jaxssl.workdir.workdir import FROM_IMAGES, Workdir
 
@@ -52,20 +53,27 @@ class Cell(NamedTuple):
     return None if self.mean is None else statistics.stdev(x for x in self.values if x is not None)
 
   @property
-  def baselines(self) -> dict[str, float]:
-    """The mean of each baseline over the runs that have it, by subject."""
-    subjects = dict.fromkeys(subject for final in self.finals for subject in final.baselines)
-    values = {s: [x for final in self.finals if (x := final.baselines.get(s)) is not None] for s in subjects}
-    return {subject: statistics.mean(known) for subject, known in values.items() if known}
+  def baselines(self) -> dict[str, Baseline]:
+    """The mean of each baseline over the runs that have it, by subject.
+
+    Its deviation is the largest over the seeds of a run or, if each run has one, that over the runs.
+    """
+    means = {}
+    for subject in dict.fromkeys(subject for final in self.finals for subject in final.baselines):
+      levels = [final.baselines[subject] for final in self.finals if subject in final.baselines]
+      if values := [level.value for level in levels if level.value is not None]:
+        over_runs = statistics.stdev(values) if len(values) > 1 else None
+        std = max((level.std for level in levels if level.std is not None), default=over_runs)
+        means[subject] = Baseline(statistics.mean(values), std, max(level.seeds for level in levels))
+    return means
 
   @property
-  def below(self) -> str:
-    """The baseline without training that is better than the mean; empty if there is none, or if neither is better."""
-    higher = self.finals[0].metric.higher_is_better
-    for subject in ("untrained", "imported"):
-      value = self.baselines.get(subject)
-      if value is not None and self.mean is not None and higher is not None and (self.mean < value) == higher:
-        return subject
+  def verdict(self) -> str:
+    """Says that the mean is not clearly better than without training; empty if it is, or without a baseline."""
+    for subject in BEFORE:
+      if level := self.baselines.get(subject):
+        place = standing(self.finals[0].metric, self.mean, level)
+        return {1: "", 0: f"no better than {NAMES[subject]}", -1: f"worse than {NAMES[subject]}"}[place]
     return ""
 
 

@@ -16,6 +16,7 @@ from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 
 MAPPED, ATTENDED = 1500, 8  # images on the map; images with attention maps
+NEIGHBORS = "Nearest neighbors"  # the title of a block, which comes first if there are no labels
 HERE = pathlib.Path(__file__).parent
 
 
@@ -36,8 +37,13 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   """
   records = named_records([workdir for workdir, _ in runs])
   bodies = []
+  for record in records:
+    require_something(record)
   for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True)):
-    blocks = {"Evaluations": tables.evaluations(record), "Curves": curves.section([record]), **_from_images(record, run)}
+    blocks = _from_images(record, run)
+    first = {NEIGHBORS: blocks.pop(NEIGHBORS)} if NEIGHBORS in blocks and summary.is_without_labels(record) else {}
+    numbers = {"Evaluations": tables.evaluations(record), "On other images": tables.other_images(record)}
+    blocks = {**first, **numbers, "Curves": curves.section([record]), **blocks}
     blocks |= {"Alerts": tables.alerts(record), "Changed fields": tables.history(record), "Config": tables.config(record)}
     bodies.append(summary.section(record) + _sections(f"r{i}", blocks))
   title = " and ".join(record.name for record in records) if len(records) < 4 else f"{len(records)} runs"
@@ -60,9 +66,17 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   return len(page.encode())
 
 
+def require_something(record: RunRecord) -> None:
+  """Raises UserError if a run has left nothing to report: neither logged steps nor measurements."""
+  files = (record.workdir.metrics, record.workdir.results)
+  if not any(file.exists() for file in files):
+    names = " and ".join(file.name for file in files)
+    raise UserError(f"--workdir {record.workdir.folder}: nothing to report, since {names} are missing; train there first")
+
+
 def _compared(records: Sequence[RunRecord]) -> str:
   groups = grouped(records)
-  items = "".join(f"<li><b>{escape(r.name)}</b>: {escape(summary.overview(r))} {summary.alerts(r)}</li>" for r in records)
+  items = "".join(f"<li><b>{escape(record.name)}</b>: {summary.short(record)}</li>" for record in records)
   hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
   blocks = {
     "Results side by side": hint + tables.side_by_side(groups),
@@ -83,7 +97,7 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
   queries = splits.test or splits.reference
   drawn = generator(run.config.train.seed, "report/images").permutation(len(queries))
   sections: dict[str, Callable[[], str]] = {
-    "Nearest neighbors": lambda: neighbors.section(run, record),
+    NEIGHBORS: lambda: neighbors.section(run, record),
     "Map": lambda: tsne.section(run, queries.subset(np.sort(drawn[:MAPPED]))),
     "Attention": lambda: attention.section(run.extractor, queries.subset(drawn[:ATTENDED])),
     "Similarity and spectrum": lambda: spectrum.section(run, queries.subset(np.sort(drawn[:ROWS]))),

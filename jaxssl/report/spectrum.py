@@ -77,13 +77,13 @@ def _similarity(title: str, groups: dict[str, np.ndarray], low: float) -> str:
 
 
 def _spectrum(split: Dataset, extractors: dict[str, FeatureExtractor]) -> str:
-  curves, ranks, width = [], [], 0
+  curves, rank, width = [], 0.0, 0
   for (label, extractor), color in zip(extractors.items(), ("#888888", charts.COLORS[0]), strict=True):
     features = extractor.features(split)
     values, width = singular_values(features), features.shape[1]
     positive = values[values > 0] / max(values[0], 1e-30)
     curves.append(Curve(label, np.arange(1, len(positive) + 1), positive, color))
-    ranks.append(f"{label} {effective_rank(values):.1f}")
-  text = f"Effective rank of {len(split)} images: {', '.join(ranks)}; the features are {width} numbers."
+    rank = effective_rank(values)  # of the last one, the trained network
+  text = f"Effective rank of {len(split)} images now: {rank:.1f}; the features are {width} numbers."
   draw = charts.lines(curves, "direction, strongest first", scale="log")
   return charts.figure("Spectrum", draw, curves, f"Singular values, largest 1. {text}", "singular values")

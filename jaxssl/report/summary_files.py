@@ -8,21 +8,27 @@ from collections.abc import Sequence
 from jaxssl.core import atomic, paths
 from jaxssl.core.metric import BASELINES, protocol_text
 from jaxssl.report.groups import Cell, Group, compared, grouped, named_records, seeds
-from jaxssl.report.text import number
+from jaxssl.report.text import value_and_std
+from jaxssl.workdir.records import Baseline
 from jaxssl.workdir.workdir import Workdir
 
 
 def csv_text(groups: Sequence[Group]) -> str:
-  """Returns one line per run, metric and protocol: group, run, seeds, value, baselines, step; empty: not measured."""
+  """Returns one line per run, metric and protocol: group, run, seeds, value, baselines with their deviation over seeds, step.
+
+  Empty: not measured, or not comparable.
+  """
   names = list(dict.fromkeys(name for group in groups for record in group.records for name, _ in seeds(record)))
+  columns = [column for subject in BASELINES for column in (subject, f"{subject}_std")]
   file = io.StringIO()
   writer = csv.writer(file, lineterminator="\n")
-  writer.writerow(["group", "run", *names, "metric", "protocol", "value", *BASELINES, "step", "finished"])
+  writer.writerow(["group", "run", *names, "metric", "protocol", "value", *columns, "step", "finished"])
   for group in groups:
     for record in group.records:
       own = dict(seeds(record))
       for final in record.finals():
-        values = [final.value, *(final.baselines.get(subject) for subject in BASELINES)]
+        levels = [final.baselines.get(subject, Baseline(None)) for subject in BASELINES]
+        values = [final.value, *(x for level in levels for x in (level.value, level.std))]
         cells = [group.name, record.name, *(own.get(name, "") for name in names), final.name, protocol_text(final.protocol)]
         writer.writerow([*cells, *("" if x is None else repr(x) for x in values), final.step, record.finished])
   return file.getvalue()
@@ -44,7 +50,7 @@ def markdown(groups: Sequence[Group]) -> str:
 
 def text(cell: Cell) -> str:
   """Returns mean ± standard deviation; without the latter if there is one run."""
-  return number(cell.mean) + ("" if cell.std is None else f" ± {number(cell.std)}")
+  return value_and_std(cell.mean, cell.std).replace("\u00a0", " ")
 
 
 def write(workdirs: Sequence[Workdir], out: pathlib.Path) -> None:

@@ -7,8 +7,8 @@ from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
 from jaxssl.report.groups import Cell, Group, compared
-from jaxssl.report.text import escape, number
-from jaxssl.workdir.records import RunRecord
+from jaxssl.report.text import escape, number, value_and_std
+from jaxssl.workdir.records import Baseline, RunRecord
 
 MISSING = "—"
 LOGGED, SHOWN = 10, 25  # lines of the log; differing fields that are shown without unfolding
@@ -18,24 +18,34 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
   """Renders a number of results.json, which the markup holds in full, and what its protocol chose."""
   if x is None:
     return number(x)
-  text = f'<data value="{x!r}">{number(x)}</data>' + ("" if std is None else f" ± {number(std)}")
+  text = f'<data value="{x!r}">{number(x)}</data>' + ("" if std is None else f"\u00a0±\u00a0{number(std)}")
   return f"{text}<br><small>{escape(protocol_text(chosen))}</small>" if chosen else text
 
 
-def evaluations(record: RunRecord) -> str:
-  """Returns the table of one run's last values."""
-  rows, finals = [], record.finals()
+def evaluations(record: RunRecord, dataset: str = "") -> str:
+  """Returns the table of one run's last values, on its own images or on others."""
+  rows, finals = [], record.finals(dataset)
   names = [metric.name for metric in defined([record], [final.name for final in finals])]
   before = "imported" if any("imported" in final.baselines for final in finals) else "untrained"
   for final in sorted(finals, key=lambda final: names.index(final.name)):
-    cells = [f"<b>{value(final.value, final.std, final.chosen)}</b>"]
+    cells, undirected = [f"<b>{value(final.value, final.std, final.chosen)}</b>"], final.metric.higher_is_better is None
     for subject in (before, "raw_pixels"):
-      cells.append(value(final.baselines[subject]) if subject in final.baselines else MISSING)
+      cells.append(_baseline(final.baselines[subject]) if subject in final.baselines else "" if undirected else MISSING)
     network = final.subject.replace("_", " ") + (" network" if final.subject in ("teacher", "student") else "")
     step = f"step {final.step}" if final.step != record.step else ""
     small = ", ".join(filter(None, (protocol_text(final.protocol), network, step)))
     rows.append((escape(final.metric.title), cells, _small(final.metric, small)))
   return _table("values", ["this run", before, "raw pixels"], rows)
+
+
+def _baseline(level: Baseline) -> str:
+  seeds = f"<br><small>{level.seeds} seeds</small>" if level.seeds > 1 else ""
+  return value(level.value, level.std) + seeds
+
+
+def other_images(record: RunRecord) -> str:
+  """Returns a table for each of the other sets of images that a run was evaluated on; empty if there are none."""
+  return "".join(f"<h3>On other images: {escape(dataset)}</h3>{evaluations(record, dataset)}" for dataset in record.datasets)
 
 
 def side_by_side(groups: Sequence[Group]) -> str:
@@ -51,7 +61,7 @@ def side_by_side(groups: Sequence[Group]) -> str:
     best = (max if metric.higher_is_better else min)(known) if ranked else None
     baselines = [cell.baselines for cell in measured]
     levels = {subject: x for subject, x in baselines[0].items() if all(x == other.get(subject) for other in baselines)}
-    shared = "".join(f"; {subject.replace('_', ' ')} {number(x)}" for subject, x in levels.items())
+    shared = "".join(f"; {subject.replace('_', ' ')} {value_and_std(x.value, x.std)}" for subject, x in levels.items())
     texts = [MISSING if cell is None else _cell(cell, best) for cell in cells]
     row = (escape(metric.title), texts, _small(metric, protocol_text(protocol) + shared))
     (full if len(measured) == len(cells) else partial).append(row)
@@ -66,9 +76,8 @@ def side_by_side(groups: Sequence[Group]) -> str:
 def _cell(cell: Cell, best: float | None) -> str:
   chosen = cell.finals[0].chosen if len(cell.finals) == 1 else None
   text = value(cell.mean, cell.std, chosen)
-  if cell.below:
-    before = "the untrained network" if cell.below == "untrained" else "the imported weights"
-    text += f'<br><small class="bad">worse than {before}</small>'
+  if cell.verdict:
+    text += f'<br><small class="bad">{escape(cell.verdict)}</small>'
   return f'<b class="best">{text}</b>' if best is not None and cell.mean == best else text
 
 

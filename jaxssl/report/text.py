@@ -16,6 +16,11 @@ def data_uri(kind: str, data: bytes) -> str:
   return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def value_and_std(value: float | None, std: float | None) -> str:
+  """Returns a rounded value, and its standard deviation if there is one, as text that stays on one line."""
+  return number(value) + ("" if std is None else f"\u00a0±\u00a0{number(std)}")
+
+
 def number(value: float | None) -> str:
   """Rounds a value for display; None: it was not finite."""
   if value is None:

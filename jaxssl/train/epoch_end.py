@@ -1,13 +1,16 @@
-"""What is measured after an epoch: the network, the neighbor bank, and once the baselines."""
+"""What is measured after an epoch: the network, the neighbor bank, and after the first and the last epoch the baselines."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 
 import jax
 
-from jaxssl.core import heartbeat
+from jaxssl.core import LOG, heartbeat
+from jaxssl.core.log import SECONDS_BETWEEN_LINES, duration
+from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState
-from jaxssl.evals import neighbors
+from jaxssl.evals import baselines, neighbors
 from jaxssl.evals.evaluator import Evaluator
 from jaxssl.parallel.preemption import Preemption
 from jaxssl.train.metrics import MetricLogger
@@ -29,9 +32,8 @@ class EpochEnd:
     last = epoch + 1 == run.training_length.epochs
     names = evals.final if last else evals.periodic
     if evals.baselines and not logger.has_baselines:  # after an epoch, so that the first step need not wait for them
-      with self._measuring(f"raw pixels and the {evaluator.untrained} network"):
-        baselines = evaluator.baselines(run.untrained(), evals.periodic)
-      logger.write(0, 0, baselines)
+      logger.write(0, 0, self._baselines(evals.periodic, baselines.seeds_of(evaluator, 1)))
+    began = time.monotonic()
     measured, examples = [], None
     evaluated = last or (epoch + 1) % evals.every == 0
     with self._measuring(", ".join(names) if evaluated and names else "neighbors"):
@@ -40,14 +42,19 @@ class EpochEnd:
         extractor = evaluator.chosen(state.student, state.teacher)
         measured += evaluator.measure(extractor, names)
         examples = neighbors.nearest_examples(extractor, state.neighbor_bank)
-    late = evaluator.possible([name for name in evals.final if name == "linear" and name not in evals.periodic])
-    if last and late and evals.baselines:
-      with self._measuring(f"linear of raw pixels and of the {evaluator.untrained} network"):
-        baselines = evaluator.baselines(run.untrained(), late)
-      results.add(logger.workdir.results, 0, baselines)
+    if evals.baselines and last:
+      seeds = baselines.seeds_of(evaluator, evals.baseline_seeds)
+      if (seconds := len(seeds) * (time.monotonic() - began)) > SECONDS_BETWEEN_LINES:
+        LOG.info("raw pixels and the %s network are measured for about %s", evaluator.untrained, duration(seconds))
+      results.add(logger.workdir.results, 0, self._baselines(evals.final, seeds))
     if examples is not None:
       logger.write_neighbors(step, epoch, extractor.datasets, examples)
     logger.write(step, epoch, measured)
+
+  def _baselines(self, names: Sequence[str], seeds: range) -> list[Measurement]:
+    what = f"raw pixels and the {self._evaluator.untrained} network"
+    with self._measuring(what if len(seeds) == 1 else f"{what} with {len(seeds)} seeds (evals.baseline_seeds)"):
+      return baselines.measure(self._evaluator, self._run.untrained, names, seeds)
 
   @contextlib.contextmanager
   def _measuring(self, what: str) -> Iterator[None]:

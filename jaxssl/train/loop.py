@@ -14,8 +14,9 @@ from jaxssl.core import LOG, heartbeat, log, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data.datasets import Arrays
 from jaxssl.evals import evaluator as evaluations
-from jaxssl.evals import feature_stats
+from jaxssl.evals import verdict
 from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals.feature_stats import CROPS_FOUND
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import preemption, processes
 from jaxssl.parallel.preemption import Preemption, StopRequested
@@ -34,7 +35,7 @@ from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.sync import LocalWorkdir
 from jaxssl.workdir.workdir import Workdir
 
-SUMMARIZED = ("knn", "linear")  # evaluations whose results are logged at the end, beside the effective rank
+SUMMARIZED = {"knn", "linear", CROPS_FOUND.name}  # evaluations and metrics whose results are logged at the end
 
 SAVING = "the run is saved and stops after the current step, or compilation"  # what follows a signal
 UNREPORTED = "stopping without the report; the run is complete, and the same command writes its report"
@@ -189,10 +190,11 @@ def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float)
   facts = {"finished": True, "step": length.steps, "epochs": length.epochs, "bad_images": len(unreadable)}
   facts |= {"seconds_since_start": round(seconds, 1), "config": str(original.config)}
   results.add(local.results, length.steps, [], **facts)
-  for final in RunRecord(local).finals():
-    if final.value is not None and (final.evaluation in SUMMARIZED or final.metric == feature_stats.EFFECTIVE_RANK):
-      baselines = ", ".join(f"{subject.replace('_', ' ')} {x:.2f}" for subject, x in final.baselines.items() if x is not None)
-      LOG.info("%s %.2f%s", final.metric.name, final.value, f" ({baselines})" if baselines else "")
+  record = RunRecord(local)
+  for final in record.finals():
+    if {final.evaluation, final.name} & SUMMARIZED:
+      LOG.info("%s", final)
+  LOG.info("Did it learn? %s", verdict.verdict(record))
   if unreadable:
     LOG.info("%d images are unreadable; see %s", len(unreadable), original.unreadable)
   LOG.info("done in %.0f s; results: %s", seconds, original.folder)

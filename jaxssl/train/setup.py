@@ -1,6 +1,7 @@
 """Builds everything that a run needs from a config, datasets and a mesh. `plan` builds the same train step from sizes alone."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,8 @@ from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule, ScheduleConfig, TrainingLength
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, require
-from jaxssl.core.types import Logs, PyTree, TrainState, Variables
+from jaxssl.core.rng import jax_key
+from jaxssl.core.types import Array, Logs, PyTree, TrainState, Variables
 from jaxssl.data import datasets, input_pipeline, resident_size, sampler, statistics
 from jaxssl.evals.preprocessing import first_view, image_shape
 from jaxssl.methods import read_method
@@ -115,10 +117,17 @@ class Experiment:
     move = jax.jit(bank.carry_over, out_shardings=shardings(shapes))
     return dataclasses.replace(state, neighbor_bank=move(state.neighbor_bank, replicate(self.mesh, before)))
 
-  def untrained(self) -> Variables:
-    """Returns the student before the first step."""
-    placed = shardings(self.state_shapes.student)
-    return self._imported(jax.jit(lambda: self.train_step.init().student, out_shardings=placed)())
+  def untrained(self, seed: int) -> Variables:
+    """Returns the student before the first step of a run with that `train.seed`."""
+    key = np.asarray(jax.random.key_data(jax_key(seed, "weights")))
+    return self._imported(self._init_student(replicate(self.mesh, key)))
+
+  @functools.cached_property
+  def _init_student(self) -> Callable[[Array], Variables]:
+    """Returns the student from the data of a key, compiled once for all seeds."""
+    shape, placed = image_shape(self.config), shardings(self.state_shapes.student)
+    init = self.train_step.network.init
+    return jax.jit(lambda key: init(jax.random.wrap_key_data(key), shape), out_shardings=placed)
 
   def _imported(self, variables: Variables) -> Variables:
     if self.imported is None:

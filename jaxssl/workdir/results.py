@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -34,27 +35,50 @@ class Stored:
   protocol: Mapping[str, Any]
   evaluation: str = ""
   std: float | None = None
+  seeds: int = 1
+  dataset: str = ""  # the name of other images than those of the run; empty: those of the run
   chosen: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   commit: str = ""
 
   def __post_init__(self) -> None:
     values = (self.value or 0, self.std or 0, *self.protocol.values(), *self.chosen.values())
-    if not json_io.count(self.step) or not all(isinstance(x, str | bool) or json_io.finite(x) is not None for x in values):
+    counts = json_io.count(self.step) and json_io.count(self.seeds)
+    if not counts or not all(isinstance(x, str | bool) or json_io.finite(x) is not None for x in values):
       raise UserError(f"{self.name}: not a measurement")
 
 
-def add(path: pathlib.Path, at: int, measurements: Sequence[Measurement], metrics: Iterable[Metric] = (), **facts: Any) -> None:
-  """Adds measurements made after `at` steps, which replace older ones of the same step, metric, subject and protocol.
+def add(
+  path: pathlib.Path,
+  at: int,
+  measurements: Sequence[Measurement],
+  metrics: Iterable[Metric] = (),
+  dataset: str = "",
+  **facts: Any,
+) -> None:
+  """Adds measurements made after `at` steps, which replace older ones of the same step, metric, subject, protocol and dataset.
 
-  `metrics`: definitions of metrics that only metrics.jsonl has values of; `facts`: about the run. Not finite: stored as null.
+  `metrics`: definitions of metrics that only metrics.jsonl has values of; `dataset`: the name of other images than those of the
+  run; `facts`: about the run. Not finite: stored as null.
   """
   document = read(path)
-  every = (*document.get("measurements", []), *(_as_json(m, at) for m in measurements))
-  stored = {(m["step"], m["name"], m["subject"], protocol_key(m["protocol"])): m for m in every}
+  added = [_as_json(m, at) | ({"dataset": dataset} if dataset else {}) for m in measurements]
+  every: list[dict[str, Any]] = [*document.get("measurements", []), *added]
+  stored = {(m["step"], m["name"], m["subject"], protocol_key(m["protocol"]), m.get("dataset", "")): m for m in every}
   defined = (*metrics, *(m.metric for m in measurements))
   described = {metric.name: {name: x for name, x in vars(metric).items() if name != "name"} for metric in defined}
   described = document.get("metrics", {}) | described
   json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
+
+
+def name_dataset(path: pathlib.Path, name: str, digest: str) -> str:
+  """Returns the name for measurements on other images, which no images of another digest have in this file; records both."""
+  document = read(path)
+  known = document.get("datasets", {})
+  known = known if isinstance(known, dict) else {}
+  names = itertools.chain([name], (f"{name} ({k})" for k in itertools.count(2)))
+  unused = next(candidate for candidate in names if known.get(candidate, digest) == digest)
+  json_io.write(path, {**document, "datasets": {**known, unused: digest}})
+  return unused
 
 
 def cut(path: pathlib.Path, step: int, last: int) -> None:
@@ -94,6 +118,8 @@ def _as_json(m: Measurement, step: int) -> dict[str, Any]:
   fields |= {"value": json_io.finite(float(m.value)), "protocol": dict(m.protocol), "commit": commit()}
   if m.std is not None and math.isfinite(m.std):
     fields["std"] = float(m.std)
+  if m.seeds > 1:
+    fields["seeds"] = m.seeds
   return fields | ({"chosen": dict(m.chosen)} if m.chosen else {})
 
 

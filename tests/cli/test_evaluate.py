@@ -11,7 +11,10 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.evals import linear, load_run
 from jaxssl.evals.evaluator import EVALUATIONS
+from jaxssl.report import tables
 from jaxssl.workdir import results
+from jaxssl.workdir.records import RunRecord
+from jaxssl.workdir.workdir import Workdir
 from tests import devices
 from tests.data.fixtures import coded, folder
 from tests.tiny_run import TINY
@@ -59,15 +62,21 @@ def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
   assert results.read(run / "results.json")["finished"] is True
 
 
-def test_flags_select_network_checkpoint_and_source(run, tmp_path):
+def test_other_images_are_evaluated_with_their_own_baselines_and_kept_apart(run, tmp_path, capfd):
   rng = np.random.default_rng(0)
   files = {f"{split}/{c}/{i}.png": coded(rng.integers(0, 256, (28, 28), dtype=np.uint8), "PNG")
            for split, count in (("train", 40), ("test", 8)) for c in "ab" for i in range(count)}  # fmt: skip
   where = folder(tmp_path / "other", files)
   words = [f"--workdir={run}", "--step=4", "--evals.network=student", f"--data.path={where}", "--evals.knn.k=3"]
-  assert main.main(["evaluate", "knn", *words]) == 0
-  (measurement,) = [m for m in measured(run) if m["name"] == "knn3_cosine"]
-  assert (measurement["step"], measurement["subject"], measurement["protocol"]["reference_images"]) == (4, "student", 80)
+  before = RunRecord(Workdir(run)).finals()
+  assert main.main(["evaluate", "knn", "--evals.baselines=true", *words]) == 0
+  measurements = [m for m in measured(run) if m["name"] == "knn3_cosine"]
+  found = [(m["step"], m["subject"], m["protocol"]["reference_images"], m["dataset"]) for m in measurements]
+  assert found == [(4, "student", 80, "other"), (0, "raw_pixels", 80, "other"), (0, "untrained", 80, "other")]
+  assert "on other: knn3_cosine " in (log := capfd.readouterr().err) and "on other images: other; protocols" in log
+  record = RunRecord(Workdir(run))
+  assert record.finals() == before and len(record.finals("other")) == 1
+  assert "<h3>On other images: other</h3>" in (html := tables.other_images(record)) and html.count("<data ") == 3
 
 
 def test_loaded_weights_are_those_of_the_last_step(run):

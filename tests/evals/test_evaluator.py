@@ -14,7 +14,7 @@ from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import Dataset, Datasets
-from jaxssl.evals import linear
+from jaxssl.evals import baselines, linear
 from jaxssl.evals.evaluator import Evaluator, check_config
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
@@ -119,7 +119,7 @@ def test_a_set_without_a_test_set_is_measured(share, monkeypatch):
   config, workdir = flags.parse([*words, f"--config.evals.holdout={share}", "--config.evals.knn.k=3"])
   run = Experiment(config, workdir, {"train": (images(labels, 1), labels)})
   evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
-  measured = evaluator.baselines(run.init().student, ["knn", "linear"])
+  measured = baselines.measure(evaluator, run.untrained, ["knn", "linear"], [config.train.seed])
   name, test = ("knn3_cosine", "train array") if share else ("knn3_cosine_leave_one_out", "leave one out")
   names = [name, "linear_lbfgs"] if share else [name]
   assert [(m.subject, m.name) for m in measured] == [(who, x) for who in ("raw_pixels", "untrained") for x in names]

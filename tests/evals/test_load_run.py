@@ -1,6 +1,8 @@
 """Changes of a run's config that its evaluations accept, and images that they notice."""
 
 import pathlib
+import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def test_images_that_were_trained_on_are_not_tested_on(run):
     read_config(run, {"evals.holdout": 0.3})
 
 
-def opened(path: str, held_out: float = 0.0, **fields: str) -> Datasets:
+def opened(path: str, held_out: float = 0.0, **fields: Any) -> Datasets:
   return open_datasets(DataConfig(source="folder", path=path, **fields), 0, held_out=held_out)
 
 
@@ -103,6 +105,38 @@ def test_the_run_s_own_test_set_is_compared_too(tmp_path, caplog):
   folder(path, {"test/a/2.png": flat(4)})
   _require_unchanged(workdir, opened(f"{path}/train", test_path=f"{path}/test"))
   assert "the images of the test set have changed since the run" in caplog.text
+
+
+def test_images_other_than_the_run_s_have_a_name(tmp_path):
+  workdir, path = trained(tmp_path)
+  others = folder(tmp_path / "birds", {f"{c}/{k}.png": flat(k) + bytes(500 + k) for c in "ab" for k in range(10)})
+  names = {}
+  for what, datasets in {
+    "the run's": opened(path),
+    "moved": opened(str(shutil.copytree(path, tmp_path / "moved" / "images"))),
+    "elsewhere": opened(others),
+    "copied to another name": opened(str(shutil.copytree(path, tmp_path / "copied"))),
+    "limited": opened(path, limit=5),
+    "held out": opened(path, 0.3),
+    "with a test set": opened(path, test_path=others),
+  }.items():
+    other = _compared(workdir, datasets, 5).other
+    names[what] = other and other.name
+  assert names == {
+    "the run's": None, "moved": None, "elsewhere": "birds", "copied to another name": "copied",
+    "limited": "images, data.limit=5", "held out": "images, evals.holdout=0.3",
+    "with a test set": "images, data.test_path=birds",
+  }  # fmt: skip
+  other = _require_unchanged(workdir, opened(path, test_path=others)).other
+  assert other and other.name == "images, data.test_path=birds" and _require_unchanged(workdir, opened(path)).other is None
+
+
+def test_a_run_without_a_manifest_knows_its_images_by_their_fields(tmp_path):
+  workdir, path = trained(tmp_path)
+  workdir.images.unlink()
+  assert _compared(workdir, opened(path), 5).other is None
+  other = _compared(workdir, opened(path, limit=5), 5).other
+  assert other and other.name == "images, data.limit=5"
 
 
 def test_changed_fields_that_select_training_images():

@@ -14,7 +14,7 @@ from tests.tiny_run import QUICK_VIEWS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
 SHORT = [f"--config={CONFIG}:runlocal", "--config.train.epochs=2", "--config.evals.every=1", "--config.evals.final=knn,quality"]
-SHORT += QUICK_VIEWS
+SHORT += [*QUICK_VIEWS, "--config.evals.baseline_seeds=1"]
 NASTY = "<b>\"zwei\" & 'drei'"  # a class name that HTML must escape
 CLASSES = ("eins", NASTY, "vier")
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxssl.config.schema import Config, DataConfig, EvalsConfig, TrainConfig
 from jaxssl.core.metric import Measurement, accuracy_metric
-from jaxssl.report import summary_files, tables
+from jaxssl.report import summary, summary_files, tables
 from jaxssl.report.groups import compared, differences, grouped, named_records
 from jaxssl.workdir import results
 from jaxssl.workdir.results import protocol_key
@@ -25,7 +25,7 @@ def run(folder, method: str, seed: int, value: float, untrained: float, linear: 
   data = DataConfig(mean=(0.5 + seed / 100,), workers=seed)  # measured on the images; how it is read
   config = Config(data=data, method={"name": method}, train=TrainConfig(seed=seed), evals=EvalsConfig(every=1 + seed))
   workdir.write_config(config)
-  measured = [Measurement(metric=KNN, value=value, subject="teacher", protocol=PROTOCOL)]
+  measured = [Measurement(metric=KNN, value=value, subject="teacher", protocol=PROTOCOL, evaluation="knn")]
   if linear is not None:
     measured.append(Measurement(metric=LINEAR, value=linear, subject="teacher", protocol={}))
   results.add(workdir.results, 8, measured, finished=True)
@@ -47,8 +47,8 @@ def test_runs_that_differ_in_seeds_are_one_group(groups):
   dino, byol, simclr = knn.cells
   assert dino and byol and simclr and linear.cells[:2] == [None, None]
   assert (dino.mean, byol.mean, simclr.mean, simclr.std) == (52.0, 62.0, 60.0, None)
-  assert dino.std == pytest.approx(8**0.5) and dino.baselines == {"untrained": 49.5}
-  assert not dino.below
+  assert dino.std == pytest.approx(8**0.5) and dino.baselines == {"untrained": (49.5, pytest.approx(0.5**0.5), 1)}
+  assert not dino.verdict
   assert differences(groups[0], groups[1], KNN.name, protocol_key(PROTOCOL)) == [3.0, 5.0]  # seeds 0 and 1
 
 
@@ -62,14 +62,37 @@ def test_the_table_has_a_column_per_group_and_folds_what_only_some_have(groups):
 def test_a_run_below_its_untrained_network_is_marked(tmp_path):
   group = grouped(named_records([run(tmp_path, "dino", 0, 48.0, 49.0), run(tmp_path, "byol", 0, 50.0, 49.0)]))
   html = tables.side_by_side(group)
-  assert html.count("worse than the untrained network") == 1
+  assert html.count("worse than the untrained network") == 1 and "no better than" not in html
   assert html.index('data value="48.0"') < html.index("worse than") < html.index('data value="50.0"')
+
+
+def test_a_difference_within_the_deviation_of_the_untrained_network_is_none(tmp_path):
+  workdirs = [run(tmp_path, "dino", 0, 50.0, 45.0), run(tmp_path, "byol", 0, 52.0, 45.0)]
+  for workdir in workdirs:
+    level = Measurement(metric=KNN, value=45.0, std=6.0, seeds=3, subject="untrained", protocol=PROTOCOL)
+    results.add(workdir.results, 0, [level])
+  html = tables.side_by_side(grouped(named_records(workdirs)))
+  assert html.index('data value="50.0"') < html.index("no better than the untrained network") < html.index('data value="52.0"')
+  assert html.count("untrained network") == 1 and "untrained 45.00\u00a0±\u00a06.00" in html
+
+
+def test_the_list_of_several_runs_answers_whether_each_learned(tmp_path):
+  records = named_records([run(tmp_path, "dino", 0, 48.0, 49.0), run(tmp_path, "byol", 0, 60.0, 49.0)])
+  assert "<b>Did it learn?</b> Not yet: its nearest neighbors" in summary.short(records[0])
+  assert "<b>Did it learn?</b> Yes: its nearest neighbors" in summary.short(records[1])
 
 
 def test_csv_and_markdown_hold_the_same_numbers(groups):
   table = list(csv.DictReader(io.StringIO(summary_files.csv_text(groups))))
   assert len(table) == 7 and [row["value"] for row in table][:2] == ["50.0", "54.0"]
-  expected = {"group": "dino", "run": "dino/seed1", "train.seed": "1", "untrained": "50.0", "raw_pixels": ""}
+  expected = {
+    "group": "dino",
+    "run": "dino/seed1",
+    "train.seed": "1",
+    "untrained": "50.0",
+    "untrained_std": "",
+    "raw_pixels": "",
+  }
   assert expected.items() <= table[1].items()
   text = summary_files.markdown(groups).splitlines()
   assert text[0] == "| metric | dino (2) | byol (3) | simclr/seed0 (1) |"

@@ -15,7 +15,7 @@ from jaxssl.core import log
 from jaxssl.core.metric import Measurement, Metric, protocol_text
 from jaxssl.evals.feature_stats import EFFECTIVE_RANK, figures, unit
 from jaxssl.evals.load_run import load
-from jaxssl.report import neighbors, page, tables
+from jaxssl.report import neighbors, page, summary, tables
 from jaxssl.report.groups import grouped
 from jaxssl.workdir import results
 from jaxssl.workdir.records import RunRecord
@@ -72,25 +72,29 @@ def measured(workdir: pathlib.Path) -> list[dict]:
 def test_the_page_of_a_labeled_run_shows_every_measurement(labeled):
   report, measurements = parsed(labeled / "report.html"), measured(labeled)
   last = max(m["step"] for m in measurements)
-  expected = [m["value"] for m in measurements if m["step"] in (0, last)]
+  metrics = json.loads((labeled / "results.json").read_text())["metrics"]
+  compared = {name for name, metric in metrics.items() if metric["higher_is_better"] is not None}
+  expected = [m["value"] for m in measurements if m["step"] == last or (m["step"] == 0 and m["name"] in compared)]
   assert sorted(report.values) == sorted(expected) and not any("std" in m for m in measurements)
   assert all(m["name"] in report.text and protocol_text(m["protocol"]) in report.text for m in measurements)
   for title in ("Did it learn?", "Nearest neighbors", "How they changed", "Bootstrapped pairs", "Map", "Similarity"):
     assert title in report.text
   text = (labeled / "report.html").read_text()
+  assert text.index("<h2>Evaluations</h2>") < text.index("<h2>Curves</h2>") < text.index("<h2>Nearest neighbors</h2>")
   assert text.count("<circle") == 30 and 'class="same"' in text and "Attention" not in text
   assert NASTY not in text and NASTY in report.text and "run <1>" not in text and "run <1>" in report.text
 
 
 def test_the_page_of_an_unlabeled_run_shows_attention_and_clusters(plain):
   report, text = parsed(plain / "report.html"), (plain / "report.html").read_text()
-  assert "It did not collapse" in report.text or "collapsed" in report.text
+  assert re.search(r"It did not collapse: .* finds the other crop of the same image among 132 crops in \d", report.text)
+  assert text.index("<h2>Nearest neighbors</h2>") < text.index("<h2>Evaluations</h2>") < text.index("<h2>Curves</h2>")
   assert "Attention" in report.text and "head 1" in report.text and "Bootstrapped pairs" not in report.text
   assert text.count("<circle") == 66 and "cluster 1" in report.text and 'class="same"' not in text
   assert "two images" in report.text and "different class" not in report.text
 
 
-def test_missing_and_truncated_files_are_reported(labeled, tmp_path):
+def test_missing_and_truncated_files_are_reported(labeled, tmp_path, fails):
   shutil.copytree(labeled, tmp_path / "run")
   config = json.loads((tmp_path / "run/config.json").read_text())
   config["data"]["path"] = "/nowhere/at/all"
@@ -113,10 +117,13 @@ def test_missing_and_truncated_files_are_reported(labeled, tmp_path):
   assert "it stopped, or still runs" in stopped.text and "Nothing has been measured yet" in stopped.text
   assert "<slow>" in stopped.text and "no <i>" in stopped.text and "holds no checkpoint" in stopped.text
 
+  assert stopped.text.index("results.json is missing: there are no evaluations") < stopped.text.index("Did it learn?")
+
   for file in ("metrics.jsonl", "neighbors.jsonl", "alerts.jsonl", "train.log"):
     (tmp_path / "run" / file).unlink()
-  page.write([(Workdir(tmp_path / "run"), None)], tmp_path / "bare.html")
-  assert "metrics.jsonl has no metrics yet" in parsed(tmp_path / "bare.html").text
+  missing = f"--workdir {tmp_path / 'run'}: nothing to report, since metrics.jsonl and results.json are missing"
+  fails(["report", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'bare.html'}"], missing)
+  assert not (tmp_path / "bare.html").exists()
 
 
 def test_compared_runs_share_a_table_and_list_differing_fields(labeled, tmp_path):
@@ -166,6 +173,8 @@ def test_chosen_values_are_shown_and_do_not_split_rows(tmp_path):
   assert table.count('<tr class="how">') == 1 and table.count("<code>linear_lbfgs</code>") == 1
   assert re.findall(r'data value="([^"]+)"', table) == ["91.5", "92.25"] and "untrained 80.0" in table
   assert "penalty 0.01" in table and "penalty 0.0001" in table and 'class="best"><data value="92.25"' in table
+  tiles = summary.section(records[0]).partition('class="tiles"')[2]
+  assert "<strong>91.50%</strong>" in tiles and "<span>untrained</span>" in tiles and "<span>80.00</span>" in tiles
   alone = tables.evaluations(records[0])
   assert alone.count('<tr class="how">') == 1 and re.findall(r'data value="([^"]+)"', alone) == ["91.5", "80.0"]
 

@@ -14,8 +14,7 @@ from jaxssl.core import json_io
 from jaxssl.data import tfds as tfds_source
 from jaxssl.data.file_sorter import FileSorter
 from jaxssl.data.folder import FolderSource
-from jaxssl.evals import features, neighbors
-from jaxssl.evals.evaluator import Evaluator
+from jaxssl.evals import baselines, features, neighbors
 from jaxssl.report import page
 from jaxssl.train.setup import Experiment
 from tests.data.fixtures import flat, folder
@@ -103,6 +102,7 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_is_not(tmp_path, mo
   """It is stopped in the first step, the baselines, an evaluation, the last evaluation, its baselines and the report."""
   words = [*RUN, "--config.data.limit=64", "--config.train.checkpoint_every_epochs=3", "--config.evals.baselines=true"]
   words += ["--config.evals.periodic=knn", "--config.evals.final=knn,linear", "--config.evals.report=false"]
+  words += ["--config.evals.baseline_seeds=2"]
   whole, stopped = tmp_path / "whole", tmp_path / "stopped"
   assert main.main([*words, f"--workdir={whole}"]) == 0
   assert not json_io.lines(whole / "alerts.jsonl")  # no false alarm
@@ -110,6 +110,7 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_is_not(tmp_path, mo
   subjects = {(m["name"], m["subject"]) for m in measurements(whole)}
   compared = ("teacher", "raw_pixels", "untrained")
   assert subjects >= {(name, subject) for name in ("knn20_cosine", "linear_lbfgs") for subject in compared}
+  assert {m["seeds"] for m in measurements(whole) if m["subject"] == "untrained"} == {2}
   for name in ("config.json", "metrics.jsonl", "results.json", "train.log", "checkpoints"):
     assert (whole / name).exists()
   assert list((whole / "tensorboard").glob("events*"))
@@ -134,7 +135,7 @@ def test_a_run_that_is_stopped_in_each_phase_equals_one_that_is_not(tmp_path, mo
   assert "resumes at step 2" in log and "Ctrl-C: " in log and "stopped by a signal at step 2" in log
   log = stop(neighbors, "nearest_examples", 1)  # after the second epoch
   assert "saved at step 4" in log and json.loads((stopped / "results.json").read_text())["finished"] is False
-  log = stop(Evaluator, "baselines", 1)  # linear probes of the baselines, at the end
+  log = stop(baselines, "over_seeds", 1)  # the baselines, at the end
   assert "resumes at step 4" in log and "saved at step 6" in log
   log = stop(page, "write", 1, report=True)
   assert "resumes at step 6" in log and "stopping without the report" in log and not (stopped / "report.html").exists()

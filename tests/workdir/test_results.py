@@ -32,6 +32,18 @@ def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(t
   assert [m["step"] for m in results.read(path)["measurements"]] == [4] and not results.read(path)["finished"]
 
 
+def test_measurements_on_other_images_do_not_replace_those_of_the_run(tmp_path):
+  path = tmp_path / "results.json"
+  results.add(path, 4, [measurement("a", 1.0)])
+  names = [results.name_dataset(path, "birds", digest) for digest in ("first", "second", "first")]
+  assert names == ["birds", "birds (2)", "birds"]
+  for value in (2.0, 3.0):
+    results.add(path, 4, [measurement("a", value)], dataset="birds")
+  document = results.read(path)
+  assert [(m["dataset"], m["value"]) for m in results.measurements_of(document)] == [("", 1.0), ("birds", 3.0)]
+  assert document["datasets"] == {"birds": "first", "birds (2)": "second"}
+
+
 @pytest.mark.parametrize(
   "document",
   [
@@ -41,6 +53,8 @@ def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(t
     {"metrics": {"a": "A"}},
     {"measurements": 3},
     {"measurements": [{"step": 3, "name": "a", "subject": "teacher", "value": float("inf"), "protocol": {}}]},
+    {"measurements": [{"step": 3, "name": "a", "subject": "teacher", "value": 1.0, "protocol": {}, "seeds": -1}]},
+    {"measurements": [{"step": 3, "name": "a", "subject": "teacher", "value": 1.0, "protocol": {}, "dataset": 7}]},
     {"measurements": [{"step": 3, "name": "a", "subject": "teacher", "value": 1.0, "protocol": {"k": [1]}}]},
   ],
 )
