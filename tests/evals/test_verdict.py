@@ -7,7 +7,7 @@ import pytest
 from jaxssl.config.schema import Config
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.evals import verdict
-from jaxssl.evals.feature_stats import ALIGNMENT, CROPS_FOUND, EFFECTIVE_RANK, UNIFORMITY
+from jaxssl.evals.feature_stats import ALIGNMENT, CROPS_ALIKE, EFFECTIVE_RANK, UNIFORMITY
 from jaxssl.workdir import results
 from jaxssl.workdir.records import Baseline, Final, RunRecord
 from jaxssl.workdir.workdir import Workdir
@@ -25,13 +25,13 @@ def record(folder, found: float | None = 94.0, rank: float = 30.0, levels: dict[
   workdir = Workdir(folder)
   workdir.stored()
   workdir.write_config(Config())
-  values = {EFFECTIVE_RANK: rank, UNIFORMITY: -2.0, ALIGNMENT: 0.4} | ({} if found is None else {CROPS_FOUND: found})
+  values = {EFFECTIVE_RANK: rank, UNIFORMITY: -2.0, ALIGNMENT: 0.4} | ({} if found is None else {CROPS_ALIKE: found})
   sample = {"protocol": {"sample": 1024}, "evaluation": "quality"}
   measured = [Measurement(metric=metric, value=x, subject="student", **sample) for metric, x in values.items()]
   results.add(workdir.results, 8, measured, finished=True)
   for subject, (value, std, seeds) in (levels or {}).items():
     about = {"subject": subject, **sample}
-    level = Measurement(metric=CROPS_FOUND, value=value, std=std, seeds=seeds, **about)
+    level = Measurement(metric=CROPS_ALIKE, value=value, std=std, seeds=seeds, **about)
     misleading = Measurement(metric=ALIGNMENT, value=0.1, **about)  # a distance that reads as better
     results.add(workdir.results, 0, [level, misleading])
   return RunRecord(workdir)
@@ -111,6 +111,6 @@ def test_results_on_other_images_do_not_change_the_answer(tmp_path):
 def test_only_numbers_that_are_better_in_one_direction_have_baselines(tmp_path):
   run = record(tmp_path, levels={"untrained": (31.0, 2.0, 3), "raw_pixels": (12.0, None, 1)})
   finals = {final.name: final for final in run.finals()}
-  assert str(finals["crops_found"]) == "crops_found 94.00; untrained 31.00 ± 2.00 (3 seeds); raw pixels 12.00"
+  assert str(finals["crops_alike"]) == "crops_alike 94.00; untrained 31.00 ± 2.00 (3 seeds); raw pixels 12.00"
   assert str(finals["alignment"]) == "alignment 0.40" and run.baselines("alignment") == {}
-  assert run.baselines("crops_found") == {"untrained": 31.0, "raw_pixels": 12.0}
+  assert run.baselines("crops_alike") == {"untrained": 31.0, "raw_pixels": 12.0}
