@@ -12,9 +12,7 @@ CLEAR = 1.0  # percentage points that count as a difference: less is noise at a 
 BEFORE = ("untrained", "imported")  # the network before its first step
 NAMES = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}
 NEIGHBORS = "look at the nearest neighbors"
-MEANING = (
-  f"Networks are trained for that: it shows that training worked, not how useful the features are. For that, {NEIGHBORS}"
-)
+MEANING = f"Networks are trained for that: it shows that training worked, not how useful the features are; {NEIGHBORS}"
 
 
 def main_finals(record: RunRecord) -> dict[str, Final]:
@@ -71,9 +69,8 @@ def without_labels(first: Mapping[str, Final]) -> str:
   fine = "different images have different features"
   if alike is None or alike.value is None:
     return f"It did not collapse: {fine}. How useful they are: {NEIGHBORS}."
-  task = (
-    f"a crop is more similar to another crop of its image than to {alike.value:.1f}% of the crops of others (by chance: 50%)"
-  )
+  share = f"{alike.value:.1f}% of the crops of others (by chance 50%)"
+  task = f"a crop is more similar to another crop of its image than to {share}"
   level = next((alike.baselines[subject] for subject in BEFORE if subject in alike.baselines), None)
   if level is None or level.value is None:
     return f"It did not collapse: {fine}, and {task}; there is no untrained network to compare with. {MEANING}."
