@@ -11,6 +11,7 @@ COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # collapse below that, and ab
 CLEAR = 1.0  # percentage points that count as a difference: less is noise at a thousand test images
 BEFORE = ("untrained", "imported")  # the network before its first step
 NAMES = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}
+WITH_LABELS = {"knn": "its nearest neighbors give", "linear": "a linear classifier on its features gives"}  # best first
 NEIGHBORS = "look at the nearest neighbors"
 MEANING = f"Networks are trained for that: it shows that training worked, not how useful the features are; {NEIGHBORS}"
 
@@ -23,7 +24,8 @@ def main_finals(record: RunRecord) -> dict[str, Final]:
 def verdict(record: RunRecord) -> str:
   """Answers whether a run learned."""
   first = main_finals(record)
-  return with_labels(first["knn"]) if "knn" in first else without_labels(first)
+  main = next((first[name] for name in WITH_LABELS if name in first), None)
+  return without_labels(first) if main is None else with_labels(main)
 
 
 def standing(metric: Metric, value: float | None, level: Baseline) -> int:
@@ -48,7 +50,7 @@ def with_labels(main: Final) -> str:
     asked = "images, each compared with the others"
   elif "test_held_out" in main.protocol:
     asked = "held-out images"
-  right = f"its nearest neighbors give the class of {main.value:.1f}% of the {asked}"
+  right = f"{WITH_LABELS.get(main.evaluation, WITH_LABELS['knn'])} the class of {main.value:.1f}% of the {asked}"
   if not main.baselines:
     return f"{right[0].upper()}{right[1:]}; there are no baselines to compare with."
   better = [standing(main.metric, main.value, level) == 1 for level in main.baselines.values()]

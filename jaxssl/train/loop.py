@@ -35,8 +35,6 @@ from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.sync import LocalWorkdir
 from jaxssl.workdir.workdir import Workdir
 
-SUMMARIZED = ("knn", "linear")  # evaluations whose results are logged at the end or, without labels, how alike crops are
-
 SAVING = "the run is saved and stops after the current step, or compilation"  # what follows a signal
 UNREPORTED = "stopping without the report; the run is complete, and the same command writes its report"
 COMPILING = "compiling the training step; the first steps show how long the run takes"
@@ -191,7 +189,7 @@ def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float)
   facts |= {"seconds_since_start": round(seconds, 1), "config": str(original.config)}
   results.add(local.results, length.steps, [], **facts)
   record = RunRecord(local)
-  finals = [final for final in record.finals() if final.evaluation in SUMMARIZED]
+  finals = [final for final in record.finals() if final.evaluation in verdict.WITH_LABELS]
   for final in finals or [final for final in record.finals() if final.metric == CROPS_ALIKE]:
     LOG.info("%s", final)
   LOG.info("Did it learn? %s", verdict.verdict(record))
