@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import FinetuneConfig, LinearConfig, ViewConfig
 from jaxssl.core import UserError
+from jaxssl.core.metric import Scalar
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
@@ -30,6 +31,14 @@ def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
   """Returns the student's first view group at the size that evaluations use; `finish` leaves out its color changes."""
   view = first_view(extractor.config)
   return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
+
+
+def crop_protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
+  """Returns the part of a protocol that says how crops are cut."""
+  view = view_of(extractor, count=2)
+  (low, high), (flat, wide) = view.crop_scale, view.crop_ratio
+  protocol: dict[str, Scalar] = {"crop_area": f"{low:g} to {high:g}", "crop_ratio": f"{flat:.3g} to {wide:.3g}"}
+  return protocol | ({"affine": view.affine} if view.affine else {})
 
 
 def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:

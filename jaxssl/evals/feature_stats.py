@@ -6,10 +6,11 @@ import numpy as np
 from scipy import special
 
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals.crops import two_crops
+from jaxssl.evals.crops import crop_protocol, two_crops
 from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
+SAME = 1e-9  # cosines that differ by less are equal
 _metric = functools.partial(Metric, group="Features")
 EFFECTIVE_RANK = _metric(
   "effective_rank", "Effective rank", "Directions in use: exp(entropy of normalized singular values). Near 1: collapse."
@@ -19,11 +20,11 @@ UNIFORMITY = _metric("uniformity", "Uniformity", "How evenly images spread. Near
 ALIGNMENT = _metric(
   "alignment", "Alignment", "Mean squared distance of two random crops of an image. Small is good while images stay spread out."
 )
-CROPS_FOUND = _metric(
-  "crops_found",
-  "Finds the other crop of an image",
-  "How often the most similar of all other crops is the other crop of the same image. Networks are trained for this: it shows "
-  "that training worked, not how useful the features are.",
+CROPS_ALIKE = _metric(
+  "crops_alike",
+  "Crops of an image are alike",
+  "Of how many other crops a crop is more similar to the other crop of its image than to them. By chance 50%. Networks are "
+  "trained for this: it shows that training worked, not how useful the features are.",
   unit="%",
   higher_is_better=True,
 )
@@ -36,11 +37,11 @@ DEVIATION = _metric(
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """Measures two random crops of reference images, and the spread of the test set or, without one, of the reference set.
 
-  Raw pixels have another dimension than features, so that only `crops_found` can be compared with theirs.
+  Raw pixels have another dimension than features, so that only `crops_alike` can be compared with theirs.
   """
   first, second = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
-  of_crops = {"sample": len(first), **extractor.reference.protocol}
-  measured = measurements(extractor, {CROPS_FOUND: crops_found(first, second)}, of_crops)
+  of_crops = {"sample": len(first), **crop_protocol(extractor), **extractor.reference.protocol}
+  measured = measurements(extractor, {CROPS_ALIKE: crops_alike(first, second)}, of_crops)
   if extractor.variables is not None:
     queries = extractor.test or extractor.reference
     protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
@@ -90,17 +91,19 @@ def alignment(features: np.ndarray, partners: np.ndarray, power: float = 2) -> f
   return float((np.linalg.norm(unit(features) - unit(partners), axis=1) ** power).mean())
 
 
-def crops_found(first: np.ndarray, second: np.ndarray) -> float:
-  """Computes for how many percent of all crops, two of each image, [n, f] each, the most similar other one is of its image.
+def crops_alike(first: np.ndarray, second: np.ndarray) -> float:
+  """Computes to how many percent of the crops of other images a crop is less similar than to the other crop of its image.
 
-  Similarities are cosines. Of equally similar crops, those of other images come first, so that collapsed features gain nothing.
+  first, second: two crops of each image, [n, f] each, n > 1. Similarities are cosines; equal ones count half.
   """
   x = unit(np.concatenate([first, second]))
   cosines, rows = x @ x.T, np.arange(len(x))
   partners = (rows + len(first)) % len(x)
-  own = cosines[rows, partners]
-  cosines[rows, rows] = cosines[rows, partners] = -np.inf
-  return float(100 * (own > cosines.max(1) + 1e-9).mean())
+  own = cosines[rows, partners][:, None]
+  less, same = cosines < own - SAME, np.abs(cosines - own) <= SAME
+  wins = less + 0.5 * same
+  wins[rows, rows] = wins[rows, partners] = 0
+  return float(100 * wins.sum() / (len(x) * (len(x) - 2)))
 
 
 def uniformity(features: np.ndarray, t: float = 2) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from jaxssl.core.metric import Metric
-from jaxssl.evals.feature_stats import CROPS_FOUND, EFFECTIVE_RANK, UNIFORMITY
+from jaxssl.evals.feature_stats import CROPS_ALIKE, EFFECTIVE_RANK, UNIFORMITY
 from jaxssl.evals.knn import LEAVE_ONE_OUT
 from jaxssl.workdir.records import Baseline, Final, RunRecord
 
@@ -11,8 +11,9 @@ COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # collapse below that, and ab
 CLEAR = 1.0  # percentage points that count as a difference: less is noise at a thousand test images
 BEFORE = ("untrained", "imported")  # the network before its first step
 NAMES = {"untrained": "the untrained network", "imported": "the imported weights", "raw_pixels": "raw pixels"}
+WITH_LABELS = {"knn": "its nearest neighbors give", "linear": "a linear classifier on its features gives"}  # best first
 NEIGHBORS = "look at the nearest neighbors"
-MEANING = f"It was trained for that, so this shows that training worked, not how useful the features are: {NEIGHBORS}"
+MEANING = f"Networks are trained for that: it shows that training worked, not how useful the features are; {NEIGHBORS}"
 
 
 def main_finals(record: RunRecord) -> dict[str, Final]:
@@ -23,7 +24,8 @@ def main_finals(record: RunRecord) -> dict[str, Final]:
 def verdict(record: RunRecord) -> str:
   """Answers whether a run learned."""
   first = main_finals(record)
-  return with_labels(first["knn"]) if "knn" in first else without_labels(first)
+  main = next((first[name] for name in WITH_LABELS if name in first), None)
+  return without_labels(first) if main is None else with_labels(main)
 
 
 def standing(metric: Metric, value: float | None, level: Baseline) -> int:
@@ -48,7 +50,7 @@ def with_labels(main: Final) -> str:
     asked = "images, each compared with the others"
   elif "test_held_out" in main.protocol:
     asked = "held-out images"
-  right = f"its nearest neighbors give the class of {main.value:.1f}% of the {asked}"
+  right = f"{WITH_LABELS.get(main.evaluation, WITH_LABELS['knn'])} the class of {main.value:.1f}% of the {asked}"
   if not main.baselines:
     return f"{right[0].upper()}{right[1:]}; there are no baselines to compare with."
   better = [standing(main.metric, main.value, level) == 1 for level in main.baselines.values()]
@@ -59,26 +61,25 @@ def with_labels(main: Final) -> str:
 
 
 def without_labels(first: Mapping[str, Final]) -> str:
-  """Returns what is known without labels: whether the features collapsed, and how often crops find the other of their image."""
-  rank, spread, found = (first.get(metric.name) for metric in (EFFECTIVE_RANK, UNIFORMITY, CROPS_FOUND))
+  """Returns what is known without labels: whether the features collapsed, and how similar crops of an image are."""
+  rank, spread, alike = (first.get(metric.name) for metric in (EFFECTIVE_RANK, UNIFORMITY, CROPS_ALIKE))
   if rank is None or spread is None or rank.value is None or spread.value is None:
     return "There are no measurements yet."
   if rank.value < COLLAPSED_RANK or spread.value > COLLAPSED_UNIFORMITY:
     values = f"effective rank {rank.value:.2f}, uniformity {spread.value:.2f}"
     return f"No: the features collapsed, nearly all images have the same ({values})."
   fine = "different images have different features"
-  if found is None or found.value is None:
+  if alike is None or alike.value is None:
     return f"It did not collapse: {fine}. How useful they are: {NEIGHBORS}."
-  sample = found.protocol.get("sample")
-  among = f" among {2 * sample:,} crops" if isinstance(sample, int) else ""
-  task = f"it finds the other crop of the same image{among} in {found.value:.1f}% of cases"
-  level = next((found.baselines[subject] for subject in BEFORE if subject in found.baselines), None)
+  share = f"{alike.value:.1f}% of the crops of others (by chance 50%)"
+  task = f"a crop is more similar to another crop of its image than to {share}"
+  level = next((alike.baselines[subject] for subject in BEFORE if subject in alike.baselines), None)
   if level is None or level.value is None:
     return f"It did not collapse: {fine}, and {task}; there is no untrained network to compare with. {MEANING}."
-  compared = " and ".join(_relation(found, subject) for subject in found.baselines)
-  if standing(found.metric, found.value, level) < 1 and _leaves_no_room(level):
+  compared = " and ".join(_relation(alike, subject) for subject in alike.baselines)
+  if standing(alike.metric, alike.value, level) < 1 and _leaves_no_room(level):
     return f"It did not collapse: {fine}. But {task}, {compared}: that is too easy here to show more. For more, {NEIGHBORS}."
-  if standing(found.metric, found.value, level) < 1:
+  if standing(alike.metric, alike.value, level) < 1:
     return f"Not yet: the features did not collapse, but {task}, {compared}."
   return f"Yes, as far as that shows without labels: {fine}, and {task}, {compared}. {MEANING}."
 

@@ -139,7 +139,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   else:
     evals = {"periodic": ("quality",), "final": ("quality",)}
     lacks = "two images in any class folder" if facts.classes else "class folders"
-    evals_why = f"without {lacks}, no k-NN: whether crops of an image find each other instead"
+    evals_why = f"without {lacks}, no k-NN: how alike crops of an image are instead"
   no_colors = "" if facts.channels == 3 else NO_COLORS
   requested = f"  # as requested\n  config.data.update({ascii(given)})\n" if given else ""
   return f'''"""{title}. Suggested by `jaxssl inspect`; no network has been trained with it.

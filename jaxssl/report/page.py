@@ -42,7 +42,7 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
   for i, (record, (_, run)) in enumerate(zip(records, runs, strict=True)):
     blocks = _from_images(record, run)
     first = {NEIGHBORS: blocks.pop(NEIGHBORS)} if NEIGHBORS in blocks and summary.is_without_labels(record) else {}
-    numbers = {"Evaluations": tables.evaluations(record), "On other images": tables.other_images(record)}
+    numbers = {"Evaluations": tables.evaluations(record), "Other images": tables.other_images(record)}
     blocks = {**first, **numbers, "Curves": curves.section([record]), **blocks}
     blocks |= {"Alerts": tables.alerts(record), "Changed fields": tables.history(record), "Config": tables.config(record)}
     bodies.append(summary.section(record) + _sections(f"r{i}", blocks))

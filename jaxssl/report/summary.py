@@ -3,18 +3,17 @@
 import pathlib
 
 from jaxssl.core import json_io
-from jaxssl.evals.feature_stats import CROPS_FOUND
-from jaxssl.evals.verdict import main_finals, verdict
+from jaxssl.evals.feature_stats import CROPS_ALIKE
+from jaxssl.evals.verdict import WITH_LABELS, main_finals, verdict
 from jaxssl.report.text import escape, number, value_and_std
 from jaxssl.workdir.records import Baseline, Final, RunRecord
-
-TILES = ("knn", "linear", CROPS_FOUND.name)  # evaluations, or metrics
 
 
 def section(record: RunRecord) -> str:
   """Returns the head of one run."""
   first = main_finals(record)
-  tiles = "".join(_tile(first[name]) for name in TILES if name in first)
+  main = (CROPS_ALIKE.name,) if is_without_labels(record) else WITH_LABELS
+  tiles = "".join(_tile(first[name]) for name in main if name in first)
   return (
     f'{_missing(record)}<p class="what">{escape(overview(record))}</p>'
     f'<p class="answer"><b>Did it learn?</b> {escape(verdict(record))}</p>'
@@ -24,7 +23,7 @@ def section(record: RunRecord) -> str:
 
 def is_without_labels(record: RunRecord) -> bool:
   """Returns whether nothing was measured with labels that answers whether a run learned."""
-  return "knn" not in main_finals(record)
+  return not main_finals(record).keys() & WITH_LABELS.keys()
 
 
 def _missing(record: RunRecord) -> str:

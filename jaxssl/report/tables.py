@@ -7,7 +7,7 @@ from jaxssl.core.metric import Metric, protocol_text
 from jaxssl.core.tree import flatten
 from jaxssl.report.curves import defined
 from jaxssl.report.groups import Cell, Group, compared
-from jaxssl.report.text import escape, number, value_and_std
+from jaxssl.report.text import deviation, escape, number, value_and_std
 from jaxssl.workdir.records import Baseline, RunRecord
 
 MISSING = "—"
@@ -18,7 +18,7 @@ def value(x: float | None, std: float | None = None, chosen: Mapping | None = No
   """Renders a number of results.json, which the markup holds in full, and what its protocol chose."""
   if x is None:
     return number(x)
-  text = f'<data value="{x!r}">{number(x)}</data>' + ("" if std is None else f"\u00a0±\u00a0{number(std)}")
+  text = f'<data value="{x!r}">{number(x)}</data>' + deviation(x, std)
   return f"{text}<br><small>{escape(protocol_text(chosen))}</small>" if chosen else text
 
 
@@ -76,9 +76,8 @@ def side_by_side(groups: Sequence[Group]) -> str:
 def _cell(cell: Cell, best: float | None) -> str:
   chosen = cell.finals[0].chosen if len(cell.finals) == 1 else None
   text = value(cell.mean, cell.std, chosen)
-  if cell.verdict:
-    text += f'<br><small class="bad">{escape(cell.verdict)}</small>'
-  return f'<b class="best">{text}</b>' if best is not None and cell.mean == best else text
+  text = f'<b class="best">{text}</b>' if best is not None and cell.mean == best else text
+  return text + (f'<br><small class="bad">{escape(cell.verdict)}</small>' if cell.verdict else "")
 
 
 def differences(groups: Sequence[Group]) -> str:

@@ -18,7 +18,16 @@ def data_uri(kind: str, data: bytes) -> str:
 
 def value_and_std(value: float | None, std: float | None) -> str:
   """Returns a rounded value, and its standard deviation if there is one, as text that stays on one line."""
-  return number(value) + ("" if std is None else f"\u00a0±\u00a0{number(std)}")
+  return number(value) + deviation(value, std)
+
+
+def deviation(value: float | None, std: float | None) -> str:
+  """Returns a standard deviation, with as many decimals as `number` shows of the value; empty if there is none."""
+  if value is None or std is None:
+    return ""
+  shown = number(value)
+  decimals = len(shown.partition(".")[2])
+  return f"\u00a0±\u00a0{number(std) if 'e' in shown else f'{std:.{decimals}f}'}"
 
 
 def number(value: float | None) -> str:

@@ -16,7 +16,7 @@ from jaxssl.data.datasets import Arrays
 from jaxssl.evals import evaluator as evaluations
 from jaxssl.evals import verdict
 from jaxssl.evals.evaluator import Evaluator
-from jaxssl.evals.feature_stats import CROPS_FOUND
+from jaxssl.evals.feature_stats import CROPS_ALIKE
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import preemption, processes
 from jaxssl.parallel.preemption import Preemption, StopRequested
@@ -34,8 +34,6 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.sync import LocalWorkdir
 from jaxssl.workdir.workdir import Workdir
-
-SUMMARIZED = {"knn", "linear", CROPS_FOUND.name}  # evaluations and metrics whose results are logged at the end
 
 SAVING = "the run is saved and stops after the current step, or compilation"  # what follows a signal
 UNREPORTED = "stopping without the report; the run is complete, and the same command writes its report"
@@ -191,9 +189,9 @@ def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float)
   facts |= {"seconds_since_start": round(seconds, 1), "config": str(original.config)}
   results.add(local.results, length.steps, [], **facts)
   record = RunRecord(local)
-  for final in record.finals():
-    if {final.evaluation, final.name} & SUMMARIZED:
-      LOG.info("%s", final)
+  finals = [final for final in record.finals() if final.evaluation in verdict.WITH_LABELS]
+  for final in finals or [final for final in record.finals() if final.metric == CROPS_ALIKE]:
+    LOG.info("%s", final)
   LOG.info("Did it learn? %s", verdict.verdict(record))
   if unreadable:
     LOG.info("%d images are unreadable; see %s", len(unreadable), original.unreadable)

@@ -151,3 +151,8 @@ def test_a_test_split_without_labels_is_an_error():
     UserError, match="the test split in data.path=SET has no labels, but the training set has; sort its images"
   ):
     Evaluator(config, None, Datasets(config=config.data, class_groups={}, **sets), None)
+
+
+def test_the_baselines_have_one_seed_at_least():
+  with pytest.raises(UserError, match=r"evals\.baseline_seeds=0: .* at least 1"):
+    check_config(read(Config, {"evals": {"baseline_seeds": 0}}))

@@ -7,7 +7,7 @@ import pytest
 from jaxssl.config.schema import Config
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.evals import verdict
-from jaxssl.evals.feature_stats import ALIGNMENT, CROPS_FOUND, EFFECTIVE_RANK, UNIFORMITY
+from jaxssl.evals.feature_stats import ALIGNMENT, CROPS_ALIKE, EFFECTIVE_RANK, UNIFORMITY
 from jaxssl.workdir import results
 from jaxssl.workdir.records import Baseline, Final, RunRecord
 from jaxssl.workdir.workdir import Workdir
@@ -20,18 +20,18 @@ def knn(value: float, protocol: dict | None = None, **baselines: Baseline) -> Fi
   return Final(value=value, metric=KNN, baselines=baselines, **about)
 
 
-def record(folder, found: float | None = 94.0, rank: float = 30.0, levels: dict[str, tuple] | None = None) -> RunRecord:
+def record(folder, alike: float | None = 94.0, rank: float = 30.0, levels: dict[str, tuple] | None = None) -> RunRecord:
   """Writes a run without labels; levels: (value, std, seeds) of baselines."""
   workdir = Workdir(folder)
   workdir.stored()
   workdir.write_config(Config())
-  values = {EFFECTIVE_RANK: rank, UNIFORMITY: -2.0, ALIGNMENT: 0.4} | ({} if found is None else {CROPS_FOUND: found})
+  values = {EFFECTIVE_RANK: rank, UNIFORMITY: -2.0, ALIGNMENT: 0.4} | ({} if alike is None else {CROPS_ALIKE: alike})
   sample = {"protocol": {"sample": 1024}, "evaluation": "quality"}
   measured = [Measurement(metric=metric, value=x, subject="student", **sample) for metric, x in values.items()]
   results.add(workdir.results, 8, measured, finished=True)
   for subject, (value, std, seeds) in (levels or {}).items():
     about = {"subject": subject, **sample}
-    level = Measurement(metric=CROPS_FOUND, value=value, std=std, seeds=seeds, **about)
+    level = Measurement(metric=CROPS_ALIKE, value=value, std=std, seeds=seeds, **about)
     misleading = Measurement(metric=ALIGNMENT, value=0.1, **about)  # a distance that reads as better
     results.add(workdir.results, 0, [level, misleading])
   return RunRecord(workdir)
@@ -72,13 +72,13 @@ def test_differences_are_in_words():
   assert verdict.with_labels(final).endswith(f"40.0% of the images, {expected}")
 
 
-def test_without_labels_crops_that_are_found_again_show_that_training_worked(tmp_path):
+def test_without_labels_crops_that_are_alike_show_that_training_worked(tmp_path):
   levels = {"untrained": (31.0, 2.0, 3), "raw_pixels": (12.0, None, 1)}
   assert verdict.verdict(record(tmp_path, levels=levels)) == (
-    "Yes, as far as that shows without labels: different images have different features, and it finds the other crop of the "
-    "same image among 2,048 crops in 94.0% of cases, 63.0 points above the untrained network (31.0 ± 2.0 over 3 seeds) and "
-    "82.0 points above raw pixels (12.0). It was trained for that, so this shows that training worked, not how useful the "
-    "features are: look at the nearest neighbors."
+    "Yes, as far as that shows without labels: different images have different features, and a crop is more similar to another "
+    "crop of its image than to 94.0% of the crops of others (by chance 50%), 63.0 points above the untrained network "
+    "(31.0 ± 2.0 over 3 seeds) and 82.0 points above raw pixels (12.0). Networks are trained for that: it shows that training "
+    "worked, not how useful the features are; look at the nearest neighbors."
   )
 
 
@@ -86,10 +86,10 @@ def test_without_labels_crops_that_are_found_again_show_that_training_worked(tmp
   "about, answer",
   [
     ({"rank": 1.2}, r"No: the features collapsed, .* \(effective rank 1\.20, uniformity -2\.00\)"),
-    ({"found": 32.0, "levels": {"untrained": (31.0, 2.0, 3)}}, "Not yet: the features did not collapse, but it finds"),
-    ({"found": 100.0, "levels": {"untrained": (99.6, None, 1)}}, "It did not collapse: .* too easy here to show more"),
-    ({"levels": {}}, "It did not collapse: .* no untrained network to compare with. It was trained for that"),
-    ({"found": None}, "It did not collapse: .* How useful they are: look at the nearest neighbors"),  # an older run
+    ({"alike": 32.0, "levels": {"untrained": (31.0, 2.0, 3)}}, "Not yet: the features did not collapse, but a crop"),
+    ({"alike": 100.0, "levels": {"untrained": (99.6, None, 1)}}, "It did not collapse: .* too easy here to show more"),
+    ({"levels": {}}, "It did not collapse: .* no untrained network to compare with. Networks are trained for that"),
+    ({"alike": None}, "It did not collapse: .* How useful they are: look at the nearest neighbors"),  # an older run
   ],
 )
 def test_without_labels_the_answer_is_never_more_than_is_known(about, answer, tmp_path):
@@ -111,6 +111,6 @@ def test_results_on_other_images_do_not_change_the_answer(tmp_path):
 def test_only_numbers_that_are_better_in_one_direction_have_baselines(tmp_path):
   run = record(tmp_path, levels={"untrained": (31.0, 2.0, 3), "raw_pixels": (12.0, None, 1)})
   finals = {final.name: final for final in run.finals()}
-  assert str(finals["crops_found"]) == "crops_found 94.00; untrained 31.00 ± 2.00 (3 seeds); raw pixels 12.00"
+  assert str(finals["crops_alike"]) == "crops_alike 94.00; untrained 31.00 ± 2.00 (3 seeds); raw pixels 12.00"
   assert str(finals["alignment"]) == "alignment 0.40" and run.baselines("alignment") == {}
-  assert run.baselines("crops_found") == {"untrained": 31.0, "raw_pixels": 12.0}
+  assert run.baselines("crops_alike") == {"untrained": 31.0, "raw_pixels": 12.0}
