@@ -24,6 +24,7 @@ from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
+from jaxssl.train import lower_to_fit
 from jaxssl.train.optimizer import build_optimizer, learning_rate
 from jaxssl.train.step import Batch, TrainStep
 
@@ -34,7 +35,7 @@ class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
   `config` is the config given, with the fields of `data` that follow from the images if they were left open: `bit_depth`,
-  `mean`, `std` and `resident_size`. Raises UserError for a config that cannot run: before the images are opened, or downloaded,
+  `mean`, `std` and `resident_size`, and with lower values where `train.lower_to_fit` allows it. Raises UserError for a config that cannot run: before the images are opened, or downloaded,
   unless the mistake depends on them, and before anything is trained.
   """
 
@@ -53,6 +54,7 @@ class Experiment:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)
     opened = check(opened)
+    config = self._lowered(config, opened)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
@@ -70,6 +72,14 @@ class Experiment:
     self.train = self.datasets.train
     self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=shardings(self.state_shapes))
     self._step = jit_step(self.train_step, self.state_shapes)
+
+  def _lowered(self, config: Config, opened: datasets.Datasets) -> Config:
+    """Returns the config with values that are low enough for the images; keeps, in `lowered_from`, and logs those that were not."""
+    others = len(opened.reference.labeled()) - (opened.test is None)  # images that k-NN compares with
+    used = lower_to_fit.lowered_knn(lower_to_fit.lowered(config, len(opened.train), self.mesh.size), others)
+    self.lowered_from = lower_to_fit.originals(config, used)
+    lower_to_fit.log(self.lowered_from, used, len(opened.train), others)
+    return used
 
   def init(self) -> TrainState:
     """Returns the state before the first step, from the seed and `model.init_from`."""
@@ -184,7 +194,11 @@ def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Sc
 
 
 def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
-  """Builds the train step from a config and a dataset size, on a mesh that may be abstract. Raises UserError."""
+  """Builds the train step from a config and a dataset size, on a mesh that may be abstract.
+
+  The step's `config` has lower values where `train.lower_to_fit` allows it. Raises UserError.
+  """
+  config = lower_to_fit.lowered(config, num_images, mesh.size)
   batch_size, parts = config.train.batch_size, config.train.accumulate
   for field in ("batch_size", "epochs", "log_every", "checkpoint_every_epochs"):
     require(getattr(config.train, field) > 0, f"train.{field}", getattr(config.train, field), "at least 1")
