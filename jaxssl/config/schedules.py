@@ -71,9 +71,7 @@ class ScheduleConfig:
     warmup = 0
     for field in given:
       value, most = getattr(self, field), longest[field]
-      expected = (
-        f"0 to {most}, the length of the run (train.epochs={training_length.epochs}): shorten the warm-up or train longer"
-      )
+      expected = f"0 to {most}, the length of the run (train.epochs={training_length.epochs})"
       require(0 <= value <= most, f"{name}.{field}", value, expected)
       warmup = round(value * length / max(most, 1))
 

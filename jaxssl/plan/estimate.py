@@ -19,7 +19,7 @@ from jaxssl.plan import hlo, jaxpr_memory
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import GIB, Topology
-from jaxssl.train import setup
+from jaxssl.train import cost, setup
 from jaxssl.train.step import Batch, TrainStep
 
 STATE = {  # part of the memory -> beginnings of paths in TrainState; the first match counts
@@ -130,7 +130,7 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     available=available,
     fits=fits,
     live=live,
-    flops=jaxpr_memory.flops(traced.jaxpr.jaxpr, chips),
+    flops=cost.flops(traced.jaxpr.jaxpr, chips),
     traffic=traffic,
     steps=setup.training_length(config, images.count).steps,
   )

@@ -73,9 +73,8 @@ class ConfigChanges(Sequence[Change]):
       return
     if smaller := [name for name in ("train.batch_size", "bootstrap.k") if name in run.lowered_from]:
       field, value = smaller[0], run.lowered_from[smaller[0]]
-      raise UserError(
-        f"{field}={value}: only {len(run.train)} training images are left, and it cannot change; use another --workdir"
-      )
+      problem = f"the training set has {len(run.train)} images now, and it cannot change"
+      raise UserError(f"{field}={value}: {problem}; use another --workdir")
     if not self._learned:
       return
     before = abstract_state(build_train_step(self._before, run.mesh, len(run.train), encoder))
@@ -102,9 +101,8 @@ class ConfigChanges(Sequence[Change]):
       local.results.unlink(missing_ok=True)
       json_io.truncate_lines(local.metrics, -1)
     new = [{"step": step, "field": change.field, "from": change.before, "to": change.after} for change in self]
-    lowered_from = {
-      name: value for name, value in local.lowered_from().items() if name not in {change.field for change in self}
-    }
+    changed = {change.field for change in self}
+    lowered_from = {name: value for name, value in local.lowered_from().items() if name not in changed}
     local.write_config(run.config, [*local.history(), *new], run.lowered_from | lowered_from)
 
 

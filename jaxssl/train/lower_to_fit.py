@@ -7,6 +7,7 @@ from typing import Any
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, tree
+from jaxssl.data.datasets import Datasets
 from jaxssl.methods import read_method
 
 LONGEST = 0.5  # share of a run that a warm-up may take
@@ -40,6 +41,22 @@ def lowered_knn(config: Config, num_images: int) -> Config:
   return replace(config, {f"evals.knn.{name}": k for name, k in ks.items()})
 
 
+def for_images(config: Config, datasets: Datasets, devices: int) -> tuple[Config, dict[str, Any]]:
+  """Returns the config with values for these images, and those that it had instead, by dotted path; logs them."""
+  train, compared = len(datasets.train), len(datasets.reference.labeled()) - (datasets.test is None)
+  used = lowered_knn(lowered(config, train, devices), compared)
+  before, values = originals(config, used), _values(used)
+  for name, value in before.items():
+    if name.endswith("warmup_epochs"):
+      reason = f"train.epochs={used.train.epochs}"
+    elif name.startswith("evals.knn"):
+      reason = f"k-NN compares with {compared} images"
+    else:
+      reason = f"the training set has {train} images"
+    LOG.info("%s=%s lowered to %s: %s (train.lower_to_fit)", name, value, values[name], reason)
+  return used, before
+
+
 def originals(config: Config, used: Config) -> dict[str, Any]:
   """Returns the values of `config` that are lower in `used`, by dotted path."""
   before, after = _values(config), _values(used)
@@ -53,19 +70,6 @@ def as_lowered(config: Config, before: Config, lowered_from: Mapping[str, Any]) 
   given, stored = _values(config), _values(before)
   same = [name for name, value in lowered_from.items() if name in stored and name in given and _plain(given[name]) == value]
   return replace(config, {name: stored[name] for name in same})
-
-
-def log(given: Mapping[str, Any], used: Config, num_images: int, compared: int) -> None:
-  """Logs what was lowered, from the values `given`, and why. `compared`: images that k-NN compares with."""
-  values = _values(used)
-  for name, value in given.items():
-    if name.endswith("warmup_epochs"):
-      reason = f"train.epochs={used.train.epochs}"
-    elif name.startswith("evals.knn"):
-      reason = f"k-NN compares with {compared} images"
-    else:
-      reason = f"the training set has {num_images} images"
-    LOG.info("%s=%s lowered to %s: %s (train.lower_to_fit)", name, value, values[name], reason)
 
 
 def replace(config: Config, changes: Mapping[str, Any]) -> Config:

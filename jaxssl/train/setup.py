@@ -24,7 +24,7 @@ from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
-from jaxssl.train import lower_to_fit
+from jaxssl.train import cost, lower_to_fit
 from jaxssl.train.optimizer import build_optimizer, learning_rate
 from jaxssl.train.step import Batch, TrainStep
 
@@ -35,8 +35,9 @@ class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
   `config` is the config given, with the fields of `data` that follow from the images if they were left open: `bit_depth`,
-  `mean`, `std` and `resident_size`, and with lower values where `train.lower_to_fit` allows it. Raises UserError for a config that cannot run: before the images are opened, or downloaded,
-  unless the mistake depends on them, and before anything is trained.
+  `mean`, `std` and `resident_size`. `lowered_from`: the values given, by dotted path, instead of which `config` has lower ones.
+  Raises UserError for a config that cannot run: before the images are opened, or downloaded, unless the mistake depends on
+  them, and before anything is trained.
   """
 
   def __init__(
@@ -54,7 +55,7 @@ class Experiment:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)
     opened = check(opened)
-    config = self._lowered(config, opened)
+    config, self.lowered_from = lower_to_fit.for_images(config, opened, self.mesh.size)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
@@ -72,14 +73,6 @@ class Experiment:
     self.train = self.datasets.train
     self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=shardings(self.state_shapes))
     self._step = jit_step(self.train_step, self.state_shapes)
-
-  def _lowered(self, config: Config, opened: datasets.Datasets) -> Config:
-    """Returns the config with values that are low enough for the images; keeps, in `lowered_from`, and logs those that were not."""
-    others = len(opened.reference.labeled()) - (opened.test is None)  # images that k-NN compares with
-    used = lower_to_fit.lowered_knn(lower_to_fit.lowered(config, len(opened.train), self.mesh.size), others)
-    self.lowered_from = lower_to_fit.originals(config, used)
-    lower_to_fit.log(self.lowered_from, used, len(opened.train), others)
-    return used
 
   def init(self) -> TrainState:
     """Returns the state before the first step, from the seed and `model.init_from`."""
@@ -140,6 +133,10 @@ class Experiment:
   def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Logs]:
     """Trains on one batch; `state` is donated."""
     return self._step(state, batch, self.train.resident)
+
+  def cost_of_step(self, state: TrainState, batch: Batch) -> cost.Cost:
+    """Traces the step, as the first call of `step` would, and counts what it consists of."""
+    return cost.of_step(self._step.trace(state, batch, self.train.resident), self.mesh.size)
 
   def compile_step(self, batch: Batch) -> jax.stages.Compiled:
     """Compiles the step for such a batch. The result takes a state, a batch and the resident images."""

@@ -20,7 +20,7 @@ OPTIONS = {
   "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
   "neighbors": "--embeddings --image --k --sheet --workdir --plugins",
   "export": "--workdir --step --plugins --format --out --heads --license --evals.FIELD",
-  "inspect": "--data --drop-duplicates --out --data.FIELD",
+  "inspect": "--data --drop-duplicates --out --no-estimate --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
   "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --out",
   "config": "",
