@@ -32,6 +32,12 @@ def test_flops_of_products():
   assert cost.flops(repeated, 8) == 5 * once
 
 
+def test_equations_include_those_inside_others():
+  assert cost.equations(jaxpr(product, (B, D), (D, D))) == 3
+  inner = jaxpr(lambda x, w: jax.jit(product)(x, w), (B, D), (D, D))
+  assert len(inner.eqns) == 1 and cost.equations(inner) == 4
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_flops_of_convolutions(stride):
   shapes = (2, 8, 8, 3), (3, 3, 3, 16)
