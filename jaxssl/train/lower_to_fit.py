@@ -27,7 +27,9 @@ def lowered(config: Config, num_images: int, devices: int) -> Config:
   unit = 2 * devices * train.accumulate
   while batch_size > num_images and unit > 0 and batch_size % unit == 0:
     batch_size //= 2
-  changes: dict[str, Any] = {"train.batch_size": batch_size, "bootstrap.k": min(config.bootstrap.k, num_images)}
+  changes: dict[str, Any] = {"train.batch_size": batch_size}
+  if config.bootstrap.policy != "off":
+    changes["bootstrap.k"] = min(config.bootstrap.k, num_images)
   for name, warmup in _warmups(config).items():
     changes[name] = SHORTER * train.epochs if warmup > LONGEST * train.epochs > 0 else warmup
   return replace(config, changes)

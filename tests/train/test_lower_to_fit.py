@@ -6,9 +6,10 @@ import pytest
 
 from jaxssl import main
 from jaxssl.config.absolute import absolute_paths
-from jaxssl.core import UserError
+from jaxssl.core import LOG, UserError
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.lower_to_fit import lowered, lowered_knn, originals
+from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import flags
 from tests.data.fixtures import flat, folder
@@ -32,6 +33,7 @@ def config(recipe: str, *words: str):
     (20, 1, ["train.accumulate=8"], {"train.batch_size": 16}),
     (20, 1, ["train.lower_to_fit=false"], {}),
     (5, 1, [], {"train.batch_size": 4, "bootstrap.k": 5}),
+    (5, 1, ["bootstrap.policy=off"], {"train.batch_size": 4}),
     (99, 1, ["train.epochs=1"], {"train.batch_size": 64, "optim.schedule.warmup_epochs": 0.1}),
   ],
 )
@@ -74,6 +76,14 @@ def test_a_run_resumes_with_the_values_that_it_lowered(tmp_path):
   for words in (["train.batch_size=64"], ["train.lower_to_fit=false"]):
     with pytest.raises(UserError, match=r"train.batch_size: 16 there, \d+ here. Such fields cannot change"):
       ConfigChanges(workdir, absolute_paths(config("simclr.py:cpu", *words)), accept=False)
+
+
+@pytest.mark.slow
+def test_a_window_in_which_the_run_ends_is_warned_of(tmp_path, caplog, monkeypatch, one_device):
+  monkeypatch.setattr(LOG, "propagate", True)
+  words = ["bootstrap.window=3", "data.limit=32", "views.global.affine=0", "views.global.thicken=0"]
+  Experiment(config("nnboot.py:runlocal", *words), tmp_path)
+  assert "bootstrap.window=3: no partner is drawn before that many epochs, and train.epochs=3; lower it" in caplog.text
 
 
 @pytest.mark.slow
