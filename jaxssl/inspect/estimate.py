@@ -13,6 +13,7 @@ from jaxssl.core.log import duration
 from jaxssl.parallel.mesh import cores
 
 SECONDS = 5.0  # for which steps are timed, beside compiling
+LESS = "set a lower --config.train.batch_size, or --config.train.accumulate=2"
 PATIENCE = 30.0  # seconds after which no further step is compiled
 SMALL_RUN = 20 * 60.0  # seconds that the steps of `:cpu` may take, so that it ends within half an hour, evaluations included
 
@@ -82,6 +83,22 @@ def time_runs(full: Config, small: Config, images: int, rate: float, open_timer:
     return of_config(full, timing, rate), short
 
 
+def estimate(
+  file: str, full: Config, small: Config, images: int, rate: float, memory: int, open_timer: OpenTimer
+) -> tuple[list[str], RunTime | None]:
+  """Returns lines on how long the config in `file` takes on this machine, and the time of `:cpu`, see `time_runs`.
+
+  `memory`: bytes of a device. Raises UserError.
+  """
+  try:
+    whole, short = time_runs(full, small, images, rate, open_timer)
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    return [f"on this machine, {machine()}, {full.train.batch_size} images per step do not fit in memory: {LESS}"], None
+  return list(lines(file, whole, short, memory)), short
+
+
 def machine() -> str:
   """Names what trains here: `2 CPU cores`, `1 x NVIDIA H100 80GB HBM3`."""
   if jax.default_backend() == "cpu":
@@ -96,4 +113,4 @@ def lines(file: str, full: RunTime, small: RunTime | None, memory: int) -> Itera
     yield f"  {file}:cpu takes {small.describe(memory)}"
   yield f"  {file} takes {full.describe(memory)}"
   if full.timing.memory > memory:
-    yield "  that is more memory than there is: set a lower --config.train.batch_size, or --config.train.accumulate=2"
+    yield f"  that is more memory than there is: {LESS}"

@@ -114,10 +114,10 @@ def inspect(
       files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
     _print_escaped(f"written: {' and '.join([str(out), *_write(out, text, files)])}")
   if open_timer:  # the config is written already, for those who do not wait
-    small = suggest.config_of(text, "cpu")
-    host = suggested.data.placement == "host"
-    full, short = estimate.time_runs(suggested, small, facts.trained, rate if host else 0.0, open_timer)
-    _print_escaped(*estimate.lines(str(out or "CONFIG.py"), full, short, facts.memory))
+    rate = rate if suggested.data.placement == "host" else 0.0
+    runs = suggested, suggest.config_of(text, "cpu"), facts.trained
+    lines, short = estimate.estimate(str(out or "CONFIG.py"), *runs, rate, facts.memory, open_timer)
+    _print_escaped(*lines)
     if out and short:
       measured = suggest.Small(epochs=short.epochs, about=f"about {duration(short.total)} on {estimate.machine()}")
       _write(out, suggest.text(facts, str(out), given, measured), {})

@@ -46,7 +46,9 @@ def lowered_knn(config: Config, num_images: int) -> Config:
 def for_images(config: Config, datasets: Datasets, devices: int) -> tuple[Config, dict[str, Any]]:
   """Returns the config with values for these images, and those that it had instead, by dotted path; logs them."""
   train, compared = len(datasets.train), len(datasets.reference.labeled()) - (datasets.test is None)
-  used = lowered_knn(lowered(config, train, devices), compared)
+  used = lowered(config, train, devices)
+  if datasets.reference.source.labels is not None:
+    used = lowered_knn(used, compared)
   before, values = originals(config, used), _values(used)
   for name, value in before.items():
     if name.endswith("warmup_epochs"):

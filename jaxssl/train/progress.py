@@ -44,7 +44,7 @@ class Progress:
       LOG.info("%s; the first steps show how long the run takes", task)
       return task
     seconds = (self._total - self._first) * cost.flops / (PER_CORE * cores())
-    LOG.info("%s; by its operations the run then takes roughly %s", task, duration(seconds))
+    LOG.info("%s; by its operations the run then takes roughly %s", task, duration(max(seconds, 1.0)))
     if seconds > CERTAIN * LONG:
       self._warned = True
       LOG.warning(*_slow_run(seconds, "roughly"))

@@ -72,6 +72,14 @@ def test_with_an_accelerator_the_whole_recipe_is_timed_alone(monkeypatch, opened
   )
 
 
+def test_a_batch_that_does_not_fit_in_memory_is_reported():
+  def refuse(*_, **__):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 99 bytes.")
+
+  [line], small = estimate.estimate("x.py", FULL, SMALL, 2000, 0.0, 10**9, refuse)
+  assert line.endswith(", 256 images per step do not fit in memory: " + estimate.LESS) and small is None
+
+
 @pytest.mark.parametrize("seconds, expected", [(1e-4, 1000), (0.5, 300), (9999.0, 1)])
 def test_epochs_are_at_least_one_and_at_most_those_of_the_recipe(seconds, expected):
   run = of_config(FULL, dataclasses.replace(TIME, seconds=seconds), 0.0)
