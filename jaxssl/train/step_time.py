@@ -51,23 +51,9 @@ class StepTimer:
       config = tree.replace(config, {"train.batch_size": batch_size, "train.accumulate": 1})
     train_step = setup.build_train_step(config, self._mesh, num_images)
     self._config, self._state = train_step.config, setup.abstract_state(train_step)
-    self._batch, self._resident = self._inputs()
+    self._batch, self._resident = abstract_inputs(train_step.config, self._mesh, train_step.config.train.batch_size)
     self._traced = setup.jit_step(train_step, self._state).trace(self._state, self._batch, self._resident)
     self._flops = self._factor * cost.of_step(self._traced, self._mesh.size).flops
-
-  def _inputs(self) -> tuple[Batch, Any]:
-    """Returns the shapes of a batch, and of as many resident images; None with host crops."""
-    data, rows, views = self._config.data, self._config.train.batch_size, self._config.views
-    channels, pixel = data.channels, dtype_of(data.bit_depth)
-
-    def shape(*sides: int, dtype: Any = jnp.int32, spec: Any = ROWS) -> jax.ShapeDtypeStruct:
-      return jax.ShapeDtypeStruct((rows, *sides), dtype, sharding=NamedSharding(self._mesh, spec))
-
-    if data.placement == "host":
-      crops = {name: shape(view.count, view.size, view.size, channels, dtype=pixel) for name, view in views.items()}
-      return Batch(index=shape(), label=shape(), crops=crops), None
-    side = data.resident_size or resident_size.side_for(views)
-    return Batch(index=shape(), label=shape(), crops=None), shape(side, side, channels, dtype=pixel, spec=REPLICATED)
 
   def measure(self, seconds: float) -> StepTime:
     """Compiles the step, runs it once, and then times it for about so many seconds."""
@@ -103,6 +89,24 @@ class StepTimer:
       rows = self._resident.shape[0]
       image_bytes = self._resident.size // rows * self._resident.dtype.itemsize * (self._images - rows)
     return round(stats.argument_size_in_bytes + image_bytes + self._factor * batch_bytes)
+
+
+def abstract_inputs(config: Config, mesh: Any, resident: int, side: int | None = None) -> tuple[Batch, Any]:
+  """Returns shapes, dtypes and shardings of a batch, and of so many resident images; None with data.placement=host.
+
+  `side`: of images that are resident as they are; None: their sizes differ.
+  """
+  data, views, pixel = config.data, config.views, dtype_of(config.data.bit_depth)
+
+  def rows(*sides: int, dtype: Any = jnp.int32) -> Any:
+    return jax.ShapeDtypeStruct((config.train.batch_size, *sides), dtype, sharding=NamedSharding(mesh, ROWS))
+
+  if data.placement == "host":
+    crops = {name: rows(view.count, view.size, view.size, data.channels, dtype=pixel) for name, view in views.items()}
+    return Batch(index=rows(), label=rows(), crops=crops), None
+  side = data.resident_size or side or resident_size.side_for(views)
+  images = jax.ShapeDtypeStruct((resident, side, side, data.channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
+  return Batch(index=rows(), label=rows(), crops=None), images
 
 
 def _random(shapes: PyTree) -> PyTree:
