@@ -11,7 +11,7 @@ import numpy as np
 from jaxssl.config import fields, load
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.plan.jaxpr_memory import flops
+from jaxssl.train.cost import flops
 from jaxssl.train.setup import Experiment
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"

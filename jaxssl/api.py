@@ -21,12 +21,13 @@ from jaxssl.evals.nearest_images import neighbors
 from jaxssl.export.flax_format import load_pretrained
 from jaxssl.export.formats import export
 from jaxssl.export.predict import predict, predict_to_file
-from jaxssl.inspect.inspect_images import inspect
+from jaxssl.inspect import inspect_images
 from jaxssl.plan.make_plan import plan
 from jaxssl.report import page, summary_files
 from jaxssl.report.live import live_curve
 from jaxssl.train import loop
 from jaxssl.train.metrics import OnMetrics
+from jaxssl.train.step_time import StepTimer
 from jaxssl.workdir.trained_run import TrainedRun
 from jaxssl.workdir.workdir import Workdir
 
@@ -64,6 +65,24 @@ def train(
   listener = live_curve(on_metrics) if live else on_metrics
   loop.train(config, path_of(workdir), arrays, encoder, page.write_report, accept_changes, listener)
   return TrainedRun(Workdir(path_of(workdir)))
+
+
+def inspect(
+  images: Path,
+  *,
+  out: Path | None = None,
+  drop_duplicates: bool = False,
+  changes: Mapping[str, Any] | None = None,
+  estimate: bool = True,
+) -> Config:
+  """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` (.py) if given.
+
+  `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images.
+  `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. `estimate`: time steps of training
+  for about a minute, and print how long the config takes on this machine. Raises UserError.
+  """
+  open_timer = StepTimer if estimate else None
+  return inspect_images.inspect(images, out=out, drop_duplicates=drop_duplicates, changes=changes, open_timer=open_timer)
 
 
 def evaluate(

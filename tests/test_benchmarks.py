@@ -3,7 +3,7 @@ import jax.numpy as jnp
 
 from benchmarks import compiled, runs
 from benchmarks.table import Row
-from jaxssl.plan.jaxpr_memory import flops
+from jaxssl.train.cost import flops
 
 
 def test_flops_of_a_forward_pass():

@@ -75,7 +75,10 @@ def by_name(recipes: Mapping[str, Callable[[], Fields]]) -> Callable[..., Fields
 
 
 def runlocal(config: Fields) -> None:
-  """Shrinks a recipe to under a minute on a CPU: 256 digits, a tiny network of the same kind, three epochs."""
+  """Shrinks a recipe to under a minute on a CPU: 256 digits, a tiny network of the same kind, three epochs.
+
+  Other images may be set on top of it, such as a folder: 256 of them, or all of fewer (`train.lower_to_fit`).
+  """
   config.data.update({"source": "mnist5k", "path": "", "test_path": "", "list_path": "", "limit": 256, "resident_size": 0})
   if config.data.channels not in (1, 3):
     config.data.update({"channels": 1, "mean": (), "std": ()})
@@ -89,7 +92,7 @@ def runlocal(config: Fields) -> None:
   for head in (model.projector, model.predictor):
     head.update({"hidden": min(head.hidden, 64), "out": min(head.out, 64), "bottleneck": 32})
   config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 2})
-  config.train.update({"batch_size": 32, "epochs": 3, "log_every": 1})
+  config.train.update({"batch_size": 32, "epochs": 3, "log_every": 1, "lower_to_fit": True})
   config.evals.update({"every": 2, "resize": 0, "size": 0, "holdout": 0.0})  # the digits have a test set
   _shorten(config, 1, 64)
 
@@ -97,7 +100,8 @@ def runlocal(config: Fields) -> None:
 def cpu(config: Fields) -> None:
   """Shrinks a recipe to minutes on two CPU cores; the budget is the same for every method, so that results are comparable.
 
-  10,000 images, 15 epochs at batch 128, a ResNet-10 (or the recipe's ConvNeXt) of a quarter of the width, heads of 512.
+  10,000 images, 15 epochs at batch 128, views of at most 32 pixels, a ResNet-10 (or the recipe's ConvNeXt) of a quarter of the
+  width, heads of 512. With fewer images, all of them, in smaller batches if need be (`train.lower_to_fit`).
   """
   config.data.limit = 10_000
   config.model.update({"width": 0.25, "stem": "small", "depth": 0})
@@ -107,10 +111,23 @@ def cpu(config: Fields) -> None:
     head.update({"hidden": min(head.hidden, 512), "out": min(head.out, 1024), "bottleneck": 64})
   config.optim.freeze = ()  # its names belong to the replaced network
   config.bootstrap.update({"window": 3, "temperature": 0.05})
-  config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32"})
+  config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32", "lower_to_fit": True})
   config.health.patience = 50
   config.evals.update({"every": 5, "batch_size": 1000})
+  _shrink_views(config, 32)
   _shorten(config, 2, 4096)
+
+
+def _shrink_views(config: Fields, side: int) -> None:
+  """Limits the largest view, and the other views in proportion; images are then resident at 5/4 of that side."""
+  largest = max(group.size for group in config.views.values())
+  if largest <= side:
+    return
+  for group in config.views.values():
+    group.size = max(group.size * side // largest, side // 4)
+    group.blur_p = (0.0,)  # as in the recipes for small images
+  config.data.update({"placement": "device", "resident_size": side * 5 // 4})
+  config.evals.update({"resize": 0, "size": 0})
 
 
 SMALLER: dict[str, Callable[[Fields], None]] = {"runlocal": runlocal, "cpu": cpu}

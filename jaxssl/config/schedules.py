@@ -71,7 +71,8 @@ class ScheduleConfig:
     warmup = 0
     for field in given:
       value, most = getattr(self, field), longest[field]
-      require(0 <= value <= most, f"{name}.{field}", value, f"0 to {most}, the length of the run")
+      expected = f"0 to {most}, the length of the run (train.epochs={training_length.epochs})"
+      require(0 <= value <= most, f"{name}.{field}", value, expected)
       warmup = round(value * length / max(most, 1))
 
     def schedule(step: Any) -> Any:

@@ -164,6 +164,9 @@ class TrainConfig:
   checkpoint_every_epochs: int = observe(1)  # epochs between checkpoints
   checkpoint_every_steps: int = observe(0)  # steps between additional checkpoints within an epoch; 0: none
   max_to_keep: int = observe(2)  # checkpoints to keep
+  # lower what the images or the epochs of a run do not suffice for, and log it: batch_size, bootstrap.k, evals.knn, warm-ups
+  # (docs/data.md); the smaller versions of recipes and the configs of `inspect` set it
+  lower_to_fit: bool = observe(False)
   fsdp: bool = locate(False)  # shard weights, optimizer, teacher and queues over the devices: less memory, more traffic
 
 

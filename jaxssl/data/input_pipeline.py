@@ -19,6 +19,7 @@ from jaxssl.core.log import duration
 from jaxssl.data.crops import cut_rows
 from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
+from jaxssl.parallel.mesh import cores
 
 T = TypeVar("T")
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
@@ -149,7 +150,7 @@ def read_ahead(load: Callable[[Any], T], keys: Iterable[Any], workers: int, ahea
 
 def _threads(workers: int) -> int:
   """Returns `workers` or, if that is 0, the number of cores that this process may use."""
-  return workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+  return workers or cores()
 
 
 @functools.cache

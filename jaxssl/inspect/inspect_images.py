@@ -14,13 +14,14 @@ import numpy as np
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig, TrainConfig
 from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, tree
+from jaxssl.core.log import duration
 from jaxssl.data import holdout, value_range
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.folder import FolderSource, open_folder
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source, Subset
-from jaxssl.inspect import contact_sheet, suggest, summary
+from jaxssl.inspect import contact_sheet, estimate, suggest, summary
 from jaxssl.inspect.copies import IN_TEST, MAY_BE_IN_TEST, find_copies
 from jaxssl.inspect.scan import GRID, ImageStats, Unusable, read_header, scan
 
@@ -34,11 +35,13 @@ def inspect(
   out: str | pathlib.Path | None = None,
   drop_duplicates: bool = False,
   changes: Mapping[str, Any] | None = None,
+  open_timer: estimate.OpenTimer | None = None,
 ) -> Config:
   """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` (.py) if given.
 
   `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images.
-  `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. Raises UserError.
+  `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. `open_timer`: times steps of a
+  config, to estimate how long it takes on this machine; None: it is not estimated. Raises UserError.
   """
   out, given = path_of(out) if out else None, _data_fields(changes or {})
   if out and (out.suffix != ".py" or not paths.is_local(out)):
@@ -90,9 +93,11 @@ def inspect(
   text = suggest.text(facts, str(out or "CONFIG.py"), given)
   suggested = suggest.config_of(text)
   train.use(Decoder.of(suggested.data))  # as training will read them
+  rate = 0.0
   try:
     with heartbeat("timing how fast images are read and cropped"):
-      print(_speed(Subset(train, np.array([image.index for image in usable])), suggested))
+      rate = _reading_rate(Subset(train, np.array([image.index for image in usable])), suggested)
+    print(_speed(rate, len(usable), suggested))
   except UserError as error:  # no TensorFlow, no host pipeline
     print(f"reading: not timed: {error}")
   print("\nsuggested:", text.partition("recipes.defaults()\n")[2].rpartition("  return")[0], sep="\n")
@@ -101,15 +106,24 @@ def inspect(
       "--out CONFIG.py writes it to a config file, and the files that are counted above to CONFIG.found.txt; "
       "near duplicates are drawn in CONFIG.duplicates.png"
     )
-    return suggested
-  files = {".found.txt": _lines(summary.in_full(unusable, copies, scanned))}
-  if left_out:
-    files[".train.txt"] = _lines([train.relative_name(image.index) for image in usable])
-  if copies.near:
-    files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
-  _write(out, text, files)
-  for version in ("",) if facts.accelerator else ("", ":cpu"):
-    _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
+  else:
+    files = {".found.txt": _lines(summary.in_full(unusable, copies, scanned))}
+    if left_out:
+      files[".train.txt"] = _lines([train.relative_name(image.index) for image in usable])
+    if copies.near:
+      files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
+    _print_escaped(f"written: {' and '.join([str(out), *_write(out, text, files)])}")
+  if open_timer:  # the config is written already, for those who do not wait
+    rate = rate if suggested.data.placement == "host" else 0.0
+    runs = suggested, suggest.config_of(text, "cpu"), facts.trained
+    lines, short = estimate.estimate(str(out or "CONFIG.py"), *runs, rate, facts.memory, open_timer)
+    _print_escaped(*lines)
+    if out and short:
+      measured = suggest.Small(epochs=short.epochs, about=f"about {duration(short.total)} on {estimate.machine()}")
+      _write(out, suggest.text(facts, str(out), given, measured), {})
+  if out:
+    for version in ("",) if facts.accelerator else (":cpu", ""):
+      _print_escaped(f"  jaxssl train --config {shlex.quote(f'{out}{version}')}")
   return suggested
 
 
@@ -117,8 +131,8 @@ def _lines(lines: Sequence[str]) -> bytes:
   return "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")
 
 
-def _write(out: pathlib.Path, config: str, files: Mapping[str, bytes]) -> None:
-  """Writes the config, and beside it the files, by ending, that are not empty. Raises UserError."""
+def _write(out: pathlib.Path, config: str, files: Mapping[str, bytes]) -> list[str]:
+  """Writes the config, and beside it the files, by ending, that are not empty; returns the names of those. Raises UserError."""
   written = {out.with_suffix(ending): data for ending, data in files.items() if data}
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +140,7 @@ def _write(out: pathlib.Path, config: str, files: Mapping[str, bytes]) -> None:
       file.write_bytes(data)
   except OSError as error:
     raise UserError(f"--out={out}: cannot be written: {error}") from error
-  _print_escaped(f"written: {' and '.join([str(out), *(file.name for file in written)])}")
+  return [file.name for file in written]
 
 
 def _data_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,8 +184,8 @@ def _held_out(train: FolderSource, usable: Sequence[ImageStats]) -> int:
   return 0
 
 
-def _speed(source: Source, config: Config) -> str:
-  """Measures how many random images per second the host reads and crops into all views, and describes what that means."""
+def _reading_rate(source: Source, config: Config) -> float:
+  """Measures how many random images per second the host reads and crops into all views."""
   batch = min(BATCH, len(source))
   index = np.random.default_rng(0).integers(0, len(source), (1 + IMAGES // batch, batch)).astype(np.int32)
   with training(source, index, index, config.views, seed=0, epoch=0) as batches:
@@ -181,12 +195,16 @@ def _speed(source: Source, config: Config) -> str:
       images += batch
       if time.monotonic() - start > SECONDS:
         break
-    rate = images / (time.monotonic() - start)
+    return images / (time.monotonic() - start)
+
+
+def _speed(rate: float, images: int, config: Config) -> str:
+  """Describes what it means that the host reads so many images per second."""
   views, size = sum(view.count for view in config.views.values()), config.train.batch_size
   text = f"reading: {rate:.0f} images/s into {views} views each on the host: {size / rate:.2f} s per batch of {size}"
   if config.data.placement == "device":
-    return f"{text}; but they fit in memory, which takes about {len(source) / rate:.0f} s once"
-  return f"{text}, {len(source) / rate:.0f} s per epoch; a faster training step waits for it"
+    return f"{text}; but they fit in memory, which takes about {images / rate:.0f} s once"
+  return f"{text}, {images / rate:.0f} s per epoch; a faster training step waits for it"
 
 
 def _print_escaped(*lines: str) -> None:

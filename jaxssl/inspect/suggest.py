@@ -49,6 +49,17 @@ NO_COLORS = """\
   # without red, green and blue only brightness and contrast can change
   config.views["global"].update({"jitter": (0.4, 0.4, 0.0, 0.0), "gray_p": 0.0})
 """
+NO_EXPORT = """\
+  # timm and torchvision have no such stem: export to flax, onnx or stablehlo, or set "imagenet" here, which is coarser
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Small:
+  """The version `:cpu` of a config."""
+
+  epochs: int
+  about: str = ""  # how long it takes, and where that was measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +83,11 @@ class Facts:
   memory: int  # of a device; of the machine without accelerators
   devices: int = 1
   accelerator: bool = True
+
+  @property
+  def trained(self) -> int:
+    """The number of images that are trained on."""
+    return self.train - self.held_out
 
 
 def measure(channels: int, images: Sequence[ImageStats], train: Sequence[ImageStats], **known: Any) -> Facts:
@@ -98,8 +114,16 @@ def measure(channels: int, images: Sequence[ImageStats], train: Sequence[ImageSt
   )
 
 
-def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
-  """Returns the config file named `file`. `given`: fields of data that the user set, which come last."""
+def small_epochs(facts: Facts) -> int:
+  """Returns the epochs of `:cpu` on a machine whose speed is not known: about 150,000 images seen."""
+  return min(max(150_000 // facts.trained, 15), 150)
+
+
+def text(facts: Facts, file: str, given: Mapping[str, Any], small: Small | None = None) -> str:
+  """Returns the config file named `file`.
+
+  `given`: fields of data that the user set, which come last; `small`: the length of `:cpu`, if it was measured.
+  """
   title = textwrap.shorten(_quoted(f"Images of {pathlib.PurePath(facts.path).name}"), 60)
   file = _quoted(file)
   left_out = f", without {facts.left_out}" if facts.left_out else ""
@@ -108,7 +132,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
     test += f"\n  # {facts.in_test} of the training images are, or may be, test images, which invalidates the evaluation"
   paths = {"source": "folder", "path": facts.path, "list_path": facts.list_path}
   size = next((size for size in SIZES if size <= facts.side), facts.side)
-  trained = facts.train - facts.held_out
+  trained = facts.trained
   larger = not facts.one_size or facts.side > size * 5 // 4
   side = min(size * 5 // 4, facts.side)  # of resident images
   memory = (facts.train + facts.test) * side**2 * facts.channels * dtype_of(facts.bit_depth).itemsize
@@ -119,9 +143,10 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
   epochs = min(max(round(SEEN / trained / 100) * 100, 100), 1000)
   seen = epochs * trained / 1e6
   cpu_limit = 10_000 if trained > 10_000 else 0
-  cpu_epochs = min(max(150_000 // trained, 15), 150)  # 150,000 images seen
+  small = small or Small(epochs=small_epochs(facts))
   network = "resnet50" if trained >= 100_000 and size > 64 else "resnet18"
   stem = "cifar" if size <= 40 else "small" if size <= 96 else "imagenet"
+  no_export = "" if stem == "imagenet" else NO_EXPORT
   if trained < FEW:
     method, views = SIMCLR, f"symmetric({size}, crop=0.08)"
     method_why = f"fewer than {FEW} images: SimCLR with its own recipe, the fastest method in short runs (docs/results.md)"
@@ -147,7 +172,7 @@ def text(facts: Facts, file: str, given: Mapping[str, Any]) -> str:
 {file}   values have their reason above them; change what you know better
   jaxssl train --config {file}
 
-Smaller versions: "{file}:cpu" (minutes on two CPU cores), "{file}:runlocal" (a minute, on embedded digits).
+Smaller versions: "{file}:cpu" ({small.about or "a narrow ResNet-10, 32 pixels"}), "{file}:runlocal" (on digits, to try it).
 """
 
 from jaxssl.augment import presets
@@ -160,7 +185,8 @@ def get_config(recipe: str = "") -> Fields:
   config = recipes.choose(recipe, {{"": images}})
   if "cpu" in recipe.split(",") and config.data.source == "folder":  # more epochs on a small set
     config.data.limit = {cpu_limit}
-    config.train.update({{"batch_size": min(config.train.batch_size, {batch_size}), "epochs": {cpu_epochs}}})
+    config.train.update({{"batch_size": min(config.train.batch_size, {batch_size}), "epochs": {small.epochs}}})
+    config.train.checkpoint_every_epochs = config.evals.every = {max(small.epochs // 5, 1)}
   return config
 
 
@@ -181,9 +207,11 @@ def images() -> Fields:
   config.views = recipes.views(presets.{views})
 {no_colors}\
   # ResNet-50 from 100,000 images of more than 64 pixels; the stem halves sides above 40 pixels, and again above 96
+{no_export}\
   config.model.update({{"name": "{network}", "stem": "{stem}"}})
   # twice as fast in bfloat16 on an accelerator; at most 256 images, and at least four steps per epoch
   config.train.update({{"precision": "{"bfloat16" if facts.accelerator else "float32"}", "batch_size": {batch_size}}})
+  config.train.lower_to_fit = True  # in a shorter run, the warm-up is shorter
   # {seen:.1f} million images seen: as in 200 epochs of CIFAR-10, but from 100 to 1000 epochs; twenty checkpoints
   config.train.update({{"epochs": {epochs}, "checkpoint_every_epochs": {epochs // 20}}})
   # ten evaluations, of the center of images that are not resident
@@ -199,9 +227,9 @@ def _quoted(name: str) -> str:
   return one_line(name).replace("\\", "/").replace('"', "'")
 
 
-def config_of(text: str) -> Config:
-  """Returns the config of a config file's text."""
+def config_of(text: str, recipe: str = "") -> Config:
+  """Returns the config of a config file's text, or one of its smaller versions."""
   with tempfile.TemporaryDirectory() as folder:
     file = pathlib.Path(folder) / "config.py"
     file.write_text(text, encoding="utf-8")
-    return load_config(str(file))
+    return load_config(f"{file}:{recipe}")

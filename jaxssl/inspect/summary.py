@@ -14,6 +14,7 @@ _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _NUMBER = re.compile(r"\d+")
 REASONS, NAMES, GROUPS, CLASSES = 10, 3, 5, 10  # shown at most; the rest is counted
 _SHAPES = ("very tall (under 1:2)", "tall", "square", "wide", "very wide (over 2:1)")
+FAR = 10  # times the median, or its inverse, beyond which an image is listed by name
 _RATIOS = (0.5, 0.95, 1 / 0.95, 2.0)  # of width to height, between one shape and the next
 
 
@@ -60,6 +61,29 @@ def kinds(images: Sequence[ImageStats], depth: int) -> Iterator[str]:
   yield f"shapes: {tally(_SHAPES[shape] for shape in shapes)}"
   total = sum(image.size for image in images)
   yield f"bytes: {total / 1e6:.1f} MB in files, {total / len(images) / 1e3:.1f} kB each"
+  yield from _outliers(images)
+
+
+def _outliers(images: Sequence[ImageStats]) -> Iterator[str]:
+  """Yields images that are far from the median, in one line each, if they are few."""
+
+  def times(ratio: float) -> str:
+    return f"{ratio:.0f} times" if ratio > 1 else f"1/{1 / ratio:.0f}"
+
+  for what, values in (
+    ("pixels", np.array([image.height * image.width for image in images])),
+    ("bytes", np.array([image.size for image in images])),
+  ):
+    ratios = values / np.median(values)
+    for word, far in (("larger", ratios > FAR), ("smaller", (ratios < 1 / FAR) & (what == "pixels"))):  # flat files are small
+      few = np.flatnonzero(far)
+      if 0 < len(few) <= max(1, len(images) / 100):
+        order = few[np.argsort(-np.abs(np.log(ratios[few])))]
+        names = ", ".join(
+          f"{images[k].name} ({images[k].width} x {images[k].height}, {times(ratios[k])})" for k in order[:NAMES]
+        )
+        more = f" and {len(order) - NAMES} more" if len(order) > NAMES else ""
+        yield f"much {word} than the median in {what}: {names}{more}"
 
 
 def unreadable(files: Sequence[Unusable]) -> Iterator[str]:

@@ -7,20 +7,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding
 
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, tree
 from jaxssl.core.types import TrainState
-from jaxssl.data import resident_size
-from jaxssl.data.image_io import dtype_of
-from jaxssl.parallel.mesh import REPLICATED, ROWS
 from jaxssl.plan import hlo, jaxpr_memory
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import GIB, Topology
-from jaxssl.train import setup
+from jaxssl.train import cost, setup
 from jaxssl.train.step import Batch, TrainStep
+from jaxssl.train.step_time import abstract_inputs
 
 STATE = {  # part of the memory -> beginnings of paths in TrainState; the first match counts
   "parameters": (".student", ".step"),
@@ -71,18 +68,8 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
   data = config.data
   # Training measures a missing mean and std on the images; the values do not change any shape. An open bit_depth means 8 bits.
   config = tree.replace(config, {"data.mean": data.mean or (0.5,), "data.std": data.std or (0.5,)})
-  train_step, pixel = setup.build_train_step(config, mesh, images.count), dtype_of(data.bit_depth)
-
-  def sharded(*shape: int, dtype: Any = jnp.int32) -> Any:
-    return jax.ShapeDtypeStruct((config.train.batch_size, *shape), dtype, sharding=NamedSharding(mesh, ROWS))
-
-  crops = resident = None
-  if data.placement == "host":
-    crops = {name: sharded(v.count, v.size, v.size, data.channels, dtype=pixel) for name, v in config.views.items()}
-  else:
-    side = data.resident_size or images.side or resident_size.side_for(config.views)  # as for images that differ in size
-    resident = jax.ShapeDtypeStruct((images.count, side, side, data.channels), pixel, sharding=NamedSharding(mesh, REPLICATED))
-  batch = Batch(index=sharded(), label=sharded(), crops=crops)
+  train_step = setup.build_train_step(config, mesh, images.count)
+  batch, resident = abstract_inputs(train_step.config, mesh, images.count, images.side)
   return Step(train_step=train_step, state=setup.abstract_state(train_step), batch=batch, resident=resident)
 
 
@@ -130,7 +117,7 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     available=available,
     fits=fits,
     live=live,
-    flops=jaxpr_memory.flops(traced.jaxpr.jaxpr, chips),
+    flops=cost.flops(traced.jaxpr.jaxpr, chips),
     traffic=traffic,
     steps=setup.training_length(config, images.count).steps,
   )

@@ -10,6 +10,7 @@ from jaxssl.core import UserError, heartbeat, json_io, path_of, tree
 from jaxssl.data.resident_size import side_for
 from jaxssl.plan import advice, dataset_sizes, estimate, table, topology
 from jaxssl.plan.advice import Plan
+from jaxssl.train.lower_to_fit import lowered
 
 
 def plan(
@@ -43,7 +44,8 @@ def plan(
   topology.prepare(topologies)
   targets = [topology.parse(name, memory, peak) for name in topologies]
   batches = batch_sizes or [config.train.batch_size]
-  runs = [(tree.replace(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
+  sizes = [(tree.replace(config, {"train.batch_size": batch}), target) for target in targets for batch in batches]
+  runs = [(lowered(run, spec.count, target.chips), target) for run, target in sizes]
   for run, target in runs:
     estimate.build(run, spec, target.mesh)  # reports errors before minutes of compilation
   for run, target in runs:

@@ -10,6 +10,7 @@ from jaxssl.config.roles import Role, role_of
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, json_io, tree
 from jaxssl.methods import METHODS, read_method
+from jaxssl.train import lower_to_fit
 from jaxssl.train.setup import Experiment, abstract_state, build_train_step, schedules_of, training_length
 from jaxssl.workdir.workdir import Workdir, as_json
 
@@ -38,12 +39,15 @@ class ConfigChanges(Sequence[Change]):
 
   def __init__(self, original: Workdir, config: Config, accept: bool):
     self._original, self._before = original, original.stored()
-    self.config = config if self._before is None else original.settled(config, self._before)
+    self.config = config if self._before is None else self._settled(config, self._before)
     self._changes = differences(self._before, self.config) if self._before else []
     if fixed := [change for change in self if change.role == "fixed"]:
       raise self.refused(fixed, "Such fields cannot change in a run: use another --workdir, or the same values")
     if (learned := self._learned) and not accept:
       raise self.refused(learned, "Use another --workdir, the same values, or --accept-changes to resume with the new ones")
+
+  def _settled(self, config: Config, before: Config) -> Config:
+    return lower_to_fit.as_lowered(self._original.settled(config, before), before, self._original.lowered_from())
 
   def __len__(self) -> int:
     return len(self._changes)
@@ -65,7 +69,13 @@ class ConfigChanges(Sequence[Change]):
 
   def check_state(self, run: Experiment, encoder: Any) -> None:
     """Raises UserError if accepted changes give the train state other arrays than its checkpoints have."""
-    if not self._learned or self._before is None:
+    if self._before is None:
+      return
+    if smaller := [name for name in ("train.batch_size", "bootstrap.k") if name in run.lowered_from]:
+      field, value = smaller[0], run.lowered_from[smaller[0]]
+      problem = f"the training set has {len(run.train)} images now, and it cannot change"
+      raise UserError(f"{field}={value}: {problem}; use another --workdir")
+    if not self._learned:
       return
     before = abstract_state(build_train_step(self._before, run.mesh, len(run.train), encoder))
     if jax.tree.map(lambda x: x.shape, before) != jax.tree.map(lambda x: x.shape, run.state_shapes):
@@ -77,7 +87,7 @@ class ConfigChanges(Sequence[Change]):
     Raises UserError if the run is longer already than the config says.
     """
     if self._before is None:
-      local.write_config(run.config)
+      local.write_config(run.config, lowered_from=run.lowered_from)
       return
     done, rest = run.training_length.place(step)
     if step > run.training_length.steps:
@@ -91,7 +101,9 @@ class ConfigChanges(Sequence[Change]):
       local.results.unlink(missing_ok=True)
       json_io.truncate_lines(local.metrics, -1)
     new = [{"step": step, "field": change.field, "from": change.before, "to": change.after} for change in self]
-    local.write_config(run.config, [*local.history(), *new])
+    changed = {change.field for change in self}
+    lowered_from = {name: value for name, value in local.lowered_from().items() if name not in changed}
+    local.write_config(run.config, [*local.history(), *new], run.lowered_from | lowered_from)
 
 
 def differences(before: Config, after: Config) -> list[Change]:

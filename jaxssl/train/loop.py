@@ -37,7 +37,7 @@ from jaxssl.workdir.workdir import Workdir
 
 SAVING = "the run is saved and stops after the current step, or compilation"  # what follows a signal
 UNREPORTED = "stopping without the report; the run is complete, and the same command writes its report"
-COMPILING = "compiling the training step; the first steps show how long the run takes"
+PREPARING = "preparing the first step"
 
 Report = Callable[[Workdir, LoadedRun | None], None]  # (workdir, run; None after a failure): writes a report there
 
@@ -135,18 +135,17 @@ def epochs(
       stop_if_requested()
       if logger.unmeasured is not None:
         end.measure(state, step, logger.unmeasured)
-      if step < length.steps:
-        LOG.info("%s", COMPILING)
       for epoch in range(length.place(step)[0], length.epochs):
         _, first = length.place(step)
         if first == 0:
-          with logger.waiting(COMPILING if step == started_at else ""):
+          with logger.waiting(PREPARING if step == started_at else ""):
             state = run.start_epoch(state, epoch)
         batches = run.batches(state, epoch, first)
         asked_at = time.monotonic()
         for rows in batches:
           waited = time.monotonic() - asked_at
-          with logger.waiting(COMPILING if step == started_at else ""):
+          task = logger.progress.expect(run.cost_of_step(state, rows)) if step == started_at else ""
+          with logger.waiting(task):
             state, logs = run.step(state, rows)
           if step == started_at:
             logger.progress.compiled(step)

@@ -9,10 +9,15 @@ from tqdm.auto import tqdm
 
 from jaxssl.core import LOG
 from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown, duration
+from jaxssl.parallel.mesh import cores
+from jaxssl.train.cost import Cost
 
 SLOW_STEP = 3.0  # seconds; a longer step is waited for with a log line every ten seconds
 LONG = 3600.0  # seconds; a longer run on a CPU is warned of
+CERTAIN = 4  # factor on LONG beyond which a rough estimate suffices to warn
 MEASURED = 2  # steps after which the rest of the run is estimated
+PER_EQUATION = 0.004  # seconds to compile one, on two CPU cores and, for ResNet-18, on an H100
+PER_CORE = 1.2e10  # operations per second and CPU core, for networks between a narrow ResNet-10 and a ResNet-18: 7 to 23e9
 NVIDIA = "/dev/nvidiactl"  # exists if the driver of a GPU is loaded
 
 
@@ -31,6 +36,19 @@ class Progress:
   def slow(self) -> bool:
     """Whether the next step may take long: nothing is known yet, or the last ones did."""
     return not self._rate or self._batch / self._rate > SLOW_STEP
+
+  def expect(self, cost: Cost) -> str:
+    """Logs how long it takes to compile a step of this cost and, on a CPU, roughly how long the run takes; names that wait."""
+    task = f"compiling the training step, about {duration(PER_EQUATION * cost.equations)}, or less if it is cached"
+    if jax.default_backend() != "cpu":
+      LOG.info("%s; the first steps show how long the run takes", task)
+      return task
+    seconds = (self._total - self._first) * cost.flops / (PER_CORE * cores())
+    LOG.info("%s; by its operations the run then takes roughly %s", task, duration(max(seconds, 1.0)))
+    if seconds > CERTAIN * LONG:
+      self._warned = True
+      LOG.warning(*_slow_run(seconds, "roughly"))
+    return task
 
   def compiled(self, step: int) -> None:
     """Starts to measure the speed: the first step after `step` has been compiled and has begun."""
@@ -55,7 +73,7 @@ class Progress:
     if not self._warned and (self.slow or step >= self._first + MEASURED):  # one slow step is enough
       self._warned = True
       if left > LONG:
-        LOG.warning(*_slow_run(left))
+        LOG.warning(*_slow_run(left, "about"))
     return {"images_per_second": rate, "data_wait": wait}
 
   def pause(self) -> None:
@@ -67,8 +85,8 @@ class Progress:
     self._bar.close()
 
 
-def _slow_run(seconds: float) -> tuple[str, str]:
-  """Returns a warning, and its argument, for a run that takes long on a CPU."""
+def _slow_run(seconds: float, how: str) -> tuple[str, str, str]:
+  """Returns a warning, and its arguments, for a run that takes long on a CPU. `how`: about, roughly."""
   gpu = "; there is a GPU: pip install 'jaxssl[cuda]' lets JAX use it" if os.path.exists(NVIDIA) else ""
   smaller = "for minutes instead, append ,cpu to the recipe (--config FILE:RECIPE,cpu, or FILE:cpu)"
-  return f"the run will take about %s, since JAX computes on the CPU{gpu}; {smaller}, or rerun on a GPU", duration(seconds)
+  return f"the run will take %s %s, since JAX computes on the CPU{gpu}; {smaller}, or rerun on a GPU", how, duration(seconds)

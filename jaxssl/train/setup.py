@@ -26,6 +26,7 @@ from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
+from jaxssl.train import cost, lower_to_fit
 from jaxssl.train.optimizer import build_optimizer, learning_rate
 from jaxssl.train.step import Batch, TrainStep
 
@@ -36,8 +37,9 @@ class Experiment:
   """Everything that a run needs except its train state, of which `state_shapes` holds shapes, dtypes and shardings.
 
   `config` is the config given, with the fields of `data` that follow from the images if they were left open: `bit_depth`,
-  `mean`, `std` and `resident_size`. Raises UserError for a config that cannot run: before the images are opened, or downloaded,
-  unless the mistake depends on them, and before anything is trained.
+  `mean`, `std` and `resident_size`. `lowered_from`: the values given, by dotted path, instead of which `config` has lower ones.
+  Raises UserError for a config that cannot run: before the images are opened, or downloaded, unless the mistake depends on
+  them, and before anything is trained.
   """
 
   def __init__(
@@ -55,7 +57,11 @@ class Experiment:
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)
     opened = check(opened)
+    config, self.lowered_from = lower_to_fit.for_images(config, opened, self.mesh.size)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
+    if (bootstrap := config.bootstrap).policy != "off" and bootstrap.window >= config.train.epochs:
+      text = "bootstrap.window=%d: no partner is drawn before that many epochs, and train.epochs=%d; lower it to bootstrap"
+      LOG.warning(text, bootstrap.window, config.train.epochs)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
     if (color_only := pipeline.of_colors(config.views)) and config.data.channels != 3:
@@ -140,6 +146,10 @@ class Experiment:
     """Trains on one batch; `state` is donated."""
     return self._step(state, batch, self.train.resident)
 
+  def cost_of_step(self, state: TrainState, batch: Batch) -> cost.Cost:
+    """Traces the step, as the first call of `step` would, and counts what it consists of."""
+    return cost.of_step(self._step.trace(state, batch, self.train.resident), self.mesh.size)
+
   def compile_step(self, batch: Batch) -> jax.stages.Compiled:
     """Compiles the step for such a batch. The result takes a state, a batch and the resident images."""
     return self._step.lower(self.state_shapes, batch, self.train.resident).compile()
@@ -193,7 +203,11 @@ def resolve_schedules(method: SSLMethod, length: TrainingLength) -> dict[str, Sc
 
 
 def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any = None) -> TrainStep:
-  """Builds the train step from a config and a dataset size, on a mesh that may be abstract. Raises UserError."""
+  """Builds the train step from a config and a dataset size, on a mesh that may be abstract.
+
+  The step's `config` has lower values where `train.lower_to_fit` allows it. Raises UserError.
+  """
+  config = lower_to_fit.lowered(config, num_images, mesh.size)
   batch_size, parts = config.train.batch_size, config.train.accumulate
   for field in ("batch_size", "epochs", "log_every", "checkpoint_every_epochs"):
     require(getattr(config.train, field) > 0, f"train.{field}", getattr(config.train, field), "at least 1")

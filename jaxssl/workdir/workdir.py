@@ -14,6 +14,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import UserError, json_io, paths, tree
 
 HISTORY = "history"  # the name in config.json of the changes of the config
+LOWERED = "lowered_from"  # and of the values that were given, by dotted path, where the run uses lower ones
 FROM_IMAGES = ("bit_depth", "mean", "std", "resident_size")  # fields of data that a run settles if they are empty or 0
 
 
@@ -92,15 +93,18 @@ class Workdir:
         pass
       yield
 
-  def write_config(self, config: Config, history: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Writes the config, to which the folder belongs from then on, and its changes: step, field, from, to."""
+  def write_config(
+    self, config: Config, history: Sequence[Mapping[str, Any]] = (), lowered_from: Mapping[str, Any] | None = None
+  ) -> None:
+    """Writes the config, to which the folder belongs from then on, its changes: step, field, from, to; and `lowered_from`."""
     document = as_json(config) | ({HISTORY: list(history)} if history else {})
+    document |= {LOWERED: dict(lowered_from)} if lowered_from else {}
     if not self.config.exists() or json_io.read(self.config) != document:
       json_io.write(self.config, document)
 
   def read_config(self) -> dict[str, Any]:
     """Reads the fields of the config, which may be of any version. Raises UserError if there is none."""
-    return {name: value for name, value in self._document().items() if name != HISTORY}
+    return {name: value for name, value in self._document().items() if name not in (HISTORY, LOWERED)}
 
   def history(self) -> list[dict[str, Any]]:
     """Reads the changes of the config since the run began: step, field, from, to. Raises UserError if there is no run."""
@@ -108,6 +112,13 @@ class Workdir:
     if not isinstance(entries, list) or not all(isinstance(x, dict) and json_io.count(x.get("step")) for x in entries):
       raise UserError(f"{self.config} cannot be read: {HISTORY} is not a list of changes")
     return entries
+
+  def lowered_from(self) -> dict[str, Any]:
+    """Reads the values that were given, by dotted path, where the run uses lower ones. Raises UserError if there is no run."""
+    values = self._document().get(LOWERED, {})
+    if not isinstance(values, dict):
+      raise UserError(f"{self.config} cannot be read: {LOWERED} is not a group of fields")
+    return values
 
   def _document(self) -> dict[str, Any]:
     if not self.config.exists():

@@ -21,7 +21,7 @@ OPTIONS = {
   "neighbors": "--embeddings --image --k --sheet --workdir --plugins",
   "export": "--workdir --step --plugins --format --out --heads --classifier --license --evals.FIELD",
   "predict": "--model --data --out --top --classifier --data.FIELD --plugins",
-  "inspect": "--data --drop-duplicates --out --data.FIELD",
+  "inspect": "--data --drop-duplicates --out --no-estimate --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
   "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --out",
   "config": "",

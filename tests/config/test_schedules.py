@@ -79,10 +79,19 @@ def test_equal_warmups_in_epochs_steps_and_percent_agree():
   "fields, message",
   [
     ({"warmup_epochs": 1, "warmup_steps": 3}, r"^optim.schedule.warmup_epochs and optim.schedule.warmup_steps: both are set;"),
-    ({"warmup_epochs": 10}, r"^optim.schedule.warmup_epochs=10: out of range; expected 0 to 2, the length of the run$"),
-    ({"warmup_steps": 21}, r"^optim.schedule.warmup_steps=21: out of range; expected 0 to 20, the length of the run$"),
+    (
+      {"warmup_epochs": 10},
+      r"^optim.schedule.warmup_epochs=10: out of range; expected 0 to 2, the length of the run \(train.epochs=2\)$",
+    ),
+    (
+      {"warmup_steps": 21},
+      r"^optim.schedule.warmup_steps=21: out of range; expected 0 to 20, the length of the run \(train.epochs=2\)$",
+    ),
     ({"warmup_percent": 120.0}, r"^optim.schedule.warmup_percent=120.0: out of range; expected 0 to 100, the length of"),
-    ({"warmup_epochs": -1}, r"^optim.schedule.warmup_epochs=-1: out of range; expected 0 to 2, the length of the run$"),
+    (
+      {"warmup_epochs": -1},
+      r"^optim.schedule.warmup_epochs=-1: out of range; expected 0 to 2, the length of the run \(train.epochs=2\)$",
+    ),
   ],
 )
 def test_warmup_errors_name_the_field(fields, message):

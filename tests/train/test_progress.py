@@ -8,6 +8,7 @@ import pytest
 
 from jaxssl.core import log
 from jaxssl.train import progress
+from jaxssl.train.cost import Cost
 from jaxssl.train.metrics import MetricLogger
 
 
@@ -35,6 +36,27 @@ def test_the_time_that_is_left_is_estimated_and_long_runs_on_a_cpu_are_warned_of
   now[0] += 1
   bar.update(2, 0.0, 1.0, 0.0, "")
   assert not bar.slow and "will take" not in capfd.readouterr().err
+
+
+def test_before_the_first_step_its_compilation_and_roughly_the_run_are_estimated(monkeypatch, capfd):
+  log.start(None)
+  monkeypatch.setattr(progress, "NVIDIA", "/nowhere")
+  monkeypatch.setattr(progress, "cores", lambda: 2)
+  task = "compiling the training step, about 20 s, or less if it is cached"
+  bar = progress.Progress(1100, 100, batch_size=32)
+  assert bar.expect(Cost(equations=5000, flops=2.4e11)) == task
+  assert capfd.readouterr().err == f"{task}; by its operations the run then takes roughly 2 h 47 min\n"
+  bar.expect(Cost(equations=5000, flops=1e12))
+  line, warning = capfd.readouterr().err.splitlines()
+  assert line.endswith("roughly 11 h 34 min") and warning.startswith(
+    "the run will take roughly 11 h 34 min, since JAX computes"
+  )
+  for step in range(101, 104):  # it is not repeated
+    bar.update(step, 0.0, 1.0, 0.0, "")
+  assert "append ,cpu" in warning and "will take" not in capfd.readouterr().err
+  monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+  bar.expect(Cost(equations=5000, flops=1e15))
+  assert capfd.readouterr().err == f"{task}; the first steps show how long the run takes\n"
 
 
 @pytest.mark.parametrize("slow", [False, True])
