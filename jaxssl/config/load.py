@@ -78,6 +78,13 @@ def _no_file(path: pathlib.Path, name: str) -> UserError:
   return UserError(f"--config={name}: {problem}; expected a config file, such as configs/nnboot.py of the repository")
 
 
+def require_config(config: Any) -> None:
+  """Raises UserError unless a program's `config` is one."""
+  if not isinstance(config, Config):
+    expected = 'expected a config, such as jaxssl.load_config("configs/nnboot.py:cpu")'
+    raise UserError(f"config: a {type(config).__name__}; {expected}")
+
+
 def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a config's nested dicts with changed fields, by dotted path. Raises UserError for an unknown field."""
   for path in changes:

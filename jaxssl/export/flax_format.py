@@ -83,6 +83,8 @@ def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
   if Workdir(folder).checkpoints.exists():
     bundle = open_bundle(folder, {}, None, heads=False)
     return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about)
+  if not folder.exists():
+    raise UserError(f"{folder} does not exist; expected the folder of an export of the format flax, or the workdir of a run")
   try:
     config = json_io.read(folder / CONFIG)
     with paths.local_copy(folder / FILE) as file:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from jaxssl.data.input_pipeline import tensorflow
+
 
 def available() -> bool:
   """Returns whether clu and TensorFlow, which it writes events with, are installed."""
@@ -17,6 +19,7 @@ class TensorBoard:
 
   def __init__(self, folder: pathlib.Path):
     """Creates the writer; imports TensorFlow, which takes seconds."""
+    tensorflow()  # clu would import it too, but not quietly
     from clu import metric_writers
 
     self._writer = metric_writers.SummaryWriter(str(folder))
