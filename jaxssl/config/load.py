@@ -5,6 +5,7 @@ import inspect
 import os
 import pathlib
 import re
+import sysconfig
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,9 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, nearest_name, tree
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+_BESIDE = pathlib.Path(__file__).parents[2] / "configs"  # in the repository
+INSTALLED = pathlib.Path(sysconfig.get_path("data")) / "share/jaxssl/configs"  # of a wheel
+CONFIGS = _BESIDE if (_BESIDE / "nnboot.py").exists() else INSTALLED
 
 
 def config_files() -> dict[str, pathlib.Path]:
