@@ -44,8 +44,9 @@ def check_config(config: Config) -> None:
     require(getattr(config.evals, field) > 0, f"evals.{field}", getattr(config.evals, field), "at least 1")
   for shots in config.evals.lowshot.shots:
     require(shots < 1 or shots == round(shots), "evals.lowshot.shots", shots, "a fraction below 1, or a whole number of images")
-  resize, size = config.evals.resize, config.evals.size or first_view(config).size
-  require(not 0 < resize < size, "evals.resize", resize, f"0 (the whole image), or at least {size}, the size that is evaluated")
+  if resize := config.evals.resize:
+    size = config.evals.size or first_view(config).size
+    require(resize >= size, "evals.resize", resize, f"0 (the whole image), or at least {size}, the size that is evaluated")
   network_of(config)
 
 
