@@ -34,6 +34,8 @@ SIDE = Range(0, 2**16)  # of an image, in pixels
 RANGES: Mapping[str, Range] = {
   "data.limit": Range(0, zero="all images"),
   "data.max_pixels": COUNT,
+  "data.mean": Range(0, 1),
+  "data.std": Range(0, 1, open_low=True),
   "data.resident_size": SIDE,
   "data.workers": Range(0, zero="one per core"),
   "data.imbalance.classes": Range(0, zero="all classes"),

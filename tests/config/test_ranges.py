@@ -31,6 +31,7 @@ def test_ends_of_a_range_are_in_it_and_what_is_beyond_is_refused(field):
   "values, message",
   [
     ({"data": {"limit": -1}}, "data.limit=-1: out of range; expected 0 (all images) or more"),
+    ({"data": {"mean": [123.7, 116.3, 103.5]}}, "data.mean=123.7: out of range; expected 0 to 1"),
     ({"evals": {"knn": {"k": [20, 0]}}}, "evals.knn.k=0: out of range; expected 1 or more"),
     ({"evals": {"holdout": 20}}, "evals.holdout=20.0: out of range; expected 0 to less than 1"),
     ({"evals": {"lowshot": {"shots": 0}}}, "evals.lowshot.shots=0.0: out of range; expected more than 0"),
