@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.compare.compare import compare
-from jaxssl.config.load import load_config
+from jaxssl.config.load import load_config, require_config
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, path_of, tree
 from jaxssl.data.image_io import Decoder
@@ -61,6 +61,9 @@ def train(
   `live`: show the loss as a curve below the notebook's cell.
   Raises UserError.
   """
+  require_config(config)
+  if on_metrics is not None and not callable(on_metrics):
+    raise UserError(f"on_metrics: a {type(on_metrics).__name__}; expected a function of one argument")
   config, arrays = _with_inputs(config, source, test, encoder)
   listener = live_curve(on_metrics) if live else on_metrics
   loop.train(config, path_of(workdir), arrays, encoder, page.write_report, accept_changes, listener)
@@ -87,7 +90,7 @@ def inspect(
 
 def evaluate(
   workdir: Path,
-  names: Sequence[str] = (),
+  names: str | Sequence[str] = (),
   *,
   step: int | None = None,
   keep: bool = False,
@@ -105,7 +108,7 @@ def evaluate(
   """
   workdir = path_of(workdir)
   config, arrays = _with_inputs(load_run.read_config(workdir, changes), source, test, encoder)
-  names = list(names) or list(config.evals.final)
+  names = [names] if isinstance(names, str) else list(names) or list(config.evals.final)
   for name in names:
     EVALUATIONS.find(name)
   if keep:
@@ -136,6 +139,8 @@ def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
 
   Beside the page of several runs, writes their measurements as CSV and their table as Markdown.
   """
+  if not workdirs:
+    raise UserError("workdirs: there are none; expected at least one")
   runs = [Workdir(path_of(workdir)) for workdir in workdirs]
   path = runs[0].report if out is None else path_of(out)
   size = page.write([(run, None) for run in runs], path)

@@ -199,3 +199,37 @@ def test_notebooks_show_errors_in_one_line():
     load_config("configs/nothing.py")
   (line,) = error.value._render_traceback_()  # what IPython calls
   assert line == f"UserError: {error.value}"
+
+
+NO_CONFIG = r'; expected a config, such as jaxssl.load_config\("configs/nnboot.py:cpu"\)'
+
+
+@pytest.mark.parametrize(
+  "call, message",
+  [
+    (lambda config, folder: jaxssl.train("configs/nnboot.py", folder), f"config: a str{NO_CONFIG}"),
+    (lambda config, folder: jaxssl.train({"train.epochs": 5}, folder), f"config: a dict{NO_CONFIG}"),
+    (lambda config, folder: jaxssl.train(folder, config), f"config: a PosixPath{NO_CONFIG}"),
+    (lambda config, folder: jaxssl.train(config, None), "None is not a path: expected text or a pathlib.Path"),
+    (
+      lambda config, folder: jaxssl.train(config, folder, on_metrics=5),
+      "on_metrics: a int; expected a function of one ",
+    ),
+    (lambda config, folder: jaxssl.plan("configs/nnboot.py", "gpu:8"), f"config: a str{NO_CONFIG}"),
+    (lambda config, folder: jaxssl.plan(config, "gppu:8"), "--topology=gppu:8: unknown"),
+    (lambda config, folder: jaxssl.report(), "workdirs: there are none; expected at least one"),
+    (lambda config, folder: jaxssl.report([folder]), r"\[.*\] is not a path: expected text or a pathlib.Path"),
+    (lambda config, folder: jaxssl.load_pretrained("resnet50"), "resnet50 does not exist; expected the folder of an export"),
+    (lambda config, folder: jaxssl.load_config({"train": 5}), "config: a dict; expected the path of a config file, such as"),
+    (lambda config, folder: jaxssl.load_config(f"{ROOT}/configs/byol.py", "train.epochs=5"), "changes: a str; expected fields"),
+    (lambda config, folder: jaxssl.compare("a.py", folder, {"train.seed": 3}), "sweeps: train.seed=3: one value; expected a"),
+    (lambda config, folder: jaxssl.compare("a.py", folder, {"train.seed": [0, 1]}), "--config=a.py: no such file"),
+    (
+      lambda config, folder: jaxssl.compare("a.py:x,b.py", folder),
+      "--configs a.py:x,b.py: more than one config; expected spaces",
+    ),
+  ],
+)
+def test_arguments_of_another_type_are_errors_of_one_line(call, message, tmp_path):
+  with pytest.raises(UserError, match=message):
+    call(jaxssl.load_config(f"{ROOT}/configs/nnboot.py:runlocal"), tmp_path)

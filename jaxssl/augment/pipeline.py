@@ -165,7 +165,8 @@ def _rules(view: ViewConfig, image_hw: tuple[int, int] | None) -> Iterator[tuple
   yield "count", view.count >= 1, "expected at least 1 view"
   yield "size", view.size >= 1, "expected at least 1 pixel"
   for field in ("partner", "blur_p", "solarize_p"):
-    yield field, len(getattr(view, field)) in (1, view.count), f"expected 1 value, or {view.count}: one for each view"
+    right, count = len(getattr(view, field)) in (1, view.count), view.count
+    yield field, right, f"expected 1 value{f', or {count}: one for each view' * (count > 1)} (count={count})"
   for field in ("flip", "jitter_p", "gray_p", "blur_p", "solarize_p", "affine"):
     values = getattr(view, field)
     right = all(0 <= p <= 1 for p in (values if isinstance(values, tuple) else [values]))

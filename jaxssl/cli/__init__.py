@@ -7,7 +7,7 @@ import importlib
 from typing import Any
 
 from jaxssl.config.flags import Parser
-from jaxssl.core import unknown_name
+from jaxssl.core import UserError, unknown_name
 
 COMMANDS = ("train", "evaluate", "report", "compare", "embed", "neighbors", "export", "predict", "inspect", "profile", "plan")
 COMMANDS += ("config",)
@@ -23,6 +23,8 @@ commands:
 
 def parser(command: str) -> Parser:
   """Returns a command's parser, whose option `run` returns the exit code (None: 0). Raises UserError for an unknown command."""
+  if command.partition(":")[0].endswith(".py"):
+    raise UserError(f"{command}: a config, but no command; did you mean jaxssl train --config {command}?")
   if command not in COMMANDS:
     raise unknown_name(f"{command}: unknown command", command, COMMANDS)
 

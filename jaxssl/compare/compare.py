@@ -13,20 +13,21 @@ from jaxssl.workdir.workdir import Workdir
 
 
 def compare(
-  configs: Sequence[str],
+  configs: str | Sequence[str],
   workdir: pathlib.Path | str,
-  sweeps: grid.Sweeps | None = None,
+  sweeps: Mapping[str, Sequence[Any]] | None = None,
   changes: Mapping[str, Any] | None = None,
   dry_run: bool = False,
 ) -> int:
   """Trains every config with every combination of values in a folder below `workdir`, and compares what is there.
 
-  configs: FILE[:RECIPE]; sweeps: values of fields, by dotted path; changes: fields of all runs; dry_run: only prints commands.
-  Returns an exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal. Raises UserError before anything is trained
-  if a config cannot be read.
+  configs: FILE[:RECIPE]; sweeps: values of fields, such as {"train.seed": [0, 1]}; changes: fields of all runs; dry_run: only
+  prints commands. Returns an exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal. Raises UserError before
+  anything is trained if a config cannot be read.
   """
-  workdir = path_of(workdir)
-  planned = grid.runs(configs, sweeps or {}, changes or {})
+  workdir, configs = path_of(workdir), [configs] if isinstance(configs, str) else configs
+  varied = {field: _texts(field, values) for field, values in (sweeps or {}).items()}
+  planned = grid.runs(configs, varied, changes or {})
   if dry_run:
     for run in planned:
       print(shlex.join(["jaxssl", *run.command(workdir)]))
@@ -46,3 +47,10 @@ def compare(
     page.write([(folder, None) for folder in started], workdir / "report.html")
   LOG.info("%d of %d runs are finished; %s", sum(record.finished for record in records), len(planned), workdir / "compare.md")
   return code or int(bool(failures))
+
+
+def _texts(field: str, values: Any) -> list[str]:
+  """Returns values of a field as on the command line."""
+  if isinstance(values, str) or not isinstance(values, Sequence):
+    raise UserError(f"sweeps: {field}={values!r}: one value; expected a list of them")
+  return [str(value) for value in values]

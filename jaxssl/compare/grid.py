@@ -44,6 +44,8 @@ def runs(configs: Sequence[str], sweeps: Sweeps, changes: Mapping[str, Any]) -> 
   fields = sorted(sweeps, key=is_seed)  # groups first
   planned = []
   for config in configs:
+    if ".py" in config.partition(":")[2]:
+      raise UserError(f"--configs {config}: more than one config; expected spaces between them")
     for values in itertools.product(*(sweeps[field] for field in fields)):
       own = dict(zip(fields, values, strict=True))
       parsed = {field: parse_value(field, value) for field, value in own.items()}

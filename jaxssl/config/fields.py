@@ -82,6 +82,8 @@ def type_of(path: str) -> Any:
   if path.startswith("method."):
     return Any
   first, *rest = path.split(".")
+  if first == "views" and len(rest) == 1 and f"views.GROUP.{rest[0]}" in kinds():
+    raise UserError(f"{path}: names no group of views; expected a field such as views.global.{rest[0]}")
   known = kinds(rest[0] if first == "views" and rest else "GROUP")
   if path not in known:
     raise UserError(f"{path}: unknown field; did you mean {nearest_name(path, known)}?")

@@ -39,15 +39,27 @@ class Parser(argparse.ArgumentParser):
       if self._is_field(name):
         self._add_field(name)
       else:  # argparse would read the next word as an argument
-        prefix = "--config." if "config" in self._groups else "--"
-        known = [*self._option_string_actions, *filter(self._is_field, (prefix + path for path in kinds()))]
-        raise UserError(f"{word}: unknown option of {self.prog}; did you mean {nearest_name(name, known)}?")
-    options, unknown = self.parse_known_args(argv)
+        raise UserError(f"{word}: unknown option of {self.prog}; did you mean {self._nearest(name)}?")
+    options, unknown = self.parse_known_intermixed_args(argv)  # evaluate knn --workdir DIR linear
     if unknown:
-      raise UserError(f"{unknown[0]}: unexpected argument; see {self.prog} --help")
+      hint, takes_config = f"see {self.prog} --help", "--config" in self._option_string_actions
+      if unknown[0].startswith("-"):
+        hint = f"did you mean {self._nearest(unknown[0].partition('=')[0])}?"
+      elif takes_config and ".py" in unknown[0]:
+        hint = f"did you mean --config {unknown[0]}?"
+      raise UserError(f"{unknown[0]}: unexpected argument; {hint}")
     if self._groups:
       options.changes = dict(options.changes)
     return options
+
+  def _nearest(self, name: str) -> str:
+    """Returns the most similar option or field; for the name of a group, such as --data, the first field of it."""
+    prefix = "--config." if "config" in self._groups else "--"
+    fields = [prefix + path for path, kind in kinds().items() if kind is not Any] + [f"{prefix}method.name"]
+    fields = [field for field in fields if self._is_field(field)]
+    group = prefix + name.lstrip("-")
+    inside = [f"{group}.{field}" for field in ("name", "path") if f"{group}.{field}" in fields]
+    return inside[0] if inside else nearest_name(name, [*self._option_string_actions, *fields])
 
   def error(self, message: str) -> NoReturn:
     """Raises UserError."""

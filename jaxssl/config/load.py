@@ -1,9 +1,11 @@
 """Finds and loads config files."""
 
 import ast
+import inspect
 import os
 import pathlib
 import re
+import sysconfig
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +14,9 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, nearest_name, tree
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+_BESIDE = pathlib.Path(__file__).parents[2] / "configs"  # in the repository
+INSTALLED = pathlib.Path(sysconfig.get_path("data")) / "share/jaxssl/configs"  # of a wheel
+CONFIGS = _BESIDE if (_BESIDE / "nnboot.py").exists() else INSTALLED
 
 
 def config_files() -> dict[str, pathlib.Path]:
@@ -29,6 +33,10 @@ def recipes_of(path: pathlib.Path) -> dict[str, str]:
 
 def load_config(file: str | pathlib.Path, changes: Mapping[str, Any] | None = None) -> Config:
   """Reads a config file such as "configs/nnboot.py:cpu" with changed fields, such as {"train.epochs": 5}. Raises UserError."""
+  if not isinstance(file, str | os.PathLike):
+    raise UserError(f"config: a {type(file).__name__}; expected the path of a config file, such as configs/nnboot.py:cpu")
+  if not isinstance(changes or {}, Mapping):
+    raise UserError(f'changes: a {type(changes).__name__}; expected fields with values, such as {{"train.epochs": 5}}')
   loaded, changes = load(str(file)), changes or {}
   method, other = loaded.get("method", {}).get("name"), str(changes.get("method.name", ""))
   stems = [stem for stem in config_files() if other.startswith(stem)]  # moco.py has mocov2 and mocov3
@@ -46,19 +54,38 @@ def load(file: str) -> dict[str, Any]:
   name, _, recipe = file.partition(":")
   path = pathlib.Path(name)
   if not os.path.isfile(path):
-    beside = sorted(path.parent.glob("*.py")) if os.path.isdir(path.parent) else []
-    near = nearest_name(name, map(str, [*beside, *config_files().values()]))
-    raise UserError(f"--config={name}: no such file; did you mean {near}?")
+    raise _no_file(path, name)
   module, registers = plugins.execute(path, "--config")
   try:
     if not hasattr(module, "get_config"):
       raise UserError("no function get_config in the file")
-    config = module.get_config(*filter(None, [recipe])).to_dict()
+    if recipe and not inspect.signature(module.get_config).parameters:
+      raise UserError("get_config takes no recipe; expected the file alone")
+    returned = module.get_config(*filter(None, [recipe]))
+    config = returned.to_dict() if hasattr(returned, "to_dict") else returned
+    if not isinstance(config, dict):
+      raise UserError(f"get_config returns a {type(returned).__name__}; expected a config, see docs/config.md")
   except Exception as error:  # the file's code may raise anything
     raise plugins.failure(error, f"--config={file}", str(path.absolute())) from error
   if registers:
     config["plugins"] = [*config.get("plugins", ()), str(path.absolute())]
   return config
+
+
+def _no_file(path: pathlib.Path, name: str) -> UserError:
+  """Returns the error for a `--config` that is not a file, with the nearest file in its folder or among the recipes."""
+  problem, folder = ("a folder", path) if os.path.isdir(path) else ("no such file", path.parent)
+  beside = sorted(folder.glob("*.py")) if os.path.isdir(folder) else []
+  if names := list(map(str, [*beside, *config_files().values()])):
+    return UserError(f"--config={name}: {problem}; did you mean {nearest_name(name, names)}? See jaxssl config list")
+  return UserError(f"--config={name}: {problem}; expected a config file, such as configs/nnboot.py of the repository")
+
+
+def require_config(config: Any) -> None:
+  """Raises UserError unless a program's `config` is one."""
+  if not isinstance(config, Config):
+    expected = 'expected a config, such as jaxssl.load_config("configs/nnboot.py:cpu")'
+    raise UserError(f"config: a {type(config).__name__}; {expected}")
 
 
 def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

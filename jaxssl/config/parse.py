@@ -1,12 +1,13 @@
 """Reads nested mappings into typed dataclasses and checks every name and type."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
-from jaxssl.core import UserError, nearest_name, unknown_name
+from jaxssl.core import UserError, nearest_name, require, unknown_name
 
 T = TypeVar("T")
 NAMES = {int: "int", float: "float", str: "str", bool: "bool", type(None): "none", Any: "any"}
@@ -21,9 +22,9 @@ def read(cls: type[T], values: Any, where: str = "") -> T:
   number_field, values = getattr(cls, "number_field", None), _plain(values)
   if number_field and isinstance(values, int | float):
     values = {number_field: values}
-  values = _group(values, where.removesuffix(".") or "config")
   hints = typing.get_type_hints(cls)
   fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+  values = _group(values, where.removesuffix(".") or "config", next(iter(fields), ""))
   for name in values:
     if name not in fields:
       raise UserError(f"{where}{name}: unknown field; did you mean {nearest_name(where + name, [where + f for f in fields])}?")
@@ -51,9 +52,9 @@ def _plain(value: Any) -> Any:
   return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _group(value: Any, where: str) -> Mapping[str, Any]:
+def _group(value: Any, where: str, example: str) -> Mapping[str, Any]:
   if not isinstance(value, Mapping):
-    raise UserError(f"{where}={value!r}: a value; expected a group of fields")
+    raise UserError(f"{where}={value!r}: a value; expected a group of fields, such as {where}.{example}")
   return value
 
 
@@ -64,7 +65,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
   if dataclasses.is_dataclass(kind):
     return read(typing.cast(type, kind), value, where + ".")
   if origin in (dict, Mapping):
-    return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in _group(value, where).items()}
+    return {str(key): _value(args[1], item, f"{where}.{key}") for key, item in _group(value, where, "name").items()}
   if origin in (Union, types.UnionType):  # with None
     return None if value is None else _value(args[0], value, where)
   if origin is Literal:
@@ -74,16 +75,21 @@ def _value(kind: Any, value: Any, where: str) -> Any:
   if origin is tuple:
     if isinstance(value, str):  # from a flag: knn,linear; nothing after the equals sign is an empty list
       value = value.split(",") if value else ()
+    if value is None and args[-1] is Ellipsis:
+      raise UserError(f"{where}=none: expected {type_name(kind)}; an empty one is --config.{where}=")
     items = value if isinstance(value, tuple | list) else (value,)
     kinds = args[:1] * len(items) if args[-1] is Ellipsis else args
     if len(items) != len(kinds):
       raise UserError(f"{where}={value!r}: {len(items)} values; expected {len(kinds)}")
     return tuple(_value(each, item, f"{where}[{i}]") for i, (each, item) in enumerate(zip(kinds, items, strict=True)))
-  if kind is float and isinstance(value, int) and not isinstance(value, bool):
+  if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
     try:
-      return float(value)
+      value = float(value)
     except OverflowError as error:
       raise UserError(f"{where}: too large for a float") from error
+    require(math.isfinite(value), where, value, "a finite number")
+    return value
   if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-    raise UserError(f"{where}={value!r}: a {type(value).__name__}; expected {kind.__name__}")
+    expected = "true or false" if kind is bool else kind.__name__
+    raise UserError(f"{where}={value!r}: a {type(value).__name__}; expected {expected}")
   return value

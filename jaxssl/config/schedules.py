@@ -58,8 +58,11 @@ class ScheduleConfig:
     `start` to `base`, both included (as in DINO's `cosine_scheduler`: `base` then occurs twice in a row). After the warm-up,
     `cosine`: final + (base - final) (1 + cos(pi i / n)) / 2, which approaches `final` and never reaches it;
     `step`: base * rate^(milestones passed), with a milestone of m ticks in effect from tick m on; `constant`: base.
-    Raises UserError if two warm-ups are set, or one that is negative or longer than the run.
+    Raises UserError for a negative value, and if two warm-ups are set, or one that is negative or longer than the run.
     """
+    for field in ("base", "final", "start"):
+      require(getattr(self, field) >= 0, f"{name}.{field}", getattr(self, field), "0 or more")
+    require(self.rate > 0, f"{name}.rate", self.rate, "more than 0")
     steps_per_tick = training_length.steps_per_epoch if self.by_epoch else 1
     ticks_per_epoch = training_length.steps_per_epoch // steps_per_tick
     steps = training_length.steps_per_epoch * training_length.epochs

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jaxssl.config import ranges
 from jaxssl.config.roles import fixed, grow, locate, observe, result
 from jaxssl.config.schedules import ScheduleConfig
 
@@ -268,3 +269,7 @@ class Config:
   health: HealthConfig = observe(HealthConfig())
   log: LogConfig = observe(LogConfig())
   plugins: tuple[str, ...] = ()  # Python files that register methods, backbones, ... (docs/extending.md)
+
+  def __post_init__(self) -> None:
+    """Raises UserError for a number that is out of its range."""
+    ranges.check(self)

@@ -16,7 +16,7 @@ def read(path: pathlib.Path) -> dict[str, Any]:
   try:
     return parse(path.read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
-    raise UserError(f"{path} cannot be read: {error}") from error
+    raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def write(path: pathlib.Path, document: Mapping[str, Any]) -> None:

@@ -14,8 +14,12 @@ BUCKET = "gs://"
 
 
 def path_of(text: str | pathlib.Path) -> pathlib.Path:
-  """Returns a path. Raises UserError for text that cannot be a path, and for buckets of other clouds."""
+  """Returns a path. Raises UserError for what cannot be one, such as empty text, and for buckets of other clouds."""
+  if not isinstance(text, str | os.PathLike):
+    raise UserError(f"{text!r} is not a path: expected text or a pathlib.Path")
   text = str(text)
+  if not text:  # an unset variable of a shell; pathlib would take the current folder
+    raise UserError("a path is empty; expected the name of a folder or a file, or . for the current folder")
   if "\0" in text or len(os.fsencode(text)) > 4000 or any(len(os.fsencode(part)) > 255 for part in text.split("/")):
     raise UserError(f"{text[:100]!r} is not a path: expected at most 4000 bytes, 255 per name, none of them 0")
   if "://" not in text:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
 from jaxssl.config.schema import Config, DataConfig
-from jaxssl.core import LOG, UserError, require
+from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import holdout, imbalance, input_pipeline, value_range
@@ -185,7 +185,6 @@ def _select(
     else:
       rows = np.flatnonzero(np.isin(test.labels, train.labels))
     test = Subset(test, rows)
-  require(config.limit >= 0, "data.limit", config.limit, "0 (all images) or more")
   if config.limit > len(train):
     LOG.info("data.limit=%d: all %d training images are used", config.limit, len(train))
   if config.limit:

@@ -5,7 +5,6 @@ import collections
 import contextlib
 import functools
 import math
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

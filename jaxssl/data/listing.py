@@ -33,7 +33,8 @@ def list_images(path: str, field: str) -> FileIndex:
   except (ValueError, OverflowError) as error:
     raise UserError(f"{field}={path}: neither a folder nor a readable zip: {error}") from error
   if index is None:
-    raise UserError(f"{field}={path}: does not exist")
+    where = "" if os.path.isabs(os.path.expanduser(path)) or "://" in path else f" in {os.getcwd()}"
+    raise UserError(f"{field}={path}: does not exist{where}; expected a folder or a zip of images")
   sorter.report(path, len(index))
   if not len(index):
     found = f"; found {sorter.counts()}" if sorter.skipped else ""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, heartbeat, nearest_name
+from jaxssl.core import LOG, UserError, heartbeat, nearest_name, paths
 from jaxssl.core.log import bar_shown
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import Decoder
@@ -17,6 +17,7 @@ from jaxssl.data.input_pipeline import tensorflow
 from jaxssl.data.source import Source, register
 
 TRIES = 3  # of each download
+FOLDER = "data.path={}: a folder or a file, but data.source=tfds expects the name of a dataset; set data.source=folder"
 
 
 class TfdsSource(Source):
@@ -61,6 +62,8 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
   """
   if re.match(r"[^/:]*:[^/]*[^/\d.*]", config.path):  # not a version: TFDS would download and run the code of that namespace
     raise UserError(f"data.path={config.path}: names a dataset outside of TFDS; expected NAME[/CONFIG][:VERSION]")
+  if config.path.startswith(("/", ".", "~", paths.BUCKET)) or config.path.endswith(".zip"):
+    raise UserError(FOLDER.format(config.path))
   tensorflow()  # TFDS would import it too, but not quietly
   import tensorflow_datasets as tfds
   from tensorflow_datasets.core.download import downloader
@@ -83,10 +86,14 @@ def open_tfds(config: DataConfig) -> tuple[TfdsSource, TfdsSource | None]:
     with heartbeat(f"opening {config.path}, which is downloaded first unless it is on the disk"):
       data = load("train")
   except tfds.core.DatasetNotFoundError as error:
+    if os.path.exists(config.path):
+      raise UserError(FOLDER.format(config.path)) from error
     close = nearest_name(config.path, tfds.list_builders(with_community_datasets=False))
     raise UserError(f"data.path={config.path}: not a TFDS dataset; nearest: {close}") from error
   except Exception as error:  # downloads, licenses, disks: the user has to resolve it
     reason = " ".join(str(error).split())
+    if reason.startswith("Parsing builder name string"):  # followed by a page about such names
+      reason = "not a name of a dataset; expected NAME[/CONFIG][:VERSION], or data.source=folder for a folder or a zip"
     if unreachable := re.search(r"HTTPS?ConnectionPool\(host='([^']*)'", reason):
       folder = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
       reason = f"no connection to {unreachable[1]} in {TRIES} tries; check the network, or copy the dataset to {folder}"

@@ -17,6 +17,7 @@ from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
 from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
+from jaxssl.evals.preprocessing import first_view
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import replicate
 
@@ -40,6 +41,11 @@ def check_config(config: Config) -> None:
       EVALUATIONS.find(name, f"evals.{field}")
   for field in ("every", "batch_size", "baseline_seeds"):
     require(getattr(config.evals, field) > 0, f"evals.{field}", getattr(config.evals, field), "at least 1")
+  for shots in config.evals.lowshot.shots:
+    require(shots < 1 or shots == round(shots), "evals.lowshot.shots", shots, "a fraction below 1, or a whole number of images")
+  if resize := config.evals.resize:
+    size = config.evals.size or first_view(config).size
+    require(resize >= size, "evals.resize", resize, f"0 (the whole image), or at least {size}, the size that is evaluated")
   network_of(config)
 
 
@@ -75,6 +81,11 @@ class Evaluator:
   def possible(self, names: Sequence[str]) -> list[str]:
     """Returns the evaluations whose needs these datasets meet."""
     return [name for name in names if not NEEDS[name] & self.lacks]
+
+  def check_neighbors(self) -> None:
+    """Raises UserError if k-NN, which the run evaluates, has fewer images to compare with than a k asks for."""
+    if "knn" in self.possible((*self.config.evals.periodic, *self.config.evals.final)):
+      knn.check(self.config.evals.knn, len(self.datasets.reference) - (self.datasets.test is None))
 
   def require(self, names: Sequence[str]) -> None:
     """Raises UserError for an evaluation whose needs these datasets do not meet."""

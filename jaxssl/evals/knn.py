@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxssl.config.schema import KnnConfig
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, extract, in_batches
@@ -32,11 +33,9 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   """
   config, reference, test = extractor.config.evals.knn, extractor.reference, extractor.test
   queries, own = (test.x, None) if test else (reference.x, np.arange(len(reference.x)))
+  check(config, len(reference.x) - (test is None))
   measured = []
   for protocol, ks in (("cosine", config.k), ("unweighted", config.unweighted_k), ("euclidean", config.euclidean)):
-    largest = len(reference.x) - (test is None)
-    if wrong := [k for k in ks if not 0 < k <= largest]:
-      raise UserError(f"evals.knn: k={wrong[0]} is out of range; expected 1 to {largest}, the number of images to compare with")
     if ks:
       values, ids = neighbors(extractor.mesh, reference.x, queries, max(ks), protocol == "euclidean", own)
     temperature = config.temperature if protocol == "cosine" else None
@@ -49,6 +48,14 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
       metric = metric if test else metric.variant("leave_one_out", LEAVE_ONE_OUT)
       measured += accuracies(extractor, metric, scores.argmax(1), {"k": k, **fields})
   return measured
+
+
+def check(config: KnnConfig, largest: int) -> None:
+  """Raises UserError for a number of neighbors above `largest`, the number of images to compare with."""
+  for field in ("k", "unweighted_k", "euclidean"):
+    if wrong := [k for k in getattr(config, field) if not 0 < k <= largest]:
+      expected = f"expected 1 to {largest}, the number of images to compare with"
+      raise UserError(f"evals.knn.{field}={wrong[0]}: out of range; {expected}")
 
 
 def class_scores(similarities: np.ndarray, labels: np.ndarray, num_classes: int, temperature: float | None) -> np.ndarray:

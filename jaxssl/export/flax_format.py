@@ -106,6 +106,8 @@ def load_pretrained(folder: str | pathlib.Path, *, classifier: str | bool = Fals
   if is_run(folder):
     bundle = open_bundle(folder, classifier=classifier)
     return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about, workdir=folder)
+  if not folder.exists():
+    raise UserError(f"{folder} does not exist; expected the folder of an export of the format flax, or the workdir of a run")
   try:
     config = json_io.read(folder / CONFIG)
     with paths.local_copy(folder / FILE) as file:

@@ -66,11 +66,14 @@ class SSLMethod:
   forward_spec: Any = None  # a ForwardSpec, or a property that returns one
   needs_negatives: bool = False  # the loss contrasts the images of a batch, so a batch must hold at least two
   must_be_positive: tuple[str, ...] = ()  # names of hyperparameters
+  shares: tuple[str, ...] = ()  # names of hyperparameters from 0 to 1
 
   def __post_init__(self) -> None:
-    """Raises UserError for a hyperparameter that is not positive but must be."""
+    """Raises UserError for a hyperparameter that is out of range."""
     for name in self.must_be_positive:
       require(getattr(self, name) > 0, f"method.{name}", getattr(self, name), "a positive number")
+    for name in self.shares:
+      require(0 <= getattr(self, name) <= 1, f"method.{name}", getattr(self, name), "0 to 1")
 
   def init_state(self, key: Array, dims: Dims) -> MethodState:
     """Returns the state before the first step, any tree of arrays. Raises UserError if `dims` do not fit the method."""
@@ -93,6 +96,13 @@ class TeacherMethod(SSLMethod):
   """A method with a teacher, which `forward_spec` gives views."""
 
   teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
+
+  def __post_init__(self) -> None:
+    """Raises UserError for a share above 1 as well; schedules themselves refuse negative values."""
+    super().__post_init__()
+    for name in ("base", "final", "start"):
+      value = getattr(self.teacher_momentum, name)
+      require(value <= 1, f"method.teacher_momentum.{name}", value, "0 to 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

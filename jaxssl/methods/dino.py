@@ -37,6 +37,7 @@ class DINO(TeacherMethod):
     student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True
   )
   must_be_positive = ("student_temperature",)
+  shares = ("center_momentum",)
 
   def init_state(self, key: Array, dims: Dims) -> Center:
     return Center(center=jnp.zeros(dims.projection))

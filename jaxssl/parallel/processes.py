@@ -37,7 +37,9 @@ def start(mode: str) -> None:
     cluster: Any = (values[0], int(values[1]), int(values[2])) if described else ()
     jax.distributed.initialize(*cluster)
   except ValueError as error:
-    raise UserError(f"--distributed={mode}: no cluster found: {str(error).splitlines()[0]}") from error
+    reason = str(error).splitlines()[0].rstrip(".")
+    expected = f"expected Slurm, Open MPI, a TPU pod or Kubernetes, or {', '.join(CLUSTER_VARIABLES)} to be set"
+    raise UserError(f"--distributed={mode}: no cluster found: {reason}; {expected}") from error
   except RuntimeError as error:
     raise Lost(f"the other processes did not start: {str(error).splitlines()[0]}") from error
 

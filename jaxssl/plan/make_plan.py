@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from jaxssl.config.load import require_config
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, heartbeat, json_io, path_of, tree
 from jaxssl.data.resident_size import side_for
@@ -15,7 +16,7 @@ from jaxssl.train.lower_to_fit import lowered
 
 def plan(
   config: Config,
-  topologies: Sequence[str],
+  topologies: str | Sequence[str],
   *,
   recipe: str = "",
   batch_sizes: Sequence[int] = (),
@@ -32,6 +33,8 @@ def plan(
   `peak` (TFLOP/s): of a GPU or CPU device. `utilization`, `price` (dollars per chip and hour): assumptions. `out`: JSON file to
   which every plan is written as soon as it is made. Raises UserError.
   """
+  require_config(config)
+  topologies = [topologies] if isinstance(topologies, str) else topologies
   assumed = {"utilization": utilization, "price": price}
   for name, value in {"memory": memory, "peak": peak, **assumed}.items():
     limit = 1 if name == "utilization" else 1e9

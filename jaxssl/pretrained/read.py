@@ -45,6 +45,9 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         other = f"a file that starts with {start[:8]!r}" if start else "empty"
         kind = next((kind for head, kind in KINDS.items() if start.startswith(head)), other)
         raise UserError(f"model.init_from={path}: not a weights file but {kind}; expected safetensors or a .pth file of torch")
+  except FileNotFoundError as error:
+    expected = "expected a weights file, the folder of an export, or the workdir of a run"
+    raise UserError(f"model.init_from={path}: does not exist; {expected}") from error
   except OSError as error:
     raise UserError(f"model.init_from={path} cannot be read: {error.strerror or error}") from error
   if not tensors:

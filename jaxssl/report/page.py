@@ -62,7 +62,7 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
     with paths.uploaded(out) as file:
       atomic.write_text(file, page)
   except OSError as error:
-    raise UserError(f"--out {out} cannot be written: {error}") from error
+    raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from error
   return len(page.encode())
 
 

@@ -24,6 +24,7 @@ from jaxssl.pretrained import init_from
 from jaxssl.train import diagnostics
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.diagnostics import Stopped
+from jaxssl.train.doubts import doubts
 from jaxssl.train.epoch_end import EpochEnd
 from jaxssl.train.loggers import open as loggers
 from jaxssl.train.metrics import MetricLogger, OnMetrics
@@ -73,6 +74,7 @@ def train(
     run = Experiment(config, local.folder, arrays, encoder, images.check)
     config = run.config
     evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
+    evaluator.check_neighbors()
     changes.check_state(run, encoder)
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
@@ -83,6 +85,8 @@ def train(
     changes.record(local, run, step)
     local.upload()
     LOG.info("%s%s", summary_line(run), f"; resumes at step {step}" if restored else "")
+    for doubt in doubts(config):
+      LOG.warning("%s", doubt)
     if config.train.accumulate > 1 and jax.tree.leaves(run.state_shapes.student.stats):
       rows = config.train.batch_size // config.train.accumulate
       LOG.info("train.accumulate=%d: the loss sees the whole batch, BatchNorm parts of %d rows", config.train.accumulate, rows)

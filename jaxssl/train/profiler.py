@@ -41,7 +41,7 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise UserError(f"--workdir={workdir}: cannot be created: {error}") from error
+    raise UserError(f"--workdir={workdir}: cannot be created: {error.strerror or error}") from error
   run = Experiment(config, workdir)
   state = run.start_epoch(run.init(), 0)
   batches = itertools.chain.from_iterable(run.batches(state, epoch, 0) for epoch in itertools.count())

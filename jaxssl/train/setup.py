@@ -259,7 +259,7 @@ def _check_views(config: Config, method: SSLMethod) -> None:
   for group, views in config.views.items():
     stops = [v.stop for v in (*required, *spec.optional) if v.group == group]
     if not stops:
-      raise UserError(f"views.{group}: method.name={name} does not take such views; remove the group")
+      raise UserError(f"views.{group}: method.name={name} does not take such views, but {', '.join(groups)}")
     expected = max(stop or 0 for stop in stops)
     if views.count < expected or (None not in stops and views.count > expected):
       raise UserError(f"views.{group}.count={views.count}: method.name={name} takes {expected} of them")

@@ -86,13 +86,16 @@ class Checkpoints:
     """
     steps = sorted(self._manager.all_steps())
     if not steps or (step is not None and step not in steps):
-      raise UserError(f"{self._manager.directory} holds no checkpoint{'' if step is None else f' of step {step}: {steps}'}")
+      which = f" of step {step}: {steps}" if steps else "; resume the run to write one"
+      raise UserError(f"{self._manager.directory} holds no checkpoint{which}")
     step = step or steps[-1]
     folder = self._manager.directory / str(step) / "default"
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     reader = ocp.PyTreeCheckpointer()
     try:
       metadata: Any = reader.metadata(folder).item_metadata
+      if metadata is None:
+        raise ValueError("its metadata is damaged")
       networks = {name: dict(metadata.tree[name]) for name in ("student", "teacher") if metadata.tree.get(name)}
       if "student" not in networks:
         raise ValueError("it holds no network")

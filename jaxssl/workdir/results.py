@@ -131,7 +131,9 @@ def protocol_key(protocol: Mapping[str, Any]) -> str:
 @functools.cache
 def commit() -> str:
   """Returns the commit of jaxssl if it runs from a git checkout."""
-  git = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+  # without locks: a process that is killed meanwhile would leave one in the repository
+  git = ["git", "--no-optional-locks", "-C", str(pathlib.Path(__file__).parent)]
+  git += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
   try:
     return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):

@@ -60,13 +60,22 @@ class Workdir:
     try:
       self.folder.mkdir(parents=True, exist_ok=True)
       if not self.config.exists():
+        self._require_no_checkpoints()
         return None
+    except FileExistsError as error:
+      raise UserError(f"--workdir {self.folder} is a file; expected a folder") from error
     except OSError as error:
       raise UserError(f"--workdir {self.folder} cannot be used: {error.strerror or error}; use another") from error
     try:
       return absolute_paths(read(Config, self.read_config()))  # fields that are newer than the run have their defaults
     except UserError as error:
       raise UserError(f"--workdir {self.folder} belongs to another version of jaxssl ({error}); use another") from error
+
+  def _require_no_checkpoints(self) -> None:
+    """Raises UserError if the folder holds checkpoints, which a run of another config would continue."""
+    if self.checkpoints.is_dir() and any(self.checkpoints.iterdir()):
+      problem = f"holds checkpoints but no {self.config.name}, so which run they belong to is not known"
+      raise UserError(f"--workdir {self.folder} {problem}; restore that file, or use another --workdir")
 
   @staticmethod
   def settled(config: Config, before: Config) -> Config:

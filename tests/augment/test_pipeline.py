@@ -191,6 +191,7 @@ def test_show_resizes_the_shorter_side_and_crops_the_center():
     ({"count": 0}, "views.weak.count=0: "),
     ({"size": 0}, "views.weak.size=0: "),
     ({"partner": (True, False, True)}, "views.weak.partner=(True, False, True): expected 1 value, or 2"),
+    ({"count": 1}, "views.weak.partner=(False, True): expected 1 value (count=1)"),
     ({"blur_p": (0.1,) * 3}, "views.weak.blur_p=(0.1, 0.1, 0.1): "),
     ({"flip": 1.5}, "views.weak.flip=1.5: expected probabilities in 0..1"),
     ({"solarize_p": (0.0, -0.1)}, "views.weak.solarize_p=(0.0, -0.1): "),

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from jaxssl import cli, main
+from jaxssl.config import load
 from jaxssl.export.formats import FORMATS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -66,8 +67,19 @@ def test_help_imports_no_large_library():
     (["--workdir"], "--workdir: expected one argument; see jaxssl train --help"),
     (["--lr", "3"], "--lr: unknown option of jaxssl train; did you mean --config.optim.lr?"),
     (["--config", "configs/nnboot.py", "--config.epochs=5"], "epochs: unknown field; did you mean train.epochs?"),
-    (["--config", "configs/nboot.py"], "--config=configs/nboot.py: no such file; did you mean configs/nnboot.py?"),
-    (["--config", "nnboot.py"], "--config=nnboot.py: no such file; did you mean configs/nnboot.py?"),
+    (["--config", "configs/nboot.py"], "--config=configs/nboot.py: no such file; did you mean configs/nnboot.py? See .*"),
+    (["--config", "nnboot.py"], "--config=nnboot.py: no such file; did you mean configs/nnboot.py? See .*"),
+    (["--config", "simclr"], "--config=simclr: no such file; did you mean configs/simclr.py? See jaxssl config list"),
+    (["--config", "configs"], "--config=configs: a folder; did you mean configs/.*.py? See jaxssl config list"),
+    (["configs/byol.py:cpu"], "configs/byol.py:cpu: a config, but no command; did you mean jaxssl train --config .*?"),
+    (["train", "configs/byol.py"], "configs/byol.py: unexpected argument; did you mean --config configs/byol.py?"),
+    (["-config", "configs/byol.py"], "-config: unexpected argument; did you mean --config?"),
+    (["--data", "images"], "--data: unknown option of jaxssl train; did you mean --config.data.path?"),
+    (["--method=byol"], "--method=byol: unknown option of jaxssl train; did you mean --config.method.name?"),
+    (["--config", "configs/byol.py", "--config.method=isd"], "method='isd': a value; expected a group .* as method.name"),
+    (["--config", "configs/byol.py", "--config.optim=sgd"], "optim='sgd': a value; expected a group .*, such as optim.name"),
+    (["--config.views.size=32"], "views.size: names no group of views; expected a field such as views.global.size"),
+    (["--config", "configs/byol.py", "--workdir="], "a path is empty; expected .*, or . for the current folder"),
     (["train"], "--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py"),
     (["train", "knn"], "knn: unexpected argument; see jaxssl train --help"),
     (["--distributed=yes"], "--distributed: invalid choice: 'yes' (choose from .*auto.*); see jaxssl train --help"),
@@ -115,3 +127,26 @@ def test_config_copies_a_file_that_trains(tmp_path, capfd, fails):
   assert f"jaxssl train --config {copy}" in capfd.readouterr().out
   assert copy.read_bytes() == (ROOT / "configs/nnboot.py").read_bytes()
   fails(["config", "copy", "nnboot", str(copy)], "mine.py: exists")
+
+
+def test_names_may_follow_options():
+  parsed = cli.parser("evaluate").parse(["knn", "--workdir=a", "linear", "--step", "3"])
+  assert parsed.names == ["knn", "linear"] and parsed.step == 3
+
+
+@pytest.mark.parametrize(
+  "code, recipe, message",
+  [
+    ("def get_config():\n  return 3", "", "mine.py: get_config returns a int; expected a config"),
+    ("def get_config():\n  return {}", ":cpu", "mine.py:cpu: get_config takes no recipe; expected the file alone"),
+  ],
+)
+def test_errors_of_a_config_file_are_one_line(code, recipe, message, tmp_path, fails):
+  (tmp_path / "mine.py").write_text(code)
+  fails([f"--config={tmp_path}/mine.py{recipe}"], message)
+
+
+def test_an_installation_without_recipes_says_so(tmp_path, monkeypatch, fails):
+  monkeypatch.setattr(load, "CONFIGS", tmp_path)
+  monkeypatch.chdir(tmp_path)
+  fails(["--config=simclr"], "=simclr: no such file; expected a config file, such as configs/nnboot.py of the repository")

@@ -50,11 +50,14 @@ def test_scalars_and_arrays_of_numpy_are_values():
     ({"optim": {"lr": "fast"}}, r"optim\.lr='fast': a str; expected float"),
     ({"optim": {"name": "adm"}}, r"optim\.name='adm': unknown value; expected sgd, adamw, lars; did you mean adamw\?"),
     ({"model": {"stem": "cifr"}}, r"model\.stem='cifr': unknown value; expected .*cifar"),
+    ({"optim": {"lr": float("inf")}}, r"optim\.lr=inf: out of range; expected a finite number"),
     ({"train": {"epochs": 2.5}}, r"train\.epochs=2\.5: a float; expected int"),
     ({"train": {"epochs": True}}, r"train\.epochs=True: a bool; expected int"),
     ({"views": {"global": {"crop_scale": (1, 2, 3)}}}, r"views\.global\.crop_scale=\(1, 2, 3\): 3 values; expected 2"),
+    ({"evals": {"report": "no"}}, r"evals\.report='no': a str; expected true or false"),
+    ({"evals": {"final": None}}, r"evals\.final=none: expected list of str; an empty one is --config\.evals\.final="),
     ({"views": {"global": 3}}, r"views\.global=3: a value; expected a group of fields"),
-    ({"data": 3}, r"data=3: a value; expected a group of fields"),
+    ({"data": 3}, r"data=3: a value; expected a group of fields, such as data\.source"),
   ],
 )
 def test_errors_name_the_field_the_value_and_what_is_expected(values, message):
@@ -82,6 +85,8 @@ def test_method_is_read_with_its_schedules():
       {"teacher_momentum": {"kind": "sine"}},
       r"method\.teacher_momentum\.kind='sine': unknown value; expected constant, cosine",
     ),
+    ({"teacher_momentum": 1.5}, r"method\.teacher_momentum\.base=1\.5: out of range; expected 0 to 1"),
+    ({"teacher_momentum": 0.9, "center_momentum": 2.0}, r"method\.center_momentum=2\.0: out of range; expected 0 to 1"),
     ({"teacher_momentum": 0.9, "student_temperature": 0.0}, r"method\.student_temperature=0\.0: out of range; expected a pos"),
   ],
 )

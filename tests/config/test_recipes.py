@@ -1,6 +1,8 @@
 """Every recipe of every config file, reduced in size: its step traces, and its views, heads and bank fit together."""
 
 import pathlib
+import sys
+import tomllib
 from typing import Any
 
 import jax
@@ -73,3 +75,10 @@ def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, polic
   if not is_known(config):
     shapes = setup.abstract_state(train_step)
     assert shapes.student.params["encoder"] and shapes.opt_state is not None
+
+
+def test_a_wheel_installs_the_recipes_where_they_are_looked_for():
+  files = tomllib.loads((CONFIGS[0].parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+  assert files == {"share/jaxssl/configs": ["configs/*.py"]}
+  assert pathlib.Path(sys.prefix) / "share/jaxssl/configs" == load.INSTALLED
+  assert load.CONFIGS == CONFIGS[0].parent  # of the repository

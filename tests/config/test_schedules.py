@@ -92,9 +92,12 @@ def test_equal_warmups_in_epochs_steps_and_percent_agree():
       {"warmup_epochs": -1},
       r"^optim.schedule.warmup_epochs=-1: out of range; expected 0 to 2, the length of the run \(train.epochs=2\)$",
     ),
+    ({"base": -0.5}, r"^optim.schedule.base=-0.5: out of range; expected 0 or more$"),
+    ({"final": -1.0}, r"^optim.schedule.final=-1.0: out of range; expected 0 or more$"),
+    ({"rate": 0.0}, r"^optim.schedule.rate=0.0: out of range; expected more than 0$"),
   ],
 )
-def test_warmup_errors_name_the_field(fields, message):
+def test_errors_name_the_field(fields, message):
   with pytest.raises(UserError, match=message):
     ScheduleConfig(**fields).resolve(TrainingLength(steps_per_epoch=10, epochs=2), "optim.schedule")
 

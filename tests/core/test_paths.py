@@ -48,6 +48,11 @@ def test_invalid_paths_are_errors():
       paths.path_of(text)
 
 
+def test_an_empty_path_is_an_error():
+  with pytest.raises(UserError, match="a path is empty; expected the name of a folder or a file, or . for the current folder"):
+    paths.path_of("")
+
+
 def test_images_equal_those_of_a_local_folder(store, tmp_path):
   read = {f"{split}/{name}/{i}.png": fixtures.flat(40 * i) for split in ("train", "test") for name in "ab" for i in range(3)}
   here = fixtures.folder(store / "set", {**read, ".hidden/x.png": fixtures.flat(1), "train/notes.txt": b"no image"})

@@ -61,6 +61,12 @@ def test_images_of_any_size_are_cropped_on_the_host(mocked):
   assert [views["global"].shape for _, _, views in output] == [(4, 2, 16, 16, 3)] * 2
 
 
+@pytest.mark.parametrize("path", ["/images", "./cifar10", "~/images", "images.zip", "gs://bucket/images"])
+def test_a_folder_is_an_error_that_names_the_source(path):
+  with pytest.raises(UserError, match=f"data.path={path}: a folder or a file, but data.source=tfds .*; set data.source=folder"):
+    tfds_source.open_tfds(DataConfig(source="tfds", path=path))
+
+
 def test_an_unknown_dataset_suggests_the_nearest(mocked):
   with pytest.raises(UserError, match="data.path=cifar1: not a TFDS dataset; nearest: cifar10"):
     opened("cifar1")

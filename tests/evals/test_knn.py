@@ -62,10 +62,10 @@ def test_leave_one_out_equals_a_plain_search_without_the_query(euclidean):
   np.testing.assert_array_equal(ids, np.argsort(far, axis=1, kind="stable")[:, :4])
 
 
-@pytest.mark.parametrize("field, k", [("k", 8), ("unweighted_k", 0), ("euclidean", 8)])
+@pytest.mark.parametrize("field, k", [("k", 8), ("unweighted_k", 9), ("euclidean", 8)])
 def test_k_outside_of_the_reference_set_is_an_error(field, k):
   features = np.eye(8, dtype=np.float32)
-  message = rf"evals\.knn: k={k} is out of range; expected 1 to 7, the number of images to compare with"
+  message = rf"evals\.knn\.{field}={k}: out of range; expected 1 to 7, the number of images to compare with"
   with pytest.raises(UserError, match=message):
     knn.measure(extractor(features, np.arange(8), knn={"k": (), field: (k,)}))
 

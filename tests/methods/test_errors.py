@@ -49,7 +49,7 @@ def test_negatives_require_two_images_per_batch(recipe):
 @pytest.mark.parametrize(
   "recipe, words, message",
   [
-    ("simclr.py", ["views.local.size=16"], r"views\.local: method\.name=simclr does not take such views"),
+    ("simclr.py", ["views.local.size=16"], r"views\.local: method\.name=simclr does not take such views, but global"),
     (
       "simclr.py",
       ["views.global.count=3", "views.global.partner=False"],

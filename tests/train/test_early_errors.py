@@ -20,6 +20,12 @@ RUN = [f"{CONFIG}:runlocal", *TINY]
     (["bootstrap.k=0"], "bootstrap.k=0: out of range; expected at least 1"),
     (["optim.schedule.warmup_epochs=30"], "optim.schedule.warmup_epochs=30.0: out of range; expected 0 to 3"),
     (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
+    (["evals.lowshot.shots=2.5"], "evals.lowshot.shots=2.5: out of range; expected a fraction below 1, or a whole "),
+    (
+      ["evals.resize=20"],
+      "evals.resize=20: out of range; expected 0 (the whole image), or at least 28, the size that is eva",
+    ),
+    (["evals.knn.k=0"], "evals.knn.k=0: out of range; expected 1 or more"),
     (["evals.periodic=knm"], "evals.periodic"),
     (["health.stop=colapsing"], "health.stop=colapsing: unknown"),
     (["model.init_from=/nowhere.pth"], "/nowhere.pth"),

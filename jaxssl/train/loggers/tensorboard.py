@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxssl.core import log
+from jaxssl.data.input_pipeline import tensorflow
 
 
 def available() -> bool:
@@ -19,7 +19,7 @@ class TensorBoard:
 
   def __init__(self, folder: pathlib.Path):
     """Creates the writer; imports TensorFlow, which takes seconds."""
-    log.quiet_tensorflow()
+    tensorflow()  # clu would import it too, but not quietly
     from clu import metric_writers
 
     self._writer = metric_writers.SummaryWriter(str(folder))
