@@ -23,8 +23,8 @@ ALIGNMENT = _metric(
 CROPS_ALIKE = _metric(
   "crops_alike",
   "Crops of an image are alike",
-  "Of how many other crops a crop is more similar to the other crop of its image than to them. By chance 50%. Networks are "
-  "trained for this: it shows that training worked, not how useful the features are.",
+  "The share of the crops of other images to which a crop is less similar than to the other crop of its own. By chance 50%. "
+  "Networks are trained for this: it shows that training worked, not how useful the features are.",
   unit="%",
   higher_is_better=True,
 )
