@@ -47,7 +47,8 @@ def test_a_batch_is_halved_until_the_images_fill_it(images, devices, words, expe
 
 
 def test_a_batch_that_cannot_be_halved_remains_and_is_an_error_of_the_run():
-  assert lowered(config("simclr.py:cpu"), 20, 32).train.batch_size == 32
+  assert lowered(config("simclr.py:cpu"), 20, 32).train.batch_size == 128
+  assert lowered(config("simclr.py:cpu", "train.accumulate=0"), 20, 1).train.batch_size == 128
   assert lowered(config("simclr.py:cpu", "train.batch_size=99"), 20, 1).train.batch_size == 99
 
 
