@@ -45,8 +45,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     (["--config.method.name=dyno"], "method.name='dyno': unknown; expected barlow, "),
     (["--config.data.source=folder", "--config.data.path=/nowhere/at/all"], "data.path=/nowhere/at/all"),
     (["--config.train.batch_size=5000"], "train.batch_size=5000"),
-    (["--config.bootstrap.k=300"], "bootstrap.k=300: must lie between 1 and the number of training images, 256"),
-    (["--config.evals.knn.k=4001"], "evals.knn.k=4001: out of range; expected 1 to 256, the number of images to compare with"),
+    (
+      ["--config.bootstrap.k=300", "--config.train.lower_to_fit=false"],
+      "bootstrap.k=300: must lie between 1 and the number of training images, 256",
+    ),
+    (
+      ["--config.evals.knn.k=4001", "--config.train.lower_to_fit=false"],
+      "evals.knn.k=4001: out of range; expected 1 to 256, the number of images to compare with",
+    ),
     (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale=(0.5, 2.0): expected shares"),
     (["--config.views.globul.size=28"], "views.globul: unknown view group; expected global, "),
     ([f"{CONFIG}:c100"], "recipe c100: unknown; expected cifar10, imagenet, runlocal, cpu; did you mean "),

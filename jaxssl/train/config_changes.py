@@ -103,6 +103,8 @@ class ConfigChanges(Sequence[Change]):
     new = [{"step": step, "field": change.field, "from": change.before, "to": change.after} for change in self]
     changed = {change.field for change in self}
     lowered_from = {name: value for name, value in local.lowered_from().items() if name not in changed}
+    for name, value in lowered_from.items():
+      LOG.info("%s=%s instead of %s, as the run lowered it (train.lower_to_fit)", name, _flat(run.config).get(name), value)
     local.write_config(run.config, [*local.history(), *new], run.lowered_from | lowered_from)
 
 

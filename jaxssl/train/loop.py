@@ -79,7 +79,7 @@ def train(
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
     checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
-    with heartbeat("initializing the networks, or reading the checkpoint"):
+    with heartbeat("initializing the networks, usually within 20 s, or reading the checkpoint"):
       restored = images.restore(run, checkpoints)
       state, step = restored or (run.init(), 0)
     changes.record(local, run, step)

@@ -23,16 +23,23 @@ def lowered(config: Config, num_images: int, devices: int) -> Config:
   """
   if not config.train.lower_to_fit:
     return config
-  train, batch_size = config.train, config.train.batch_size
-  unit = 2 * devices * train.accumulate
-  while batch_size > num_images and unit > 0 and batch_size % unit == 0:
-    batch_size //= 2
-  changes: dict[str, Any] = {"train.batch_size": batch_size}
+  train = config.train
+  changes: dict[str, Any] = {"train.batch_size": _fitting(train.batch_size, num_images, devices * train.accumulate)}
   if config.bootstrap.policy != "off":
     changes["bootstrap.k"] = min(config.bootstrap.k, num_images)
   for name, warmup in _warmups(config).items():
     changes[name] = SHORTER * train.epochs if warmup > LONGEST * train.epochs > 0 else warmup
   return replace(config, changes)
+
+
+def _fitting(batch_size: int, num_images: int, unit: int) -> int:
+  """Halves a batch until it has at most so many images; returns it as it is if it then is no multiple of `unit`."""
+  fitting = batch_size
+  while fitting > num_images and fitting > 1:
+    if fitting % 2:
+      return batch_size
+    fitting //= 2
+  return fitting if unit > 0 and fitting % unit == 0 else batch_size
 
 
 def lowered_knn(config: Config, num_images: int) -> Config:

@@ -53,7 +53,7 @@ def test_the_small_version_is_timed_first_and_gets_the_epochs_that_fit_into_half
   first, second, third = lines("x.py", full, small, 10**10)
   assert first == f"on this machine, {estimate.machine()}:"
   assert second == "  x.py:cpu takes about 20 min and the evaluations (320 epochs of 15 steps of 0.25 s; 2 of 10.0 GB)"
-  assert third.startswith("  x.py takes about 2 days and the evaluations (1000 epochs of 7 steps of 25 s; ")
+  assert third.startswith("  x.py takes about 2 days 1 h and the evaluations (1000 epochs of 7 steps of 25 s; ")
 
 
 def test_after_half_a_minute_nothing_more_is_compiled(monkeypatch):

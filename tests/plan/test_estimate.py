@@ -84,7 +84,10 @@ def test_unmeasured_mean_and_std_do_not_change_the_state():
 @pytest.mark.parametrize(
   "words, message",
   [
-    (["--config.train.batch_size=512"], "train.batch_size=512: the training set has 256 images; expected 1 to 256"),
+    (
+      ["--config.train.batch_size=512", "--config.train.lower_to_fit=false"],
+      "train.batch_size=512: the training set has 256 images; expected 1 to 256",
+    ),
     (["--config.train.accumulate=3"], "train.accumulate=3: out of range; expected a divisor of"),
     (["--config.bootstrap.k=0"], "bootstrap.k=0: out of range; expected at least 1"),
     (["--config.method.name=dinno"], "method.name='dinno': unknown; expected barlow, .*; did you mean dino\\?"),

@@ -18,7 +18,14 @@ RUN = [f"{CONFIG}:runlocal", *TINY]
     (["train.epochs=-3"], "train.epochs=-3: out of range; expected at least 1"),
     (["train.batch_size=0"], "train.batch_size=0: out of range; expected at least 1"),
     (["bootstrap.k=0"], "bootstrap.k=0: out of range; expected at least 1"),
-    (["optim.schedule.warmup_epochs=30"], "optim.schedule.warmup_epochs=30.0: out of range; expected 0 to 3"),
+    (
+      ["optim.schedule.warmup_epochs=30", "train.lower_to_fit=false"],
+      "optim.schedule.warmup_epochs=30.0: out of range; expected 0 to 3, the length of the run (train.epochs=3)",
+    ),
+    (
+      ["method.teacher_temperature.warmup_epochs=4", "train.lower_to_fit=false"],
+      "method.teacher_temperature.warmup_epochs=4.0: out of range; expected 0 to 3, the length of the run (train.epochs=3)",
+    ),
     (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
     (["evals.lowshot.shots=2.5"], "evals.lowshot.shots=2.5: out of range; expected a fraction below 1, or a whole "),
     (

@@ -47,7 +47,8 @@ def test_a_batch_is_halved_until_the_images_fill_it(images, devices, words, expe
 
 
 def test_a_batch_that_cannot_be_halved_remains_and_is_an_error_of_the_run():
-  assert lowered(config("simclr.py:cpu"), 20, 32).train.batch_size == 32
+  assert lowered(config("simclr.py:cpu"), 20, 32).train.batch_size == 128
+  assert lowered(config("simclr.py:cpu", "train.accumulate=0"), 20, 1).train.batch_size == 128
   assert lowered(config("simclr.py:cpu", "train.batch_size=99"), 20, 1).train.batch_size == 99
 
 
@@ -99,4 +100,5 @@ def test_a_smaller_version_trains_on_few_images_and_resumes(tmp_path, capfd, one
   stored = json.loads((tmp_path / "run" / "config.json").read_text())
   assert stored["train"]["batch_size"] == 16 and stored["evals"]["knn"]["k"] == [19]
   assert main.main([*words, "--config.train.epochs=2"]) == 0
-  assert "resumes at step 1" in (log := capfd.readouterr().err) and "lowered" not in log
+  assert "resumes at step 1" in (log := capfd.readouterr().err)
+  assert "train.batch_size=16 instead of 32, as the run lowered it (train.lower_to_fit)" in log
