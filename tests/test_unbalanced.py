@@ -10,14 +10,15 @@ from jaxssl import main as command
 from jaxssl.compare import execute
 from tests import flags
 from tests.data.fixtures import coded, noise, zipped
+from tests.tiny_run import VIT
 
 pytestmark = pytest.mark.slow
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs/unbalanced.py"
 RUNLOCAL = [f"{CONFIG}:{name},runlocal" for name in ("isd", "moco")]
 QUICK = ["train.epochs=1", "evals.baselines=false", "evals.report=false", "evals.final=knn"]
-QUICK += ["evals.periodic=knn", "evals.knn.k=1", "model.name=vit_ti", "model.depth=1"]
-QUICK = [f"--config.{word}" for word in (*QUICK, "views.strong.jitter=(0,0,0,0)", "views.strong.gray_p=0")]
+QUICK += ["evals.periodic=", "evals.knn.k=1", "views.strong.jitter_p=0", "views.strong.gray_p=0"]
+QUICK = [*VIT, *(f"--config.{word}" for word in QUICK)]
 
 
 @pytest.mark.parametrize("prefix", ["", "imagenet_"])

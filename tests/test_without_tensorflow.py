@@ -27,6 +27,7 @@ def without_tensorflow(monkeypatch):
 
 def run(tmp_path, *words: str) -> int:
   short = ["--config.train.epochs=1", "--config.data.limit=64", "--config.evals.report=false", "--config.evals.baselines=false"]
+  short += ["--config.evals.final=quality"]
   return main.main([f"--config={CONFIG}:runlocal", f"--workdir={tmp_path / 'run'}", *TINY, *short, *words])
 
 

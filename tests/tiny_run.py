@@ -14,6 +14,8 @@ from tests import flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 QUICK_VIEWS = ["--config.views.global.affine=0", "--config.views.global.thicken=0"]  # they take longest to compile
+COLOR = ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")  # slow to trace, too
+LEAN_VIEWS = [*QUICK_VIEWS, *(f"--config.views.global.{field}=0" for field in COLOR)]
 # a one-block ViT, traced in a third of a ResNet's time
 VIT = ["--config.model.name=vit_ti", "--config.model.depth=1", "--config.model.patch=14"]
 TINY = [*VIT, *QUICK_VIEWS, "--config.evals.baseline_seeds=1"]

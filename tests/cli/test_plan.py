@@ -6,18 +6,16 @@ import pytest
 
 from jaxssl import main as command
 from jaxssl.plan import estimate
-from tests.tiny_run import QUICK_VIEWS, VIT
+from tests.tiny_run import LEAN_VIEWS, VIT
 
 pytestmark = pytest.mark.slow
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 DIGITS = [f"--config={CONFIGS}/nnboot.py:runlocal", *VIT]
-SLOW = ("jitter_p", "gray_p", "blur_p", "solarize_p", "flip")  # slow to trace
-LEAN = [*QUICK_VIEWS, *(f"--config.views.global.{field}=0" for field in SLOW)]
 
 
 def run(*words, recipe=DIGITS):
-  return command.main(["plan", *recipe, *LEAN, *words])
+  return command.main(["plan", *recipe, *LEAN_VIEWS, *words])
 
 
 def cells(text, label):
@@ -80,6 +78,7 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
 )
 def test_every_proposed_change_makes_the_run_fit(words, kinds, tmp_path, capsys):
   words, recipe = ("--topology=gpu:8", *words), [f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"]
+  words += tuple(word.replace("global", "local") for word in LEAN_VIEWS)
   words += ("--config.data.source=mnist5k", "--config.model.depth=1")
   assert run(*words, f"--out={tmp_path / 'plan.json'}", recipe=recipe) == 0
   text = capsys.readouterr().out

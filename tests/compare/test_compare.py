@@ -12,13 +12,15 @@ import jaxssl
 from jaxssl import main
 from jaxssl.compare import execute, grid
 from jaxssl.core import UserError
+from jaxssl.report import page
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
-from tests.tiny_run import ROOT, TINY
+from tests.tiny_run import LEAN_VIEWS, ROOT, VIT
 
 CONFIGS = [str(ROOT / "configs" / f"{name}:runlocal") for name in ("simclr.py", "byol.py", "simsiam.py")]
 FLAGS = [
-  *TINY,
+  *VIT,
+  *LEAN_VIEWS,
   "--config.data.limit=64",
   "--config.train.epochs=1",
   "--config.evals.report=false",
@@ -115,6 +117,7 @@ def test_three_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
     return 75 if len(trained) == 3 else main.main(command)
 
   monkeypatch.setattr(execute, "_train", train)
+  monkeypatch.setattr(page, "_from_images", lambda record, run: {})  # as on the page of one run, and they take seconds each
   assert main.main(words) == 75
   assert not (tmp_path / "report.html").exists() and "simclr-runlocal (2)" in (tmp_path / "compare.md").read_text()
   trained += [""]

@@ -1,5 +1,7 @@
 """Near duplicates are found after common changes, also of photos on plain backgrounds, which are not taken for each other."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +22,12 @@ def near(images, exactly=()):
   return [pair[:2] for pair in duplicates.near(prints, exactly, lambda k: details(arrays[k]))]
 
 
+@functools.cache
+def plain_photos(kind):
+  """Returns 120 different photos on plain backgrounds."""
+  return [PLAIN[kind](seed) for seed in range(120)]
+
+
 @pytest.fixture(scope="module")
 def photos():
   return [Image.fromarray(fixtures.photo(k, 120, 160)) for k in range(PHOTOS)]
@@ -31,13 +39,12 @@ def test_different_photos_are_not_duplicates(photos):
 
 @pytest.mark.parametrize("kind", PLAIN)
 def test_different_photos_on_plain_backgrounds_are_not_duplicates(kind):
-  images = [PLAIN[kind](seed) for seed in range(120)]
-  assert len(near(images)) <= (2 if kind == "sky" else 0)  # some spots are at the same place
+  assert len(near(plain_photos(kind))) <= (2 if kind == "sky" else 0)  # some spots are at the same place
 
 
 @pytest.mark.parametrize("kind, least", [("product", 10), ("textured", 50), ("document", 10), ("sky", 20)])
 def test_fingerprints_alone_would_take_plain_photos_for_duplicates(kind, least):
-  prints = np.stack([duplicates.fingerprints(np.asarray(PLAIN[kind](seed))) for seed in range(120)])
+  prints = np.stack([duplicates.fingerprints(np.asarray(image)) for image in plain_photos(kind)])
   assert len(duplicates.candidates(prints)) >= least
 
 

@@ -39,7 +39,8 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
 
 
 DIE = """
-import functools, os, signal
+import functools, os, signal, sys
+sys.modules["clu"] = None  # without TensorBoard events, whose writer takes seconds to import
 import jax
 from jaxssl.workdir import checkpoint
 jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=10)  # of 100
@@ -52,7 +53,8 @@ checkpoint.Checkpoints.save = save_and_die
 """
 
 SLOW = """
-import time
+import sys, time
+sys.modules["clu"] = None
 from jaxssl import main
 from jaxssl.train.setup import Experiment
 step = Experiment.step

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 RECIPES = {
   "nnboot.py:runlocal": TINY,
-  "isd.py:runlocal": ("--config.data.placement=host",),
+  "isd.py:runlocal": ("--config.data.placement=host", "--config.views.strong.jitter_p=0"),
   "resa.py:imagenet_vit,runlocal": ("--config.train.accumulate=2", "--config.model.depth=1"),
 }
 

@@ -25,7 +25,7 @@ from tests.tiny_run import QUICK_VIEWS
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
 SHORT = [f"{CONFIG}:runlocal", "--config.data.limit=32", "--config.train.epochs=1", "--config.model.width=0.0625"]
 SHORT += ["--config.evals.periodic=", "--config.evals.final=", "--config.evals.report=false"]
-SHORT += ["--config.optim.schedule.warmup_epochs=0", *QUICK_VIEWS]
+SHORT += ["--config.optim.schedule.warmup_epochs=0", "--config.bootstrap.policy=off", *QUICK_VIEWS]
 
 
 @pytest.fixture

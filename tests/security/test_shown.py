@@ -49,7 +49,7 @@ def images(root: pathlib.Path, each: int, size: int = 28, classes: tuple[str, ..
 def run(tmp_path_factory) -> pathlib.Path:
   """Writes an untrained run on such images to a workdir with such a name."""
   root = tmp_path_factory.mktemp("shown")
-  workdir = tiny_run.make(root / f"run {MARKUP} {NASTY[1]}", steps=(3,))
+  workdir = tiny_run.make(root / f"run {MARKUP} {NASTY[1]}", steps=(3,), words=tiny_run.TINY)
   config = json.loads((workdir / "config.json").read_text())
   config["data"] |= {"source": "folder", "path": str(images(root / FOLDER, 5)), "limit": 0}
   config["data"] |= {"test_path": str(images(root / "test", 3))}
