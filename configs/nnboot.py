@@ -68,7 +68,7 @@ def imagenet() -> recipes.Fields:
   """Returns AdaSim's ImageNet recipe at a total batch of 1,024."""
   config = recipes.imagenet("vit_s")
   config.views = recipes.views(presets.adasim(224))
-  config.model.update({"patch": 16, "drop_path": 0.1})
+  config.model.update({"patch": 16, "drop_path": 0.1, "position_offset": 0.1})
   config.model.projector.update({"name": "dino", "hidden": 2048, "bottleneck": 256, "out": 65536, "bn": False})
   config.method = dino(momentum=0.996, teacher_temperature=0.04, start=0.04, warmup_epochs=0)
   config.bootstrap.update({"policy": "adaptive", "k": 10, "window": 50, "temperature": 0.001, "features": "first"})
@@ -82,7 +82,7 @@ def imagenet() -> recipes.Fields:
 def imagenet_resnet50() -> recipes.Fields:
   """Returns AdaSim for ResNet-50 with DINO's optimizer for convnets."""
   config = imagenet()
-  config.model.update({"name": "resnet50", "drop_path": 0.0})
+  config.model.update({"name": "resnet50", "drop_path": 0.0, "position_offset": 0.0})
   config.views["global"].crop_scale = (0.14, 1.0)
   config.optim.update({"name": "sgd", "lr": 0.03})
   config.optim.schedule.final = 1e-6 / (0.03 * 512 / 256)
