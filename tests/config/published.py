@@ -12,7 +12,7 @@ from jaxssl.evals.evaluator import network_of
 FEATURES = {"resnet18": 512, "resnet50": 2048, "vit_s": 384}  # what a head's width of 0 stands for
 HEAD = {"mlp": ("hidden", "out", "layers", "bn", "last_bn", "bias")}
 HEAD["dino"] = ("hidden", "bottleneck", "out", "layers", "bn", "fixed_norm")
-# What the code does whatever the config says. A field that is added for one of them replaces its entry.
+# What the code does whatever the config says; a new field takes the place of its entry.
 FIXED_VIT = {"model.heads": 6, "model.positions": "learned", "model.initialization": "normal 0.02"}
 FIXED_EVALS = {"evals.interpolation": "bicubic", "evals.knn.ties": "smaller class"}
 

@@ -1,8 +1,8 @@
 """Recipes that are called published resolve to the arguments of the released code, in tests/golden/recipes.
 
-A file holds the recipe, the repository, the commit and `arguments`: by field of tests/config/published.py, the value and the file
-and line that it was read from. A null has a source that starts with "none": the released code has no such argument. `differs`
-holds the reason of each difference, which the header of the config file shows.
+A file holds the recipe, the repository, its commit and `arguments`: by field of tests/config/published.py, the value and the
+file and line that it was read from. A null, whose source starts with "none", means that the released code has no such argument.
+`differs` holds the reason of each difference, which the header of the config file shows.
 """
 
 import json
@@ -52,15 +52,26 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str,
   return {name: pair for name, pair in pairs.items() if pair[1] is not None and not same(*pair)}
 
 
-def published(path: pathlib.Path) -> set[str]:
-  """Returns, as FILE:RECIPE, the recipes of a config file whose text in the header says "Published"."""
-  head, recipes = path.read_text().split('"""')[1], list(load.recipes_of(path))
+def texts(path: pathlib.Path) -> dict[str, str]:
+  """Returns what the header of a config file says about each recipe, by FILE:RECIPE."""
+  head = path.read_text().split('"""')[1]
   parts = re.split(rf"^configs/{path.name}(?::\S+)?\s", head, flags=re.MULTILINE)[1:]
-  return {f"{path.name}:{recipe}" for recipe, part in zip(recipes, parts, strict=True) if re.search(r"\bPublished\b", part)}
+  return {f"{path.name}:{recipe}": part for recipe, part in zip(load.recipes_of(path), parts, strict=True)}
+
+
+ABOUT = {name: text for path in sorted(CONFIGS.glob("*.py")) for name, text in texts(path).items()}
+
+
+@pytest.mark.parametrize("recipe", ABOUT)
+def test_a_number_in_a_header_has_a_source_and_others_recipes_differ(recipe):
+  for number in re.finditer(r"\b\d\d\.\d{1,2}\b", ABOUT[recipe]):
+    assert re.search(r"Published|Others|Measured", ABOUT[recipe][: number.start()]), number.group()
+  for other in ABOUT[recipe].split("Others: ")[1:]:
+    assert "differs: " in other or "dkobak/simclr-cifar10" in other
 
 
 def test_every_recipe_with_published_numbers_has_a_file_and_every_file_is_read():
-  claimed = set().union(*map(published, CONFIGS.glob("*.py")))
+  claimed = {name for name, text in ABOUT.items() if re.search(r"\bPublished\b", text)}
   claimed -= {"resa.py:"}  # the same as resa.py:cifar10
   claimed -= {"unbalanced.py:imagenet_isd"}  # only its lists of images are released
   assert len(FILES) == len(list(FOLDER.iterdir())) >= 17
@@ -80,9 +91,7 @@ def test_a_published_recipe_resolves_to_the_released_arguments(path):
   found = differences(resolved(load_config(CONFIGS / document["recipe"])), arguments)
   unexplained = {name: pair for name, pair in found.items() if name not in document["differs"]}
   assert not unexplained, "(ours, theirs): change the recipe, or give a reason under `differs`"
-  assert set(document["differs"]) == set(found), (
-    "these fields no longer differ: remove them from `differs`, and from the header"
-  )
+  assert set(document["differs"]) == set(found), "a field no longer differs: remove it from `differs` and from the header"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
