@@ -1,8 +1,16 @@
 """BYOL: predict the teacher's projection of the other view (arXiv 2006.07733).
 
-configs/byol.py  CIFAR-10, ResNet-18, 200 epochs; one GPU
+configs/byol.py           CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/byol.py
-  Published: linear 92.58 (solo-learn, 1000 epochs), 200-NN 91.0 (Lightly, 800 epochs). Measured with ",cpu": docs/results.md.
+  Others: linear 92.58 (solo-learn, 1000 epochs); their recipe differs: LARS 1.0, weight decay 1e-5. 200-NN 91.0 (Lightly, batch
+  512, best of 800 epochs); theirs differs: heads of width 1024, no warm-up, constant teacher momentum. Measured with ",cpu" at
+  half the learning rate: docs/results.md.
+configs/byol.py:nnboot    CIFAR-10, the same with neighbor bootstrapping; not measured
+configs/byol.py:imagenet  ImageNet, ResNet-18, one direction at batch 256 with SGD, 200 epochs; 2 to 8 GPUs
+  jaxssl train --config configs/byol.py:imagenet --config.data.path=/path/to/imagenet
+  The command in the README of UMBCvision/ISD (train_byol.py): MSF with one neighbor, the image's own target. Not measured.
+  Their recipe differs: BatchNorm statistics are those of a GPU, with shuffled keys (not yet here); the linear classifier has a
+  protocol of its own (not yet here); evaluations resize bilinearly; ties of k-NN are broken at random.
 """
 
 from jaxssl.augment import presets
@@ -16,8 +24,23 @@ def cifar10() -> recipes.Fields:
   config.method = {"name": "byol", "teacher_momentum": {"kind": "cosine", "base": 0.99, "final": 1.0}}
   recipes.mlp(config.model.projector, 4096, 256)
   recipes.mlp(config.model.predictor, 4096, 256)
-  recipes.sgd(config, lr=0.06, weight_decay=5e-4)
+  recipes.sgd(config, lr=0.06, weight_decay=5e-4, lr_base_batch_size=128)
   return config
 
 
-get_config = recipes.by_name({"": cifar10})
+def imagenet() -> recipes.Fields:
+  """Returns the recipe of ISD's authors: targets enter the queue before the search, so their nearest neighbor is themselves."""
+  config = recipes.imagenet("resnet18")
+  config.views = recipes.views(presets.pair("strong", "strong"))
+  config.method = {"name": "msf", "teacher_momentum": 0.99, "queue": 256, "k": 1, "teacher_view": "strong"}
+  recipes.mlp(config.model.projector, 1024, 128)
+  recipes.mlp(config.model.predictor, 1024, 128)
+  recipes.sgd(config, lr=0.05, weight_decay=1e-4, warmup_epochs=0)
+  config.optim.schedule.by_epoch = True
+  config.evals.network = "student"
+  config.evals.knn.unweighted_k = (1, 20)
+  config.train.precision = "float32"
+  return config
+
+
+get_config = recipes.by_name({"": cifar10, "nnboot": lambda: recipes.bootstrapped(cifar10()), "imagenet": imagenet})

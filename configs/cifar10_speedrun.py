@@ -2,8 +2,9 @@
 
 configs/cifar10_speedrun.py  CIFAR-10, ReSA, ResNet-18, 200 epochs at batch 512, bfloat16, one evaluation at the end; one GPU
   python -m benchmarks.record --seeds 0 1 2
-  Target: 10 minutes on one H200, everything included. Public record: 1 h 39 min on one A100.
-  Measured: k-NN (k 10) 80.5 in 8.3 minutes on one H100, one seed (docs/results.md).
+  Target: 10 minutes on one H200, everything included. Others: 1 h 39 min on one A100 (dkobak/simclr-cifar10: SimCLR, ResNet-18,
+  500 epochs at batch 512). Measured before the strong view became bicubic: k-NN (k 10) 80.5 in 8.3 minutes on one H100, one
+  seed (docs/results.md).
 """
 
 from jaxssl.augment import presets

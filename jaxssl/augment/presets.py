@@ -50,8 +50,9 @@ def pair(student: str, teacher: str, size: int = 224) -> dict[str, dict]:
 
 def resa(size: int = 224, strong_views: int = 1) -> dict[str, dict]:
   """Returns ReSA's views (arXiv 2501.18452): one weak, strong ones from the partner with less saturation and solarization."""
-  color = {"jitter": (0.4, 0.4, 0.2, 0.1), "solarize_p": (0.2,), "partner": (True,), "count": strong_views}
-  return {**weak(size), "strong": {**strong(size)["strong"], **color}}
+  color = {"jitter": (0.4, 0.4, 0.2, 0.1), "solarize_p": (0.2,)}
+  group = {"partner": (True,), "count": strong_views, "interpolation": "bicubic"}
+  return {**weak(size), "strong": {**strong(size)["strong"], **color, **group}}
 
 
 def digits(size: int = 28) -> dict[str, dict]:

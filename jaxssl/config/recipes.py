@@ -10,6 +10,10 @@ from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core import UserError, unknown_name
 
 Fields = Any  # a ConfigDict, whose attributes type checkers cannot check
+NORMALIZATION = {
+  "cifar10": {"mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)},
+  "cifar100": {"mean": (0.5071, 0.4865, 0.4409), "std": (0.2673, 0.2564, 0.2762)},
+}
 
 
 def defaults() -> Fields:
@@ -20,7 +24,7 @@ def defaults() -> Fields:
 def cifar(name: str = "cifar10") -> Fields:
   """Returns the start of a CIFAR recipe: 32 pixels, the ResNet-18 with the CIFAR stem, 200 epochs at batch 256."""
   config = defaults()
-  config.data.update({"source": "tfds", "path": name, "mean": (0.4914, 0.4822, 0.4465), "std": (0.247, 0.2435, 0.2616)})
+  config.data.update({"source": "tfds", "path": name, **NORMALIZATION[name]})
   config.model.update({"name": "resnet18", "stem": "cifar"})
   config.train.update({"batch_size": 256, "epochs": 200, "precision": "bfloat16", "log_every": 50})
   config.evals.update({"every": 10, "batch_size": 1000})
@@ -37,16 +41,24 @@ def imagenet(name: str) -> Fields:
   return config
 
 
-def mlp(head: Fields, hidden: int, out: int, layers: int = 2, last_bn: str = "none") -> None:
-  """Sets a head to an MLP of `layers` linear layers with BatchNorm and ReLU between them."""
-  head.update({"name": "mlp", "hidden": hidden, "out": out, "layers": layers, "last_bn": last_bn})
+def mlp(head: Fields, hidden: int, out: int, layers: int = 2, last_bn: str = "none", bias: bool = True) -> None:
+  """Sets a head to an MLP of `layers` linear layers with BatchNorm and ReLU between them; `bias`: of the hidden layers."""
+  head.update({"name": "mlp", "hidden": hidden, "out": out, "layers": layers, "last_bn": last_bn, "bias": bias})
 
 
-def sgd(config: Fields, lr: float, weight_decay: float, warmup_epochs: int = 10, floor: float = 0.0) -> None:
+def sgd(
+  config: Fields, lr: float, weight_decay: float, warmup_epochs: int = 10, floor: float = 0.0, lr_base_batch_size: int = 256
+) -> None:
   """Sets SGD with momentum 0.9, weight decay on all parameters, and a cosine schedule that falls to `floor` of its peak."""
-  config.optim.update({"name": "sgd", "lr": lr, "decay_mask": "all"})
+  config.optim.update({"name": "sgd", "lr": lr, "lr_base_batch_size": lr_base_batch_size, "decay_mask": "all"})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": warmup_epochs, "final": floor})
   config.optim.weight_decay.base = weight_decay
+
+
+def bootstrapped(config: Fields) -> Fields:
+  """Adds AdaSim's adaptive bootstrapping, with the fields of configs/nnboot.py:cifar10, to a recipe."""
+  config.bootstrap.update({"policy": "adaptive", "k": 10, "window": 20, "temperature": 0.001})
+  return config
 
 
 def views(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

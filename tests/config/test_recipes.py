@@ -1,5 +1,6 @@
 """Every recipe of every config file, reduced in size: its step traces, and its views, heads and bank fit together."""
 
+import dataclasses
 import pathlib
 import sys
 import tomllib
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 EVERY = [f"{path.name}:{recipe}" for path in CONFIGS for recipe in load.recipes_of(path)]
+BOOTSTRAPPED = [recipe for recipe in EVERY if recipe.endswith("nnboot")]
 KNOWN: set[str] = set()
 
 
@@ -47,6 +49,24 @@ def test_the_header_of_a_config_file_describes_every_recipe(path):
     load.load(f"{path}:no_such_recipe")
   allowed = str(caught.value).split("expected ")[1].split("; ")[0].split(", ")
   assert list(load.recipes_of(path)) == ["", *(name for name in allowed if name not in recipes.SMALLER)]
+
+
+def test_recipes_with_bootstrapping_exist_for_several_methods():
+  assert {recipe.split(".py:")[0] for recipe in EVERY if recipe.endswith("nnboot")} == {
+    "byol",
+    "dino",
+    "moco",
+    "resa",
+    "simsiam",
+  }
+
+
+@pytest.mark.parametrize("recipe", BOOTSTRAPPED)
+def test_a_recipe_with_bootstrapping_differs_from_its_method_s_in_nothing_else(recipe):
+  config, base = (load.load_config(CONFIGS[0].parent / name) for name in (recipe, recipe.removesuffix("nnboot").rstrip("_:")))
+  assert config.bootstrap.policy == "adaptive" and config.bootstrap.window < config.train.epochs
+  assert any(any(view.partner) for view in config.views.values())
+  assert dataclasses.replace(config, bootstrap=base.bootstrap) == base and base.bootstrap.policy == "off"
 
 
 @pytest.mark.parametrize("recipe", EVERY)

@@ -161,3 +161,10 @@ def test_msf_matches_the_reference(case):
     np.testing.assert_allclose(logs["purity"], case["purity"][i], atol=1e-6)
     near(state.rows, case["queue_after"][i], 1e-6)
     assert int(state.cursor) == case["ptr_after"][i]
+
+
+def test_msf_with_one_neighbor_is_byol_in_one_direction():
+  random = np.random.default_rng(0)
+  q, t, rows = (np.asarray(normalize(random.normal(size=(8, 16)).astype(np.float32))) for _ in range(3))
+  loss, _ = loss_and_gradient(MSF(teacher_momentum=CONSTANT, queue=8, k=1), outputs(q[None]), outputs(t[None]), queue(rows))
+  close(loss, np.square(q - t).sum(1).mean())
