@@ -51,7 +51,7 @@ def on_device() -> tuple[Experiment, Evaluator]:
 def test_accuracy_is_the_weighted_mean_of_head_and_tail(placement, on_device):
   run, evaluator = on_device if placement == "device" else opened(placement)
   values = {name: m.value for name, m in by_name(evaluator, None, "raw_pixels").items()}
-  assert list(values) == [f"knn{k}_cosine{group}" for k in (1, 20) for group in ("", "_head", "_tail")]
+  assert list(values) == [f"{knn}{group}" for knn in ("knn1_cosine", "knn20_unweighted") for group in ("", "_head", "_tail")]
   assert len(run.train.source) < len(run.datasets.reference) == 6 * 40
   assert run.datasets.test is not None and len(run.datasets.test) == 6 * 10
   head, tail = values["knn1_cosine_head"], values["knn1_cosine_tail"]

@@ -68,7 +68,8 @@ def test_the_report_escapes_names(run, capfd, monkeypatch):
   with devices.only(1):
     assert command.main(["report", f"--workdir={run}"]) == 0
   text = quiet(run / "report.html")
-  assert "<h2>Nearest neighbors</h2>" in text and 'class="missing"' not in text
+  assert "<h2>Nearest neighbors</h2>" in text
+  assert text.count('class="missing"') == 1 and "metrics.jsonl is missing: there are no curves." in text
   assert MARKUP not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
   assert r"turned\u202egnp" in text and r"line\nbreak" in text and r"no text \udcff" in text and "\U0001f600" in text
   monkeypatch.setattr(page, "load", lambda folder: shutil.rmtree(folder / "none"))
