@@ -14,6 +14,7 @@ from jaxssl.evals.evaluator import Evaluator
 from jaxssl.evals.features import RANDOM
 from jaxssl.workdir.results import protocol_key
 
+ONCE = ("finetune", "lowshot")  # evaluations that may train networks, so that every further seed would take as long as a run
 MANY = 200_000  # images; of more, raw pixels would take over 2.5 GB and are not measured, nor is more than one seed
 
 
@@ -33,7 +34,7 @@ def measure(
   """Measures raw pixels and the network before its first step by the evaluations that are possible.
 
   untrained: returns the network of a seed. Each value is the mean over the seeds. Raw pixels, and a network that is the same
-  for all seeds, are measured once, except that random evaluations of raw pixels are repeated.
+  for all seeds, are measured once, except that random evaluations of raw pixels are repeated. Those in ONCE are not repeated.
   """
   measured = []
   if len(evaluator.datasets.reference) <= MANY:
@@ -42,18 +43,19 @@ def measure(
     LOG.info("raw pixels are not measured: there are more than %d images", MANY)
   weights = untrained(seeds[0])
   networks = [evaluator.measure(evaluator.extractor(weights, evaluator.untrained), names)]
-  for seed in seeds[1:]:
+  repeated = [name for name in names if name not in ONCE]
+  for seed in seeds[1:] if repeated else ():
     others = untrained(seed)
     if _same_encoder(weights, others):  # imported, or a module that comes with its weights
       break
-    networks.append(evaluator.measure(evaluator.extractor(others, evaluator.untrained).with_seed(seed), names))
+    networks.append(evaluator.measure(evaluator.extractor(others, evaluator.untrained).with_seed(seed), repeated))
   return measured + over_seeds(networks)
 
 
 def _raw_pixels(evaluator: Evaluator, names: Sequence[str], seeds: Sequence[int]) -> list[Measurement]:
   extractor, measured = evaluator.extractor(None, "raw_pixels"), []
   for name in names:
-    repeated = seeds if name in RANDOM else seeds[:1]
+    repeated = seeds if name in RANDOM and name not in ONCE else seeds[:1]
     measured += over_seeds([evaluator.measure(extractor.with_seed(seed), [name]) for seed in repeated])
   return measured
 

@@ -57,6 +57,9 @@ def test_networks_and_random_evaluations_of_raw_pixels_are_repeated(opened, monk
     ("untrained", "knn3_cosine"): 3, ("untrained", "linear_lbfgs"): 3,
   }  # fmt: skip
   assert {m.protocol["test_seed"] for m in measured} == {0}  # all on the images that the run has held out
+  asked.clear()
+  monkeypatch.setattr(baselines, "ONCE", ("knn",))
+  assert {m.seeds for m in baselines.measure(evaluator, untrained, ["knn"], [0, 1, 2])} == {1} and asked == [0]
   (alone,) = [m for m in baselines.measure(evaluator, untrained, ["knn"], [0]) if m.subject == "untrained"]
   mean = next(m for m in measured if (m.subject, m.name) == ("untrained", "knn3_cosine"))
   assert alone.protocol == mean.protocol and alone.std is None  # which it replaces in results.json
