@@ -51,6 +51,7 @@ def imagenet(epochs: int = 100) -> recipes.Fields:
   """Returns the published recipe for ResNet-50 at batch 256."""
   config = recipes.imagenet("resnet50")
   resa(config, 224)
+  config.model.zero_init_residual = True
   recipes.mlp(config.model.predictor, 2048, 512)
   recipes.sgd(config, lr=0.5, weight_decay=1e-5, warmup_epochs=2, floor=0.1)
   config.evals.knn.k = (5, 10, 15, 20, 25)

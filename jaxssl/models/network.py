@@ -155,13 +155,13 @@ def build(config: ModelConfig, precision: str, image_size: int, encoder: Any = N
   `encoder`: the user's own flax module, for model.name=custom. Raises UserError for a field that is out of range, and for an
   encoder that cannot be called as one.
   """
-  dtype = jnp.dtype(precision)
+  dtype, family = jnp.dtype(precision), backbone(config)
   if encoder is not None and config.name != "custom":
     raise UserError(f"model.name={config.name} is not allowed with an encoder from the program; expected custom")
   if config.predictor.name == "dino":
     raise UserError("model.predictor.name=dino: prototypes belong in model.projector; expected none, mlp")
   return Network(
-    encoder=custom_encoder(encoder) if encoder is not None else backbone(config).build(dtype, image_size),
+    encoder=custom_encoder(encoder) if encoder is not None else family.build(dtype, image_size),
     projector=_head(config.projector, "model.projector", dtype),
     predictor=_head(config.predictor, "model.predictor", dtype),
   )

@@ -34,6 +34,9 @@ def test_the_config_sets_the_fields_of_the_modules():
   [
     ("model.width=0.01", ModelConfig(width=0.01)),
     ("model.bn_groups=0", ModelConfig(bn_groups=0)),
+    ("model.zero_init_residual=True: model.name=vit_s .* resnet50", ModelConfig(name="vit_s", zero_init_residual=True)),
+    ("model.zero_init_residual=True", ModelConfig(name="convnext_tiny", zero_init_residual=True)),
+    ("model.zero_init_residual=True: model.name=custom", ModelConfig(name="custom", zero_init_residual=True)),
     ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
     ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
     ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),
