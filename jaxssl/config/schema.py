@@ -107,7 +107,9 @@ class ModelConfig:
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
   # ResNet: the last BatchNorm of each residual block starts with scale 0, so that the block starts as its shortcut
   zero_init_residual: bool = result(False)
-  bn_groups: int = result(1)  # ResNet: BatchNorm statistics are computed over this many groups of the batch
+  # ResNet, heads: BatchNorm statistics are computed over this many groups of the batch; MoCo v2, ISD and MSF shuffle the
+  # teacher's images over the groups
+  bn_groups: int = result(1)
   depth: int = 0  # ViT: number of blocks (0: 12); ConvNeXt: largest number of blocks per stage (0: no limit)
   patch: int = 16  # ViT: side of a patch in pixels
   drop_path: float = result(0.0)  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first

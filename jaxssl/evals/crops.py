@@ -103,7 +103,12 @@ def trainer(
   encoder is trained as well with `tune`. optimizer: called with the number of steps; its parameters are "heads" and "encoder".
   Raises UserError if there are fewer images than devices.
   """
-  mesh, network, view, variables = extractor.mesh, extractor.network, view_of(extractor, count=1), extractor.variables
+  mesh, network, view, variables = (
+    extractor.mesh,
+    extractor.network.ungrouped(),
+    view_of(extractor, count=1),
+    extractor.variables,
+  )
   assert variables is not None
   batch_size = min(config.batch_size, count) // mesh.size * mesh.size
   if not batch_size:

@@ -108,7 +108,6 @@ class ResNetBackbone(Backbone):
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ResNet:
     """Builds the encoder."""
     require(1 <= 64 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/64 (one channel) to 1024")
-    require(self.bn_groups >= 1, "model.bn_groups", self.bn_groups, "at least 1")
     bottleneck, stages = SIZES[self.name]
     return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.zero_init_residual, self.bn_groups, dtype)
 
