@@ -9,8 +9,8 @@ configs/byol.py:nnboot    CIFAR-10, the same with neighbor bootstrapping; not me
 configs/byol.py:imagenet  ImageNet, ResNet-18, one direction at batch 256 with SGD, 200 epochs; 2 to 8 GPUs
   jaxssl train --config configs/byol.py:imagenet --config.data.path=/path/to/imagenet
   The command in the README of UMBCvision/ISD (train_byol.py): MSF with one neighbor, the image's own target. Not measured.
-  Their recipe differs: BatchNorm statistics are those of a GPU, with shuffled keys (not yet here); the linear classifier has a
-  protocol of its own (not yet here); evaluations resize bilinearly; ties of k-NN are broken at random.
+  Their recipe differs: the linear classifier has a protocol of its own (not yet here); evaluations resize bilinearly; ties of
+  k-NN are broken at random.
 """
 
 from jaxssl.augment import presets
@@ -31,6 +31,7 @@ def cifar10() -> recipes.Fields:
 def imagenet() -> recipes.Fields:
   """Returns the recipe of ISD's authors: targets enter the queue before the search, so their nearest neighbor is themselves."""
   config = recipes.imagenet("resnet18")
+  config.model.bn_groups = 2  # the GPUs of the authors
   config.views = recipes.views(presets.pair("strong", "strong"))
   config.method = {"name": "msf", "teacher_momentum": 0.99, "queue": 256, "k": 1, "teacher_view": "strong"}
   recipes.mlp(config.model.projector, 1024, 128)

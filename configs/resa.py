@@ -17,9 +17,9 @@ configs/resa.py:imagenet_800    ImageNet, 800 epochs at batch 1,024
 configs/resa.py:imagenet_vit    ImageNet, ViT-S/16, 300 epochs at batch 1,024; 4 to 8 GPUs or a TPU v4-8
   The authors released neither its code nor its optimizer: AdamW as in the other ViT recipes, not tried.
 
-Their recipe differs on ImageNet: the last BatchNorm of each residual block starts at zero (not yet here); the linear classifier
-has a protocol of its own (not yet here); low-shot fine-tuning has a protocol of its own (not yet here), which they ran after
-800 epochs. On CIFAR: their evaluation normalizes by other constants than their training.
+Their recipe differs on ImageNet: the linear classifier has a protocol of its own (not yet here); low-shot fine-tuning has a
+protocol of its own (not yet here), which they ran after 800 epochs. On CIFAR: their evaluation normalizes by other constants
+than their training.
 They measure 5-NN and a linear classifier on CIFAR, weighted k-NN and a linear classifier on ImageNet, always of the teacher.
 
 --config.views.strong.count=2 adds strong views.
@@ -52,6 +52,7 @@ def imagenet(epochs: int = 100) -> recipes.Fields:
   """Returns the published recipe for ResNet-50 at batch 256."""
   config = recipes.imagenet("resnet50")
   resa(config, 224)
+  config.model.zero_init_residual = True
   recipes.mlp(config.model.predictor, 2048, 512)
   recipes.sgd(config, lr=0.5, weight_decay=1e-5, warmup_epochs=2, floor=0.1)
   config.evals.knn.k = (5, 10, 15, 20, 25)

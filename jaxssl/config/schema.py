@@ -97,7 +97,7 @@ class HeadConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-  """The encoder and its heads. Each backbone reads the fields that it has (`jaxssl.models.backbone`) and ignores the others."""
+  """The encoder and its heads. Each backbone reads the fields that it has (`jaxssl.models.backbone`)."""
 
   # resnet10, resnet18, resnet34, resnet50, vit_ti, vit_s, vit_b, convnext_tiny; custom: what jaxssl.train(encoder=...) is given
   name: str = "resnet18"
@@ -105,7 +105,11 @@ class ModelConfig:
   # ResNet: imagenet is 7x7 with stride 2 and pooling, cifar 3x3, cifar_pad the same with images padded by one pixel (ReSA),
   # small 3x3 with stride 2; ConvNeXt: patches of 4 (imagenet), 2 (small) or 1 pixels (cifar, cifar_pad)
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
-  bn_groups: int = result(1)  # ResNet: BatchNorm statistics are computed over this many groups of the batch
+  # ResNet: the last BatchNorm of each residual block starts with scale 0, so that the block starts as its shortcut
+  zero_init_residual: bool = result(False)
+  # ResNet, heads: BatchNorm statistics are computed over this many groups of the batch; MoCo v2, ISD and MSF shuffle the
+  # teacher's images over the groups
+  bn_groups: int = result(1)
   depth: int = 0  # ViT: number of blocks (0: 12); ConvNeXt: largest number of blocks per stage (0: no limit)
   patch: int = 16  # ViT: side of a patch in pixels
   drop_path: float = result(0.0)  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first

@@ -103,7 +103,8 @@ def trainer(
   encoder is trained as well with `tune`. optimizer: called with the number of steps; its parameters are "heads" and "encoder".
   Raises UserError if there are fewer images than devices.
   """
-  mesh, network, view, variables = extractor.mesh, extractor.network, view_of(extractor, count=1), extractor.variables
+  mesh, view, variables = extractor.mesh, view_of(extractor, count=1), extractor.variables
+  network = extractor.network.ungrouped()  # a batch may have any size
   assert variables is not None
   batch_size = min(config.batch_size, count) // mesh.size * mesh.size
   if not batch_size:

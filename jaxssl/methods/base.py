@@ -42,6 +42,9 @@ class ForwardSpec:
   teacher: tuple[ViewSlice, ...] = ()  # empty: there is no teacher
   optional: tuple[ViewSlice, ...] = ()  # groups that the student sees as well if the config makes them
   joint: bool = False  # views of one size share a forward pass, and so batch statistics; otherwise one pass per view
+  # with `model.bn_groups`, the teacher's groups are drawn anew, so that batch statistics do not reveal which of its outputs
+  # belong to the student's (ShuffleBN: arXiv 1911.05722, section 3.3)
+  shuffle_teacher: bool = False
   ema_before_forward: bool = False  # the teacher is updated before its pass (ReSA, ISD), not after the optimizer step (DINO)
 
 
@@ -107,7 +110,7 @@ class TeacherMethod(SSLMethod):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OneViewMethod(TeacherMethod):
-  """A method with a teacher, which is updated first, and one view for each network."""
+  """A method with a shuffled teacher, which is updated first, and one view for each network."""
 
   student_view: Literal["weak", "strong"] = "strong"  # augmentation of the student's view
   teacher_view: Literal["weak", "strong"] = "strong"  # augmentation of the teacher's view
@@ -116,4 +119,4 @@ class OneViewMethod(TeacherMethod):
   def forward_spec(self) -> ForwardSpec:
     first = int(self.student_view == self.teacher_view)  # the first view of a group is the teacher's
     student, teacher = ViewSlice(self.student_view, first, first + 1), ViewSlice(self.teacher_view, 0, 1)
-    return ForwardSpec(student=(student,), teacher=(teacher,), ema_before_forward=True)
+    return ForwardSpec(student=(student,), teacher=(teacher,), shuffle_teacher=True, ema_before_forward=True)

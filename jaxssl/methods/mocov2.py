@@ -22,10 +22,10 @@ class MoCoV2(TeacherMethod):
 
   @property
   def forward_spec(self) -> ForwardSpec:
-    """Two strong views; the teacher is updated before its pass, as released."""
+    """Two strong views; the teacher is shuffled, and updated before its pass, as released."""
     student = ViewSlice("strong", 0 if self.symmetric else 1, 2)
     teacher = ViewSlice("strong", 0, 2 if self.symmetric else 1)
-    return ForwardSpec(student=(student,), teacher=(teacher,), ema_before_forward=True)
+    return ForwardSpec(student=(student,), teacher=(teacher,), shuffle_teacher=True, ema_before_forward=True)
 
   def init_state(self, key: Array, dims: Dims) -> Queues:
     return tuple(random_queue(k, self.queue, dims) for k in jax.random.split(key, 1 + self.symmetric))

@@ -14,6 +14,7 @@ from jaxssl.core import Registry, UserError
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
+REFUSED = ("zero_init_residual",)  # fields of `config.model` that a family without them does not ignore but refuses
 BACKBONES: Registry[type["Backbone"]] = Registry("model.name", dataclass=True)
 Family = TypeVar("Family", bound=type["Backbone"])
 
@@ -26,7 +27,10 @@ def register(family: Family) -> Family:
 
 @register
 class Backbone:
-  """A family of encoders. The fields of a subclass are those of `config.model` that the family reads; it ignores the others."""
+  """A family of encoders. The fields of a subclass are those of `config.model` that the family reads.
+
+  It refuses other values of `REFUSED` fields that it lacks than their defaults, and ignores the remaining fields.
+  """
 
   names: ClassVar[Sequence[str]] = ("custom",)  # the values of model.name
   # (pattern, replacement) in order, from the dotted path of a flax module to the name of the torch module
@@ -71,9 +75,22 @@ class Backbone:
 
 
 def backbone(config: ModelConfig) -> Backbone:
-  """Returns the backbone that `model.name` names, with its fields. Raises UserError for an unknown name."""
+  """Returns the backbone that `model.name` names, with its fields.
+
+  Raises UserError for an unknown name, and for a field of `REFUSED` that the backbone cannot follow.
+  """
   family = BACKBONES.find(config.name)
+  for name in REFUSED:
+    value, default = getattr(config, name), getattr(ModelConfig, name)
+    able = sorted(taker for taker, other in BACKBONES.items() if _reads(other, name))
+    if value != default and config.name not in able:
+      problem = f"model.{name}={value}: model.name={config.name} does not have this option"
+      raise UserError(f"{problem}; expected {default}, or one of {', '.join(able)}")
   return family(**{field.name: getattr(config, field.name) for field in dataclasses.fields(family)})
+
+
+def _reads(family: type[Backbone], field: str) -> bool:
+  return any(field == own.name for own in dataclasses.fields(family))
 
 
 def first_shape(shapes: Shapes, name: str) -> tuple[int, ...]:

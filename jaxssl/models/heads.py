@@ -34,6 +34,7 @@ class MLP(nn.Module):
   bn: bool = True
   last_bn: Literal["none", "plain", "affine"] = "none"  # plain: without scale and bias
   bias: bool = True  # of the hidden Linears
+  bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
 
   @nn.compact
@@ -43,12 +44,13 @@ class MLP(nn.Module):
     for i in range(self.layers - 1):
       x = self._linear(x, self.hidden or width, self.bias, f"linear_{i}")
       if self.bn:
-        x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
+        x = BatchNorm(groups=self.bn_groups, dtype=self.dtype, name=f"bn_{i}")(x, train=train)
       x = nn.relu(x)
       self.sow("layers", f"hidden_{i + 1}", x)
     x = self._linear(x, self.out or width, True, f"linear_{self.layers - 1}")
     if self.last_bn != "none":
-      x = BatchNorm(affine=self.last_bn == "affine", name=f"bn_{self.layers - 1}")(x, train=train)
+      options = {"affine": self.last_bn == "affine", "groups": self.bn_groups}
+      x = BatchNorm(**options, name=f"bn_{self.layers - 1}")(x, train=train)
     self.sow("layers", "embedding", x)
     return x.astype(jnp.float32)
 
@@ -69,6 +71,7 @@ class DINOHead(nn.Module):
   layers: int  # Linears before the prototypes, including the bottleneck
   bn: bool = False  # BatchNorm before each GELU
   fixed_norm: bool = True
+  bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the Linears; the normalization and the prototypes compute in float32
 
   @nn.compact
@@ -78,7 +81,7 @@ class DINOHead(nn.Module):
     for i in range(self.layers - 1):
       x = linear(self.hidden, name=f"linear_{i}")(x)
       if self.bn:
-        x = BatchNorm(dtype=self.dtype, name=f"bn_{i}")(x, train=train)
+        x = BatchNorm(groups=self.bn_groups, dtype=self.dtype, name=f"bn_{i}")(x, train=train)
       x = nn.gelu(x, approximate=False)
       self.sow("layers", f"hidden_{i + 1}", x)
     x = normalize(linear(self.bottleneck, name=f"linear_{self.layers - 1}")(x))

@@ -140,6 +140,12 @@ class Network:
     variables = Variables(params={**variables.params, "encoder": params}, stats=variables.stats)
     return dataclasses.replace(self, encoder=encoder), variables
 
+  def ungrouped(self) -> "Network":
+    """Returns the network with batch statistics over all rows of a pass, which `model.bn_groups` need not divide."""
+    modules = {name: getattr(self, name) for name in ("encoder", "projector", "predictor")}
+    grouped = {name: module for name, module in modules.items() if getattr(module, "bn_groups", 1) != 1}
+    return dataclasses.replace(self, **{name: module.clone(bn_groups=1) for name, module in grouped.items()})
+
   def _apply(self, name: str, variables: Variables, x: Array, **options: Any) -> Any:
     tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
     return getattr(self, name).apply(tree, x, **options)
@@ -155,19 +161,20 @@ def build(config: ModelConfig, precision: str, image_size: int, encoder: Any = N
   `encoder`: the user's own flax module, for model.name=custom. Raises UserError for a field that is out of range, and for an
   encoder that cannot be called as one.
   """
-  dtype = jnp.dtype(precision)
+  dtype, family = jnp.dtype(precision), backbone(config)
   if encoder is not None and config.name != "custom":
     raise UserError(f"model.name={config.name} is not allowed with an encoder from the program; expected custom")
   if config.predictor.name == "dino":
     raise UserError("model.predictor.name=dino: prototypes belong in model.projector; expected none, mlp")
+  require(config.bn_groups >= 1, "model.bn_groups", config.bn_groups, "at least 1")
   return Network(
-    encoder=custom_encoder(encoder) if encoder is not None else backbone(config).build(dtype, image_size),
-    projector=_head(config.projector, "model.projector", dtype),
-    predictor=_head(config.predictor, "model.predictor", dtype),
+    encoder=custom_encoder(encoder) if encoder is not None else family.build(dtype, image_size),
+    projector=_head(config.projector, "model.projector", config.bn_groups, dtype),
+    predictor=_head(config.predictor, "model.predictor", config.bn_groups, dtype),
   )
 
 
-def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
+def _head(config: HeadConfig, where: str, bn_groups: int, dtype: jnp.dtype) -> nn.Module | None:
   if config.name == "none":
     return None
   for field in ("hidden", "out", "layers", "bottleneck"):
@@ -175,7 +182,8 @@ def _head(config: HeadConfig, where: str, dtype: jnp.dtype) -> nn.Module | None:
     value, high = getattr(config, field), 1000 if field == "layers" else 2**32
     require(low <= value <= high, f"{where}.{field}", value, f"{low} to {high}")
   head, own = (DINOHead, ("bottleneck", "fixed_norm")) if config.name == "dino" else (MLP, ("last_bn", "bias"))
-  return head(**{field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}, dtype=dtype)
+  fields = {field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}
+  return head(**fields, bn_groups=bn_groups, dtype=dtype)
 
 
 def named(variables: Variables) -> dict[str, Any]:

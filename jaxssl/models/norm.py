@@ -26,6 +26,7 @@ class BatchNorm(nn.Module):
 
   affine: bool = True  # whether to apply a scale and a bias
   groups: int = 1
+  zero_scale: bool = False  # whether the scale starts at 0, not at 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the result
 
   @nn.compact
@@ -58,7 +59,7 @@ class BatchNorm(nn.Module):
       mean, var = wide(running_mean.value), wide(running_var.value)
     factor = jax.lax.rsqrt(var + EPSILON)
     if self.affine:
-      factor = factor * wide(self.param("scale", nn.initializers.ones, (channels,)))
+      factor = factor * wide(self.param("scale", nn.initializers.constant(float(not self.zero_scale)), (channels,)))
     offset = -mean * factor
     if self.affine:
       offset = offset + wide(self.param("bias", nn.initializers.zeros, (channels,)))

@@ -28,6 +28,7 @@ class Block(nn.Module):
   channels: int
   stride: int
   bottleneck: bool
+  zero_init: bool  # whether the scale of the last BatchNorm starts at 0, so that the block starts as its shortcut
   bn_groups: int
   dtype: jax.typing.DTypeLike
 
@@ -38,10 +39,12 @@ class Block(nn.Module):
     out = 4 * width if self.bottleneck else width
     basic, bottleneck = [(width, 3, stride), (width, 3, 1)], [(width, 1, 1), (width, 3, stride), (out, 1, 1)]
     y = x
-    for i, (channels, side, step) in enumerate(bottleneck if self.bottleneck else basic, 1):
+    convolutions = bottleneck if self.bottleneck else basic
+    for i, (channels, side, step) in enumerate(convolutions, 1):
       y = y if i == 1 else nn.relu(y)
       y = _conv(channels, side, step, side // 2, self.dtype, f"conv{i}")(y)
-      y = BatchNorm(groups=self.bn_groups, dtype=self.dtype, name=f"bn{i}")(y, train=train)
+      zero = self.zero_init and i == len(convolutions)
+      y = BatchNorm(groups=self.bn_groups, zero_scale=zero, dtype=self.dtype, name=f"bn{i}")(y, train=train)
     if stride != 1 or x.shape[-1] != out:
       x = _conv(out, 1, stride, 0, self.dtype, "downsample_conv")(x)
       x = BatchNorm(groups=self.bn_groups, dtype=self.dtype, name="downsample_bn")(x, train=train)
@@ -59,6 +62,7 @@ class ResNet(nn.Module):
   stages: tuple[int, ...]
   channels: int = 64  # of the first stage
   stem: Stem = "imagenet"
+  zero_init_residual: bool = False  # whether each residual block starts as its shortcut (arXiv 1706.02677, section 5.1)
   bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
 
@@ -74,7 +78,7 @@ class ResNet(nn.Module):
     for stage, blocks in enumerate(self.stages):
       for i in range(blocks):
         stride = 2 if stage > 0 and i == 0 else 1
-        options = (self.bottleneck, self.bn_groups, self.dtype)
+        options = (self.bottleneck, self.zero_init_residual, self.bn_groups, self.dtype)
         x = Block(self.channels * 2**stage, stride, *options, name=f"layer{stage + 1}_{i}")(x, train=train)
     return x.mean((1, 2), dtype=jnp.float32)
 
@@ -98,14 +102,14 @@ class ResNetBackbone(Backbone):
   first_conv = "conv1.weight"
   width: float
   stem: Stem
+  zero_init_residual: bool
   bn_groups: int
 
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ResNet:
     """Builds the encoder."""
     require(1 <= 64 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/64 (one channel) to 1024")
-    require(self.bn_groups >= 1, "model.bn_groups", self.bn_groups, "at least 1")
     bottleneck, stages = SIZES[self.name]
-    return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.bn_groups, dtype)
+    return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.zero_init_residual, self.bn_groups, dtype)
 
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from jaxssl.augment import pipeline
 from jaxssl.bootstrap.policy import NeighborBootstrap
@@ -20,6 +20,7 @@ from jaxssl.evals.preprocessing import image_shape
 from jaxssl.methods.base import Dims, SSLMethod, ViewSlice
 from jaxssl.models.network import Network
 from jaxssl.ops.collapse import collapse_metrics
+from jaxssl.parallel.mesh import ROWS
 
 
 @struct
@@ -97,13 +98,14 @@ class TrainStep:
       if spec.ema_before_forward:
         teacher = self._ema(teacher, state.student, scheduled["teacher_momentum"])
       with jax.named_scope("teacher"):
-        teacher_out, stats = self._forward(teacher, batch, spec.teacher, None)
+        teacher_out, stats = self._teacher_forward(teacher, _views(batch, spec.teacher), state.step)
       teacher = dataclasses.replace(teacher, stats=stats)
 
     def objective(params: PyTree) -> tuple[Array, tuple[Outputs, Outputs, PyTree, Logs]]:
       slices = (*spec.student, *(views for views in spec.optional if views.group in batch.views))
       with jax.named_scope("student"):
-        student_out, stats = self._forward(Variables(params=params, stats=state.student.stats), batch, slices, key)
+        student = Variables(params=params, stats=state.student.stats)
+        student_out, stats = self._forward(student, _views(batch, slices), key)
       targets = jax.tree.map(lambda x: x[:0], student_out) if teacher_out is None else teacher_out
       with jax.named_scope("loss"):
         loss, logs = method.loss(student_out, targets, state.method_state, scheduled)
@@ -130,15 +132,28 @@ class TrainStep:
       metrics["projection_deviation"], metrics["projection_rank"] = collapse_metrics(student_out.projection[0])
     return after, {**metrics, **logs, **more_logs}
 
-  def _forward(
-    self, variables: Variables, batch: ViewBatch, slices: Sequence[ViewSlice], key: Array | None
-  ) -> tuple[Outputs, PyTree]:
-    """Runs a network on views of the batch: (outputs of the whole batch, batch statistics).
+  def _teacher_forward(self, teacher: Variables, groups: Sequence[Array], step: Array) -> tuple[Outputs, PyTree]:
+    """Runs the teacher as `_forward` does, with `shuffle_teacher` on rows in a random order, which the outputs do not have.
+
+    Where all rows share their batch statistics, or there are none, the order would change nothing and is kept.
+    """
+    one_group = self.config.model.bn_groups == self.config.train.accumulate == 1
+    if one_group or not self.method.forward_spec.shuffle_teacher or not teacher.stats:
+      return self._forward(teacher, groups, None)
+    key = jax.random.fold_in(jax_key(self.config.train.seed, "shuffle"), step)
+    order = jax.random.permutation(key, len(groups[0]))
+    by_rows = NamedSharding(self.mesh, ROWS)  # without it, every device might compute all rows
+    shuffled = [jax.lax.with_sharding_constraint(group[order], by_rows) for group in groups]
+    outputs, stats = self._forward(teacher, shuffled, None)
+    places = jnp.argsort(order)
+    return jax.tree.map(lambda x: x[:, places], outputs), stats
+
+  def _forward(self, variables: Variables, groups: Sequence[Array], key: Array | None) -> tuple[Outputs, PyTree]:
+    """Runs a network on views [b, v, h, w, c] of the batch: (outputs of the whole batch, batch statistics).
 
     With `train.accumulate` = m it runs m times, each time on b/m rows taken evenly from all devices, and the gradient repeats
     each pass. Loss and gradient are those of the whole batch, except for BatchNorm's statistics (GradCache, arXiv 2101.06983).
     """
-    groups = [batch.views[views.group][:, views.start : views.stop] for views in slices]
     apply = functools.partial(self.network.apply, joint=self.method.forward_spec.joint)
     parts = self.config.train.accumulate
     if parts == 1:
@@ -160,3 +175,8 @@ class TrainStep:
     newest = {name: student.params[name] for name in teacher.params}
     with jax.named_scope("update"):
       return dataclasses.replace(teacher, params=jax.tree.map(lambda t, s: keep * t + (1 - keep) * s, teacher.params, newest))
+
+
+def _views(batch: ViewBatch, slices: Sequence[ViewSlice]) -> list[Array]:
+  """Returns the views [b, v, h, w, c] of each slice."""
+  return [batch.views[views.group][:, views.start : views.stop] for views in slices]

@@ -59,7 +59,7 @@ def _model(config: Config) -> dict[str, Any]:
   if model.name.startswith("vit"):
     vit = _named("model", {name: getattr(model, name) for name in ("patch", "drop_path", "position_offset")})
     return {**fields, **vit, **FIXED_VIT}
-  return {**fields, "model.stem": model.stem, "model.zero_init_residual": getattr(model, "zero_init_residual", False)}
+  return {**fields, "model.stem": model.stem, "model.zero_init_residual": model.zero_init_residual}
 
 
 def _heads(config: Config) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _method(config: Config) -> dict[str, Any]:
   fields = {field.name: _plain(getattr(method, field.name)) for field in dataclasses.fields(method)}
   spec = method.forward_spec
   passes = {"joint": spec.joint, "ema_before_forward": spec.ema_before_forward}
-  passes |= {"shuffled": True} if getattr(spec, "shuffled", False) else {}
+  passes |= {"shuffled": True} if spec.shuffle_teacher else {}
   return {"method.name": config.method["name"], **_named("method", fields), **_named("forward", passes)}
 
 

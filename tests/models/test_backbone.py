@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
@@ -16,6 +17,7 @@ def test_the_config_sets_the_fields_of_the_modules():
   network = build(ModelConfig(name="resnet50", width=0.5, bn_groups=2, stem="cifar_pad"), "bfloat16", 32)
   assert (network.encoder.channels, network.encoder.bn_groups, network.encoder.stem) == (32, 2, "cifar_pad")
   assert network.encoder.bottleneck and network.encoder.dtype == jnp.bfloat16
+  assert network.ungrouped().encoder == network.encoder.clone(bn_groups=1)
   head = HeadConfig(name="mlp", hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
   network = build(ModelConfig(projector=head), "float32", 32)
   assert network.projector == MLP(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
@@ -29,11 +31,31 @@ def test_the_config_sets_the_fields_of_the_modules():
   assert (vit.drop_path, vit.position_offset) == (0.1, 0.1)
 
 
+@pytest.mark.parametrize("kind", ["mlp", "dino"])
+def test_heads_compute_statistics_in_groups(kind):
+  head = HeadConfig(name=kind, hidden=3, out=3, layers=2, bn=True, last_bn="plain")
+  grouped, whole = (build(ModelConfig(bn_groups=groups, projector=head), "float32", 32).projector for groups in (2, 1))
+  x = jax.random.normal(jax.random.key(0), (8, 5))
+  variables = whole.init(jax.random.key(1), x, train=False)
+
+  def train(module, x):
+    return module.apply(variables, x, train=True, mutable=["batch_stats"])[0]
+
+  halves = jnp.concatenate([train(whole, x[:4]), train(whole, x[4:])])
+  np.testing.assert_allclose(train(grouped, x), halves, atol=1e-5)
+  assert np.abs(train(whole, x) - halves).max() > 0.01
+  network = build(ModelConfig(bn_groups=2, projector=head), "float32", 32)
+  np.testing.assert_allclose(train(network.ungrouped().projector, x[:3]), train(whole, x[:3]), atol=1e-5)
+
+
 @pytest.mark.parametrize(
   "field, config",
   [
     ("model.width=0.01", ModelConfig(width=0.01)),
     ("model.bn_groups=0", ModelConfig(bn_groups=0)),
+    ("model.zero_init_residual=True: model.name=vit_s .* resnet50", ModelConfig(name="vit_s", zero_init_residual=True)),
+    ("model.zero_init_residual=True", ModelConfig(name="convnext_tiny", zero_init_residual=True)),
+    ("model.zero_init_residual=True: model.name=custom", ModelConfig(name="custom", zero_init_residual=True)),
     ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
     ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
     ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),

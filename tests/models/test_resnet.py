@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxssl.config.schema import ModelConfig
 from jaxssl.core.types import Variables
+from jaxssl.models.network import build, named
 from jaxssl.models.resnet import SIZES, ResNet
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near, nhwc
@@ -122,3 +124,15 @@ def test_initialization_matches_torchvision():
   assert np.std(kernel) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.03)
   assert np.abs(kernel).max() > 3 * np.std(kernel)  # not truncated
   assert set(np.unique(params["layer2_0"]["bn2"]["scale"])) == {1}
+
+
+@pytest.mark.parametrize(("name", "last"), [("resnet10", "bn2"), ("resnet50", "bn3")])
+@pytest.mark.parametrize("zero", [False, True])
+def test_only_the_last_scale_of_each_block_starts_at_zero(name, last, zero):
+  config = ModelConfig(name=name, width=1 / 16, stem="cifar", zero_init_residual=zero)
+  network = build(config, "float32", 8)
+  scales = {p: s for p, s in named(network.init(jax.random.key(0), (8, 8, 3))).items() if p.endswith("scale")}
+  zeros = {path for path, scale in scales.items() if not scale.any()}
+  assert zeros == {path for path in scales if zero and f".{last}." in path and ".layer" in path}
+  assert len(zeros) == zero * sum(SIZES[name][1])
+  assert all((scales[path] == 1).all() for path in scales.keys() - zeros)
