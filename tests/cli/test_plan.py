@@ -78,7 +78,6 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
 )
 def test_every_proposed_change_makes_the_run_fit(words, kinds, tmp_path, capsys):
   words, recipe = ("--topology=gpu:8", *words), [f"--config={CONFIGS}/nnboot.py:imagenet,runlocal"]
-  words += tuple(word.replace("global", "local") for word in LEAN_VIEWS)
   words += ("--config.data.source=mnist5k", "--config.model.depth=1")
   assert run(*words, f"--out={tmp_path / 'plan.json'}", recipe=recipe) == 0
   text = capsys.readouterr().out

@@ -1,10 +1,8 @@
 """After a failure, the error names its cause, and the same command resumes without losing completed training."""
 
-import contextlib
 import json
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -51,20 +49,27 @@ with devices.only(1):
   main.main(sys.argv[1:])
 """
 
+FULL = """
+import resource, sys
+sys.modules["clu"] = None
+from jaxssl import api, main  # before the limit, since imports may write files
+from tests import devices
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # limits the size of every file, as a quota would
+with devices.only(1):
+  main.run()
+"""
+
 
 def train(workdir: pathlib.Path, *words: str) -> int:
   return main.main([*WORDS, f"--workdir={workdir}", *words])
 
 
-@contextlib.contextmanager
-def full_disk():
-  """Limits the size of every file that this process writes, as a quota would."""
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-  try:
-    yield
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def run(script: str, workdir: pathlib.Path) -> subprocess.CompletedProcess:
+  """Trains in a separate process with a copy of the compilation cache, since a killed one may leave a partial entry."""
+  compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], workdir.with_name("compiled"))
+  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
+  argv = [sys.executable, "-c", script, *WORDS, f"--workdir={workdir}"]
+  return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
 def error(log: str) -> str:
@@ -88,11 +93,7 @@ def same(workdir: pathlib.Path, whole: pathlib.Path) -> None:
 
 
 def test_a_run_killed_during_a_save_resumes(whole, tmp_path):
-  """It is killed with a copy of the compilation cache, since it may leave a partial entry."""
-  compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], tmp_path.with_name("compiled"))
-  env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
-  argv = [sys.executable, "-c", DIE, *WORDS, f"--workdir={tmp_path}"]
-  assert subprocess.run(argv, cwd=ROOT, env=env, timeout=300).returncode == -signal.SIGKILL
+  assert run(DIE, tmp_path).returncode == -signal.SIGKILL
   assert train(tmp_path) == 0
   same(tmp_path, whole)
 
@@ -115,13 +116,13 @@ def test_unreadable_checkpoints_are_skipped(whole, tmp_path, capfd):
   same(workdir, whole)
 
 
-def test_a_full_disk_is_an_error_and_the_run_resumes(whole, tmp_path, capfd):
+def test_a_full_disk_is_an_error_and_the_run_resumes(whole, tmp_path):
   workdir = tmp_path / "run"
   shutil.copytree(whole, workdir)
   shutil.rmtree(workdir / "checkpoints" / "8")
-  with full_disk():
-    assert train(workdir) == 2
-  message = error(capfd.readouterr().err)
+  ended = run(FULL, workdir)
+  assert ended.returncode == 2, ended.stderr
+  message = error(ended.stderr)
   assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in message and "resume from step 6" in message
   assert train(workdir) == 0
   same(workdir, whole)
