@@ -64,7 +64,7 @@ def protocol(config: recipes.Fields, **design: int) -> recipes.Fields:
   config.data.imbalance.update({"kind": "few_large", **design})
   recipes.sgd(config, lr=0.05, weight_decay=1e-4, warmup_epochs=0)
   config.evals.network = "student"
-  config.evals.knn.update({"k": (1,), "unweighted_k": (20,)})  # for one neighbor, the votes are the same
+  config.evals.knn.k = (1,)
   return config
 
 

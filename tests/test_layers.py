@@ -17,6 +17,7 @@ LAYERS = (
   "compare",
   "cli api",
   "main __init__",
+  "__main__",
 )
 BESIDE = {("methods", "pretrained"): False, ("cli", "api"): True, ("main", "__init__"): False}
 LIBRARIES = {  # library: the packages, or modules, that may import it
@@ -58,9 +59,9 @@ def imports() -> list[tuple[str, str, str]]:
 
 def test_every_package_has_a_layer():
   modules = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py"}
-  assert modules == {"__init__.py", "api.py", "main.py"}
+  assert modules == {"__init__.py", "__main__.py", "api.py", "main.py"}
   packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-  assert packages | {"api", "main", "__init__"} == set(LAYER)
+  assert packages | {"api", "main", "__init__", "__main__"} == set(LAYER)
 
 
 def test_packages_import_only_lower_layers():

@@ -59,9 +59,6 @@ class Experiment:
     opened = check(opened)
     config, self.lowered_from = lower_to_fit.for_images(config, opened, self.mesh.size)
     train_step = build_train_step(config, self.mesh, len(opened.train), encoder)
-    if (bootstrap := config.bootstrap).policy != "off" and bootstrap.window >= config.train.epochs:
-      text = "bootstrap.window=%d: no partner is drawn before that many epochs, and train.epochs=%d; lower it to bootstrap"
-      LOG.warning(text, bootstrap.window, config.train.epochs)
     if compute_precision(self.mesh, config.train.precision) != config.train.precision:
       LOG.info("train.precision=%s: networks compute in float32, since a CPU has no fast bfloat16", config.train.precision)
     if (color_only := pipeline.of_colors(config.views)) and config.data.channels != 3:

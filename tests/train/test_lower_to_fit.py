@@ -80,14 +80,6 @@ def test_a_run_resumes_with_the_values_that_it_lowered(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_window_in_which_the_run_ends_is_warned_of(tmp_path, caplog, monkeypatch, one_device):
-  monkeypatch.setattr(LOG, "propagate", True)
-  words = ["bootstrap.window=3", "data.limit=32", "views.global.affine=0", "views.global.thicken=0"]
-  Experiment(config("nnboot.py:runlocal", *words), tmp_path)
-  assert "bootstrap.window=3: no partner is drawn before that many epochs, and train.epochs=3; lower it" in caplog.text
-
-
-@pytest.mark.slow
 def test_a_smaller_version_trains_on_few_images_and_resumes(tmp_path, capfd, one_device):
   where = folder(tmp_path / "images", {f"{'ab'[k % 2]}/{k}.png": flat(12 * k, size=(30, 20)) for k in range(20)})
   words = [f"--config={ROOT}/configs/nnboot.py:runlocal", *TINY, "--config.data.source=folder", f"--config.data.path={where}"]

@@ -1,0 +1,5 @@
+"""Makes `python -m jaxssl` the `jaxssl` command."""
+
+from jaxssl.main import run
+
+run()
