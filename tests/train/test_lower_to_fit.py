@@ -6,10 +6,9 @@ import pytest
 
 from jaxssl import main
 from jaxssl.config.absolute import absolute_paths
-from jaxssl.core import LOG, UserError
+from jaxssl.core import UserError
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.lower_to_fit import lowered, lowered_knn, originals
-from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import flags
 from tests.data.fixtures import flat, folder
