@@ -79,7 +79,7 @@ def load_pretrained(folder: str | pathlib.Path) -> Pretrained:
 
   Raises UserError if the folder holds neither.
   """
-  folder = paths.path_of(str(folder))
+  folder = paths.path_of(folder)
   if Workdir(folder).checkpoints.exists():
     bundle = open_bundle(folder, {}, None, heads=False)
     return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about)
