@@ -220,6 +220,7 @@ NO_CONFIG = r'; expected a config, such as jaxssl.load_config\("configs/nnboot.p
     (lambda config, folder: jaxssl.report(), "workdirs: there are none; expected at least one"),
     (lambda config, folder: jaxssl.report([folder]), r"\[.*\] is not a path: expected text or a pathlib.Path"),
     (lambda config, folder: jaxssl.load_pretrained("resnet50"), "resnet50 does not exist; expected the folder of an export"),
+    (lambda config, folder: jaxssl.load_pretrained(None), "None is not a path: expected text or a pathlib.Path"),
     (lambda config, folder: jaxssl.load_config({"train": 5}), "config: a dict; expected the path of a config file, such as"),
     (lambda config, folder: jaxssl.load_config(f"{ROOT}/configs/byol.py", "train.epochs=5"), "changes: a str; expected fields"),
     (lambda config, folder: jaxssl.compare("a.py", folder, {"train.seed": 3}), "sweeps: train.seed=3: one value; expected a"),

@@ -102,7 +102,7 @@ def load_pretrained(folder: str | pathlib.Path, *, classifier: str | bool = Fals
   `classifier`: of a workdir, loads the kept classifier of this name, or the only one if True, and the encoder that it belongs
   to. Raises UserError if the folder holds neither.
   """
-  folder = paths.path_of(str(folder))
+  folder = paths.path_of(folder)
   if is_run(folder):
     bundle = open_bundle(folder, classifier=classifier)
     return Pretrained(network=bundle.network, weights=bundle.variables, config=bundle.about, workdir=folder)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
     folder = folder.absolute() if paths.is_local(folder) else folder
     self._manager = _Manager(folder, options=options)
+    self._unraisable: Callable[[Any], None] | None = None  # the hook that is replaced while saves may fail
 
   def latest(self) -> int | None:
     """Returns the step of the newest complete checkpoint, or None."""
@@ -38,6 +40,8 @@ class Checkpoints:
 
   def save(self, step: int, state: PyTree) -> None:
     """Saves the state after `step` steps, once the save before is complete. Raises UserError if writing fails."""
+    if not self._unraisable:
+      self._unraisable, sys.unraisablehook = sys.unraisablehook, self._report
     with self._written():
       if step not in self._manager.all_steps():
         self._manager.save(step, args=ocp.args.StandardSave(state))
@@ -109,8 +113,17 @@ class Checkpoints:
 
   def close(self) -> None:
     """Waits for saves and closes the folder. Raises UserError if writing fails."""
-    with self._written():
-      self._manager.close()
+    try:
+      with self._written():
+        self._manager.close()
+    finally:
+      if self._unraisable:
+        sys.unraisablehook, self._unraisable = self._unraisable, None
+
+  def _report(self, unraisable: Any) -> None:
+    """Leaves out what the other writes of a failed save cannot report; its first error is raised."""
+    if self._unraisable and str(unraisable.exc_value) != "Event loop is closed":
+      self._unraisable(unraisable)
 
 
 def _first_line(error: Exception) -> str:

@@ -124,6 +124,7 @@ def test_a_full_disk_is_an_error_and_the_run_resumes(whole, tmp_path):
   assert ended.returncode == 2, ended.stderr
   message = error(ended.stderr)
   assert f"a checkpoint cannot be written to {workdir / 'checkpoints'}" in message and "resume from step 6" in message
+  assert "Traceback" not in ended.stderr
   assert train(workdir) == 0
   same(workdir, whole)
 

@@ -1,5 +1,7 @@
 import logging
 import pathlib
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -59,3 +61,16 @@ def test_a_truncated_newest_checkpoint_is_set_aside_and_none_readable_is_an_erro
   truncate(tmp_path / "8")
   with pytest.raises(UserError, match=r"none of the checkpoints \[8, 4\] in .* can be read"):
     Checkpoints(tmp_path, keep=5).restore(LIKE)
+
+
+def test_writes_that_end_after_a_failed_save_print_nothing(tmp_path, monkeypatch):
+  shown = []
+  monkeypatch.setattr(sys, "unraisablehook", hook := shown.append)
+  checkpoints = Checkpoints(tmp_path, 1)
+  checkpoints.save(1, state(1.0))
+  others = [types.SimpleNamespace(exc_value=RuntimeError(text)) for text in ("Event loop is closed", "another error")]
+  for unraisable in others:
+    sys.unraisablehook(unraisable)
+  assert shown == others[1:]
+  checkpoints.close()
+  assert sys.unraisablehook == hook
