@@ -73,7 +73,8 @@ class Experiment:
     self.train_step = dataclasses.replace(train_step, config=config)
     self.datasets = opened.on_devices(config, self.mesh)
     self.train = self.datasets.train
-    self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=shardings(self.state_shapes))
+    placed = shardings(self.state_shapes.neighbor_bank)
+    self._start_epoch = jax.jit(self.train_step.start_epoch, donate_argnums=0, out_shardings=placed)
     self._step = jit_step(self.train_step, self.state_shapes)
 
   def init(self) -> TrainState:
@@ -152,10 +153,11 @@ class Experiment:
     return self._step.lower(self.state_shapes, batch, self.train.resident).compile()
 
   def start_epoch(self, state: TrainState, epoch: int) -> TrainState:
-    """Draws the partners of an epoch; `state` is donated."""
+    """Draws the partners of an epoch; the neighbor bank is donated."""
     if state.neighbor_bank is None:
       return state
-    return self._start_epoch(state, replicate(self.mesh, np.int32(epoch)))
+    bank = self._start_epoch(state.neighbor_bank, replicate(self.mesh, np.int32(epoch)))
+    return dataclasses.replace(state, neighbor_bank=bank)
 
   def batches(self, state: TrainState, epoch: int, first: int) -> Iterator[Batch]:
     """Yields the batches of an epoch on the devices, from its step `first` on."""

@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from jaxssl.augment import pipeline
+from jaxssl.bootstrap.bank import NeighborBank
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schedules import Schedule
 from jaxssl.config.schema import Config
@@ -71,10 +72,9 @@ class TrainStep:
       opt_state=self.optimizer.init(student.params),
     )
 
-  def start_epoch(self, state: TrainState, epoch: Array) -> TrainState:
+  def start_epoch(self, bank: NeighborBank, epoch: Array) -> NeighborBank:
     """Draws the partners of an epoch."""
-    key = jax_key(self.config.train.seed, "partners")
-    return dataclasses.replace(state, neighbor_bank=self.bootstrap.sample_partners(state.neighbor_bank, key, epoch))
+    return self.bootstrap.sample_partners(bank, jax_key(self.config.train.seed, "partners"), epoch)
 
   def step(self, state: TrainState, batch: Batch, resident: Array | None) -> tuple[TrainState, Logs]:
     """Trains on one batch: (state, logs). `resident`: all training images [n, h, w, c] as stored; None with host crops."""
