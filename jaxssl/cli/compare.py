@@ -13,8 +13,9 @@ from jaxssl.core import UserError
 
 def add_options(parser: Parser) -> None:
   parser.add_argument("--configs", metavar="FILE[:RECIPE]", nargs="+", required=True, help="the configs to compare")
-  parser.add_argument("--seeds", metavar="N,N,...", type=_values, default=[], help="the same as --sweep train.seed=N,N,...")
-  parser.add_argument("--policies", metavar="NAME,...", type=_values, default=[], help="--sweep bootstrap.policy=NAME,...")
+  values: dict[str, Any] = {"type": _values, "nargs": "+", "default": []}  # separated by commas, or by spaces
+  parser.add_argument("--seeds", metavar="N,N,...", help="the same as --sweep train.seed=N,N,...", **values)
+  parser.add_argument("--policies", metavar="NAME,...", help="the same as --sweep bootstrap.policy=NAME,...", **values)
   help = "train with each of these values of a field, e.g. bootstrap.k=5,10 or data.imbalance.seed=0,1,2; may be repeated"
   parser.add_argument("--sweep", metavar="FIELD=A,B,...", type=_sweep, action="append", default=[], help=help)
   parser.add_argument("--workdir", metavar="DIR", required=True, help="folder of all runs, or gs://BUCKET/NAME")
@@ -22,11 +23,12 @@ def add_options(parser: Parser) -> None:
   parser.add_fields("config", "set a field of all runs, e.g. --config.train.epochs=20")
 
 
-def run(seeds: list[str], policies: list[str], sweep: list[tuple[str, list[str]]], **options: Any) -> int:
+def run(seeds: list[list[str]], policies: list[list[str]], sweep: list[tuple[str, list[str]]], **options: Any) -> int:
   """Compares; returns the exit code: 0 done, 1 some runs failed, 75 or 130 stopped by a signal."""
   from jaxssl import api
 
-  pairs = [(field, values) for field, values in [("bootstrap.policy", policies), *sweep, ("train.seed", seeds)] if values]
+  varied = [("bootstrap.policy", sum(policies, [])), *sweep, ("train.seed", sum(seeds, []))]
+  pairs = [(field, values) for field, values in varied if values]
   for field in (sweeps := dict(pairs)):
     if (count := sum(field == other for other, _ in pairs)) > 1:
       raise UserError(f"--sweep {field}: {count} times, --seeds and --policies included; expected all its values at once")

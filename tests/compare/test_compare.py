@@ -62,6 +62,8 @@ def test_seeds_may_be_swept_and_a_field_only_once(tmp_path, capfd, fails):
   words = ["compare", "--configs", CONFIGS[0], f"--workdir={tmp_path}", "--dry-run", "--sweep=train.seed=3,4"]
   assert main.main(words) == 0
   assert [line.split("/")[-1] for line in capfd.readouterr().out.splitlines()] == ["seed3", "seed4"]
+  assert main.main([*words[:-1], "--seeds", "5", "6,7"]) == 0  # commas or spaces
+  assert [line.split("/")[-1] for line in capfd.readouterr().out.splitlines()] == ["seed5", "seed6", "seed7"]
   fails([*words, "--seeds=0"], "--sweep train.seed: 2 times, --seeds and --policies included; expected all its values at once")
 
 
