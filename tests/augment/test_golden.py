@@ -43,10 +43,13 @@ def pillow13_turns(box, size):
   return box[2] > size and box[2] - size > 2 * (box[3] - size)
 
 
+resize = jax.jit(geometry.crop_resize, static_argnums=(2, 3))
+
+
 def crop(image, box, size, method, as_pillow13=False):
   if as_pillow13 and pillow13_turns(box, size):
     return crop(image.swapaxes(0, 1), box[TURNED], size, method).swapaxes(0, 1)
-  return geometry.crop_resize(float32(image), box, (size, size), method)
+  return resize(float32(image), box, (size, size), method)
 
 
 @pytest.mark.parametrize("method", ["bicubic", "bilinear"])

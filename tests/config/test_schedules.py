@@ -15,7 +15,7 @@ GOLDEN = cases("schedules")
 
 def values(config: ScheduleConfig, length: TrainingLength) -> np.ndarray:
   schedule = config.resolve(length)
-  traced = jax.vmap(schedule)(jnp.arange(length.steps))
+  traced = jax.jit(jax.vmap(schedule))(jnp.arange(length.steps))
   exact = schedule(np.arange(length.steps))
   np.testing.assert_allclose(traced, exact, rtol=1e-5, atol=1e-6)
   return exact

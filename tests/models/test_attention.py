@@ -15,8 +15,12 @@ def qkv(tokens: int, head: int = 8, dtype: jax.typing.DTypeLike = jnp.bfloat16):
 
 
 def value_and_gradients(function, inputs, cotangent):
-  out, pull = jax.vjp(lambda inputs: function(*inputs), inputs)
-  return out, pull(cotangent.astype(out.dtype))[0]
+  @jax.jit
+  def both(inputs, cotangent):
+    out, pull = jax.vjp(lambda inputs: function(*inputs), inputs)
+    return out, pull(cotangent.astype(out.dtype))[0]
+
+  return both(inputs, cotangent)
 
 
 @pytest.mark.skipif(not ON_GPU, reason="needs an NVIDIA GPU")
@@ -26,8 +30,8 @@ def test_the_fused_kernel_matches_products_in_float32(tokens, head):
   inputs, cotangent = qkv(tokens, head), jax.random.normal(jax.random.key(1), (2, tokens, 3, head))
   exact = lambda *inputs: attention.average(attention.weights(*inputs[:2]), inputs[2])  # noqa: E731
   with jax.default_matmul_precision("highest"):
-    expected = jax.jit(lambda x: value_and_gradients(exact, x, cotangent))(inputs.astype(jnp.float32))
-  actual = jax.jit(lambda x: value_and_gradients(attention.attend, x, cotangent))(inputs)
+    expected = value_and_gradients(exact, inputs.astype(jnp.float32), cotangent)
+  actual = value_and_gradients(attention.attend, inputs, cotangent)
   for a, b in zip(actual, expected, strict=True):
     assert a.dtype == jnp.bfloat16
     assert np.linalg.norm(np.asarray(a, np.float32) - b) < 0.01 * np.linalg.norm(b)

@@ -1,5 +1,7 @@
 """Batch normalization."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from tests.models.compare import near
 X = jnp.asarray(3 + 2 * np.random.default_rng(0).standard_normal((16, 3, 5, 4), np.float32))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def train(module: BatchNorm, x, stats=None):
   made = module.init(jax.random.key(0), x, train=False)
   tree = {"params": made.get("params", {}), "batch_stats": stats or made["batch_stats"]}
@@ -70,9 +73,9 @@ def test_gradients_match_the_two_pass_formula_in_float64(groups):
     return ((y * scale + bias).reshape(x.shape) * weights).sum()
 
   with jax.enable_x64():
-    expected = jax.tree.map(np.asarray, jax.grad(two_passes, argnums=(0, 1))(*jax.tree.map(jnp.asarray, (params, x))))
+    expected = jax.tree.map(np.asarray, jax.jit(jax.grad(two_passes, argnums=(0, 1)))(*jax.tree.map(jnp.asarray, (params, x))))
   weights = weights.astype(np.float32)
-  actual = jax.grad(one_pass, argnums=(0, 1))(*jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (params, x)))
+  actual = jax.jit(jax.grad(one_pass, argnums=(0, 1)))(*jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (params, x)))
   jax.tree.map(lambda a, b: near(a, b, 1e-5), actual, expected)
 
 
