@@ -17,7 +17,8 @@ configs/resa.py:imagenet_800    ImageNet, 800 epochs at batch 1,024
 configs/resa.py:imagenet_vit    ImageNet, ViT-S/16, 300 epochs at batch 1,024; 4 to 8 GPUs or a TPU v4-8
   The authors released neither its code nor its optimizer: AdamW as in the other ViT recipes, not tried.
 
-Their recipe differs on ImageNet: the linear classifier has a protocol of its own (not yet here). On CIFAR: their evaluation normalizes by other constants than their training.
+Their recipe differs on ImageNet: the linear classifier has a protocol of its own (not yet here). On CIFAR: their evaluation
+normalizes by other constants than their training.
 They measure 5-NN and a linear classifier on CIFAR, weighted k-NN and a linear classifier on ImageNet, always of the teacher.
 
 --config.views.strong.count=2 adds strong views.
