@@ -48,11 +48,18 @@ def pair(student: str, teacher: str, size: int = 224) -> dict[str, dict]:
   return {teacher: views[teacher], student: {**views[student], "partner": (True,)}}
 
 
-def resa(size: int = 224, strong_views: int = 1) -> dict[str, dict]:
-  """Returns ReSA's views (arXiv 2501.18452): one weak, strong ones from the partner with less saturation and solarization."""
+def resa(size: int = 224, strong_views: int = 1, local_size: int = 96, locals: int = 0) -> dict[str, dict]:
+  """Returns ReSA's views (arXiv 2501.18452): one weak, strong ones from the partner with less saturation and solarization.
+
+  `locals`: how many small strong views there are in addition, of the image itself and without solarization.
+  """
   color = {"jitter": (0.4, 0.4, 0.2, 0.1), "solarize_p": (0.2,)}
   group = {"partner": (True,), "count": strong_views, "interpolation": "bicubic"}
-  return {**weak(size), "strong": {**strong(size)["strong"], **color, **group}}
+  views = {**weak(size), "strong": {**strong(size)["strong"], **color, **group}}
+  if locals:
+    crops = {"count": locals, "size": local_size, "partner": (False,), "crop_scale": (0.05, 0.2), "solarize_p": (0.0,)}
+    views["local"] = {**views["strong"], **crops}
+  return views
 
 
 def digits(size: int = 28) -> dict[str, dict]:

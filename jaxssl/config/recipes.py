@@ -118,7 +118,7 @@ def cpu(config: Fields) -> None:
   config.data.limit = 10_000
   config.model.update({"width": 0.25, "stem": "small", "depth": 0})
   if config.model.name.startswith(("resnet", "vit")):
-    config.model.name = "resnet10"
+    config.model.update({"name": "resnet10", "heads": 0, "positions": "learned", "init": "normal"})
   for head in (config.model.projector, config.model.predictor):
     head.update({"hidden": min(head.hidden, 512), "out": min(head.out, 1024), "bottleneck": 64})
   config.optim.freeze = ()  # its names belong to the replaced network

@@ -106,13 +106,18 @@ class ModelConfig:
   # small 3x3 with stride 2; ConvNeXt: patches of 4 (imagenet), 2 (small) or 1 pixels (cifar, cifar_pad)
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"] = "imagenet"
   # ResNet: the last BatchNorm of each residual block starts with scale 0, so that the block starts as its shortcut
-  zero_init_residual: bool = result(False)
+  zero_init_residual: bool = False
   # ResNet, heads: BatchNorm statistics are computed over this many groups of the batch; MoCo v2, ISD and MSF shuffle the
   # teacher's images over the groups
   bn_groups: int = result(1)
   depth: int = 0  # ViT: number of blocks (0: 12); ConvNeXt: largest number of blocks per stage (0: no limit)
   patch: int = 16  # ViT: side of a patch in pixels
   drop_path: float = result(0.0)  # ViT, ConvNeXt: drop-path rate of the last block; increases linearly from 0 in the first
+  heads: int = 0  # ViT: attention heads of each block (0: one per 64 dimensions); a divisor of 192, 384 or 768
+  # ViT: learned, or sincos: fixed sines and cosines of row and column (MoCo v3)
+  positions: Literal["learned", "sincos"] = "learned"
+  # ViT: normal: weights from N(0, 0.02), as DINO; xavier: uniform by the sizes of a layer, class token N(0, 1e-6), as MoCo v3
+  init: Literal["normal", "xavier"] = "normal"
   position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: the exact ratio
   # what initializes the encoder: a weights file, the folder of an export, or the workdir of another run (docs/weights.md);
   # empty: random

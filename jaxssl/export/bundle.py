@@ -16,7 +16,8 @@ from jaxssl.evals.preprocessing import Preprocessing, image_shape
 from jaxssl.models.network import Network, build, from_named
 from jaxssl.workdir.workdir import Workdir
 
-OF_TRAINING = ("init_from", "init_heads", "allow_partial")  # fields of ModelConfig that do not define the network
+# Fields of ModelConfig that do not define the network
+OF_TRAINING = ("init", "zero_init_residual", "init_from", "init_heads", "allow_partial")
 ALLOWED = ("evals.network", "evals.size", "evals.resize")  # fields that change an export
 HEADS = ("projector", "predictor")
 

@@ -20,6 +20,7 @@ class ReSA(TeacherMethod):
   forward_spec = ForwardSpec(
     student=(ViewSlice("weak", 0, 1), ViewSlice("strong")),
     teacher=(ViewSlice("weak", 0, 1), ViewSlice("strong", 0, 1)),
+    optional=(ViewSlice("local"),),
     ema_before_forward=True,
   )
   needs_negatives = True
@@ -28,7 +29,7 @@ class ReSA(TeacherMethod):
   def loss(self, student: Outputs, teacher: Outputs, state: None, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the cross-entropy with the assignment, averaged over pairs of a student view and another teacher view.
 
-    The assignment comes from both encoders' features of view 0, the weak one (ReSA, eq. 4-6).
+    The assignment comes from both encoders' features of view 0, the weak one (ReSA, eq. 4-6), for small views as well.
     """
     scores = dot(normalize(student.features[0]), normalize(teacher.features[0]))
     targets = assign(scores, ASSIGNMENT_TEMPERATURE, SINKHORN_ITERATIONS)

@@ -14,7 +14,8 @@ from jaxssl.core import Registry, UserError
 Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
-REFUSED = ("zero_init_residual",)  # fields of `config.model` that a family without them does not ignore but refuses
+# Fields of `config.model` that a family without them does not ignore but refuses
+REFUSED = ("zero_init_residual", "heads", "positions", "init")
 BACKBONES: Registry[type["Backbone"]] = Registry("model.name", dataclass=True)
 Family = TypeVar("Family", bound=type["Backbone"])
 
@@ -39,6 +40,11 @@ class Backbone:
   torch_classifier: ClassVar[str] = "fc"  # torch name of the linear classifier of the features
   in_torchvision: ClassVar[bool] = False  # whether torchvision has the encoders that `timm` names
   name: str
+
+  @property
+  def frozen(self) -> tuple[str, ...]:
+    """Names of parameters, or parts of their paths, that are never trained."""
+    return ()
 
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> nn.Module:
     """Builds the encoder, which computes in `dtype`: a module that maps images [b, h, w, c] to features [b, f].

@@ -1,6 +1,8 @@
 """Projectors and predictors, and the initializers of torch that encoders share with them."""
 
 import functools
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import flax.linen as nn
@@ -20,6 +22,17 @@ def torch_uniform(fan_in: int) -> Initializer:
   """Initializes weights and biases as torch's Linear and Conv2d do: uniform in +-1/sqrt(fan_in)."""
   bound = fan_in**-0.5
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def xavier_uniform(parts: int = 1) -> Initializer:
+  """Initializes kernels [..., in, out] uniformly in +-sqrt(6 / (fan_in + fan_out)), where `parts` kernels share the outputs."""
+
+  def init(key: Array, shape: Sequence[int], dtype: jax.typing.DTypeLike = jnp.float32) -> Array:
+    fan_in = math.prod(shape[:-1])  # a patch embedding is one Linear of all the values of a patch
+    bound = math.sqrt(6 / (fan_in + shape[-1] / parts))
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
 
 
 class MLP(nn.Module):

@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -13,11 +13,14 @@ from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, PyTree
 from jaxssl.models import attention
 from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register
-from jaxssl.models.heads import normal_002, torch_uniform
+from jaxssl.models.heads import normal_002, torch_uniform, xavier_uniform
 from jaxssl.models.norm import layer_norm
+from jaxssl.models.positions import positions, sincos
 
 SIZES = {"vit_ti": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}  # name -> (embedding dimension, attention heads)
 DEPTH = 12  # blocks of all sizes
+Positions = Literal["learned", "sincos"]
+Init = Literal["normal", "xavier"]
 
 
 class Block(nn.Module):
@@ -28,6 +31,7 @@ class Block(nn.Module):
 
   heads: int
   drop_path: float
+  initialization: Init
   dtype: jax.typing.DTypeLike
 
   @nn.compact
@@ -36,7 +40,7 @@ class Block(nn.Module):
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not (train and self.has_rng("dropout")))
     dim = x.shape[-1]
 
-    qkv = self._linear(3 * dim, "qkv")(layer_norm(self.dtype, "norm1")(x))
+    qkv = self._linear(3 * dim, "qkv", parts=3)(layer_norm(self.dtype, "norm1")(x))
     q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, dim // self.heads), 2, 0)
     if self.is_mutable_collection("intermediates"):
       weights = attention.weights(q, k)
@@ -49,13 +53,16 @@ class Block(nn.Module):
     y = self._linear(4 * dim, "fc1")(layer_norm(self.dtype, "norm2")(x))
     return x + drop(self._linear(dim, "fc2")(nn.gelu(y, approximate=False)))
 
-  def _linear(self, dim: int, name: str) -> nn.Dense:
-    return nn.Dense(dim, kernel_init=normal_002, dtype=self.dtype, name=name)
+  def _linear(self, dim: int, name: str, parts: int = 1) -> nn.Dense:
+    """Builds a Linear of `dim` outputs, of which `parts` layers side by side have an equal share."""
+    init = normal_002 if self.initialization == "normal" else xavier_uniform(parts)
+    return nn.Dense(dim, kernel_init=init, dtype=self.dtype, name=name)
 
 
 class ViT(nn.Module):
-  """A vision transformer with a class token and learned positions, which are interpolated for images of another size.
+  """A vision transformer with a class token and positions, which are interpolated for images of another size.
 
+  Positions are learned, or fixed sines and cosines. The initialization is DINO's (`normal`) or MoCo v3's (`xavier`).
   Parameters are named as in DINO's networks, without the levels `attn`, `mlp` and `patch_embed.proj`.
   """
 
@@ -66,6 +73,8 @@ class ViT(nn.Module):
   image_size: int  # pixels per side that the positions are for
   drop_path: float = 0.0  # of the last block; increases linearly from 0 in the first
   position_offset: float = 0.0
+  positions: Positions = "learned"
+  initialization: Init = "normal"
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms and softmax compute in float32
 
   def __call__(self, images: Array, *, train: bool) -> Array:
@@ -82,17 +91,28 @@ class ViT(nn.Module):
     patch, native = self.patch, self.image_size // self.patch
     if height % patch or width % patch:
       raise UserError(f"model.patch={patch} does not divide an image of {height} x {width}; use a multiple of {patch}")
-    init = torch_uniform(fan_in=patch * patch * channels)
-    options = {"kernel_init": init, "bias_init": init, "dtype": self.dtype, "name": "patch_embed"}
-    patches = nn.Conv(self.dim, (patch, patch), patch, "VALID", **options)(images)
-    first = self.param("cls_token", normal_002, (1, 1, self.dim))
-    embedding = self.param("pos_embed", normal_002, (1, 1 + native * native, self.dim))
+    uniform = torch_uniform(fan_in=patch * patch * channels)
+    inits = (
+      {"kernel_init": uniform, "bias_init": uniform} if self.initialization == "normal" else {"kernel_init": xavier_uniform()}
+    )
+    options = {"dtype": self.dtype, "name": "patch_embed"}
+    patches = nn.Conv(self.dim, (patch, patch), patch, "VALID", **inits, **options)(images)
+    token_init = normal_002 if self.initialization == "normal" else nn.initializers.normal(1e-6)
+    first = self.param("cls_token", token_init, (1, 1, self.dim))
+    embedding = self._positions(native)
 
     x = jnp.concatenate([jnp.tile(first, (rows, 1, 1)), patches.reshape(rows, -1, self.dim)], axis=1)
     x = x + positions(embedding, (height // patch, width // patch), self.position_offset)
     for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.depth)):
-      x = Block(heads=self.heads, drop_path=float(rate), dtype=self.dtype, name=f"blocks_{i}")(x, train=train)
+      options = {"heads": self.heads, "initialization": self.initialization, "dtype": self.dtype, "name": f"blocks_{i}"}
+      x = Block(drop_path=float(rate), **options)(x, train=train)
     return layer_norm(jnp.float32, "norm")(x)
+
+  def _positions(self, side: int) -> Array:
+    if self.positions == "learned":
+      return self.param("pos_embed", normal_002, (1, 1 + side * side, self.dim))
+    # A parameter, so that files have it; `ViTBackbone.frozen` excludes it from updates.
+    return jax.lax.stop_gradient(self.param("pos_embed", lambda _: jnp.asarray(sincos(side, self.dim))))
 
   def attention(self, images: Array) -> Array:
     """Maps images [b, h, w, c] to the class token's attention to the patches, float32 [b, heads, rows, columns].
@@ -112,34 +132,6 @@ class ViT(nn.Module):
     return self.clone(image_size=size), {**params, "pos_embed": np.asarray(embedding)}
 
 
-def positions(embedding: Array, grid: tuple[int, int], offset: float) -> Array:
-  """Interpolates position embeddings [1, 1 + n * n, d] to a grid of (rows, columns); returns [1, 1 + rows * columns, d].
-
-  The class token's position, the first, is kept. The interpolation is bicubic (a = -0.75), with repeated borders and without
-  antialiasing. An axis of m patches is scaled by (m + offset) / n; DINO's released weights expect an offset of 0.1.
-  """
-  native, dim = math.isqrt(embedding.shape[1] - 1), embedding.shape[2]
-  if grid == (native, native):
-    return embedding
-  first, rest = embedding[:, :1], embedding[:, 1:].reshape(1, native, native, dim)
-  down, across = (_bicubic(native, count, (count + offset) / native) for count in grid)
-  rest = jnp.einsum("ri,cj,bijd->brcd", down, across, rest, precision=jax.lax.Precision.HIGHEST)
-  return jnp.concatenate([first, rest.reshape(1, -1, dim)], axis=1)
-
-
-def _bicubic(native: int, count: int, scale: float) -> np.ndarray:
-  """Returns the weights, float32 [count, native], of cubic convolution (a = -0.75) that resamples one axis."""
-  source = (np.arange(count) + 0.5) / scale - 0.5
-  start = np.floor(source).astype(int)
-  weights = np.zeros((count, native))
-  for tap in range(-1, 3):
-    distance = np.abs(source - (start + tap))
-    near = (1.25 * distance - 2.25) * distance**2 + 1
-    far = -0.75 * (((distance - 5) * distance + 8) * distance - 4)
-    np.add.at(weights, (np.arange(count), np.clip(start + tap, 0, native - 1)), np.where(distance <= 1, near, far))
-  return weights.astype(np.float32)
-
-
 def resize_patches(kernel: np.ndarray, side: int) -> np.ndarray:
   """Resizes patch kernels [out, in, p, p] to [out, in, side, side] (FlexiViT, arXiv 2212.08013).
 
@@ -154,7 +146,10 @@ def resize_patches(kernel: np.ndarray, side: int) -> np.ndarray:
 
 @register
 class ViTBackbone(Backbone):
-  """Vision transformers. `depth` is the number of blocks (0: 12); `drop_path` the rate of the last block."""
+  """Vision transformers. `depth` is the number of blocks (0: 12); `drop_path` the rate of the last block.
+
+  `heads`: attention heads of each block (0: one per 64 dimensions).
+  """
 
   names = tuple(SIZES)
   torch_names = (
@@ -165,10 +160,18 @@ class ViTBackbone(Backbone):
   )
   first_conv = "patch_embed.proj.weight"
   torch_classifier = "head"
+  heads: int
   depth: int
   patch: int
   drop_path: float
   position_offset: float
+  positions: Positions
+  init: Init
+
+  @property
+  def frozen(self) -> tuple[str, ...]:
+    """The positions, if they are fixed."""
+    return ("pos_embed",) if self.positions == "sincos" else ()
 
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ViT:
     """Builds the encoder, with positions for images of `image_size` pixels."""
@@ -178,8 +181,12 @@ class ViTBackbone(Backbone):
     require(self.patch >= 1, "model.patch", self.patch, "at least 1")
     fits = 0 < image_size <= LARGEST_SIDE and image_size % self.patch == 0
     require(fits, "model.patch", self.patch, f"a divisor of the image size, {image_size}")
-    rest = {"drop_path": self.drop_path, "position_offset": self.position_offset, "dtype": dtype}
-    return ViT(*SIZES[self.name], depth=self.depth or DEPTH, patch=self.patch, image_size=image_size, **rest)
+    dim, heads = SIZES[self.name]
+    heads = self.heads or heads
+    require(heads > 0 and dim % heads == 0, "model.heads", heads, f"0 ({SIZES[self.name][1]} heads) or a divisor of {dim}")
+    sizes = {"dim": dim, "heads": heads, "depth": self.depth or DEPTH, "patch": self.patch, "image_size": image_size}
+    shared = {name: getattr(self, name) for name in ("drop_path", "position_offset", "positions")}
+    return ViT(**sizes, **shared, initialization=self.init, dtype=dtype)
 
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:
@@ -207,4 +214,5 @@ class ViTBackbone(Backbone):
   def timm(self, channels: int, size: int) -> tuple[str, dict[str, Any]]:
     """Returns the model of timm."""
     name = {"vit_ti": "vit_tiny", "vit_s": "vit_small", "vit_b": "vit_base"}[self.name] + "_patch16_224"
-    return name, {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self.depth or DEPTH}
+    heads = {"num_heads": self.heads} if self.heads else {}
+    return name, {"in_chans": channels, "img_size": size, "patch_size": self.patch, "depth": self.depth or DEPTH, **heads}

@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.numpy
 
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core import LOG, UserError, atomic, path_of
+from jaxssl.core import LOG, UserError, atomic, json_io, path_of
 from jaxssl.core.types import Variables
 from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network, named
@@ -32,6 +32,8 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
   like = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
   saved = Workdir(workdir).imported
   path = saved if saved.exists() else path_of(os.path.expanduser(config.init_from))
+  if path != saved and (path / "config.json").is_file():
+    _require_attention_heads(config, path)
   tensors = _of_run(path) if Workdir(path).checkpoints.exists() else read_tensors(path)
   heads = _heads(str(path), tensors, like) if config.init_heads else {}
   others = {name: x for name, x in tensors.items() if name not in heads}
@@ -51,6 +53,14 @@ def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
   if not path.exists():
     with atomic.replacing(path) as temporary:
       safetensors.numpy.save_file(dict(tensors), temporary)
+
+
+def _require_attention_heads(config: ModelConfig, folder: pathlib.Path) -> None:
+  """Raises UserError if the ViT of a run or an export has another number of attention heads, which no shape reveals."""
+  model: Any = json_io.read(folder / "config.json").get("model")
+  theirs = model.get("heads", 0) if isinstance(model, dict) and model.get("name") == config.name else config.heads
+  if theirs != config.heads:
+    raise UserError(f"model.heads={config.heads}: model.init_from={folder} has model.heads={theirs}; expected the same")
 
 
 def _of_run(folder: pathlib.Path) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 Rates are functions of the run's step, which the train step passes in, so that the optimizer state holds moments only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -27,18 +27,19 @@ def learning_rate(config: OptimConfig, training_length: TrainingLength, batch_si
 
 
 def build_optimizer(
-  config: OptimConfig, training_length: TrainingLength, batch_size: int
+  config: OptimConfig, training_length: TrainingLength, batch_size: int, frozen: Sequence[str] = ()
 ) -> optax.GradientTransformationExtraArgs:
-  """Returns the optimizer; its `update` takes the run's `step`."""
+  """Returns the optimizer; its `update` takes the run's `step`. frozen: names of parameters, in addition to `optim.freeze`."""
   rate = learning_rate(config, training_length, batch_size)
   decay = config.weight_decay.resolve(training_length, "optim.weight_decay")
   require(config.freeze_encoder_epochs >= 0, "optim.freeze_encoder_epochs", config.freeze_encoder_epochs, "0 or more")
+  frozen = (*config.freeze, *frozen)
   frozen_epochs = {LAST_LAYER: config.freeze_last_layer_epochs}
   if config.freeze_encoder_epochs:
     frozen_epochs[ENCODER] = config.freeze_encoder_epochs
 
   def labels(params: PyTree) -> PyTree:
-    """Labels every leaf by its path: frozen if it holds a name in `freeze`, else a part with frozen epochs, else the body."""
+    """Labels every leaf by its path: frozen if it holds a name in `frozen`, else a part with frozen epochs, else the body."""
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for name in config.freeze:
       if not any(name in path for path in paths):
@@ -46,7 +47,7 @@ def build_optimizer(
     return jax.tree_util.tree_map_with_path(lambda path, _: label(jax.tree_util.keystr(path)), params)
 
   def label(path: str) -> str:
-    if any(name in path for name in config.freeze):
+    if any(name in path for name in frozen):
       return FROZEN
     part = LAST_LAYER if LAST_LAYER in path else ENCODER if path.startswith(f"['{ENCODER}']") else BODY
     return part if part in frozen_epochs else BODY
@@ -60,7 +61,7 @@ def build_optimizer(
       "lars": [optax.add_decayed_weights(decay(step), matrices), trust_ratio, optax.trace(config.momentum)],  # arXiv 1708.03888
     }
     rule = optax.chain(*rules[config.name], optax.scale(-rate(step)))
-    if any(frozen_epochs.values()) or config.freeze:
+    if any(frozen_epochs.values()) or frozen:
       epoch = (step + training_length.offset) // training_length.steps_per_epoch
       parts = {part: freeze_if(epoch < epochs, rule) for part, epochs in frozen_epochs.items()}
       rule = optax.partition({BODY: rule, FROZEN: optax.set_to_zero(), **parts}, labels)

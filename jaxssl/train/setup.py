@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from jaxssl.augment import pipeline
@@ -24,6 +25,7 @@ from jaxssl.evals.preprocessing import first_view, image_shape
 from jaxssl.methods import read_method
 from jaxssl.methods.base import SSLMethod
 from jaxssl.models import network
+from jaxssl.models.backbone import backbone
 from jaxssl.parallel.mesh import compute_precision, global_rows, local_slice, make_mesh, replicate, state_shardings, to_host
 from jaxssl.pretrained import init_from
 from jaxssl.train import cost, lower_to_fit
@@ -94,7 +96,7 @@ class Experiment:
     if offset == self.training_length.offset:
       return
     self.training_length = length = dataclasses.replace(self.training_length, offset=offset)
-    optimizer = build_optimizer(self.config.optim, length, self.config.train.batch_size)
+    optimizer = _optimizer(self.config, length)
     schedules = resolve_schedules(self.train_step.method, length)
     self.train_step = dataclasses.replace(self.train_step, optimizer=optimizer, schedules=schedules)
     self._step = jit_step(self.train_step, self.state_shapes)
@@ -224,9 +226,13 @@ def build_train_step(config: Config, mesh: Mesh, num_images: int, encoder: Any =
     method=method,
     schedules=resolve_schedules(method, length),
     bootstrap=NeighborBootstrap(config=config.bootstrap, mesh=mesh, num_images=num_images),
-    optimizer=build_optimizer(config.optim, length, batch_size),
+    optimizer=_optimizer(config, length),
     mesh=mesh,
   )
+
+
+def _optimizer(config: Config, length: TrainingLength) -> optax.GradientTransformationExtraArgs:
+  return build_optimizer(config.optim, length, config.train.batch_size, backbone(config.model).frozen)
 
 
 def abstract_state(train_step: TrainStep) -> TrainState:

@@ -9,11 +9,11 @@ from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config, HeadConfig, ViewConfig
 from jaxssl.evals.evaluator import network_of
 
+HEADS = {"vit_s": 6}  # what model.heads=0 stands for
 FEATURES = {"resnet18": 512, "resnet50": 2048, "vit_s": 384}  # what a head's width of 0 stands for
 HEAD = {"mlp": ("hidden", "out", "layers", "bn", "last_bn", "bias")}
 HEAD["dino"] = ("hidden", "bottleneck", "out", "layers", "bn", "fixed_norm")
 # What the code does whatever the config says; a new field takes the place of its entry.
-FIXED_VIT = {"model.heads": 6, "model.positions": "learned", "model.initialization": "normal 0.02"}
 FIXED_EVALS = {"evals.interpolation": "bicubic", "evals.knn.ties": "smaller class"}
 
 
@@ -57,8 +57,11 @@ def _model(config: Config) -> dict[str, Any]:
   if model.name.startswith("resnet") or any(head.bn for head in heads):
     fields["model.bn_groups"] = model.bn_groups
   if model.name.startswith("vit"):
-    vit = _named("model", {name: getattr(model, name) for name in ("patch", "drop_path", "position_offset")})
-    return {**fields, **vit, **FIXED_VIT}
+    vit = {name: getattr(model, name) for name in ("patch", "drop_path", "position_offset")}
+    vit["heads"] = model.heads or HEADS[model.name]
+    vit["positions"] = {"learned": "learned", "sincos": "fixed sine-cosine"}[model.positions]
+    vit["initialization"] = {"normal": "normal 0.02", "xavier": "Xavier uniform, class token 1e-6"}[model.init]
+    return {**fields, **_named("model", vit)}
   return {**fields, "model.stem": model.stem, "model.zero_init_residual": model.zero_init_residual}
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import jaxssl
+from jaxssl.config.schema import ModelConfig
 from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.evals import load_run
@@ -114,6 +115,20 @@ def test_a_run_can_start_from_a_flax_export(name, runs, tmp_path):
   (before, after) = (load_run.load(run).variables for run in (runs(name), tmp_path / "next"))
   jax.tree.map(np.testing.assert_array_equal, before.params["encoder"], after.params["encoder"])
   jax.tree.map(np.testing.assert_array_equal, before.stats.get("encoder"), after.stats.get("encoder"))
+
+
+def test_heads_and_fixed_positions_of_a_vit_are_exported(tmp_path):
+  model = ModelConfig(name="vit_ti", depth=1, patch=8, heads=12, positions="sincos", init="xavier")
+  workdir = fixtures.run(tmp_path / "run", model)
+  assert export(workdir, tmp_path / "timm", "timm") == export(workdir, tmp_path / "flax", "flax") == 0
+  options = json.loads((tmp_path / "timm" / "config.json").read_text())["timm"]["options"]
+  assert (options["num_heads"], options["depth"]) == (12, 1)
+  assert load_file(tmp_path / "timm" / "model.safetensors")["pos_embed"].shape == (1, 17, 192)
+  assert jaxssl.load_pretrained(tmp_path / "flax").network.encoder.heads == 12
+  for folder in ("run", "timm", "flax"):
+    other = dataclasses.replace(model, heads=0, init_from=str(tmp_path / folder))
+    with pytest.raises(UserError, match=f"model.heads=0: model.init_from=.*{folder} has model.heads=12; expected the same"):
+      fixtures.run(tmp_path / f"from_{folder}", other)
 
 
 @pytest.mark.parametrize("network", ["teacher", "student"])

@@ -23,12 +23,15 @@ def test_the_config_sets_the_fields_of_the_modules():
   assert network.projector == MLP(hidden=3, out=4, layers=5, bn=False, last_bn="affine", bias=False)
   assert network.predictor is None
   head = HeadConfig(name="dino", hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
-  config = ModelConfig(name="vit_b", patch=4, drop_path=0.1, position_offset=0.1, projector=head)
+  options = {"heads": 16, "positions": "sincos", "init": "xavier"}
+  config = ModelConfig(name="vit_b", patch=4, drop_path=0.1, position_offset=0.1, projector=head, **options)
   network = build(config, "float32", 32)
   assert network.projector == DINOHead(hidden=3, out=4, layers=5, bn=True, bottleneck=6, fixed_norm=False)
   vit = network.encoder
-  assert (vit.dim, vit.heads, vit.depth, vit.patch, vit.image_size) == (768, 12, 12, 4, 32)
-  assert (vit.drop_path, vit.position_offset) == (0.1, 0.1)
+  assert (vit.dim, vit.heads, vit.depth, vit.patch, vit.image_size) == (768, 16, 12, 4, 32)
+  assert (vit.drop_path, vit.position_offset, vit.positions, vit.initialization) == (0.1, 0.1, "sincos", "xavier")
+  vit = build(ModelConfig(name="vit_s"), "float32", 32).encoder
+  assert (vit.heads, vit.positions, vit.initialization) == (6, "learned", "normal")
 
 
 @pytest.mark.parametrize("kind", ["mlp", "dino"])
@@ -56,6 +59,14 @@ def test_heads_compute_statistics_in_groups(kind):
     ("model.zero_init_residual=True: model.name=vit_s .* resnet50", ModelConfig(name="vit_s", zero_init_residual=True)),
     ("model.zero_init_residual=True", ModelConfig(name="convnext_tiny", zero_init_residual=True)),
     ("model.zero_init_residual=True: model.name=custom", ModelConfig(name="custom", zero_init_residual=True)),
+    (
+      "model.heads=12: model.name=resnet50 does not have this option; expected 0, or one of ",
+      ModelConfig(name="resnet50", heads=12),
+    ),
+    ("model.positions=sincos: model.name=convnext_tiny", ModelConfig(name="convnext_tiny", positions="sincos")),
+    ("model.init=xavier: model.name=resnet18 .* one of vit_b, vit_s, vit_ti", ModelConfig(init="xavier")),
+    (r"model.heads=5: .*expected 0 \(6 heads\) or a divisor of 384", ModelConfig(name="vit_s", heads=5)),
+    ("model.heads=-1", ModelConfig(name="vit_s", heads=-1)),
     ("model.width=0.01", ModelConfig(name="convnext_tiny", width=0.01)),
     ("model.depth=-1", ModelConfig(name="convnext_tiny", depth=-1)),
     ("model.drop_path=1.0", ModelConfig(name="convnext_tiny", drop_path=1.0)),

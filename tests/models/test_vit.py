@@ -5,10 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxssl.config.schedules import ScheduleConfig, TrainingLength
+from jaxssl.config.schema import ModelConfig, OptimConfig
 from jaxssl.core import UserError
 from jaxssl.models import attention
+from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network
-from jaxssl.models.vit import Block, ViT, positions
+from jaxssl.models.positions import positions, sincos
+from jaxssl.models.vit import Block, ViT
+from jaxssl.train.optimizer import build_optimizer
 from tests.golden_files import cases, split, tensors
 from tests.models.compare import near, nhwc
 from tests.torch_weights import join, to_variables
@@ -86,7 +91,7 @@ def test_an_image_size_that_the_patch_does_not_divide_is_an_error():
 def test_drop_path_drops_branches_independently():
   """Each branch of each row is kept with probability 1 - rate and scaled by 1 / (1 - rate), independently."""
   rate, rows = 0.3, 4000
-  block = Block(heads=2, drop_path=rate, dtype=jnp.float32)
+  block = Block(heads=2, drop_path=rate, initialization="normal", dtype=jnp.float32)
   x = jnp.ones((rows, 3, 4))
   params = jax.jit(lambda: block.init(jax.random.key(0), x[:1], train=False))()["params"]
   # Both branches add constants: attention 1, the MLP 10.
@@ -142,3 +147,58 @@ def test_attention_weights_are_computed_only_if_they_are_asked_for(monkeypatch):
   assert len(calls) == module.depth
   weights, _ = module.apply({"params": GIVEN.params}, x, method="attention", mutable=["intermediates"])
   assert len(calls) == module.depth and weights.shape[:2] == (1, module.heads)
+
+
+MOCOV3 = ViT(dim=96, depth=1, heads=12, patch=8, image_size=48, positions="sincos", initialization="xavier")
+
+
+def test_fixed_positions_are_sines_and_cosines_of_row_and_column():
+  table = sincos(3, 16)
+  assert table.shape == (1, 10, 16) and table.dtype == np.float32
+  np.testing.assert_array_equal(table[0, 0], 0)  # the class token's
+  for row in range(3):
+    for column in range(3):
+      expected = []
+      for function, place in ((np.sin, row), (np.cos, row), (np.sin, column), (np.cos, column)):
+        expected += [function(place / 10_000 ** (i / 4)) for i in range(4)]
+      np.testing.assert_allclose(table[0, 1 + 3 * row + column], expected, atol=1e-7)
+
+
+def test_the_initialization_of_mocov3_is_xaviers():
+  params = jax.jit(lambda: MOCOV3.init(jax.random.key(0, impl="rbg"), jnp.zeros((1, 48, 48, 3)), train=False))()["params"]
+  np.testing.assert_array_equal(params["pos_embed"], sincos(6, 96))
+  block = params["blocks_0"]
+  bounds = [(block["qkv"], 96 + 96), (block["proj"], 96 + 96), (block["fc1"], 96 + 384), (block["fc2"], 384 + 96)]
+  for layer, fans in [*bounds, (params["patch_embed"], 8 * 8 * 3 + 96)]:
+    bound = (6 / fans) ** 0.5
+    assert 0.99 * bound < np.abs(layer["kernel"]).max() <= bound
+    assert np.std(layer["kernel"]) == pytest.approx(bound / 3**0.5, rel=0.03)
+    assert not layer["bias"].any()
+  assert 0.5e-6 < np.std(params["cls_token"]) < 2e-6
+
+
+def test_fixed_positions_are_never_trained():
+  """Neither by a gradient nor by weight decay of all parameters."""
+  family = backbone(ModelConfig(name="vit_ti", positions="sincos"))
+  assert family.frozen == ("pos_embed",) and backbone(ModelConfig(name="vit_ti")).frozen == ()
+  images = jax.random.normal(jax.random.key(1), (2, 48, 48, 3))
+  params = jax.jit(MOCOV3.init, static_argnames="train")(jax.random.key(0), images, train=False)["params"]
+  gradient = jax.grad(lambda p: MOCOV3.apply({"params": p}, images, train=True)[:, 0].sum())(params)
+  assert not gradient["pos_embed"].any() and gradient["cls_token"].any()
+  optim = OptimConfig(name="adamw", lr=0.1, decay_mask="all", weight_decay=ScheduleConfig(base=0.1))
+  optimizer = build_optimizer(optim, TrainingLength(steps_per_epoch=9, epochs=100), 256, family.frozen)
+  updates, _ = optimizer.update(gradient, optimizer.init(params), params, step=jnp.int32(400))
+  assert not updates["pos_embed"].any() and updates["cls_token"].any()
+
+
+def test_heads_change_the_output_and_no_shape():
+  images = jax.random.normal(jax.random.key(1), (2, 48, 48, 3))
+  tree = jax.jit(MOCOV3.init, static_argnames="train")(jax.random.key(0), images, train=False)
+  twelve, six = (MOCOV3.clone(heads=heads).apply(tree, images, train=False) for heads in (12, 6))
+  assert np.abs(twelve - six).max() > 1e-4
+
+
+def test_timm_is_told_the_number_of_heads():
+  name, options = backbone(ModelConfig(name="vit_s", heads=12, positions="sincos", init="xavier")).timm(3, 224)
+  assert (name, options["num_heads"]) == ("vit_small_patch16_224", 12)
+  assert "num_heads" not in backbone(ModelConfig(name="vit_s")).timm(3, 224)[1]
