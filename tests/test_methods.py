@@ -14,7 +14,7 @@ import pytest
 from jaxssl.core.types import Outputs, TrainState, ViewBatch
 from jaxssl.methods import METHODS
 from jaxssl.parallel import mesh
-from jaxssl.train import setup
+from jaxssl.train import build_step
 from jaxssl.train.setup import Experiment
 from jaxssl.train.step import TrainStep
 from jaxssl.workdir.checkpoint import Checkpoints
@@ -78,7 +78,7 @@ def run_of(recipe: str, devices: int = 1, precision: str = "float32", split: boo
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(mesh, "default_devices", lambda: jax.devices()[:devices])
     use_encoder(patch, lambda dtype: Encoder(8, dtype))
-    patch.setattr(setup, "compute_precision", lambda mesh, precision: precision)  # as on an accelerator
+    patch.setattr(build_step, "compute_precision", lambda mesh, precision: precision)  # as on an accelerator
     return Experiment(with_partner(plain(config)), workdir)
 
 

@@ -15,7 +15,7 @@ from jaxssl.plan import hlo, jaxpr_memory
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.hlo import Traffic
 from jaxssl.plan.topology import GIB, Topology
-from jaxssl.train import cost, setup
+from jaxssl.train import build_step, cost
 from jaxssl.train.step import Batch, TrainStep
 from jaxssl.train.step_time import abstract_inputs
 
@@ -60,7 +60,7 @@ class Step(NamedTuple):
 
   def trace(self) -> jax.stages.Traced:
     """Traces the step that a run would compile."""
-    return setup.jit_step(self.train_step, self.state).trace(self.state, self.batch, self.resident)
+    return build_step.jit_step(self.train_step, self.state).trace(self.state, self.batch, self.resident)
 
 
 def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
@@ -68,9 +68,9 @@ def build(config: Config, images: DatasetSpec, mesh: Any) -> Step:
   data = config.data
   # Training measures a missing mean and std on the images; the values do not change any shape. An open bit_depth means 8 bits.
   config = tree.replace(config, {"data.mean": data.mean or (0.5,), "data.std": data.std or (0.5,)})
-  train_step = setup.build_train_step(config, mesh, images.count)
+  train_step = build_step.build_train_step(config, mesh, images.count)
   batch, resident = abstract_inputs(train_step.config, mesh, images.count, images.side)
-  return Step(train_step=train_step, state=setup.abstract_state(train_step), batch=batch, resident=resident)
+  return Step(train_step=train_step, state=build_step.abstract_state(train_step), batch=batch, resident=resident)
 
 
 def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
@@ -119,7 +119,7 @@ def estimate(config: Config, images: DatasetSpec, target: Topology) -> Estimate:
     live=live,
     flops=cost.flops(traced.jaxpr.jaxpr, chips),
     traffic=traffic,
-    steps=setup.training_length(config, images.count).steps,
+    steps=build_step.training_length(config, images.count).steps,
   )
 
 

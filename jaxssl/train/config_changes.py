@@ -11,7 +11,8 @@ from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError, json_io, tree
 from jaxssl.methods import METHODS, read_method
 from jaxssl.train import lower_to_fit
-from jaxssl.train.setup import Experiment, abstract_state, build_train_step, schedules_of, training_length
+from jaxssl.train.build_step import abstract_state, build_train_step, schedules_of, training_length
+from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir, as_json
 
 SHOWN = 8  # fields that a message lists

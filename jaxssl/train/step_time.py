@@ -16,7 +16,7 @@ from jaxssl.core.types import PyTree
 from jaxssl.data import resident_size
 from jaxssl.data.image_io import dtype_of
 from jaxssl.parallel.mesh import REPLICATED, ROWS, make_mesh
-from jaxssl.train import cost, setup
+from jaxssl.train import build_step, cost
 from jaxssl.train.step import Batch
 
 STEPS = 8  # timed at most, after one that is not
@@ -45,14 +45,14 @@ class StepTimer:
   def __init__(self, config: Config, num_images: int, few: bool = False):
     data, self._mesh, self._images = config.data, make_mesh(), num_images
     config = tree.replace(config, {"data.mean": data.mean or (0.5,), "data.std": data.std or (0.5,)})
-    self._steps, self._factor = setup.training_length(config, num_images).steps, 1.0
+    self._steps, self._factor = build_step.training_length(config, num_images).steps, 1.0
     if few and (batch_size := FEW * self._mesh.size) < config.train.batch_size:
       self._factor = config.train.batch_size / batch_size
       config = tree.replace(config, {"train.batch_size": batch_size, "train.accumulate": 1})
-    train_step = setup.build_train_step(config, self._mesh, num_images)
-    self._config, self._state = train_step.config, setup.abstract_state(train_step)
+    train_step = build_step.build_train_step(config, self._mesh, num_images)
+    self._config, self._state = train_step.config, build_step.abstract_state(train_step)
     self._batch, self._resident = abstract_inputs(train_step.config, self._mesh, train_step.config.train.batch_size)
-    self._traced = setup.jit_step(train_step, self._state).trace(self._state, self._batch, self._resident)
+    self._traced = build_step.jit_step(train_step, self._state).trace(self._state, self._batch, self._resident)
     self._flops = self._factor * cost.of_step(self._traced, self._mesh.size).flops
 
   def measure(self, seconds: float) -> StepTime:

@@ -15,7 +15,7 @@ from jaxssl.config import load, recipes
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError
 from jaxssl.parallel.mesh import make_mesh
-from jaxssl.train import setup
+from jaxssl.train import build_step
 from jaxssl.train.setup import Experiment
 from jaxssl.train.step import Batch
 from tests import flags
@@ -90,10 +90,10 @@ def test_the_step_traces_and_preserves_the_shapes_of_the_state(recipe, tmp_path,
 @pytest.mark.parametrize("recipe", EVERY)
 def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, policy):
   config, _ = flags.parse([f"--config={CONFIGS[0].parent / recipe}{size}", f"--config.bootstrap.policy={policy}"])
-  train_step = setup.build_train_step(config, make_mesh(jax.devices()[:1]), num_images=10**6)
+  train_step = build_step.build_train_step(config, make_mesh(jax.devices()[:1]), num_images=10**6)
   assert train_step.bootstrap.config.policy == policy
   if not is_known(config):
-    shapes = setup.abstract_state(train_step)
+    shapes = build_step.abstract_state(train_step)
     assert shapes.student.params["encoder"] and shapes.opt_state is not None
 
 

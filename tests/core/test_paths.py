@@ -105,11 +105,11 @@ def test_commands_read_and_write_buckets(run, store, monkeypatch, capfd):
   np.testing.assert_array_equal(*features)
   remote, local = (read_tensors(paths.path_of(f"{place}/exported/net")) for place in ("gs://store", store))
   assert remote.keys() == local.keys() and all(np.array_equal(remote[name], local[name]) for name in local)
+  call("evaluate", "quality", "--workdir", run)
+  assert json.loads((store / "run/results.json").read_text())["measurements"]
   call("report", "--workdir", run)
   assert (store / "run/report.html").stat().st_size > 1000 and (store / "sheet.png").stat().st_size > 1000
   assert "gs://store/run/report.html" in capfd.readouterr().err
-  call("evaluate", "quality", "--workdir", run)
-  assert json.loads((store / "run/results.json").read_text())["measurements"]
   monkeypatch.setattr(execute, "execute", lambda planned, folder: (0, {}))
   (store / "run").rename(store / "simclr-runlocal")
   call("compare", "--configs", f"{tiny_run.ROOT}/configs/simclr.py:runlocal", "--workdir=gs://store")

@@ -10,7 +10,7 @@ from jaxssl.core import tree
 from jaxssl.inspect import suggest
 from jaxssl.inspect.suggest import Facts
 from jaxssl.parallel.mesh import make_mesh
-from jaxssl.train import setup
+from jaxssl.train import build_step
 
 SET = Facts(path='/a "quoted" place', train=2000, side=300, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), memory=10**11)
 
@@ -25,7 +25,7 @@ def suggested(**changes):
 @pytest.mark.parametrize("channels, depth", [(1, 8), (3, 8), (5, 16)])
 def test_every_suggestion_is_a_valid_config(train, side, channels, depth):
   config = suggested(train=train, side=side, channels=channels, bit_depth=depth, mean=(0.5,) * channels, std=(0.2,) * channels)
-  setup.build_train_step(config, make_mesh(jax.devices()[:1]), train)
+  build_step.build_train_step(config, make_mesh(jax.devices()[:1]), train)
   assert config.data.path == SET.path and (config.data.channels, config.data.bit_depth) == (channels, depth)
   assert bool(pipeline.of_colors(config.views)) == (channels == 3)
   assert config.train.batch_size <= min(train, 256) and 100 <= config.train.epochs <= 1000

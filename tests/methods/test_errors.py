@@ -9,7 +9,7 @@ from jaxssl import methods
 from jaxssl.core import UserError
 from jaxssl.methods.base import Dims
 from jaxssl.parallel import mesh
-from jaxssl.train import setup
+from jaxssl.train import build_step
 from jaxssl.train.setup import Experiment
 from tests import flags
 
@@ -43,7 +43,7 @@ def test_msf_k_must_not_exceed_its_queue():
 def test_negatives_require_two_images_per_batch(recipe):
   config, _ = flags.parse([f"--config={CONFIGS / recipe}", "--config.train.batch_size=1"])
   with pytest.raises(UserError, match=r"train\.batch_size=1: negatives are the other images of a batch"):
-    setup.build_train_step(config, mesh.abstract_mesh(1), num_images=64)
+    build_step.build_train_step(config, mesh.abstract_mesh(1), num_images=64)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ from jaxssl.evals import load_run
 from jaxssl.methods.base import Dims
 from jaxssl.models import network
 from jaxssl.report import charts, neighbors, page
+from jaxssl.train.build_step import resolve_schedules
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.train.diagnostics import Diagnostics
 from jaxssl.train.optimizer import build_optimizer
-from jaxssl.train.setup import resolve_schedules
 from jaxssl.workdir import results, workdir
 from tests import flags
 from tests.security.damage import GARBAGE, other, text_of
