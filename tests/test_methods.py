@@ -33,7 +33,7 @@ ROWS = {  # method: its recipes, with flags after a space
   "isd": [ISD],
   "mocov2": ["moco.py"],
   "mocov3": ["moco.py:v3"],
-  "msf": ["msf.py"],
+  "msf": ["msf.py --config.model.bn_groups=4"],  # the teacher is shuffled
   "nnclr": ["nnclr.py"],
   "resa": ["resa.py"],
   "simclr": ["simclr.py"],
