@@ -54,7 +54,7 @@ def test_student_and_teacher_start_from_the_file_and_the_heads_are_random(weight
   state = run.init()
   same(to_torch(state.student), tensors)
   same(to_torch(state.teacher), tensors)
-  same(to_torch(run.untrained()), tensors)
+  same(to_torch(run.untrained(config.train.seed)), tensors)
   scratch = Experiment(flags.parse(SHORT)[0], tmp_path).init()
   jax.tree.map(np.testing.assert_array_equal, state.student.params["projector"], scratch.student.params["projector"])
   assert any((a != tensors[n]).any() for n, a in to_torch(scratch.student).items())
