@@ -55,7 +55,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capfd):
     ),
     (["--config.views.global.crop_scale=(0.5,2.0)"], "views.global.crop_scale=(0.5, 2.0): expected shares"),
     (["--config.views.globul.size=28"], "views.globul: unknown view group; expected global, "),
-    ([f"{CONFIG}:c100"], "recipe c100: unknown; expected cifar10, imagenet, runlocal, cpu; did you mean "),
+    ([f"{CONFIG}:c100"], "recipe c100: unknown; expected cifar10, imagenet, imagenet_resnet50, runlocal, cpu; did you mean "),
   ],
 )
 def test_errors_are_one_line(words, message, tmp_path, fails):

@@ -94,7 +94,7 @@ def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):
   path, _ = weights
   for more, message in (
     (["--config.model.stem=imagenet"], "model.stem=cifar"),
-    (["--config.model.init_from=none"], "none cannot be read"),
+    (["--config.model.init_from=none"], "none: does not exist"),
   ):
     words = [*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}", *more]
     assert command.main(words) == 2
