@@ -146,5 +146,6 @@ def test_adasim_loop_matches_the_reference(name, monkeypatch):
     np.testing.assert_allclose(neighbors.similarities[:images, neighbors.slot], case["sim_after"][epoch], atol=1e-4)
     names = {"encoder": "backbone", "projector": "head"}
     for net in ("student", "teacher"):
-      # Optimized compilation rounds differently: 6.1e-3 on a CPU, 6.4e-3 on an H100.
-      assert compare(getattr(train_state, net), names, state, tensors(case, f"{net}_after"), epoch, 8e-3)
+      # Adam amplifies rounding where the gradient is 0 in theory, as of the keys' bias: the largest error is 6.1e-3 if compiled
+      # with optimization, 8.4e-3 without, and 6.4e-3 on an H100.
+      assert compare(getattr(train_state, net), names, state, tensors(case, f"{net}_after"), epoch, 1e-2)
