@@ -51,7 +51,7 @@ def sgd(
 ) -> None:
   """Sets SGD with momentum 0.9, weight decay on all parameters, and a cosine schedule that falls to `floor` of its peak."""
   config.optim.update({"name": "sgd", "lr": lr, "lr_base_batch_size": lr_base_batch_size, "decay_mask": "all"})
-  config.optim.schedule.update({"kind": "cosine", "warmup_epochs": warmup_epochs, "final": floor})
+  config.optim.schedule.update({"kind": "cosine", "milestones": (), "warmup_epochs": warmup_epochs, "final": floor})
   config.optim.weight_decay.base = weight_decay
 
 

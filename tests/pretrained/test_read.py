@@ -71,7 +71,7 @@ def test_other_kinds_of_files_are_refused(content, kind, tmp_path):
 
 
 def test_a_missing_file_and_one_without_tensors_are_refused(tmp_path):
-  refused(tmp_path / "none.pth", "No such file")
+  refused(tmp_path / "none.pth", "does not exist")
   refused(write(tmp_path / "numbers", {"count": np.arange(3)}), "no named floating point tensors")
 
 
