@@ -108,7 +108,15 @@ def note_progress(done: int, total: int, began: float) -> None:
 
 def bar_shown() -> bool:
   """Returns whether progress bars are visible: on a terminal or in a notebook."""
-  return sys.stderr.isatty() or in_notebook()
+  return (sys.stderr.isatty() and _columns() > 0) or in_notebook()
+
+
+def _columns() -> int:
+  """Returns the width of the terminal; 0 if it states none, as terminals of some containers, where no bar is drawn."""
+  try:
+    return os.get_terminal_size(sys.stderr.fileno()).columns
+  except (OSError, ValueError):
+    return 0
 
 
 def in_notebook() -> bool:

@@ -1,4 +1,10 @@
+import fcntl
 import logging
+import os
+import pty
+import struct
+import sys
+import termios
 import time
 
 import pytest
@@ -42,6 +48,16 @@ def test_the_progress_of_images_is_logged_without_a_terminal(caplog):
   progress.update(6)
   progress.close()
   assert caplog.messages[0].startswith("2/8 images ") and caplog.messages[-1].startswith("8/8 images ")
+
+
+def test_bars_need_a_terminal_with_a_width(monkeypatch):
+  parent, terminal = pty.openpty()
+  with open(terminal, "w", encoding="utf-8") as stderr:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    for columns in (0, 80):
+      fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+      assert log.bar_shown() == (columns > 0)
+  os.close(parent)
 
 
 @pytest.mark.parametrize(
