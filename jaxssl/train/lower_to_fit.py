@@ -33,7 +33,7 @@ def lowered(config: Config, num_images: int, devices: int) -> Config:
 
 
 def _fitting(batch_size: int, num_images: int, unit: int) -> int:
-  """Halves a batch until it has at most so many images; returns it as it is if it then is no multiple of `unit`."""
+  """Halves a batch until it has at most so many images; returns it as it is if it then is not a multiple of `unit`."""
   fitting = batch_size
   while fitting > num_images and fitting > 1:
     if fitting % 2:

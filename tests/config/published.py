@@ -25,7 +25,7 @@ def resolved(config: Config) -> dict[str, Any]:
 
 def _data(config: Config) -> dict[str, Any]:
   train = {"batch_size": config.train.batch_size, "epochs": config.train.epochs}
-  precision = {"float32": "float32", "bfloat16": "mixed"}[config.train.precision]  # float16 and bfloat16 are not told apart
+  precision = {"float32": "float32", "bfloat16": "mixed"}[config.train.precision]  # float16 is "mixed" as well
   return {"data.mean": config.data.mean, "data.std": config.data.std, **_named("train", train), "train.precision": precision}
 
 

@@ -198,7 +198,7 @@ def test_heads_change_the_output_and_no_shape():
   assert np.abs(twelve - six).max() > 1e-4
 
 
-def test_timm_is_told_the_number_of_heads():
+def test_timm_gets_the_number_of_heads():
   name, options = backbone(ModelConfig(name="vit_s", heads=12, positions="sincos", init="xavier")).timm(3, 224)
   assert (name, options["num_heads"]) == ("vit_small_patch16_224", 12)
   assert "num_heads" not in backbone(ModelConfig(name="vit_s")).timm(3, 224)[1]
