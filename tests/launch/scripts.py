@@ -35,7 +35,8 @@ while True:
 def stand_in(folder: pathlib.Path, name: str, body: str) -> None:
   """Writes a command that appends its arguments, one call per line, to `folder`/NAME.calls and then runs `body`."""
   path = folder / name
-  path.write_text(f'#!/usr/bin/env bash\nprintf "%q " "$@" >>{shlex.quote(str(path))}.calls\necho >>"$0.calls"\n{body}\n')
+  # one write for each call, since several may run at once
+  path.write_text(f'#!/usr/bin/env bash\nprintf "%s\\n" "$(printf "%q " "$@")" >>{shlex.quote(str(path))}.calls\n{body}\n')
   path.chmod(0o755)
 
 
