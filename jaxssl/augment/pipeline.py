@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxssl.augment import color, geometry
 from jaxssl.augment import operations as ops
+from jaxssl.augment.geometry import Interpolation
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core import UserError, unknown_name
@@ -119,7 +120,9 @@ def augmentations(group: str, view: ViewConfig, v: int, max_value: int = 255) ->
   return [(operation, p) for operation, p in steps if p]
 
 
-def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float]) -> Array:
+def show(
+  images: Array, size: int, resize: int, mean: Sequence[float], std: Sequence[float], method: Interpolation = "bicubic"
+) -> Array:
   """Returns the one view that evaluations use: uint8 or uint16 [b, h, w, c] -> float32 [b, size, size, c].
 
   `resize` 0 resizes the whole image to `size` x `size`; otherwise the shorter side is resized to it and the center cropped.
@@ -133,7 +136,7 @@ def show(images: Array, size: int, resize: int, mean: Sequence[float], std: Sequ
   def show_image(image: Array) -> Array:
     image = image.astype(jnp.float32)
     if shape != (height, width):
-      image = geometry.crop_resize(image, (0, 0, height, width), shape, "bicubic", max_value)
+      image = geometry.crop_resize(image, (0, 0, height, width), shape, method, max_value)
     return color.normalize(image[top : top + size, left : left + size], mean, std, max_value)
 
   return jax.vmap(show_image)(images)

@@ -11,7 +11,7 @@ def add_options(parser: Parser) -> None:
   parser.add_argument("--out", metavar="FILE", required=True, help="FILE.npz or FILE.parquet")
   parser.add_argument("--patches", action="store_true", help="also write the patch tokens of a ViT")
   parser.add_fields("data", "embed other images, e.g. --data.path=FOLDER_OR_ZIP (default: the run's training and test images)")
-  parser.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")
+  parser.add_fields("evals", "change the network or how images are shown: evals.{network,size,resize,interpolation}")
 
 
 def run(**options: Any) -> None:

@@ -13,4 +13,4 @@ def add_options(parser: Parser) -> None:
   help = "a classifier that `jaxssl evaluate --keep` kept (default: the only one) and its network: the output is logits"
   parser.add_argument("--classifier", metavar="NAME", nargs="?", const=True, default=False, help=help)
   parser.add_argument("--license", metavar="NAME", help="license named in the model card, e.g. mit")
-  parser.add_fields("evals", "change the network or the image size: evals.network, evals.size, evals.resize")
+  parser.add_fields("evals", "change the network or how images are shown: evals.{network,size,resize,interpolation}")

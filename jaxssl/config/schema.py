@@ -232,6 +232,7 @@ class EvalsConfig:
   batch_size: int = 256  # images per step of feature extraction
   resize: int = 0  # shorter side before the center crop; 0: the whole image is resized to `size`
   size: int = 0  # side of the images that the network sees; 0: that of the training views
+  interpolation: Literal["bilinear", "bicubic"] = "bicubic"  # of both
   report: bool = True  # write report.html at the end of the run
   # also evaluate raw pixels and the untrained network: after the first epoch by `periodic`, and at the end by `final`
   baselines: bool = True

@@ -196,15 +196,15 @@ def resize(
   return np.clip(np.rint(resized), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def center(image: np.ndarray, shorter: int, size: int) -> np.ndarray:
+def center(image: np.ndarray, shorter: int, size: int, method: str = "bicubic") -> np.ndarray:
   """Resizes the shorter side of [h, w, c] to `shorter` and crops the center: [size, size, c], size <= shorter.
 
-  With `shorter` 0, the whole image is resized to the square. Bicubic; sizes and offsets are rounded as in torchvision.
+  With `shorter` 0, the whole image is resized to the square. Sizes and offsets are rounded as in torchvision.
   """
   if not shorter:
-    return resize(image, size, size)
+    return resize(image, size, size, method)
   height, width = image.shape[:2]
   tall, wide = (shorter, shorter * width // height) if height <= width else (shorter * height // width, shorter)
   top, left, y, x = round((tall - size) / 2), round((wide - size) / 2), height / tall, width / wide
   # Only the center is computed. The filter still reads pixels around the box, so this equals resizing, then cropping.
-  return resize(image, size, size, box=(left * x, top * y, min((left + size) * x, width), min((top + size) * y, height)))
+  return resize(image, size, size, method, (left * x, top * y, min((left + size) * x, width), min((top + size) * y, height)))

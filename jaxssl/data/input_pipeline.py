@@ -115,7 +115,9 @@ def training(
     stream.close()
 
 
-def inference(source: Source, index: np.ndarray, resize: int, size: int, workers: int = 0) -> Iterator[np.ndarray]:
+def inference(
+  source: Source, index: np.ndarray, resize: int, size: int, interpolation: str = "bicubic", workers: int = 0
+) -> Iterator[np.ndarray]:
   """Reads batches, int [steps, b], -1 on padding, one ahead. Yields images [b, size, size, c], 0 on padding.
 
   The shorter side is resized to `resize` pixels and the center is cropped; resize 0: the whole image is resized.
@@ -125,7 +127,11 @@ def inference(source: Source, index: np.ndarray, resize: int, size: int, workers
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
 
   rows, ahead = index[index >= 0].tolist(), 2 * index.shape[1]
-  with contextlib.closing(read_ahead(lambda k: center(source.read(k), resize, size), rows, workers, ahead)) as loaded:
+
+  def load(k: int) -> np.ndarray:
+    return center(source.read(k), resize, size, interpolation)
+
+  with contextlib.closing(read_ahead(load, rows, workers, ahead)) as loaded:
     for valid in index >= 0:
       images = np.zeros((len(valid), size, size, source.channels), source.dtype)
       for place in np.flatnonzero(valid):

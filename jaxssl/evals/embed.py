@@ -88,6 +88,7 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
     "network": run.which,
     "size": run.preprocessing.size,
     "resize": run.preprocessing.resize,
+    "interpolation": run.preprocessing.interpolation,
     "patches": patches,
     "part": PATCH_PART if patches else PART,
     "images": len(names),

@@ -81,6 +81,7 @@ class FeatureExtractor:
     name, prep = dataset_name(dataset.source.name, self.config.data), self.preprocessing
     protocol = {role: name, f"{role}_images": len(dataset), **more, "image_size": prep.size}
     protocol |= {"resize": prep.resize} if prep.resize else {}
+    protocol |= {"interpolation": prep.interpolation} if prep.interpolation != "bicubic" else {}
     protocol |= {"resident_size": prep.resident_size} if prep.resident_size else {}
     return Features(self.features(dataset), labels_of(dataset), protocol)
 
@@ -151,8 +152,8 @@ def compute(
   apply = functools.partial(_apply, network, preprocessing, output, variables, dataset.resident)
   stored = in_batches(mesh, len(dataset), config.evals.batch_size)
   if dataset.resident is None:
-    resize, size = preprocessing.resize, preprocessing.size
-    stored = input_pipeline.inference(dataset.source, stored, resize, size, config.data.workers)
+    shape = preprocessing.resize, preprocessing.size, preprocessing.interpolation
+    stored = input_pipeline.inference(dataset.source, stored, *shape, config.data.workers)
   return extract(mesh, apply, stored, len(dataset))
 
 

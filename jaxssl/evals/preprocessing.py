@@ -39,7 +39,7 @@ class Preprocessing:
   resident_size: int  # shorter side, then center crop, before all else; 0: not done
   resize: int  # shorter side before the center crop; 0: the whole image is resized to `size`
   size: int  # side in pixels
-  interpolation: Literal["bicubic"]
+  interpolation: Literal["bilinear", "bicubic"]
   mean: tuple[float, ...]  # one for each channel, of values in 0..1
   std: tuple[float, ...]
 
@@ -54,7 +54,7 @@ class Preprocessing:
       resident_size=data.resident_size if data.placement == "device" else 0,
       resize=config.evals.resize,
       size=config.evals.size or first_view(config).size,
-      interpolation="bicubic",
+      interpolation=config.evals.interpolation,
       mean=mean,
       std=std,
     )
@@ -75,7 +75,7 @@ class Preprocessing:
   def on_device(self, stored: Array, store: Array | None) -> Array:
     """Returns float32 [b, size, size, c] from images that the host has resized, or from positions in resident images."""
     images, resize = (stored, 0) if store is None else (store[stored], self.resize)
-    return pipeline.show(images, self.size, resize, self.mean, self.std)
+    return pipeline.show(images, self.size, resize, self.mean, self.std, self.interpolation)
 
   @property
   def decoder(self) -> Decoder:
@@ -93,7 +93,7 @@ class Preprocessing:
   def resized(self, image: np.ndarray) -> np.ndarray:
     """Returns [size, size, c] from an image [h, w, c] of any size, as the decoder returns it."""
     image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
-    return center(image, self.resize, self.size)
+    return center(image, self.resize, self.size, self.interpolation)
 
   def normalized(self, resized: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c] from images that `resized` has returned."""

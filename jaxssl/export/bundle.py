@@ -18,7 +18,7 @@ from jaxssl.workdir.workdir import Workdir
 
 # Fields of ModelConfig that do not define the network
 OF_TRAINING = ("init", "zero_init_residual", "init_from", "init_heads", "allow_partial")
-ALLOWED = ("evals.network", "evals.size", "evals.resize")  # fields that change an export
+ALLOWED = ("evals.network", "evals.size", "evals.resize", "evals.interpolation")  # fields that change an export
 HEADS = ("projector", "predictor")
 
 
@@ -73,8 +73,8 @@ def open_bundle(
 ) -> ExportBundle:
   """Opens a run's network to be exported.
 
-  `changes`: values of evals.network, evals.size and evals.resize. `classifier`: the name of a kept classifier, or True for
-  the only one, which has its own step, network and image size. Raises UserError for other fields.
+  `changes`: values of the fields in ALLOWED. `classifier`: the name of a kept classifier, or True for the only one, which has
+  its own step, network and image size. Raises UserError for other fields.
   """
   changes = changes or {}
   for name in changes:

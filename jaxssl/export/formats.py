@@ -51,7 +51,7 @@ def export(
 
   `format`: a key of FORMATS. `heads`: also projector and predictor. `classifier`: the network that a kept classifier of this
   name belongs to (True: the only one), and the classifier: the output is then logits, not features. `license`: for the model
-  card. `changes`: evals.network, evals.size, evals.resize. Raises ExportMismatch if the difference is too large, and UserError;
+  card. `changes`: see `open_bundle`. Raises ExportMismatch if the difference is too large, and UserError;
   `out` then stays as it was.
   """
   workdir, out = path_of(workdir), path_of(out)

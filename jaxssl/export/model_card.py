@@ -106,7 +106,7 @@ def _preparation(prep: Preprocessing) -> str:
     resized = f"the shorter side is resized to {prep.resize} pixels and the center {prep.size} x {prep.size} cropped"
   values = f"values are divided by {2**prep.bit_depth - 1}; mean {[*prep.mean]} is subtracted; divided by {[*prep.std]}"
   channels = f"{prep.channels} channel{'s' * (prep.channels > 1)}"
-  return f"{channels}; bicubic with antialiasing: {resident}{resized}; {values}, by channel."
+  return f"{channels}; {prep.interpolation} with antialiasing: {resident}{resized}; {values}, by channel."
 
 
 def results_table(document: Mapping[str, Any], about: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ FEATURES = {"resnet18": 512, "resnet50": 2048, "vit_s": 384}  # what a head's wi
 HEAD = {"mlp": ("hidden", "out", "layers", "bn", "last_bn", "bias")}
 HEAD["dino"] = ("hidden", "bottleneck", "out", "layers", "bn", "fixed_norm")
 # What the code does whatever the config says; a new field takes the place of its entry.
-FIXED_EVALS = {"evals.interpolation": "bicubic", "evals.knn.ties": "smaller class"}
+FIXED_EVALS = {"evals.knn.ties": "smaller class"}
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -108,6 +108,7 @@ def _evals(config: Config) -> dict[str, Any]:
   knn = {name: getattr(evals.knn, name) for name in ("k", "unweighted_k", "euclidean")}
   knn |= {"temperature": evals.knn.temperature} if knn["k"] else {}
   shown = {"network": network_of(config), "resize": evals.resize, "size": evals.size or size}
+  shown["interpolation"] = evals.interpolation
   normalization = {"mean": config.data.mean, "std": config.data.std}
   linear = {"linear": {"solvers": evals.linear.solvers}}
   return {**_named("evals", {**shown, **normalization, **linear}), **_named("evals.knn", knn), **FIXED_EVALS}

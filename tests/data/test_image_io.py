@@ -168,19 +168,20 @@ def test_resize_matches_the_golden_crops():
 
 
 @pytest.mark.parametrize("height,width", [(40, 40), (37, 91), (90, 33), (16, 300), (5, 9)])
-@pytest.mark.parametrize("shorter,size", [(20, 20), (24, 20), (20, 13)])
-def test_center_equals_resizing_then_cropping(height, width, shorter, size):
+@pytest.mark.parametrize("shorter,size,method", [(20, 20, "bicubic"), (24, 20, "bilinear"), (20, 13, "bicubic")])
+def test_center_equals_resizing_then_cropping(height, width, shorter, size, method):
   image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
   scale = shorter / min(height, width)
   tall, wide = (shorter, int(width * scale + 1e-9)) if height <= width else (int(height * scale + 1e-9), shorter)
-  whole = np.asarray(Image.fromarray(image).resize((wide, tall), Image.Resampling.BICUBIC)).astype(int)
+  whole = np.asarray(Image.fromarray(image).resize((wide, tall), Image.Resampling[method.upper()])).astype(int)
   top, left = round((tall - size) / 2), round((wide - size) / 2)
-  cut = center(image, shorter, size)
+  cut = center(image, shorter, size, method)
   assert cut.shape == (size, size, 3)
   assert abs(cut - whole[top : top + size, left : left + size]).max() <= 1
 
 
 def test_center_without_crop_resizes_the_whole_image():
   image = quarters(20, 50)[..., :1]
-  expected = np.asarray(Image.fromarray(image[..., 0]).resize((16, 16), Image.Resampling.BICUBIC))
-  assert (center(image, 0, 16)[..., 0] == expected).all()
+  for method in ("bicubic", "bilinear"):
+    expected = np.asarray(Image.fromarray(image[..., 0]).resize((16, 16), Image.Resampling[method.upper()]))
+    assert (center(image, 0, 16, method)[..., 0] == expected).all()

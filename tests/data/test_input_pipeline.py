@@ -194,16 +194,16 @@ def test_resident_of_several_sizes_is_an_error():
     resident(source, 0)
 
 
-@pytest.mark.parametrize("resize,size", [(0, 16), (20, 16), (16, 16)])
-def test_inference_reads_every_image_once_in_order(resize, size):
+@pytest.mark.parametrize("resize,size,method", [(0, 16, "bicubic"), (20, 16, "bilinear"), (16, 16, "bicubic")])
+def test_inference_reads_every_image_once_in_order(resize, size, method):
   source = Images([coded(photo(k, 60, 80 + 10 * k)) for k in range(7)])
   index = np.array([[0, 1, 2], [3, 4, 5], [6, -1, -1]])
-  output = list(inference(source, index, resize, size, workers=2))
+  output = list(inference(source, index, resize, size, method, workers=2))
   assert len(output) == 3 and source.reads == 7
   for numbers, valid, images in zip(index, index >= 0, output, strict=True):
     assert images.shape == (3, size, size, 3) and images.dtype == np.uint8 and not images[~valid].any()
     for number, image in zip(numbers[valid], images[valid], strict=True):
-      assert (image == center(decode(source.files[number], 3, ""), resize, size)).all()
+      assert (image == center(decode(source.files[number], 3, ""), resize, size, method)).all()
 
 
 def test_a_crop_cannot_be_larger_than_the_image():

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxssl.core import UserError
 from jaxssl.evals.preprocessing import Preprocessing
 
 
-def preprocessing(bit_depth):
-  sizes = {"resident_size": 0, "resize": 0, "size": 8, "interpolation": "bicubic"}
+def preprocessing(bit_depth, interpolation="bicubic"):
+  sizes = {"resident_size": 0, "resize": 0, "size": 8, "interpolation": interpolation}
   return Preprocessing(channels=1, bit_depth=bit_depth, mean=(0.5,), std=(0.25,), **sizes)
 
 
@@ -20,3 +21,16 @@ def test_arrays_have_the_range_of_the_run():
     assert np.allclose(preprocessing(bit_depth).on_host(np.full((1, 8, 8, 1), 51, np.uint8)), (0.2 - 0.5) / 0.25, atol=1e-3)
   with pytest.raises(UserError, match=r"image 0: values up to 1000, above data.bit_depth=8 \(0 to 255\)"):
     preprocessing(8).on_host(raw)
+
+
+def test_the_interpolation_is_that_of_the_config_on_the_device_and_on_the_host():
+  image = np.random.default_rng(0).integers(0, 256, (1, 20, 20, 1), dtype=np.uint8)
+  shown = {}
+  for name in ("bicubic", "bilinear"):
+    prep = preprocessing(8, name)
+    host, device = prep.on_host(image), np.asarray(prep.on_device(np.zeros(1, np.int32), image))
+    assert np.abs(host - device).max() <= 1.01 / 255 / 0.25  # both round to whole numbers
+    shown[name] = host
+    by_pil = Image.fromarray(image[0, ..., 0]).resize((8, 8), Image.Resampling[name.upper()])
+    assert np.allclose(host[0, ..., 0], (np.asarray(by_pil) / 255 - 0.5) / 0.25, atol=1e-5)
+  assert np.abs(shown["bicubic"] - shown["bilinear"]).max() > 0.05
