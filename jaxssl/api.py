@@ -112,7 +112,7 @@ def evaluate(
   for name in names:
     EVALUATIONS.find(name)
   if keep:
-    kept_classifier.require_fits(names)
+    kept_classifier.require_fits(names, config.evals.linear)
   run = load_run.load(workdir, config, step, arrays, encoder, not (arrays or load_run.selects_images(changes or {})))
   return evaluate_run(run, names, keep)
 

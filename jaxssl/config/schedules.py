@@ -40,9 +40,9 @@ class ScheduleConfig:
 
   number_field: ClassVar[str] = "base"  # what a plain number in a config stands for
 
-  kind: Literal["constant", "cosine", "step"] = "constant"  # shape of the curve after the warm-up
+  kind: Literal["constant", "cosine", "step", "exponential"] = "constant"  # shape of the curve after the warm-up
   base: float = 1.0  # value after the warm-up
-  final: float = 0.0  # cosine: value that the curve approaches at the end of the run
+  final: float = 0.0  # cosine, exponential: value that the curve approaches at the end of the run
   start: float = 0.0  # value at the first step of the warm-up
   warmup_epochs: float | None = None  # length of the linear warm-up in epochs
   warmup_steps: int | None = None  # or in steps
@@ -57,12 +57,16 @@ class ScheduleConfig:
     Time counts in ticks: steps, or whole epochs with `by_epoch`. During the first `warmup` ticks the value rises linearly from
     `start` to `base`, both included (as in DINO's `cosine_scheduler`: `base` then occurs twice in a row). After the warm-up,
     `cosine`: final + (base - final) (1 + cos(pi i / n)) / 2, which approaches `final` and never reaches it;
+    `exponential`: base (final / base)^(i / n), the same;
     `step`: base * rate^(milestones passed), with a milestone of m ticks in effect from tick m on; `constant`: base.
     Raises UserError for a negative value, and if two warm-ups are set, or one that is negative or longer than the run.
     """
     for field in ("base", "final", "start"):
       require(getattr(self, field) >= 0, f"{name}.{field}", getattr(self, field), "0 or more")
     require(self.rate > 0, f"{name}.rate", self.rate, "more than 0")
+    if self.kind == "exponential":
+      for field in ("base", "final"):
+        require(getattr(self, field) > 0, f"{name}.{field}", getattr(self, field), "more than 0 with kind=exponential")
     steps_per_tick = training_length.steps_per_epoch if self.by_epoch else 1
     ticks_per_epoch = training_length.steps_per_epoch // steps_per_tick
     steps = training_length.steps_per_epoch * training_length.epochs
@@ -84,9 +88,10 @@ class ScheduleConfig:
       tick = (xp.asarray(step) + training_length.offset) // steps_per_tick
       warm = self.start + (self.base - self.start) * (tick / max(warmup - 1, 1))
       after = self.base
-      if self.kind == "cosine":
+      if self.kind in ("cosine", "exponential"):
         turn = xp.clip((tick - warmup) / max(length - warmup, 1), 0.0, 1.0)
-        after = self.final + 0.5 * (self.base - self.final) * (1.0 + xp.cos(np.pi * turn))
+        cosine = self.final + 0.5 * (self.base - self.final) * (1.0 + xp.cos(np.pi * turn))
+        after = cosine if self.kind == "cosine" else self.base * (self.final / self.base) ** turn
       elif self.kind == "step":
         after = self.base * self.rate ** sum((tick >= m * ticks_per_epoch) * 1.0 for m in self.milestones)
       return xp.where(tick < warmup, warm, after)

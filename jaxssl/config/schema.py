@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jaxssl.config import ranges
+from jaxssl.config.eval_schema import EvalsConfig
 from jaxssl.config.roles import fixed, grow, locate, observe, result
 from jaxssl.config.schedules import ScheduleConfig
 
@@ -178,74 +179,6 @@ class TrainConfig:
   # (docs/data.md); the smaller versions of recipes and the configs of `inspect` set it
   lower_to_fit: bool = observe(False)
   fsdp: bool = locate(False)  # shard weights, optimizer, teacher and queues over the devices: less memory, more traffic
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class KnnConfig:
-  """k-NN protocols; each list holds the numbers of neighbors to evaluate."""
-
-  k: tuple[int, ...] = (20,)  # weighted vote by cosine similarity (DINO's protocol)
-  temperature: float = 0.07  # of the weights
-  unweighted_k: tuple[int, ...] = ()  # majority vote by cosine similarity (ISD's protocol)
-  euclidean: tuple[int, ...] = ()  # majority vote by Euclidean distance of raw features (ReSA's protocol on CIFAR)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LinearConfig:
-  """A linear classifier on frozen features."""
-
-  # lbfgs: logistic regression, penalty chosen on a held-out fifth; sgd: learning rate chosen likewise; adam: 500 epochs on raw
-  # features (ReSA's protocol on CIFAR); augmented: as sgd, on fresh crops in each epoch
-  solvers: tuple[Literal["lbfgs", "sgd", "adam", "augmented"], ...] = ("lbfgs",)
-  epochs: int = 100  # sgd, augmented
-  batch_size: int = 256  # sgd, augmented
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
-  """Training of the whole network with labels, from the learned weights: SGD with momentum, cosine schedule."""
-
-  epochs: int = 30  # length of the training
-  batch_size: int = 128  # images per step
-  lr: float = 0.01  # learning rate of the encoder, not scaled by the batch size
-  head_lr: float = 0.1  # learning rate of the classifier
-  weight_decay: float = 1e-4  # of all parameters
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowshotConfig:
-  """Evaluation with few labels."""
-
-  shots: tuple[float, ...] = (0.01, 0.1)  # labeled images: below 1, a fraction of each class; otherwise images per class
-  draws: int = 3  # random draws of the labeled images
-  finetune: bool = False  # also fine-tune the network, beside the linear classifier on frozen features
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EvalsConfig:
-  """What is evaluated and when. The end of a run is always evaluated."""
-
-  every: int = 10  # epochs between evaluations
-  periodic: tuple[str, ...] = ("knn", "quality")  # evaluations during the run
-  final: tuple[str, ...] = ("knn", "quality", "linear")  # evaluations at the end, and the default of `jaxssl evaluate`
-  network: Literal["auto", "teacher", "student"] = "auto"  # the network to evaluate; auto: the teacher if there is one
-  batch_size: int = 256  # images per step of feature extraction
-  resize: int = 0  # shorter side before the center crop; 0: the whole image is resized to `size`
-  size: int = 0  # side of the images that the network sees; 0: that of the training views
-  interpolation: Literal["bilinear", "bicubic"] = "bicubic"  # of both
-  report: bool = True  # write report.html at the end of the run
-  # also evaluate raw pixels and the untrained network: after the first epoch by `periodic`, and at the end by `final`
-  baselines: bool = True
-  # at the end, over how many seeds the untrained network is measured, for its mean and deviation: train.seed and those after it
-  baseline_seeds: int = 3
-  knn: KnnConfig = KnnConfig()
-  linear: LinearConfig = LinearConfig()
-  lowshot: LowshotConfig = LowshotConfig()
-  finetune: FinetuneConfig = FinetuneConfig()
-  # without a test set, the share of each class that becomes one and is not trained on, drawn by train.seed (e.g. 0.2); 0: none,
-  # and k-NN compares each image with the others
-  holdout: float = fixed(0.0)
-  retrieval_k: tuple[int, ...] = (1, 5, 10)  # recall at these ranks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

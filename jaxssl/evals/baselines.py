@@ -11,11 +11,10 @@ from jaxssl.core import LOG
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
 from jaxssl.evals.evaluator import Evaluator
-from jaxssl.evals.features import RANDOM
+from jaxssl.evals.features import MANY, RANDOM
 from jaxssl.workdir.results import protocol_key
 
 ONCE = ("finetune", "lowshot")  # evaluations that may train networks, so that every further seed would take as long as a run
-MANY = 200_000  # images; of more, raw pixels would take over 2.5 GB and are not measured, nor is more than one seed
 
 
 def seeds_of(evaluator: Evaluator, count: int) -> range:
@@ -38,7 +37,7 @@ def measure(
   """
   measured = []
   if len(evaluator.datasets.reference) <= MANY:
-    measured += _raw_pixels(evaluator, names, seeds)
+    measured += _raw_pixels(evaluator, names, seeds)  # of more images they would take over 2.5 GB
   else:
     LOG.info("raw pixels are not measured: there are more than %d images", MANY)
   weights = untrained(seeds[0])

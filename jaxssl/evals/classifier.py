@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,16 @@ from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluat
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classifier:
-  """A linear classifier of the features that an encoder returns, which are not standardized."""
+  """A linear classifier of the features that an encoder returns, which are not standardized.
+
+  With `unit` or several `blocks` it is not a linear layer on the encoder, and cannot be kept.
+  """
 
   kernel: np.ndarray  # float32 [f + 1, c]; the last row is the bias
   classes: tuple[str, ...]  # names
   variables: Variables | None = None  # of the network, if it was fine-tuned; None: it was frozen
+  unit: bool = False  # takes features of unit length
+  blocks: int = 1  # takes the class tokens of this many last blocks
 
 
 class Fitted(NamedTuple):
@@ -62,7 +67,9 @@ def guesses(extractor: FeatureExtractor, classifier: Classifier) -> np.ndarray:
   """Returns the classes, int [m], that a classifier predicts for the test set."""
   assert extractor.test is not None
   if classifier.variables is None:
-    return classify(classifier.kernel, extractor.test.x)
+    test = extractor.test if classifier.blocks == 1 else extractor.with_blocks(classifier.blocks, "blocks").test
+    assert test is not None
+    return classify(classifier.kernel, unit_length(test.x) if classifier.unit else test.x)
   network, test = (extractor.config, extractor.mesh, extractor.network, classifier.variables), extractor.datasets.test
   assert test is not None
   return classify(classifier.kernel, compute(*network, test))
@@ -71,6 +78,11 @@ def guesses(extractor: FeatureExtractor, classifier: Classifier) -> np.ndarray:
 def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
   """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
   return np.asarray(logits(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
+
+
+def unit_length(x: Any) -> Any:
+  """Returns features [n, f] of length 1; zeros stay zeros."""
+  return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """Runs evaluations of one run: during training, at its end, and from the command line."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -43,6 +44,11 @@ def check_config(config: Config) -> None:
     require(getattr(config.evals, field) > 0, f"evals.{field}", getattr(config.evals, field), "at least 1")
   for shots in config.evals.lowshot.shots:
     require(shots < 1 or shots == round(shots), "evals.lowshot.shots", shots, "a fraction below 1, or a whole number of images")
+  stems = [lowshot.stem_of(path) for path in config.evals.lowshot.lists]
+  require(len({*stems}) == len(stems), "evals.lowshot.lists", config.evals.lowshot.lists, "files of different names")
+  for field in ("linear.custom", "finetune"):
+    low, high = functools.reduce(getattr, field.split("."), config.evals).crop_scale
+    require(low <= high, f"evals.{field}.crop_scale", (low, high), "the smaller area first")
   if resize := config.evals.resize:
     size = config.evals.size or first_view(config).size
     require(resize >= size, "evals.resize", resize, f"0 (the whole image), or at least {size}, the size that is evaluated")
@@ -75,6 +81,8 @@ class Evaluator:
     elif test is None:
       LOG.info("no test set: k-NN leaves one out; evaluations that need one are skipped (evals.holdout=0.2 would draw one)")
     self.lacks = {need for need, lacking in ((LABELS, reference.labels is None), (TEST_SET, test is None)) if lacking}
+    if "linear" in (*config.evals.periodic, *config.evals.final):
+      linear.check(config.evals.linear, network)
     self.which = network_of(config)
     self.untrained = "imported" if config.model.init_from else "untrained"  # the subject name of the network before step 1
 

@@ -26,6 +26,7 @@ from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
 Output = Literal["encode", "layers", "tokens"]  # methods of Network
+MANY = 200_000  # images; of more, baselines are measured by what takes little time and memory
 RAW_SIZE = 32  # side of raw pixels at most; they are not normalized
 
 
@@ -97,6 +98,17 @@ class FeatureExtractor:
     other = dataclasses.replace(self, config=config)
     vars(other).update({name: value for name, value in vars(self).items() if name in ("reference", "test")})
     return other
+
+  @functools.cached_property
+  def _by_blocks(self) -> dict[int, "FeatureExtractor"]:
+    return {self.network.blocks: self}
+
+  def with_blocks(self, count: int, field: str) -> "FeatureExtractor":
+    """Returns the same for features that are the class tokens of the last `count` blocks; see `Network.with_blocks`."""
+    if count not in self._by_blocks:
+      network = self.network.with_blocks(count, field) if self.variables is not None else self.network
+      self._by_blocks[count] = dataclasses.replace(self, network=network)
+    return self._by_blocks[count]
 
   def features(self, dataset: Dataset, output: Output = "encode") -> Any:
     """Computes float32 [n, f] of every image of a dataset, or "layers", see `compute`. Raises UserError if not finite."""

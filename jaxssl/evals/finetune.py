@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import optax
 
-from jaxssl.config.schema import FinetuneConfig
+from jaxssl.config.schedules import TrainingLength
 from jaxssl.core.metric import Scalar, accuracy_metric
-from jaxssl.evals import crops
+from jaxssl.evals import crops, gradient_descent
 from jaxssl.evals.classifier import Classifier, Fitted, fits
 from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals.linear import schedule_text
 
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
 
@@ -22,25 +23,32 @@ def fit(extractor: FeatureExtractor) -> Iterator[Fitted]:
     return  # raw pixels have no network
   rows = np.arange(len(extractor.reference.x))
   classifier = trainer(extractor, len(rows))(rows, extractor.config.train.seed)
-  yield Fitted(classifier, FINETUNE, protocol(extractor.config.evals.finetune), {})
+  yield Fitted(classifier, FINETUNE, protocol(extractor), {})
 
 
-def protocol(config: FinetuneConfig) -> dict[str, Scalar]:
+def protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
   """Returns the protocol of the training."""
-  length = {"epochs": config.epochs, "batch_size": config.batch_size}
+  config = extractor.config.evals.finetune
+  length = {"schedule": schedule_text(config.schedule), "epochs": config.epochs, "batch_size": config.batch_size}
   rates = {"encoder_learning_rate": config.lr, "head_learning_rate": config.head_lr, "weight_decay": config.weight_decay}
-  return {"classifier": "fine-tuned network, SGD, momentum 0.9, cosine, random crops", **length, **rates}
+  cut = crops.view_protocol(crops.view_for(extractor, config.crops, config.crop_scale))
+  return {"classifier": "fine-tuned network, SGD, momentum 0.9", **length, **rates, "initialization": config.init, **cut}
 
 
 def trainer(extractor: FeatureExtractor, count: int) -> Callable[[np.ndarray, int], Classifier]:
   """Returns a function (`count` rows of the reference set, seed) -> classifier with a fine-tuned network."""
   config = extractor.config.evals.finetune
 
-  def optimizer(steps: int) -> optax.GradientTransformation:
-    each: Any = {name: crops.cosine(steps, rate) for name, rate in (("heads", config.head_lr), ("encoder", config.lr))}
+  def optimizer(length: TrainingLength) -> optax.GradientTransformation:
+    factor = config.schedule.resolve(length, "evals.finetune.schedule")
+
+    def sgd(rate: float) -> optax.GradientTransformation:
+      return optax.sgd(lambda step: rate * factor(step), momentum=0.9)
+
+    each: Any = {"heads": sgd(config.head_lr), "encoder": sgd(config.lr)}
     return optax.chain(optax.add_decayed_weights(config.weight_decay), optax.partition(each, {name: name for name in each}))
 
-  tune = crops.trainer(extractor, config, count, optimizer, tune=True)
+  tune = gradient_descent.on_crops(extractor, config, count, optimizer, tune=True)
 
   def train(rows: np.ndarray, seed: int) -> Classifier:
     heads, tuned = tune(rows, seed)

@@ -9,10 +9,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxssl.config.eval_schema import LinearConfig
 from jaxssl.config.parse import read
 from jaxssl.core import LOG, VERSION, UserError, atomic, json_io, paths, unknown_name
 from jaxssl.core.metric import Measurement
-from jaxssl.evals import classifier
+from jaxssl.evals import classifier, linear
 from jaxssl.evals.features import FeatureExtractor
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.evals.preprocessing import Preprocessing
@@ -41,12 +42,14 @@ class KeptClassifier:
   jaxssl: str = VERSION
 
 
-def require_fits(names: Sequence[str]) -> None:
-  """Raises UserError for an evaluation that fits no classifier."""
+def require_fits(names: Sequence[str], config: LinearConfig) -> None:
+  """Raises UserError for an evaluation that fits no classifier, and for a linear one that cannot be kept."""
   for name in names:
     if name not in classifier.FITS:
       expected = " or ".join(sorted(classifier.FITS, reverse=True))
       raise UserError(f"--keep: {name} fits no classifier that could be kept; expected {expected}")
+  if "linear" in names:
+    linear.require_foldable(config)
 
 
 def keeping(run: LoadedRun) -> Callable[[FeatureExtractor, Sequence[str]], list[Measurement]]:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxssl.config.schema import KnnConfig
+from jaxssl.config.eval_schema import KnnConfig
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.evals.features import FeatureExtractor, accuracies, evaluation, extract, in_batches

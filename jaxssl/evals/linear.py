@@ -1,193 +1,169 @@
-"""Trains linear classifiers on frozen features with four solvers."""
+"""Fits linear classifiers on frozen features by the protocols in `evals.linear.solvers`."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxssl.config.schema import LinearConfig
-from jaxssl.core.metric import Scalar, accuracy_metric
+from jaxssl.config.eval_schema import LinearConfig, LinearProtocol
+from jaxssl.config.schedules import ScheduleConfig
+from jaxssl.core import LOG, UserError, require
+from jaxssl.core.metric import BASELINES, Scalar, accuracy_metric
 from jaxssl.core.types import Array
-from jaxssl.evals import crops
-from jaxssl.evals.classifier import Classifier, Fitted, classify, fits, folded, logits
-from jaxssl.evals.features import FeatureExtractor
+from jaxssl.evals import crops, gradient_descent
+from jaxssl.evals.classifier import Classifier, Fitted, fits, folded, unit_length
+from jaxssl.evals.features import MANY, FeatureExtractor
+from jaxssl.evals.linear_presets import PRESETS
+from jaxssl.evals.logistic import best_of, held_out, logistic, standardization
+from jaxssl.models.network import Network
 
-PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
-MIDDLE = 1e-2  # if each class has one image, so that none can be held out
-HELD_OUT = 5  # one image in five selects the penalty or the learning rate
-RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-STEPS = 200  # of L-BFGS at most
-TOLERANCE = 1e-5  # of the objective, in nats: L-BFGS stops once a step gains less
-HELD_OUT_FIFTH = "best accuracy on a held-out fifth"
-PROTOCOLS: Mapping[str, Mapping[str, Scalar]] = {
-  "lbfgs": {"classifier": "logistic regression", "features": "standardized", "penalty": HELD_OUT_FIFTH},
-  "sgd": {"classifier": "SGD, momentum 0.9, cosine", "features": "standardized", "learning_rate": HELD_OUT_FIFTH},
-  "augmented": {"classifier": "SGD, momentum 0.9, cosine", "features": "random crops", "learning_rate": HELD_OUT_FIFTH},
-  # ReSA on CIFAR
-  "adam": {"classifier": "Adam", "features": "raw", "learning_rate": "1e-2 to 1e-6", "epochs": 500, "batch_size": 1000},
+LBFGS: Mapping[str, Scalar] = {
+  "classifier": "logistic regression",
+  "features": "standardized",
+  "penalty": "best accuracy on a held-out fifth",
 }
+FEATURES = {"none": "raw", "l2": "unit length", "standardize": "standardized", "l2_standardize": "unit length, standardized"}
+ABOUT = "Accuracy of a linear classifier trained on the frozen features."
+
+
+def protocols(config: LinearConfig) -> dict[str, LinearProtocol | None]:
+  """Returns the protocol of each solver, None for `lbfgs`. Raises UserError for `custom` without a learning rate."""
+  if "custom" in config.solvers:
+    require(bool(config.custom.lr), "evals.linear.custom.lr", config.custom.lr, "one learning rate or several")
+  elif config.custom != LinearProtocol():
+    LOG.info("evals.linear.custom is not used: evals.linear.solvers=%s lacks custom", ",".join(config.solvers))
+  return {name: config.custom if name == "custom" else PRESETS.get(name) for name in config.solvers}
+
+
+def require_foldable(config: LinearConfig) -> None:
+  """Raises UserError for a solver whose classifier is not a linear layer on the encoder's features, and cannot be kept."""
+  for name, protocol in protocols(config).items():
+    if protocol and (protocol.normalize.startswith("l2") or protocol.blocks > 1):
+      takes = "features of unit length" if protocol.blocks == 1 else f"the last {protocol.blocks} blocks"
+      raise UserError(
+        f"--keep: evals.linear.solvers={name} takes {takes}, so it is no layer on the encoder; keep another solver"
+      )
+
+
+def check(config: LinearConfig, network: Network) -> None:
+  """Raises UserError for a solver that takes more blocks than a network has."""
+  for name, protocol in protocols(config).items():
+    network.with_blocks(protocol.blocks if protocol else 1, f"evals.linear.solvers={name}")
 
 
 @fits("linear")
 def fit(extractor: FeatureExtractor) -> Iterator[Fitted]:
   """Fits a classifier on the reference set by each of `evals.linear.solvers`."""
-  config, reference = extractor.config.evals.linear, extractor.reference
-  labels, classes, seed = reference.labels, len(extractor.classes), extractor.config.train.seed
+  given = [
+    (name, protocol, _input(extractor, name, protocol)) for name, protocol in protocols(extractor.config.evals.linear).items()
+  ]
+  for name, protocol, features in given:  # what is wrong with a protocol has been reported before one is fitted
+    if protocol is None or protocol.crops == "none" or _can_crop(features, name):
+      metric = accuracy_metric(f"linear_{name}", f"Linear classifier ({name})", ABOUT)
+      classifier, described, chosen = _by_lbfgs(features) if protocol is None else _by_descent(features, protocol)
+      yield Fitted(classifier, metric, described, chosen)
+
+
+def _input(extractor: FeatureExtractor, name: str, protocol: LinearProtocol | None) -> FeatureExtractor:
+  if protocol is None or protocol.blocks == 1:
+    return extractor
+  return extractor.with_blocks(protocol.blocks, f"evals.linear.solvers={name}")
+
+
+def _can_crop(extractor: FeatureExtractor, name: str) -> bool:
+  """Returns whether there is a network to pass crops through, and it is worth the time."""
+  if extractor.subject in BASELINES and len(extractor.reference.x) > MANY:
+    LOG.info("linear_%s of the %s is not measured: there are more than %d images to crop", name, extractor.subject, MANY)
+    return False
+  return extractor.variables is not None
+
+
+def _by_lbfgs(extractor: FeatureExtractor) -> tuple[Classifier, Mapping[str, Scalar], Mapping[str, Scalar]]:
+  reference, classes = extractor.reference, extractor.classes
   mean, scale = standardization(reference.x)
-  standard = (reference.x - mean) / scale
-  for solver in config.solvers:
-    if solver == "augmented" and extractor.variables is None:
-      continue  # raw pixels have no network to pass crops through
-    length: dict[str, Scalar] = {"epochs": config.epochs, "batch_size": config.batch_size}
-    if solver == "lbfgs":
-      kernel, chosen, length = *logistic(standard, labels, classes, seed), {}
-    elif solver == "adam":
-      kernel, chosen, length = adam(reference.x, labels, classes, seed), {}, {}
-    elif solver == "sgd":
-      kernel, chosen = descend(standard, labels, classes, seed, config)
-    else:
-      kernel, chosen = augmented(extractor)
-    if PROTOCOLS[solver]["features"] == "standardized":
-      kernel = folded(kernel, mean, scale)
-    about = "Accuracy of a linear classifier trained on the frozen features."
-    metric = accuracy_metric(f"linear_{solver}", f"Linear classifier ({solver})", about)
-    classifier = Classifier(kernel=np.asarray(kernel, np.float32), classes=extractor.classes)
-    yield Fitted(classifier, metric, {**PROTOCOLS[solver], **length}, chosen)
+  kernel, chosen = logistic((reference.x - mean) / scale, reference.labels, len(classes), extractor.config.train.seed)
+  return Classifier(kernel=folded(kernel, mean, scale), classes=classes), LBFGS, chosen
 
 
-def standardization(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mean of each feature in x and its deviation, [f]; the latter is bounded so that noise is not scaled up."""
-  deviation = x.std(0)
-  return x.mean(0), np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
+class Normalization(NamedTuple):
+  """What is done to features [n, f] before the classifier; mean and scale: float32 [1, f]."""
+
+  unit: bool
+  mean: Any
+  scale: Any
+
+  def __call__(self, x: Any) -> Any:
+    """Returns the normalized features."""
+    return ((unit_length(x) if self.unit else x) - self.mean) / self.scale
 
 
-def standardized(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-  """Scales each feature by its mean and deviation in x, see `standardization`."""
-  mean, scale = standardization(x)
-  return [(features - mean) / scale for features in (x, *others)]
+def normalization(kind: str, x: np.ndarray) -> Normalization:
+  """Returns the normalization that `LinearProtocol.normalize` names, by the statistics of training features [n, f]."""
+  unit, mean, scale = kind.startswith("l2"), np.zeros(x.shape[1]), np.ones(x.shape[1])
+  if kind == "standardize":
+    mean, scale = standardization(x)
+  elif kind == "l2_standardize":  # as ISD: features of unit length have a scale that the constant is small for
+    units = np.asarray(unit_length(x), np.float64)
+    mean, scale = units.mean(0), np.sqrt(units.var(0, ddof=min(1, len(x) - 1)) + 1e-5)
+  return Normalization(unit, *(np.asarray(values, np.float32)[None] for values in (mean, scale)))
 
 
-def by_class(labels: np.ndarray, seed: int) -> list[np.ndarray]:
-  """Shuffles the rows of each class, int [n] each."""
-  order = np.random.default_rng(seed).permutation(len(labels))
-  return [order[labels[order] == c] for c in np.unique(labels)]
+def _by_descent(
+  extractor: FeatureExtractor, protocol: LinearProtocol
+) -> tuple[Classifier, Mapping[str, Scalar], Mapping[str, Scalar]]:
+  """Trains with all labels by the only learning rate, or by the one of several that is best on a held-out fifth."""
+  reference, classes, seed = extractor.reference, extractor.classes, extractor.config.train.seed
+  prepare, rates, chosen = normalization(protocol.normalize, reference.x), protocol.lr, {}
+  x, rows = np.asarray(prepare(reference.x)), np.arange(len(reference.x))
+
+  def trained(rates: tuple[float, ...], rows: np.ndarray) -> Array | np.ndarray:
+    make = functools.partial(gradient_descent.optimizer, protocol, rates)
+    if protocol.crops != "none":
+      return gradient_descent.on_crops(extractor, protocol, len(rows), make, len(rates), prepare)(rows, seed)[0]
+    shape = (len(rates), x.shape[1] + 1, len(classes))
+    start = gradient_descent.first_kernels(protocol.init, shape, seed)
+    return gradient_descent.on_features(
+      x[rows], reference.labels[rows], start, make, protocol.epochs, protocol.batch_size, seed
+    )
+
+  if len(rates) > 1:
+    out, rate = held_out(reference.labels, seed), rates[len(rates) // 2]
+    if out.any():
+      rate = rates[best_of(trained(rates, rows[~out]), x[out], reference.labels[out])]
+    rates, chosen = (rate,), {"learning_rate": rate}
+  kernel = folded(trained(rates, rows)[0], prepare.mean[0], prepare.scale[0])
+  classifier = Classifier(kernel=kernel, classes=classes, unit=prepare.unit, blocks=protocol.blocks)
+  return classifier, described(extractor, protocol), chosen
 
 
-def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
-  """Draws bool [n], True for one image in five of each class, but never for all of a class."""
-  out = np.zeros(len(labels), bool)
-  for rows in by_class(labels, seed):
-    out[rows[: len(rows) // HELD_OUT or len(rows) > 1]] = True
-  return out
+def described(extractor: FeatureExtractor, protocol: LinearProtocol) -> dict[str, Scalar]:
+  """Returns all fields of a protocol that have an effect."""
+  sgd, grid = protocol.optimizer == "sgd", ", ".join(f"{rate:g}" for rate in protocol.lr)
+  fields: dict[str, Scalar] = {"classifier": f"SGD, momentum {protocol.momentum:g}" if sgd else "Adam"}
+  fields["learning_rate"] = protocol.lr[0] if len(protocol.lr) == 1 else f"the best of {grid} on a held-out fifth"
+  fields |= {"learning_rate_batch_size": protocol.lr_base_batch_size} if protocol.lr_base_batch_size else {}
+  fields |= {"schedule": schedule_text(protocol.schedule), "weight_decay": protocol.weight_decay}
+  fields |= {"epochs": protocol.epochs, "batch_size": protocol.batch_size, "initialization": protocol.init}
+  fields |= {"features": FEATURES[protocol.normalize]} | ({"blocks": protocol.blocks} if protocol.blocks > 1 else {})
+  if protocol.crops != "none":
+    fields |= crops.view_protocol(crops.view_for(extractor, protocol.crops, protocol.crop_scale))
+  return fields
 
 
-def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[Array, dict[str, Scalar]]:
-  """Fits multinomial logistic regression: mean cross-entropy + penalty / 2 |kernel|^2, to convergence.
-
-  x: float32 [n, f], `standardized`; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of
-  equals) is fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
-  """
-  standard = jnp.asarray(x)
-  rotation = jnp.linalg.eigh(jnp.dot(standard.T, standard, precision=jax.lax.Precision.HIGHEST))[1]
-  z = jnp.dot(standard, rotation, precision=jax.lax.Precision.HIGHEST)  # the penalty is the same in either basis
-  y, out = jnp.asarray(labels), held_out(labels, seed)
-  penalty, kernel = MIDDLE, jnp.zeros((x.shape[1] + 1, num_classes))
-  if out.any():
-    share = jnp.asarray(~out, jnp.float32)  # held-out rows get weight zero, so the features are not copied
-    kernels = [kernel]
-    for tried in PENALTIES:
-      kernels.append(_fit(z, y, share, jnp.float32(tried), kernels[-1]))
-    best = _best(kernels[1:], z[out], labels[out])
-    penalty, kernel = PENALTIES[best], kernels[best + 1]
-  kernel = _fit(z, y, jnp.ones(len(z)), jnp.float32(penalty), kernel)
-  return jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), {"penalty": penalty}
-
-
-@jax.jit
-def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Array:
-  """Minimizes the mean over rows, weighted by share [n], from `start` [f + 1, c]; the bias, the last row, is not penalized."""
-  # `z` are principal components, so that the second derivatives are nearly diagonal, at most half of their variances (Boehning,
-  # 1992): scaled by that bound, L-BFGS needs tens of steps instead of hundreds.
-  weight = share / share.sum()
-  scale = 1 / jnp.sqrt(jnp.append(0.5 * (weight @ z**2), 0.5) + penalty)[:, None]
-
-  def objective(scaled: Array) -> Array:
-    kernel = scaled * scale
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits(z, kernel), y)
-    return jnp.dot(weight, losses) + 0.5 * penalty * jnp.sum(kernel[:-1] ** 2)
-
-  optimizer = optax.lbfgs(linesearch=optax.scale_by_zoom_linesearch(max_linesearch_steps=8, initial_guess_strategy="one"))
-  value_and_grad = optax.value_and_grad_from_state(objective)
-
-  def more(carry: tuple) -> Array:
-    _, _, step, gained = carry
-    return (step < STEPS) & (gained > TOLERANCE)
-
-  def improve(carry: tuple) -> tuple:
-    scaled, state, step, _ = carry
-    before, gradient = value_and_grad(scaled, state=state)
-    updates, state = optimizer.update(gradient, state, scaled, value=before, grad=gradient, value_fn=objective)
-    return optax.apply_updates(scaled, updates), state, step + 1, before - optax.tree.get(state, "value")
-
-  scaled = start / scale
-  return jax.lax.while_loop(more, improve, (scaled, optimizer.init(scaled), 0, jnp.float32(1)))[0] * scale
-
-
-def descend(
-  x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, config: LinearConfig
-) -> tuple[Array, dict[str, Scalar]]:
-  """Trains a classifier on all images with the one of RATES that is best on a held-out fifth. Returns (classifier, chosen)."""
-  out = held_out(labels, seed)
-
-  def train(rates: tuple[float, ...], used: np.ndarray) -> Array:
-    start, data = jnp.zeros((len(rates), x.shape[1] + 1, num_classes)), (x[used], labels[used])
-    return _epochs(lambda steps: crops.cosine(steps, *rates), start, data, seed, config.epochs, config.batch_size)
-
-  rate = RATES[_best(train(RATES, ~out), x[out], labels[out])] if out.any() else RATES[len(RATES) // 2]
-  return train((rate,), np.ones_like(out))[0], {"learning_rate": rate}
-
-
-def augmented(extractor: FeatureExtractor) -> tuple[np.ndarray, dict[str, Scalar]]:
-  """Trains classifiers on the frozen network with new crops in each epoch. Returns (classifier, chosen).
-
-  One classifier is trained for each of RATES, side by side; a held-out fifth of the reference set selects the best.
-  """
-  config, reference, seed = extractor.config.evals.linear, extractor.reference, extractor.config.train.seed
-  out = held_out(reference.labels, seed)
-  used = np.flatnonzero(~out)
-  heads, _ = crops.trainer(extractor, config, len(used), lambda steps: crops.cosine(steps, *RATES), len(RATES))(used, seed)
-  best = _best(heads, reference.x[out], reference.labels[out])
-  return heads[best], {"learning_rate": RATES[best]}
-
-
-def _best(kernels: Iterable[Array | np.ndarray], x: Array | np.ndarray, labels: np.ndarray) -> int:
-  return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in kernels]))
-
-
-def adam(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int, epochs: int = 500, batch_size: int = 1000) -> Array:
-  """Trains as ReSA does on CIFAR: Adam with L2 decay 5e-6 and a learning rate that falls geometrically each epoch."""
-
-  def optimizer(steps: int) -> optax.GradientTransformation:
-    rate = optax.exponential_decay(1e-2, steps // epochs, 1e-4 ** (1 / epochs), staircase=True)
-    return optax.chain(optax.add_decayed_weights(5e-6), optax.adam(rate))
-
-  bound = 1 / np.sqrt(x.shape[1])  # the initialization of torch.nn.Linear
-  start = np.random.default_rng(seed).uniform(-bound, bound, (1, x.shape[1] + 1, num_classes)).astype(np.float32)
-  return _epochs(optimizer, jnp.asarray(start), (x, labels), seed, epochs, batch_size)[0]
-
-
-def _epochs(
-  optimizer: Callable[[int], optax.GradientTransformation], start: Array, data: tuple, seed: int, epochs: int, batch_size: int
-) -> Array:
-  """Trains classifiers [g, f + 1, c] by optimizer(steps) on features [n, f] and labels [n]; drops an incomplete batch."""
-  count, shuffle = len(data[0]), np.random.default_rng(seed)
-  batch_size = min(batch_size, count)
-  steps = count // batch_size
-  batches = (rows for _ in range(epochs) for rows in shuffle.permutation(count)[: steps * batch_size].reshape(steps, -1))
-
-  def loss(heads: Array, stats: None, rows: Array, data: tuple[Array, Array]) -> tuple[Array, None]:
-    return crops.cross_entropy(heads, data[0][rows], data[1][rows]), stats
-
-  return crops.descent(loss, optimizer(epochs * steps))(start, batches, jax.tree.map(jnp.asarray, data))[0]
+def schedule_text(schedule: ScheduleConfig) -> str:
+  """Describes a factor on the learning rate: "x 0.1 after 60, 80 epochs"."""
+  shapes = {
+    "constant": "constant",
+    "cosine": f"cosine to {schedule.final:g}",
+    "exponential": f"exponential to {schedule.final:g}",
+  }
+  shapes["step"] = f"x {schedule.rate:g} after {', '.join(map(str, schedule.milestones))} epochs"
+  base = f"{schedule.base:g}, " if schedule.base != 1 else ""
+  names = ("warmup_epochs", "warmup_steps", "warmup_percent")
+  warmups = [
+    f", {name.replace('_', ' ')} {getattr(schedule, name):g} from {schedule.start:g}"
+    for name in names
+    if getattr(schedule, name)
+  ]
+  return f"{base}{shapes[schedule.kind]}{'' if schedule.by_epoch else ' by step'}{''.join(warmups)}"

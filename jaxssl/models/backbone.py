@@ -53,6 +53,8 @@ class Backbone:
       tokens(images, *, train=False): float32 [b, 1 + patches, f], the token of `__call__`, then the patches row by row.
       attention(images): float32 [b, heads, rows, columns], that token's attention to the patches in the last block. It may
         read the collection `intermediates`.
+      last_blocks(images, count): float32 [b, count * f], that token after the last `count` blocks, each normalized as that of
+        `__call__`. It may read the collection `blocks`. `depth` is then the number of blocks.
       resized(params, size): the encoder and its parameters for square images of `size` pixels.
       image_size: pixels per side that the parameters are for.
     Features sown into the collection `layers` are evaluated next to the output.

@@ -28,6 +28,7 @@ class Network:
   encoder: nn.Module
   projector: nn.Module | None = None
   predictor: nn.Module | None = None
+  blocks: int = 1  # of the encoder, whose class tokens `encode` returns side by side
 
   def init(self, key: Array, image_shape: tuple[int, int, int]) -> Variables:
     """Initializes the variables for images of (h, w, c). Raises UserError if the encoder does not return [b, f]."""
@@ -97,7 +98,10 @@ class Network:
 
   def encode(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to features, float32 [b, f], with running statistics and without drop-path."""
-    return jnp.asarray(self._apply("encoder", variables, images, train=False), jnp.float32)
+    if self.blocks == 1:
+      return jnp.asarray(self._apply("encoder", variables, images, train=False), jnp.float32)
+    tokens, _ = self._apply("encoder", variables, images, self.blocks, method="last_blocks", mutable=["blocks"])
+    return jnp.asarray(tokens, jnp.float32)
 
   def classify(self, variables: Variables, images: Array) -> Array:
     """Maps images [b, h, w, c] to the logits, float32 [b, classes], of a classifier that `with_classifier` has added."""
@@ -146,9 +150,20 @@ class Network:
     grouped = {name: module for name, module in modules.items() if getattr(module, "bn_groups", 1) != 1}
     return dataclasses.replace(self, **{name: module.clone(bn_groups=1) for name, module in grouped.items()})
 
-  def _apply(self, name: str, variables: Variables, x: Array, **options: Any) -> Any:
+  def with_blocks(self, count: int, field: str) -> "Network":
+    """Returns the network whose features are the class tokens of the last `count` blocks.
+
+    Raises UserError, which names `field`, for an encoder without class tokens or with fewer blocks.
+    """
+    if count > 1 and not self._can("last_blocks"):
+      raise UserError(f"{field}: takes {count} blocks; model.name: {type(self.encoder).__name__} has 1; expected a ViT")
+    if count > 1 and count > self.encoder.depth:
+      raise UserError(f"{field}: takes {count} blocks; model.depth: the network has {self.encoder.depth}")
+    return dataclasses.replace(self, blocks=count)
+
+  def _apply(self, name: str, variables: Variables, x: Array, *more: Any, **options: Any) -> Any:
     tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
-    return getattr(self, name).apply(tree, x, **options)
+    return getattr(self, name).apply(tree, x, *more, **options)
 
   def _can(self, method: str) -> bool:
     """Returns whether the encoder has an optional method; a field or a submodule of that name is not one."""

@@ -103,16 +103,25 @@ class ViT(nn.Module):
 
     x = jnp.concatenate([jnp.tile(first, (rows, 1, 1)), patches.reshape(rows, -1, self.dim)], axis=1)
     x = x + positions(embedding, (height // patch, width // patch), self.position_offset)
+    norm, firsts = layer_norm(jnp.float32, "norm"), []
     for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.depth)):
       options = {"heads": self.heads, "initialization": self.initialization, "dtype": self.dtype, "name": f"blocks_{i}"}
       x = Block(drop_path=float(rate), **options)(x, train=train)
-    return layer_norm(jnp.float32, "norm")(x)
+      firsts.append(x[:, 0])
+    if self.is_mutable_collection("blocks"):
+      self.sow("blocks", "class_tokens", [norm(first) for first in firsts])
+    return norm(x)
 
   def _positions(self, side: int) -> Array:
     if self.positions == "learned":
       return self.param("pos_embed", normal_002, (1, 1 + side * side, self.dim))
     # A parameter, so that files have it; `ViTBackbone.frozen` excludes it from updates.
     return jax.lax.stop_gradient(self.param("pos_embed", lambda _: jnp.asarray(sincos(side, self.dim))))
+
+  def last_blocks(self, images: Array, count: int) -> Array:
+    """Maps images [b, h, w, c] to the class tokens of the last `count` blocks, each normalized, float32 [b, count * dim]."""
+    self.tokens(images)
+    return jnp.concatenate(self.variables["blocks"]["class_tokens"][0][-count:], axis=1)
 
   def attention(self, images: Array) -> Array:
     """Maps images [b, h, w, c] to the class token's attention to the patches, float32 [b, heads, rows, columns].

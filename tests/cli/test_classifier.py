@@ -10,7 +10,7 @@ import pytest
 import jaxssl
 from jaxssl import main
 from jaxssl.core import UserError
-from jaxssl.evals import embedding_file, linear
+from jaxssl.evals import embedding_file, logistic
 from jaxssl.export import predictions
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
@@ -59,7 +59,7 @@ def trained(tmp_path_factory) -> tuple[pathlib.Path, str]:
 
 def test_from_a_folder_to_features_a_classifier_and_predictions(trained, tmp_path, capfd, fails, monkeypatch):
   workdir, images = trained
-  monkeypatch.setattr(linear, "PENALTIES", (1e-2,))
+  monkeypatch.setattr(logistic, "PENALTIES", (1e-2,))
   monkeypatch.setattr(predictions, "PART", 5)
   words = ["export", f"--workdir={workdir}", "--format=flax", "--classifier", f"--out={tmp_path / 'exported'}"]
   keep = f"--classifier: {workdir} has no classifier; `jaxssl evaluate linear --keep --workdir {workdir}` fits and keeps one"

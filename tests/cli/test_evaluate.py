@@ -1,5 +1,6 @@
 """Evaluations of a run from the command line."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -9,7 +10,7 @@ import pytest
 from jaxssl import main
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.evals import linear, load_run
+from jaxssl.evals import linear, linear_presets, load_run, logistic
 from jaxssl.evals.evaluator import EVALUATIONS
 from jaxssl.report import tables
 from jaxssl.workdir import results
@@ -20,7 +21,7 @@ from tests.data.fixtures import coded, folder
 from tests.tiny_run import TINY
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs/nnboot.py"
-QUICK = ["--evals.linear.epochs", "2", "--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
+QUICK = ["--evals.finetune.epochs=1", "--evals.lowshot.shots=2", "--evals.lowshot.draws=2"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("evaluate")]
 
@@ -42,15 +43,17 @@ def measured(workdir: pathlib.Path) -> list[dict]:
 
 
 def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
-  monkeypatch.setattr(linear, "PENALTIES", (1e-2,))
-  monkeypatch.setattr(linear, "RATES", (0.1,))
+  monkeypatch.setattr(logistic, "PENALTIES", (1e-2,))
+  short = {name: dataclasses.replace(preset, lr=(0.1,), epochs=1) for name, preset in linear_presets.PRESETS.items()}
+  monkeypatch.setattr(linear, "PRESETS", short)
   before = measured(run)
-  solvers = ["--evals.linear.solvers=lbfgs,sgd,adam,augmented", "--evals.lowshot.finetune=true"]
+  solvers = ["--evals.linear.solvers=lbfgs,sgd,resa_cifar,augmented,resa,isd", "--evals.lowshot.finetune=true"]
   assert main.main(["evaluate", *EVALUATIONS, f"--workdir={run}", *QUICK, *solvers]) == 0
   after = measured(run)
   names = {m["name"] for m in after}
   assert {
-    "knn20_cosine", "linear_lbfgs", "linear_sgd", "linear_adam", "linear_augmented", "lowshot_2_linear", "lowshot_2_finetune",
+    "knn20_cosine", "linear_lbfgs", "linear_sgd", "linear_resa_cifar", "linear_augmented", "linear_resa", "linear_isd",
+    "lowshot_2_linear", "lowshot_2_finetune",
     "finetune", "encoder_silhouette", "hidden_1_kmeans_ari", "embedding_davies_bouldin", "recall1_cosine_leave_one_out",
     "map_cosine_leave_one_out", "neighbors_purity10", "effective_rank", "alignment",
   } <= names  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals import baselines, linear
+from jaxssl.evals import baselines, logistic
 from jaxssl.evals.evaluator import Evaluator
 from jaxssl.train.setup import Experiment
 from tests import flags
@@ -41,7 +41,7 @@ def opened() -> tuple[Experiment, Evaluator]:
 
 
 def test_networks_and_random_evaluations_of_raw_pixels_are_repeated(opened, monkeypatch):
-  monkeypatch.setattr(linear, "PENALTIES", (1e-2,))
+  monkeypatch.setattr(logistic, "PENALTIES", (1e-2,))
   run, evaluator = opened
   asked = []
 

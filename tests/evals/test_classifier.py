@@ -7,7 +7,7 @@ import pytest
 
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import Dataset
-from jaxssl.evals import classifier, linear
+from jaxssl.evals import classifier, logistic
 from jaxssl.evals.features import EVALUATIONS, FeatureExtractor
 from tests.evals.fixtures import extractor
 from tests.evals.test_linear import mixture
@@ -16,7 +16,7 @@ from tests.evals.test_linear import mixture
 def test_a_folded_classifier_has_the_logits_of_standardized_features():
   rng = np.random.default_rng(0)
   x = (rng.normal(size=(50, 7)) * 10.0 ** np.arange(-4, 3) + 3).astype(np.float32)  # the first is nearly constant
-  mean, scale = linear.standardization(x)
+  mean, scale = logistic.standardization(x)
   kernel = rng.normal(size=(8, 4)).astype(np.float32)
   expected = ((x.astype(np.float64) - mean) / scale) @ kernel[:-1] + kernel[-1]
   folded = classifier.folded(kernel, mean, scale)
@@ -25,10 +25,10 @@ def test_a_folded_classifier_has_the_logits_of_standardized_features():
   np.testing.assert_allclose(classifier.logits(x, folded), expected, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("solver", ["lbfgs", "sgd"])
+@pytest.mark.parametrize("solver", ["lbfgs", "custom"])
 def test_the_classifier_that_is_measured_takes_raw_features(solver):
   (x, labels), (test, truth) = mixture(300, 0, spread=0.5), mixture(100, 1, spread=0.5)
-  given = extractor(x, labels, test, truth, linear={"solvers": (solver,), "batch_size": 50, "epochs": 20})
+  given = extractor(x, labels, test, truth, linear={"solvers": (solver,), "custom": {"batch_size": 50, "epochs": 20}})
   ((fitted, measured),) = classifier.measured(given, classifier.FITS["linear"])
   kernel = fitted.classifier.kernel
   value = 100 * ((test @ kernel[:-1] + kernel[-1]).argmax(1) == truth).mean()

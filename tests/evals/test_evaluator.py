@@ -14,7 +14,7 @@ from jaxssl.core.metric import Measurement
 from jaxssl.core.types import Variables
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import Dataset, Datasets
-from jaxssl.evals import baselines, linear
+from jaxssl.evals import baselines, logistic
 from jaxssl.evals.evaluator import Evaluator, check_config
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.train.setup import Experiment
@@ -113,7 +113,7 @@ def test_weights_that_are_not_finite_are_an_error(on_device):
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_a_set_without_a_test_set_is_measured(share, monkeypatch):
   """Leave-one-out k-NN, or k-NN and a linear probe on held-out images; for the network and for the baselines."""
-  monkeypatch.setattr(linear, "PENALTIES", (1e-2,))
+  monkeypatch.setattr(logistic, "PENALTIES", (1e-2,))
   labels = np.repeat(np.arange(4), 12)
   words = [f"--config={CONFIG}:runlocal", "--config.data.source=array", "--config.data.imbalance.kind=none"]
   config, workdir = flags.parse([*words, f"--config.evals.holdout={share}", "--config.evals.knn.k=3"])
