@@ -13,7 +13,7 @@ configs/dino.py:imagenet        ImageNet, ViT-S/16, 8 local crops, 100 epochs at
 configs/dino.py:imagenet_boost  ImageNet, the same for 300 epochs at batch 1,024, teacher temperature up to 0.07; 16 GPUs
   Published (same place, "boosting"): linear 76.0, k-NN 73.3.
 
-Their recipe differs on ImageNet: the linear classifier has a protocol of its own (not yet here).
+Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images.
 AdaSim, DINO on two large crops with bootstrapping, is in configs/nnboot.py.
 """
 
@@ -53,6 +53,7 @@ def imagenet(batch_size: int = 512, teacher_temperature: dict | float = 0.04) ->
   config.model.update({"drop_path": 0.1, "position_offset": 0.1})
   dino(config, 65_536, teacher_temperature, final_lr=1e-6 / (5e-4 * batch_size / 256))
   config.evals.knn.k = (10, 20, 100, 200)
+  config.evals.linear.solvers = ("dino",)
   config.train.update({"batch_size": batch_size, "epochs": 100})
   return config
 

@@ -75,6 +75,7 @@ def imagenet() -> recipes.Fields:
   config.optim.update({"name": "adamw", "lr": 5e-4, "lr_base_batch_size": 256, "clip": 3.0, "freeze_last_layer_epochs": 1})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 10, "final": 1e-6 / (5e-4 * 1024 / 256)})
   config.optim.weight_decay.update({"kind": "cosine", "base": 0.04, "final": 0.4})
+  config.evals.linear.solvers = ("dino",)  # the released code has no evaluation, and extends DINO's
   config.train.update({"batch_size": 1024, "epochs": 100})
   return config
 
@@ -87,6 +88,7 @@ def imagenet_resnet50() -> recipes.Fields:
   config.optim.update({"name": "sgd", "lr": 0.03})
   config.optim.schedule.final = 1e-6 / (0.03 * 512 / 256)
   config.optim.weight_decay.update({"kind": "constant", "base": 1e-4})
+  config.evals.linear.solvers = ("dino_convnet",)
   config.train.batch_size = 512
   return config
 

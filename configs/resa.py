@@ -14,15 +14,16 @@ configs/resa.py:imagenet_b1024          ImageNet, the same at batch 1,024
   Published (same place): linear 71.3, k-NN 63.3; 200 epochs: 73.8, 67.6.
 configs/resa.py:imagenet_800            ImageNet, 800 epochs at batch 1,024
   Published (same place): linear 75.2, k-NN 69.9.
+  Fine-tuned on the lists of src/imagenet_subset there: jaxssl evaluate lowshot --workdir WORKDIR \
+    --evals.lowshot.lists=1percent.txt,10percent.txt
 configs/resa.py:imagenet_vit            ImageNet, ViT-S/16, 300 epochs at batch 1,024; 4 to 8 GPUs or a TPU v4-8
   AdamW, rate, decay and warm-up are the defaults for ViTs in args.py of an earlier state of winci-ai/resa (commit 319ec17). The
   rest is not released: clipping and the mask of the decay are as in the other ViT recipes; not tried.
 configs/resa.py:imagenet_vit_multicrop  ImageNet, the same with six more views of 96 pixels for the student
   The views are those of scripts/train/vits16_multicrop.sh in the same commit; not tried.
 
-Their recipe differs on ImageNet: the linear classifier has a protocol of its own (not yet here); low-shot fine-tuning has a
-protocol of its own (not yet here), which they ran after 800 epochs. On CIFAR: their evaluation normalizes by other constants
-than their training.
+Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images; the images that
+classifiers are tested on are resized bilinearly. On CIFAR: their evaluation normalizes by other constants than their training.
 They measure 5-NN and a linear classifier on CIFAR, weighted k-NN and a linear classifier on ImageNet, always of the teacher.
 
 --config.views.strong.count=2 adds strong views; a group `local` adds small ones.
@@ -46,7 +47,7 @@ def cifar(name: str = "cifar10") -> recipes.Fields:
   config.model.stem = "cifar_pad"
   recipes.sgd(config, lr=0.3, weight_decay=1e-4, warmup_epochs=2, floor=0.1)
   config.evals.knn.euclidean = (5,)
-  config.evals.linear.solvers = ("adam",)
+  config.evals.linear.solvers = ("resa_cifar",)
   config.train.update({"epochs": 1000, "precision": "float32"})
   return config
 
@@ -59,6 +60,7 @@ def imagenet(epochs: int = 100) -> recipes.Fields:
   recipes.mlp(config.model.predictor, 2048, 512)
   recipes.sgd(config, lr=0.5, weight_decay=1e-5, warmup_epochs=2, floor=0.1)
   config.evals.knn.k = (5, 10, 15, 20, 25)
+  config.evals.linear.solvers = ("resa_b256",)
   config.train.epochs = epochs
   return config
 
@@ -68,13 +70,17 @@ def imagenet_b1024(epochs: int = 100) -> recipes.Fields:
   config = imagenet(epochs)
   config.train.batch_size = 1024
   config.optim.schedule.warmup_epochs = 10
+  config.evals.linear.solvers = ("resa",)
   return config
 
 
 def imagenet_800() -> recipes.Fields:
-  """Returns the published recipe of 800 epochs, with a lower learning rate."""
+  """Returns the published recipe of 800 epochs, with a lower learning rate, and low-shot fine-tuning on published lists."""
   config = imagenet_b1024(epochs=800)
   config.optim.lr = 0.4
+  config.evals.lowshot.update({"shots": (), "lists": ("1percent.txt", "10percent.txt"), "finetune": True})
+  config.evals.finetune.update({"epochs": 20, "batch_size": 256, "lr": 0.0002, "head_lr": 40.0, "weight_decay": 0.0})
+  config.evals.finetune.update({"crops": "random", "init": "normal"})
   return config
 
 
@@ -86,6 +92,7 @@ def vit(locals: int = 0) -> recipes.Fields:
   config.optim.update({"name": "adamw", "lr": 5e-4, "clip": 3.0})
   config.optim.schedule.warmup_epochs = 40
   config.optim.weight_decay.base = 0.1
+  config.evals.linear.solvers = ("resa",)
   config.train.update({"batch_size": 1024, "epochs": 300})
   return config
 

@@ -106,6 +106,7 @@ def runlocal(config: Fields) -> None:
   config.bootstrap.update({"k": min(config.bootstrap.k, 5), "window": 2})
   config.train.update({"batch_size": 32, "epochs": 3, "log_every": 1, "lower_to_fit": True})
   config.evals.update({"every": 2, "resize": 0, "size": 0, "holdout": 0.0})  # the digits have a test set
+  _quick_evals(config)
   _shorten(config, 1, 64)
 
 
@@ -126,6 +127,7 @@ def cpu(config: Fields) -> None:
   config.train.update({"batch_size": 128, "epochs": 15, "precision": "float32", "lower_to_fit": True})
   config.health.patience = 50
   config.evals.update({"every": 5, "batch_size": 1000})
+  _quick_evals(config)
   _shrink_views(config, 32)
   _shorten(config, 2, 4096)
 
@@ -140,6 +142,12 @@ def _shrink_views(config: Fields, side: int) -> None:
     group.blur_p = (0.0,)  # as in the recipes for small images
   config.data.update({"placement": "device", "resident_size": side * 5 // 4})
   config.evals.update({"resize": 0, "size": 0})
+
+
+def _quick_evals(config: Fields) -> None:
+  """Replaces the linear and low-shot protocols of a publication, which may take longer than the training, by the defaults."""
+  usual = defaults().evals
+  config.evals.update({name: usual[name] for name in ("linear", "lowshot", "finetune")})
 
 
 SMALLER: dict[str, Callable[[Fields], None]] = {"runlocal": runlocal, "cpu": cpu}

@@ -1,13 +1,18 @@
 """Resolves a recipe to the fields that the files in tests/golden/recipes compare with the arguments of released code."""
 
 import dataclasses
+import pathlib
+import types
 from typing import Any
 
 from jaxssl import methods
 from jaxssl.augment import pipeline
+from jaxssl.config.eval_schema import FinetuneConfig, LinearProtocol
 from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.config.schema import Config, HeadConfig, ViewConfig
+from jaxssl.evals import crops
 from jaxssl.evals.evaluator import network_of
+from jaxssl.evals.linear_presets import PRESETS
 
 HEADS = {"vit_s": 6}  # what model.heads=0 stands for
 FEATURES = {"resnet18": 512, "resnet50": 2048, "vit_s": 384}  # what a head's width of 0 stands for
@@ -15,6 +20,8 @@ HEAD = {"mlp": ("hidden", "out", "layers", "bn", "last_bn", "bias")}
 HEAD["dino"] = ("hidden", "bottleneck", "out", "layers", "bn", "fixed_norm")
 # What the code does whatever the config says; a new field takes the place of its entry.
 FIXED_EVALS = {"evals.knn.ties": "smaller class"}
+FIXED_LINEAR = {"epoch": "last"}
+FIXED_FINETUNE = {"optimizer": "sgd", "momentum": 0.9, **FIXED_LINEAR}
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -110,15 +117,43 @@ def _evals(config: Config) -> dict[str, Any]:
   shown = {"network": network_of(config), "resize": evals.resize, "size": evals.size or size}
   shown["interpolation"] = evals.interpolation
   normalization = {"mean": config.data.mean, "std": config.data.std}
-  linear = {"linear": {"solvers": evals.linear.solvers}}
-  return {**_named("evals", {**shown, **normalization, **linear}), **_named("evals.knn", knn), **FIXED_EVALS}
+  tuned = {**_lowshot(config), **_named("evals.finetune", _training(config, evals.finetune) | FIXED_FINETUNE)}
+  parts = (_named("evals", {**shown, **normalization}), _named("evals.knn", knn), _linear(config), FIXED_EVALS)
+  return {name: value for part in (*parts, tuned if evals.lowshot.lists else {}) for name, value in part.items()}
+
+
+def _linear(config: Config) -> dict[str, Any]:
+  (solver,) = config.evals.linear.solvers
+  protocol = PRESETS.get(solver)
+  if protocol is None:
+    return {"evals.linear.solver": solver}
+  fields = _training(config, protocol)
+  fields["lr"] = fields["lr"][0] if len(protocol.lr) == 1 else fields["lr"]
+  names = ["momentum"] if protocol.optimizer == "adam" else []
+  return _named("evals.linear", {name: value for name, value in (fields | FIXED_LINEAR).items() if name not in names})
+
+
+def _training(config: Config, protocol: LinearProtocol | FinetuneConfig) -> dict[str, Any]:
+  """Returns the fields of a training on labels that have an effect; those of the crops as one."""
+  fields = {field.name: _plain(getattr(protocol, field.name)) for field in dataclasses.fields(protocol)}
+  del fields["crop_scale"]
+  if protocol.crops == "random":
+    extractor: Any = types.SimpleNamespace(preprocessing=types.SimpleNamespace(size=224))
+    view = crops.view_for(extractor, protocol.crops, protocol.crop_scale)
+    fields["crops"] = {name: getattr(view, name) for name in ("crop_scale", "crop_ratio", "interpolation", "flip")}
+  return {**fields, "test_interpolation": config.evals.interpolation}
+
+
+def _lowshot(config: Config) -> dict[str, Any]:
+  lowshot = config.evals.lowshot
+  return _named("evals.lowshot", {"lists": [pathlib.Path(path).name for path in lowshot.lists], "finetune": lowshot.finetune})
 
 
 def _plain(value: Any) -> Any:
   """Returns a schedule as a number if it is constant, else as its fields that have an effect."""
   if not isinstance(value, ScheduleConfig):
     return value
-  shape = {"constant": (), "cosine": ("final",), "step": ("milestones", "rate")}[value.kind]
+  shape = {"constant": (), "cosine": ("final",), "exponential": ("final",), "step": ("milestones", "rate")}[value.kind]
   warmup = ("warmup_epochs", "start") if value.warmup_epochs else ()
   if value.warmup_steps or value.warmup_percent:
     raise NotImplementedError("a warm-up in steps or percent")
