@@ -74,7 +74,7 @@ def _input(extractor: FeatureExtractor, name: str, protocol: LinearProtocol | No
 def _can_crop(extractor: FeatureExtractor, name: str) -> bool:
   """Returns whether there is a network to pass crops through, and it is worth the time."""
   if extractor.subject in BASELINES and len(extractor.reference.x) > MANY:
-    LOG.info("linear_%s of the %s is not measured: there are more than %d images to crop", name, extractor.subject, MANY)
+    LOG.info("linear_%s: %s is not measured, since there are more than %d images to crop", name, extractor.subject, MANY)
     return False
   return extractor.variables is not None
 

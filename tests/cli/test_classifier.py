@@ -146,6 +146,10 @@ def embedded_test_set(workdir: pathlib.Path, folder: pathlib.Path) -> list[str]:
   "words, message",
   [
     (["evaluate", "knn", "--keep"], "--keep: knn fits no classifier that could be kept; expected linear or finetune"),
+    (
+      ["evaluate", "linear", "--keep", "--evals.linear.solvers=isd"],
+      "--keep: evals.linear.solvers=isd takes features of unit",
+    ),
     (["evaluate", "--keep"], "--keep: quality fits no classifier that could be kept; expected linear or finetune"),
   ],
 )

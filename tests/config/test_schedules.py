@@ -45,6 +45,15 @@ def test_values_match_the_reference(name, steps_per_epoch):
   np.testing.assert_allclose(made[:: steps_per_epoch or 1], case["value"], rtol=1e-12, atol=1e-12)
 
 
+def test_an_exponential_schedule_falls_by_the_same_factor_each_epoch():
+  made = values(
+    ScheduleConfig(kind="exponential", base=1e-2, final=1e-6, by_epoch=True), TrainingLength(steps_per_epoch=2, epochs=4)
+  )
+  np.testing.assert_allclose(made, np.repeat(1e-2 * 0.1 ** np.arange(4), 2), rtol=1e-12)
+  with pytest.raises(UserError, match=r"rate.final=0.0: out of range; expected more than 0 with kind=exponential"):
+    ScheduleConfig(kind="exponential").resolve(TrainingLength(steps_per_epoch=1, epochs=1), "rate")
+
+
 @pytest.mark.parametrize("name", RESA)
 def test_resa_learning_rate_and_momentum_match_the_reference(name):
   case = GOLDEN[name]

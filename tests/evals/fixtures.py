@@ -20,12 +20,13 @@ def extractor(
   *,
   groups: dict[str, np.ndarray] | None = None,
   mesh: Any = None,
+  seed: int = 0,
   **evals: Any,
 ) -> Any:
   """Returns the part of a FeatureExtractor that evaluations of features alone use; fields of `evals` as in a config."""
   classes = tuple(f"class {c}" for c in range(1 + max(*reference_labels, *([] if test_labels is None else test_labels))))
   return types.SimpleNamespace(
-    config=read(Config, {"evals": evals}),
+    config=read(Config, {"evals": evals, "train": {"seed": seed}}),
     mesh=mesh or make_mesh(),
     datasets=types.SimpleNamespace(class_groups=groups or {}),
     variables=None,

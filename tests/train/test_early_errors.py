@@ -29,6 +29,15 @@ RUN = [f"{CONFIG}:runlocal", *TINY]
     (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
     (["evals.lowshot.shots=2.5"], "evals.lowshot.shots=2.5: out of range; expected a fraction below 1, or a whole "),
     (
+      ["evals.lowshot.lists=a/x.txt,b/x.txt"],
+      "evals.lowshot.lists=('a/x.txt', 'b/x.txt'): out of range; expected files of dif",
+    ),
+    (
+      ["evals.finetune.crop_scale=1,0.5"],
+      "evals.finetune.crop_scale=(1.0, 0.5): out of range; expected the smaller area first",
+    ),
+    (["evals.linear.solvers=adam"], "evals.linear.solvers[0]='adam': unknown value; expected lbfgs, sgd, augmented, resa, "),
+    (
       ["evals.resize=20"],
       "evals.resize=20: out of range; expected 0 (the whole image), or at least 28, the size that is eva",
     ),
