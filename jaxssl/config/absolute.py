@@ -1,6 +1,7 @@
 """Makes the paths in a config absolute: a run must not depend on the folder in which its command was given."""
 
 import os
+from typing import Any
 
 from jaxssl.config.schema import Config
 from jaxssl.core import paths, tree
@@ -11,12 +12,18 @@ DATA_PATHS = ("data.path", "data.test_path", "data.list_path")  # they say where
 def absolute_paths(config: Config) -> Config:
   """Returns the config with absolute paths, ~ resolved.
 
-  The paths of data.source=folder and `model.init_from` always change; those of other sources, which may be names, only if
-  there is such a file or folder, and names of TFDS never.
+  The paths of data.source=folder, `model.init_from` and `evals.lowshot.lists` always change; those of other sources, which may
+  be names, only if there is such a file or folder, and names of TFDS never.
   """
   fields = {"model.init_from": config.model.init_from}
   for field in DATA_PATHS if config.data.source != "tfds" else ():
     text = getattr(config.data, field.removeprefix("data."))
     if config.data.source == "folder" or os.path.exists(os.path.expanduser(text)):
       fields[field] = text
-  return tree.replace(config, {name: paths.absolute(text) for name, text in fields.items() if text and "://" not in text})
+  changed: dict[str, Any] = {name: _absolute(text) for name, text in fields.items() if text}
+  lists = tuple(map(_absolute, config.evals.lowshot.lists))
+  return tree.replace(config, changed | {"evals.lowshot.lists": lists})
+
+
+def _absolute(text: str) -> str:
+  return text if "://" in text else paths.absolute(text)

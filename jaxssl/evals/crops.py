@@ -39,6 +39,11 @@ def crop_protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
   return view_protocol(view_of(extractor, count=2))
 
 
+def training_protocol(view: ViewConfig) -> dict[str, Scalar]:
+  """Returns the part of a protocol that says what a classifier is trained on, in each epoch."""
+  return view_protocol(view) | {"crop_interpolation": view.interpolation, "flip": view.flip}
+
+
 def view_protocol(view: ViewConfig) -> dict[str, Scalar]:
   """Returns the part of a protocol that says how the crops of a view are cut."""
   (low, high), (flat, wide) = view.crop_scale, view.crop_ratio

@@ -1,7 +1,6 @@
 """Runs evaluations of one run: during training, at its end, and from the command line."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from jaxssl.core import LOG, UserError, require
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
-from jaxssl.evals import clustering, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
+from jaxssl.evals import clustering, feature_stats, finetune, gradient_descent, knn, linear, lowshot, neighbors, retrieval
 from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
 from jaxssl.evals.preprocessing import first_view
 from jaxssl.models.network import Network
@@ -46,9 +45,8 @@ def check_config(config: Config) -> None:
     require(shots < 1 or shots == round(shots), "evals.lowshot.shots", shots, "a fraction below 1, or a whole number of images")
   stems = [lowshot.stem_of(path) for path in config.evals.lowshot.lists]
   require(len({*stems}) == len(stems), "evals.lowshot.lists", config.evals.lowshot.lists, "files of different names")
-  for field in ("linear.custom", "finetune"):
-    low, high = functools.reduce(getattr, field.split("."), config.evals).crop_scale
-    require(low <= high, f"evals.{field}.crop_scale", (low, high), "the smaller area first")
+  gradient_descent.check(config.evals.finetune, "evals.finetune")
+  linear.protocols(config.evals.linear)
   if resize := config.evals.resize:
     size = config.evals.size or first_view(config).size
     require(resize >= size, "evals.resize", resize, f"0 (the whole image), or at least {size}, the size that is evaluated")

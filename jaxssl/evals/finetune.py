@@ -31,7 +31,7 @@ def protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
   config = extractor.config.evals.finetune
   length = {"schedule": schedule_text(config.schedule), "epochs": config.epochs, "batch_size": config.batch_size}
   rates = {"encoder_learning_rate": config.lr, "head_learning_rate": config.head_lr, "weight_decay": config.weight_decay}
-  cut = crops.view_protocol(crops.view_for(extractor, config.crops, config.crop_scale))
+  cut = crops.training_protocol(crops.view_for(extractor, config.crops, config.crop_scale))
   return {"classifier": "fine-tuned network, SGD, momentum 0.9", **length, **rates, "initialization": config.init, **cut}
 
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxssl.config.eval_schema import FinetuneConfig, LinearProtocol
 from jaxssl.config.schedules import TrainingLength
-from jaxssl.core import UserError
+from jaxssl.core import UserError, require
 from jaxssl.core.log import note_progress
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables
@@ -22,7 +22,15 @@ from jaxssl.evals.features import FeatureExtractor
 from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, replicate, to_host
 
+LONG_EPOCH = 10**6  # steps; warm-ups in steps are only checked against the images
 MakeOptimizer = Callable[[TrainingLength], optax.GradientTransformation]
+
+
+def check(protocol: LinearProtocol | FinetuneConfig, field: str) -> None:
+  """Raises UserError for a range of crops or a schedule that is impossible whatever the images are; `field`: the protocol's."""
+  low, high = protocol.crop_scale
+  require(low <= high, f"{field}.crop_scale", (low, high), "the smaller area first")
+  protocol.schedule.resolve(TrainingLength(steps_per_epoch=LONG_EPOCH, epochs=protocol.epochs), f"{field}.schedule")
 
 
 def first_kernels(init: str, shape: tuple[int, int, int], seed: int) -> np.ndarray:
@@ -49,7 +57,7 @@ def optimizer(protocol: LinearProtocol, rates: tuple[float, ...], length: Traini
   scale = protocol.batch_size / protocol.lr_base_batch_size if protocol.lr_base_batch_size else 1.0
   peaks = scale * np.asarray(rates, np.float32)[:, None, None]
 
-  def rate(step: Array) -> Any:
+  def rate(step: Any) -> Any:
     return factor(step) * peaks
 
   descent = optax.adam(rate) if protocol.optimizer == "adam" else optax.sgd(rate, momentum=protocol.momentum)

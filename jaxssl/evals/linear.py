@@ -28,9 +28,10 @@ ABOUT = "Accuracy of a linear classifier trained on the frozen features."
 
 
 def protocols(config: LinearConfig) -> dict[str, LinearProtocol | None]:
-  """Returns the protocol of each solver, None for `lbfgs`. Raises UserError for `custom` without a learning rate."""
+  """Returns the protocol of each solver, None for `lbfgs`. Raises UserError for impossible fields of `custom`."""
   if "custom" in config.solvers:
     require(bool(config.custom.lr), "evals.linear.custom.lr", config.custom.lr, "one learning rate or several")
+    gradient_descent.check(config.custom, "evals.linear.custom")
   elif config.custom != LinearProtocol():
     LOG.info("evals.linear.custom is not used: evals.linear.solvers=%s lacks custom", ",".join(config.solvers))
   return {name: config.custom if name == "custom" else PRESETS.get(name) for name in config.solvers}
@@ -87,26 +88,36 @@ def _by_lbfgs(extractor: FeatureExtractor) -> tuple[Classifier, Mapping[str, Sca
 
 
 class Normalization(NamedTuple):
-  """What is done to features [n, f] before the classifier; mean and scale: float32 [1, f]."""
+  """What is done to features [n, f] before the classifier; mean and scale: float32 [1, f], None: not standardized."""
 
-  unit: bool
-  mean: Any
-  scale: Any
+  unit: bool = False
+  mean: np.ndarray | None = None
+  scale: np.ndarray | None = None
 
   def __call__(self, x: Any) -> Any:
     """Returns the normalized features."""
-    return ((unit_length(x) if self.unit else x) - self.mean) / self.scale
+    x = unit_length(x) if self.unit else x
+    return x if self.mean is None or self.scale is None else (x - self.mean) / self.scale
+
+  def folded(self, kernel: Array | np.ndarray) -> np.ndarray:
+    """Returns the classifier of features that are not standardized from one of features that are."""
+    if self.mean is None or self.scale is None:
+      return np.asarray(kernel, np.float32)
+    return folded(kernel, self.mean[0], self.scale[0])
 
 
 def normalization(kind: str, x: np.ndarray) -> Normalization:
   """Returns the normalization that `LinearProtocol.normalize` names, by the statistics of training features [n, f]."""
-  unit, mean, scale = kind.startswith("l2"), np.zeros(x.shape[1]), np.ones(x.shape[1])
+  unit = kind.startswith("l2")
   if kind == "standardize":
     mean, scale = standardization(x)
-  elif kind == "l2_standardize":  # as ISD: features of unit length have a scale that the constant is small for
-    units = np.asarray(unit_length(x), np.float64)
-    mean, scale = units.mean(0), np.sqrt(units.var(0, ddof=min(1, len(x) - 1)) + 1e-5)
-  return Normalization(unit, *(np.asarray(values, np.float32)[None] for values in (mean, scale)))
+  elif kind == "l2_standardize":  # as ISD, whose constant is small for features of unit length
+    units = unit_length(x)
+    mean = units.mean(0, dtype=np.float64)
+    scale = np.sqrt(units.var(0, dtype=np.float64, ddof=min(1, len(x) - 1)) + 1e-5)
+  else:
+    return Normalization(unit)
+  return Normalization(unit, *(values.astype(np.float32)[None] for values in (mean, scale)))
 
 
 def _by_descent(
@@ -115,24 +126,22 @@ def _by_descent(
   """Trains with all labels by the only learning rate, or by the one of several that is best on a held-out fifth."""
   reference, classes, seed = extractor.reference, extractor.classes, extractor.config.train.seed
   prepare, rates, chosen = normalization(protocol.normalize, reference.x), protocol.lr, {}
-  x, rows = np.asarray(prepare(reference.x)), np.arange(len(reference.x))
 
   def trained(rates: tuple[float, ...], rows: np.ndarray) -> Array | np.ndarray:
     make = functools.partial(gradient_descent.optimizer, protocol, rates)
     if protocol.crops != "none":
       return gradient_descent.on_crops(extractor, protocol, len(rows), make, len(rates), prepare)(rows, seed)[0]
-    shape = (len(rates), x.shape[1] + 1, len(classes))
-    start = gradient_descent.first_kernels(protocol.init, shape, seed)
-    return gradient_descent.on_features(
-      x[rows], reference.labels[rows], start, make, protocol.epochs, protocol.batch_size, seed
-    )
+    x, labels = prepare(reference.x[rows]), reference.labels[rows]
+    start = gradient_descent.first_kernels(protocol.init, (len(rates), x.shape[1] + 1, len(classes)), seed)
+    return gradient_descent.on_features(x, labels, start, make, protocol.epochs, protocol.batch_size, seed)
 
   if len(rates) > 1:
     out, rate = held_out(reference.labels, seed), rates[len(rates) // 2]
     if out.any():
-      rate = rates[best_of(trained(rates, rows[~out]), x[out], reference.labels[out])]
+      kernels = trained(rates, np.flatnonzero(~out))
+      rate = rates[best_of(kernels, prepare(reference.x[out]), reference.labels[out])]
     rates, chosen = (rate,), {"learning_rate": rate}
-  kernel = folded(trained(rates, rows)[0], prepare.mean[0], prepare.scale[0])
+  kernel = prepare.folded(trained(rates, np.arange(len(reference.x)))[0])
   classifier = Classifier(kernel=kernel, classes=classes, unit=prepare.unit, blocks=protocol.blocks)
   return classifier, described(extractor, protocol), chosen
 
@@ -147,7 +156,7 @@ def described(extractor: FeatureExtractor, protocol: LinearProtocol) -> dict[str
   fields |= {"epochs": protocol.epochs, "batch_size": protocol.batch_size, "initialization": protocol.init}
   fields |= {"features": FEATURES[protocol.normalize]} | ({"blocks": protocol.blocks} if protocol.blocks > 1 else {})
   if protocol.crops != "none":
-    fields |= crops.view_protocol(crops.view_for(extractor, protocol.crops, protocol.crop_scale))
+    fields |= crops.training_protocol(crops.view_for(extractor, protocol.crops, protocol.crop_scale))
   return fields
 
 

@@ -108,7 +108,7 @@ def test_a_classifier_of_features_of_unit_length_is_measured_on_such_features():
 
 
 CHANGES = {
-  "optimizer": "adam", "lr": (0.5,), "lr_base_batch_size": 64, "schedule": ScheduleConfig(kind="cosine", final=0.1, by_epoch=True),
+  "optimizer": "adam", "lr": (0.5,), "lr_base_batch_size": 64, "schedule": ScheduleConfig(kind="step"),
   "momentum": 0.5, "weight_decay": 0.1, "epochs": 7, "batch_size": 8, "crops": "random", "crop_scale": (0.2, 1.0),
   "normalize": "l2", "blocks": 2, "init": "normal",
 }  # fmt: skip
@@ -175,6 +175,7 @@ def test_what_is_no_layer_on_the_encoder_cannot_be_kept(solver, custom, takes):
 
 
 def test_fields_of_custom_that_are_not_used_are_logged_and_no_rate_is_an_error(caplog):
+  caplog.set_level("INFO", "jaxssl")
   linear.protocols(LinearConfig(custom=LinearProtocol(epochs=3)))
   assert "evals.linear.custom is not used: evals.linear.solvers=lbfgs lacks custom" in caplog.text
   with pytest.raises(UserError, match=r"evals.linear.custom.lr=\(\): out of range; expected one learning rate or several"):
@@ -182,6 +183,7 @@ def test_fields_of_custom_that_are_not_used_are_logged_and_no_rate_is_an_error(c
 
 
 def test_crops_of_many_images_are_not_passed_through_baselines(monkeypatch, caplog):
+  caplog.set_level("INFO", "jaxssl")
   monkeypatch.setattr(linear, "MANY", 10)
   x, labels = mixture(20, 0)
   given = extractor(x, labels, x, labels, linear={"solvers": ("resa",)})

@@ -48,7 +48,7 @@ def isd_normalization(x):
 
 
 # The published settings, with milestones in proportion to fewer epochs: initialization, batch size, rate, weight decay.
-# The last number is the largest scale of the features: with larger ones steps at ReSA's rate are unstable, and rounding decides.
+# The last number is the largest scale of the features: with larger ones ReSA's steps are unstable, and rounding decides.
 SETTINGS = {
   "resa": ("normal", 256, lambda epoch: 40 * 0.1 ** ((epoch >= 12) + (epoch >= 16)), 0.0, 0.2),  # 60 and 80 of 100
   "isd": ("uniform", 256, lambda epoch: 0.01 * 0.1 ** ((epoch >= 7) + (epoch >= 15)), 1e-4, 1.0),  # 15 and 30 of 40

@@ -95,7 +95,7 @@ def test_a_listed_image_that_is_not_a_reference_image_is_an_error(tmp_path):
     (
       [None] * 330,
       {"lists": ("a.txt",)},
-      "evals.lowshot.lists=a.txt: the images of /data have no names; expected data.source=f",
+      "evals.lowshot.lists=a.txt: the images of /data have no names; expected data.source=",
     ),
     (
       NAMES,

@@ -30,11 +30,16 @@ RUN = [f"{CONFIG}:runlocal", *TINY]
     (["evals.lowshot.shots=2.5"], "evals.lowshot.shots=2.5: out of range; expected a fraction below 1, or a whole "),
     (
       ["evals.lowshot.lists=a/x.txt,b/x.txt"],
-      "evals.lowshot.lists=('a/x.txt', 'b/x.txt'): out of range; expected files of dif",
+      "b/x.txt'): out of range; expected files of different names",
     ),
     (
       ["evals.finetune.crop_scale=1,0.5"],
       "evals.finetune.crop_scale=(1.0, 0.5): out of range; expected the smaller area first",
+    ),
+    (["evals.linear.solvers=custom", "evals.linear.custom.lr="], "evals.linear.custom.lr=(): out of range; expected one lear"),
+    (
+      ["evals.linear.solvers=custom", "evals.linear.custom.epochs=3", "evals.linear.custom.schedule.warmup_epochs=4"],
+      "evals.linear.custom.schedule.warmup_epochs=4.0: out of range; expected 0 to 3",
     ),
     (["evals.linear.solvers=adam"], "evals.linear.solvers[0]='adam': unknown value; expected lbfgs, sgd, augmented, resa, "),
     (
