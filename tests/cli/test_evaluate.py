@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> pathlib.Path:
   """Trains a run of two epochs."""
   workdir = tmp_path_factory.mktemp("run")
   words = "train.epochs=2 evals.baselines=false evals.every=1 evals.report=false bootstrap.policy=off views.global.affine=0"
-  words += " data.limit=128 evals.final=knn,quality train.checkpoint_every_epochs=1"
+  words += " model.depth=2 data.limit=128 evals.final=knn,quality train.checkpoint_every_epochs=1"
   flags = [*TINY, *(f"--config.{word}" for word in words.split())]
   with devices.only(1):
     assert main.main([f"--config={CONFIG}:runlocal", f"--workdir={workdir}", *flags]) == 0
@@ -47,13 +47,15 @@ def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
   short = {name: dataclasses.replace(preset, lr=(0.1,), epochs=1) for name, preset in linear_presets.PRESETS.items()}
   monkeypatch.setattr(linear, "PRESETS", short)
   before = measured(run)
-  solvers = ["--evals.linear.solvers=lbfgs,sgd,resa_cifar,augmented,resa,isd", "--evals.lowshot.finetune=true"]
+  solvers = ["--evals.linear.solvers=lbfgs,sgd,resa_cifar,augmented,resa,isd,custom", "--evals.lowshot.finetune=true"]
+  custom = {"blocks": 2, "crops": "random", "epochs": 1, "lr": "0.1,0.2", "normalize": "l2"}
+  solvers += [f"--evals.linear.custom.{field}={value}" for field, value in custom.items()]
   assert main.main(["evaluate", *EVALUATIONS, f"--workdir={run}", *QUICK, *solvers]) == 0
   after = measured(run)
   names = {m["name"] for m in after}
   assert {
     "knn20_cosine", "linear_lbfgs", "linear_sgd", "linear_resa_cifar", "linear_augmented", "linear_resa", "linear_isd",
-    "lowshot_2_linear", "lowshot_2_finetune",
+    "linear_custom", "lowshot_2_linear", "lowshot_2_finetune",
     "finetune", "encoder_silhouette", "hidden_1_kmeans_ari", "embedding_davies_bouldin", "recall1_cosine_leave_one_out",
     "map_cosine_leave_one_out", "neighbors_purity10", "effective_rank", "alignment",
   } <= names  # fmt: skip
@@ -118,3 +120,19 @@ def test_a_folder_without_a_run_and_one_of_another_version_are_errors(tmp_path, 
   (tmp_path / "config.json").write_text(json.dumps({"data": {"depth": 8}}))
   message = f"--workdir {tmp_path} was written by another version of jaxssl (data.depth: unknown field; "
   fails(["evaluate", f"--workdir={tmp_path}"], message)
+
+
+def test_listed_images_are_fine_tuned_on(run, tmp_path):
+  rng = np.random.default_rng(0)
+  files = {f"{split}/{c}/{c}{i}.png": coded(rng.integers(0, 256, (28, 28), dtype=np.uint8), "PNG")
+           for split in ("train", "test") for c in "ab" for i in range(8)}  # fmt: skip
+  where, names = folder(tmp_path / "listed", files), tmp_path / "few.txt"
+  names.write_text("a0.png\na3\ntrain/b/b1.png\nb7.png\n")
+  words = "batch_size=4 epochs=2 crops=random init=normal schedule.kind=step schedule.milestones=1".split()
+  words = [*(f"--evals.finetune.{word}" for word in words), "--evals.lowshot.finetune=true", "--evals.lowshot.shots="]
+  given = [f"--workdir={run}", f"--data.path={where}", f"--evals.lowshot.lists={names}", "--evals.baselines=false"]
+  assert main.main(["evaluate", "lowshot", *given, *words]) == 0
+  found = {m["name"]: m["protocol"] for m in measured(run) if m.get("dataset") == "listed"}
+  assert set(found) == {"lowshot_list_few_linear", "lowshot_list_few_finetune"}
+  expected = {"labeled": "list few", "labeled_images": 4, "schedule": "x 0.1 after 1 epochs", "initialization": "normal"}
+  assert (expected | {"crop_area": "0.08 to 1", "flip": 0.5}).items() <= found["lowshot_list_few_finetune"].items()
