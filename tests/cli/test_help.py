@@ -109,7 +109,7 @@ def test_config_lists_recipes_and_fields(capsys):
   assert any(re.match(r"\S*configs/nnboot\.py:cifar10 +CIFAR-10", line) for line in lines)
   assert main.main(["config", "fields", "optim.schedule"]) == 0
   text = capsys.readouterr().out
-  assert "optim.schedule.kind=cosine\n    constant | cosine | step: " in text and "train.epochs" not in text
+  assert "optim.schedule.kind=cosine\n    constant | cosine | step | exponential: " in text and "train.epochs" not in text
   assert main.main(["config", "fields"]) == 0
   text = capsys.readouterr().out
   assert (
