@@ -9,8 +9,8 @@ configs/byol.py:nnboot    CIFAR-10, the same with neighbor bootstrapping; not me
 configs/byol.py:imagenet  ImageNet, ResNet-18, one direction at batch 256 with SGD, 200 epochs; 2 to 8 GPUs
   jaxssl train --config configs/byol.py:imagenet --config.data.path=/path/to/imagenet
   The command in the README of UMBCvision/ISD (train_byol.py): MSF with one neighbor, the image's own target. Not measured.
-  Their recipe differs: the classifiers are those of the best epoch on the validation images; evaluations resize bilinearly;
-  ties of k-NN are broken at random.
+  Their recipe differs: the classifiers are those of the best epoch on the validation images; ties of k-NN are
+  broken at random.
 """
 
 from jaxssl.augment import presets
@@ -40,6 +40,7 @@ def imagenet() -> recipes.Fields:
   config.optim.schedule.by_epoch = True
   config.evals.network = "student"
   config.evals.knn.unweighted_k = (1, 20)
+  config.evals.interpolation = "bilinear"
   config.evals.linear.solvers = ("isd",)
   config.train.precision = "float32"
   return config

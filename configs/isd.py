@@ -16,8 +16,8 @@ configs/isd.py:imagenet_plus_resnet18  ImageNet, ISD+, ResNet-18, as in run_isd_
 configs/isd.py:imagenet_plus           ImageNet, ISD+, ResNet-50, 200 epochs; 4 to 8 GPUs or a TPU v4-8
   Published (same place) as ISD with ResNet-50: linear 69.8, 1-NN 59.2, 20-NN 62.0.
 
-Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images; evaluations resize
-bilinearly; ties of k-NN are broken at random.
+Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images; ties of k-NN are
+broken at random.
 """
 
 from jaxssl.augment import presets
@@ -67,6 +67,7 @@ def imagenet(network: str = "resnet18", teacher: str = "strong") -> recipes.Fiel
   isd(config, teacher, "strong", size=224, queue=128_000)
   recipes.sgd(config, lr=0.01, weight_decay=1e-4, warmup_epochs=0)
   config.optim.schedule.update({"kind": "step", "milestones": (140, 180), "rate": 0.2, "by_epoch": True})
+  config.evals.interpolation = "bilinear"
   config.evals.linear.solvers = ("isd",)
   config.train.precision = "float32"
   return config

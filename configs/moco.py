@@ -16,8 +16,7 @@ configs/moco.py:imagenet   ImageNet, v2, ResNet-50, 200 epochs; 8 GPUs
 configs/moco.py:v3_vit     ImageNet, v3, ViT-S/16 with 12 heads and a fixed patch embedding, 300 epochs at batch 4,096; 32 GPUs
   Published: linear 73.2 (facebookresearch/moco-v3, CONFIG.md).
 
-Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images; evaluations resize
-bilinearly.
+Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images.
 """
 
 from jaxssl.augment import presets
@@ -68,6 +67,7 @@ def imagenet() -> recipes.Fields:
   recipes.sgd(config, lr=0.03, weight_decay=1e-4, warmup_epochs=0)
   config.optim.schedule.by_epoch = True
   config.evals.knn.unweighted_k = (1, 20)  # as measured by the authors of MSF
+  config.evals.interpolation = "bilinear"
   config.evals.linear.solvers = ("moco",)
   config.train.precision = "float32"
   return config
@@ -81,6 +81,7 @@ def v3_vit() -> recipes.Fields:
   config.optim.update({"name": "adamw", "lr": 1.5e-4, "decay_mask": "all", "freeze": ("patch_embed",)})
   config.optim.schedule.update({"kind": "cosine", "warmup_epochs": 40})
   config.optim.weight_decay.base = 0.1
+  config.evals.interpolation = "bilinear"
   config.evals.linear.solvers = ("moco_v3_vit",)
   config.train.update({"batch_size": 4096, "epochs": 300})
   return config

@@ -9,8 +9,8 @@ configs/msf.py:imagenet  ImageNet, ResNet-50, weak teacher and strong student vi
   5 neighbors among 1,024,000. Published (project page): linear 72.4, 1-NN 62.0, 20-NN 64.9; the README gives its checkpoint
   72.4, 62.5, 65.7.
 
-Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images; evaluations resize
-bilinearly; ties of k-NN are broken at random.
+Their recipe differs on ImageNet: the classifiers are those of the best epoch on the validation images; ties of k-NN are
+broken at random.
 """
 
 from jaxssl.augment import presets
@@ -41,6 +41,7 @@ def imagenet() -> recipes.Fields:
   msf(config, 224, width=2048, queue=128_000, k=10)
   config.model.bn_groups = 4  # the GPUs of the authors
   config.optim.schedule.by_epoch = True
+  config.evals.interpolation = "bilinear"
   config.evals.linear.solvers = ("isd",)  # the authors' is the same
   config.train.precision = "float32"
   return config

@@ -145,9 +145,9 @@ def _shrink_views(config: Fields, side: int) -> None:
 
 
 def _quick_evals(config: Fields) -> None:
-  """Replaces the linear and low-shot protocols of a publication, which may take longer than the training, by the defaults."""
+  """Replaces the protocols of a publication, which may take longer than the training, by the defaults, which are comparable."""
   usual = defaults().evals
-  config.evals.update({name: usual[name] for name in ("linear", "lowshot", "finetune")})
+  config.evals.update({name: usual[name] for name in ("interpolation", "linear", "lowshot", "finetune")})
 
 
 SMALLER: dict[str, Callable[[Fields], None]] = {"runlocal": runlocal, "cpu": cpu}

@@ -102,3 +102,13 @@ def test_a_wheel_installs_the_recipes_where_they_are_looked_for():
   assert files == {"share/jaxssl/configs": ["configs/*.py"]}
   assert pathlib.Path(sys.prefix) / "share/jaxssl/configs" == load.INSTALLED
   assert load.CONFIGS == CONFIGS[0].parent  # of the repository
+
+
+@pytest.mark.parametrize("recipe", ["resa.py:imagenet_800", "isd.py:imagenet", "dino.py:imagenet"])
+def test_smaller_versions_have_the_usual_linear_and_low_shot_protocols(recipe):
+  usual = Config().evals
+  whole, *smaller = (load.load_config(f"{CONFIGS[0].parent / recipe}{more}").evals for more in ("", ",cpu", ",runlocal"))
+  assert whole.linear != usual.linear
+  for evals in smaller:
+    assert (evals.linear, evals.lowshot, evals.finetune) == (usual.linear, usual.lowshot, usual.finetune)
+    assert evals.interpolation == "bicubic"
