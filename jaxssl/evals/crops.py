@@ -35,29 +35,38 @@ def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
 
 def crop_protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
   """Returns the part of a protocol that says how crops are cut."""
-  view = view_of(extractor, count=2)
+  view = view_of(extractor, count=1)
   (low, high), (flat, wide) = view.crop_scale, view.crop_ratio
   protocol: dict[str, Scalar] = {"crop_area": f"{low:g} to {high:g}", "crop_ratio": f"{flat:.3g} to {wide:.3g}"}
   return protocol | ({"affine": view.affine} if view.affine else {})
 
 
-def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:
-  """Computes the features, or raw pixels, of two random crops of some images of the reference set: float32 [2, n, f]."""
-  view = view_of(extractor, count=2)
-  index = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
-  crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=0)
+def random_crops(extractor: FeatureExtractor, rows: np.ndarray, count: int) -> np.ndarray:
+  """Computes the features, or raw pixels, of random crops of some images of the reference set: float32 [count, n, f]."""
+  view, config = view_of(extractor, count=2), extractor.config  # two at a time, so that every count is compiled once
+  index = in_batches(extractor.mesh, len(rows), config.evals.batch_size)
   resident = extractor.datasets.reference.resident
-  encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  return extract(extractor.mesh, encode, crops, len(rows)).swapaxes(0, 1)
+  pairs = []
+  for draw in range(-(-count // 2)):
+    crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=draw)
+    encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident, draw)
+    pairs.append(extract(extractor.mesh, encode, crops, len(rows)).swapaxes(0, 1))
+  return np.concatenate(pairs)[:count]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _encode(
-  network: Network, view: ViewConfig, prep: Preprocessing, variables: Variables | None, store: Array | None, batch: tuple
+  network: Network,
+  view: ViewConfig,
+  prep: Preprocessing,
+  variables: Variables | None,
+  store: Array | None,
+  draw: int,
+  batch: tuple,
 ) -> Array:
   index, crops = batch
   prep = raw_preprocessing(prep, size=prep.size) if variables is None else prep
-  images = finish(view, prep, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  images = finish(view, prep, index, crops, store, jax.random.fold_in(jax.random.key(draw), index[0]))
   if variables is None:
     side = min(view.size, RAW_SIZE)
     return jax.image.resize(images, (*images.shape[:2], side, side, images.shape[-1]), "cubic").reshape(*images.shape[:2], -1)

@@ -25,7 +25,7 @@ from jaxssl.models.network import Network
 from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
-Output = Literal["encode", "layers", "tokens"]  # methods of Network
+Output = Literal["encode", "layers", "tokens", "patches"]  # methods of Network
 RAW_SIZE = 32  # side of raw pixels at most; they are not normalized
 
 
