@@ -261,6 +261,6 @@ def test_an_encoder_without_patches_is_an_error():
 
   network = Network(encoder=Mean())
   assert not network.has_patches
-  message = "model.name: Mean has no features of patches; expected a ResNet, ConvNeXt or ViT, or an encoder with a method feature"
+  message = "model.name: Mean has no features of patches; expected a ResNet, ConvNeXt or ViT,"
   with pytest.raises(UserError, match=message):
     network.patches(Variables(params={"encoder": {}}, stats={}), jnp.zeros((1, 8, 8, 3)))
