@@ -14,21 +14,23 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BO
 _PATH_AND_LABEL = re.compile(rf"(.*(?:{'|'.join(map(re.escape, ENDINGS))}))[\s,;]+(\S+)", re.IGNORECASE)
 
 
-def read(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> dict[int, str]:
+def read(path: str, names: Iterable[str], folders: Iterable[str], root: str, field: str = "data.list_path") -> dict[int, str]:
   r"""Returns the positions of the images that a list names, and the label in the list; "" without one.
 
   names: of all training images, relative to `root`; folders: of the dataset, relative to it. A line names an image by its path
   from any folder on, behind a leading "/", `root`, its last folders, or "train/", with "/" or "\"; or by its bare name, with or
   without its ending, if only one image has it. A label may follow a path with its ending. Lines that begin with "#" or end in
   ":" are headings, and those that name a folder of listed images.
-  Raises UserError, which names the line, for a line that names no image or several.
+  Raises UserError, which names `field` and the line, for a line that names no image or several.
   """
+  where = f"{field}={path}"
   try:
     text = _decoded(paths.read(path))
   except (OSError, ValueError) as error:  # ValueError: not a path, or not text
-    raise UserError(f"data.list_path={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    raise UserError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
   root = _normalized(root).rstrip("/") + "/"
-  lines = [(f"line {number}, {line[:80]}", list(_spellings(line, label, root))) for number, line, label in _lines(text, path)]
+  rows = _lines(text, path, where)
+  lines = [(f"line {number}, {line[:80]}", list(_spellings(line, label, root))) for number, line, label in rows]
   candidates = _candidates(names, {wanted.rpartition("/")[2] for _, spellings in lines for wanted, _ in spellings})
   parents = {part for folder in folders for part in _normalized(folder).split("/")} | set(map(_normalized, folders))
   found, unknown, headings = dict[int, set[str]](), list[str](), list[tuple[str, str]]()
@@ -39,7 +41,7 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> 
     matches, label = next((match for match in known if match[0]), ({}, ""))
     if len(set(matches.values())) > 1:
       examples = " and ".join([*matches.values()][:2])
-      raise UserError(f"data.list_path={path}: {line}, names several images, e.g. {examples}; add their folders")
+      raise UserError(f"{where}: {line}, names several images, e.g. {examples}; add their folders")
     for k, name in matches.items():
       found.setdefault(k, set()).add(label)
       listed.update(name.split("/")[:-1])
@@ -51,15 +53,15 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str) -> 
       unknown.append(line)
   if unknown:
     count = f"{len(unknown)} of {len(lines)} lines name no training image of {root}, e.g. {unknown[0]}"
-    raise UserError(f"data.list_path={path}: {count}; expected paths below that folder")
+    raise UserError(f"{where}: {count}; expected paths below that folder")
   if alone := [line for line, folder in headings if folder and folder not in listed]:
-    raise UserError(f"data.list_path={path}: {alone[0]}, names a folder, but no image in it is listed; list the images in it")
+    raise UserError(f"{where}: {alone[0]}, names a folder, but no image in it is listed; list the images in it")
   if not found:
-    raise UserError(f"data.list_path={path}: the list is empty; expected one path per line, or no list for all images")
+    raise UserError(f"{where}: the list is empty; expected one path per line, or no list for all images")
   if headings:
-    LOG.info("data.list_path=%s: %d images; skipped %d headings", path, len(found), len(headings))
+    LOG.info("%s: %d images; skipped %d headings", where, len(found), len(headings))
   if several := sum(len(labels) > 1 for labels in found.values()):
-    LOG.warning("data.list_path=%s: %d images with several labels count as unlabeled", path, several)
+    LOG.warning("%s: %d images with several labels count as unlabeled", where, several)
   return {k: labels.pop() if len(labels) == 1 else "" for k, labels in found.items()}
 
 
@@ -107,10 +109,10 @@ def _decoded(data: bytes) -> str:
   return data.decode(encoding, errors="strict" if encoding == "utf-16" else "surrogateescape")
 
 
-def _lines(text: str, path: str) -> Iterator[image_table.Row]:
+def _lines(text: str, path: str, where: str) -> Iterator[image_table.Row]:
   """Yields the number of each line that is not empty, the line or the name in it, and the label in it ("": none)."""
   text = text.replace("\r\n", "\n").replace("\r", "\n")
-  if (rows := image_table.rows(text, path)) is not None:
+  if (rows := image_table.rows(text, path, where)) is not None:
     yield from rows
     return
   for number, line in enumerate(text.split("\n"), 1):

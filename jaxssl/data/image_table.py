@@ -25,10 +25,10 @@ _VALUES = {
 Row = tuple[int, str, str]  # number of the line, name of the image, label ("": none)
 
 
-def rows(text: str, path: str) -> Iterator[Row] | None:
+def rows(text: str, path: str, where: str) -> Iterator[Row] | None:
   """Returns the rows to train on; None if `text` is not a table. Rows that are held out according to a column are left out.
 
-  Raises UserError for a CSV or TSV file without a column of paths, and for a split that is unknown.
+  Raises UserError, which starts with `where`, for a CSV or TSV file without a column of paths, and for an unknown split.
   """
   is_table = path.lower().endswith((".csv", ".tsv"))
   first = text.split("\n", 1)[0]
@@ -36,14 +36,14 @@ def rows(text: str, path: str) -> Iterator[Row] | None:
     header = [re.sub(r"[\s_-]", "", cell).lower() for cell in next(csv.reader([first], delimiter=delimiter), [])]
     column = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
     if column is not None and (len(header) > 1 or is_table):
-      return _rows(text, path, delimiter, header, column)
+      return _rows(text, where, delimiter, header, column)
   if not is_table:
     return None
   expected = f"expected a header with a column of paths, named e.g. {', '.join(PATH_COLUMNS[:4])}"
-  raise UserError(f"data.list_path={path}: its first line is {first[:80]!r}; {expected}")
+  raise UserError(f"{where}: its first line is {first[:80]!r}; {expected}")
 
 
-def _rows(text: str, path: str, delimiter: str, header: Sequence[str], column: int) -> Iterator[Row]:
+def _rows(text: str, where: str, delimiter: str, header: Sequence[str], column: int) -> Iterator[Row]:
   labels = next((header.index(name) for name in LABEL_COLUMNS if name in header and header.index(name) != column), None)
   split = next((k for k, name in enumerate(header) if name in _SPLIT_COLUMNS or _YES_OR_NO.fullmatch(name)), None)
   left_out = Counter[str]()
@@ -58,12 +58,12 @@ def _rows(text: str, path: str, delimiter: str, header: Sequence[str], column: i
       yield number, row[column], row[labels].strip() if labels is not None and len(row) > labels else ""
     else:
       problem = f"line {number}: {header[split or 0]} is {value!r}, neither training nor held-out images"
-      raise UserError(f"data.list_path={path}: {problem}; list only images to train on, and remove that column")
+      raise UserError(f"{where}: {problem}; list only images to train on, and remove that column")
   used = f"paths from column {header[column]}, " + ("no labels" if labels is None else f"labels from column {header[labels]}")
-  LOG.info("data.list_path=%s: %s", path, used)
+  LOG.info("%s: %s", where, used)
   if left_out and split is not None:
     counts = ", ".join(f"{count} of {value}" for value, count in left_out.most_common())
-    LOG.warning("data.list_path=%s: left out by column %s: %s", path, header[split], counts)
+    LOG.warning("%s: left out by column %s: %s", where, header[split], counts)
 
 
 def _kind(column: str, value: str) -> str:

@@ -18,7 +18,8 @@ from jaxssl.core.metric import Scalar
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
-from jaxssl.evals.features import RAW_SIZE, FeatureExtractor, extract, in_batches, raw_preprocessing
+from jaxssl.evals import raw_pixels
+from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
 from jaxssl.parallel import preemption
@@ -65,10 +66,10 @@ def _encode(
   batch: tuple,
 ) -> Array:
   index, crops = batch
-  prep = raw_preprocessing(prep, size=prep.size) if variables is None else prep
+  prep = raw_pixels.preprocessing(prep, prep.size) if variables is None else prep
   images = finish(view, prep, index, crops, store, jax.random.fold_in(jax.random.key(draw), index[0]))
   if variables is None:
-    side = min(view.size, RAW_SIZE)
+    side = min(view.size, raw_pixels.OF_IMAGE)
     return jax.image.resize(images, (*images.shape[:2], side, side, images.shape[-1]), "cubic").reshape(*images.shape[:2], -1)
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
 
