@@ -7,15 +7,17 @@ from jaxssl.config.schema import Config
 from jaxssl.core import paths, tree
 
 DATA_PATHS = ("data.path", "data.test_path", "data.list_path")  # they say where images are, not which
+OF_DENSE = ("images", "masks", "list_path", "test_images", "test_masks", "test_list_path")
 
 
 def absolute_paths(config: Config) -> Config:
   """Returns the config with absolute paths, ~ resolved.
 
-  The paths of data.source=folder, `model.init_from` and `evals.lowshot.lists` always change; those of other sources, which may
-  be names, only if there is such a file or folder, and names of TFDS never.
+  The paths of data.source=folder, `evals.dense`, `evals.lowshot.lists` and `model.init_from` always change; those of other
+  sources, which may be names, only if there is such a file or folder, and names of TFDS never.
   """
   fields = {"model.init_from": config.model.init_from}
+  fields |= {f"evals.dense.{name}": getattr(config.evals.dense, name) for name in OF_DENSE}
   for field in DATA_PATHS if config.data.source != "tfds" else ():
     text = getattr(config.data, field.removeprefix("data."))
     if config.data.source == "folder" or os.path.exists(os.path.expanduser(text)):

@@ -82,6 +82,24 @@ class LowshotConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseConfig:
+  """Segmentation by the features of patches: images, and masks of the classes of their pixels (docs/evaluation.md)."""
+
+  images: str = ""  # folder or zip of the images to learn from
+  # folder or zip of their masks, under the same names: gray or palette PNGs of 8 bits, whose values are numbers of classes
+  masks: str = ""
+  list_path: str = ""  # text file with the names of the images to use, one per line; empty: all in `images`
+  # as `images`, of the images to test on; empty: `images` and `masks` if test_list_path is set, otherwise a fifth of the
+  # images, which is then not learned from
+  test_images: str = ""
+  test_masks: str = ""  # masks of `test_images`
+  test_list_path: str = ""  # text file with the names of the images to test on; empty: all in `test_images`
+  ignore: tuple[int, ...] = (255,)  # values in masks of pixels that are neither learned nor measured
+  patches: int = 20000  # at most so many patches are learned from, drawn from all training images
+  k: int = 20  # nearest patches that vote, weighted as by evals.knn.temperature
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalsConfig:
   """What is evaluated and when. The end of a run is always evaluated."""
 
@@ -106,3 +124,4 @@ class EvalsConfig:
   # and k-NN compares each image with the others
   holdout: float = fixed(0.0)
   retrieval_k: tuple[int, ...] = (1, 5, 10)  # recall at these ranks
+  dense: DenseConfig = DenseConfig()

@@ -74,6 +74,9 @@ RANGES: Mapping[str, Range] = {
   "evals.finetune.crop_scale": Range(0, 1, open_low=True),
   "evals.holdout": Range(0, 1, open_high=True),
   "evals.retrieval_k": COUNT,
+  "evals.dense.ignore": Range(0, 255),
+  "evals.dense.patches": COUNT,
+  "evals.dense.k": COUNT,
   "health.patience": COUNT,
 }
 

@@ -16,7 +16,7 @@ from jaxssl.data import readers
 from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, WrongChannels, check_array, check_size
 
 DEPTHS = (8, 10, 12, 14, 16)  # that data.bit_depth may be
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
 _TURNS = {  # EXIF orientation -> how the stored rows and columns become upright
   2: lambda image: image[:, ::-1],
   3: lambda image: image[::-1, ::-1],
@@ -187,7 +187,7 @@ def viewable(image: np.ndarray) -> np.ndarray:
 def resize(
   image: np.ndarray, height: int, width: int, method: str = "bicubic", box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-  """Resizes [h, w, c], uint8 or uint16, with antialiasing. `method`: bilinear or bicubic; `box`: (left, top, right, bottom)."""
+  """Resizes [h, w, c], uint8 or uint16: nearest, or bilinear or bicubic with antialiasing. `box`: left, top, right, bottom."""
   if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
     pil_image = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
     return np.atleast_3d(np.asarray(pil_image.resize((width, height), _FILTERS[method], box)))

@@ -29,9 +29,8 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str, fie
   except (OSError, ValueError) as error:  # ValueError: not a path, or not text
     raise UserError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
   root = _normalized(root).rstrip("/") + "/"
-  lines = [
-    (f"line {number}, {line[:80]}", list(_spellings(line, label, root))) for number, line, label in _lines(text, path, where)
-  ]
+  rows = _lines(text, path, where)
+  lines = [(f"line {number}, {line[:80]}", list(_spellings(line, label, root))) for number, line, label in rows]
   candidates = _candidates(names, {wanted.rpartition("/")[2] for _, spellings in lines for wanted, _ in spellings})
   parents = {part for folder in folders for part in _normalized(folder).split("/")} | set(map(_normalized, folders))
   found, unknown, headings = dict[int, set[str]](), list[str](), list[tuple[str, str]]()

@@ -28,8 +28,7 @@ Row = tuple[int, str, str]  # number of the line, name of the image, label ("": 
 def rows(text: str, path: str, where: str) -> Iterator[Row] | None:
   """Returns the rows to train on; None if `text` is not a table. Rows that are held out according to a column are left out.
 
-  `where`: the field and its value, for messages. Raises UserError for a CSV or TSV file without a column of paths, and for a
-  split that is unknown.
+  Raises UserError, which starts with `where`, for a CSV or TSV file without a column of paths, and for an unknown split.
   """
   is_table = path.lower().endswith((".csv", ".tsv"))
   first = text.split("\n", 1)[0]

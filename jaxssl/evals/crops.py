@@ -13,7 +13,8 @@ from jaxssl.config.schema import ViewConfig
 from jaxssl.core.metric import Scalar
 from jaxssl.core.types import Array, Variables
 from jaxssl.data import input_pipeline
-from jaxssl.evals.features import RAW_SIZE, FeatureExtractor, extract, in_batches, raw_preprocessing
+from jaxssl.evals import raw_pixels
+from jaxssl.evals.features import FeatureExtractor, extract, in_batches
 from jaxssl.evals.preprocessing import Preprocessing, first_view
 from jaxssl.models.network import Network
 
@@ -35,8 +36,8 @@ def view_for(extractor: FeatureExtractor, crops: str, crop_scale: tuple[float, f
 
 
 def crop_protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
-  """Returns the part of a protocol that says how `two_crops` cuts."""
-  return view_protocol(view_of(extractor, count=2))
+  """Returns the part of a protocol that says how `random_crops` cuts."""
+  return view_protocol(view_of(extractor, count=1))
 
 
 def training_protocol(view: ViewConfig) -> dict[str, Scalar]:
@@ -51,25 +52,34 @@ def view_protocol(view: ViewConfig) -> dict[str, Scalar]:
   return protocol | ({"affine": view.affine} if view.affine else {})
 
 
-def two_crops(extractor: FeatureExtractor, rows: np.ndarray) -> np.ndarray:
-  """Computes the features, or raw pixels, of two random crops of some images of the reference set: float32 [2, n, f]."""
-  view = view_of(extractor, count=2)
-  index = in_batches(extractor.mesh, len(rows), extractor.config.evals.batch_size)
-  crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=0)
+def random_crops(extractor: FeatureExtractor, rows: np.ndarray, count: int) -> np.ndarray:
+  """Computes the features, or raw pixels, of random crops of some images of the reference set: float32 [count, n, f]."""
+  view, config = view_of(extractor, count=2), extractor.config  # two at a time, so that every count is compiled once
+  index = in_batches(extractor.mesh, len(rows), config.evals.batch_size)
   resident = extractor.datasets.reference.resident
-  encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident)
-  return extract(extractor.mesh, encode, crops, len(rows)).swapaxes(0, 1)
+  pairs = []
+  for draw in range(-(-count // 2)):
+    crops = cut(extractor, rows[index].astype(np.int32), view, seed=0, epoch=draw)
+    encode = functools.partial(_encode, extractor.network, view, extractor.preprocessing, extractor.variables, resident, draw)
+    pairs.append(extract(extractor.mesh, encode, crops, len(rows)).swapaxes(0, 1))
+  return np.concatenate(pairs)[:count]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _encode(
-  network: Network, view: ViewConfig, prep: Preprocessing, variables: Variables | None, store: Array | None, batch: tuple
+  network: Network,
+  view: ViewConfig,
+  prep: Preprocessing,
+  variables: Variables | None,
+  store: Array | None,
+  draw: int,
+  batch: tuple,
 ) -> Array:
   index, crops = batch
-  prep = raw_preprocessing(prep, size=prep.size) if variables is None else prep
-  images = finish(view, prep, index, crops, store, jax.random.fold_in(jax.random.key(0), index[0]))
+  prep = raw_pixels.preprocessing(prep, prep.size) if variables is None else prep
+  images = finish(view, prep, index, crops, store, jax.random.fold_in(jax.random.key(draw), index[0]))
   if variables is None:
-    side = min(view.size, RAW_SIZE)
+    side = min(view.size, raw_pixels.OF_IMAGE)
     return jax.image.resize(images, (*images.shape[:2], side, side, images.shape[-1]), "cubic").reshape(*images.shape[:2], -1)
   return jnp.stack([network.encode(variables, images[:, i]) for i in range(view.count)], axis=1)
 

@@ -15,13 +15,15 @@ from jaxssl.core import LOG, UserError, require
 from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
-from jaxssl.evals import clustering, feature_stats, finetune, gradient_descent, knn, linear, lowshot, neighbors, retrieval
+from jaxssl.evals import clustering, dense, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
 from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
+from jaxssl.evals.gradient_descent import check as check_training
 from jaxssl.evals.preprocessing import first_view
 from jaxssl.models.network import Network
 from jaxssl.parallel.mesh import replicate
 
-BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats)  # importing them registers them
+# Importing them registers them
+BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats, dense)
 
 
 def network_of(config: Config) -> Literal["teacher", "student"]:
@@ -45,7 +47,7 @@ def check_config(config: Config) -> None:
     require(shots < 1 or shots == round(shots), "evals.lowshot.shots", shots, "a fraction below 1, or a whole number of images")
   stems = [lowshot.stem_of(path) for path in config.evals.lowshot.lists]
   require(len({*stems}) == len(stems), "evals.lowshot.lists", config.evals.lowshot.lists, "files of different names")
-  gradient_descent.check(config.evals.finetune, "evals.finetune")
+  check_training(config.evals.finetune, "evals.finetune")
   linear.protocols(config.evals.linear)
   if resize := config.evals.resize:
     size = config.evals.size or first_view(config).size
@@ -88,9 +90,12 @@ class Evaluator:
     """Returns the evaluations whose needs these datasets meet."""
     return [name for name in names if not NEEDS[name] & self.lacks]
 
-  def check_neighbors(self) -> None:
-    """Raises UserError if k-NN, which the run evaluates, has fewer images to compare with than a k asks for."""
-    if "knn" in self.possible((*self.config.evals.periodic, *self.config.evals.final)):
+  def check_run(self) -> None:
+    """Raises UserError if an evaluation of the run would fail: k-NN for a k that is too large, dense for its images."""
+    names = self.possible((*self.config.evals.periodic, *self.config.evals.final))
+    if "dense" in names:
+      dense.check(self.config, self.network)
+    if "knn" in names:
       knn.check(self.config.evals.knn, len(self.datasets.reference) - (self.datasets.test is None))
 
   def require(self, names: Sequence[str]) -> None:

@@ -3,19 +3,29 @@
 import functools
 
 import numpy as np
-from scipy import special
+from scipy import linalg, special
 
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals.crops import crop_protocol, two_crops
+from jaxssl.evals.crops import crop_protocol, random_crops
 from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 
 ROWS, PAIRS = 4096, 1024  # largest samples of images
+LEAST, MOST = 256, 1024  # images for LiDAR: as many as features, within these limits, since there should be no fewer
+CROPS = 10  # of each image, for LiDAR
+DELTA = 1e-4  # added to the covariance within images, for LiDAR, as a share of the mean variance of a feature
+CONSTANT = 1e-6  # features that vary less, relative to their size, are constant in float32
 SAME = 1e-9  # cosines that differ by less are equal
 _metric = functools.partial(Metric, group="Features")
 EFFECTIVE_RANK = _metric(
   "effective_rank", "Effective rank", "Directions in use: exp(entropy of normalized singular values). Near 1: collapse."
 )
 RANKME = _metric("rankme", "RankMe", "The effective rank, 1e-7 added to each share.")
+LIDAR = _metric(
+  "lidar",
+  "LiDAR",
+  "Directions that tell images apart, those by which crops of one image differ weighted down: the effective rank of the "
+  "linear-discriminant-analysis matrix whose classes are images. At most the number of images less 1, or of features.",
+)
 UNIFORMITY = _metric("uniformity", "Uniformity", "How evenly images spread. Near 0: collapse; more negative: spread wider.")
 ALIGNMENT = _metric(
   "alignment", "Alignment", "Mean squared distance of two random crops of an image. Small is good while images stay spread out."
@@ -35,11 +45,11 @@ DEVIATION = _metric(
 
 @evaluation("quality")
 def measure(extractor: FeatureExtractor) -> list[Measurement]:
-  """Measures two random crops of reference images, and the spread of the test set or, without one, of the reference set.
+  """Measures random crops of reference images, and the spread of the test set or, without one, of the reference set.
 
   Raw pixels have another dimension than features, so that only `crops_alike` can be compared with theirs.
   """
-  first, second = two_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)))
+  first, second = random_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)), 2)
   of_crops = {"sample": len(first), **crop_protocol(extractor), **extractor.reference.protocol}
   measured = measurements(extractor, {CROPS_ALIKE: crops_alike(first, second)}, of_crops)
   if extractor.variables is not None:
@@ -47,7 +57,16 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
     protocol = {"sample": min(ROWS, len(queries.x)), **queries.protocol}
     measured += measurements(extractor, figures(queries.x), protocol)
     measured += measurements(extractor, {ALIGNMENT: alignment(first, second)}, of_crops)
+    measured += _lidar(extractor)
   return measured
+
+
+def _lidar(extractor: FeatureExtractor) -> list[Measurement]:
+  count, width = extractor.reference.x.shape
+  # Drawn from all images, since the first may be of one class
+  rows = np.sort(np.random.default_rng(0).permutation(count)[: np.clip(width, LEAST, MOST)])
+  protocol = {"sample": len(rows), "crops": CROPS, "delta": DELTA, **crop_protocol(extractor), **extractor.reference.protocol}
+  return measurements(extractor, {LIDAR: lidar(random_crops(extractor, rows, CROPS))}, protocol)
 
 
 def figures(features: np.ndarray, rows: int = ROWS) -> dict[Metric, float]:
@@ -78,6 +97,26 @@ def effective_rank(singular_values: np.ndarray, added: float = 0.0) -> float:
   """
   shares = singular_values / (singular_values.sum() or 1) + added
   return float(np.exp(special.entr(shares).sum()))
+
+
+def lidar(crops: np.ndarray, delta: float = DELTA) -> float:
+  """Computes LiDAR (Thilak et al., arXiv 2312.04000, section 4) of q > 1 crops of n > 1 images, [q, n, f]; 1 if all are equal.
+
+  It is the effective rank, 1e-7 added to each share, of W^-1/2 B W^-1/2: B is the covariance of the images' means, and W that
+  of crops around the mean of their image, plus `delta` on the diagonal. Features are scaled first so that their mean variance
+  is 1; the paper's are not, so that its `delta` depends on their scale.
+  """
+  x = np.asarray(crops, np.float64)
+  variance = x.var((0, 1)).mean()
+  if variance <= CONSTANT**2 * (x**2).mean():
+    return 1.0
+  x = x / np.sqrt(variance)
+  means = x.mean(0)
+  inner, outer = (x - means).reshape(-1, x.shape[-1]), means - means.mean(0)
+  within = inner.T @ inner / (x.shape[1] * (x.shape[0] - 1)) + delta * np.eye(x.shape[-1])
+  root = linalg.cholesky(within, lower=True)  # W = R R^T, so that the squared singular values of R^-1 B^1/2 are those wanted
+  whitened = linalg.solve_triangular(root, outer.T, lower=True)
+  return effective_rank(singular_values(whitened.T) ** 2, added=1e-7)
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -20,14 +20,14 @@ from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, PyTree, Variables
 from jaxssl.data import input_pipeline
 from jaxssl.data.datasets import Dataset, Datasets
+from jaxssl.evals import raw_pixels
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.models.network import Network
 from jaxssl.parallel import preemption
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, to_host
 
-Output = Literal["encode", "layers", "tokens"]  # methods of Network
+Output = Literal["encode", "layers", "tokens", "patches"]  # methods of Network
 MANY = 200_000  # images; of more, baselines are measured by what takes little time and memory
-RAW_SIZE = 32  # side of raw pixels at most; they are not normalized
 
 
 class Features(NamedTuple):
@@ -111,9 +111,9 @@ class FeatureExtractor:
     return self._by_blocks[count]
 
   def features(self, dataset: Dataset, output: Output = "encode") -> Any:
-    """Computes float32 [n, f] of every image of a dataset, or "layers", see `compute`. Raises UserError if not finite."""
+    """Computes float32 [n, f] of every image, or another output, see `compute`. Raises UserError if not finite."""
     features = compute(self.config, self.mesh, self.network, self.variables, dataset, output)
-    if wrong := max(int((~np.isfinite(x)).any(1).sum()) for x in jax.tree.leaves(features)):
+    if wrong := max(int((~np.isfinite(x)).any(tuple(range(1, x.ndim))).sum()) for x in jax.tree.leaves(features)):
       raise UserError(f"the features of {wrong} of {len(dataset)} images are not finite (subject: {self.subject})")
     return features
 
@@ -157,8 +157,8 @@ def compute(
 ) -> Any:
   """Computes an output of a network, or raw pixels (`variables` None), for every image of a dataset: float32 [n, ...].
 
-  "encode": features [n, f]; "layers": a dict of [n, d] by layer; "tokens": [n, 1 + patches, f].
-  Raises UserError for tokens of a network without them, and if evals.size and evals.resize do not fit each other.
+  "encode": features [n, f]; "layers": a dict of [n, d] by layer; "tokens": [n, 1 + patches, f]; "patches": [n, r, c, f].
+  Raises UserError for tokens or patches of a network without them, and if evals.size and evals.resize do not fit each other.
   """
   preprocessing = Preprocessing.of(config)
   apply = functools.partial(_apply, network, preprocessing, output, variables, dataset.resident)
@@ -174,14 +174,10 @@ def _apply(
   network: Network, prep: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
   if variables is None:
-    raw = raw_preprocessing(prep, size=min(prep.size, RAW_SIZE))
-    return raw.on_device(stored, store).reshape(len(stored), -1)
+    return (
+      raw_pixels.of_patches(network, prep, stored, store) if output == "patches" else raw_pixels.of_images(prep, stored, store)
+    )
   return getattr(network, output)(variables, prep.on_device(stored, store))
-
-
-def raw_preprocessing(prep: Preprocessing, size: int) -> Preprocessing:
-  """Returns the preprocessing of raw pixels of that size, which are not normalized."""
-  return dataclasses.replace(prep, size=size, resize=0, mean=(0.0,) * prep.channels, std=(1.0,) * prep.channels)
 
 
 def labels_of(dataset: Dataset) -> np.ndarray:

@@ -51,6 +51,7 @@ class Backbone:
 
     It has a method `__call__(images, *, train)`. Optional members:
       tokens(images, *, train=False): float32 [b, 1 + patches, f], the token of `__call__`, then the patches row by row.
+      feature_map(images): float32 [b, rows, columns, f], features of each patch or position.
       attention(images): float32 [b, heads, rows, columns], that token's attention to the patches in the last block. It may
         read the collection `intermediates`.
       last_blocks(images, count): float32 [b, count * f], that token after the last `count` blocks, each normalized as that of

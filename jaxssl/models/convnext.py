@@ -52,9 +52,16 @@ class ConvNeXt(nn.Module):
   drop_path: float = 0.0  # of the last block; increases linearly from 0 in the first
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms compute in float32
 
-  @nn.compact
   def __call__(self, images: Array, *, train: bool) -> Array:
     """Maps images [b, h, w, c] to spatially averaged and normalized features, float32 [b, dims[-1]]."""
+    return self._features(images, train, average=True)
+
+  def feature_map(self, images: Array) -> Array:
+    """Maps images [b, h, w, c] to normalized features of each position, float32 [b, rows, columns, dims[-1]]."""
+    return self._features(images, train=False, average=False)
+
+  @nn.compact
+  def _features(self, images: Array, train: bool, average: bool) -> Array:
     x = _conv(self.dims[0], self.patch, self.dtype, "stem_0")(images)
     x = layer_norm(jnp.float32, "stem_1")(x)
     rates = iter(np.linspace(0.0, self.drop_path, sum(self.depths)))
@@ -66,7 +73,7 @@ class ConvNeXt(nn.Module):
         x = _conv(channels, 2, self.dtype, f"stages_{stage}_downsample_1", padding=padding)(x).astype(jnp.float32)
       for i in range(blocks):
         x = Block(drop_path=float(next(rates)), dtype=self.dtype, name=f"stages_{stage}_blocks_{i}")(x, train=train)
-    return layer_norm(jnp.float32, "head_norm")(x.mean((1, 2)))
+    return layer_norm(jnp.float32, "head_norm")(x.mean((1, 2)) if average else x)
 
 
 def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **options: Any) -> nn.Conv:

@@ -118,6 +118,21 @@ class Network:
       raise UserError(f"model.name: {type(self.encoder).__name__} has no patch tokens; expected a ViT")
     return jnp.asarray(self._apply("encoder", variables, images, method="tokens"), jnp.float32)
 
+  @property
+  def has_patches(self) -> bool:
+    """Whether the encoder has features of patches, see `patches`."""
+    return self._can("feature_map")
+
+  def patches(self, variables: Variables, images: Array) -> Array:
+    """Maps images [b, h, w, c] to features of patches, float32 [b, rows, columns, f].
+
+    They are the patch tokens of a ViT, or the last feature map of a convnet. Raises UserError for an encoder without.
+    """
+    if not self.has_patches:
+      expected = "expected a ResNet, ConvNeXt or ViT, or an encoder with a method feature_map(images)"
+      raise UserError(f"model.name: {type(self.encoder).__name__} has no features of patches; {expected}")
+    return jnp.asarray(self._apply("encoder", variables, images, method="feature_map"), jnp.float32)
+
   def layers(self, variables: Variables, images: Array) -> dict[str, Array]:
     """Maps images [b, h, w, c] to the encoder's features, `encoder`, and what encoder and projector sow into `layers`.
 

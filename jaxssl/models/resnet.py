@@ -66,9 +66,13 @@ class ResNet(nn.Module):
   bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
 
-  @nn.compact
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps images [b, h, w, c] to spatially averaged features, float32 [b, f]."""
+    return self.feature_map(x, train=train).mean((1, 2), dtype=jnp.float32)
+
+  @nn.compact
+  def feature_map(self, x: Array, *, train: bool = False) -> Array:
+    """Maps images [b, h, w, c] to the output of the last block, [b, rows, columns, f]."""
     # side, stride, padding
     stems = {"imagenet": (7, 2, 3), "cifar": (3, 1, 1), "cifar_pad": (3, 1, 2), "small": (3, 2, 1)}
     x = _conv(self.channels, *stems[self.stem], self.dtype, "conv1")(x)
@@ -80,7 +84,7 @@ class ResNet(nn.Module):
         stride = 2 if stage > 0 and i == 0 else 1
         options = (self.bottleneck, self.zero_init_residual, self.bn_groups, self.dtype)
         x = Block(self.channels * 2**stage, stride, *options, name=f"layer{stage + 1}_{i}")(x, train=train)
-    return x.mean((1, 2), dtype=jnp.float32)
+    return x
 
 
 def _conv(channels: int, side: int, stride: int, padding: int, dtype: jax.typing.DTypeLike, name: str) -> nn.Conv:

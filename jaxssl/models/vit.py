@@ -112,6 +112,11 @@ class ViT(nn.Module):
       self.sow("blocks", "class_tokens", [norm(first) for first in firsts])
     return norm(x)
 
+  def feature_map(self, images: Array) -> Array:
+    """Maps images [b, h, w, c] to the tokens of the patches, float32 [b, rows, columns, dim]."""
+    rows, columns = (side // self.patch for side in images.shape[1:3])
+    return self.tokens(images)[:, 1:].reshape(len(images), rows, columns, -1)
+
   def _positions(self, side: int) -> Array:
     if self.positions == "learned":
       return self.param("pos_embed", normal_002, (1, 1 + side * side, self.dim))

@@ -9,13 +9,13 @@ from jaxssl.core import LOG, UserError, atomic, paths
 from jaxssl.core.rng import generator
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
-from jaxssl.report import attention, curves, neighbors, spectrum, summary, tables, tsne
+from jaxssl.report import attention, curves, neighbors, pca_maps, spectrum, summary, tables, tsne
 from jaxssl.report.groups import grouped, named_records
 from jaxssl.report.text import escape
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 
-MAPPED, ATTENDED = 1500, 8  # images on the map; images with attention maps
+MAPPED, ATTENDED = 1500, 8  # images on the map; images with maps of attention and of patches
 NEIGHBORS = "Nearest neighbors"  # the title of a block, which comes first if there are no labels
 HERE = pathlib.Path(__file__).parent
 
@@ -92,7 +92,9 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
     run = run or load(record.workdir.folder)
     splits = run.evaluator.datasets
   except (UserError, OSError) as error:
-    missing = "Neighbors, map, attention, similarities and spectrum are missing: the run's images or weights cannot be opened"
+    missing = (
+      "Neighbors, map, attention, patches, similarities and spectrum are missing: the run's images or weights cannot be opened"
+    )
     return {"Images": f'<p class="missing">{missing}: {escape(" ".join(str(error).split()))}</p>'}
   queries = splits.test or splits.reference
   drawn = generator(run.config.train.seed, "report/images").permutation(len(queries))
@@ -100,6 +102,7 @@ def _from_images(record: RunRecord, run: LoadedRun | None) -> dict[str, str]:
     NEIGHBORS: lambda: neighbors.section(run, record),
     "Map": lambda: tsne.section(run, queries.subset(np.sort(drawn[:MAPPED]))),
     "Attention": lambda: attention.section(run.extractor, queries.subset(drawn[:ATTENDED])),
+    "Patches": lambda: pca_maps.section(run.extractor, queries.subset(drawn[:ATTENDED])),
     "Similarity and spectrum": lambda: spectrum.section(run, queries.subset(np.sort(drawn[:ROWS]))),
   }
   blocks = {}

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxssl.core.rng import generator
 from jaxssl.data.datasets import Dataset
-from jaxssl.evals.crops import two_crops
+from jaxssl.evals.crops import random_crops
 from jaxssl.evals.feature_stats import effective_rank, singular_values, unit
 from jaxssl.evals.features import FeatureExtractor
 from jaxssl.evals.load_run import LoadedRun
@@ -40,7 +40,7 @@ def _cosines(extractor: FeatureExtractor, rows: np.ndarray) -> dict[str, np.ndar
 
   The pairs are of the same and of different classes or, without labels, any. Empty groups are left out.
   """
-  images, (first_crops, second_crops) = extractor.datasets.reference.subset(rows), two_crops(extractor, rows)
+  images, (first_crops, second_crops) = extractor.datasets.reference.subset(rows), random_crops(extractor, rows, 2)
   x, labels = unit(extractor.features(images)), images.source.labels
   first, second = np.triu_indices(len(x), 1)
   cosines = (x @ x.T)[first, second]

@@ -1,13 +1,15 @@
 """Small images of a run."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from jaxssl.data.datasets import Dataset
+from jaxssl.data.image_io import viewable
 from jaxssl.data.thumbnails import Thumbnails
+from jaxssl.evals.features import FeatureExtractor
 from jaxssl.report.text import data_uri, escape
 
 
@@ -21,6 +23,21 @@ def source(image: np.ndarray) -> str:
 def tile(image: np.ndarray, label: str) -> str:
   """Returns an image, uint8 [side, side, 3], as wide as its container."""
   return f'<img class="tile" src="{source(image)}" alt="{escape(label)}" title="{escape(label)}">'
+
+
+def panel(images: Mapping[str, np.ndarray]) -> str:
+  """Returns images, uint8 [side, side, 3] by name, side by side with their names below."""
+  tiles = "".join(f"<div>{tile(pixels, name)}<small>{escape(name)}</small></div>" for name, pixels in images.items())
+  return f'<figure class="look" style="--n:{len(images)}">{tiles}</figure>'
+
+
+def preprocessed(extractor: FeatureExtractor, split: Dataset, side: int) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the images of a split as the network sees them, float32 [n, h, w, c], and for display, uint8 [n, side, side, 3]."""
+  prep, source = extractor.preprocessing, split.source
+  x = np.concatenate([prep.on_host(source.read(row)[None]) for row in range(len(split))])
+  brightest = np.iinfo(source.dtype).max
+  images = np.rint(np.clip((x * prep.std + prep.mean) * brightest, 0, brightest)).astype(source.dtype)
+  return x, np.stack([np.asarray(Image.fromarray(viewable(image)).resize((side, side))) for image in images])
 
 
 class Gallery(Thumbnails):

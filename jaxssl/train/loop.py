@@ -74,7 +74,7 @@ def train(
     run = Experiment(config, local.folder, arrays, encoder, images.check)
     config = run.config
     evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
-    evaluator.check_neighbors()
+    evaluator.check_run()
     changes.check_state(run, encoder)
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)

@@ -42,7 +42,14 @@ def measured(workdir: pathlib.Path) -> list[dict]:
   return results.read(workdir / "results.json")["measurements"]
 
 
-def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
+def segmented(root: pathlib.Path) -> str:
+  """Writes five images of noise, with masks of two classes."""
+  noise = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+  files = {f"images/{i}.png": coded(image, "PNG") for i, image in enumerate(noise)}
+  return folder(root, files | {f"masks/{i}.png": coded(image // 128, "PNG") for i, image in enumerate(noise)})
+
+
+def test_every_evaluation_is_added_to_the_results(run, tmp_path, capfd, monkeypatch):
   monkeypatch.setattr(logistic, "PENALTIES", (1e-2,))
   short = {name: dataclasses.replace(preset, lr=(0.1,), epochs=1) for name, preset in linear_presets.PRESETS.items()}
   monkeypatch.setattr(linear, "PRESETS", short)
@@ -50,6 +57,7 @@ def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
   solvers = ["--evals.linear.solvers=lbfgs,sgd,resa_cifar,augmented,resa,isd,custom", "--evals.lowshot.finetune=true"]
   custom = {"blocks": 2, "crops": "random", "epochs": 1, "lr": "0.1,0.2", "normalize": "l2"}
   solvers += [f"--evals.linear.custom.{field}={value}" for field, value in custom.items()]
+  solvers += ["--evals.dense.k=3", *(f"--evals.dense.{name}={segmented(tmp_path)}/{name}" for name in ("images", "masks"))]
   assert main.main(["evaluate", *EVALUATIONS, f"--workdir={run}", *QUICK, *solvers]) == 0
   after = measured(run)
   names = {m["name"] for m in after}
@@ -57,7 +65,8 @@ def test_every_evaluation_is_added_to_the_results(run, capfd, monkeypatch):
     "knn20_cosine", "linear_lbfgs", "linear_sgd", "linear_resa_cifar", "linear_augmented", "linear_resa", "linear_isd",
     "linear_custom", "lowshot_2_linear", "lowshot_2_finetune",
     "finetune", "encoder_silhouette", "hidden_1_kmeans_ari", "embedding_davies_bouldin", "recall1_cosine_leave_one_out",
-    "map_cosine_leave_one_out", "neighbors_purity10", "effective_rank", "alignment",
+    "map_cosine_leave_one_out", "map_cosine_gallery", "neighbors_purity10", "effective_rank", "lidar", "alignment",
+    "dense_knn3_miou", "dense_linear_pixels",
   } <= names  # fmt: skip
   knn = [m for m in after if m["name"] == "knn20_cosine" and m["step"] == 8]
   assert len(knn) == 1 and knn[0] in before  # an equal measurement replaces the first
@@ -105,9 +114,10 @@ def test_without_labels_only_evaluations_that_need_none_run(run, tmp_path, fails
     (["knm"], "evaluation='knm': unknown; expected "),
     (["--step=3"], "holds no checkpoint of step 3: [4, 8]"),
     (["--evals.knm.k=3"], "evals.knm.k: unknown field; did you mean evals.knn.k?"),
-    (["--evals.periodic=knn,knm"], "evals.periodic='knm': unknown; expected clusters, finetune, knn, "),
+    (["--evals.periodic=knn,knm"], "evals.periodic='knm': unknown; expected clusters, dense, finetune, knn, "),
     (["--data.mean=0.5"], "data.mean: cannot change after training; the network was trained with data.mean=[0.13]"),
     (["linear", "--data.path=/nowhere"], "data.path=/nowhere"),
+    (["dense"], "evals.dense.images is empty; dense needs evals.dense.images, a folder of images, and evals.dense.masks, "),
   ],
 )
 def test_errors_are_one_line(run, words, message, fails):

@@ -55,3 +55,50 @@ def test_a_sample_is_drawn_from_all_images():
   x = gaussian(3000, 6)
   x[:1000, 1:] = 0  # the first images alone would seem collapsed
   assert feature_stats.figures(x, rows=1000) == pytest.approx(feature_stats.figures(x, rows=3000), rel=0.1)
+
+
+def crops_of(signal: np.ndarray, noise: float, count: int = 20) -> np.ndarray:
+  """Returns crops [count, n, f] of images with features `signal` [n, f] under isotropic noise."""
+  return signal + noise * np.random.default_rng(1).normal(size=(count, *signal.shape))
+
+
+@pytest.mark.parametrize("directions", [1, 5, 12])
+def test_lidar_counts_the_directions_that_tell_images_apart(directions):
+  """RankMe, which takes noise for information, does not."""
+  signal = np.pad(gaussian(600, directions), ((0, 0), (0, 40 - directions)))
+  x = crops_of(signal, noise=0.02)
+  assert feature_stats.lidar(x) == pytest.approx(directions, rel=0.04)
+  assert feature_stats.effective_rank(feature_stats.singular_values(x[0]), added=1e-7) > 1.2 * directions
+
+
+def test_lidar_weights_down_what_differs_between_crops_of_an_image():
+  """Three strong directions change from crop to crop; the other five are as weak, but constant."""
+  shared, changing = np.pad(gaussian(400, 5), ((0, 0), (0, 3))), np.zeros((20, 400, 8))
+  changing[:, :, 5:] = 30 * np.random.default_rng(2).normal(size=(20, 400, 3))
+  assert feature_stats.lidar(crops_of(shared, noise=0.05) + changing) == pytest.approx(5, rel=0.02)
+
+
+@pytest.mark.parametrize("value, noise", [(0, 0), (0.3, 0), (0.3, 1e-8)])
+def test_lidar_of_collapsed_features_is_1(value, noise):
+  assert feature_stats.lidar(np.float32(value + noise * gaussian(500, 8).reshape(10, 50, 8))) == 1
+
+
+def test_lidar_is_invariant_to_linear_maps():
+  x = crops_of(gaussian(300, 16), noise=0.7)
+  rotation = np.linalg.qr(gaussian(16, 16, seed=3))[0]
+  expected = pytest.approx(feature_stats.lidar(x), rel=2e-3)
+  assert feature_stats.lidar(x @ rotation * np.linspace(0.3, 3, 16)) == expected
+  assert feature_stats.lidar(1e-4 * x) == expected  # so that delta is relative
+
+
+def test_lidar_equals_its_definition_for_fewer_images_than_features():
+  x = crops_of(gaussian(6, 9), noise=0.5, count=4)
+  x /= np.sqrt(x.reshape(-1, 9).var(0).mean())
+  means = x.mean(0)
+  within = sum(np.outer(v, v) for v in (x - means).reshape(-1, 9)) / (6 * 3) + 1e-4 * np.eye(9)
+  values, vectors = np.linalg.eigh(within)
+  root = vectors @ np.diag(values**-0.5) @ vectors.T
+  shares = np.linalg.eigvalsh(root @ np.cov(means.T) @ root)
+  shares = np.maximum(shares, 0) / shares.sum() + 1e-7
+  assert feature_stats.lidar(x) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-5)
+  assert feature_stats.lidar(x) < 5 + 1e-3

@@ -82,6 +82,7 @@ def test_the_page_of_a_labeled_run_shows_every_measurement(labeled):
   text = (labeled / "report.html").read_text()
   assert text.index("<h2>Evaluations</h2>") < text.index("<h2>Curves</h2>") < text.index("<h2>Nearest neighbors</h2>")
   assert text.count("<circle") == 30 and 'class="same"' in text and "Attention" not in text
+  assert report.text.count("4 x 4 patches") == 8
   assert NASTY not in text and NASTY in report.text and "run <1>" not in text and "run <1>" in report.text
 
 
@@ -90,6 +91,7 @@ def test_the_page_of_an_unlabeled_run_shows_attention_and_clusters(plain):
   assert "It did not collapse" in report.text or "collapsed" in report.text
   assert text.index("<h2>Nearest neighbors</h2>") < text.index("<h2>Evaluations</h2>") < text.index("<h2>Curves</h2>")
   assert "Attention" in report.text and "head 1" in report.text and "Bootstrapped pairs" not in report.text
+  assert "<h2>Patches</h2>" in text and report.text.count("7 x 7 patches") == 8
   assert text.count("<circle") == 66 and "cluster 1" in report.text and 'class="same"' not in text
   assert "two images" in report.text and "different class" not in report.text
 
