@@ -21,8 +21,8 @@ def section(extractor: FeatureExtractor, split: Dataset) -> str:
     return ""
   body = ""
   for image, maps in zip(images, attention, strict=True):
-    panels = {"image": image, "all heads": _over(image, maps.mean(0))}
-    body += panel(panels | {f"head {i + 1}": _over(image, head) for i, head in enumerate(maps[:HEADS])})
+    heads = [(f"head {i + 1}", _over(image, head)) for i, head in enumerate(maps[:HEADS])]
+    body += panel([("image", image), ("all heads", _over(image, maps.mean(0))), *heads])
   return (
     "<p>The attention of the last block's class token on each patch; bright: high. A network that has learned attends to "
     f'objects rather than the background, and its heads to different parts.</p><div class="cards">{body}</div>'

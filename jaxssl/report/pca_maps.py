@@ -5,12 +5,14 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.data.datasets import Dataset
+from jaxssl.evals.feature_stats import unit
 from jaxssl.evals.features import FeatureExtractor
 from jaxssl.evals.raw_pixels import patch_grid
 from jaxssl.parallel.mesh import replicate, to_host
 from jaxssl.report.thumbnails import panel, preprocessed
 
 SIDE = 96
+TILES = 4  # side by side
 LEAST = 4  # rows of patches; fewer show nothing
 MARGIN = 1.0  # percent of the values of a component that are darker than black, and brighter than its color
 
@@ -22,14 +24,17 @@ def section(extractor: FeatureExtractor, split: Dataset) -> str:
     return ""
   x, images = preprocessed(extractor, split, SIDE)
   patches = to_host(mesh, jax.jit(network.patches)(extractor.variables, replicate(mesh, x)))
-  body = ""
-  for image, colors in zip(images, components(patches), strict=True):
-    enlarged = np.asarray(Image.fromarray(colors).resize((SIDE, SIDE), Image.Resampling.NEAREST))
-    body += panel({"image": image, f"{colors.shape[0]} x {colors.shape[1]} patches": enlarged})
+  shape = patches.shape
+  colors = components(unit(patches.reshape(-1, shape[-1])).reshape(shape))  # lengths, which a few patches dominate, say little
+  shown, name = list[tuple[str, np.ndarray]](), f"{shape[1]} x {shape[2]} patches"
+  for image, grid in zip(images, colors, strict=True):
+    enlarged = np.asarray(Image.fromarray(grid).resize((SIDE, SIDE), Image.Resampling.NEAREST))
+    shown += [("image", image), (name, enlarged)]
+  body = "".join(panel(shown[start : start + TILES]) for start in range(0, len(shown), TILES))
   return (
-    "<p>The first three principal components of the features of patches, as red, green and blue, the same for all images: "
-    "patches of one color have similar features. A network that has learned gives parts of the same kind one color, also in "
-    f'different images, and colors objects unlike the background.</p><div class="cards">{body}</div>'
+    "<p>The first three principal components of the features of patches, scaled to unit length, as red, green and blue, the "
+    "same for all images: patches of one color have similar features. A network that has learned gives parts of the same "
+    f'kind one color, also in different images, and colors objects unlike the background.</p><div class="cards">{body}</div>'
   )
 
 

@@ -1,7 +1,7 @@
 """Small images of a run."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -25,9 +25,9 @@ def tile(image: np.ndarray, label: str) -> str:
   return f'<img class="tile" src="{source(image)}" alt="{escape(label)}" title="{escape(label)}">'
 
 
-def panel(images: Mapping[str, np.ndarray]) -> str:
-  """Returns images, uint8 [side, side, 3] by name, side by side with their names below."""
-  tiles = "".join(f"<div>{tile(pixels, name)}<small>{escape(name)}</small></div>" for name, pixels in images.items())
+def panel(images: Sequence[tuple[str, np.ndarray]]) -> str:
+  """Returns images with names, uint8 [side, side, 3], side by side with their names below."""
+  tiles = "".join(f"<div>{tile(pixels, name)}<small>{escape(name)}</small></div>" for name, pixels in images)
   return f'<figure class="look" style="--n:{len(images)}">{tiles}</figure>'
 
 
