@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from jaxssl.config.schema import DataConfig, DenseConfig
+from jaxssl.config.eval_schema import DenseConfig
+from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
 from jaxssl.data import image_list
 from jaxssl.data.file_kinds import JPEG, PNG, check_size
