@@ -49,7 +49,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 
   Raw pixels have another dimension than features, so that only `crops_alike` can be compared with theirs.
   """
-  first, second = random_crops(extractor, np.arange(min(len(extractor.reference.x), PAIRS)), 2)
+  first, second = random_crops(extractor, _drawn(extractor, PAIRS), 2)
   of_crops = {"sample": len(first), **crop_protocol(extractor), **extractor.reference.protocol}
   measured = measurements(extractor, {CROPS_ALIKE: crops_alike(first, second)}, of_crops)
   if extractor.variables is not None:
@@ -61,10 +61,13 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   return measured
 
 
+def _drawn(extractor: FeatureExtractor, most: int) -> np.ndarray:
+  """Draws rows of the reference set, sorted, from all of it, since the first rows may be of one class."""
+  return np.sort(np.random.default_rng(0).permutation(len(extractor.reference.x))[:most])
+
+
 def _lidar(extractor: FeatureExtractor) -> list[Measurement]:
-  count, width = extractor.reference.x.shape
-  # Drawn from all images, since the first may be of one class
-  rows = np.sort(np.random.default_rng(0).permutation(count)[: np.clip(width, LEAST, MOST)])
+  rows = _drawn(extractor, int(np.clip(extractor.reference.x.shape[1], LEAST, MOST)))
   protocol = {"sample": len(rows), "crops": CROPS, "delta": DELTA, **crop_protocol(extractor), **extractor.reference.protocol}
   return measurements(extractor, {LIDAR: lidar(random_crops(extractor, rows, CROPS))}, protocol)
 

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from jaxssl.evals import feature_stats
+from jaxssl.evals.features import Features
 
 
 def gaussian(n: int, f: int, seed: int = 0) -> np.ndarray:
@@ -102,3 +105,19 @@ def test_lidar_equals_its_definition_for_fewer_images_than_features():
   shares = np.maximum(shares, 0) / shares.sum() + 1e-7
   assert feature_stats.lidar(x) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-5)
   assert feature_stats.lidar(x) < 5 + 1e-3
+
+
+def test_crops_are_cut_of_images_of_all_classes_of_a_sorted_set(monkeypatch):
+  drawn = []
+
+  def cut(extractor, rows, count):
+    drawn.append(rows)
+    return np.random.default_rng(0).normal(size=(count, len(rows), 4))
+
+  monkeypatch.setattr(feature_stats, "random_crops", cut)
+  monkeypatch.setattr(feature_stats, "crop_protocol", lambda extractor: {})
+  features = Features(np.random.default_rng(1).normal(size=(5000, 4)), np.arange(5000) // 1000, {})
+  feature_stats.measure(SimpleNamespace(reference=features, test=None, variables={}, subject="teacher"))
+  assert [len(rows) for rows in drawn] == [1024, 256]
+  for rows in drawn:
+    assert (np.diff(rows) > 0).all() and set(features.labels[rows]) == {*range(5)}
