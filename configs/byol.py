@@ -3,8 +3,8 @@
 configs/byol.py           CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/byol.py
   Others: linear 92.58 (solo-learn, 1000 epochs); their recipe differs: LARS 1.0, weight decay 1e-5. 200-NN 91.0 (Lightly, batch
-  512, best of 800 epochs); theirs differs: heads of width 1024, no warm-up, constant teacher momentum. Measured with ",cpu" at
-  half the learning rate: docs/results.md.
+  512, best of 800 epochs); theirs differs: heads of width 1024, no warm-up, constant teacher momentum. Measured with ",cpu":
+  docs/results.md.
 configs/byol.py:nnboot    CIFAR-10, the same with neighbor bootstrapping; not measured
 configs/byol.py:imagenet  ImageNet, ResNet-18, one direction at batch 256 with SGD, 200 epochs; 2 to 8 GPUs
   jaxssl train --config configs/byol.py:imagenet --config.data.path=/path/to/imagenet

@@ -2,7 +2,7 @@
 
 configs/isd.py                         CIFAR-10, ISD, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/isd.py
-  Measured with ",cpu" on the teacher, with a bias before the predictor's BatchNorm: docs/results.md.
+  Measured with ",cpu": docs/results.md.
 configs/isd.py:plus                    CIFAR-10, ISD+, ResNet-18: weak teacher, strong student view, two temperatures, projector
 configs/isd.py:weak_weak               CIFAR-10, ISD with weak teacher and student views
 configs/isd.py:weak_strong             CIFAR-10, ISD with weak teacher and strong student views

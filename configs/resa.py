@@ -2,7 +2,7 @@
 
 configs/resa.py                         CIFAR-10, ResNet-18, 1000 epochs; one GPU
   jaxssl train --config configs/resa.py
-  Published (second-hand): 5-NN 93.02. Measured with ",cpu" before the strong view became bicubic: docs/results.md.
+  Published (second-hand): 5-NN 93.02. Measured with ",cpu": docs/results.md.
 configs/resa.py:cifar10                 CIFAR-10, the same
 configs/resa.py:cifar100                CIFAR-100, ResNet-18, 1000 epochs; one GPU
   Published (second-hand): linear 72.21, 5-NN 66.83.
