@@ -97,8 +97,8 @@ def _embed_image(image: str, meta: Mapping[str, Any], workdir: pathlib.Path) -> 
     raise UserError(f"--image={image}: neither a path in the file nor a readable image: {error.strerror}") from error
   except (DecodeError, UnsupportedImage) as error:
     raise UserError(f"--image={error}") from error
-  shown = ("network", "size", "resize", "interpolation")
-  config = load_run.read_config(workdir, {f"evals.{name}": meta[name] for name in shown})
+  shown = ("network", "size", "resize", "interpolation")  # files from before there was a choice lack the last
+  config = load_run.read_config(workdir, {f"evals.{name}": meta[name] for name in shown if name in meta})
   run = load_run.load(workdir, dataclasses.replace(config, data=data), meta["step"])
   if run.fingerprint != meta["weights"]:
     raise UserError(f"--workdir={workdir}: other weights than those that made the file; expected the run that made it")
