@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl.config.schema import DataConfig, DenseConfig
+from jaxssl.config.eval_schema import DenseConfig
+from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
 from jaxssl.data.segmentation import open_segmented
 from tests.data.fixtures import coded, folder, npy
