@@ -109,9 +109,9 @@ def test_signals_reach_the_run():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_device")
-def test_two_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
+def test_three_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
   """In this process; the third run is stopped after its training, and is not finished."""
-  words = ["compare", "--configs", *CONFIGS[:2], "--seeds=0,1", f"--workdir={tmp_path}", *FLAGS]
+  words = ["compare", "--configs", *CONFIGS, "--seeds=0,1", f"--workdir={tmp_path}", *FLAGS]
   trained = []
 
   def train(command: list[str]) -> int:
@@ -124,14 +124,16 @@ def test_two_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
   assert not (tmp_path / "report.html").exists() and "simclr-runlocal (2)" in (tmp_path / "compare.md").read_text()
   trained += [""]
   assert main.main(words) == 0
-  assert len(trained) == 3 + 1 + 2 and trained[4] == trained[2]  # the first two were not trained again
+  assert len(trained) == 3 + 1 + 4 and trained[4] == trained[2]  # the first two were not trained again
   document = json.loads((tmp_path / "compare.json").read_text())
-  assert [(group["name"], len(group["runs"])) for group in document["groups"]] == [("simclr-runlocal", 2), ("byol-runlocal", 2)]
+  assert [(group["name"], len(group["runs"])) for group in document["groups"]] == [
+    ("simclr-runlocal", 2), ("byol-runlocal", 2), ("simsiam-runlocal", 2),
+  ]  # fmt: skip
   measured = results.read(tmp_path / "byol-runlocal/seed1/results.json")["measurements"]
   values = [m["value"] for m in measured if m["name"].startswith("knn")]
   knn = next(m for m in document["groups"][1]["metrics"] if m["metric"].startswith("knn"))
   assert knn["values"][1] == values[0] and knn["std"] is not None
   pairs = [(pair["first"], pair["second"], len(pair["values"])) for pair in document["differences"]]
   assert ("simclr-runlocal", "byol-runlocal", 2) in pairs and not document["failures"]
-  assert len((tmp_path / "compare.csv").read_text().splitlines()) > 4 and (tmp_path / "report.html").exists()
+  assert len((tmp_path / "compare.csv").read_text().splitlines()) > 6 and (tmp_path / "report.html").exists()
   assert "| difference, seed by seed |" in capsys.readouterr().out
