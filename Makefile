@@ -25,6 +25,7 @@ lint: $(VENV)/installed-dev
 
 test: lint
 	$(PYTEST) -m "not full"
+	@echo "not run here: the tests that need PyTorch, timm or a browser; make test-peers installs the former and runs them"
 
 test-fast: lint
 	$(PYTEST) -m "not slow and not full"
