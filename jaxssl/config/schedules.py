@@ -51,6 +51,15 @@ class ScheduleConfig:
   milestones: tuple[int, ...] = ()  # step: epochs at which the value is multiplied by `rate`
   rate: float = 0.1  # step: factor at every milestone
 
+  def describe(self) -> str:
+    """Returns the curve in words, such as "x 0.1 after 60, 80 epochs", behind the value after the warm-up if it is not 1."""
+    shape = {"constant": "constant", "step": f"x {self.rate:g} after {', '.join(map(str, self.milestones))} epochs"}
+    shape |= {kind: f"{kind} to {self.final:g}" for kind in ("cosine", "exponential")}
+    base, ticks = f"{self.base:g}, " if self.base != 1 else "", "" if self.by_epoch else " by step"
+    lengths = {unit: getattr(self, f"warmup_{unit}") for unit in ("epochs", "steps", "percent")}
+    warmup = "".join(f", warmup {unit} {length:g} from {self.start:g}" for unit, length in lengths.items() if length)
+    return f"{base}{shape[self.kind]}{ticks}{warmup}"
+
   def resolve(self, training_length: TrainingLength, name: str = "schedule") -> Schedule:
     """Converts durations to those of a run; `name` is the schedule's field, such as `optim.schedule`, for messages.
 
@@ -88,10 +97,11 @@ class ScheduleConfig:
       tick = (xp.asarray(step) + training_length.offset) // steps_per_tick
       warm = self.start + (self.base - self.start) * (tick / max(warmup - 1, 1))
       after = self.base
-      if self.kind in ("cosine", "exponential"):
-        turn = xp.clip((tick - warmup) / max(length - warmup, 1), 0.0, 1.0)
-        cosine = self.final + 0.5 * (self.base - self.final) * (1.0 + xp.cos(np.pi * turn))
-        after = cosine if self.kind == "cosine" else self.base * (self.final / self.base) ** turn
+      turn = xp.clip((tick - warmup) / max(length - warmup, 1), 0.0, 1.0)
+      if self.kind == "cosine":
+        after = self.final + 0.5 * (self.base - self.final) * (1.0 + xp.cos(np.pi * turn))
+      elif self.kind == "exponential":
+        after = self.base * (self.final / self.base) ** turn
       elif self.kind == "step":
         after = self.base * self.rate ** sum((tick >= m * ticks_per_epoch) * 1.0 for m in self.milestones)
       return xp.where(tick < warmup, warm, after)

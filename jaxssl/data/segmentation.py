@@ -77,7 +77,7 @@ class SegmentedImages(FolderSource):
       raise UserError(f"{self.where}: {problem}; expected masks as large as their images")
     return image
 
-  def is_from(self, other: "SegmentedImages") -> set[str]:
+  def shared_with(self, other: "SegmentedImages") -> set[str]:
     """Returns the names of the images that another set has as well."""
     ours, theirs = ({s.describe(k) for k in range(len(s))} for s in (self, other))
     return ours & theirs
@@ -127,7 +127,7 @@ def open_segmented(dense: DenseConfig, data: DataConfig) -> Segmented:
     return Segmented(train, np.sort(order[count:]), train, np.sort(order[:count]), "a fifth of the images, drawn by seed 0")
   folders = (dense.test_images or dense.images, dense.test_masks or dense.masks)
   test = SegmentedImages(*folders, dense.test_list_path, "evals.dense.test_", data)
-  if both := test.is_from(train):
+  if both := test.shared_with(train):
     field = "test_list_path" if dense.test_list_path else "test_images"
     count = f"{len(both)} images are learned from as well, e.g. {min(both)}"
     raise UserError(f"evals.dense.{field}={getattr(dense, field)}: {count}; expected other images")

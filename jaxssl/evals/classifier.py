@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, Variables
 from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
+from jaxssl.ops.nearest import normalize
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def guesses(extractor: FeatureExtractor, classifier: Classifier) -> np.ndarray:
   if classifier.variables is None:
     test = extractor.test if classifier.blocks == 1 else extractor.with_blocks(classifier.blocks, "blocks").test
     assert test is not None
-    return classify(classifier.kernel, unit_length(test.x) if classifier.unit else test.x)
+    return classify(classifier.kernel, normalize(jnp.asarray(test.x)) if classifier.unit else test.x)
   network, test = (extractor.config, extractor.mesh, extractor.network, classifier.variables), extractor.datasets.test
   assert test is not None
   return classify(classifier.kernel, compute(*network, test))
@@ -78,12 +79,6 @@ def guesses(extractor: FeatureExtractor, classifier: Classifier) -> np.ndarray:
 def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
   """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
   return np.asarray(logits(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
-
-
-def unit_length(x: Any) -> Any:
-  """Returns features [n, f] of length 1; zeros stay zeros."""
-  norm = (x * x).sum(1, keepdims=True) ** 0.5
-  return x / (norm + (norm == 0))
 
 
 @jax.jit

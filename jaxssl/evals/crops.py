@@ -48,7 +48,7 @@ def training_protocol(view: ViewConfig) -> dict[str, Scalar]:
 def view_protocol(view: ViewConfig) -> dict[str, Scalar]:
   """Returns the part of a protocol that says how the crops of a view are cut."""
   (low, high), (flat, wide) = view.crop_scale, view.crop_ratio
-  protocol: dict[str, Scalar] = {"crop_area": f"{low:g} to {high:g}", "crop_ratio": f"{flat:.3g} to {wide:.3g}"}
+  protocol: dict[str, Scalar] = {"crop_area": f"{low:g} to {high:g}", "crop_ratio": f"{flat:.3g} to {wide:.3g}"} if high else {}
   return protocol | ({"affine": view.affine} if view.affine else {})
 
 

@@ -18,11 +18,9 @@ from jaxssl.data.datasets import Dataset
 from jaxssl.data.image_io import center
 from jaxssl.data.segmentation import Segmented, SegmentedImages, open_segmented
 from jaxssl.data.source import Subset
-from jaxssl.evals import knn
-from jaxssl.evals.classifier import folded, logits
+from jaxssl.evals import knn, logistic
+from jaxssl.evals.classifier import logits
 from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
-from jaxssl.evals.linear import LBFGS
-from jaxssl.evals.logistic import logistic, standardization
 from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.evals.raw_pixels import patch_grid
 from jaxssl.models.network import Network
@@ -48,9 +46,8 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   x, y = _sample(extractor, sets, task.patches, config.patches)
   require(config.k <= len(x), "evals.dense.k", config.k, f"1 to {len(x)}, the number of patches to compare with")
   count, temperature = len(task.classes), extractor.config.evals.knn.temperature
-  mean, scale = standardization(x)
-  kernel, chosen = logistic((x - mean) / scale, y, count, 0)
-  kernel = jnp.asarray(folded(kernel, mean, scale))
+  kernel, chosen = logistic.fit_raw(x, y, count, 0)
+  kernel = jnp.asarray(kernel)
 
   confusion = dict[str, np.ndarray]()
   for rows, patches in _patches(extractor, sets.test, sets.test_rows):
@@ -65,7 +62,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   shared = _protocol(extractor, sets, task, len(x))
   own: Mapping[str, Mapping[str, Scalar]] = {
     f"knn{config.k}": {**knn.PROTOCOLS["cosine"], "k": config.k, "temperature": temperature},
-    "linear": LBFGS,
+    "linear": logistic.PROTOCOL,
   }
   measured = []
   for name, matrix in confusion.items():
@@ -134,10 +131,10 @@ def read_task(sets: Segmented, resize: int, size: int, grid: tuple[int, int], ig
     with contextlib.closing(input_pipeline.read_ahead(load, rows.tolist(), 0, 64)) as masks:
       yield from masks
 
-  trained = []
+  trained = []  # by value, since the classes are known only when all masks have been read, which would fill the memory
   for found, mask in read(sets.train, sets.train_rows):
     values[found] = True
-    trained.append(mask)
+    trained.append(majority(np.where(np.isin(mask, ignore), NONE, mask.astype(np.int16)), grid, 256))
   values[list(ignore)] = False
   classes = np.flatnonzero(values)
   if len(classes) < 2:
@@ -152,7 +149,8 @@ def read_task(sets: Segmented, resize: int, size: int, grid: tuple[int, int], ig
       remedy = f"evals.dense.ignore={','.join(map(str, [*ignore, *unknown]))}"
       raise UserError(f"{sets.test.where}: {problem}; train on such an image, or leave the class out by {remedy}")
     masks[place] = position[mask]
-  return Task(classes, np.stack([majority(position[mask], grid, len(classes)) for mask in trained]), masks)
+  patches = np.stack(trained)
+  return Task(classes, np.where(patches == NONE, NONE, position[patches]).astype(np.int16), masks)
 
 
 def _patches(extractor: FeatureExtractor, images: SegmentedImages, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:

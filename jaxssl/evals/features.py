@@ -173,10 +173,10 @@ def compute(
 def _apply(
   network: Network, prep: Preprocessing, output: Output, variables: Variables | None, store: Array | None, stored: Array
 ) -> PyTree:
+  if variables is None and output == "patches":
+    return raw_pixels.of_patches(network, prep, stored, store)
   if variables is None:
-    return (
-      raw_pixels.of_patches(network, prep, stored, store) if output == "patches" else raw_pixels.of_images(prep, stored, store)
-    )
+    return raw_pixels.of_images(prep, stored, store)
   return getattr(network, output)(variables, prep.on_device(stored, store))
 
 

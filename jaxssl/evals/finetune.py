@@ -11,7 +11,6 @@ from jaxssl.core.metric import Scalar, accuracy_metric
 from jaxssl.evals import crops, gradient_descent
 from jaxssl.evals.classifier import Classifier, Fitted, fits
 from jaxssl.evals.features import FeatureExtractor
-from jaxssl.evals.linear import schedule_text
 
 FINETUNE = accuracy_metric("finetune", "Fine-tuned", "Accuracy after the whole network was trained further with labels.")
 
@@ -29,7 +28,7 @@ def fit(extractor: FeatureExtractor) -> Iterator[Fitted]:
 def protocol(extractor: FeatureExtractor) -> dict[str, Scalar]:
   """Returns the protocol of the training."""
   config = extractor.config.evals.finetune
-  length = {"schedule": schedule_text(config.schedule), "epochs": config.epochs, "batch_size": config.batch_size}
+  length = {"schedule": config.schedule.describe(), "epochs": config.epochs, "batch_size": config.batch_size}
   rates = {"encoder_learning_rate": config.lr, "head_learning_rate": config.head_lr, "weight_decay": config.weight_decay}
   cut = crops.training_protocol(crops.view_for(extractor, config.crops, config.crop_scale))
   return {"classifier": "fine-tuned network, SGD, momentum 0.9", **length, **rates, "initialization": config.init, **cut}

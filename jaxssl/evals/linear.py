@@ -4,25 +4,21 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxssl.config.eval_schema import LinearConfig, LinearProtocol
-from jaxssl.config.schedules import ScheduleConfig
 from jaxssl.core import LOG, UserError, require
 from jaxssl.core.metric import BASELINES, Scalar, accuracy_metric
 from jaxssl.core.types import Array
 from jaxssl.evals import crops, gradient_descent
-from jaxssl.evals.classifier import Classifier, Fitted, fits, folded, unit_length
+from jaxssl.evals.classifier import Classifier, Fitted, fits, folded
 from jaxssl.evals.features import MANY, FeatureExtractor
 from jaxssl.evals.linear_presets import PRESETS
-from jaxssl.evals.logistic import best_of, held_out, logistic, standardization
+from jaxssl.evals.logistic import PROTOCOL, best_of, fit_raw, held_out, standardization
 from jaxssl.models.network import Network
+from jaxssl.ops.nearest import normalize
 
-LBFGS: Mapping[str, Scalar] = {
-  "classifier": "logistic regression",
-  "features": "standardized",
-  "penalty": "best accuracy on a held-out fifth",
-}
 FEATURES = {"none": "raw", "l2": "unit length", "standardize": "standardized", "l2_standardize": "unit length, standardized"}
 ABOUT = "Accuracy of a linear classifier trained on the frozen features."
 
@@ -43,7 +39,7 @@ def require_foldable(config: LinearConfig) -> None:
     if protocol and (protocol.normalize.startswith("l2") or protocol.blocks > 1):
       takes = "features of unit length" if protocol.blocks == 1 else f"the last {protocol.blocks} blocks"
       raise UserError(
-        f"--keep: evals.linear.solvers={name} takes {takes}, so it is no layer on the encoder; keep another solver"
+        f"--keep: evals.linear.solvers={name} takes {takes}, so it is not a layer on the encoder; keep another solver"
       )
 
 
@@ -82,9 +78,8 @@ def _can_crop(extractor: FeatureExtractor, name: str) -> bool:
 
 def _by_lbfgs(extractor: FeatureExtractor) -> tuple[Classifier, Mapping[str, Scalar], Mapping[str, Scalar]]:
   reference, classes = extractor.reference, extractor.classes
-  mean, scale = standardization(reference.x)
-  kernel, chosen = logistic((reference.x - mean) / scale, reference.labels, len(classes), extractor.config.train.seed)
-  return Classifier(kernel=folded(kernel, mean, scale), classes=classes), LBFGS, chosen
+  kernel, chosen = fit_raw(reference.x, reference.labels, len(classes), extractor.config.train.seed)
+  return Classifier(kernel=kernel, classes=classes), PROTOCOL, chosen
 
 
 class Normalization(NamedTuple):
@@ -96,7 +91,7 @@ class Normalization(NamedTuple):
 
   def __call__(self, x: Any) -> Any:
     """Returns the normalized features."""
-    x = unit_length(x) if self.unit else x
+    x = normalize(x) if self.unit else x
     return x if self.mean is None or self.scale is None else (x - self.mean) / self.scale
 
   def folded(self, kernel: Array | np.ndarray) -> np.ndarray:
@@ -112,7 +107,7 @@ def normalization(kind: str, x: np.ndarray) -> Normalization:
   if kind == "standardize":
     mean, scale = standardization(x)
   elif kind == "l2_standardize":  # as ISD, whose constant is small for features of unit length
-    units = unit_length(x)
+    units = np.asarray(normalize(jnp.asarray(x)))
     mean = units.mean(0, dtype=np.float64)
     scale = np.sqrt(units.var(0, dtype=np.float64, ddof=min(1, len(x) - 1)) + 1e-5)
   else:
@@ -152,27 +147,9 @@ def described(extractor: FeatureExtractor, protocol: LinearProtocol) -> dict[str
   fields: dict[str, Scalar] = {"classifier": f"SGD, momentum {protocol.momentum:g}" if sgd else "Adam"}
   fields["learning_rate"] = protocol.lr[0] if len(protocol.lr) == 1 else f"the best of {grid} on a held-out fifth"
   fields |= {"learning_rate_batch_size": protocol.lr_base_batch_size} if protocol.lr_base_batch_size else {}
-  fields |= {"schedule": schedule_text(protocol.schedule), "weight_decay": protocol.weight_decay}
+  fields |= {"schedule": protocol.schedule.describe(), "weight_decay": protocol.weight_decay}
   fields |= {"epochs": protocol.epochs, "batch_size": protocol.batch_size, "initialization": protocol.init}
   fields |= {"features": FEATURES[protocol.normalize]} | ({"blocks": protocol.blocks} if protocol.blocks > 1 else {})
   if protocol.crops != "none":
     fields |= crops.training_protocol(crops.view_for(extractor, protocol.crops, protocol.crop_scale))
   return fields
-
-
-def schedule_text(schedule: ScheduleConfig) -> str:
-  """Describes a factor on the learning rate: "x 0.1 after 60, 80 epochs"."""
-  shapes = {
-    "constant": "constant",
-    "cosine": f"cosine to {schedule.final:g}",
-    "exponential": f"exponential to {schedule.final:g}",
-  }
-  shapes["step"] = f"x {schedule.rate:g} after {', '.join(map(str, schedule.milestones))} epochs"
-  base = f"{schedule.base:g}, " if schedule.base != 1 else ""
-  names = ("warmup_epochs", "warmup_steps", "warmup_percent")
-  warmups = [
-    f", {name.replace('_', ' ')} {getattr(schedule, name):g} from {schedule.start:g}"
-    for name in names
-    if getattr(schedule, name)
-  ]
-  return f"{base}{shapes[schedule.kind]}{'' if schedule.by_epoch else ' by step'}{''.join(warmups)}"

@@ -1,6 +1,6 @@
 """Multinomial logistic regression to convergence, with a penalty that is chosen on a held-out fifth."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,13 @@ import optax
 
 from jaxssl.core.metric import Scalar
 from jaxssl.core.types import Array
-from jaxssl.evals.classifier import classify, logits
+from jaxssl.evals.classifier import classify, folded, logits
 
+PROTOCOL: Mapping[str, Scalar] = {
+  "classifier": "logistic regression",
+  "features": "standardized",
+  "penalty": "best accuracy on a held-out fifth",
+}
 PENALTIES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # each fit starts from the one before
 MIDDLE = 1e-2  # if each class has one image, so that none can be held out
 HELD_OUT = 5  # one image in five selects the penalty or the learning rate
@@ -22,12 +27,6 @@ def standardization(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns the mean of each feature in x and its deviation, [f]; the latter is bounded so that noise is not scaled up."""
   deviation = x.std(0)
   return x.mean(0), np.maximum(deviation, 1e-3 * deviation.max() + 1e-12)
-
-
-def standardized(x: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-  """Scales each feature by its mean and deviation in x, see `standardization`."""
-  mean, scale = standardization(x)
-  return [(features - mean) / scale for features in (x, *others)]
 
 
 def by_class(labels: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -44,11 +43,18 @@ def held_out(labels: np.ndarray, seed: int) -> np.ndarray:
   return out
 
 
+def fit_raw(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[np.ndarray, dict[str, Scalar]]:
+  """Fits `logistic` on features float32 [n, f], standardized; its classifier [f + 1, c] takes features that are not."""
+  mean, scale = standardization(x)
+  kernel, chosen = logistic((x - mean) / scale, labels, num_classes, seed)
+  return folded(kernel, mean, scale), chosen
+
+
 def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> tuple[Array, dict[str, Scalar]]:
   """Fits multinomial logistic regression: mean cross-entropy + penalty / 2 |kernel|^2, to convergence.
 
-  x: float32 [n, f], `standardized`; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the largest of
-  equals) is fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
+  x: float32 [n, f], see `standardization`; labels int32 [n]. The penalty with the best accuracy on a held-out fifth (the
+  largest of equals) is fitted again on all images. Returns the classifier, see `classify`, and what was chosen.
   """
   standard = jnp.asarray(x)
   rotation = jnp.linalg.eigh(jnp.dot(standard.T, standard, precision=jax.lax.Precision.HIGHEST))[1]

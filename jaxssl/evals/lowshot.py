@@ -17,7 +17,6 @@ from jaxssl.data.source import Source, optional
 from jaxssl.evals import finetune, logistic
 from jaxssl.evals.classifier import Classifier, classify, guesses
 from jaxssl.evals.features import FeatureExtractor, Features, evaluation, labeled_test, measurements
-from jaxssl.evals.linear import LBFGS
 
 
 class LabeledImages(NamedTuple):
@@ -35,14 +34,13 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
   config, reference, test = extractor.config.evals.lowshot, extractor.reference, labeled_test(extractor)
 
   def probe(rows: np.ndarray, seed: int) -> np.ndarray:
-    x, queries = logistic.standardized(reference.x[rows], test.x)
-    kernel, _ = logistic.logistic(x, reference.labels[rows], len(extractor.classes), seed)
-    return classify(kernel, queries)
+    kernel, _ = logistic.fit_raw(reference.x[rows], reference.labels[rows], len(extractor.classes), seed)
+    return classify(kernel, test.x)
 
   measured = []
   for labeled in labeled_images(extractor):
     count = len(labeled.draws[0])
-    solvers: list[tuple] = [("linear", LBFGS, probe)]
+    solvers: list[tuple] = [("linear", logistic.PROTOCOL, probe)]
     if config.finetune and extractor.variables is not None:
       tuned = functools.partial(_tuned, extractor, finetune.trainer(extractor, count))
       solvers.append(("finetune", finetune.protocol(extractor), tuned))

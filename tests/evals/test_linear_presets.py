@@ -15,11 +15,11 @@ from jaxssl.config.eval_schema import LinearConfig, LinearProtocol, Solver
 from jaxssl.config.schedules import ScheduleConfig, TrainingLength
 from jaxssl.core import UserError
 from jaxssl.evals import gradient_descent, linear
-from jaxssl.evals.classifier import unit_length
 from jaxssl.evals.features import EVALUATIONS
 from jaxssl.evals.linear_presets import PRESETS
 from jaxssl.models.network import Network
 from jaxssl.models.vit import ViT
+from jaxssl.ops.nearest import normalize
 from tests.evals.fixtures import extractor
 from tests.evals.test_linear import mixture
 
@@ -102,7 +102,7 @@ def test_a_classifier_of_features_of_unit_length_is_measured_on_such_features():
   given = extractor(x, labels, 1000 * x, labels, linear={"solvers": "custom", "custom": custom})
   (fitted,) = linear.fit(given)
   assert fitted.classifier.unit and EVALUATIONS["linear"](given)[0].value > 60
-  kernel, unit = fitted.classifier.kernel, np.asarray(unit_length(x))
+  kernel, unit = fitted.classifier.kernel, np.asarray(normalize(x))
   value = 100 * ((unit @ kernel[:-1] + kernel[-1]).argmax(1) == labels).mean()
   assert EVALUATIONS["linear"](given)[0].value == pytest.approx(value)
 
@@ -147,7 +147,7 @@ def test_a_convnet_has_one_block():
 
 
 def test_several_blocks_are_an_error_before_anything_is_fitted(monkeypatch):
-  monkeypatch.setattr(linear, "logistic", lambda *_: pytest.fail("fitted"))
+  monkeypatch.setattr(linear, "fit_raw", lambda *_: pytest.fail("fitted"))
   x, labels = mixture(20, 0)
   given = extractor(x, labels, x, labels, linear={"solvers": ("lbfgs", "dino")})
 
@@ -167,9 +167,11 @@ def test_several_blocks_are_an_error_before_anything_is_fitted(monkeypatch):
     ("custom", {"normalize": "l2"}, "features of unit length"),
   ],
 )
-def test_what_is_no_layer_on_the_encoder_cannot_be_kept(solver, custom, takes):
+def test_what_is_not_a_layer_on_the_encoder_cannot_be_kept(solver, custom, takes):
   config = LinearConfig(solvers=("resa", solver), custom=LinearProtocol(**custom))
-  with pytest.raises(UserError, match=f"--keep: evals.linear.solvers={solver} takes {takes}, so it is no layer on the encoder"):
+  with pytest.raises(
+    UserError, match=f"--keep: evals.linear.solvers={solver} takes {takes}, so it is not a layer on the encoder"
+  ):
     linear.require_foldable(config)
   linear.require_foldable(LinearConfig(solvers=("lbfgs", "sgd", "resa", "augmented")))
 
