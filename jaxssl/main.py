@@ -6,28 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jaxssl import cli
-from jaxssl.core import UserError
+from jaxssl.core import UserError, exit_codes
 
 PERMANENT = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")  # a bucket's errors that last
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one command; returns its exit code: 0 done, 1 failed, 2 the user's mistake, 75 saved on a signal, 130 interrupted."""
+  """Runs one command; returns its exit code, see `core.exit_codes`."""
   argv = list(sys.argv[1:] if argv is None else argv)
   if not argv or argv[0] in ("-h", "--help", "help"):
     print(cli.overview())
-    return 0
+    return exit_codes.DONE
   command = "train" if argv[0].startswith("-") else argv.pop(0)
   try:
     options = vars(cli.parser(command).parse(argv))
     if command == "config":  # needs neither JAX nor a log
       options.pop("run")(**options)
-      return 0
+      return exit_codes.DONE
   except UserError as error:
     print(f"error: {error}", file=sys.stderr)
-    return 2
+    return error.exit_code
   except SystemExit:  # --help
-    return 0
+    return exit_codes.DONE
   return _execute(**options)
 
 
@@ -45,7 +45,7 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
     print("stopped by a signal", file=sys.stderr, flush=True)
     return stop.code
   except KeyboardInterrupt:
-    return preemption.INTERRUPTED
+    return exit_codes.INTERRUPTED
 
 
 def _run(
@@ -56,7 +56,7 @@ def _run(
 
   from jaxssl.config.plugins import use
   from jaxssl.core import cache, log, paths
-  from jaxssl.parallel import preemption, processes
+  from jaxssl.parallel import processes
 
   try:
     if distributed:
@@ -67,18 +67,18 @@ def _run(
     cache.keep_compiled()
     for file in plugins:
       use(file)
-    return run(**options) or 0
+    return run(**options) or exit_codes.DONE
   except UserError as error:
     return processes.exit_with(f"error: {error}", error.exit_code)
   except (jax.errors.JaxRuntimeError, processes.Lost) as error:
     if jax.process_count() == 1 and not isinstance(error, processes.Lost):
       raise
     message = f"error: {str(error).splitlines()[0]}. Another process may have died; rerun the same command to resume"
-    return processes.exit_with(message, preemption.AGAIN)
+    return processes.exit_with(message, exit_codes.AGAIN)
   except Exception as error:
     if not paths.gcs_error(error):
       raise
-    code = 2 if type(error).__name__ in PERMANENT else preemption.AGAIN
+    code = exit_codes.MISTAKE if type(error).__name__ in PERMANENT else exit_codes.AGAIN
     return processes.exit_with(f"error: {paths.gcs_error(error)}", code)
 
 
@@ -87,7 +87,7 @@ def run() -> NoReturn:
   try:
     code = main()
   except KeyboardInterrupt:  # while modules are imported
-    code = 130
+    code = exit_codes.INTERRUPTED
   if code:  # nothing is pending; threads of libraries, such as downloads, could go on or print their own errors
     sys.stdout.flush()
     sys.stderr.flush()

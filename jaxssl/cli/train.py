@@ -18,7 +18,7 @@ def add_options(parser: Parser) -> None:
 
 
 def run(accept_changes: bool, **options: Any) -> int:
-  """Trains; returns the exit code: 0 done, 1 the loss is not finite, 75 or 130 saved on a signal."""
+  """Trains; returns the exit code: 0 done, 3 diverged or stopped by an alert, 75 or 130 saved on a signal."""
   config, workdir = resolve(**options)
 
   from jaxssl.report.page import write_report

@@ -10,7 +10,7 @@ from types import FrameType
 
 from jaxssl.compare.grid import Planned
 from jaxssl.core import LOG, UserError
-from jaxssl.parallel.preemption import AGAIN, INTERRUPTED
+from jaxssl.core.exit_codes import AGAIN, INTERRUPTED
 from jaxssl.train.config_changes import ConfigChanges
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir

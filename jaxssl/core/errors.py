@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
+from jaxssl.core.exit_codes import AGAIN, MISTAKE
+
 # Line breaks and other control characters, characters that change the direction of text, and lone surrogates, which stand
 # for bytes of a file name that are not UTF-8
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -14,17 +16,33 @@ def one_line(text: str) -> str:
   return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-class UserError(Exception):
-  """A mistake in the user's input, in one line: `FIELD=VALUE: problem; expected ...; hint`."""
+class OneLineError(Exception):
+  """An error that its message explains, without a traceback. `exit_code`: of a command that ends with it."""
 
-  exit_code = 2  # of a command that ends with this error
+  exit_code = MISTAKE
 
   def __str__(self) -> str:
     return one_line(super().__str__())
 
   def _render_traceback_(self) -> list[str]:
     """Shows one line in a notebook (IPython calls this), where `%debug` still has the traceback."""
-    return [f"UserError: {self}"]
+    return [f"{self._shown_as}: {self}"]
+
+  _shown_as = "UserError"
+
+
+class UserError(OneLineError):
+  """A mistake in the user's input, in one line: `FIELD=VALUE: problem; expected ...; hint`."""
+
+
+class Unavailable(OneLineError):
+  """Storage did not respond within the time that `retry` allows: the same command may succeed later, and resumes a run.
+
+  It is neither a UserError nor an OSError, so that no handler takes it for a mistake or for a damaged file.
+  """
+
+  exit_code = AGAIN
+  _shown_as = "Unavailable"
 
 
 def require(holds: bool, field: str, value: object, expected: str) -> None:

@@ -10,8 +10,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from jaxssl.core import LOG
+from jaxssl.core.exit_codes import AGAIN, INTERRUPTED
 
-AGAIN, INTERRUPTED = 75, 130  # exit codes of a saved run: EX_TEMPFAIL, after which launchers restart it, and Ctrl-C
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1", signal.SIGINT: "Ctrl-C"}
 STOPPING = "stopping as soon as the current operation ends"
 

@@ -8,6 +8,7 @@ import jax
 
 from jaxssl.config.schema import HealthConfig
 from jaxssl.core import LOG, UserError, json_io, unknown_name
+from jaxssl.core.exit_codes import DIVERGED
 from jaxssl.methods.base import Dims
 from jaxssl.workdir.workdir import Workdir
 
@@ -17,6 +18,8 @@ MIN_DIMENSIONS = 16  # a low rank among fewer dimensions is normal
 
 class Stopped(Exception):
   """The run ends early: the loss is not finite, or an alert that `health.stop` names has started."""
+
+  exit_code = DIVERGED  # of a command that ends with this error
 
 
 def check(config: HealthConfig) -> None:

@@ -54,7 +54,7 @@ def train(
 ) -> int:
   """Trains in `workdir`, or resumes the run there.
 
-  Returns the exit code: 0 done; 1 stopped, see `Stopped`; 75 or 130 stopped by a signal, with all steps saved. Raises
+  Returns the exit code: 0 done; 3 stopped, see `Stopped`; 75 or 130 stopped by a signal, with all steps saved. Raises
   StopRequested for a signal before training begins. `arrays`: images of the calling program; `encoder`: its own flax module,
   for model.name=custom; `report`: called at the end if `evals.report` asks for one; `accept_changes`: resume although the
   training images, or fields that change what is learned, have changed; `on_metrics`: called with the values of every line of
@@ -107,7 +107,7 @@ def train(
         LOG.error("%s. Last good checkpoint: step %s in %s", error, checkpoints.latest(), original.checkpoints)
         if report:
           report(local, None)
-        return 1
+        return error.exit_code
       except StopRequested as request:
         logger.raise_failure()
         return request.code
