@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks.table import Row, main
 from benchmarks.views import pil_view, smooth_image
 from jaxssl.augment import presets
-from jaxssl.augment.geometry import random_box
+from jaxssl.augment.boxes import ATTEMPTS, box_of
 from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.input_pipeline import tensorflow, training
@@ -64,7 +64,7 @@ def rows(path: str) -> Iterator[Row]:
       data = encoded(number)
       width, height = Image.open(io.BytesIO(data)).size
       for _ in range(2):
-        box = random_box(rng, height, width, VIEW.crop_scale, VIEW.crop_ratio)
+        box = box_of(rng.random((ATTEMPTS, 4)), height, width, VIEW.crop_scale, VIEW.crop_ratio)
         tf.io.decode_and_crop_jpeg(data, np.array(box, np.int32), channels=3, dct_method="INTEGER_ACCURATE").numpy()
 
   speeds = {run: [] for run in (ours, reference, decoding)}

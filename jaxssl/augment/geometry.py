@@ -1,17 +1,16 @@
-"""Operations that move the pixels of one image, with PIL's results on 8 bits, and the random boxes of crops.
+"""Operations that move the pixels of one image, with PIL's results on 8 bits, and the random boxes of crops, with JAX.
 
 An image is float32 [h, w, c] of whole numbers in 0..max_value, 255 or (16 bits) 65535, and so is the result, truncated or
 rounded as PIL does. Parameters may be traced, sizes may not. All functions take one image; use `vmap` for more.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxssl.augment.boxes import ATTEMPTS, Range, area_and_log_aspect, largest_box
 from jaxssl.core.types import Array
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -79,56 +78,20 @@ def affine(image: Array, rotate: Array, shear: Array, zoom: Array, shift: Array,
   return jnp.where(inside[..., None], jnp.floor(mix(above, below, y - top)), 0.0)
 
 
-Box = tuple[int, int, int, int]  # top, left, height, width in pixels
-Range = tuple[float, float]
-_ATTEMPTS = 10
-
-
-def random_box(rng: np.random.Generator, height: int, width: int, scale: Range, ratio: Range) -> Box:
-  """Draws the box of torchvision's RandomResizedCrop with NumPy, for crops on the host.
-
-  `scale`: range of the share of the area, uniform; (0, 0): the whole image. `ratio`: range of width / height, uniform in the
-  logarithm. Takes the first of ten shapes that fits into the image, or else the largest centered box of an allowed ratio.
-  """
-  if scale == (0, 0):
-    return 0, 0, height, width
-  for _ in range(_ATTEMPTS):
-    share, turn, down, across = rng.random(4)
-    area, log_aspect = _area_and_log_aspect(share, turn, height, width, scale, ratio)
-    aspect = math.exp(log_aspect)
-    h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
-    if 0 < h <= height and 0 < w <= width:
-      return int(down * (height - h + 1)), int(across * (width - w + 1)), h, w
-  return _largest_box(height, width, ratio)
-
-
 def random_boxes(key: Array, num: int, height: int, width: int, scale: Range, ratio: Range) -> Array:
-  """Draws int32 [num, 4] boxes with JAX, for crops on the accelerator; arguments and distribution are `random_box`'s.
+  """Draws int32 [num, 4] boxes for crops on the accelerator; arguments and distribution are those of `boxes.box_of`.
 
   All ten shapes are computed, since a loop that may stop early does not vectorize, so the random bits differ.
   """
   if scale == (0, 0):
     return jnp.tile(jnp.array([[0, 0, height, width]]), (num, 1))
-  draws = jax.random.uniform(key, (num, 2 * _ATTEMPTS + 2))
-  share, turn, place = jnp.split(draws, (_ATTEMPTS, 2 * _ATTEMPTS), axis=1)
-  area, log_aspect = _area_and_log_aspect(share, turn, height, width, scale, ratio)
+  draws = jax.random.uniform(key, (num, 2 * ATTEMPTS + 2))
+  share, turn, place = jnp.split(draws, (ATTEMPTS, 2 * ATTEMPTS), axis=1)
+  area, log_aspect = area_and_log_aspect(share, turn, height, width, scale, ratio)
   aspect = jnp.exp(log_aspect)
   shapes = jnp.round(jnp.sqrt(jnp.stack([area / aspect, area * aspect], axis=-1))).astype(jnp.int32)
   image = jnp.array([[height, width]])
   fits = jnp.all((shapes > 0) & (shapes <= image[None]), axis=-1)
   shape = jnp.take_along_axis(shapes, fits.argmax(axis=1)[:, None, None], axis=1)[:, 0]
   boxes = jnp.concatenate([jnp.floor(place * (image - shape + 1)).astype(jnp.int32), shape], axis=1)
-  return jnp.where(fits.any(axis=1, keepdims=True), boxes, jnp.array([_largest_box(height, width, ratio)]))
-
-
-def _area_and_log_aspect(share: Any, turn: Any, height: int, width: int, scale: Range, ratio: Range) -> tuple[Any, Any]:
-  """Maps uniform draws, floats or arrays, to the area and the logarithm of width / height."""
-  low, high = math.log(ratio[0]), math.log(ratio[1])
-  return height * width * (scale[0] + (scale[1] - scale[0]) * share), low + (high - low) * turn
-
-
-def _largest_box(height: int, width: int, ratio: Range) -> Box:
-  """Returns the largest centered box whose ratio is allowed, at least one pixel high and wide."""
-  aspect = min(max(width / height, ratio[0]), ratio[1])
-  h, w = (max(1, min(side, round(other))) for side, other in ((height, width / aspect), (width, height * aspect)))
-  return (height - h) // 2, (width - w) // 2, h, w
+  return jnp.where(fits.any(axis=1, keepdims=True), boxes, jnp.array([largest_box(height, width, ratio)]))

@@ -51,6 +51,9 @@ class DataConfig:
   mean: tuple[float, ...] = fixed((0.485, 0.456, 0.406))
   std: tuple[float, ...] = fixed((0.229, 0.224, 0.225))  # standard deviation of each channel, as `mean`
   workers: int = locate(0)  # placement=host: parallel reads; 0: one per core
+  # placement=host: whether `workers` are processes, which use every core, or threads, which share one interpreter; auto:
+  # processes on more than 8 cores, if the images are files on this machine
+  processes: Literal["auto", "on", "off"] = locate("auto")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

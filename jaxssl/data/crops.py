@@ -1,61 +1,73 @@
 """Random crops on the host: views of images from files, each image decoded once and no larger than needed."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxssl.augment.geometry import Box, random_box
+from jaxssl.augment.boxes import ATTEMPTS, Box, box_of
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.opencv import opencv
-from jaxssl.data.source import Source, decoder_of
+from jaxssl.data.source import FailedImage, Source, decoder_of, optional
 
-_View = tuple[np.ndarray, ViewConfig, tuple]  # to cut: its output [size, size, c], its group, the key of its random stream
+IMAGE, ROW, KEY, GROUP, VIEW = range(5)  # columns of a list of crops: the image to read, the row of the batch and its index
 
 
-def cut_rows(
-  source: Source,
-  index: np.ndarray,
-  partner: np.ndarray,
-  views: Mapping[str, ViewConfig],
-  seed: int,
-  epoch: int,
-  out: Mapping[str, np.ndarray],
+def list_crops(index: np.ndarray, partner: np.ndarray, views: Mapping[str, ViewConfig]) -> np.ndarray:
+  """Lists the crops of a batch of pairs (index, partner), int [b], by the image that they are cut from: int64 [m, 5]."""
+  pairs, rows, crops = np.stack([index, partner], 1), np.arange(len(index)), []
+  for number, group in enumerate(views.values()):
+    for v in range(group.count):
+      images = pairs[:, int(group.partner[v % len(group.partner)])]
+      crops.append(np.stack([images, rows, index, np.full_like(rows, number), np.full_like(rows, v)], 1))
+  every = np.concatenate(crops)
+  return every[np.argsort(every[:, IMAGE], kind="stable")]
+
+
+def divide(crops: np.ndarray, parts: int) -> list[np.ndarray]:
+  """Divides a list of crops into parts of about as many images each; no image is in two of them."""
+  starts = np.flatnonzero(np.diff(crops[:, IMAGE], prepend=-1))  # of each image
+  return np.split(crops, [starts[len(starts) * k // parts] for k in range(1, parts)])
+
+
+def cut(
+  source: Source, crops: np.ndarray, views: Mapping[str, ViewConfig], seed: int, epoch: int, out: Mapping[str, np.ndarray]
 ) -> None:
-  """Cuts all views of the pairs (index, partner), int [n], into `out`, [n, v, size, size, c] for each group.
+  """Cuts listed crops into `out`, [b, v, size, size, c] for each group. Each image is decoded once.
 
-  The boxes are a function of (seed, epoch, index, group, view) only. Each image of a pair is decoded once.
+  The boxes are a function of (seed, epoch, index, group, view) only. Raises FailedImage for an image that cannot be read.
   """
-  for row, pair in enumerate(zip(index.tolist(), partner.tolist(), strict=True)):
-    wanted: dict[int, list[_View]] = {image: [] for image in pair}
-    for name, group in views.items():
-      for v in range(group.count):
-        key = (seed, f"crops/{name}", epoch, pair[0], v)
-        wanted[pair[group.partner[v % len(group.partner)]]].append((out[name][row, v], group, key))
-    for image, its_views in wanted.items():
-      if its_views:
-        _cut(source, image, its_views)
+  groups, draws = list(views.items()), dict[tuple[int, int], np.ndarray]()
+  for image, its_crops in itertools.groupby(crops.tolist(), lambda crop: crop[IMAGE]):
+    targets, places = [], []
+    for _, row, key, number, v in its_crops:
+      name, group = groups[number]
+      if (drawn := draws.get((key, number))) is None:
+        drawn = draws[key, number] = generator(seed, f"crops/{name}", epoch, key).random((group.count, ATTEMPTS, 4))
+      targets.append((out[name][row, v], group))
+      places.append(drawn[v])
+    try:
+      _cut(source, image, targets, places)
+    except (DecodeError, UnsupportedImage) as error:
+      raise FailedImage(image, error) from error
 
 
-def _cut(source: Source, image: int, views: list[_View]) -> None:
+def _cut(source: Source, image: int, targets: Sequence[tuple[np.ndarray, ViewConfig]], draws: Sequence[np.ndarray]) -> None:
   def boxes_in(height: int, width: int) -> list[Box]:
-    return [random_box(generator(*key), height, width, group.crop_scale, group.crop_ratio) for _, group, key in views]
+    return [box_of(d, height, width, g.crop_scale, g.crop_ratio) for (_, g), d in zip(targets, draws, strict=True)]
 
   data, decoder = source.encoded(image), decoder_of(source)
-  size = None if data is None else decoder.jpeg_size(data)
+  size = None if data is None else optional(source, "known_jpeg_size", image) or decoder.jpeg_size(data)
   boxes = boxes_in(*size) if size else None
-  spare = min(min(box[2:]) / group.size for (_, group, _), box in zip(views, boxes, strict=True)) if boxes else 1
-  try:
-    pixels = source.read(image) if data is None else decoder.decode(data, source.describe(image), spare)
-  except (DecodeError, UnsupportedImage):
-    source.read(image)  # SubstituteUnreadable records it and reads another image from now on; other sources raise
-    return _cut(source, image, views)
+  spare = min(min(box[2:]) / group.size for (_, group), box in zip(targets, boxes, strict=True)) if boxes else 1
+  pixels = source.read(image) if data is None else decoder.decode(data, source.describe(image), spare, size)
   height, width = size or pixels.shape[:2]
   boxes = boxes or boxes_in(height, width)
   y, x = pixels.shape[0] / height, pixels.shape[1] / width  # below 1 if the image was decoded at a reduced size
-  for (out, group, _), (top, left, height, width) in zip(views, boxes, strict=True):
+  for (out, group), (top, left, height, width) in zip(targets, boxes, strict=True):
     part = pixels[round(top * y) : round((top + height) * y), round(left * x) : round((left + width) * x)]
     resample(part, out, group.interpolation)
 

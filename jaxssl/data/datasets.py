@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -15,13 +15,14 @@ from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
-from jaxssl.data import holdout, imbalance, input_pipeline, value_range
+from jaxssl.data import holdout, imbalance, input_pipeline, value_range, worker_pool
 from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
 from jaxssl.data.folder import FolderSource, open_whole
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
 from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
+from jaxssl.data.worker_pool import WorkerPool
 from jaxssl.parallel.mesh import global_rows, local_slice, padded_rows, replicate
 
 Arrays = Mapping[str, DataInput]  # "train", and optionally "test"
@@ -29,17 +30,21 @@ Arrays = Mapping[str, DataInput]  # "train", and optionally "test"
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Images of one set. `resident`: all of them on the devices, [n, h, w, c] as read, with data.placement=device."""
+  """Images of one set. `resident`: all of them on the devices, [n, h, w, c] as read, with data.placement=device.
+
+  `pool`: the processes that read them, with data.placement=host; None: threads do.
+  """
 
   source: Source
   resident: Array | None = None
+  pool: WorkerPool | None = None
 
   def __len__(self) -> int:
     return len(self.source)
 
   def subset(self, rows: np.ndarray) -> "Dataset":
     """Returns the images at `rows`, int [m], in that order."""
-    return Dataset(Subset(self.source, rows), None if self.resident is None else self.resident[rows])
+    return Dataset(Subset(self.source, rows), None if self.resident is None else self.resident[rows], self.pool)
 
   def labeled(self) -> "Dataset":
     """Returns the images whose class is known; all if that is none or all of them."""
@@ -82,10 +87,10 @@ class Datasets:
   def on_devices(self, config: Config, mesh: Mesh) -> "Datasets":
     """Returns the datasets with `resident` arrays if data.placement=device. Reads all images, which may take minutes.
 
-    Raises UserError if the images do not fit the views.
+    With data.placement=host, starts the processes that read them. Raises UserError if the images do not fit the views.
     """
     if config.data.placement == "host":
-      return self
+      return self._with_pool(worker_pool.open_pool(self.sources, config.data))
 
     def place(dataset: Dataset) -> Dataset:
       rows = padded_rows(len(dataset), mesh)
@@ -98,6 +103,12 @@ class Datasets:
       images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
       return Dataset(dataset.source, replicate(mesh, global_rows(mesh, images)))
 
+    return self._placed(place)
+
+  def _with_pool(self, pool: WorkerPool | None) -> "Datasets":
+    return self._placed(lambda dataset: dataclasses.replace(dataset, pool=pool)) if pool else self
+
+  def _placed(self, place: Callable[[Dataset], Dataset]) -> "Datasets":
     train = place(self.train)
     reference = train if self.reference is self.train else place(self.reference)
     return dataclasses.replace(self, train=train, reference=reference, test=self.test and place(self.test))

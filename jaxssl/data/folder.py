@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError
+from jaxssl.core import LOG, UserError, paths
 from jaxssl.data import image_list, layout, layout_table
 from jaxssl.data.file_index import FileIndex
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
@@ -23,6 +23,7 @@ class FolderSource(Source):
     self.name = index.root
     self.use(Decoder.of(config))
     self._index, self._positions, self._folders = index, positions, folders
+    self.in_processes = not index.root.startswith(paths.BUCKET)
 
   def __len__(self) -> int:
     return len(self._positions)

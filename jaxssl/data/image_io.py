@@ -17,6 +17,7 @@ from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, 
 
 DEPTHS = (8, 10, 12, 14, 16)  # that data.bit_depth may be
 _FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap"  # how the segments of a JPEG that may turn it begin
 _TURNS = {  # EXIF orientation -> how the stored rows and columns become upright
   2: lambda image: image[:, ::-1],
   3: lambda image: image[::-1, ::-1],
@@ -55,13 +56,14 @@ class Decoder:
     """uint8 or uint16."""
     return dtype_of(self.bit_depth)
 
-  def decode(self, data: bytes, name: str, spare: float = 1) -> np.ndarray:
+  def decode(self, data: bytes, name: str, spare: float = 1, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decodes a file's first image, upright, transparent parts on white: [h, w, channels] of `dtype`.
 
-    Ordinary JPEGs are reduced by the largest supported factor up to `spare`, if that is 2 or more. Raises, with `name` in the
+    Ordinary JPEGs are reduced by the largest supported factor up to `spare`, if that is 2 or more. `size`: what `jpeg_size`
+    returns, if it is known. Raises, with `name` in the
     message, DecodeError for a damaged file, and UnsupportedImage for one that cannot be read as configured.
     """
-    if size := self.jpeg_size(data):
+    if size := size or self.jpeg_size(data):
       height, width = (math.ceil(side / max(spare, 1)) for side in size)
       colors = "GRAY" if self.channels == 1 else "RGB"
       with contextlib.suppress(ValueError):  # of a damaged file, which Pillow describes or accepts
@@ -123,13 +125,15 @@ class Decoder:
     if not data.startswith(JPEG) or self.channels not in (1, 3):
       return None
     try:
-      image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+      if _EXIF in data or _XMP in data:  # may hold an orientation
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        height, width, ordinary = image.height, image.width, image.mode in ("L", "RGB") and readers.orientation(image) == 1
+      else:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        ordinary = colors in ("Gray", "YCbCr", "RGB")
     except Exception:  # decoding reports what is wrong
       return None
-    too_large = image.height * image.width > self.max_pixels
-    if too_large or image.mode not in ("L", "RGB") or readers.orientation(image) != 1:
-      return None
-    return image.height, image.width
+    return (height, width) if ordinary and height * width <= self.max_pixels else None
 
 
 @contextlib.contextmanager

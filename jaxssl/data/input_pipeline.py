@@ -4,7 +4,7 @@ import atexit
 import collections
 import contextlib
 import functools
-import math
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,17 @@ import numpy as np
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core import LOG, UserError, log
 from jaxssl.core.log import duration
-from jaxssl.data.crops import cut_rows
+from jaxssl.data.crops import cut, divide, list_crops
+from jaxssl.data.filler import Filler
 from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
+from jaxssl.data.whole_images import read_centers
+from jaxssl.data.worker_pool import WorkerPool
 from jaxssl.parallel.mesh import cores
 
 T = TypeVar("T")
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
-_PART = 8  # rows that a worker cuts per call, to amortize the cost of a call
+_PART = 8  # rows that a worker fills per call, to amortize the cost of a call
 
 
 def resident(source: Source, resident_size: int, workers: int = 0, own: slice = slice(None)) -> np.ndarray:
@@ -64,47 +67,49 @@ def training(
   epoch: int,
   first_step: int = 0,
   workers: int = 0,
+  pool: WorkerPool | None = None,
 ) -> Iterator[Iterator[tuple[np.ndarray, np.ndarray, Views]]]:
   """Reads and crops the batches of one epoch with tf.data, from `first_step` on; its workers stop at the end of the block.
 
   `index`, `partner`: int32 [steps, b] from `epoch_plan`, or this process's columns of them.
   Yields an iterator over index int32 [b], partner int32 [b], and the views of each group; a batch belongs to the caller.
-  The batches are a function of the arguments only; a later `first_step` yields the same tail. The source's errors keep their
-  type.
+  The batches are a function of the arguments up to `first_step`, whatever threads or processes read them; a later `first_step`
+  yields the same tail. The source's errors keep their type.
   """
   tf = tensorflow()
   steps, batch = index.shape
-  part = math.gcd(batch, _PART)
-  sizes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
-  buffers: dict[int, Views] = {}  # of the steps in progress
+  parts, threads = -(-batch // _PART), pool.count if pool else _threads(workers)
+  shapes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
+  filler = Filler(source, functools.partial(cut, views=views, seed=seed, epoch=epoch), shapes, pool)
+  crops: dict[int, list[np.ndarray]] = {}  # of the steps in progress
   failures: list[BaseException] = []
 
-  def cut(first: np.int64) -> np.int64:
-    """Cuts `part` rows into the buffer of their step. tf.data carries row numbers only: tensors would copy the pixels."""
-    step, row = divmod(int(first), batch)
-    rows = slice(row, row + part)
+  def fill(number: np.int64) -> np.int64:
+    """Cuts a part of a step's crops into its buffer. tf.data carries numbers only: tensors would copy the pixels."""
+    step, part = divmod(int(number), parts)
     try:
-      buffer = buffers.get(step) or buffers.setdefault(step, {name: np.empty(sizes[name], source.dtype) for name in sizes})
-      out = {name: group[rows] for name, group in buffer.items()}
-      cut_rows(source, index[step, rows], partner[step, rows], views, seed, epoch, out)
+      with filler.lock:
+        if step not in crops:
+          crops[step] = divide(list_crops(index[step], partner[step], views), parts)
+      filler.fill(step, crops[step][part])
     except BaseException as error:  # tf.data would replace it with an error of its own type
       failures.append(error)
-    return first
+    return number
 
   def batch_of(step: int) -> tuple[np.ndarray, np.ndarray, Views]:
     next(running[0])
     if failures:
       raise failures[0]
-    return index[step], partner[step], buffers.pop(step)
+    del crops[step]
+    return index[step], partner[step], filler.take(step)
 
-  threads = _threads(workers)
   options = tf.data.Options()
   options.threading.private_threadpool_size = threads
   options.autotune.enabled = False  # there is nothing to tune, and its thread delays the end of an epoch by up to a minute
-  parts = tf.data.Dataset.range(first_step * batch, steps * batch, part)
-  call = tf.autograph.experimental.do_not_convert(lambda first: tf.numpy_function(cut, [first], tf.int64))
-  parts = parts.map(call, num_parallel_calls=threads, deterministic=True).batch(batch // part)
-  running = [parts.prefetch(2).with_options(options).as_numpy_iterator()]
+  numbers = tf.data.Dataset.range(first_step * parts, steps * parts)
+  call = tf.autograph.experimental.do_not_convert(lambda number: tf.numpy_function(fill, [number], tf.int64))
+  numbers = numbers.map(call, num_parallel_calls=threads, deterministic=True).batch(parts)
+  running = [numbers.prefetch(2).with_options(options).as_numpy_iterator()]
   atexit.register(running.clear)  # tf.data waits for its threads, which wait for the interpreter
   stream = (batch_of(step) for step in range(first_step, steps))
   try:
@@ -116,7 +121,13 @@ def training(
 
 
 def inference(
-  source: Source, index: np.ndarray, resize: int, size: int, interpolation: str = "bicubic", workers: int = 0
+  source: Source,
+  index: np.ndarray,
+  resize: int,
+  size: int,
+  interpolation: str = "bicubic",
+  workers: int = 0,
+  pool: WorkerPool | None = None,
 ) -> Iterator[np.ndarray]:
   """Reads batches, int [steps, b], -1 on padding, one ahead. Yields images [b, size, size, c], 0 on padding.
 
@@ -125,17 +136,22 @@ def inference(
   """
   if 0 < resize < size:
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
+  steps, batch = index.shape
+  function = functools.partial(read_centers, resize=resize, size=size, interpolation=interpolation)
+  filler = Filler(source, function, {"images": (batch, size, size, source.channels)}, pool)
+  parts = -(-batch // _PART)
 
-  rows, ahead = index[index >= 0].tolist(), 2 * index.shape[1]
+  def load(number: int) -> None:
+    step, part = divmod(number, parts)
+    rows = np.arange(part * _PART, min((part + 1) * _PART, batch))
+    filler.fill(step, np.stack([index[step, rows], rows], 1)[index[step, rows] >= 0])
 
-  def load(k: int) -> np.ndarray:
-    return center(source.read(k), resize, size, interpolation)
-
-  with contextlib.closing(read_ahead(load, rows, workers, ahead)) as loaded:
-    for valid in index >= 0:
-      images = np.zeros((len(valid), size, size, source.channels), source.dtype)
-      for place in np.flatnonzero(valid):
-        images[place] = next(loaded)
+  numbers, threads = range(steps * parts), pool.count if pool else workers
+  with contextlib.closing(read_ahead(load, numbers, threads, 2 * parts)) as loaded:
+    for step in range(steps):
+      collections.deque(itertools.islice(loaded, parts), 0)
+      images = filler.take(step)["images"]
+      images[index[step] < 0] = 0
       yield images
 
 

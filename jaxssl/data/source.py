@@ -7,9 +7,17 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import Registry
+from jaxssl.core import Registry, UserError
 from jaxssl.data.file_kinds import Stored
 from jaxssl.data.image_io import Decoder
+
+
+class FailedImage(Exception):
+  """An image that cannot be read: its position in the source, and the DecodeError or UnsupportedImage."""
+
+  def __init__(self, image: int, error: UserError):
+    super().__init__(image, error)
+    self.image, self.error = image, error
 
 
 class Source(Protocol):
@@ -25,6 +33,7 @@ class Source(Protocol):
   decoder: Decoder | None = None  # of its images; None: `read` returns `channels` and `dtype` by itself
   classes: tuple[str, ...] = ()  # names; empty without labels
   labels: np.ndarray | None = None  # int32 [n], -1 if unknown
+  in_processes: bool = False  # whether it can be pickled, cheaply, for worker processes that fork and read on their own
 
   def __len__(self) -> int: ...
 
@@ -39,6 +48,10 @@ class Source(Protocol):
   def stored(self, index: int) -> Stored:
     """Returns the image as its file holds it, from which the range of values is decided. Raises as `read` does."""
     return decoder_of(self).stored(self.encoded(index) or b"", self.describe(index))
+
+  def known_jpeg_size(self, index: int) -> tuple[int, int] | None:
+    """Returns height and width as `Decoder.jpeg_size` would; None if that is not known without reading the image."""
+    return None
 
   def use(self, decoder: Decoder) -> None:
     """Sets `decoder`, `channels` and `dtype`; called when the source is opened, before an image is read."""
@@ -110,6 +123,13 @@ def register(name: str, fields: tuple[str, ...] = ()) -> Callable[[O], O]:
   return add
 
 
+def located(source: Source, images: np.ndarray) -> tuple[Source, np.ndarray]:
+  """Returns the source that subsets were taken from, and the positions of `images` there, int [m]."""
+  while type(source) is Subset:  # subclasses read in their own way
+    source, images = source.source, source.indices[images]
+  return source, images
+
+
 class Subset(Source):
   """The images of `source` at `indices`, int [m], in that order."""
 
@@ -138,6 +158,10 @@ class Subset(Source):
   def stored(self, index: int) -> Stored:
     """Returns the image as its file holds it."""
     return self.source.stored(int(self.indices[index]))
+
+  def known_jpeg_size(self, index: int) -> tuple[int, int] | None:
+    """Returns the size of a JPEG if `source` knows it."""
+    return optional(self.source, "known_jpeg_size", int(self.indices[index]))
 
   def use(self, decoder: Decoder) -> None:
     """Sets the decoder of `source` too, unless it decodes by itself."""

@@ -10,7 +10,7 @@ import numpy as np
 from jaxssl.core import LOG, UserError
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage, WrongChannels
 from jaxssl.data.image_io import center
-from jaxssl.data.source import Source, Subset
+from jaxssl.data.source import FailedImage, Source, Subset, located
 from jaxssl.workdir.workdir import Workdir
 
 T = TypeVar("T")
@@ -36,20 +36,37 @@ class SubstituteUnreadable(Subset):
     return self._first_readable(index, super().read)
 
   def encoded(self, index: int) -> bytes | None:
-    """Returns the bytes of the image's file, or None without a file. If they do not decode, call `read`."""
+    """Returns the bytes of the image's file, or None without a file."""
     return self._first_readable(index, super().encoded)
 
   def _first_readable(self, index: int, read: Callable[[int], T]) -> T:
-    for step in range(len(self)):
-      substitute = (index + step) % len(self)
+    while True:
+      substitute = int(self.readable(np.array([index]))[0])
       try:
-        if substitute not in self.unreadable:
-          return read(substitute)
-      except DecodeError as error:
-        self._record(substitute, error)
-      except WrongChannels as error:
-        raise UserError(f"{error}; {self._advice()}") from error
-    raise UserError(f"{self.name}: all {len(self)} images are unreadable")
+        return read(substitute)
+      except (DecodeError, WrongChannels) as error:
+        self.failed(substitute, error)
+
+  def readable(self, images: np.ndarray) -> np.ndarray:
+    """Returns the images, int [m], that are read in place of those at `images`. Raises UserError if all are unreadable."""
+    if not self.unreadable:
+      return images
+    if len(self.unreadable) == len(self):
+      raise UserError(f"{self.name}: all {len(self)} images are unreadable")
+    images = images.copy()
+    for place, image in enumerate(images.tolist()):
+      while image in self.unreadable:
+        image = (image + 1) % len(self)
+      images[place] = image
+    return images
+
+  def failed(self, image: int, error: UserError) -> None:
+    """Records an image that does not decode. Raises UserError for too many of them and mixed channels, and other errors."""
+    if isinstance(error, WrongChannels):
+      raise UserError(f"{error}; {self._advice()}") from error
+    if not isinstance(error, DecodeError):
+      raise error
+    self._record(image, error)
 
   def _advice(self) -> str:
     """Returns what to do about an image with the wrong number of channels: the set is mixed, or all of it differs."""
@@ -80,6 +97,26 @@ class SubstituteUnreadable(Subset):
         examples = ", ".join(list(self.unreadable.values())[:3])
         count = f"{len(self.unreadable)} of {len(self)} images are unreadable (limit: {LIMIT:.0%})"
         raise UserError(f"{self.name}: {count}, e.g. {examples}. Fix or remove them.")
+
+
+def with_substitutes(source: Source, images: np.ndarray, read: Callable[[Source, np.ndarray], T]) -> T:
+  """Calls `read` with the source of the files and the positions there, int [m], that stand for `images` of `source`.
+
+  `read` raises FailedImage for an image that it cannot read; it is called again if another image is substituted for that one.
+  """
+  source, images = located(source, images)
+  while True:
+    if not isinstance(source, SubstituteUnreadable):
+      try:
+        return read(source, images)
+      except FailedImage as failed:
+        raise failed.error from None
+    readable = source.readable(images)
+    origin, positions = located(source.source, readable)
+    try:
+      return read(origin, positions)
+    except FailedImage as failed:
+      source.failed(int(readable[positions == failed.image][0]), failed.error)
 
 
 class SkipUnreadable(Subset):

@@ -6,6 +6,7 @@ import os
 import struct
 import weakref
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +36,22 @@ class ZipIndex(FileIndex):
 
   def __init__(self, root: str, sorter: FileSorter):
     """Reads the directory at the end of a zip. Raises OSError, or ValueError if it is damaged or of an unsupported kind."""
-    self._file = os.open(root, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer of a pipe
-    weakref.finalize(self, os.close, self._file)
+    self._open(root)
     with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as file:
       entries, shift, places = _images(file, sorter)
       order = [_sort(sorter.files[folder], np.asarray(places[folder])) for folder in sorted(places)]
       super().__init__(root, sorter.files)
       at = entries[np.concatenate(order or [np.zeros(0, np.int64)])]
       self._numbers, self._offset, self._deflated = _fields(file, at, shift)
+
+  def _open(self, root: str) -> None:
+    self._file = os.open(root, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer of a pipe
+    weakref.finalize(self, os.close, self._file)
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    """Opens the zip again, in another process."""
+    self.__dict__.update(state)
+    self._open(self.root)
 
   def read(self, k: int) -> bytes:
     """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged) or UnsupportedImage."""

@@ -93,7 +93,8 @@ def cut(
     yield from ((index, None) for index in order)
     return
   workers = extractor.config.data.workers
-  with input_pipeline.training(dataset.source, order, order, {GROUP: view}, seed, epoch, 0, workers) as batches:
+  plan = order, order, {GROUP: view}, seed, epoch, 0
+  with input_pipeline.training(dataset.source, *plan, workers, dataset.pool) as batches:
     yield from ((index, crops[GROUP]) for index, _, crops in batches)
 
 

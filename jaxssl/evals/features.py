@@ -165,7 +165,7 @@ def compute(
   stored = in_batches(mesh, len(dataset), config.evals.batch_size)
   if dataset.resident is None:
     shape = preprocessing.resize, preprocessing.size, preprocessing.interpolation
-    stored = input_pipeline.inference(dataset.source, stored, *shape, config.data.workers)
+    stored = input_pipeline.inference(dataset.source, stored, *shape, config.data.workers, dataset.pool)
   return extract(mesh, apply, stored, len(dataset))
 
 

@@ -149,7 +149,7 @@ def is_seed(name: str) -> bool:
 
 def _defining(record: RunRecord) -> dict[str, Any]:
   """Returns the fields that runs of one group share."""
-  ignored = {*(f"data.{name}" for name in FROM_IMAGES), "data.workers", "train.fsdp", "bootstrap.search_chunk"}
+  ignored = {f"data.{name}" for name in (*FROM_IMAGES, "workers", "processes")} | {"train.fsdp", "bootstrap.search_chunk"}
   fields = {name: value for name, value in flatten(record.config).items() if name not in ignored and not is_seed(name)}
   return {name: value for name, value in fields.items() if role_of(Config, name) != "observe"}
 

@@ -177,5 +177,6 @@ class Experiment:
     bank = state.neighbor_bank
     partners = None if bank is None else to_host(self.mesh, bank.partners)[: len(source)]
     index, partner = (plan[:, own] for plan in sampler.epoch_plan(seed, epoch, len(source), size, partners))
-    with input_pipeline.training(source, index, partner, config.views, seed, epoch, first, config.data.workers) as views:
+    reading = {"workers": config.data.workers, "pool": self.train.pool}
+    with input_pipeline.training(source, index, partner, config.views, seed, epoch, first, **reading) as views:
       yield from (batch(rows, crops) for rows, _, crops in views)

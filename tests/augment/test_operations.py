@@ -8,6 +8,7 @@ import pytest
 
 from jaxssl.augment import color, geometry
 from jaxssl.augment import operations as ops
+from jaxssl.augment.boxes import ATTEMPTS, box_of
 from jaxssl.config.parse import read
 
 crop_resize = jax.jit(geometry.crop_resize, static_argnums=(2, 3))
@@ -113,7 +114,7 @@ SQUEEZED = (4.0, 5.0)  # shares of the area that do not fit into any image
   ],
 )
 def test_boxes_without_a_choice_are_deterministic(height, width, scale, ratio, expected):
-  assert geometry.random_box(np.random.default_rng(0), height, width, scale, ratio) == expected
+  assert box_of(np.random.default_rng(0).random((ATTEMPTS, 4)), height, width, scale, ratio) == expected
   np.testing.assert_array_equal(geometry.random_boxes(jax.random.key(0), 2, height, width, scale, ratio), [expected] * 2)
 
 

@@ -4,25 +4,34 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssl.augment.geometry import random_box
+from jaxssl.augment.boxes import ATTEMPTS, box_of
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
-from jaxssl.data.crops import cut_rows, resample
+from jaxssl.data.crops import IMAGE, cut, divide, list_crops, resample
 from jaxssl.data.image_io import Decoder, resize
-from jaxssl.data.unreadable import SubstituteUnreadable
+from jaxssl.data.unreadable import SubstituteUnreadable, with_substitutes
 from tests.data.fixtures import Images, coded, decode, exif, flat, jpeg_size, noise, photo
 
 
 def row(source, index=0, partner=0, seed=0, epoch=0, **views):
-  cut = {name: np.zeros((1, group.count, group.size, group.size, source.channels), np.uint8) for name, group in views.items()}
-  cut_rows(source, np.array([index]), np.array([partner]), views, seed, epoch, cut)
-  return tuple(group[0] for group in cut.values())
+  shown = {name: np.zeros((1, group.count, group.size, group.size, source.channels), np.uint8) for name, group in views.items()}
+  crops = list_crops(np.array([index]), np.array([partner]), views)
+
+  def read(origin, images):
+    cut(origin, np.concatenate([images[:, None], crops[:, 1:]], 1), views, seed, epoch, shown)
+
+  with_substitutes(source, crops[:, IMAGE], read)
+  return tuple(group[0] for group in shown.values())
+
+
+def box(height, width, seed, epoch, index, name, v, group):
+  draws = generator(seed, f"crops/{name}", epoch, index).random((group.count, ATTEMPTS, 4))
+  return box_of(draws[v], height, width, group.crop_scale, group.crop_ratio)
 
 
 def expected(pixels, seed, epoch, index, name, v, group):
   """Computes the same crop with PIL."""
-  rng = generator(seed, f"crops/{name}", epoch, index, v)
-  top, left, height, width = random_box(rng, *pixels.shape[:2], group.crop_scale, group.crop_ratio)
+  top, left, height, width = box(*pixels.shape[:2], seed, epoch, index, name, v, group)
   image = Image.fromarray(pixels).crop((left, top, left + width, top + height))
   method = Image.Resampling.BICUBIC if group.interpolation == "bicubic" else Image.Resampling.BILINEAR
   return np.asarray(image.resize((group.size, group.size), method)).astype(int)
@@ -56,7 +65,7 @@ def test_reduced_decoding_crops_the_same_part(shrink, monkeypatch):
 
   whole = Decoder.decode
 
-  def reduced(decoder, data, name, spare):
+  def reduced(decoder, data, name, spare, size):
     assert 5 < spare < 8  # the shorter sides of the boxes have 208 to 310 pixels
     sizes.append(whole(decoder, data, name, shrink).shape)
     return whole(decoder, data, name, shrink)
@@ -65,7 +74,7 @@ def test_reduced_decoding_crops_the_same_part(shrink, monkeypatch):
   group = ViewConfig(size=40, count=1, crop_scale=(0.3, 0.5), partner=(False,))
   for epoch in range(20):
     (view,) = row(source, epoch=epoch, g=group)
-    top, left, height, width = random_box(generator(0, "crops/g", epoch, 0, 0), 400, 480, group.crop_scale, group.crop_ratio)
+    top, left, height, width = box(400, 480, 0, epoch, 0, "g", 0, group)
     rows = (top + (np.arange(40) + 0.5) * height / 40 - 0.5) * 255 / 399
     columns = (left + (np.arange(40) + 0.5) * width / 40 - 0.5) * 255 / 479
     inner = slice(2, -2)  # at the border the filter has fewer pixels
@@ -85,6 +94,29 @@ def test_views_of_the_partner_show_the_partner():
   assert source.reads == 2  # one per image
   source.reads = 0
   assert row(source, 1, 1, a=ViewConfig(size=8))[0].mean() == 20 and source.reads == 1
+
+
+def test_an_image_is_read_once_per_batch():
+  views = {"a": ViewConfig(size=8, count=2), "b": ViewConfig(size=4, count=1, partner=(True,))}
+  index, partner = np.array([4, 1, 2, 0]), np.array([1, 1, 4, 4])
+  crops = list_crops(index, partner, views)
+  assert sorted(map(tuple, crops.tolist())) == sorted(
+    [(i, r, i, 0, 0) for r, i in enumerate(index)]
+    + [(p, r, index[r], 0, 1) for r, p in enumerate(partner)]
+    + [(p, r, index[r], 1, 0) for r, p in enumerate(partner)]
+  )
+  for parts in (1, 2, 3, 9):
+    divided = divide(crops, parts)
+    assert len(divided) == parts and (np.concatenate(divided) == crops).all()
+    images = [set(part[:, IMAGE]) for part in divided]
+    assert sum(map(len, images)) == len(set().union(*images)) == 4  # none is in two parts
+  source = Images([flat(10 * k) for k in range(5)])
+  out = {name: np.zeros((4, group.count, group.size, group.size, 3), np.uint8) for name, group in views.items()}
+  cut(source, crops, views, 0, 0, out)
+  assert source.reads == 4
+  assert (out["a"][:, 0] == 10 * index[:, None, None, None]).all()
+  assert (out["a"][:, 1] == 10 * partner[:, None, None, None]).all()
+  assert (out["b"][:, 0] == 10 * partner[:, None, None, None]).all()
 
 
 def test_crops_are_a_function_of_the_key():
@@ -120,10 +152,10 @@ def test_a_truncated_jpeg_is_substituted(length):
   top = {"g": ViewConfig(size=16, count=2, crop_scale=(0.08, 0.1))}
   for index in range(8):
     source = SubstituteUnreadable(Images([files[0], files[1][:length], files[2]] * 40 + files[:1] * 280))
-    (cut,) = row(source, 1, 1, epoch=index, **top)
+    (first,) = row(source, 1, 1, epoch=index, **top)
     (again,) = row(source, 1, 1, epoch=index, **top)
     (substitute,) = row(Images([b"", files[2]]), 1, 1, epoch=index, **top)
-    assert len(source.unreadable) == 1 and (cut == again).all() and (cut == substitute).all()
+    assert len(source.unreadable) == 1 and (first == again).all() and (first == substitute).all()
 
 
 SIDES = [(20, 20), (40, 40), (44, 56), (60, 50), (79, 80), (80, 33), (100, 130), (300, 400)]

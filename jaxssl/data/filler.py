@@ -1,0 +1,52 @@
+"""Fills the buffers of batches with images, by functions that run in this process or in worker processes."""
+
+import functools
+import pickle
+import threading
+
+import numpy as np
+
+from jaxssl.data.shared_memory import Arrays, Layout, SharedMemory
+from jaxssl.data.source import Source
+from jaxssl.data.unreadable import with_substitutes
+from jaxssl.data.worker_pool import WorkerPool
+
+
+class Filler:
+  """Calls `function(source, rows, out=buffer)`, in any thread; rows: int64 [m, ...], whose first column is an image.
+
+  `shapes`: of the arrays of a buffer. `pool`: worker processes that call it if they have the source.
+  """
+
+  def __init__(
+    self, source: Source, function: functools.partial, shapes: dict[str, tuple[int, ...]], pool: WorkerPool | None = None
+  ):
+    self._source, self._function, self._shapes, self._pool = source, function, shapes, pool
+    self._memory = pool.memory if pool else SharedMemory()
+    self._pickled = pickle.dumps(function) if pool else b""
+    self._buffers: dict[int, tuple[Arrays, Layout]] = {}
+    self.lock = threading.Lock()
+
+  def fill(self, number: int, rows: np.ndarray) -> None:
+    """Fills rows of a buffer. Raises what reading the images raises, with others in place of those that are unreadable."""
+    if not len(rows):
+      return
+    with self.lock:
+      if number not in self._buffers:
+        self._buffers[number] = self._memory.arrays(self._shapes, self._source.dtype)
+    arrays, layout = self._buffers[number]
+
+    def read(origin: Source, images: np.ndarray) -> None:
+      read_rows = rows.copy()
+      read_rows[:, 0] = images
+      process = self._pool.number_of(origin) if self._pool else None
+      if self._pool and process is not None:
+        self._pool.call(self._pickled, process, (read_rows,), layout)
+      else:
+        self._function(origin, read_rows, out=arrays)
+
+    with_substitutes(self._source, rows[:, 0], read)
+
+  def take(self, number: int) -> Arrays:
+    """Returns the arrays of a buffer, which belong to the caller from now on."""
+    return self._buffers.pop(number)[0]

@@ -1,0 +1,88 @@
+"""Memory for batches that other processes can map too, and that is used again once nobody refers to a batch."""
+
+import math
+import mmap
+import os
+import tempfile
+import weakref
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+_ALIGNED = mmap.ALLOCATIONGRANULARITY  # also more than the 64 bytes for which JAX does not copy an array on CPUs
+
+Arrays = dict[str, np.ndarray]
+
+
+class Layout(NamedTuple):
+  """Where the arrays of a batch lie in the shared file: their shapes and type, and a range of bytes."""
+
+  shapes: Mapping[str, tuple[int, ...]]
+  dtype: str
+  offset: int
+  size: int
+
+
+class SharedMemory:
+  """A file without a name that grows by the batches in use: the system frees it with the last process that has it open.
+
+  Nothing is left behind however the processes end, and the limit of /dev/shm, 64 MB in many containers, does not apply.
+  """
+
+  def __init__(self):
+    self.file = _anonymous_file()
+    self._size, self._free = 0, dict[int, list[tuple[int, mmap.mmap]]]()
+    weakref.finalize(self, os.close, self.file)
+
+  def arrays(self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> tuple[Arrays, Layout]:
+    """Returns arrays of any content and their layout. Their memory is used again when the arrays and their views are gone."""
+    size = sum(_bytes(shape, dtype) for shape in shapes.values())
+    offset, memory = self._take(size)
+    layout = Layout(shapes, np.dtype(dtype).str, offset, size)
+    arrays, alive = arrays_in(memory, layout), [len(shapes)]
+
+    def release() -> None:
+      alive[0] -= 1
+      if not alive[0]:
+        self._free.setdefault(size, []).append((offset, memory))
+
+    for array in arrays.values():
+      weakref.finalize(array, release).atexit = False
+    return arrays, layout
+
+  def _take(self, size: int) -> tuple[int, mmap.mmap]:
+    for other in [other for other in self._free if other != size]:  # of an evaluation, or of training before it
+      for _, memory in self._free.pop(other):
+        _empty(memory)
+    if free := self._free.get(size):
+      return free.pop()
+    offset, self._size = self._size, self._size + size
+    os.ftruncate(self.file, self._size)
+    return offset, mmap.mmap(self.file, size, offset=offset)
+
+
+def arrays_in(memory: mmap.mmap, layout: Layout) -> Arrays:
+  """Returns the arrays of a layout in memory that maps its range."""
+  arrays, at = {}, 0
+  for name, shape in layout.shapes.items():
+    arrays[name] = np.ndarray(shape, layout.dtype, memory, at)
+    at += _bytes(shape, np.dtype(layout.dtype))
+  return arrays
+
+
+def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+  return max(1, -(-math.prod(shape) * dtype.itemsize // _ALIGNED)) * _ALIGNED
+
+
+def _anonymous_file() -> int:
+  if hasattr(os, "memfd_create"):
+    return os.memfd_create("jaxssl")
+  with tempfile.TemporaryFile() as file:  # macOS
+    return os.dup(file.fileno())
+
+
+def _empty(memory: mmap.mmap) -> None:
+  """Gives the pages back to the system, also those that other processes map, if it can."""
+  if hasattr(mmap, "MADV_REMOVE"):
+    memory.madvise(mmap.MADV_REMOVE)

@@ -1,0 +1,126 @@
+"""Worker processes that read images, so that an input pipeline uses every core and not one interpreter's share of them."""
+
+import os
+import pickle
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import LOG, Unavailable, UserError
+from jaxssl.data.shared_memory import Layout, SharedMemory
+from jaxssl.data.source import Source, Subset
+from jaxssl.data.worker_process import Request
+from jaxssl.parallel.mesh import cores
+
+THREADS_SUFFICE = 8  # threads of one process, which then keep as many cores busy as processes do (docs/performance.md)
+_ATTEMPTS = 3  # of a request, if the worker that has it dies
+_PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from jaxssl.data import worker_process; worker_process.main()"
+
+
+def open_pool(sources: Sequence[Source], config: DataConfig) -> "WorkerPool | None":
+  """Starts the processes that `data.processes` asks for; None if threads are to read the images.
+
+  Raises UserError if processes are asked for and cannot read the training images, the first of `sources`.
+  """
+  origins = [_origin(source) for source in sources]
+  readable = [origin for k, origin in enumerate(origins) if origin.in_processes and origin not in origins[:k]]
+  if config.processes == "on" and origins[0] not in readable:
+    raise UserError(f"data.processes=on: {origins[0].name} is read by this process only; use auto, or jaxssl pack")
+  count = config.workers or cores()
+  if config.processes == "off" or origins[0] not in readable or (config.processes == "auto" and count <= THREADS_SUFFICE):
+    return None
+  LOG.info("images are read by %d processes", count)
+  return WorkerPool(readable, count)
+
+
+def _origin(source: Source) -> Source:
+  while isinstance(source, Subset):
+    source = source.source
+  return source
+
+
+class WorkerPool:
+  """Processes that call functions of a source, arguments and arrays in shared memory, for the threads of this process.
+
+  `sources` must be `in_processes`. A worker that is killed is replaced and its request repeated; `call` raises Unavailable if
+  that does not help. The processes end with the pool, at the latest with this process, whatever ends it.
+  """
+
+  def __init__(self, sources: Sequence[Source], count: int):
+    self.count, self.memory, self._sources = count, SharedMemory(), list(sources)
+    self._control, theirs = socket.socketpair()
+    files = theirs.fileno(), self.memory.file
+    command = [sys.executable, "-c", _PROGRAM, *map(str, files), *sys.path]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process that forks should have no threads
+    self._host = subprocess.Popen(command, pass_fds=files, env=environment, stdin=subprocess.DEVNULL)
+    theirs.close()
+    self._lock = threading.Lock()
+    self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
+    self._workers: set[Connection] = set()
+    self.close = weakref.finalize(self, _close, self._control, self._workers, self._host)
+    with Connection(os.dup(self._control.fileno())) as connection:
+      connection.send_bytes(pickle.dumps(self._sources))
+    for _ in range(count):
+      self._idle.put(self._start())
+
+  def number_of(self, source: Source) -> int | None:
+    """Returns the number of a source for `call`; None if the workers do not have it."""
+    return next((k for k, own in enumerate(self._sources) if own is source), None)
+
+  def call(self, function: bytes, source: int, arguments: tuple[Any, ...], layout: Layout) -> None:
+    """Calls a pickled function in a worker, and waits: function(source, *arguments, out=arrays). Raises what it raises."""
+    request = pickle.dumps(Request(function, source, arguments, layout))
+    worker = self._idle.get()
+    try:
+      for _ in range(_ATTEMPTS):
+        try:
+          worker.send_bytes(request)
+          answer = pickle.loads(worker.recv_bytes())
+        except (EOFError, OSError):
+          if not self.close.alive:
+            raise
+          LOG.warning("a worker process of the input pipeline died; another one repeats its work")
+          worker = self._replaced(worker)
+          continue
+        if answer is not None:
+          raise answer
+        return
+      raise Unavailable(f"worker processes of the input pipeline died {_ATTEMPTS} times; is there too little memory?")
+    finally:
+      self._idle.put(worker)
+
+  def _replaced(self, worker: Connection) -> Connection:
+    worker.close()
+    self._workers.discard(worker)
+    return self._start()
+
+  def _start(self) -> Connection:
+    ours, theirs = socket.socketpair()
+    with theirs, self._lock:
+      try:
+        socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+      except OSError as error:
+        ours.close()
+        raise Unavailable("the processes of the input pipeline have died; is there too little memory?") from error
+    worker = Connection(ours.detach())
+    self._workers.add(worker)
+    return worker
+
+
+def _close(control: socket.socket, workers: set[Connection], host: subprocess.Popen) -> None:
+  """Closes the sockets, which ends the processes."""
+  for worker in workers:
+    worker.close()
+  control.close()
+  try:
+    host.wait(5)
+  except subprocess.TimeoutExpired:
+    host.kill()
+    host.wait()
