@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxssl.augment.boxes import ATTEMPTS, Box, box_of
 from jaxssl.config.schema import ViewConfig
-from jaxssl.core.rng import generator
+from jaxssl.core.rng import Stream
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.opencv import opencv
 from jaxssl.data.source import FailedImage, Source, decoder_of, optional
@@ -40,13 +40,14 @@ def cut(
 
   The boxes are a function of (seed, epoch, index, group, view) only. Raises FailedImage for an image that cannot be read.
   """
-  groups, draws = list(views.items()), dict[tuple[int, int], np.ndarray]()
+  draws = dict[tuple[int, int], np.ndarray]()
+  groups = [(name, group, Stream(seed, f"crops/{name}")) for name, group in views.items()]
   for image, its_crops in itertools.groupby(crops.tolist(), lambda crop: crop[IMAGE]):
     targets, places = [], []
     for _, row, key, number, v in its_crops:
-      name, group = groups[number]
+      name, group, stream = groups[number]
       if (drawn := draws.get((key, number))) is None:
-        drawn = draws[key, number] = generator(seed, f"crops/{name}", epoch, key).random((group.count, ATTEMPTS, 4))
+        drawn = draws[key, number] = stream.at(epoch, key).random((group.count, ATTEMPTS, 4))
       targets.append((out[name][row, v], group))
       places.append(drawn[v])
     try:

@@ -13,11 +13,19 @@ from PIL import Image, JpegImagePlugin
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.data import readers
-from jaxssl.data.file_kinds import JPEG, DecodeError, Stored, UnsupportedImage, WrongChannels, check_array, check_size
+from jaxssl.data.file_kinds import (
+  JPEG,
+  DecodeError,
+  Stored,
+  UnsupportedImage,
+  WrongChannels,
+  check_array,
+  check_size,
+  jpeg_frame,
+)
 
 DEPTHS = (8, 10, 12, 14, 16)  # that data.bit_depth may be
 _FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap"  # how the segments of a JPEG that may turn it begin
 _TURNS = {  # EXIF orientation -> how the stored rows and columns become upright
   2: lambda image: image[:, ::-1],
   3: lambda image: image[::-1, ::-1],
@@ -124,16 +132,18 @@ class Decoder:
     """Returns height and width of an upright gray or color JPEG that is decoded to 1 or 3 channels; else None."""
     if not data.startswith(JPEG) or self.channels not in (1, 3):
       return None
-    try:
-      if _EXIF in data or _XMP in data:  # may hold an orientation
-        image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-        height, width, ordinary = image.height, image.width, image.mode in ("L", "RGB") and readers.orientation(image) == 1
-      else:
-        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-        ordinary = colors in ("Gray", "YCbCr", "RGB")
-    except Exception:  # decoding reports what is wrong
+    frame = jpeg_frame(data)
+    if frame is None or frame.bits != 8 or frame.components not in (1, 3) or frame.height * frame.width > self.max_pixels:
       return None
-    return (height, width) if ordinary and height * width <= self.max_pixels else None
+    return None if frame.tagged and _is_turned(data) else (frame.height, frame.width)
+
+
+def _is_turned(data: bytes) -> bool:
+  """Returns whether a JPEG is not upright, or cannot be opened, which decoding reports."""
+  try:
+    return readers.orientation(JpegImagePlugin.JpegImageFile(io.BytesIO(data))) != 1
+  except Exception:
+    return True
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from jaxssl.parallel.mesh import cores
 
 T = TypeVar("T")
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
-_PART = 8  # rows that a worker fills per call, to amortize the cost of a call
+_PART = 16  # rows that a worker fills per call, to amortize the cost of a call
 
 
 def resident(source: Source, resident_size: int, workers: int = 0, own: slice = slice(None)) -> np.ndarray:

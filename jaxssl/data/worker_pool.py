@@ -67,6 +67,9 @@ class WorkerPool:
     self.close = weakref.finalize(self, _close, self._control, self._workers, self._host)
     with Connection(os.dup(self._control.fileno())) as connection:
       connection.send_bytes(pickle.dumps(self._sources))
+      if error := _answer(connection):  # a source cannot be read there
+        self.close()
+        raise error
     for _ in range(count):
       self._idle.put(self._start())
 
@@ -82,15 +85,15 @@ class WorkerPool:
       for _ in range(_ATTEMPTS):
         try:
           worker.send_bytes(request)
-          answer = pickle.loads(worker.recv_bytes())
+          error = _answer(worker)
         except (EOFError, OSError):
           if not self.close.alive:
             raise
           LOG.warning("a worker process of the input pipeline died; another one repeats its work")
           worker = self._replaced(worker)
           continue
-        if answer is not None:
-          raise answer
+        if error is not None:
+          raise error
         return
       raise Unavailable(f"worker processes of the input pipeline died {_ATTEMPTS} times; is there too little memory?")
     finally:
@@ -112,6 +115,11 @@ class WorkerPool:
     worker = Connection(ours.detach())
     self._workers.add(worker)
     return worker
+
+
+def _answer(connection: Connection) -> Exception | None:
+  """Waits for what a process answers. Raises EOFError or OSError if it has died."""
+  return pickle.loads(connection.recv_bytes())
 
 
 def _close(control: socket.socket, workers: set[Connection], host: subprocess.Popen) -> None:

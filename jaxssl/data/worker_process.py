@@ -40,9 +40,13 @@ def main() -> None:
   signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process stays a zombie
   with socket.socket(fileno=control) as channel:
     connection = Connection(os.dup(control))
-    sources = pickle.loads(connection.recv_bytes())
+    try:
+      sources = pickle.loads(connection.recv_bytes())
+      opencv()  # imported once, not by each worker
+    except Exception as error:
+      return connection.send_bytes(_pickled(error))
+    connection.send_bytes(_pickled(None))
     connection.close()
-    opencv()  # imported once, not by each worker
     while files := socket.recv_fds(channel, 1, 1)[1]:
       if not os.fork():
         channel.close()

@@ -3,8 +3,9 @@
 import itertools
 
 import jax
+import numpy as np
 
-from jaxssl.core.rng import generator, jax_key
+from jaxssl.core.rng import Stream, generator, jax_key
 
 
 def test_generators_differ_in_seed_name_and_every_counter():
@@ -20,3 +21,11 @@ def test_jax_keys_differ_in_seed_and_name():
   assert all((first != second).any() for first, second in itertools.combinations(keys, 2))
   traced = jax.jit(lambda: jax_key(0, "b"))()
   assert (jax.random.key_data(traced) == keys[2]).all()
+
+
+def test_a_stream_is_its_generators():
+  stream = Stream(5, "crops")
+  for counters in ((3, 7), (3, 8), (2**40, 0), (3, 7)):
+    assert (stream.at(*counters).random(9) == generator(5, "crops", *counters).random(9)).all()
+    stream.at(*counters).integers(0, 9, dtype=np.uint32)  # uses half of a draw
+    assert (stream.at(*counters).random(3) == generator(5, "crops", *counters).random(3)).all()

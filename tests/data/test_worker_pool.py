@@ -142,6 +142,20 @@ def test_an_image_that_kills_every_worker_ends_the_run(files, caplog):
   pool.close()
 
 
+def test_a_source_that_processes_cannot_open_is_an_error_at_the_start(files):
+  class Local(Files):  # pickles by a name that no other process finds
+    pass
+
+  Local.__qualname__ = "Gone"
+  Gone, here = Local, sys.modules[__name__]
+  here.Gone = Gone
+  try:
+    with pytest.raises(AttributeError, match="Can't get attribute 'Gone'"):
+      WorkerPool([Gone(files)], 2)
+  finally:
+    del here.Gone
+
+
 PROGRAM = """
 import os, sys, time
 import numpy as np
