@@ -2,13 +2,13 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jaxssl import cli
-from jaxssl.core import UserError, exit_codes
-
-PERMANENT = ("NotFoundError", "PermissionDeniedError", "UnauthenticatedError")  # a bucket's errors that last
+from jaxssl.core import UserError, exit_codes, storage_errors
+from jaxssl.core.errors import OneLineError, one_line
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _run(
   import jax  # takes a second, in which signals are handled already
 
   from jaxssl.config.plugins import use
-  from jaxssl.core import cache, log, paths
+  from jaxssl.core import cache, log, retry
   from jaxssl.parallel import processes
 
   try:
@@ -65,21 +65,33 @@ def _run(
     processes.check_platforms()
     log.start(None, jax.process_index() if distributed else 0)
     cache.keep_compiled()
+    retry.limit()
     for file in plugins:
       use(file)
     return run(**options) or exit_codes.DONE
-  except UserError as error:
+  except OneLineError as error:
     return processes.exit_with(f"error: {error}", error.exit_code)
   except (jax.errors.JaxRuntimeError, processes.Lost) as error:
     if jax.process_count() == 1 and not isinstance(error, processes.Lost):
       raise
-    message = f"error: {str(error).splitlines()[0]}. Another process may have died; rerun the same command to resume"
+    message = f"error: {storage_errors.message(error)}. Another process may have died; rerun the same command to resume"
     return processes.exit_with(message, exit_codes.AGAIN)
   except Exception as error:
-    if not paths.gcs_error(error):
-      raise
-    code = exit_codes.MISTAKE if type(error).__name__ in PERMANENT else exit_codes.AGAIN
-    return processes.exit_with(f"error: {paths.gcs_error(error)}", code)
+    return processes.exit_with(*_storage_error(error))
+
+
+def _storage_error(error: Exception) -> tuple[str, int]:
+  """Returns one line and the exit code for an error of storage that nothing has explained. Raises any other error."""
+  from jaxssl.core import retry
+
+  kind, text = storage_errors.kind_of(error), storage_errors.message(error)
+  if file := getattr(error, "filename", None):
+    text = f"{text}: {file}"
+  if kind is storage_errors.Kind.TRANSIENT:
+    return f"error: {one_line(text)}. {retry.RERUN}", exit_codes.AGAIN
+  if kind in (storage_errors.Kind.REFUSED, storage_errors.Kind.FULL) or isinstance(error, storage_errors.BucketError):
+    return f"error: {one_line(text)}", exit_codes.MISTAKE
+  raise error
 
 
 def run() -> NoReturn:
@@ -88,6 +100,9 @@ def run() -> NoReturn:
     code = main()
   except KeyboardInterrupt:  # while modules are imported
     code = exit_codes.INTERRUPTED
+  except Exception:
+    traceback.print_exc()
+    code = exit_codes.FAILED
   if code:  # nothing is pending; threads of libraries, such as downloads, could go on or print their own errors
     sys.stdout.flush()
     sys.stderr.flush()

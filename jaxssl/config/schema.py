@@ -52,7 +52,7 @@ class DataConfig:
   std: tuple[float, ...] = fixed((0.229, 0.224, 0.225))  # standard deviation of each channel, as `mean`
   workers: int = locate(0)  # placement=host: parallel reads; 0: one per core
   # placement=host: whether `workers` are processes, which use every core, or threads, which share one interpreter; auto:
-  # processes on more than 8 cores, if the images are files on this machine
+  # processes on Linux with more than 4 cores, if the images are files on this machine
   processes: Literal["auto", "on", "off"] = locate("auto")
 
 

@@ -5,6 +5,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from jaxssl.core import retry
+
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -20,5 +22,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes text, in UTF-8, as `replacing` does."""
-  with replacing(path) as temporary:
-    temporary.write_text(text, encoding="utf-8")
+
+  def write() -> None:
+    with replacing(path) as temporary:
+      temporary.write_text(text, encoding="utf-8")
+
+  retry.call(f"writing {path}", write)

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from jaxssl.core import atomic
+from jaxssl.core import atomic, paths, retry
 from jaxssl.core.errors import UserError
 
 MAX_DEPTH = 32  # of nested lists and objects
@@ -14,7 +14,7 @@ MAX_DEPTH = 32  # of nested lists and objects
 def read(path: pathlib.Path) -> dict[str, Any]:
   """Reads a file that holds one JSON object. Raises UserError if it cannot be read or holds anything else."""
   try:
-    return parse(path.read_text(encoding="utf-8"))
+    return parse(paths.read_bytes(path).decode("utf-8"))
   except (OSError, ValueError) as error:
     raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
@@ -44,7 +44,7 @@ def parse(text: str) -> dict[str, Any]:
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:
   """Reads the undamaged lines with a `step` of a JSONL file; none if there is none. Raises UserError if it is unreadable."""
   try:
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = paths.read_bytes(path).decode("utf-8", errors="replace") if path.exists() else ""
   except OSError as error:
     raise UserError(f"{path} cannot be read: {error}") from error
   records = []
@@ -60,8 +60,19 @@ def lines(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def append_line(path: pathlib.Path, record: Mapping[str, Any]) -> None:
   """Adds a line to a JSONL file."""
-  with path.open("a") as file:
-    file.write(json.dumps(record) + "\n")
+  size = path.stat().st_size if path.exists() else 0
+
+  tries = 0
+
+  def append() -> None:
+    nonlocal tries
+    with path.open("ab") as file:
+      if tries:
+        file.truncate(size)  # removes what an earlier try may have written
+      tries += 1
+      file.write(f"{json.dumps(record)}\n".encode())
+
+  retry.call(f"writing {path}", append)
 
 
 def finite(value: object) -> float | None:

@@ -1,13 +1,13 @@
-"""Local and `gs://` paths (the latter through `etils.epath`)."""
+"""Local and `gs://` paths (the latter through `etils.epath`), and whole operations on them, which are retried."""
 
 import contextlib
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 
+from jaxssl.core import retry
 from jaxssl.core.errors import UserError
 
 BUCKET = "gs://"
@@ -26,9 +26,9 @@ def path_of(text: str | pathlib.Path) -> pathlib.Path:
     return pathlib.Path(text)
   if not text.startswith(BUCKET):
     raise UserError(f"{text} is not supported; use a local path or {BUCKET}BUCKET/NAME, and mount other buckets")
-  from etils import epath
+  from jaxssl.core.bucket import BucketPath
 
-  return epath.Path(text)  # type: ignore[return-value]
+  return BucketPath(text)  # type: ignore[return-value]
 
 
 def is_local(path: pathlib.Path) -> bool:
@@ -42,37 +42,34 @@ def absolute(text: str) -> str:
 
 
 def read(text: str) -> bytes:
-  """Reads a file, ~ resolved. Raises OSError, or ValueError for text that is not a path."""
-  path = path_of(text) if text.startswith(BUCKET) else pathlib.Path(os.path.expanduser(text))
-  try:
-    return path.read_bytes()
-  except Exception as error:
-    if gcs_error(error):
-      raise OSError(gcs_error(error)) from error
-    raise
+  """Reads a file, ~ resolved. Raises OSError, Unavailable, or ValueError for text that is not a path."""
+  return read_bytes(path_of(text) if text.startswith(BUCKET) else pathlib.Path(os.path.expanduser(text)))
+
+
+def read_bytes(path: pathlib.Path) -> bytes:
+  """Reads a file. Raises OSError or Unavailable."""
+  return retry.call(f"reading {path}", path.read_bytes)
 
 
 @contextlib.contextmanager
 def local_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a local file: the file itself, or a copy of one in a bucket. Raises OSError if there is none."""
+  """Yields a local file: the file itself, or a copy of one in a bucket. Raises OSError if there is none, or Unavailable."""
   if is_local(path):
     yield path
     return
   with tempfile.TemporaryDirectory(prefix="jaxssl-") as folder:
     copy = pathlib.Path(folder) / path.name
-    with path.open("rb") as source, copy.open("wb") as target:
-      shutil.copyfileobj(source, target, 2**24)
+    _copy(path, copy)
     yield copy
 
 
 def upload(local: pathlib.Path, path: pathlib.Path) -> None:
-  """Copies a local file or folder to `path`, usually in a bucket."""
+  """Copies a local file or folder to `path`, usually in a bucket. Raises OSError or Unavailable."""
   for file in sorted(local.rglob("*")) if local.is_dir() else [local]:
     if file.is_file():
       goal = path / str(file.relative_to(local)) if local.is_dir() else path
       goal.parent.mkdir(parents=True, exist_ok=True)
-      with file.open("rb") as source, goal.open("wb") as target:
-        shutil.copyfileobj(source, target, 2**24)
+      _copy(file, goal)
 
 
 @contextlib.contextmanager
@@ -87,9 +84,11 @@ def uploaded(path: pathlib.Path) -> Iterator[pathlib.Path]:
     upload(local, path)
 
 
-def gcs_error(error: BaseException) -> str:
-  """Returns the message of a bucket's error in one line; empty for any other error."""
-  tensorflow = sys.modules.get("tensorflow")
-  if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
-    return ""
-  return " ".join(str(error.message).split())  # type: ignore[attr-defined]
+def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies a file from or to a bucket, from its beginning if the bucket does not respond in the middle."""
+
+  def copy() -> None:
+    with source.open("rb") as reader, target.open("wb") as writer:
+      shutil.copyfileobj(reader, writer, 2**24)
+
+  retry.call(f"copying {source} to {target}", copy)

@@ -10,6 +10,7 @@ from jaxssl.augment.boxes import ATTEMPTS, Box, box_of
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import Stream
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.image_io import reduction
 from jaxssl.data.opencv import opencv
 from jaxssl.data.source import FailedImage, Source, decoder_of, optional
 
@@ -67,9 +68,10 @@ def _cut(source: Source, image: int, targets: Sequence[tuple[np.ndarray, ViewCon
   pixels = source.read(image) if data is None else decoder.decode(data, source.describe(image), spare, size)
   height, width = size or pixels.shape[:2]
   boxes = boxes or boxes_in(height, width)
-  y, x = pixels.shape[0] / height, pixels.shape[1] / width  # below 1 if the image was decoded at a reduced size
+  scale = 1 / reduction((height, width), pixels.shape[:2])
   for (out, group), (top, left, height, width) in zip(targets, boxes, strict=True):
-    part = pixels[round(top * y) : round((top + height) * y), round(left * x) : round((left + width) * x)]
+    rows, columns = ((round(a * scale), round((a + side) * scale)) for a, side in ((top, height), (left, width)))
+    part = pixels[slice(*rows), slice(*columns)]
     resample(part, out, group.interpolation)
 
 

@@ -46,6 +46,13 @@ class FileSorter:
       self.skipped[f"folder {folder}"] += 1
     return left_out
 
+  def add(self, other: "FileSorter") -> None:
+    """Adds what another one has sorted, in other folders."""
+    self.files.update(other.files)
+    self.skipped.update(other.skipped)
+    self.links += other.links
+    self.broken += other.broken
+
   def counts(self) -> str:
     """Returns what was skipped and how often, the most frequent first."""
     most = [f"{count} {kind}" for kind, count in self.skipped.most_common(_SHOWN)]

@@ -8,12 +8,14 @@ import numpy as np
 
 from jaxssl.data.shared_memory import Arrays, Layout, SharedMemory
 from jaxssl.data.source import Source
-from jaxssl.data.unreadable import with_substitutes
+from jaxssl.data.unreadable import read_tolerantly
 from jaxssl.data.worker_pool import WorkerPool
 
 
 class Filler:
-  """Calls `function(source, rows, out=buffer)`, in any thread; rows: int64 [m, ...], whose first column is an image.
+  """Calls `function(source, rows, out=buffer)`, in any thread.
+
+  rows: int64 [m, ...]; the first columns are an image and its row in the buffer. Rows of images that are skipped become 0.
 
   `shapes`: of the arrays of a buffer. `pool`: worker processes that call it if they have the source.
   """
@@ -37,15 +39,17 @@ class Filler:
     arrays, layout = self._buffers[number]
 
     def read(origin: Source, images: np.ndarray) -> None:
-      read_rows = rows.copy()
-      read_rows[:, 0] = images
+      for array in arrays.values():
+        array[rows[images < 0, 1]] = 0
+      readable = rows[images >= 0]
+      readable[:, 0] = images[images >= 0]
       process = self._pool.number_of(origin) if self._pool else None
       if self._pool and process is not None:
-        self._pool.call(self._pickled, process, (read_rows,), layout)
+        self._pool.call(self._pickled, process, (readable,), layout)
       else:
-        self._function(origin, read_rows, out=arrays)
+        self._function(origin, readable, out=arrays)
 
-    with_substitutes(self._source, rows[:, 0], read)
+    read_tolerantly(self._source, rows[:, 0], read)
 
   def take(self, number: int) -> Arrays:
     """Returns the arrays of a buffer, which belong to the caller from now on."""

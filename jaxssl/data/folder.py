@@ -9,8 +9,7 @@ import numpy as np
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, UserError, paths
 from jaxssl.data import image_list, layout, layout_table
-from jaxssl.data.file_index import FileIndex
-from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.data.file_index import FileIndex, read_error
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.listing import list_images
 from jaxssl.data.source import Source, register
@@ -29,13 +28,11 @@ class FolderSource(Source):
     return len(self._positions)
 
   def encoded(self, index: int) -> bytes:
-    """Returns the bytes of the file. Raises DecodeError, which names the file."""
+    """Returns the bytes of the file. Raises DecodeError or UnsupportedImage, which name the file, or Unavailable."""
     try:
       return self._index.read(self._positions[index])
-    except MemoryError as error:
-      raise UnsupportedImage(f"{self.describe(index)}: too little memory to read it; cut it into tiles") from error
-    except (OSError, ValueError) as error:
-      raise DecodeError(f"{self.describe(index)}: {error}") from error
+    except (OSError, ValueError, MemoryError) as error:
+      raise read_error(error, self.describe(index)) from error
 
   def describe(self, index: int) -> str:
     """Returns the full name of the file; within a zip, behind the name of the zip."""

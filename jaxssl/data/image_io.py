@@ -199,7 +199,7 @@ def viewable(image: np.ndarray) -> np.ndarray:
 
 
 def resize(
-  image: np.ndarray, height: int, width: int, method: str = "bicubic", box: tuple[float, float, float, float] | None = None
+  image: np.ndarray, height: int, width: int, method: str = "bicubic", box: tuple[float, ...] | None = None
 ) -> np.ndarray:
   """Resizes [h, w, c], uint8 or uint16: nearest, or bilinear or bicubic with antialiasing. `box`: left, top, right, bottom."""
   if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
@@ -210,15 +210,25 @@ def resize(
   return np.clip(np.rint(resized), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def center(image: np.ndarray, shorter: int, size: int, method: str = "bicubic") -> np.ndarray:
+def reduction(whole: tuple[int, ...], reduced: tuple[int, ...]) -> float:
+  """Returns by what factor libjpeg-turbo has reduced an image: 8/1 to 8/8, sizes rounded up."""
+  return 8 / next(m for m in range(8, 0, -1) if all(-(-a * m // 8) == b for a, b in zip(whole, reduced, strict=True)))
+
+
+def center(
+  image: np.ndarray, shorter: int, size: int, method: str = "bicubic", whole: tuple[int, int] | None = None
+) -> np.ndarray:
   """Resizes the shorter side of [h, w, c] to `shorter` and crops the center: [size, size, c], size <= shorter.
 
-  With `shorter` 0, the whole image is resized to the square. Sizes and offsets are rounded as in torchvision.
+  With `shorter` 0, the whole image is resized to the square. Sizes and offsets are rounded as in torchvision. `whole`: height
+  and width of the image if it was decoded at a reduced size.
   """
+  height, width = whole or image.shape[:2]
+  reduced = reduction((height, width), image.shape[:2])
   if not shorter:
-    return resize(image, size, size, method)
-  height, width = image.shape[:2]
+    return resize(image, size, size, method, (0, 0, width / reduced, height / reduced))
   tall, wide = (shorter, shorter * width // height) if height <= width else (shorter * height // width, shorter)
   top, left, y, x = round((tall - size) / 2), round((wide - size) / 2), height / tall, width / wide
   # Only the center is computed. The filter still reads pixels around the box, so this equals resizing, then cropping.
-  return resize(image, size, size, method, (left * x, top * y, min((left + size) * x, width), min((top + size) * y, height)))
+  box = left * x, top * y, min((left + size) * x, width), min((top + size) * y, height)
+  return resize(image, size, size, method, tuple(side / reduced for side in box))

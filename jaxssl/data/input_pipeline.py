@@ -17,9 +17,9 @@ from jaxssl.core import LOG, UserError, log
 from jaxssl.core.log import duration
 from jaxssl.data.crops import cut, divide, list_crops
 from jaxssl.data.filler import Filler
-from jaxssl.data.image_io import center
 from jaxssl.data.source import Source
-from jaxssl.data.whole_images import read_centers
+from jaxssl.data.unreadable import SkipUnreadable
+from jaxssl.data.whole_images import Show, read_centers
 from jaxssl.data.worker_pool import WorkerPool
 from jaxssl.parallel.mesh import cores
 
@@ -36,8 +36,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
   """
 
   def load(index: int) -> np.ndarray:
-    image = source.read(index)
-    return center(image, resident_size, resident_size) if resident_size else image
+    return Show(0, resident_size, resident_size).image(source, index) if resident_size else source.read(index)
 
   rows = range(len(source))[own]
   first = load(0)  # sets the size, also for processes that read other rows
@@ -137,7 +136,8 @@ def inference(
   if 0 < resize < size:
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
   steps, batch = index.shape
-  function = functools.partial(read_centers, resize=resize, size=size, interpolation=interpolation)
+  before = source.resident_size if isinstance(source, SkipUnreadable) else 0
+  function = functools.partial(read_centers, show=Show(before, resize, size, interpolation))
   filler = Filler(source, function, {"images": (batch, size, size, source.channels)}, pool)
   parts = -(-batch // _PART)
 

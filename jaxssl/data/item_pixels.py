@@ -5,6 +5,7 @@ import threading
 import numpy as np
 from PIL import Image
 
+from jaxssl.core import Unavailable, retry
 from jaxssl.data.file_kinds import DecodeError, Stored, UnsupportedImage, WrongChannels
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.item_kinds import PIL, TENSOR, Item
@@ -64,7 +65,9 @@ def _values(item: Item, name: str) -> np.ndarray:
     if item.kind == TENSOR:
       image = image.detach().cpu()
       image = (image.float() if image.is_floating_point() else image).numpy()
-    values = np.asarray(image)
+    values = retry.call(f"reading {name}", np.asarray, image)
+  except Unavailable:
+    raise
   except Exception as error:  # an array may be read from a file only now
     raise DecodeError(f"{name}: {type(error).__name__}: {error}") from error
   return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError, paths
+from jaxssl.core import LOG, Unavailable, UserError, paths, retry
+from jaxssl.core.storage_errors import Kind, kind_of
 from jaxssl.data import item_pixels
-from jaxssl.data.file_index import read_file, size_of
+from jaxssl.data.file_index import read_error, read_file, size_of
 from jaxssl.data.file_kinds import DecodeError, Stored, UnsupportedImage
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.item_kinds import EXPECTED, FILE, Item, parse, path_in
@@ -119,8 +120,12 @@ class ItemSource(Source):
 
   def _get(self, index: int) -> Any:
     try:
-      return self._items[index]
+      return retry.call(f"reading {super().describe(index)}", self._items.__getitem__, index)
+    except Unavailable:
+      raise
     except Exception as error:  # the code of the user may raise anything for an unreadable image
+      if kind_of(error) is Kind.REFUSED:
+        raise read_error(error, super().describe(index)) from error
       raise DecodeError(f"{super().describe(index)}: {type(error).__name__}: {error}") from error
 
   def _parse(self, item: Any, index: int) -> Item:
@@ -147,9 +152,7 @@ class ItemSource(Source):
     if path := path_in(item):
       try:
         return read_file(path if path.startswith(paths.BUCKET) else os.path.expanduser(path))
-      except MemoryError as error:
-        raise UnsupportedImage(f"{self._name(item, index)}: too little memory to read it; cut it into tiles") from error
-      except (OSError, ValueError) as error:
-        raise DecodeError(f"{self._name(item, index)}: {getattr(error, 'strerror', None) or error}") from error
+      except (OSError, ValueError, MemoryError) as error:
+        raise read_error(error, self._name(item, index)) from error
     data = item.image["bytes"] if isinstance(item.image, Mapping) else item.image
     return bytes(data or b"")

@@ -45,7 +45,7 @@ class SubstituteUnreadable(Subset):
       try:
         return read(substitute)
       except (DecodeError, WrongChannels) as error:
-        self.failed(substitute, error)
+        self.failed(index, substitute, error)
 
   def readable(self, images: np.ndarray) -> np.ndarray:
     """Returns the images, int [m], that are read in place of those at `images`. Raises UserError if all are unreadable."""
@@ -60,13 +60,17 @@ class SubstituteUnreadable(Subset):
       images[place] = image
     return images
 
-  def failed(self, image: int, error: UserError) -> None:
+  def chosen(self, images: np.ndarray) -> np.ndarray:
+    """Returns the positions in `source` that are read for `images`, int [m]."""
+    return self.readable(images)
+
+  def failed(self, image: int, chosen: int, error: UserError) -> None:
     """Records an image that does not decode. Raises UserError for too many of them and mixed channels, and other errors."""
     if isinstance(error, WrongChannels):
       raise UserError(f"{error}; {self._advice()}") from error
     if not isinstance(error, DecodeError):
       raise error
-    self._record(image, error)
+    self._record(chosen, error)
 
   def _advice(self) -> str:
     """Returns what to do about an image with the wrong number of channels: the set is mixed, or all of it differs."""
@@ -99,26 +103,6 @@ class SubstituteUnreadable(Subset):
         raise UserError(f"{self.name}: {count}, e.g. {examples}. Fix or remove them.")
 
 
-def with_substitutes(source: Source, images: np.ndarray, read: Callable[[Source, np.ndarray], T]) -> T:
-  """Calls `read` with the source of the files and the positions there, int [m], that stand for `images` of `source`.
-
-  `read` raises FailedImage for an image that it cannot read; it is called again if another image is substituted for that one.
-  """
-  source, images = located(source, images)
-  while True:
-    if not isinstance(source, SubstituteUnreadable):
-      try:
-        return read(source, images)
-      except FailedImage as failed:
-        raise failed.error from None
-    readable = source.readable(images)
-    origin, positions = located(source.source, readable)
-    try:
-      return read(origin, positions)
-    except FailedImage as failed:
-      source.failed(int(readable[positions == failed.image][0]), failed.error)
-
-
 class SkipUnreadable(Subset):
   """A subset that reads a black pixel in place of an unreadable image, logs it, and adds its position to `unreadable`.
 
@@ -134,7 +118,40 @@ class SkipUnreadable(Subset):
     try:
       image = super().read(index)
     except DecodeError as error:
-      self.unreadable.add(index)
-      LOG.warning("cannot read %s; skipped", error)
+      self.failed(index, int(self.indices[index]), error)
       return np.zeros((1, 1, self.channels), self.dtype)
     return center(image, self.resident_size, self.resident_size) if self.resident_size else image
+
+  def chosen(self, images: np.ndarray) -> np.ndarray:
+    """Returns the positions in `source` that are read for `images`, int [m]; -1 for unreadable ones."""
+    skipped = np.isin(images, list(self.unreadable))
+    return np.where(skipped, -1, self.indices[images])
+
+  def failed(self, image: int, chosen: int, error: UserError) -> None:
+    """Logs an image that does not decode. Raises other errors."""
+    if not isinstance(error, DecodeError):
+      raise error
+    self.unreadable.add(image)
+    LOG.warning("cannot read %s; skipped", error)
+
+
+def read_tolerantly(source: Source, images: np.ndarray, read: Callable[[Source, np.ndarray], T]) -> T:
+  """Calls `read` with the source of the files and the positions there, int [m], that stand for `images` of `source`.
+
+  `read` raises FailedImage for an image that it cannot read. If `source` substitutes or skips it, `read` is called again; the
+  position of a skipped image is -1.
+  """
+  source, images = located(source, images)
+  while True:
+    if not isinstance(source, SubstituteUnreadable | SkipUnreadable):
+      try:
+        return read(source, images)
+      except FailedImage as failed:
+        raise failed.error from None
+    chosen = source.chosen(images)
+    origin, positions = located(source.source, chosen)
+    try:
+      return read(origin, np.where(chosen < 0, -1, positions))
+    except FailedImage as failed:
+      place = int(np.argmax((positions == failed.image) & (chosen >= 0)))
+      source.failed(int(images[place]), int(chosen[place]), failed.error)

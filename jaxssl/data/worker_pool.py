@@ -13,13 +13,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, Unavailable, UserError
+from jaxssl.core import LOG, Unavailable, UserError, retry
 from jaxssl.data.shared_memory import Layout, SharedMemory
 from jaxssl.data.source import Source, Subset
 from jaxssl.data.worker_process import Request
 from jaxssl.parallel.mesh import cores
 
-THREADS_SUFFICE = 8  # threads of one process, which then keep as many cores busy as processes do (docs/performance.md)
+THREADS_SUFFICE = 4  # threads of one process, which then keep as many cores busy as processes do (docs/performance.md)
 _ATTEMPTS = 3  # of a request, if the worker that has it dies
 _PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from jaxssl.data import worker_process; worker_process.main()"
 
@@ -34,7 +34,10 @@ def open_pool(sources: Sequence[Source], config: DataConfig) -> "WorkerPool | No
   if config.processes == "on" and origins[0] not in readable:
     raise UserError(f"data.processes=on: {origins[0].name} is read by this process only; use auto, or jaxssl pack")
   count = config.workers or cores()
-  if config.processes == "off" or origins[0] not in readable or (config.processes == "auto" and count <= THREADS_SUFFICE):
+  if origins[0] not in readable or config.processes == "off":
+    return None
+  # Elsewhere than on Linux, libraries that the host imports may have threads, with which a process must not fork
+  if config.processes == "auto" and (count <= THREADS_SUFFICE or sys.platform != "linux"):
     return None
   LOG.info("images are read by %d processes", count)
   return WorkerPool(readable, count)
@@ -85,6 +88,10 @@ class WorkerPool:
       for _ in range(_ATTEMPTS):
         try:
           worker.send_bytes(request)
+          while not worker.poll(retry.AFTER_SIGNAL):
+            if retry.is_stopping():  # which a worker is not told
+              worker = self._replaced(worker)
+              raise Unavailable(f"an image is not read within {retry.AFTER_SIGNAL:.0f} s, and the command is to stop")
           error = _answer(worker)
         except (EOFError, OSError):
           if not self.close.alive:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxssl.core import retry, storage_errors
 from jaxssl.data.file_index import FileIndex, check_size
+from jaxssl.data.file_kinds import UnsupportedImage
 from jaxssl.data.file_sorter import FileSorter
 
 # The records of a zip (APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12, 4.3.14, 4.3.16, 4.5.3): those of their fields that matter
@@ -29,6 +31,7 @@ _LONGEST_COMMENT = 2**16
 _IN_EXTRA_FIELD = 2**32 - 1  # stands for a number of 64 bits
 _STORED, _DEFLATED = 0, 8
 _AT_ONCE = 2**16  # entries
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK  # does not wait for the writer of a pipe
 
 
 class ZipIndex(FileIndex):
@@ -36,7 +39,9 @@ class ZipIndex(FileIndex):
 
   def __init__(self, root: str, sorter: FileSorter):
     """Reads the directory at the end of a zip. Raises OSError, or ValueError if it is damaged or of an unsupported kind."""
-    self._open(root)
+    self._file = os.open(root, _FLAGS)
+    weakref.finalize(self, os.close, self._file)
+    self._opened = _identity(self._file)
     with mmap.mmap(self._file, 0, access=mmap.ACCESS_READ) as file:
       entries, shift, places = _images(file, sorter)
       order = [_sort(sorter.files[folder], np.asarray(places[folder])) for folder in sorted(places)]
@@ -44,23 +49,20 @@ class ZipIndex(FileIndex):
       at = entries[np.concatenate(order or [np.zeros(0, np.int64)])]
       self._numbers, self._offset, self._deflated = _fields(file, at, shift)
 
-  def _open(self, root: str) -> None:
-    self._file = os.open(root, os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer of a pipe
-    weakref.finalize(self, os.close, self._file)
-
-  def __setstate__(self, state: dict[str, Any]) -> None:
-    """Opens the zip again, in another process."""
-    self.__dict__.update(state)
-    self._open(self.root)
-
   def read(self, k: int) -> bytes:
-    """Returns the bytes of image `k`, from any thread. Raises OSError, ValueError (damaged) or UnsupportedImage."""
+    """Returns the bytes of image `k`, from any thread.
+
+    Raises OSError, ValueError (damaged), UnsupportedImage, or Unavailable if the storage does not respond.
+    """
+    return retry.call(f"reading {self.root}", self._read, k)
+
+  def _read(self, k: int) -> bytes:
     offset, (crc, packed, size) = int(self._offset[k]), self._numbers[k].tolist()
     check_size(max(packed, size), self.where(k))  # a few bytes may expand to terabytes
     try:
-      header = os.pread(self._file, _LOCAL_HEADER, offset)
+      header = self._at(offset, _LOCAL_HEADER)
       lengths = struct.unpack("<2H", header[-4:])
-      data = os.pread(self._file, packed, offset + _LOCAL_HEADER + sum(lengths))
+      data = self._at(offset + _LOCAL_HEADER + sum(lengths), packed)
       data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1) if self._deflated[k] else data
     except (struct.error, zlib.error) as error:
       raise ValueError(f"damaged in the zip: {error}") from error
@@ -68,9 +70,50 @@ class ZipIndex(FileIndex):
       raise ValueError("damaged in the zip: its length or its checksum differs")
     return data
 
+  def _at(self, offset: int, size: int) -> bytes:
+    """Reads `size` bytes, fewer at the end of the file. After a transient error the next read uses the file anew."""
+    data = b""
+    try:
+      while len(data) < size and (part := os.pread(self._file, size - len(data), offset + len(data))):
+        data += part
+    except OSError as error:
+      if storage_errors.is_transient(error):  # a handle of a network disk may be stale for good
+        self._reopen(self._file)
+      raise
+    return data
+
+  def _reopen(self, number: int) -> None:
+    """Opens the file with this number, which other threads may be using. Raises UnsupportedImage if it is another file now."""
+    try:
+      file = os.open(self.root, _FLAGS)
+    except OSError as error:
+      raise TimeoutError(f"{self.root} is gone: {error.strerror}") from error
+    try:
+      if _identity(file) != self._opened:
+        raise UnsupportedImage(f"{self.root}: it has changed since it was opened; rerun the same command")
+      os.dup2(file, number, inheritable=False)
+    finally:
+      os.close(file)
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {name: value for name, value in vars(self).items() if name != "_file"}
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    vars(self).update(state)
+    self._file = retry.call(f"reading {self.root}", os.open, self.root, _FLAGS)
+    weakref.finalize(self, os.close, self._file)
+    if _identity(self._file) != self._opened:
+      raise UnsupportedImage(f"{self.root}: it has changed since it was opened; rerun the same command")
+
   def sizes(self, positions: np.ndarray) -> np.ndarray:
     """Returns the sizes of the files at `positions` in bytes, uncompressed: int64 [m]."""
     return self._numbers[positions, 2].astype(np.int64)
+
+
+def _identity(file: int) -> tuple[int, int]:
+  """Returns what another file at the same path would hardly share: size and time of the last change."""
+  status = os.fstat(file)
+  return status.st_size, status.st_mtime_ns
 
 
 def _sort(names: list[bytes], places: np.ndarray) -> np.ndarray:

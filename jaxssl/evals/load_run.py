@@ -22,6 +22,7 @@ from jaxssl.core.types import Variables
 from jaxssl.data import datasets, identity, resident_size
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
+from jaxssl.data.worker_pool import WorkerPool
 from jaxssl.evals import other_images
 from jaxssl.evals.evaluator import Evaluator, network_of
 from jaxssl.evals.features import FeatureExtractor, Output, compute
@@ -103,14 +104,17 @@ class LoadedRun:
     """A hash of the weights."""
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))).hexdigest()[:16]
 
-  def embed(self, source: Source, rows: np.ndarray | None = None, output: Output = "encode") -> tuple[np.ndarray, list[int]]:
+  def embed(
+    self, source: Source, rows: np.ndarray | None = None, output: Output = "encode", pool: WorkerPool | None = None
+  ) -> tuple[np.ndarray, list[int]]:
     """Computes features [n, f], or tokens [n, 1 + p, f], of `rows` (default: all); lists the positions of unreadable images.
 
-    Unreadable images have no features. The host resizes each image, whatever data.placement is.
+    Unreadable images have no features. The host resizes each image, whatever data.placement is. `pool`: processes that read
+    the images; None: threads do.
     """
     rows = np.arange(len(source)) if rows is None else rows
     images = SkipUnreadable(source, rows, self.preprocessing.resident_size)
-    features = compute(self.config, self.mesh, self.network, self.variables, datasets.Dataset(images), output)
+    features = compute(self.config, self.mesh, self.network, self.variables, datasets.Dataset(images, pool=pool), output)
     unreadable = sorted(images.unreadable)
     return np.delete(features, unreadable, axis=0), unreadable
 

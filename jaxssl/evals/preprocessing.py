@@ -12,7 +12,8 @@ from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core import UserError
 from jaxssl.core.types import Array
 from jaxssl.data.file_kinds import Stored
-from jaxssl.data.image_io import Decoder, center
+from jaxssl.data.image_io import Decoder
+from jaxssl.data.whole_images import Show
 from jaxssl.models.backbone import LARGEST_SIDE as MOST
 
 
@@ -92,8 +93,12 @@ class Preprocessing:
 
   def resized(self, image: np.ndarray) -> np.ndarray:
     """Returns [size, size, c] from an image [h, w, c] of any size, as the decoder returns it."""
-    image = center(image, self.resident_size, self.resident_size) if self.resident_size else image
-    return center(image, self.resize, self.size, self.interpolation)
+    return self.show.pixels(image)
+
+  @property
+  def show(self) -> Show:
+    """How images are resized."""
+    return Show(self.resident_size, self.resize, self.size, self.interpolation)
 
   def normalized(self, resized: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c] from images that `resized` has returned."""

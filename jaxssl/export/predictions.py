@@ -58,7 +58,7 @@ def outputs(compute: Compute, preprocessing: Preprocessing, source: Source) -> I
   for start in range(0, max(len(source), 1), PART):
     rows = range(start, min(start + PART, len(source)))
     resized = np.zeros((len(rows), preprocessing.size, preprocessing.size, source.channels), source.dtype)
-    with contextlib.closing(read_ahead(lambda k: preprocessing.resized(source.read(k)), rows, 0, PART)) as images:
+    with contextlib.closing(read_ahead(lambda k: preprocessing.show.image(source, k), rows, 0, PART)) as images:
       for place, image in enumerate(images):
         resized[place] = image
     yield np.asarray(compute(preprocessing.normalized(resized)))

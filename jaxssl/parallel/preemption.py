@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-from jaxssl.core import LOG
+from jaxssl.core import LOG, retry
 from jaxssl.core.exit_codes import AGAIN, INTERRUPTED
 
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGUSR1: "SIGUSR1", signal.SIGINT: "Ctrl-C"}
@@ -27,10 +27,10 @@ class StopRequested(KeyboardInterrupt):
 class Preemption:
   """The signals that a command gets, while this is entered.
 
-  The first one is acknowledged within a second, by a thread, since the main thread may be compiling. Where the command is
-  interruptible, as it is by default, StopRequested is then raised in the main thread, wherever that is; in a `held` block the
-  signal is only recorded, and the block has to ask `stop_requested`. A second signal ends a process of `jaxssl` at once; in
-  another program it raises KeyboardInterrupt.
+  The first one is acknowledged within a second, by a thread, since the main thread may be compiling; waits for storage that
+  does not respond become short. Where the command is interruptible, as it is by default, StopRequested is then raised in the
+  main thread, wherever that is; in a `held` block the signal is only recorded, and the block has to ask `stop_requested`. A
+  second signal ends a process of `jaxssl` at once; in another program it raises KeyboardInterrupt.
 
   With several processes any of them may get the signal: JAX's preemption service makes all of them stop at the same call of
   `stop_requested`, and StopRequested is raised by `check` only. In other threads than the main one there are no signals.
@@ -75,6 +75,8 @@ class Preemption:
       signal.set_wakeup_fd(before)
       os.close(write_end)
       self._watcher.join()
+    if _active is None:
+      retry.hurry(False)
 
   @contextlib.contextmanager
   def held(self, then: str) -> Iterator[None]:
@@ -118,6 +120,7 @@ class Preemption:
     self._calls += 1
     if not self._reached and multihost_utils.reached_preemption_sync_point(self._calls):
       self._reached, self.code = True, self.code or AGAIN
+      retry.hurry()
       LOG.info("a process got a signal: %s", self._then)
     return self._reached
 
@@ -148,6 +151,7 @@ class Preemption:
         count += 1
         if count == 1:
           LOG.warning("%s: %s; a second one ends at once", NAMES[signal.Signals(byte[0])], self._then)
+          retry.hurry()
         elif self._ends_process:
           _end(byte[0])
 

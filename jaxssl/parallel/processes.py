@@ -2,6 +2,8 @@
 
 import os
 import sys
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,10 +11,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from jaxssl.core import UserError, heartbeat
+from jaxssl.core import Unavailable, UserError, heartbeat
+from jaxssl.core.errors import OneLineError
+from jaxssl.core.exit_codes import AGAIN
 
 CLUSTER_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")  # set by launch/local.sh and others
 TIMEOUT = 600  # seconds that processes wait for each other at a barrier
+FIRST_WORKS = 86400  # and for what only the first one does, such as listing a bucket; if it dies, they notice that before
+_AT_ONCE = 2**24  # bytes that are sent
 
 
 class Lost(Exception):
@@ -69,15 +75,15 @@ def is_primary() -> bool:
   return jax.process_index() == 0
 
 
-def barrier(where: str) -> None:
-  """Waits until all processes arrive, and logs the wait. Raises Lost after TIMEOUT seconds."""
+def barrier(where: str, timeout: int = TIMEOUT) -> None:
+  """Waits until all processes arrive, and logs the wait. Raises Lost after `timeout` seconds."""
   if jax.process_count() == 1:
     return
   with heartbeat(f"waiting for the other processes, {where}"):
     try:
-      ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=TIMEOUT)
+      ocp.multihost.sync_global_processes(f"jaxssl: {where}", timeout=timeout)
     except Exception as error:  # the coordination service's errors have no public type
-      raise Lost(f"the other processes did not respond within {TIMEOUT} s, {where}: {str(error).splitlines()[0]}") from error
+      raise Lost(f"the other processes did not respond within {timeout} s, {where}: {str(error).splitlines()[0]}") from error
 
 
 def agreed(value: bytes) -> bool:
@@ -86,6 +92,64 @@ def agreed(value: bytes) -> bool:
     return True
   values = np.asarray(multihost_utils.process_allgather(np.frombuffer(value, np.uint8)))
   return bool((values == values[:1]).all())
+
+
+def same(make: Callable[[], str], problem: str) -> str:
+  """Returns make(), a text that all processes make and compare. Raises UserError with `problem` in all of them if it differs.
+
+  A OneLineError that one of them raises is raised by all.
+  """
+  if jax.process_count() == 1:
+    return make()
+  text, error = "", None
+  try:
+    text = make()
+  except OneLineError as raised:
+    error = raised
+  own = np.array([error.exit_code if error else 0, zlib.crc32(text.encode())], np.uint32)
+  codes, hashes = np.asarray(multihost_utils.process_allgather(own)).T
+  if error:
+    raise error
+  if codes.any():
+    raise _error(int(codes.max()), f"{problem}; see the log of process {int(codes.argmax())}")
+  if (hashes != hashes[0]).any():
+    raise UserError(f"{problem}, e.g. processes 0 and {int((hashes != hashes[0]).argmax())}")
+  return text
+
+
+def from_first(make: Callable[[], bytes], task: str) -> bytes:
+  """Returns make() of the first process in all processes, which must all call this. Its OneLineError is raised by all.
+
+  `task`: what it does, for the others' log.
+  """
+  if jax.process_count() == 1:
+    return make()
+  content, code = b"", 0
+  if is_primary():
+    try:
+      content = make()
+    except OneLineError as error:
+      content, code = str(error).encode(errors="replace"), error.exit_code
+  barrier(f"{task}, which the first one does for all", FIRST_WORKS)
+  size, high, code = map(int, _broadcast(np.array([len(content) % 2**32, len(content) >> 32, code], np.uint32)))
+  parts = []
+  for start in range(0, size + (high << 32), _AT_ONCE):
+    part = np.zeros(min(_AT_ONCE, size + (high << 32) - start), np.uint8)
+    if is_primary():
+      part[:] = np.frombuffer(content, np.uint8, len(part), start)
+    parts.append(_broadcast(part).tobytes())
+  content = b"".join(parts)
+  if code:
+    raise _error(code, content.decode())
+  return content
+
+
+def _broadcast(array: np.ndarray) -> np.ndarray:
+  return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
+def _error(code: int, text: str) -> OneLineError:
+  return Unavailable(text) if code == AGAIN else UserError(text)
 
 
 def exit_with(message: str, code: int) -> int:

@@ -10,8 +10,9 @@ import jax
 
 from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, heartbeat, log, paths
+from jaxssl.core import LOG, Unavailable, heartbeat, log, paths
 from jaxssl.core.types import TrainState
+from jaxssl.data import kept_listing
 from jaxssl.data.datasets import Arrays
 from jaxssl.evals import evaluator as evaluations
 from jaxssl.evals import verdict
@@ -71,7 +72,8 @@ def train(
     diagnostics.check(config.health)
     loggers.check(config.log)
     images = RunImages(original, local, changes, accept_changes)
-    run = Experiment(config, local.folder, arrays, encoder, images.check)
+    with kept_listing.kept_in(local, again=accept_changes):
+      run = Experiment(config, local.folder, arrays, encoder, images.check)
     config = run.config
     evaluator = Evaluator(config, run.mesh, run.datasets, run.train_step.network)
     evaluator.check_run()
@@ -119,7 +121,8 @@ def epochs(
 ) -> TrainState:
   """Trains from `state` to the end of the run, of which it returns the state. Raises StopRequested, with all steps saved.
 
-  An epoch is saved before it is measured; what was cut short by a signal, or a crash, is measured when the run resumes.
+  If storage does not respond, the state is saved, and Unavailable is raised. An epoch is saved before it is
+  measured; what was cut short by a signal, or a crash, is measured when the run resumes.
   """
   config, length, end = run.config.train, run.training_length, EpochEnd(run, evaluator, logger, stop)
   step = started_at = int(state.step)
@@ -165,6 +168,10 @@ def epochs(
         end.measure(state, step, epoch)
         logger.workdir.upload()
         logger.progress.pause()
+  except Unavailable:
+    if step > started_at and jax.process_count() == 1:  # the others of several could not save with this one
+      save()
+    raise
   except StopRequested:
     if step > started_at:
       save()

@@ -1,19 +1,24 @@
 """Checkpoints of the whole train state, through orbax."""
 
 import contextlib
+import functools
 import logging
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from jaxssl.core import LOG, UserError, paths
+from jaxssl.core import LOG, Unavailable, UserError, paths, retry, storage_errors
+from jaxssl.core.retry import RERUN
+from jaxssl.core.storage_errors import Kind
 from jaxssl.core.types import PyTree, Variables
+
+T = TypeVar("T")
 
 
 class _Manager(ocp.CheckpointManager):
@@ -31,7 +36,9 @@ class Checkpoints:
     policy = ocp.checkpoint_managers.LatestN(keep)
     options = ocp.CheckpointManagerOptions(preservation_policy=policy, enable_background_delete=False)
     folder = folder.absolute() if paths.is_local(folder) else folder
-    self._manager = _Manager(folder, options=options)
+    self._folder, self._options = folder, options
+    self._manager = self._retried("opening", self._open)
+    self._newest: tuple[int, PyTree] | None = None  # the step and the state that were given last
     self._unraisable: Callable[[Any], None] | None = None  # the hook that is replaced while saves may fail
 
   def latest(self) -> int | None:
@@ -39,20 +46,81 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def save(self, step: int, state: PyTree) -> None:
-    """Saves the state after `step` steps, once the save before is complete. Raises UserError if writing fails."""
+    """Saves the state after `step` steps, once the save before is complete; this one replaces it if it failed temporarily.
+
+    Raises UserError if writing fails, and Unavailable if the storage does not respond. Earlier checkpoints remain.
+    """
     if not self._unraisable:
       self._unraisable, sys.unraisablehook = sys.unraisablehook, self._report
     with self._written():
-      if step not in self._manager.all_steps():
-        self._manager.save(step, args=ocp.args.StandardSave(state))
+      try:
+        self._manager.wait_until_finished()
+      except Exception as error:
+        self._reopen(error)
+        reason = storage_errors.message(error)
+        LOG.warning("a checkpoint could not be written (%s); that of step %d is written in its place", reason, step)
+      self._newest = step, state
+      self._retried("writing a checkpoint to", self._start)
+
+  def _start(self) -> None:
+    """Starts to save the newest state, unless that has been done."""
+    assert self._newest
+    step, state = self._newest
+    try:
+      if step in self._manager.all_steps():
+        return
+      if any(x.is_deleted() for x in jax.tree.leaves(state) if isinstance(x, jax.Array)):
+        raise Unavailable(f"writing a checkpoint to {self._folder}: it failed, and training has gone on. {RERUN}")
+      self._manager.save(step, args=ocp.args.StandardSave(state))
+    except Exception as error:
+      self._reopen(error)
+      raise
+
+  def _complete(self) -> None:
+    """Waits for the save of the newest state; a repetition saves it again."""
+    self._start()
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      self._reopen(error)
+      raise
+
+  def _reopen(self, error: Exception) -> None:
+    """Opens the manager anew, whose own state is undefined after a failed save. Raises the error unless it is transient.
+
+    It is raised also if there are other processes, which would have to do the same.
+    """
+    if jax.process_count() > 1 or not storage_errors.is_transient(error):
+      raise error
+    self._manager = self._retried("opening", self._open)
+
+  def _open(self) -> _Manager:
+    return _Manager(self._folder, options=self._options)
+
+  def _retried(self, doing: str, operation: Callable[[], T]) -> T:
+    """Retries an operation. Of several processes, which wait for each other in it, none could repeat it alone."""
+    if jax.process_count() == 1:
+      return retry.call(f"{doing} {self._folder}", operation)
+    try:
+      return operation()
+    except Exception as error:
+      if not storage_errors.is_transient(error):
+        raise
+      raise retry.unavailable(f"{doing} {self._folder}", error) from error
 
   @contextlib.contextmanager
   def _written(self) -> Iterator[None]:
     try:
       yield
+    except Unavailable:
+      raise
     except Exception as error:  # tensorstore's and the operating system's errors have no common type
+      kind = storage_errors.kind_of(error)
+      if kind is Kind.TRANSIENT or (kind is Kind.OTHER and not paths.is_local(self._folder)):
+        raise retry.unavailable(f"writing a checkpoint to {self._folder}", error) from error
+      remedy = "Free some space" if kind in (Kind.FULL, Kind.OTHER) else "Make it writable"
       raise UserError(
-        f"a checkpoint cannot be written to {self._manager.directory}: {_first_line(error)}. Free some space, then rerun "
+        f"a checkpoint cannot be written to {self._folder}: {_first_line(error)}. {remedy}, then rerun "
         f"the same command to resume from step {self.latest() or 0}"
       ) from error
 
@@ -66,9 +134,13 @@ class Checkpoints:
     for step in steps:
       state, problem = None, ""
       try:
-        state = self._manager.restore(step, args=ocp.args.StandardRestore(like_at(step) if like_at else like))
-        jax.block_until_ready(state)
+        wanted = like_at(step) if like_at else like
+        state = self._retried("reading", functools.partial(self._read, step, wanted))
+      except Unavailable:
+        raise  # this says nothing about the checkpoint
       except Exception as error:  # tensorstore, json and file errors have no common type
+        if storage_errors.kind_of(error) is Kind.REFUSED:
+          raise UserError(f"checkpoint {step} in {self._folder} cannot be read: {_first_line(error)}") from error
         problem = _first_line(error)
       if not np.all(multihost_utils.process_allgather(np.array(not problem))):  # all processes must use the same checkpoint
         LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, problem or "by another process")
@@ -83,10 +155,13 @@ class Checkpoints:
       raise UserError(f"none of the checkpoints {steps} in {self._manager.directory} can be read; use another --workdir")
     return None
 
+  def _read(self, step: int, like: PyTree) -> PyTree:
+    return jax.block_until_ready(self._manager.restore(step, args=ocp.args.StandardRestore(like)))
+
   def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
     """Returns the weights of the student and of the teacher, if any, and their step; does not need the run's images.
 
-    Raises UserError if there is no such checkpoint, or it is unreadable.
+    Raises UserError if there is no such checkpoint, or it is unreadable, and Unavailable if storage does not respond.
     """
     steps = sorted(self._manager.all_steps())
     if not steps or (step is not None and step not in steps):
@@ -97,7 +172,7 @@ class Checkpoints:
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     reader = ocp.PyTreeCheckpointer()
     try:
-      metadata: Any = reader.metadata(folder).item_metadata
+      metadata: Any = self._retried("reading", lambda: reader.metadata(folder)).item_metadata
       if metadata is None:
         raise ValueError("its metadata is damaged")
       networks = {name: dict(metadata.tree[name]) for name in ("student", "teacher") if metadata.tree.get(name)}
@@ -105,18 +180,24 @@ class Checkpoints:
         raise ValueError("it holds no network")
       like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), networks)
       placed = ocp.checkpoint_utils.construct_restore_args(like)
-      restored = reader.restore(folder, args=ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True))
+      arguments = ocp.args.PyTreeRestore(item=like, restore_args=placed, partial_restore=True)
+      restored = self._retried("reading", lambda: reader.restore(folder, args=arguments))
+    except Unavailable:
+      raise
     except Exception as error:  # as above
       raise UserError(f"checkpoint {step} in {folder.parent.parent} cannot be read: {_first_line(error)}") from error
     weights = {name: Variables(params=x.get("params") or {}, stats=x.get("stats") or {}) for name, x in restored.items()}
     return weights["student"], weights.get("teacher"), step
 
   def close(self) -> None:
-    """Waits for saves and closes the folder. Raises UserError if writing fails."""
+    """Waits for saves and closes the folder. Raises UserError if writing fails, and Unavailable if storage does not respond."""
     try:
       with self._written():
+        if self._newest:
+          self._retried("writing a checkpoint to", self._complete)
         self._manager.close()
     finally:
+      self._newest = None  # frees the state
       if self._unraisable:
         sys.unraisablehook, self._unraisable = self._unraisable, None
 

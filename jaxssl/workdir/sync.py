@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import tempfile
 
-from jaxssl.core import paths
+from jaxssl.core import LOG, Unavailable, paths
 from jaxssl.parallel.processes import barrier, is_primary
 from jaxssl.workdir.workdir import Workdir
 
@@ -28,8 +28,8 @@ class LocalWorkdir(Workdir):
     if self._temporary:
       for path in self._original.folder.iterdir():
         if not path.is_dir():
-          with contextlib.suppress(OSError):  # such as one that is being replaced
-            (self.folder / path.name).write_bytes(path.read_bytes())
+          with contextlib.suppress(FileNotFoundError):  # one that is being replaced
+            (self.folder / path.name).write_bytes(paths.read_bytes(path))
     barrier("before the workdir is written")
     return self
 
@@ -43,7 +43,13 @@ class LocalWorkdir(Workdir):
         paths.upload(path, self._original.folder / str(path.relative_to(self.folder)))
         self._uploaded[path] = state.st_mtime_ns, state.st_size
 
-  def __exit__(self, *_: object) -> None:
-    self.upload()
-    if self._temporary:
-      self._temporary.cleanup()
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    try:
+      self.upload()
+    except (OSError, Unavailable) as error:
+      if kind is None:
+        raise
+      LOG.error("%s", error)  # what ended the block matters more
+    finally:
+      if self._temporary:
+        self._temporary.cleanup()

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,10 @@ class Workdir:
   def image_names(self, sha256: str) -> pathlib.Path:
     """Returns the file with the names and fingerprints of the training images whose manifest has this hash."""
     return self.folder / f"images-{sha256[:16]}.zlib"
+
+  def listing(self, root: str) -> pathlib.Path:
+    """Returns the file with the names of all images in a folder of a bucket, as they were when the run started."""
+    return self.folder / f"listing-{hashlib.sha256(root.encode(errors='surrogateescape')).hexdigest()[:16]}.zlib"
 
   def all_image_names(self) -> set[pathlib.Path]:
     """Returns all files that `image_names` has named."""

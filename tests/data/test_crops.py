@@ -9,7 +9,7 @@ from jaxssl.config.schema import ViewConfig
 from jaxssl.core.rng import generator
 from jaxssl.data.crops import IMAGE, cut, divide, list_crops, resample
 from jaxssl.data.image_io import Decoder, resize
-from jaxssl.data.unreadable import SubstituteUnreadable, with_substitutes
+from jaxssl.data.unreadable import SubstituteUnreadable, read_tolerantly
 from tests.data.fixtures import Images, coded, decode, exif, flat, jpeg_size, noise, photo
 
 
@@ -20,7 +20,7 @@ def row(source, index=0, partner=0, seed=0, epoch=0, **views):
   def read(origin, images):
     cut(origin, np.concatenate([images[:, None], crops[:, 1:]], 1), views, seed, epoch, shown)
 
-  with_substitutes(source, crops[:, IMAGE], read)
+  read_tolerantly(source, crops[:, IMAGE], read)
   return tuple(group[0] for group in shown.values())
 
 

@@ -108,6 +108,11 @@ def files(draw):
   return f"a.{ENDINGS.get(name, name).lower()}", encode(image, turn, bits), image, bits, turn
 
 
+def close(shown, expected, exact):
+  """Compares resized images; large JPEGs are decoded at a reduced size before."""
+  return (shown == expected).all() if exact else abs(shown.astype(int) - expected).mean() <= 2
+
+
 def check(name, data, expected, tmp_path, exact=True, **fields):
   """Compares all paths with `expected`, [h, w, c], of full range. The bound of resampling is six gray levels on average."""
   channels, unit = expected.shape[-1], np.iinfo(expected.dtype).max / 255
@@ -119,8 +124,8 @@ def check(name, data, expected, tmp_path, exact=True, **fields):
     pixels = source.read(0)
     assert pixels.dtype == expected.dtype and pixels.shape == expected.shape
     assert (pixels == expected).all() if exact else abs(pixels.astype(int) - expected).max() <= unit
-    assert (resident(source, 0)[0] == pixels).all() and (resident(source, 9)[0] == center(pixels, 9, 9)).all()
-    assert (next(inference(source, np.array([[0]]), 0, 7))[0] == center(pixels, 0, 7)).all()
+    assert (resident(source, 0)[0] == pixels).all() and close(resident(source, 9)[0], center(pixels, 9, 9), exact)
+    assert close(next(inference(source, np.array([[0]]), 0, 7))[0], center(pixels, 0, 7), exact)
   stored = decoder.stored(data, name)
   if not stored.zero_is_white and stored.orientation == 1 and stored.pixels.dtype in (np.uint8, np.uint16):
     assert (as_source([flat(stored.pixels)], "items", decoder).read(0) == pixels).all()

@@ -4,11 +4,13 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image
 
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import center, match, resize
-from tests.data.fixtures import coded, decode, exif, jpeg_size, noise, photo, quarters
+from jaxssl.data.whole_images import Show
+from tests.data.fixtures import Images, coded, decode, exif, jpeg_size, noise, photo, quarters
 from tests.golden_files import cases
 
 
@@ -185,3 +187,23 @@ def test_center_without_crop_resizes_the_whole_image():
   for method in ("bicubic", "bilinear"):
     expected = np.asarray(Image.fromarray(image[..., 0]).resize((16, 16), Image.Resampling[method.upper()]))
     assert (center(image, 0, 16, method)[..., 0] == expected).all()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("height, width", [(301, 403), (640, 353), (1001, 1111)])
+def test_large_jpegs_are_decoded_smaller_in_the_same_place(height, width, turned, monkeypatch):
+  sizes, decode_jpeg = [], simplejpeg.decode_jpeg
+
+  def recorded(*arguments, **options):
+    sizes.append((image := decode_jpeg(*arguments, **options)).shape)
+    return image
+
+  monkeypatch.setattr("simplejpeg.decode_jpeg", recorded)
+  rows, columns = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)[None]
+  ramp = np.stack(np.broadcast_arrays(rows, columns, 255 - rows), -1).round().astype(np.uint8)
+  source = Images([coded(ramp, subsampling=0, **({"exif": exif(3)} if turned else {}))])
+  for size, shorter in ((24, 0), (40, 0), (24, 32), (56, 64), (100, 120)):
+    shown = Show(0, shorter, size).image(source, 0)
+    assert abs(shown.astype(int) - center(source.read(0), shorter, size)).max() <= 2
+  reduced = {shape[0] for shape in sizes} - {height}
+  assert (len(reduced) == 0) if turned else (len(reduced) >= 2)

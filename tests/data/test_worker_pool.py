@@ -220,7 +220,7 @@ def test_memory_is_used_again_only_when_nobody_refers_to_a_batch():
 
 @pytest.mark.parametrize(
   "processes, workers, cores, expected",
-  [("auto", 0, 8, 0), ("auto", 0, 9, 9), ("auto", 20, 2, 20), ("on", 0, 2, 2), ("on", 3, 9, 3), ("off", 20, 99, 0)],
+  [("auto", 0, 4, 0), ("auto", 0, 5, 5), ("auto", 20, 2, 20), ("on", 0, 2, 2), ("on", 3, 9, 3), ("off", 20, 99, 0)],
 )
 def test_processes_are_started_if_threads_do_not_suffice(processes, workers, cores, expected, monkeypatch):
   monkeypatch.setattr(worker_pool, "WorkerPool", lambda sources, count: count)
