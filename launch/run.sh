@@ -12,9 +12,9 @@ usage() {
 usage: launch/run.sh [--env FILE] [--restarts N] [--crashes N] [--dry-run] --config FILE[:RECIPE] [--workdir DIR] [ARGUMENT ...]
 
 Runs `python -m jaxssl.main` with all other arguments, and restarts it, so that it resumes: after exit code 75 (saved, or
-interrupted by something temporary), and a few times after a crash (1, above 128, or any unknown code). It is not restarted after
-0 (finished), 2 (a mistake in the command), 3 (diverged) and 130 (Ctrl-C), nor after SIGTERM, SIGINT or SIGUSR1, which are
-forwarded.
+interrupted by something temporary), and a few times after a crash (1, above 128, or any unknown code). It is not restarted
+after 0 (finished), 2 (a mistake in the command), 3 (diverged) and 130 (Ctrl-C), nor after SIGTERM, SIGINT or SIGUSR1, which
+are forwarded.
 
   --env FILE          environment variables, see launch/env.example; variables that are already set are kept
   --restarts N        maximum number of restarts after exit code 75 (default 100)
@@ -26,7 +26,8 @@ forwarded.
   --attempt N         the platform restarts the run and has done so N times: do not restart it here, refuse to start if N is
                       larger than --restarts, and wait for --pause before leaving with code 75, so that the platform first sees
                       the host that caused it
-  --in-srun           do not restart it here; let exit codes 1, 2 and 3 win over 75 by adding 200, since srun returns the largest
+  --in-srun           do not restart it here; add 200 to exit codes 1, 2 and 3, since srun returns the largest of its tasks and
+                      the others leave with 75
   --dry-run           print the command
   PYTHON              environment variable that names the interpreter (default: python)
 END
@@ -39,6 +40,8 @@ parse "$@"
 for one in restarts crashes; do check "$one" '0|[1-9][0-9]*' "an integer"; done
 for one in pause every; do check "$one" '[0-9]+' "a number of seconds"; done
 check attempt '[0-9]*' "an integer"
+((${option[attempt]:-0} <= option[restarts])) ||
+  fail "--attempt=${option[attempt]}: giving up after --restarts=${option[restarts]}; launch again with a larger one to resume"
 read_env
 apply_env
 
@@ -50,8 +53,6 @@ if [[ ${flag[dry-run]} ]]; then
   exit 0
 fi
 command -v "$python" >/dev/null || fail "PYTHON=$python: command not found; expected a Python with jaxssl installed"
-((${option[attempt]:-0} <= option[restarts])) ||
-  fail "--attempt=${option[attempt]}: giving up after --restarts=${option[restarts]}; launch again with a larger one to resume"
 if [[ ${flag[in-srun]} ]]; then
   trap : TERM INT USR1 # Slurm sends them to the training process as well
   code=0

@@ -56,7 +56,7 @@ run "$create"
 if [[ ${flag[dry-run]} ]]; then
   [[ ! ${flag[watch]} ]] || printf '%s\n' "# every ${option[every]} s:" "if $finished; then $delete; fi" "$beats" \
     "if [[ \$($state) =~ ^(SUSPENDED|FAILED)$ || \$($node_state) =~ ^(PREEMPTED|TERMINATED)$ ]]; then" \
-    "$delete && $forget && $create; fi"
+    "$delete && { $forget; } && $create; fi"
   exit 0
 fi
 if [[ ! ${flag[watch]} ]]; then
@@ -100,7 +100,7 @@ while sleep "${option[every]}"; do
   case $now in
     SUSPENDED | PREEMPTED | TERMINATED) request_again "it was preempted" ;;
     FAILED)
-      ((failures++ < option[crashes])) || fail "$name: the request failed again; giving up after --crashes=${option[crashes]}: $describe"
+      ((failures++ < option[crashes])) || fail "$name: the request failed; giving up after --crashes=${option[crashes]}: $describe"
       request_again "the request failed"
       ;;
     READY)

@@ -9,9 +9,9 @@ usage() {
   cat <<'END'
 usage: launch/tpu_worker.sh [--set=NAME=VALUE ...] [--mount FOLDER] [--dry-run] ARGUMENT ...
 
-Run by launch/tpu_vm.sh and launch/tpu_queued.sh on every host of a TPU. Installs jaxssl in .venv if needed, with the versions of
-constraints.txt, and starts launch/run.sh with all other arguments in the background. `journalctl --unit=jaxssl` shows its log,
-`systemctl stop jaxssl` saves and stops the run. A second start while it runs is refused.
+Run by launch/tpu_vm.sh and launch/tpu_queued.sh on every host of a TPU. Installs jaxssl in .venv if needed, with the versions
+of constraints.txt, and starts launch/run.sh with all other arguments in the background. `journalctl --unit=jaxssl` shows its
+log, `systemctl stop jaxssl` saves and stops the run. A second start while it runs is refused.
 
   --set=NAME=VALUE  environment variable of the run
   --mount FOLDER    mount the data disk there, read-only
@@ -28,7 +28,7 @@ parse "${rest[@]}"
 cd "$here/.."
 
 if [[ ${option[mount]} ]] && ! mountpoint --quiet "${option[mount]}"; then
-  # The data disk is the only one that holds a file system as a whole. noload and norecovery (XFS): the journal cannot be replayed.
+  # The data disk is the only one without partitions. noload (ext4), norecovery (XFS): a read-only disk's journal stays as it is.
   folder=$(quote "${option[mount]}")
   retry "disk=\$(lsblk --raw --paths --noheadings --output NAME,TYPE,FSTYPE,MOUNTPOINT |\
  awk '\$2 == \"disk\" && (\$3 == \"ext4\" || \$3 == \"xfs\") && \$4 == \"\" {print \$1; exit}') &&\
@@ -36,13 +36,15 @@ if [[ ${option[mount]} ]] && ! mountpoint --quiet "${option[mount]}"; then
 fi
 
 # The system's Python may be too old. .venv/installed holds what was installed.
-cat pyproject.toml constraints.txt | cmp --silent - .venv/installed || {
-  version=$(sed -n '1s/^# Python //p' constraints.txt)
+wanted=(pyproject.toml) pins=() version=3.12
+if [[ -f constraints.txt ]]; then # of launch/versions.py; missing in a checkout
+  wanted+=(constraints.txt) pins=(--constraint constraints.txt) version=$(sed -n '1s/^# Python //p' constraints.txt)
+fi
+cat "${wanted[@]}" | cmp --silent - .venv/installed ||
   retry "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet uv &&\
  python3 -m uv venv --quiet --clear --python ${version:-3.12} .venv &&\
- python3 -m uv pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[tpu]' &&\
- cat pyproject.toml constraints.txt > .venv/installed"
-}
+ python3 -m uv pip install --quiet --python .venv/bin/python ${pins[*]} --editable '.[tpu]' &&\
+ cat ${wanted[*]} > .venv/installed"
 # At shutdown systemd sends TERM and waits; run.sh forwards it. If another host stopped the run, run.sh restarts it.
 unit=(systemd-run --unit=jaxssl --collect --property=KillMode=mixed --property=TimeoutStopSec=300
   "--property=WorkingDirectory=$PWD" "--setenv=HOME=${HOME:-/root}" "--setenv=PATH=$PATH:/snap/bin" "${settings[@]/#/--setenv=}"

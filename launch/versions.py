@@ -25,6 +25,7 @@ if __name__ == "__main__":
   lines = constraints()
   if not any(line.startswith("jax==") for line in lines):
     python = platform.python_version()
-    sys.exit(f"error: PYTHON={sys.executable}: jax is not installed in this Python {python}; expected the one that runs jaxssl")
+    print(f"error: PYTHON={sys.executable}: Python {python} has no jax; expected the one that runs jaxssl", file=sys.stderr)
+    sys.exit(2)
   print(f"# Python {sys.version_info.major}.{sys.version_info.minor}")
   print("\n".join(lines))

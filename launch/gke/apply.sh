@@ -120,7 +120,7 @@ if [[ ${flag[dry-run]} ]]; then
   exit 0
 fi
 manifest | kubectl apply --validate=strict --filename=- ||
-  fail "kubectl apply failed; to create a cluster, in a checkout of cluster-toolkit: $cluster"
+  fail "kubectl apply failed; JobSet 0.10 or newer is needed; to create a cluster, in a checkout of cluster-toolkit: $cluster"
 echo "Submitted. To see its pods, to watch the run, to save and stop it:"
 pods=--selector=jobset.sigs.k8s.io/jobset-name=${option[name]}
 quote kubectl get pods "$pods"

@@ -66,10 +66,15 @@ def dry(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT
   return [shlex.split(line, comments=True) for line in out.splitlines()]
 
 
+def sourced(script: str, env: dict[str, str] | None = None) -> str:
+  """Returns the output of a shell script that sources common.sh."""
+  command = ["bash", "-euc", f"source launch/common.sh; {script}"]
+  return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def follow(code: int, seconds: int = 0, before: str = "", **limits: int) -> tuple[str, int, str]:
-  """Returns what `follow` of common.sh decides: what is next, the pause before it and the reason for the log."""
+  """Returns what `follow` decides after `before`: what is next, the pause before it, and the reason for the log."""
   options = " ".join(f"[{name}]={value}" for name, value in ({"restarts": 100, "crashes": 3} | limits).items())
-  script = f'source launch/common.sh; option+=({options}); {before} follow {code} {seconds}; echo "$next|$delay|$reason"'
-  out = subprocess.run(["bash", "-euc", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+  out = sourced(f'option+=({options}); {before} follow {code} {seconds}; echo "$next|$delay|$reason"')
   action, pause, reason = out.strip().split("|")
   return action, int(pause), reason
