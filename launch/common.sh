@@ -1,10 +1,20 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: parses options, reports errors in one line, and prints commands under --dry-run.
+# Sourced by the other scripts: exit codes and what follows them, options, errors in one line, commands under --dry-run.
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: bash ${BASH_VERSION} is too old; 4.4 or newer is required" >&2
   exit 2
 fi
+
+# Exit codes of the training command, as in jaxssl/core/exit_codes.py.
+readonly DONE=0          # finished
+# shellcheck disable=SC2034
+readonly FAILED=1        # an unexpected crash
+readonly MISTAKE=2       # a mistake of the user
+readonly DIVERGED=3      # diverged, or stopped by an alert of health.stop
+readonly AGAIN=75        # saved, or interrupted by something temporary
+readonly INTERRUPTED=130 # Ctrl-C
+readonly CALM=600        # a run of this many seconds ends a row of crashes
 
 declare -A option=([config]="" [workdir]="" [distributed]="" [env]="") # --NAME VALUE; a script adds its own before `parse`
 declare -A flag=([dry-run]="")                                         # --NAME
@@ -14,7 +24,43 @@ any_word=""                                                            # set by 
 
 fail() {
   printf 'error: %s\n' "$*" >&2
-  exit 2
+  exit "$MISTAKE"
+}
+
+declare -A used=([restarts]=0 [crashes]=0) # of the options of these names
+
+# Decides what follows an exit code of a process that ran for some seconds. Sets `next` to stop or restart, `delay` to the
+# seconds to wait before, and `reason` to words for the log. Crashes are counted until a run lasts CALM seconds.
+# shellcheck disable=SC2034
+follow() {
+  local code=$1 seconds=$2 limit=crashes
+  next=stop delay=${option[pause]:-5} reason=""
+  case $code in
+    "$DONE" | "$MISTAKE" | "$DIVERGED" | "$INTERRUPTED") return ;;
+    "$AGAIN") limit=restarts ;;
+    *) ;; # FAILED, killed, aborted
+  esac
+  ((seconds < CALM)) || used[crashes]=0
+  used[$limit]=$((used[$limit] + 1))
+  if ((used[$limit] > option[$limit])); then
+    reason="giving up after --$limit=${option[$limit]}"
+    return
+  fi
+  next=restart reason="restart ${used[$limit]} of --$limit=${option[$limit]}"
+  # The other hosts may take two minutes to notice a crash, and refuse the new process until then.
+  [[ $limit == restarts ]] || delay=$((delay * 6 ** (used[crashes] - 1)))
+}
+
+# Runs a shell command until it succeeds, up to five times, with pauses that double from 10 s, plus jitter.
+retry() {
+  local pause=${RETRY_PAUSE:-10} tries
+  for tries in 1 2 3 4; do
+    run "$1" && return
+    echo "attempt $tries of 5 failed; the next in about $pause s: $1" >&2
+    sleep $((pause + RANDOM % (pause / 2 + 1)))
+    pause=$((pause * 2))
+  done
+  run "$1"
 }
 
 # Prints the words, quoted for a shell, on one line.

@@ -62,7 +62,7 @@ if ((processes > 1)); then
   shared+=("JAX_COORDINATOR_ADDRESS=127.0.0.1:${option[port]:-$(free_port)}" "JAX_NUM_PROCESSES=$processes")
   option[distributed]=${option[distributed]:-on}
 fi
-train=("$here/run.sh" --restarts 0 --config "${option[config]}" --workdir "$workdir")
+train=("$here/run.sh" --restarts 0 --crashes 0 --config "${option[config]}" --workdir "$workdir")
 [[ ! ${option[distributed]} ]] || train+=(--distributed "${option[distributed]}")
 
 # Sets `command` to the command of one process.
@@ -117,7 +117,7 @@ ended() {
     return
   fi
   deadline=${deadline:-$((SECONDS + option[grace]))}
-  if ((code == 75 || code == 130)); then # stopped and saved, as the others will
+  if ((code == AGAIN || code == INTERRUPTED)); then # stopped and saved, as the others will
     ((result)) || result=$code
     return
   fi

@@ -4,6 +4,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=launch/common.sh
 source "$here/../common.sh"
+# shellcheck source=launch/gke/manifest.sh
+source "$here/manifest.sh"
 
 usage() {
   cat <<'END'
@@ -11,7 +13,7 @@ usage: launch/gke/apply.sh --image IMAGE (--topology v5e:4x4 | --gpus nvidia-h10
          --config FILE[:RECIPE] --workdir gs://BUCKET/FOLDER [--config.FIELD=VALUE ...]
 
 Trains on a GKE cluster with JobSet. Needs kubectl with the cluster as its context, and an image with jaxssl in /jaxssl
-(launch/gke/Dockerfile). After a preemption or a crash all hosts restart and resume; exit codes 1 and 2 end the job.
+(launch/gke/Dockerfile). After a preemption, a crash or exit code 75 all hosts restart and resume; 2, 3 and 130 end the job.
 
   --topology TPU:TOPOLOGY  v4, v5e, v5p or v6e and the shape of the slice, as in `jaxssl plan`
   --chips-per-host N       chips of a TPU host (default 4, 1 for 1x1; 8 for a single host of v5e or v6e with 2x4)
@@ -20,7 +22,13 @@ Trains on a GKE cluster with JobSet. Needs kubectl with the cluster as its conte
   --name NAME              name of the JobSet (default jaxssl)
   --service-account NAME   Kubernetes account that reads and writes gs:// (default jaxssl); created if it does not exist
   --spot                   use spot nodes
-  --restarts N             maximum number of restarts (default 100)
+  --cpu N, --memory SIZE   CPUs and memory (such as 200Gi) that a host needs to have free
+  --shm SIZE               size of /dev/shm, which uses memory of the host (default: as much as Kubernetes allows)
+  --data-bucket BUCKET     mount this bucket at /data, read-only (Cloud Storage FUSE)
+  --local-ssd SIZE         use nodes whose ephemeral storage is on local SSDs, and mount SIZE of it at /ssd
+  --queue NAME             wait in this local queue of Kueue
+  --crashes N              maximum number of restarts after crashes, preemptions not counted (default 3)
+  --restarts N             maximum number of restarts of all kinds (default 100)
   --grace SECONDS          time to save before the pod is killed (default 300); spot nodes always give about 25
   --env FILE               environment variables, see launch/env.example
   --dry-run                print the manifest and, as comments, the commands that create the cluster and apply it
@@ -28,7 +36,8 @@ END
 }
 
 option+=([image]="" [topology]="" [chips-per-host]="" [gpus]="" [hosts]=1 [name]=jaxssl
-  [service-account]=jaxssl [restarts]=100 [grace]=300)
+  [service-account]=jaxssl [restarts]=100 [crashes]=3 [grace]=300 [cpu]="" [memory]="" [shm]="" [data-bucket]="" [local-ssd]=""
+  [queue]="")
 flag+=([spot]="")
 parse "$@"
 read_env
@@ -43,7 +52,11 @@ for one in name service-account; do
   check "$one" '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' "lowercase letters, digits and -, at most 40 characters"
 done
 for one in hosts grace; do check "$one" '[1-9][0-9]*' "a positive integer"; done
-check restarts '0|[1-9][0-9]*' "an integer"
+for one in restarts crashes; do check "$one" '0|[1-9][0-9]*' "an integer"; done
+check cpu '([1-9][0-9]*)?' "a positive integer"
+for one in memory shm local-ssd; do check "$one" '([1-9][0-9]*(Mi|Gi|Ti))?' "a size such as 200Gi"; done
+check data-bucket '([a-z0-9][a-z0-9._-]+)?' "the name of a bucket, without gs:// and folder"
+check queue '([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?' "lowercase letters, digits and -"
 check chips-per-host '([1-9][0-9]*)?' "a positive integer"
 [[ ${option[topology]}${option[gpus]} ]] || fail "--topology or --gpus: required, for example --topology v5e:4x4"
 [[ ! ${option[topology]} || ! ${option[gpus]} ]] || fail "--topology, --gpus: expected only one of them"
@@ -73,65 +86,41 @@ else
   esac
 fi
 
-# Prints a word as a quoted YAML string.
-text() {
-  local word=$1
-  [[ ! $word =~ [[:cntrl:]] ]] || fail "${word@Q}: expected one line"
-  word=${word//\\/\\\\}
-  word=${word//"\$("/"\$\$("} # otherwise Kubernetes expands $(NAME)
-  printf '"%s"' "${word//\"/\\\"}"
-}
-
 several=off # otherwise jax waits for other pods
 ((hosts == 1)) || several=on
-args=(--restarts 0 --config "${option[config]}" --workdir "${option[workdir]}" --distributed "${option[distributed]:-$several}")
+# A host that leaves with code 75 waits, so that JobSet first sees the one that crashed or was preempted.
+args=(--restarts "${option[restarts]}" --pause 20 --config "${option[config]}" --workdir "${option[workdir]}"
+  --distributed "${option[distributed]:-$several}")
 list=""
 for word in "${args[@]}" "${words[@]}"; do
   word=$(text "$word")
   list+=${list:+, }$word
 done
 
+requests=""
+for one in cpu memory local-ssd; do
+  [[ ! ${option[$one]} ]] || requests+=", ${one/local-ssd/ephemeral-storage}: ${option[$one]}"
+done
 declare -A value=(
   [NAME]=$(text "${option[name]}") [SERVICE_ACCOUNT]=$(text "${option[service-account]}") [IMAGE]=$(text "${option[image]}")
   [ACCELERATOR]=$(text "$accelerator") [TOPOLOGY]=$(text "$shape") [CHIPS]=$each [HOSTS]=$hosts
-  [RESTARTS]=${option[restarts]} [GRACE]=${option[grace]}
+  [CRASHES]=${option[crashes]} [REQUESTS]=$requests [SHM]=${option[shm]:+, sizeLimit: ${option[shm]}} [SSD]=${option[local-ssd]}
+  [BUCKET]=$(text "${option[data-bucket]}") [QUEUE]=$(text "${option[queue]}") [GRACE]=${option[grace]}
   [DEVICES]=$(text "$devices") [COORDINATOR]=$(text "$coordinator") [ARGS]="[$list]"
 )
 
-entries=()
-for assignment in "${assignments[@]}"; do
-  word=$(text "${assignment#*=}")
-  entries+=("- {name: \"${assignment%%=*}\", value: $word}")
-done
-
-# Prints the filled-in manifest.
-manifest() {
-  local line filled entry
-  while IFS= read -r line; do
-    if [[ $line == *'# --env' ]]; then
-      for entry in "${entries[@]}"; do printf '%s\n' "${line%%#*}$entry"; done
-      continue
-    fi
-    [[ $line != *'# --spot' || ${flag[spot]} ]] || continue
-    filled=""
-    while [[ $line =~ ^([^$]*)\$\{([A-Z_]+)\}(.*)$ ]]; do
-      filled+=${BASH_REMATCH[1]}${value[${BASH_REMATCH[2]}]} line=${BASH_REMATCH[3]}
-    done
-    printf '%s\n' "$filled$line"
-  done <"$template"
-}
-
+variables=$(entries)
 cluster="./gcluster deploy -d examples/$blueprint/$blueprint-deployment.yaml examples/$blueprint/$blueprint.yaml"
 [[ $blueprint ]] || cluster="(unknown blueprint for $accelerator)"
 if [[ ${flag[dry-run]} ]]; then
   echo "# To create a cluster, fill in the deployment file in a checkout of cluster-toolkit and run:"
   echo "#   $cluster"
-  echo "# Input of kubectl apply --filename=-:"
+  echo "# Input of kubectl apply --validate=strict --filename=-:"
   manifest
   exit 0
 fi
-manifest | kubectl apply --filename=- ||
-  fail "kubectl apply failed; to create a cluster, in a checkout of cluster-toolkit: $cluster"
+manifest | kubectl apply --validate=strict --filename=- ||
+  fail "kubectl apply failed; JobSet 0.10 or newer is needed; to create a cluster, in a checkout of cluster-toolkit: $cluster"
 echo "Submitted. To see its pods, to watch the run, to save and stop it:"
 pods=--selector=jobset.sigs.k8s.io/jobset-name=${option[name]}
 quote kubectl get pods "$pods"

@@ -8,7 +8,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SCRIPTS = sorted(path for path in (ROOT / "launch").rglob("*") if path.suffix in (".sh", ".sbatch"))
-STARTED = [path for path in SCRIPTS if path.name not in ("common.sh", "tpu.sh")]  # the others are read by these
+SOURCED = ("common.sh", "heartbeat.sh", "manifest.sh", "tpu.sh", "watch.sh")  # by the others
+STARTED = [path for path in SCRIPTS if path.name not in SOURCED]
 CONFIG = "configs/nnboot.py:runlocal"
 
 
@@ -63,3 +64,17 @@ def dry(script: str, *words: str, env: dict[str, str], root: pathlib.Path = ROOT
   code, out, err = finish(start(script, "--dry-run", *words, env=env, root=root))
   assert code == 0, err
   return [shlex.split(line, comments=True) for line in out.splitlines()]
+
+
+def sourced(script: str, env: dict[str, str] | None = None) -> str:
+  """Returns the output of a shell script that sources common.sh."""
+  command = ["bash", "-euc", f"source launch/common.sh; {script}"]
+  return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def follow(code: int, seconds: int = 0, before: str = "", **limits: int) -> tuple[str, int, str]:
+  """Returns what `follow` decides after `before`: what is next, the pause before it, and the reason for the log."""
+  options = " ".join(f"[{name}]={value}" for name, value in ({"restarts": 100, "crashes": 3} | limits).items())
+  out = sourced(f'option+=({options}); {before} follow {code} {seconds}; echo "$next|$delay|$reason"')
+  action, pause, reason = out.strip().split("|")
+  return action, int(pause), reason

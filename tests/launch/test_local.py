@@ -98,7 +98,7 @@ def test_fake_devices_the_default_workdir_and_a_free_port(env):
   words = ["--processes=2", "--devices-per-process=4", "--port=23456", f"--config={CONFIG},cpu"]
   shared = ["JAX_PLATFORMS=cpu", "XLA_FLAGS=--a --xla_force_host_platform_device_count=4"]
   shared += ["JAX_COORDINATOR_ADDRESS=127.0.0.1:23456", "JAX_NUM_PROCESSES=2"]
-  runs = [str(ROOT / "launch" / "run.sh"), "--restarts", "0", "--config", f"{CONFIG},cpu"]
+  runs = [str(ROOT / "launch" / "run.sh"), "--restarts", "0", "--crashes", "0", "--config", f"{CONFIG},cpu"]
   runs += ["--workdir", "runs/nnboot-runlocal-cpu", "--distributed", "on"]
   expected = [["env", *shared, f"JAX_PROCESS_ID={rank}", *runs] for rank in (0, 1)]
   assert dry("local.sh", *words, env=env("", XLA_FLAGS="--a")) == expected

@@ -29,19 +29,26 @@ def env(tmp_path):
   "codes, words, code, starts",
   [
     ("0", [], 0, 1),
-    ("1 0", [], 1, 1),
     ("2 0", [], 2, 1),
+    ("3 0", [], 3, 1),
     ("130 0", [], 130, 1),
-    ("kill 0", [], 137, 1),
     ("75 75 0", [], 0, 3),
-    ("75 1 0", [], 1, 2),
     ("75 75 75 0", ["--restarts=2"], 75, 3),
     ("75 0", ["--restarts=0"], 75, 1),
-    ("kill 75 kill 2", ["--restart-crashes"], 2, 4),
-    ("1 0", ["--restart-crashes"], 1, 1),
+    ("1 0", [], 0, 2),
+    ("kill 75 kill 2", [], 2, 4),
+    ("1 kill 1 1 0", [], 1, 4),
+    ("kill kill 0", ["--crashes=1"], 137, 2),
+    ("1 0", ["--crashes=0"], 1, 1),
+    ("1 0", ["--attempt=3"], 1, 1),
+    ("75 0", ["--attempt=100"], 75, 1),
+    ("0", ["--attempt=101"], 2, 0),
+    ("1", ["--in-srun"], 201, 1),
+    ("3", ["--in-srun"], 203, 1),
+    ("75 0", ["--in-srun"], 75, 1),
   ],
 )
-def test_only_saved_runs_are_started_again(env, tmp_path, codes, words, code, starts):
+def test_what_follows_an_exit_code(env, tmp_path, codes, words, code, starts):
   found, _, err = finish(start("run.sh", *QUICK, *words, "--config=a b.py", env=env(codes)))
   assert found == code, err
   assert calls(tmp_path, "python") == [["-m", "jaxssl.main", "--config=a b.py"]] * starts
@@ -51,7 +58,7 @@ def test_only_saved_runs_are_started_again(env, tmp_path, codes, words, code, st
   "name, restarts", [(name, n) for name in ("TERM", "INT", "USR1") for n in ("100", "0")] + [("HUP", "100")]
 )
 def test_a_signal_is_passed_on_and_waited_for(env, tmp_path, name, restarts):
-  process = start("run.sh", *QUICK, "--restarts", restarts, env=env("wait 0"))
+  process = start("run.sh", *QUICK, "--restarts", restarts, "--crashes", restarts, env=env("wait 0"))
   assert process.stdout is not None and process.stdout.readline() == "ready\n"
   process.send_signal(getattr(signal, f"SIG{name}"))
   code, out, err = finish(process)
@@ -61,7 +68,7 @@ def test_a_signal_is_passed_on_and_waited_for(env, tmp_path, name, restarts):
 
 def test_a_signal_between_two_starts_ends_it(env, tmp_path):
   process = start("run.sh", "--pause=50", env=env("75 0"))
-  assert process.stderr is not None and "restart 1 of 100" in process.stderr.readline()
+  assert process.stderr is not None and "exit code 75; restart 1 of --restarts=100" in process.stderr.readline()
   process.send_signal(signal.SIGTERM)
   assert finish(process)[0] == 75
   assert len(calls(tmp_path, "python")) == 1

@@ -55,7 +55,19 @@ def test_help_names_every_option(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_dry_run_touches_nothing(name, tmp_path):
   (tmp_path / "bin").mkdir()
-  for command in ("gcloud", "kubectl", "srun", "scontrol", "sbatch", "systemd-run", "tar", "python", "python3"):
+  for command in (
+    "gcloud",
+    "kubectl",
+    "srun",
+    "scontrol",
+    "sbatch",
+    "systemd-run",
+    "curl",
+    "mount",
+    "tar",
+    "python",
+    "python3",
+  ):
     (tmp_path / "bin" / command).write_text(f"#!/bin/sh\ntouch {tmp_path}/touched\n")
     (tmp_path / "bin" / command).chmod(0o755)
   env = environment(tmp_path / "bin", TMPDIR=tmp_path)
@@ -81,6 +93,8 @@ GKE = ["--image=i", "--topology=v5e:4x4"]
     ("local.sh", ["--config", CONFIG, "--env=none"], "--env=none: cannot be read"),
     ("local.sh", ["knn"], "knn: unknown option"),
     ("run.sh", ["--restarts=-1"], "--restarts=-1: expected an integer"),
+    ("run.sh", ["--crashes=some"], "--crashes=some: expected an integer"),
+    ("run.sh", ["--attempt=4", "--restarts=3"], "--attempt=4: giving up after --restarts=3"),
     ("run.sh", [], "PYTHON=no-python: command not found; expected a Python with jaxssl installed"),
     ("slurm.sbatch", WORDS, "not a Slurm job; submit it: sbatch"),
     ("tpu_vm.sh", WORDS, "--accelerator-type=: expected a type such as v5litepod-16"),
@@ -89,6 +103,14 @@ GKE = ["--image=i", "--topology=v5e:4x4"]
     ("tpu_vm.sh", [*TPU, f"--config={ROOT}/configs/nnboot.py"], "expected a path relative to the repository"),
     ("tpu_queued.sh", [*TPU, *WORDS, "--workdir=/nfs/run"], "--workdir=/nfs/run: expected gs://BUCKET/FOLDER"),
     ("tpu_queued.sh", [*TPU, *WORDS, "--name=My TPU"], "--name=My TPU: expected lowercase letters, digits and -"),
+    ("tpu_queued.sh", [*TPU, *WORDS, "--data-disk=mine"], "--data-disk=mine: expected projects/PROJECT/zones/ZONE/disks/DISK"),
+    ("tpu_queued.sh", [*TPU, *WORDS, "--constraints=none"], "--constraints=none: file not found"),
+    ("tpu_vm.sh", [*TPU, *WORDS, "--batch-size=0"], "--batch-size=0: expected a positive integer"),
+    ("tpu_vm.sh", [*TPU, *WORDS, "--watch", "--workdir=/nfs/run"], "--watch: expected --workdir gs://BUCKET/FOLDER"),
+    ("gke/apply.sh", [*GKE, *WORDS, "--memory=200"], "--memory=200: expected a size such as 200Gi"),
+    ("gke/apply.sh", [*GKE, *WORDS, "--shm=1GB"], "--shm=1GB: expected a size such as 200Gi"),
+    ("gke/apply.sh", [*GKE, *WORDS, "--data-bucket=gs://b"], "--data-bucket=gs://b: expected the name of a bucket"),
+    ("gke/apply.sh", [*GKE, *WORDS, "--queue=Team A"], "--queue=Team A: expected lowercase letters, digits and -"),
     ("gke/apply.sh", ["--image=i", *WORDS], "--topology or --gpus: required"),
     ("gke/apply.sh", [*GKE, "--gpus=a:1", *WORDS], "--topology, --gpus: expected only one of them"),
     ("gke/apply.sh", [*GKE, *WORDS, "--topology=v5p:4x4"], "--topology=v5p:4x4: expected v5e or v6e and AxB"),

@@ -1,0 +1,42 @@
+# shellcheck shell=bash disable=SC2154
+# Sourced by run.sh: writes a heartbeat and the log of this host to a folder or bucket, where --watch reads them.
+
+host=0 hosts=1 beating="" outbox=""
+
+# Prints an attribute of this Cloud TPU host; nothing elsewhere.
+attribute() {
+  curl --silent --fail --max-time 20 --header 'Metadata-Flavor: Google' \
+    "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1" || true
+}
+
+# Writes host-N.beat, "HOST HOSTS TIME STATE CODE", and host-N.log.
+beat() {
+  local folder=${option[heartbeat]} trouble=""
+  printf '%s %s %(%s)T %s %s\n' "$host" "$hosts" -1 "$1" "$2" >"$outbox/host-$host.beat"
+  journalctl --unit=jaxssl --no-pager --output=short-iso --lines=10000 >"$outbox/host-$host.log" 2>/dev/null || true
+  if [[ $folder == *://* ]]; then
+    trouble=$(timeout 50 gcloud storage cp --quiet "$outbox"/* "$folder/" 2>&1)
+  else
+    trouble=$(mkdir -p "$folder" 2>&1 && cp "$outbox"/* "$folder/" 2>&1)
+  fi || echo "run.sh: --heartbeat=$folder: cannot be written to: ${trouble##*$'\n'}" >&2
+}
+
+start_heartbeat() {
+  host=$(attribute agent-worker-number)
+  hosts=$(attribute worker-network-endpoints | tr ',' '\n' | grep -c . || true)
+  host=${host:-0} hosts=$((hosts > 0 ? hosts : 1))
+  outbox=$(mktemp -d)
+  while true; do
+    beat running 0
+    sleep "${option[every]}"
+  done &
+  beating=$!
+}
+
+# Arguments: "stopped" if a signal ended the run, otherwise nothing; the exit code.
+end_heartbeat() {
+  kill -- "-$beating" 2>/dev/null || true
+  wait "$beating" 2>/dev/null || true
+  beat "${1:-ended}" "$2"
+  rm -rf "$outbox"
+}
