@@ -24,17 +24,18 @@ METRICS = {
 }
 
 
-@jax.jit
-def figures(neighbors: NeighborBank, labels: Array) -> dict[str, Array]:
+@functools.partial(jax.jit, static_argnums=1)
+def figures(neighbors: NeighborBank, num_images: int, labels: Array | None) -> dict[str, Array]:
   """Returns METRICS as shares in 0..1 of the images visited in this epoch (`share_trusted`: of all images).
 
-  labels: int32 [n], -1 unknown; `neighbor_top*_label` are shares of the images with a known one, NaN if there are none.
+  labels: int32 [num_images], -1 unknown; `neighbor_top*_label` are shares of the images with a known one, NaN if there are
+  none. None: no image has one. Without labels, no device needs rows of another.
   """
-  own = jnp.arange(len(labels))
-  _, window, k = neighbors.ids.shape
+  rows, window, k = neighbors.ids.shape
+  own = jnp.arange(rows)
   slots = neighbors.slot, (neighbors.slot - 1) % window
-  ids, before = (neighbors.ids[:, slot][: len(own)] for slot in slots)  # without the padding
-  seen = ids[:, 0] >= 0
+  ids, before = (neighbors.ids[:, slot] for slot in slots)
+  seen = (ids[:, 0] >= 0) & (own < num_images)  # not the padding
   stayed = (ids[:, :, None] == before[:, None, :]).any(-1).mean(-1)
 
   def share(hits: Array, among: Array) -> Array:
@@ -42,13 +43,13 @@ def figures(neighbors: NeighborBank, labels: Array) -> dict[str, Array]:
 
   logs = {
     "share_trusted": neighbors.trusted,
-    "share_bootstrapped": share(neighbors.partners[: len(own)] != own, seen),
+    "share_bootstrapped": share(neighbors.partners != own, seen),
     "share_self_neighbor": share(ids[:, 0] == own, seen),
   }
   if window > 1:
     both = seen & (before[:, 0] >= 0)
     logs["neighbor_churn"] = 1.0 - jnp.sum(stayed * both) / jnp.sum(both)
-  for place in range(min(2, k)):
-    known = seen & (labels >= 0)
-    logs[f"neighbor_top{place + 1}_label"] = share(labels[ids[:, place]] == labels, known)
+  for place in range(min(2, k) if labels is not None else 0):
+    label = jnp.pad(labels, (0, rows - num_images), constant_values=-1)
+    logs[f"neighbor_top{place + 1}_label"] = share(labels[ids[:, place]] == label, seen & (label >= 0))
   return logs

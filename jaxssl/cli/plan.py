@@ -17,10 +17,11 @@ def add_options(parser: Parser) -> None:
   add("--topology", "NAME[,NAME ...]", MACHINES, dest="topologies", default=[], type=lambda text: text.split(","))
   add("--batch-size", "N[,N ...]", "one column each (default: the config's)", dest="batch_sizes", default=[], type=batch_sizes)
   add("--images", "N", "number of images, e.g. 1e9, or a dataset such as imagenet", default="")
-  add("--utilization", "SHARE", "assumed share of the chips' peak (default: 0.3)", type=float, default=0.3)
+  add("--utilization", "SHARE", "share of the chips' peak with many images each (default: 0.3)", type=float, default=0.3)
   add("--price", "DOLLARS", "per chip and hour; adds the cost of the run", type=float)
   add("--memory", "GB", "of a GPU (default: 80) or of one CPU device", type=float)
   add("--peak", "TFLOPS", "of a GPU (default: 312) or of one CPU device", type=float)
+  add("--cores", "N", "of a host, which read the images (default: those of the usual machine)", type=float)
   add("--out", "FILE.json", "also write the plans as JSON")
 
 

@@ -16,7 +16,7 @@ from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, dense, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
-from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, labels_of
+from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor
 from jaxssl.evals.gradient_descent import check as check_training
 from jaxssl.evals.preprocessing import first_view
 from jaxssl.models.network import Network
@@ -122,7 +122,8 @@ class Evaluator:
     """Measures the neighbor bank at the end of an epoch (AdaSim's metrics); empty if bootstrapping is off."""
     if state.neighbor_bank is None:
       return []
-    labels = replicate(self.mesh, labels_of(self.datasets.train))
-    values = jax.device_get(metrics.figures(state.neighbor_bank, labels))
+    train = self.datasets.train
+    labels = None if train.source.labels is None else replicate(self.mesh, train.source.labels)
+    values = jax.device_get(metrics.figures(state.neighbor_bank, len(train), labels))
     about: Any = {"subject": "neighbor_bank", "protocol": {"images": "visited in the last epoch"}, "evaluation": "bootstrap"}
     return [Measurement(metric=metrics.METRICS[name], value=float(x), **about) for name, x in values.items() if np.isfinite(x)]

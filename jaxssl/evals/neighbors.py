@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from jaxssl.bootstrap.bank import NeighborBank
+from jaxssl.bootstrap.partners import partners_of
 from jaxssl.core.metric import Measurement, Metric
 from jaxssl.core.rng import generator
 from jaxssl.evals import knn
 from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
-from jaxssl.parallel.mesh import to_host
+from jaxssl.parallel.mesh import padded_rows
 
 K, EXAMPLES, NEAREST, PAIRS = 10, 12, 8, 12
+ASKED = 2**16  # images whose partners are looked up to find pairs
 _share = functools.partial(Metric, group="Features", unit="%")
 ABOUT = "Share of the images that are among the nearest neighbors of no other image. Hubs raise it."
 ORPHANS = _share("neighbors_orphans", "Images without reverse neighbors", ABOUT, higher_is_better=False)
@@ -46,15 +48,20 @@ def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> 
   images = np.sort(drawn.choice(len(x), min(EXAMPLES, len(x)), replace=False))
   k = min(NEAREST, len(x) - 1)
   similarities, ids = knn.neighbors(extractor.mesh, x, x[images], k, own=images)
-  pairs = None
-  if bank is not None:
-    partners = to_host(extractor.mesh, bank.partners)[: len(extractor.datasets.train)]
-    moved = np.flatnonzero(partners != np.arange(len(partners)))
-    sample = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
-    pairs = np.stack([sample, partners[sample]], axis=1).tolist()
   return {
     "images": images.tolist(),
     "neighbors": ids.tolist(),
     "similarities": similarities.astype(np.float64).round(4).tolist(),
-    "partners": pairs,
+    "partners": None if bank is None else _pairs(extractor, bank, drawn),
   }
+
+
+def _pairs(extractor: FeatureExtractor, bank: NeighborBank, drawn: np.random.Generator) -> list[list[int]]:
+  """Draws pairs of an image and its partner among the images, at most ASKED of them, that have another as partner."""
+  count, mesh = len(extractor.datasets.train), extractor.mesh
+  asked = np.arange(count) if count <= ASKED else np.sort(drawn.choice(count, ASKED, replace=False))
+  padded = np.resize(asked, padded_rows(len(asked), mesh)).astype(np.int32)
+  partners = partners_of(mesh, bank.partners, padded[None])[0, : len(asked)]
+  moved = np.flatnonzero(partners != asked)
+  sample = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
+  return np.stack([asked[sample], partners[sample]], axis=1).tolist()

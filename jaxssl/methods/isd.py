@@ -1,13 +1,11 @@
 """ISD: the student mimics the teacher's soft similarities to a queue of other images (arXiv 2012.09259)."""
 
-import jax
-
 from jaxssl.config.roles import fixed
 from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import kl_divergence
 from jaxssl.methods.base import Dims, OneViewMethod, Scheduled, register
 from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
-from jaxssl.ops.nearest import dot, normalize
+from jaxssl.ops.nearest import dot, normalize, top_k_of_rows
 
 
 @register("isd")
@@ -33,5 +31,5 @@ class ISD(OneViewMethod):
   def update_state(self, state: Queue, student: Outputs, teacher: Outputs, batch: ViewBatch) -> tuple[Queue, Logs]:
     """Enqueues the teacher's keys. `purity`: share of their 5 nearest queue rows with the image's label."""
     keys = normalize(teacher.projection[0])
-    _, nearest = jax.lax.top_k(dot(keys, state.rows), min(5, len(state.rows)))
+    nearest = top_k_of_rows(dot(keys, state.rows), min(5, len(state.rows)))
     return enqueue(state, keys, batch.label), {"purity": purity(state, nearest, batch.label)}

@@ -11,7 +11,7 @@ from jaxssl.core.types import Array, Logs, Outputs, ViewBatch
 from jaxssl.losses.distillation import cosine_distance
 from jaxssl.methods.base import Dims, OneViewMethod, Scheduled, register
 from jaxssl.methods.queue import Queue, enqueue, purity, random_queue
-from jaxssl.ops.nearest import dot, normalize
+from jaxssl.ops.nearest import dot, normalize, top_k_of_rows
 
 
 @register("msf")
@@ -31,7 +31,7 @@ class MSF(OneViewMethod):
     """Enqueues the targets, then finds their nearest rows: (queue, row numbers int32 [b, k])."""
     targets = normalize(teacher.projection[0])
     queue = enqueue(queue, targets, labels)
-    return queue, jax.lax.top_k(dot(targets, queue.rows), self.k)[1]
+    return queue, top_k_of_rows(dot(targets, queue.rows), self.k)
 
   def loss(self, student: Outputs, teacher: Outputs, state: Queue, scheduled: Scheduled) -> tuple[Array, Logs]:
     """Returns the mean squared distance to the k nearest rows (MSF, section 3)."""

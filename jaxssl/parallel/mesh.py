@@ -90,6 +90,12 @@ def global_rows(mesh: Mesh, rows: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), rows)
 
 
+def local_rows(x: Array) -> np.ndarray:
+  """Returns this process's own rows (NumPy) of a global array that is sharded by rows, the inverse of `global_rows`."""
+  shards = sorted(x.addressable_shards, key=lambda shard: shard.index[0].start or 0)
+  return np.concatenate(jax.device_get([shard.data for shard in shards]))
+
+
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
   """Replicates a tree of arrays on every device: global arrays of any sharding, and host arrays equal in all processes."""
   sharding = NamedSharding(mesh, REPLICATED)

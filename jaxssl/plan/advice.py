@@ -1,4 +1,4 @@
-"""What follows from an estimate: time and cost, and single changes that would make the run fit."""
+"""Plans: estimates with their time and cost, and single changes that would make a run fit."""
 
 import dataclasses
 import math
@@ -10,18 +10,8 @@ from jaxssl.parallel.mesh import abstract_mesh
 from jaxssl.plan import estimate, topology
 from jaxssl.plan.dataset_sizes import DatasetSpec
 from jaxssl.plan.estimate import MARGIN, Estimate
+from jaxssl.plan.speed import Cost
 from jaxssl.plan.topology import Topology
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-  """Time and cost at the assumed speed. None: unknown."""
-
-  sending_seconds: float | None  # per step, at the full speed of the links
-  step_seconds: float | None
-  images_per_second_and_host: float | None  # that each host must read and crop
-  hours: float | None
-  dollars: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,21 +21,6 @@ class Plan:
   estimate: Estimate
   cost: Cost
   changes: dict[str, float]  # options that make the run fit -> bytes per chip; empty if it fits or that is unknown
-
-
-def cost_of(estimate: Estimate, target: Topology, utilization: float, price: float | None) -> Cost:
-  """Returns the cost of a run, whose steps take the longer of their computation and their communication.
-
-  `utilization`: the fraction of a chip's peak that a step reaches; `price`: dollars per chip and hour.
-  """
-  sending = seconds = hours = dollars = rate = None
-  if estimate.traffic is not None and target.link:
-    sending = sum(kind["sent"] for kind in estimate.traffic.values()) / target.link
-  if target.peak:
-    seconds = max(estimate.flops / (estimate.chips * target.peak * utilization), sending or 0.0)
-    hours, rate = estimate.steps * seconds / 3600, estimate.batch_size / seconds / estimate.hosts
-    dollars = price and hours * estimate.chips * price
-  return Cost(sending, seconds, rate, hours, dollars)
 
 
 def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topology) -> dict[str, float]:

@@ -1,10 +1,13 @@
 """Formats plans as text, with one column per machine and batch size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from jaxssl.config.schema import Config
+from jaxssl.plan import host
 from jaxssl.plan.advice import Plan
 from jaxssl.plan.estimate import MARGIN
 from jaxssl.plan.hlo import KINDS
+from jaxssl.plan.speed import HALF
 from jaxssl.plan.topology import GIB, GPU_SHARE, Topology
 
 NAMES = {
@@ -21,7 +24,7 @@ SOURCES = f"""
 counted: operations of the matrix products and convolutions in the traced step; arrays, from their shapes.
 compiled: padding, activations and traffic are the compiler's figures for the step that trains; traffic assumes ring algorithms.
 estimated: activations without a compiler are the peak of the live values in the traced step, and a run fits if {MARGIN:g} times
-  that fits; traffic is that of the gradients alone, in train.precision.
+  that fits; traffic and latency are those of the gradients alone, in train.precision.
 extrapolated: the changes that make a run fit scale the activations as the traced step's do."""
 
 
@@ -55,9 +58,15 @@ def _cells(plan: Plan) -> dict[str, str | None]:
     "sent by each chip per step, MB": None if e.traffic is None else "",
     **{f"  {kind}": _short(traffic[kind]["sent"] / 1e6) if kind in traffic else None for kind in KINDS},
     "at the assumed speed": None if c.step_seconds is None else "",
+    "  share of the peak": None if c.step_seconds is None else f"{c.utilization:.1%}",
+    "  ms per step to compute": _short(c.computing_seconds and 1e3 * c.computing_seconds),
     "  ms per step to send": _short(c.sending_seconds and 1e3 * c.sending_seconds),
+    "  ms per step of latency": _short(c.latency_seconds and 1e3 * c.latency_seconds),
+    "  ms per step to read": _short(c.reading_seconds and 1e3 * c.reading_seconds),
     "  ms per step": _short(c.step_seconds and 1e3 * c.step_seconds),
+    "  which is": c.bound and f"{c.bound}-bound",
     "  images/s per host": _short(c.images_per_second_and_host),
+    "  images/s that it can read": _short(c.host_images_per_second),
     "  hours": _short(c.hours),
     "  dollars": _short(c.dollars),
   }
@@ -76,14 +85,22 @@ def changes(plan: Plan) -> list[str]:
   return [f"{head} Any of these changes should make it fit:", *changes]
 
 
-def sources(targets: Sequence[Topology], utilization: float) -> list[str]:
-  """Returns lines that list which numbers are counted, compiled, estimated, extrapolated and assumed."""
+def sources(config: Config, targets: Sequence[Topology], utilization: float) -> list[str]:
+  """Returns lines that list which numbers are counted, compiled, estimated, extrapolated, measured and assumed."""
   lines = [SOURCES]
-  if peaks := ", ".join(dict.fromkeys(f"{target.kind} {target.peak / 1e12:g}" for target in targets if target.peak)):
+  if peaks := _values(targets, lambda target: target.peak and target.peak / 1e12):
     reached = f"assumed: a step reaches {utilization:.0%} (--utilization) of a chip's peak"
-    lines.append(f"{reached}; TFLOP/s (--peak): {peaks}; it takes at least the time to send.")
-  if links := ", ".join(dict.fromkeys(f"{target.kind} {target.link / 1e9:g}" for target in targets if target.link)):
-    lines.append(f"assumed: a chip sends on all its links at full speed; GB/s: {links}.")
+    falls = f"with n images per chip at a time, n / (n + {HALF}) of it"
+    lines.append(f"{reached}, {falls}; TFLOP/s (--peak): {peaks}.")
+  if links := _values(targets, lambda target: target.link and target.link / 1e9):
+    lines.append(f"assumed: a chip sends on all its links at full speed while it computes; GB/s: {links}.")
+  if latencies := _values(targets, lambda target: target.latency and target.latency * 1e6, lambda target: target.name):
+    lines.append(f"assumed: each collective delays the step, an all-reduce twice; µs: {latencies}.")
+  if cores := _values(targets, lambda target: target.cores):
+    seconds = host.seconds_per_image(config, None)
+    photos = "packed images" if config.data.source == "packed" else f"photos of about {host.PHOTO:,} pixels"
+    measured = f"a core takes {1e3 * seconds:.2g} ms to read {photos} and cut their views" if seconds else "images are resident"
+    lines.append(f"measured on an AMD EPYC: {measured}; assumed: cores per host (--cores): {cores}.")
   if any(target.kind == "gpu" for target in targets):
     share = f"{GPU_SHARE:.0%} of a GPU's memory (--memory, 80 GB)"
     lines.append(f"assumed: a program can use {share}, the default of JAX's allocator.")
@@ -96,3 +113,10 @@ def _gib(size: float) -> str:
 
 def _short(value: float | None) -> str | None:
   return None if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _values(
+  targets: Sequence[Topology], value: Callable[[Topology], float | None], name: Callable[[Topology], str] = lambda t: t.kind
+) -> str:
+  """Lists what is known of the targets, such as "v5e 197, v5p 459"."""
+  return ", ".join(dict.fromkeys(f"{name(target)} {known:g}" for target in targets if (known := value(target))))

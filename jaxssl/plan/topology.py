@@ -23,19 +23,26 @@ class Chip(NamedTuple):
   memory: int  # bytes that a program can use
   peak: float  # bfloat16 operations per second
   link: float | None  # bytes per second that it can send to other chips
+  cores: int  # virtual CPUs of a host for each of its chips
   slices: tuple[str, ...]
 
 
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
 CUBES = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8", "8x8x16", "8x16x16", "16x16x16")
-TPUS = {  # memory as libtpu reports it
-  "v4": Chip(int(30.75 * GIB), 275e12, 300e9, CUBES),
-  "v5e": Chip(int(15.75 * GIB), 197e12, 200e9, FLAT),
-  "v5p": Chip(int(95.74 * GIB), 459e12, 600e9, CUBES),
-  "v6e": Chip(int(31.25 * GIB), 918e12, 400e9, FLAT),
+# Memory as libtpu reports it. Cores of hosts with four chips: v5e as docs.cloud.google.com/tpu/docs/v5e states (112); of the
+# others assumed (v4 240, v5p 208, v6e 180).
+TPUS = {
+  "v4": Chip(int(30.75 * GIB), 275e12, 300e9, 60, CUBES),
+  "v5e": Chip(int(15.75 * GIB), 197e12, 200e9, 28, FLAT),
+  "v5p": Chip(int(95.74 * GIB), 459e12, 600e9, 52, CUBES),
+  "v6e": Chip(int(31.25 * GIB), 918e12, 400e9, 45, FLAT),
 }
 GPU_MEMORY, GPU_PEAK = 80, 312  # GB and TFLOP/s of an A100; the network between hosts varies
 GPUS_PER_HOST = 8
+GPU_CORES = 12  # assumed: those of a2-highgpu-8g, 96 virtual CPUs for eight A100
+# Assumed: seconds of a collective that sends nothing. A TPU's takes about 1 µs per hop ("How to Scale Your Model") to the
+# farthest chip along each side of its torus; NCCL's takes 20 µs.
+HOP, GPU_LATENCY = 1e-6, 20e-6
 GPU_SHARE = 0.75  # JAX's default for XLA_PYTHON_CLIENT_MEM_FRACTION
 
 
@@ -50,6 +57,8 @@ class Topology:
   memory: int | None  # bytes per chip that a program can use; None: unknown
   peak: float | None  # bfloat16 operations per second and chip; None: unknown
   link: float | None  # bytes per second that a chip can send; None: unknown
+  latency: float | None  # seconds of a collective that sends nothing; None: unknown
+  cores: float | None  # of a host; None: unknown
   mesh: Any  # a Mesh if a step can be compiled for it, else an AbstractMesh
 
   @property
@@ -58,26 +67,28 @@ class Topology:
     return isinstance(self.mesh, jax.sharding.Mesh)
 
 
-def parse(name: str, memory: float | None = None, peak: float | None = None) -> Topology:
+def parse(name: str, memory: float | None = None, peak: float | None = None, cores: float | None = None) -> Topology:
   """Returns the machine of a name such as v5e:4x4, gpu:8 or cpu:8.
 
-  `memory` in GB (2^30 bytes) and `peak` in TFLOP/s replace the defaults of a GPU or a CPU device. Raises UserError for an
-  unknown name, and for a TPU without libtpu.
+  `memory` in GB (2^30 bytes) and `peak` in TFLOP/s replace the defaults of a GPU or a CPU device, `cores` those of any host.
+  Raises UserError for an unknown name, and for a TPU without libtpu.
   """
   kind, _, shape = name.partition(":")
   if kind in TPUS:
     chip, (mesh, hosts) = TPUS[kind], _tpu(name)
-    return Topology(name, kind, mesh.size, hosts, chip.memory, chip.peak, chip.link, mesh)
+    latency, cores = HOP * sum(int(side) // 2 for side in shape.split("x")), cores or chip.cores * mesh.size / hosts
+    return Topology(name, kind, mesh.size, hosts, chip.memory, chip.peak, chip.link, latency, cores, mesh)
   if kind not in ("gpu", "cpu") or not shape.isdecimal() or not int(shape):
     raise _unknown(name)
-  chips, hosts, mesh = int(shape), 1, abstract_mesh(int(shape))
+  chips, hosts, mesh, latency = int(shape), 1, abstract_mesh(int(shape)), None
   if kind == "gpu":
     memory, peak = GPU_SHARE * (memory or GPU_MEMORY), peak or GPU_PEAK
-    hosts = -(-chips // GPUS_PER_HOST)
+    hosts, latency = -(-chips // GPUS_PER_HOST), GPU_LATENCY
+    cores = cores or GPU_CORES * chips / hosts
   elif len(jax.devices("cpu")) >= chips:
     mesh = make_mesh(jax.devices("cpu")[:chips])
   limit = None if memory is None else int(memory * GIB)
-  return Topology(name, kind, chips, hosts, limit, peak and peak * 1e12, None, mesh)
+  return Topology(name, kind, chips, hosts, limit, peak and peak * 1e12, None, latency, cores, mesh)
 
 
 def larger(target: Topology) -> list[tuple[str, int]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxssl.augment import pipeline
 from jaxssl.bootstrap import bank
+from jaxssl.bootstrap.partners import partners_of
 from jaxssl.config.schedules import Schedule
 from jaxssl.config.schema import Config
 from jaxssl.core import LOG, UserError
@@ -171,12 +172,12 @@ class Experiment:
       return Batch(**global_rows(self.mesh, {"index": index, "label": label, "crops": crops}))
 
     if self.train.resident is not None:  # the step itself looks up partners
-      index, _ = sampler.epoch_plan(seed, epoch, len(source), size)
-      yield from (batch(rows, None) for rows in index[first:, own])
+      index, _ = sampler.epoch_plan(seed, epoch, len(source), size, own=own)
+      yield from (batch(rows, None) for rows in index[first:])
       return
     bank = state.neighbor_bank
-    partners = None if bank is None else to_host(self.mesh, bank.partners)[: len(source)]
-    index, partner = (plan[:, own] for plan in sampler.epoch_plan(seed, epoch, len(source), size, partners))
+    of_bank = None if bank is None else functools.partial(partners_of, self.mesh, bank.partners)
+    index, partner = sampler.epoch_plan(seed, epoch, len(source), size, of_bank, own)
     reading = {"workers": config.data.workers, "pool": self.train.pool}
     with input_pipeline.training(source, index, partner, config.views, seed, epoch, first, **reading) as views:
       yield from (batch(rows, crops) for rows, _, crops in views)

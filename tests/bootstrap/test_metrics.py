@@ -17,7 +17,7 @@ def test_metrics_of_a_small_bank_equal_their_definitions():
   now = jnp.asarray([[0, 1], [0, 1], [2, 0], [3, 2], [-1, -1]])  # the last image was not visited
   before = jnp.asarray([[0, 1], [1, 2], [4, 3], [3, 2], [4, 0]])
   state = bank(jnp.stack([before, now], axis=1), slot=1, partners=[0, 0, 2, 2, 4])
-  figures = metrics.figures(state, jnp.asarray([7, 7, 5, -1, 7]))
+  figures = metrics.figures(state, 5, jnp.asarray([7, 7, 5, -1, 7]))
   expected = {
     "share_bootstrapped": 2 / 4,
     "share_self_neighbor": 3 / 4,
@@ -31,5 +31,14 @@ def test_metrics_of_a_small_bank_equal_their_definitions():
 
 def test_label_metrics_are_nan_without_labels():
   state = bank(jnp.full((4, 1, 2), -1), slot=0, partners=[0, 1, 2, 3])
-  figures = metrics.figures(state, -jnp.ones(4, jnp.int32))
+  figures = metrics.figures(state, 4, -jnp.ones(4, jnp.int32))
   assert np.isnan(float(figures["neighbor_top1_label"]))
+  assert not [name for name in metrics.figures(state, 4, None) if name.endswith("label")]
+
+
+def test_rows_of_the_padding_do_not_count():
+  ids = jnp.asarray([[0], [0], [0], [0]])[:, None]  # as released, lists of unvisited rows start with image 0
+  state = bank(ids, slot=0, partners=[0, 0, 2, 3])
+  figures = metrics.figures(state, 2, jnp.asarray([7, 7]))
+  names = ("share_self_neighbor", "share_bootstrapped", "neighbor_top1_label")
+  assert [float(figures[name]) for name in names] == [0.5, 0.5, 1]

@@ -39,7 +39,7 @@ def same(a, b):
 def test_batches_follow_the_plan(workers):
   source = Images([flat(k, (6 + k % 3, 9)) for k in range(50)])
   partners = np.random.default_rng(0).permutation(50)
-  index, partner = epoch_plan(0, 1, 50, 8, partners)
+  index, partner = epoch_plan(0, 1, 50, 8, partners.__getitem__)
   output = batches(source, index, partner, workers=workers)
   assert len(output) == 6
   for step, (i, p, views) in enumerate(output):
@@ -54,7 +54,7 @@ def test_batches_follow_the_plan(workers):
 
 def test_batches_repeat_after_a_restart():
   source = Images([coded(photo(k, 120, 160)) for k in range(20)])
-  index, partner = epoch_plan(0, 0, 20, 4, np.roll(np.arange(20), 1))
+  index, partner = epoch_plan(0, 0, 20, 4, np.roll(np.arange(20), 1).__getitem__)
   whole = batches(source, index, partner, workers=3)
   same(batches(source, index, partner, workers=1), whole)
   for first_step in (1, 3):
