@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 __all__ = ["compare", "embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained"]  # noqa: F405
-__all__ += ["neighbors", "plan", "predict", "predict_to_file", "report", "train"]  # noqa: F405
+__all__ += ["neighbors", "pack", "plan", "predict", "predict_to_file", "report", "train"]  # noqa: F405
 
 
 class _Package(ModuleType):

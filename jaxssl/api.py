@@ -22,6 +22,7 @@ from jaxssl.export.flax_format import load_pretrained
 from jaxssl.export.formats import export
 from jaxssl.export.predict import predict, predict_to_file
 from jaxssl.inspect import inspect_images
+from jaxssl.pack.pack import pack
 from jaxssl.plan.make_plan import plan
 from jaxssl.report import page, summary_files
 from jaxssl.report.live import live_curve
@@ -32,7 +33,7 @@ from jaxssl.workdir.trained_run import TrainedRun
 from jaxssl.workdir.workdir import Workdir
 
 __all__ = ["compare", "embed", "embed_to_file", "evaluate", "export", "inspect", "load_config", "load_pretrained"]
-__all__ += ["neighbors", "plan", "predict", "predict_to_file", "report", "train"]
+__all__ += ["neighbors", "pack", "plan", "predict", "predict_to_file", "report", "train"]
 Path = str | pathlib.Path
 
 

@@ -11,7 +11,7 @@ LAYERS = (
   "ops augment workdir",
   "data models losses bootstrap",
   "methods pretrained",
-  "evals inspect",
+  "evals inspect pack",
   "train",
   "report export plan",
   "compare",
@@ -38,7 +38,7 @@ LIBRARIES = {  # library: the packages, or modules, that may import it
   "sklearn": {"evals", "report"},
   "scipy": {"evals", "inspect", "report"},
   "matplotlib": {"report"},
-  "pyarrow": {"evals.embedding_file"},
+  "pyarrow": {"evals.embedding_file", "data.parquet"},
 }
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages.split()}
 

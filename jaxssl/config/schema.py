@@ -28,13 +28,17 @@ class ImbalanceConfig:
 class DataConfig:
   """The images and where they are stored during training."""
 
-  # mnist5k: 5,000 digits that ship with a dependency; folder: image files; tfds: tensorflow-datasets; array: given from Python;
-  # or a registered source (docs/extending.md)
-  source: str = "mnist5k"
-  path: str = locate("")  # folder or zip (source=folder), name of the dataset (source=tfds)
+  # mnist5k: 5,000 digits that ship with a dependency; folder: image files; packed: what `jaxssl pack` has written; webdataset,
+  # tfrecord, parquet, numpy: such files; tfds: tensorflow-datasets; array: given from Python; or a registered source
+  # (docs/extending.md). It may change in a run if the images remain the same
+  source: str = locate("mnist5k")
+  path: str = locate("")  # folder, file or zip; folder or gs://BUCKET/FOLDER (source=packed); name of the dataset (source=tfds)
   test_path: str = locate("")  # folder or zip of the test set; empty: the test/ or val/ folder in `path`, if there is one
-  # text file with the paths of the training images to use, one per line (source=folder); empty: all
+  # text file with the paths of the training images to use, one per line (source=folder, packed); empty: all
   list_path: str = locate("")
+  # source=packed: folder on a local disk, or in /dev/shm, that the images are copied to at the start, unless they are there;
+  # empty: they are read where they are
+  stage: str = locate("")
   placement: Literal["device", "host"] = "device"  # device: all images in accelerator memory; host: tf.data reads and crops
   # placement=device: side to which images are resized and center-cropped; 0: not, unless their sizes differ: then 5/4 of the
   # largest view

@@ -22,6 +22,7 @@ def quiet_tensorflow() -> None:
   """Keeps TensorFlow, which is imported later, from printing lines about itself, such as its use of oneDNN."""
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  os.environ.setdefault("GCS_READAHEAD_BUFFER_SIZE_BYTES", str(2**18))  # it would fetch 64 MB for each image in a large file
 
 
 class _Line(logging.Formatter):
@@ -140,3 +141,12 @@ def image_progress(total: int, done: int = 0) -> tqdm.tqdm:
     return tqdm.tqdm(total=total, initial=done, unit="image", dynamic_ncols=True)
   text, seconds = "{n}/{total} images {rate_noinv_fmt} left {remaining}", SECONDS_BETWEEN_LINES
   return tqdm.tqdm(total=total, initial=done, file=_LogLines(), mininterval=seconds, miniters=1, bar_format=text)
+
+
+def byte_progress(total: int) -> tqdm.tqdm:
+  """Returns a bar for `total` bytes; without a terminal it logs every ten seconds."""
+  words = {"total": total, "unit": "B", "unit_scale": True, "dynamic_ncols": True}
+  if bar_shown():
+    return tqdm.tqdm(**words)
+  text, seconds = "copied {n_fmt}B of {total_fmt}B, {rate_fmt}, left {remaining}", SECONDS_BETWEEN_LINES
+  return tqdm.tqdm(**words, file=_LogLines(), mininterval=seconds, miniters=1, bar_format=text)

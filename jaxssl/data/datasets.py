@@ -16,10 +16,16 @@ from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import generator
 from jaxssl.core.types import Array
 from jaxssl.data import holdout, imbalance, input_pipeline, value_range, worker_pool
-from jaxssl.data import tfds as _tfds  # noqa: F401  importing a file registers its source
+from jaxssl.data import numpy_files as _numpy  # noqa: F401  importing a file registers its source
+from jaxssl.data import parquet as _parquet  # noqa: F401
+from jaxssl.data import tfds as _tfds  # noqa: F401
+from jaxssl.data import tfrecord as _tfrecord  # noqa: F401
+from jaxssl.data import webdataset as _webdataset  # noqa: F401
 from jaxssl.data.folder import FolderSource, open_whole
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
+from jaxssl.data.packed import PackedSource
+from jaxssl.data.packed_manifest import is_packed
 from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.data.worker_pool import WorkerPool
@@ -142,13 +148,15 @@ def open_datasets(
 def _check_fields(config: DataConfig) -> None:
   """Raises UserError for a field that the source does not read or lacks, and for channel statistics that do not fit."""
   fields = FIELDS[config.source]
-  for field in ("path", "test_path", "list_path"):
+  for field in ("path", "test_path", "list_path", "stage"):
     if field not in fields and (value := getattr(config, field)):
       readers = " or ".join(source for source, known in FIELDS.items() if field in known)
       problem = f"data.source={config.source} does not read it; leave it empty, or use data.source={readers}"
       raise UserError(f"data.{field}={value}: {problem}")
   if "path" in fields and not config.path:
     raise UserError(f"data.path is empty; data.source={config.source} needs it")
+  if config.source != "packed" and "path" in fields and is_packed(config.path):
+    raise UserError(f"data.path={config.path}: a packed dataset, but data.source={config.source}; set data.source=packed")
   if config.channels < 1:
     raise UserError(f"data.channels={config.channels}: expected at least 1")
   for field in ("mean", "std"):
@@ -160,12 +168,10 @@ def _check_fields(config: DataConfig) -> None:
     raise UserError(f"data.std={config.std}: expected values above 0")
 
 
-def _select(
-  config: DataConfig, seed: int, arrays: Arrays | None, held_out: float
-) -> tuple[dict[str, Source], dict[str, np.ndarray], DataConfig]:
-  """Applies data.list_path, evals.holdout, data.imbalance and data.limit, and decides data.bit_depth.
+def open_whole_sets(config: DataConfig, arrays: Arrays | None = None) -> tuple[Source, Source | None, np.ndarray | None]:
+  """Opens all training and test images, and finds the positions of those that `data.list_path` names (None without a list).
 
-  Returns the sets that differ, by name, the class groups, and the config with that decision.
+  Raises UserError for values of `config` that do not fit the images.
   """
   opener = SOURCES.find(config.source)
   _check_fields(config)
@@ -179,8 +185,20 @@ def _select(
   for source in (whole, test):
     if source is not None and not len(source):
       raise UserError(f"{source.name}: there are no images; expected at least one")
+  if not config.list_path or not isinstance(whole, FolderSource | PackedSource):
+    return whole, test, None
+  return whole, test, whole.listed(config.list_path)
+
+
+def _select(
+  config: DataConfig, seed: int, arrays: Arrays | None, held_out: float
+) -> tuple[dict[str, Source], dict[str, np.ndarray], DataConfig]:
+  """Applies data.list_path, evals.holdout, data.imbalance and data.limit, and decides data.bit_depth.
+
+  Returns the sets that differ, by name, the class groups, and the config with that decision.
+  """
+  whole, test, listed = open_whole_sets(config, arrays)
   reference, groups = None, {}
-  listed = whole.listed(config.list_path) if isinstance(whole, FolderSource) and config.list_path else None
   if held_out:
     whole, test, listed = holdout.divide(whole, test, listed, held_out, seed)
   train = whole if listed is None else Subset(whole, listed)

@@ -71,16 +71,8 @@ class FolderSource(Source):
     self.classes, self.labels = classes, of_folder[self._index.folder[self._positions]]
 
   def listed(self, path: str) -> np.ndarray:
-    """Returns the positions of the images that a list names, ascending, int [m]; see `image_list`. Raises UserError.
-
-    Labels in the list are used if the folders give none.
-    """
-    found = image_list.read(path, map(self.relative_name, range(len(self))), self._index.folders, self.name)
-    classes = tuple(sorted(set(found.values()) - {""}))
-    if self.labels is None and len(classes) > 1:
-      self.classes, self.labels = classes, np.full(len(self), -1, np.int32)
-      self.labels[list(found)] = [classes.index(label) if label else -1 for label in found.values()]
-    return np.array(sorted(found))
+    """Returns the positions of the images that a list names, ascending, int [m]; see `image_list`. Raises UserError."""
+    return image_list.select(self, path, map(self.relative_name, range(len(self))), self._index.folders)
 
 
 def _as_stored(folder: str, label: str) -> str:

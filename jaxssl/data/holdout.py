@@ -6,7 +6,7 @@ import unicodedata
 import numpy as np
 
 from jaxssl.core import LOG, UserError, require
-from jaxssl.data.source import Source, Subset, name_of
+from jaxssl.data.source import Source, Subset, name_of, names_of
 
 
 def divide(
@@ -40,7 +40,11 @@ def draw(source: Source, share: float, seed: int, among: np.ndarray | None = Non
     raise UserError(f"evals.holdout={share:g}: {source.name} has no labels to test with; sort it into class folders, or use 0")
   rows = np.arange(len(source)) if among is None else among
   rows = rows[labels[rows] >= 0]
-  hashes = np.array([_hash(name_of(source, k), seed) for k in rows.tolist()], np.float64)
+  names = names_of(source, rows)
+  if names is None:
+    own = (unicodedata.normalize("NFC", name_of(source, k)) for k in rows.tolist())
+    names = "".join(f"{name}\0" for name in own).encode(errors="surrogateescape")
+  hashes = np.array([_hash(name, seed) for name in names.split(b"\0")[:-1]], np.float64)
   order = np.lexsort((hashes, labels[rows]))
   _, first, sizes = np.unique(labels[rows][order], return_index=True, return_counts=True)
   counts = np.where(sizes > 1, np.clip(np.round(share * sizes), 1, sizes - 1), 0)
@@ -51,7 +55,6 @@ def draw(source: Source, share: float, seed: int, among: np.ndarray | None = Non
   return np.sort(rows[drawn])
 
 
-def _hash(name: str, seed: int) -> float:
-  """Hashes a name, in Unicode NFC, and the seed to a number in 0..1."""
-  text = f"{seed}\0{unicodedata.normalize('NFC', name)}".encode(errors="surrogateescape")
-  return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / 2**64
+def _hash(name: bytes, seed: int) -> float:
+  """Hashes a name and the seed to a number in 0..1."""
+  return int.from_bytes(hashlib.blake2b(b"%d\0%b" % (seed, name), digest_size=8).digest()) / 2**64

@@ -1,7 +1,6 @@
 """Describes the images of a run's sets for its manifest."""
 
 import dataclasses
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -11,7 +10,7 @@ from jaxssl.data import sampler
 from jaxssl.data.arrays import content_hash
 from jaxssl.data.datasets import Datasets
 from jaxssl.data.file_kinds import DecodeError
-from jaxssl.data.source import Source, Subset, optional
+from jaxssl.data.source import Source, Subset, names_of, optional
 from jaxssl.parallel.processes import agreed
 from jaxssl.workdir.manifest import UNKNOWN, Manifest
 from jaxssl.workdir.overlap import trained_on
@@ -25,7 +24,7 @@ def manifest_of(source: Source) -> Manifest:
   Images without names also have a kind. If their source offers neither fingerprints nor a version, a sample is hashed.
   """
   rows = np.arange(len(source))
-  names = _names(source)
+  names = names_of(source, rows)
   fingerprints = optional(source, "fingerprints", rows)
   version, kind = optional(source, "version"), ""
   if names is None:
@@ -70,18 +69,6 @@ def own_counted(datasets: Datasets, train: Manifest, others: Mapping[str, Manife
   if datasets.test is None or (train.names is not None and not datasets.config.test_path):
     return datasets
   return counted(datasets, [(train, datasets.train.source.name)], others["test"])
-
-
-def _names(source: Source) -> bytes | None:
-  """Returns the names of all images, each followed by a zero byte; None if they have none."""
-  names = bytearray()
-  for row in range(len(source)):
-    name = optional(source, "relative_name", row)
-    if name is None:
-      return None
-    names += unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
-    names.append(0)
-  return bytes(names)
 
 
 def _sampled(source: Source) -> np.ndarray:

@@ -6,9 +6,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from jaxssl.core import LOG, UserError, paths
 from jaxssl.data import image_table
 from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data.source import Source
 
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _PATH_AND_LABEL = re.compile(rf"(.*(?:{'|'.join(map(re.escape, ENDINGS))}))[\s,;]+(\S+)", re.IGNORECASE)
@@ -63,6 +66,20 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str, fie
   if several := sum(len(labels) > 1 for labels in found.values()):
     LOG.warning("%s: %d images with several labels count as unlabeled", where, several)
   return {k: labels.pop() if len(labels) == 1 else "" for k, labels in found.items()}
+
+
+def select(source: Source, path: str, names: Iterable[str], folders: Iterable[str]) -> np.ndarray:
+  """Returns the positions of the images of `source` that a list names, ascending, int [m]; see `read`. Raises UserError.
+
+  Labels in the list become those of the source if it has none.
+  """
+  found = read(path, names, folders, source.name)
+  classes = tuple(sorted(set(found.values()) - {""}))
+  if source.labels is None and len(classes) > 1:
+    labels = np.full(len(source), -1, np.int32)
+    labels[list(found)] = [classes.index(label) if label else -1 for label in found.values()]
+    source.classes, source.labels = classes, labels
+  return np.array(sorted(found))
 
 
 def _spellings(line: str, label: str, root: str) -> Iterator[tuple[str, str]]:

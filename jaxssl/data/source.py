@@ -1,6 +1,7 @@
 """The protocol of image sources, their registry, and subsets."""
 
 import os
+import unicodedata
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -72,6 +73,17 @@ class Source(Protocol):
     """
     return None
 
+  def names_at(self, rows: np.ndarray) -> bytes | None:
+    """Returns the relative names of the images at `rows`, int [m], in Unicode NFC, each followed by a zero byte.
+
+    None: only `relative_name` has them. Sources of millions of images offer this, so that a run opens in no time.
+    """
+    return None
+
+  def known_jpeg_size(self, index: int) -> tuple[int, int] | None:
+    """Returns what `Decoder.jpeg_size` would of the image's bytes, if that is known without reading them; else None."""
+    return None
+
   def version(self) -> str | None:
     """Returns what identifies all images together, such as the name, version and split of a dataset; None: nothing does."""
     return None
@@ -85,6 +97,20 @@ def decoder_of(source: Source) -> Decoder:
 def optional(source: Source, method: str, *arguments: Any) -> Any:
   """Calls one of the methods that identify images; None if the source, which need not inherit from `Source`, lacks it."""
   return getattr(source, method)(*arguments) if hasattr(source, method) else None
+
+
+def names_of(source: Source, rows: np.ndarray) -> bytes | None:
+  """Returns the relative names of images in Unicode NFC, each followed by a zero byte; None if an image has no name."""
+  if (names := optional(source, "names_at", rows)) is not None:
+    return names
+  joined = bytearray()
+  for row in rows.tolist():
+    name = optional(source, "relative_name", row)
+    if name is None:
+      return None
+    joined += unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
+    joined.append(0)
+  return bytes(joined)
 
 
 def name_of(source: Source, index: int) -> str:
@@ -106,13 +132,14 @@ Opener = Callable[[DataConfig], tuple[DataInput, DataInput | None]]  # opens the
 
 O = TypeVar("O", bound=Opener)
 SOURCES: Registry[Opener] = Registry("data.source")
-FIELDS: dict[str, tuple[str, ...]] = {}  # source -> those of data.path, data.test_path and data.list_path that it reads
+FIELDS: dict[str, tuple[str, ...]] = {}  # source -> those of data.path, test_path, list_path and stage that it reads
 
 
 def register(name: str, fields: tuple[str, ...] = ()) -> Callable[[O], O]:
   """Returns a decorator that registers an opener as data.source=`name`.
 
-  `fields`: which of "path" (then required), "test_path" and "list_path" it reads; the others must be empty in the config.
+  `fields`: which of "path" (then required), "test_path", "list_path" and "stage" it reads; the others must be empty in the
+  config.
   """
 
   def add(opener: O) -> O:
@@ -176,6 +203,14 @@ class Subset(Source):
   def relative_name(self, index: int) -> str | None:
     """Returns the name of the image in `source`."""
     return optional(self.source, "relative_name", int(self.indices[index]))
+
+  def names_at(self, rows: np.ndarray) -> bytes | None:
+    """Returns the names of the images at `rows`, if `source` offers them."""
+    return optional(self.source, "names_at", self.indices[rows])
+
+  def known_jpeg_size(self, index: int) -> tuple[int, int] | None:
+    """Returns the size of the image in `source`."""
+    return optional(self.source, "known_jpeg_size", int(self.indices[index]))
 
   def fingerprints(self, rows: np.ndarray) -> np.ndarray | None:
     """Returns the fingerprints of the images at `rows`."""

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from jaxssl.config.absolute import DATA_PATHS
+from jaxssl.config.absolute import DATA_PATHS, DATA_SOURCE
 from jaxssl.core import LOG, UserError, json_io, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data import sampler
@@ -31,7 +31,9 @@ class RunImages:
     self._new: Manifest  # of the images as they are now
     self._others: dict[str, Manifest]  # the test set, and the k-NN reference if it is another set
     self._config_changes = changes
-    self._paths = [change for change in changes if change.field in DATA_PATHS]
+    self._paths = [change for change in changes if change.field in (*DATA_PATHS, DATA_SOURCE)]
+    if any(change.field == DATA_SOURCE for change in self._paths):
+      return  # another kind of source states by itself what is missing
     if not all(paths.path_of(change.after).exists() for change in self._paths if change.after):
       self._refuse_paths()
 
@@ -45,7 +47,7 @@ class RunImages:
     return own_counted(opened, self._new, self._others)
 
   def _compare(self) -> None:
-    if not self._versions or self._new.names is None:
+    if not self._versions or not (self._new.names is not None or self._new.is_versioned):
       self._refuse_paths()  # nothing shows that another path holds the same images
     if not self._versions:
       return

@@ -50,6 +50,11 @@ class Manifest:
     known = self.fingerprints != UNKNOWN if self.fingerprints[0] != UNKNOWN else np.zeros(1, bool)
     return self.names is not None or bool(known.all())
 
+  @property
+  def is_versioned(self) -> bool:
+    """Whether `kind` begins with a version, which identifies all images together, and not only with their type."""
+    return ", " in self.kind
+
   def name(self, k: int) -> str:
     """Returns the name of image `k`; an image without a name has its number."""
     if self.names is None:

@@ -25,6 +25,7 @@ OPTIONS = {
   "inspect": "--data --drop-duplicates --out --no-estimate --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
   "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --out",
+  "pack": "--data --out --shorter-side --quality --shards --workers --data.FIELD",
   "config": "",
 }
 

@@ -1,0 +1,160 @@
+"""Images in a column of Parquet files, as Hugging Face datasets are stored; read by row group."""
+
+import collections
+import json
+import os
+import re
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet as pq
+
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import UserError, heartbeat, path_of, paths
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.image_io import Decoder
+from jaxssl.data.labels import read_labels
+from jaxssl.data.record_files import joined, open_splits, split_files, version_of, with_test
+from jaxssl.data.source import Source, register
+
+PARQUET = re.compile(r"\.parquet$", re.IGNORECASE)
+_IMAGES = ("image", "img", "jpg", "jpeg", "png")  # names of columns, the first first; otherwise the only one of images
+_LABELS = ("label", "labels", "fine_label", "class", "cls", "target")
+_GROUPS = 4  # row groups that a process keeps
+
+
+class ParquetSource(Source):
+  """The images in a column of `files`: bytes, or a struct of bytes and path. `known`: classes of the training images."""
+
+  def __init__(self, name: str, files: Sequence[str], decoder: Decoder, known: tuple[str, ...] = ()):
+    self.name, self._files = name, tuple(files)
+    self._reset()
+    schema = self._opened(0).schema_arrow
+    self._column, labels = _image_column(schema, name), next((x for x in _LABELS if x in schema.names), None)
+    groups = [(f, g) for f in range(len(files)) for g in range(self._opened(f).metadata.num_row_groups)]
+    counts = [self._opened(f).metadata.row_group(g).num_rows for f, g in groups]
+    self._groups, self._ends = groups, np.cumsum(counts, dtype=np.int64)
+    is_struct = pyarrow.types.is_struct(schema.field(self._column).type)
+    with heartbeat(f"reading labels and names of {name}"):
+      self._names = joined(self._values(f"{self._column}.path")) if is_struct else None
+      if labels:
+        self.labels, self.classes = read_labels(self._values(labels), len(self), name, _class_names(schema, labels), known)
+    self._bounds = np.append(-1, np.flatnonzero(np.frombuffer(self._names or b"", np.uint8) == 0))
+    self.use(decoder)
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {name: value for name, value in vars(self).items() if name not in ("_lock", "_tables", "_handles")}
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    vars(self).update(state)
+    self._reset()
+
+  def _reset(self) -> None:
+    self._process, self._lock = os.getpid(), threading.Lock()
+    self._handles: dict[int, pq.ParquetFile] = {}
+    self._tables = collections.OrderedDict[int, list[Any]]()
+
+  def __len__(self) -> int:
+    return int(self._ends[-1]) if len(self._ends) else 0
+
+  def encoded(self, index: int) -> bytes:
+    """Returns the bytes of the image. Raises DecodeError, which names the image."""
+    group = int(np.searchsorted(self._ends, index, side="right"))
+    file = self._files[self._groups[group][0]]
+    try:
+      cell = self._rows(group)[int(index - self._ends[group])]  # counted from the end
+    except (OSError, pyarrow.ArrowException) as error:
+      raise DecodeError(f"{self.describe(index)}: {file}: {error}") from error
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if data is None:
+      raise DecodeError(f"{self.describe(index)}: {file} has no bytes for it, perhaps a path only")
+    return data
+
+  def _rows(self, group: int) -> list[Any]:
+    """Returns the images of a row group, of which the last few are kept. One thread reads at a time."""
+    if self._process != os.getpid():
+      self._reset()
+    with self._lock:
+      if group not in self._tables:
+        file, number = self._groups[group]
+        column = self._opened(file).read_row_group(number, columns=[self._column]).column(0)
+        self._tables[group] = column.to_pylist()
+        while len(self._tables) > _GROUPS:
+          self._tables.popitem(last=False)
+      self._tables.move_to_end(group)
+      return self._tables[group]
+
+  def _opened(self, file: int) -> pq.ParquetFile:
+    if file not in self._handles:
+      path = self._files[file]
+      try:
+        self._handles[file] = pq.ParquetFile(path_of(path).open("rb") if path.startswith(paths.BUCKET) else path)
+      except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read: {error}; download it again") from error
+    return self._handles[file]
+
+  def _values(self, column: str) -> list[Any]:
+    """Reads a column of all files, without the images."""
+    values = []
+    for file in range(len(self._files)):
+      table = self._opened(file).read(columns=[column]).flatten()
+      values += table.column(0).to_pylist()
+    return values
+
+  def describe(self, index: int) -> str:
+    """Returns the name of the image behind that of the dataset, or the latter and a number."""
+    name = self.relative_name(index)
+    return super().describe(index) if name is None else f"{self.name}/{name}"
+
+  def relative_name(self, index: int) -> str | None:
+    """Returns the path in the image's column; None if one has none, or two have the same."""
+    if self._names is None:
+      return None
+    return self._names[self._bounds[index] + 1 : self._bounds[index + 1]].decode(errors="surrogateescape")
+
+  def version(self) -> str:
+    """Returns number, names and sizes of the files."""
+    return version_of(self._files)
+
+
+@register("parquet", ("path", "test_path"))
+def open_parquet(config: DataConfig) -> tuple[ParquetSource, ParquetSource | None]:
+  """Opens the Parquet files of `data.path`: train, and test or validation (None without either). Raises UserError."""
+  decoder, classes = Decoder.of(config), dict[str, tuple[str, ...]]()
+
+  def opened(path: str, field: str) -> tuple[ParquetSource, ParquetSource | None]:
+    def make(split: str, files: list[str]) -> ParquetSource:
+      source = ParquetSource(paths.absolute(path), files, decoder, classes.get("train", ()))
+      classes.setdefault("train", source.classes)
+      return source
+
+    return open_splits(split_files(path, field, PARQUET, ".parquet"), make)
+
+  return with_test(config, opened)
+
+
+def _image_column(schema: pyarrow.Schema, where: str) -> str:
+  def holds_bytes(kind: Any) -> bool:
+    inner = kind.field("bytes").type if pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0 else kind
+    return pyarrow.types.is_binary(inner) or pyarrow.types.is_large_binary(inner)
+
+  columns = [field.name for field in schema if holds_bytes(field.type)]
+  usual = [name for name in _IMAGES if name in columns]
+  if not usual and len(columns) != 1:
+    found = f"it has {', '.join(schema.names)}"
+    raise UserError(
+      f"data.path={where}: no column is known to hold images; expected image, of bytes or of bytes and path; {found}"
+    )
+  return (usual or columns)[0]
+
+
+def _class_names(schema: pyarrow.Schema, column: str) -> list[str]:
+  """Returns the names of the classes that Hugging Face stores in the metadata; none without them."""
+  try:
+    info = json.loads((schema.metadata or {})[b"huggingface"])["info"]
+    return list(map(str, info["features"][column]["names"]))
+  except (KeyError, TypeError, ValueError):
+    return []

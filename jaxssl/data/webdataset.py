@@ -1,0 +1,129 @@
+"""Images in tar files: shards of WebDataset, with labels in .cls or .json files, or plain ones with class folders."""
+
+import contextlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import path_of, paths
+from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data.image_io import Decoder
+from jaxssl.data.record_files import open_splits, scanned, split_files, with_test
+from jaxssl.data.record_source import RecordSource
+from jaxssl.data.source import register
+
+TAR = re.compile(r"\.tar$", re.IGNORECASE)
+_LABELS = ("cls", "json")  # endings of files that may hold a label
+_KEYS = ("label", "cls", "class", "class_name", "target")  # of a JSON that hold a label
+_MOST = 2**20  # bytes of a file that holds a label
+
+
+@register("webdataset", ("path", "test_path"))
+def open_tars(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
+  """Opens the tar files of `data.path`: train, and test or validation (None without either).
+
+  Samples are files whose names differ in what follows the first dot: the image, and a label in .cls or .json. Without any of
+  these, images have the class of their folder. Raises UserError for a damaged or compressed file.
+  """
+  decoder, classes = Decoder.of(config), dict[str, tuple[str, ...]]()
+
+  def opened(path: str, field: str) -> tuple[RecordSource, RecordSource | None]:
+    def make(split: str, files: list[str]) -> RecordSource:
+      scans = scanned("tar", files, _scan)
+      _name_apart(files, scans)
+      _use_folders(scans)
+      source = RecordSource(paths.absolute(path), files, scans, decoder, known=classes.get("train", ()))
+      classes.setdefault("train", source.classes)
+      return source
+
+    return open_splits(split_files(path, field, TAR, ".tar"), make)
+
+  return with_test(config, opened)
+
+
+def _scan(file: str) -> dict[str, list[Any]]:
+  """Reads the headers of a tar: offset, length, label, name of each image. Raises ValueError or OSError."""
+  scan: dict[str, list[Any]] = {"offset": [], "length": [], "label": [], "name": []}
+  for key, sample in _samples(file):
+    images = [ending for ending in sample if f".{ending}" in ENDINGS] or [x for x in sample if f".{x}".endswith(ENDINGS)]
+    if len(images) > 1:
+      raise ValueError(f"{key} has several images, .{', .'.join(images)}; expected one for each key")
+    if images:
+      member = sample[images[0]]
+      label = next((sample[kind] for kind in _LABELS if sample.get(kind) is not None), None)
+      values = (member.offset_data, member.size, label, f"{key}.{images[0]}")
+      for column, value in zip(scan.values(), values, strict=True):
+        column.append(value)
+  return scan
+
+
+def _samples(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields the key of each sample and its parts by ending: the member, or the label that it holds."""
+  key, sample = "", dict[str, Any]()
+  with _opened(file) as archive:
+    try:
+      for member in archive:
+        folder, base = os.path.split(member.name.removeprefix("./"))
+        if not member.isreg() or base.startswith("."):
+          continue
+        stem, _, ending = base.partition(".")
+        own = os.path.join(folder, stem)
+        if own != key and sample:
+          yield key, sample
+          sample = {}
+        key, ending = own, ending.lower()
+        sample[ending] = _label(archive, member, ending) if ending in _LABELS else member
+    except tarfile.TarError as error:
+      raise ValueError(f"it is damaged or cut off: {error}") from error
+  if sample:
+    yield key, sample
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[tarfile.TarFile]:
+  """Opens a tar; one in a bucket is read from its beginning to its end."""
+  try:
+    if not file.startswith(paths.BUCKET):
+      with tarfile.open(file, "r:") as archive:
+        yield archive
+    else:
+      with path_of(file).open("rb") as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        yield archive
+  except tarfile.ReadError as error:
+    raise ValueError(f"not a plain tar: {error}; expected one that is not compressed") from error
+
+
+def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> int | str | None:
+  """Returns the label that a file holds: a number or a name; None if there is none."""
+  opened = archive.extractfile(member) if member.size <= _MOST else None
+  text = opened.read().decode(errors="replace").strip() if opened else ""
+  if ending == "json":
+    try:
+      fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+      raise ValueError(f"{member.name} is not JSON: {error}") from error
+    value = next((fields[key] for key in _KEYS if key in fields), None) if isinstance(fields, dict) else fields
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else None
+  return int(text) if re.fullmatch(r"-?\d{1,9}", text) else text or None
+
+
+def _name_apart(files: list[str], scans: list[dict[str, Any]]) -> None:
+  """Puts the name of its file before the name of each image if two files use the same keys."""
+  if len({name for scan in scans for name in scan["name"]}) < sum(len(scan["name"]) for scan in scans):
+    for file, scan in zip(files, scans, strict=True):
+      stem = os.path.splitext(os.path.basename(file))[0]
+      scan["name"] = [f"{stem}/{name}" for name in scan["name"]]
+
+
+def _use_folders(scans: list[dict[str, Any]]) -> None:
+  """Labels images by the folder that they are in, if there are no labels and every image is in one of several folders."""
+  if any(label is not None for scan in scans for label in scan["label"]):
+    return
+  folders = [os.path.dirname(name).rpartition("/")[2] for scan in scans for name in scan["name"]]
+  if all(folders) and len(set(folders)) > 1:
+    for scan in scans:
+      scan["label"] = [os.path.dirname(name).rpartition("/")[2] for name in scan["name"]]

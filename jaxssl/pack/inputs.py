@@ -1,0 +1,82 @@
+"""Opens the images to pack, from whatever holds them."""
+
+import collections
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxssl.config.parse import read
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import UserError, path_of, paths, tree
+from jaxssl.data import datasets
+from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data.packed_manifest import is_packed
+from jaxssl.data.parquet import PARQUET
+from jaxssl.data.source import Source, Subset
+from jaxssl.data.tfrecord import TFRECORD
+from jaxssl.data.webdataset import TAR
+
+_NAMED = "tfds:"
+_KINDS = {"webdataset": TAR, "tfrecord": TFRECORD, "parquet": PARQUET}  # by the names of files
+_REFUSED = ("limit", "imbalance", "mean", "std", "placement", "resident_size", "stage")  # are applied when a run is trained
+
+
+def data_config(data: str, changes: Mapping[str, Any]) -> DataConfig:
+  """Returns the config of `--data` with changed fields of `data`, by dotted path. Raises UserError."""
+  for name in changes:
+    field = name.removeprefix("data.").partition(".")[0]
+    if not name.startswith("data.") or field in (*_REFUSED, "path"):
+      raise UserError(f"{name}: does not change what is packed; leave it out, and use it when you train")
+  given = {"path": data, **tree.updated({}, changes).get("data", {})}
+  if data.startswith(_NAMED) and given.get("source", "tfds") == "tfds":
+    given |= {"source": "tfds", "path": data.removeprefix(_NAMED)}
+  return read(DataConfig, given if "source" in given else {**given, "source": kind_of(data)}, "data.")
+
+
+def kind_of(data: str) -> str:
+  """Returns the data.source of a path, by what is there. Raises UserError if a folder holds several kinds."""
+  root = paths.absolute(data)
+  base = os.path.basename(root)
+  if is_packed(root):
+    return "packed"
+  for kind, pattern in _KINDS.items():
+    if pattern.search(base):
+      return kind
+  path = path_of(root)
+  if not path.is_dir():
+    return "numpy" if base.lower().endswith((".npy", ".npz")) else "folder"
+  counts = collections.Counter[str]()
+  for name in _names(path):
+    lower = name.lower()
+    kind = next((kind for kind, pattern in _KINDS.items() if pattern.search(name)), "")
+    counts[kind or ("numpy" if lower.endswith(".npz") else "folder" if lower.endswith(ENDINGS) else "")] += 1
+  del counts[""]
+  if len(counts) > 1:
+    found = ", ".join(f"{number} of {kind}" for kind, number in counts.most_common())
+    choice = f"choose one, e.g. --data.source={counts.most_common(1)[0][0]}"
+    raise UserError(f"--data={data}: holds files of several kinds: {found}; {choice}")
+  return next(iter(counts), "folder")
+
+
+def _names(path: Any) -> list[str]:
+  """Returns the names of the files in a folder, and in those in it."""
+  names = []
+  for entry in path.iterdir():
+    if entry.name.startswith("."):
+      continue
+    if not entry.name.lower().endswith(ENDINGS) and entry.is_dir():
+      names += [inner.name for inner in entry.iterdir()][:1000]
+    else:
+      names.append(entry.name)
+  return names
+
+
+def open_sources(config: DataConfig) -> dict[str, Source]:
+  """Opens the training images, those that `data.list_path` names if it is set, and the test images if there are some."""
+  whole, test, listed = datasets.open_whole_sets(config)
+  train = whole if listed is None else Subset(whole, listed)
+  if listed is not None and train.labels is not None and test is not None and test.labels is not None:
+    test = Subset(test, np.flatnonzero(np.isin(test.labels, train.labels)))  # as a run on that list would be tested
+  return {"train": train} | ({} if test is None else {"test": test})

@@ -1,0 +1,221 @@
+"""Packs a dataset: writes its images, smaller if wanted, into a few large files with an index."""
+
+import contextlib
+import hashlib
+import json
+import math
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import filelock
+import numpy as np
+
+from jaxssl.core import LOG, UserError, image_progress, json_io, one_line, path_of, paths, require
+from jaxssl.data import packed_index, packed_manifest, sampler
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.identity import manifest_of
+from jaxssl.data.packed_manifest import PackedManifest, Split
+from jaxssl.data.source import Source, decoder_of, names_of, optional
+from jaxssl.inspect import summary
+from jaxssl.inspect.scan import Unusable
+from jaxssl.pack import inputs, shards, workers
+from jaxssl.pack.shards import Part, Task
+from jaxssl.parallel.mesh import cores
+
+SHARD_BYTES = 2**28  # of the images in their source, about
+LARGEST_SIDE = 2**16
+_SAMPLED = 64  # images whose bytes decide the number of shards
+_STARTED = "packing.json"  # in an unfinished dataset
+
+
+def pack(
+  data: str | pathlib.Path,
+  out: str | pathlib.Path,
+  *,
+  shorter_side: int = 292,
+  quality: int = 90,
+  num_shards: int = 0,
+  num_workers: int = 0,
+  changes: Mapping[str, Any] | None = None,
+) -> PackedManifest:
+  """Packs the images of `data` into the folder `out`, which may be in a bucket; returns the manifest.
+
+  `shorter_side`: in pixels; larger images are resized to it and encoded as JPEG of that `quality`; 0: all keep their bytes.
+  `num_shards`: files of the training images; 0: of about 256 MB of their source. `num_workers`: processes; 0: one per core.
+  `changes`: fields of `data`, e.g. {"data.list_path": "FILE"}. The result depends on neither the number of workers nor on
+  whether the command was interrupted. Raises UserError.
+  """
+  require(0 <= shorter_side <= LARGEST_SIDE, "--shorter-side", shorter_side, f"1 to {LARGEST_SIDE}, or 0 to keep the bytes")
+  require(1 <= quality <= 100, "--quality", quality, "1 to 100")
+  require(num_shards >= 0, "--shards", num_shards, "1 or more, or 0 for files of about 256 MB")
+  require(num_workers >= 0, "--workers", num_workers, "1 or more, or 0 for one per core")
+  config = inputs.data_config(str(data), changes or {})
+  folder = path_of(paths.absolute(str(out)))
+  sources = inputs.open_sources(config)
+  counts = {name: min(num_shards, len(s)) if num_shards else _number_of_shards(s) for name, s in sources.items()}
+  request = _request(sources, counts, shorter_side, quality)
+  if manifest := _claim(folder, request):
+    print(f"{folder} is packed already")
+    return manifest
+  number = num_workers or cores()
+  with _locked(folder):
+    options = {"request": request, "shorter_side": shorter_side, "quality": quality}
+    tasks = _tasks(str(folder), sources, counts, options, number)
+    done = _run(sources, tasks, number)
+    manifest = _finish(folder, sources, tasks, done, options)
+  before = sum(part.before for part in done)
+  _report(folder, sources, manifest, before)
+  return manifest
+
+
+def _number_of_shards(source: Source) -> int:
+  """Returns how many shards hold about SHARD_BYTES of a source each, judged by the files of a sample."""
+  sizes = []
+  for row in sampler.evenly_spaced(len(source), _SAMPLED).tolist():
+    try:
+      data = source.encoded(row)
+      sizes.append(len(data) if data is not None else source.read(row).nbytes)
+    except DecodeError:
+      continue
+  return min(max(math.ceil(len(source) * float(np.mean(sizes or [0])) / SHARD_BYTES), 1), len(source))
+
+
+def _request(sources: Mapping[str, Source], counts: Mapping[str, int], shorter_side: int, quality: int) -> str:
+  """Hashes all that the bytes of the result depend on."""
+  about = {}
+  for name, source in sources.items():
+    labels = b"" if source.labels is None else source.labels.astype("<i4").tobytes()
+    decoder = decoder_of(source)
+    about[name] = [manifest_of(source).digest, hashlib.sha256(labels).hexdigest(), list(source.classes), counts[name]]
+    about[name] += [decoder.channels, decoder.max_pixels, decoder.allow_truncated]
+  options = [packed_manifest.FORMAT, shorter_side, quality if shorter_side else 0]
+  return hashlib.sha256(json.dumps([about, options]).encode()).hexdigest()
+
+
+def _claim(folder: pathlib.Path, request: str) -> PackedManifest | None:
+  """Marks a folder as that of this request; returns the manifest if all is done. Raises UserError if it holds anything else."""
+  where, started = f"--out={folder}", folder / _STARTED
+  if (folder / packed_manifest.NAME).exists():
+    manifest = packed_manifest.read(str(folder), "--out")
+    if manifest.request == request:
+      _clean(folder)
+      return manifest
+    raise UserError(f"{where}: holds another packed dataset, or one of other options; name another folder, or remove it")
+  if started.exists():
+    if json_io.parse(started.read_text(encoding="utf-8")).get("request") != request:
+      problem = "holds a part of another dataset, or of other options, or images have changed since"
+      raise UserError(f"{where}: {problem}; name another folder, or remove it to start over")
+    LOG.info("%s: shards that are finished are not written again", folder)
+    return None
+  if folder.exists() and any(True for _ in folder.iterdir()):
+    raise UserError(f"{where}: holds other files; name a new folder")
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    started.write_text(json.dumps({"request": request}) + "\n", encoding="utf-8")
+  except OSError as error:
+    raise UserError(f"{where}: cannot be written: {error.strerror or error}") from error
+  return None
+
+
+def _locked(folder: pathlib.Path) -> Any:
+  """Returns a lock that another command that packs to the same folder does not get; a bucket has none."""
+  if not paths.is_local(folder):
+    return contextlib.nullcontext()
+  lock = filelock.FileLock(folder / "packing.lock", timeout=0)
+  try:
+    return lock.acquire()
+  except filelock.Timeout as error:
+    raise UserError(f"--out={folder}: another command packs to it; wait for it, or name another folder") from error
+
+
+def _tasks(
+  out: str, sources: Mapping[str, Source], counts: Mapping[str, int], options: Mapping[str, Any], number: int
+) -> list[Task]:
+  tasks = []
+  threads = max(2, -(-number // max(sum(counts.values()), 1)))
+  for split, source in sources.items():
+    bounds = np.linspace(0, len(source), counts[split] + 1).round().astype(int).tolist()
+    for k, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+      place = {"out": out, "split": split, "number": k, "first": first, "last": last, "total": len(source)}
+      tasks.append(Task(**place, **options, threads=threads))
+  return tasks
+
+
+def _run(sources: Mapping[str, Source], tasks: Sequence[Task], number: int) -> list[Part]:
+  """Writes all shards and shows the progress; returns their parts in order. Raises UserError."""
+  done: list[Part | None] = [None] * len(tasks)
+  with image_progress(sum(map(len, sources.values()))) as progress:
+    try:
+      for k, part in workers.parts(sources, tasks, number, progress.update):
+        done[k] = part
+        split, left_out = tasks[k].split, []
+        for other, task in zip(done, tasks, strict=True):
+          left_out += other.left_out if other and task.split == split else ()
+        shards.check_left_out(left_out, len(sources[split]))
+    except OSError as error:
+      raise UserError(f"--out={tasks[0].out}: cannot be written: {error.strerror or error}; rerun to resume") from error
+  return [part for part in done if part]
+
+
+def _finish(
+  folder: pathlib.Path, sources: Mapping[str, Source], tasks: Sequence[Task], done: Sequence[Part], options: Mapping[str, Any]
+) -> PackedManifest:
+  """Writes the indexes and then the manifest, and removes what only an unfinished dataset needs."""
+  splits = {}
+  for split, source in sources.items():
+    own = [part for part, task in zip(done, tasks, strict=True) if task.split == split]
+    if not sum(part.shard.images for part in own):
+      raise UserError(f"{source.name}: none of the {len(source)} images of {split} is readable")
+    splits[split] = _write_index(folder, split, source, own, bool(options["shorter_side"]))
+  classes = next(iter(sources.values())).classes if sources["train"].labels is not None else ()
+  manifest = PackedManifest(splits=splits, classes=tuple(classes), **options)
+  with shards.written(folder / packed_manifest.NAME) as temporary:
+    packed_manifest.write(temporary, manifest)
+  _clean(folder)
+  return packed_manifest.read(str(folder), "--out")
+
+
+def _write_index(folder: pathlib.Path, split: str, source: Source, own: Sequence[Part], changed: bool) -> Split:
+  rows = np.concatenate([part.rows for part in own])
+  names = names_of(source, rows)
+  columns = {name: np.concatenate([getattr(part, name) for part in own]) for name in ("length", "crc")}
+  columns["offset"] = np.concatenate([np.cumsum(part.length) - part.length for part in own])
+  columns["height"], columns["width"] = np.concatenate([part.size for part in own]).T
+  columns["label"] = np.full(len(rows), -1) if source.labels is None else source.labels[rows]
+  version = ""
+  if names is None:
+    kept = optional(source, "version") if not changed and len(rows) == len(source) else None
+    digests = hashlib.sha256("".join(part.shard.sha256 for part in own).encode()).hexdigest()
+    version = kept or f"packed {digests[:32]}"
+  path = folder / packed_manifest.index_name(split)
+  with shards.written(path) as temporary:
+    packed_index.write(temporary, columns, names)
+    digest, size = shards.hash_of(temporary), temporary.stat().st_size
+  left_out = tuple(image for part in own for image in part.left_out)
+  shard_list = tuple(part.shard for part in own)
+  return Split(images=len(rows), index_bytes=size, index_sha256=digest, shards=shard_list, version=version, left_out=left_out)
+
+
+def _clean(folder: pathlib.Path) -> None:
+  """Removes what only an unfinished dataset needs; `packing.json` last."""
+  for file in [*folder.glob("*.part"), *folder.glob("*.tmp"), folder / "packing.lock", folder / _STARTED]:
+    if file.exists():
+      file.unlink()
+
+
+def _report(folder: pathlib.Path, sources: Mapping[str, Source], manifest: PackedManifest, before: int) -> None:
+  """Prints what was packed, as `inspect` does, and how to train on it."""
+  lines, unusable = [], []
+  for name, split in manifest.splits.items():
+    number = f", {len(split.left_out)} of them unreadable and left out" if split.left_out else ""
+    lines.append(f"{name}: {len(sources[name])} images{number}")
+    unusable += [Unusable(name, image.name, image.reason) for image in split.left_out]
+  size = sum(split.bytes for split in manifest.splits.values())
+  lines += [
+    *summary.unreadable(unusable),
+    f"bytes: {size / 1e9:.3g} GB{f' instead of {before / 1e9:.3g} GB' if before else ''}",
+  ]
+  lines.append(f"train on them: --config.data.source=packed --config.data.path={shlex.quote(str(folder))}")
+  print(*map(one_line, lines), sep="\n")
