@@ -1,6 +1,7 @@
-"""JPEGs to two 224-pixel views per image on the host: python -m benchmarks.input [--images FOLDER_OR_ZIP].
+"""JPEGs to two 224-pixel views on the host: python -m benchmarks.input [--images FOLDER_OR_ZIP].
 
-Without --images, reads generated JPEGs of 500 x 375. Uses one worker, so that the figures are images/s per core. The upper
+Without --images, reads generated JPEGs of 500 x 375. Uses one worker, so that the figures are images/s per core. Also as AdaSim
+needs them, with the second view from another image, from the files and from the same images packed by `jaxssl pack`. The upper
 limit is TensorFlow's `decode_and_crop_jpeg` on the same crops, one call per view, without resizing and batching.
 """
 
@@ -17,12 +18,14 @@ from PIL import Image
 
 from benchmarks.table import Row, main
 from benchmarks.views import pil_view, smooth_image
+from jaxssl import pack
 from jaxssl.augment import presets
 from jaxssl.augment.boxes import ATTEMPTS, box_of
 from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.input_pipeline import tensorflow, training
 from jaxssl.data.sampler import epoch_plan
+from jaxssl.data.source import Source
 
 BATCH, STEPS, ROUNDS = 32, 16, 5
 VIEW = ViewConfig(**presets.adasim(224)["global"])
@@ -38,46 +41,60 @@ def generate_jpegs(count: int = 128) -> str:
 
 
 def rows(path: str) -> Iterator[Row]:
-  """Compares the input pipeline with PIL and the reference's transforms, and with decoding alone."""
-  source = open_datasets(DataConfig(source="folder", path=path), 0).train.source
-  index = np.resize(epoch_plan(0, 0, len(source), BATCH)[0], (STEPS, BATCH))
+  """Compares the input pipeline with PIL and the reference's transforms, with decoding alone, and with packed images."""
+  packed = tempfile.mkdtemp()
+  pack(path, out=pathlib.Path(packed))
+  kinds = ("folder", path), ("packed", packed)
+  files, smaller = (open_datasets(DataConfig(source=kind, path=p), 0).train.source for kind, p in kinds)
+  index = np.resize(epoch_plan(0, 0, len(files), BATCH)[0], (STEPS, BATCH))
+  partner = (index + 1) % len(files)
   tf, rng = tensorflow(), np.random.default_rng(0)
 
-  def ours() -> None:
-    with training(source, index, index, {"global": VIEW}, 0, 0, workers=1) as batches:
+  def ours(source: Source, second: np.ndarray) -> None:
+    with training(source, index, second, {"global": VIEW}, 0, 0, workers=1) as batches:
       for _ in batches:
         pass
 
   def encoded(number: int) -> bytes:
-    data = source.encoded(int(number))
+    data = files.encoded(int(number))
     assert data is not None
     return data
 
-  def reference() -> None:
-    for number in index.flat:
-      image = np.asarray(Image.open(io.BytesIO(encoded(number))).convert("RGB"))
-      for v in range(2):
-        pil_view(image, VIEW, v)
+  def reference(second: np.ndarray) -> None:
+    for pair in zip(index.flat, second.flat, strict=True):
+      images = {number: np.asarray(Image.open(io.BytesIO(encoded(number))).convert("RGB")) for number in pair}
+      for v, number in enumerate(pair):
+        pil_view(images[number], VIEW, v)
 
-  def decoding() -> None:
-    for number in index.flat:
+  def decoding(second: np.ndarray) -> None:
+    for number in np.stack([index, second]).flat:
       data = encoded(number)
       width, height = Image.open(io.BytesIO(data)).size
-      for _ in range(2):
-        box = box_of(rng.random((ATTEMPTS, 4)), height, width, VIEW.crop_scale, VIEW.crop_ratio)
-        tf.io.decode_and_crop_jpeg(data, np.array(box, np.int32), channels=3, dct_method="INTEGER_ACCURATE").numpy()
+      box = box_of(rng.random((ATTEMPTS, 4)), height, width, VIEW.crop_scale, VIEW.crop_ratio)
+      tf.io.decode_and_crop_jpeg(data, np.array(box, np.int32), channels=3, dct_method="INTEGER_ACCURATE").numpy()
 
-  speeds = {run: [] for run in (ours, reference, decoding)}
+  runs: dict[str, Callable[[], None]] = {
+    "one": lambda: ours(files, index),
+    "one, PIL": lambda: reference(index),
+    "decoding": lambda: decoding(index),
+    "two": lambda: ours(files, partner),
+    "two, PIL": lambda: reference(partner),
+    "two, packed": lambda: ours(smaller, partner),
+  }
+  rates: dict[str, list[float]] = {name: [] for name in runs}
   for round_ in range(ROUNDS + 1):  # alternates, so that a slow phase affects all; the first round warms up
-    for run, rates in speeds.items():
-      rates.extend([index.size / seconds_of(run)] if round_ else [])
-      if not round_:
-        run()
-  mine, theirs, limit = (float(np.median(rates)) for rates in speeds.values())
-  yield Row(
-    name=f"{len(source)} JPEGs, two views each", value=mine, unit="images/s", peer="PIL, all transforms", peer_value=theirs
-  )
-  yield Row(name="the same", value=mine, unit="images/s", peer="decode_and_crop_jpeg alone", peer_value=limit)
+    for name, run in runs.items():
+      seconds = seconds_of(run)
+      rates[name].extend([index.size / seconds] if round_ else [])
+  medians = {name: float(np.median(values)) for name, values in rates.items()}
+
+  def row(name: str, value: str, peer: str, peer_value: str) -> Row:
+    return Row(name=name, value=medians[value], unit="images/s", peer=peer, peer_value=medians[peer_value])
+
+  yield row(f"{len(files)} JPEGs, two views each", "one", "PIL, all transforms", "one, PIL")
+  yield row("the same", "one", "decode_and_crop_jpeg alone", "decoding")
+  yield row("the second view from another image", "two", "PIL, all transforms", "two, PIL")
+  yield row("the second view from another image, packed", "two, packed", "from the files", "two")
 
 
 def seconds_of(run: Callable[[], None]) -> float:

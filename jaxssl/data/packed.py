@@ -29,6 +29,7 @@ class PackedSource(Source):
     self._version = about.version
     self._shards = open_ranges([os.path.join(folder, shard_name(split, k)) for k in range(len(about.shards))])
     self._first = [0, *itertools.accumulate(shard.images for shard in about.shards)]  # image of each shard
+    self.in_processes = not folder.startswith(paths.BUCKET)
     self.use(decoder)
 
   def __len__(self) -> int:

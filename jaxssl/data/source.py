@@ -50,10 +50,6 @@ class Source(Protocol):
     """Returns the image as its file holds it, from which the range of values is decided. Raises as `read` does."""
     return decoder_of(self).stored(self.encoded(index) or b"", self.describe(index))
 
-  def known_jpeg_size(self, index: int) -> tuple[int, int] | None:
-    """Returns height and width as `Decoder.jpeg_size` would; None if that is not known without reading the image."""
-    return None
-
   def use(self, decoder: Decoder) -> None:
     """Sets `decoder`, `channels` and `dtype`; called when the source is opened, before an image is read."""
     self.decoder, self.channels, self.dtype = decoder, decoder.channels, decoder.dtype
@@ -185,10 +181,6 @@ class Subset(Source):
   def stored(self, index: int) -> Stored:
     """Returns the image as its file holds it."""
     return self.source.stored(int(self.indices[index]))
-
-  def known_jpeg_size(self, index: int) -> tuple[int, int] | None:
-    """Returns the size of a JPEG if `source` knows it."""
-    return optional(self.source, "known_jpeg_size", int(self.indices[index]))
 
   def use(self, decoder: Decoder) -> None:
     """Sets the decoder of `source` too, unless it decodes by itself."""
