@@ -54,13 +54,15 @@ def test_time_and_cost_follow_from_the_assumptions(planned, tmp_path, monkeypatc
   text = capsys.readouterr().out
   assert "300 images (from --images), 3 epochs, resident at 35 pixels, as if their sizes differed" in text
   assert cells(text, "batch size") == ["32", "32"] and cells(text, "memory is") == ["compiled", "estimated"]
-  seconds = planned[0]["estimate"]["flops"] / (8 * 100e12 * 0.5)
-  hours = planned[0]["estimate"]["steps"] * seconds / 3600
+  seconds = planned[0]["estimate"]["flops"] / (8 * 100e12 * 0.5 * 4 / (4 + 8))  # 4 images per chip
   assert float(cells(text, "images/s per host")[0].replace(",", "")) == pytest.approx(32 / seconds, rel=0.01)
-  for plan in json.loads(out.read_text())["plans"]:
+  assert cells(text, "which is") == ["compute-bound", "latency-bound"]  # a CPU's latency is unknown
+  for plan, latency in zip(json.loads(out.read_text())["plans"], (0, 2 * 20e-6), strict=True):
+    hours = planned[0]["estimate"]["steps"] * (seconds + latency) / 3600
     assert plan["spent"]["hours"] == pytest.approx(hours)
     assert plan["spent"]["dollars"] == pytest.approx(hours * 8 * 2)
-  assert "a step reaches 50% (--utilization) of a chip's peak; TFLOP/s (--peak): cpu 100, gpu 100;" in text
+  reached = "a step reaches 50% (--utilization) of a chip's peak, with n images per chip at a time, n / (n + 8) of it"
+  assert f"{reached}; TFLOP/s (--peak): cpu 100, gpu 100." in text and "; assumed: cores per host (--cores): gpu 96." in text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 BOUNDS = json.loads((ROOT / "tests/golden/collectives.json").read_text())  # recipe -> kind of collective -> MB
+QUICK = [name for name in BOUNDS if name.endswith((":imagenet", ":v3_vit"))]  # the others are variants of these
 WIDTHS = {"resnet18": 512, "resnet50": 2048, "vit_s": 384}
 IMAGES = DatasetSpec(1_281_167)
 
@@ -61,10 +62,9 @@ def test_every_recipe_has_a_bound():
   assert sorted(BOUNDS) == sorted(recipes())
 
 
-@pytest.mark.parametrize("recipe", recipes())
+@pytest.mark.parametrize("recipe", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.full) for name in recipes()])
 def test_traffic_of_a_step_is_bounded(recipe, monkeypatch):
   config, _ = flags.parse([f"--config={ROOT}/configs/{recipe}"])
-  traffic = traffic_of(config, monkeypatch)
-  print(recipe, traffic)
-  bounds = BOUNDS[recipe]
-  assert traffic.keys() <= bounds.keys() and all(megabytes <= bounds[kind] for kind, megabytes in traffic.items()), traffic
+  traffic, bounds = traffic_of(config, monkeypatch), BOUNDS[recipe]
+  more = {kind: megabytes for kind, megabytes in traffic.items() if megabytes > bounds.get(kind, 0)}
+  assert not more, f"MB per step, but at most {bounds}; raise a bound in golden/collectives.json only for what is worth it"
