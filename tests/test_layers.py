@@ -19,7 +19,7 @@ LAYERS = (
   "main __init__",
   "__main__",
 )
-BESIDE = {("methods", "pretrained"): False, ("cli", "api"): True, ("main", "__init__"): False}
+BESIDE = {("methods", "pretrained"): False, ("cli", "api"): True, ("pack", "inspect"): True, ("main", "__init__"): False}
 LIBRARIES = {  # library: the packages, or modules, that may import it
   "flax": {"models"},
   "tensorflow": {"data"},

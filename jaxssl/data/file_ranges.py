@@ -5,7 +5,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from jaxssl.core import path_of, paths
+from jaxssl.core import UserError, path_of, paths
+from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 
 _OPEN = 256  # files that a process keeps open; others are opened for each read
 
@@ -43,11 +44,13 @@ class BucketRanges(FileRanges):
   def __init__(self, files: Sequence[str]):
     super().__init__(files)
     self._process, self._idle = os.getpid(), dict[int, list[Any]]()
+    weakref.finalize(self, _close_all, self._idle)
 
   def read(self, file: int, offset: int, length: int) -> bytes:
     """Returns `length` bytes of file number `file`, fewer at its end. Raises OSError."""
     if self._process != os.getpid():  # connections are not shared with the process that was forked
-      self._process, self._idle = os.getpid(), {}
+      self._idle.clear()
+      self._process = os.getpid()
     idle = self._idle.setdefault(file, [])
     try:
       try:
@@ -64,6 +67,13 @@ class BucketRanges(FileRanges):
     return data
 
 
+def image_error(error: Exception, name: str) -> UserError:
+  """Returns the error for the image `name` whose bytes could not be read: OSError, ValueError or MemoryError."""
+  if isinstance(error, MemoryError):
+    return UnsupportedImage(f"{name}: too little memory to read it; cut it into tiles")
+  return DecodeError(f"{name}: {getattr(error, 'strerror', None) or error}")
+
+
 def open_ranges(files: Sequence[str]) -> FileRanges:
   """Returns what reads ranges of files that are all local or all in a bucket."""
   return (BucketRanges if files and files[0].startswith(paths.BUCKET) else FileRanges)(files)
@@ -75,6 +85,12 @@ def _pread(descriptor: int, offset: int, length: int) -> bytes:
   while len(data) < length and (more := os.pread(descriptor, length - len(data), offset + len(data))):
     data += more
   return data
+
+
+def _close_all(idle: dict[int, list[Any]]) -> None:
+  for handles in idle.values():
+    for handle in handles:
+      handle.close()
 
 
 def _close(opened: dict[int, int]) -> None:

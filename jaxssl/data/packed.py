@@ -12,8 +12,8 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths
 from jaxssl.data import image_list, packed_manifest, stage
 from jaxssl.data.file_index import check_size
-from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
-from jaxssl.data.file_ranges import open_ranges
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.file_ranges import image_error, open_ranges
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.packed_index import PackedIndex
 from jaxssl.data.packed_manifest import PackedManifest, index_name, shard_name
@@ -52,10 +52,8 @@ class PackedSource(Source):
     check_size(length, self.describe(index))
     try:
       data = self._shards.read(shard, offset, length)
-    except MemoryError as error:
-      raise UnsupportedImage(f"{self.describe(index)}: too little memory to read it; cut it into tiles") from error
-    except OSError as error:
-      raise DecodeError(f"{self.describe(index)}: {shard_name(self._split, shard)}: {error}") from error
+    except (OSError, MemoryError) as error:
+      raise image_error(error, f"{self.describe(index)}: {shard_name(self._split, shard)}") from error
     if len(data) != length or zlib.crc32(data) != crc:
       problem = f"damaged in {shard_name(self._split, shard)}: its length or its checksum differs"
       raise DecodeError(f"{self.describe(index)}: {problem}; copy that file again, or pack again")

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, heartbeat, path_of, paths
 from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.file_ranges import image_error
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.labels import read_labels
 from jaxssl.data.record_files import joined, open_splits, split_files, version_of, with_test
@@ -66,8 +67,8 @@ class ParquetSource(Source):
     file = self._files[self._groups[group][0]]
     try:
       cell = self._rows(group)[int(index - self._ends[group])]  # counted from the end
-    except (OSError, pyarrow.ArrowException) as error:
-      raise DecodeError(f"{self.describe(index)}: {file}: {error}") from error
+    except (OSError, MemoryError, pyarrow.ArrowException) as error:
+      raise image_error(error, f"{self.describe(index)}: {file}") from error
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if data is None:
       raise DecodeError(f"{self.describe(index)}: {file} has no bytes for it, perhaps a path only")

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxssl.data.file_index import check_size
-from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
-from jaxssl.data.file_ranges import open_ranges
+from jaxssl.data.file_kinds import DecodeError
+from jaxssl.data.file_ranges import image_error, open_ranges
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.labels import read_labels
 from jaxssl.data.record_files import joined, version_of
@@ -48,10 +48,8 @@ class RecordSource(Source):
     check_size(length, self.describe(index))
     try:
       data = self._ranges.read(file, int(self._offset[index]), length)
-    except MemoryError as error:
-      raise UnsupportedImage(f"{self.describe(index)}: too little memory to read it; cut it into tiles") from error
-    except OSError as error:
-      raise DecodeError(f"{self.describe(index)}: {self._files[file]}: {error}") from error
+    except (OSError, MemoryError) as error:
+      raise image_error(error, f"{self.describe(index)}: {self._files[file]}") from error
     if len(data) != length:
       raise DecodeError(f"{self.describe(index)}: {self._files[file]} ends within the image")
     return data

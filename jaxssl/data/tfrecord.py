@@ -42,7 +42,12 @@ def source_of(
   name: str, files: Sequence[str], decoder: Decoder, names: Sequence[str] = (), known: tuple[str, ...] = ()
 ) -> RecordSource:
   """Opens TFRecord files. `names`, `known`: see RecordSource."""
-  return RecordSource(name, files, scanned("tfrecord", files, _scan), decoder, names, known)
+  return RecordSource(name, files, scans_of(files), decoder, names, known)
+
+
+def scans_of(files: Sequence[str]) -> list[dict[str, Any]]:
+  """Returns where the images of TFRecord files are, and their labels and names, see RecordSource. Raises UserError."""
+  return scanned("tfrecord", files, _scan)
 
 
 def _scan(file: str) -> dict[str, list[Any]]:

@@ -20,6 +20,7 @@ from jaxssl.core import LOG, UserError
 from jaxssl.core.rng import jax_key
 from jaxssl.core.types import Variables
 from jaxssl.data import datasets, identity, resident_size
+from jaxssl.data.packed_manifest import is_packed
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.data.worker_pool import WorkerPool
@@ -62,7 +63,8 @@ def read_config(workdir: pathlib.Path, changes: Mapping[str, Any] | None = None)
     unchanged = ("placement", "resident_size", "workers", "max_pixels", "allow_truncated", *OF_THE_NETWORK)
     fields["data"] = {name: value for name, value in fields.get("data", {}).items() if name in unchanged}
     fields["evals"] = fields.get("evals", {}) | {"holdout": 0.0}
-    changes.setdefault("data.source", "folder")
+    if "data.source" not in changes:
+      changes["data.source"] = "packed" if is_packed(str(changes["data.path"])) else "folder"
   settled = read(Config, changed(fields, changes))
   if settled.evals.holdout not in (0, config.evals.holdout) and not names_other_images(changes):
     value, ours = settled.evals.holdout, config.evals.holdout

@@ -10,8 +10,9 @@ import numpy as np
 from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths, tree
-from jaxssl.data import datasets
+from jaxssl.data import datasets, value_range
 from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data.image_io import Decoder
 from jaxssl.data.packed_manifest import is_packed
 from jaxssl.data.parquet import PARQUET
 from jaxssl.data.source import Source, Subset
@@ -79,4 +80,9 @@ def open_sources(config: DataConfig) -> dict[str, Source]:
   train = whole if listed is None else Subset(whole, listed)
   if listed is not None and train.labels is not None and test is not None and test.labels is not None:
     test = Subset(test, np.flatnonzero(np.isin(test.labels, train.labels)))  # as a run on that list would be tested
-  return {"train": train} | ({} if test is None else {"test": test})
+  sources = {"train": train} | ({} if test is None else {"test": test})
+  if train.encoded(0) is None:  # arrays, whose range decides how they are read
+    decoder = Decoder.of(value_range.settled(config, train, tolerant=True))
+    for source in sources.values():
+      source.use(decoder)
+  return sources

@@ -1,6 +1,5 @@
 """Packs a dataset: writes its images, smaller if wanted, into a few large files with an index."""
 
-import contextlib
 import hashlib
 import json
 import math
@@ -9,25 +8,23 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import filelock
 import numpy as np
 
-from jaxssl.core import LOG, UserError, image_progress, json_io, one_line, path_of, paths, require
+from jaxssl.core import UserError, image_progress, one_line, path_of, paths, require
 from jaxssl.data import packed_index, packed_manifest, sampler
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.identity import manifest_of
-from jaxssl.data.packed_manifest import PackedManifest, Split
+from jaxssl.data.packed_manifest import LeftOut, PackedManifest, Split
 from jaxssl.data.source import Source, decoder_of, names_of, optional
 from jaxssl.inspect import summary
 from jaxssl.inspect.scan import Unusable
-from jaxssl.pack import inputs, shards, workers
+from jaxssl.pack import inputs, out_folder, shards, workers
 from jaxssl.pack.shards import Part, Task
 from jaxssl.parallel.mesh import cores
 
 SHARD_BYTES = 2**28  # of the images in their source, about
 LARGEST_SIDE = 2**16
 _SAMPLED = 64  # images whose bytes decide the number of shards
-_STARTED = "packing.json"  # in an unfinished dataset
 
 
 def pack(
@@ -56,11 +53,11 @@ def pack(
   sources = inputs.open_sources(config)
   counts = {name: min(num_shards, len(s)) if num_shards else _number_of_shards(s) for name, s in sources.items()}
   request = _request(sources, counts, shorter_side, quality)
-  if manifest := _claim(folder, request):
+  if manifest := out_folder.claim(folder, request):
     print(f"{folder} is packed already")
     return manifest
   number = num_workers or cores()
-  with _locked(folder):
+  with out_folder.locked(folder):
     options = {"request": request, "shorter_side": shorter_side, "quality": quality}
     tasks = _tasks(str(folder), sources, counts, options, number)
     done = _run(sources, tasks, number)
@@ -76,7 +73,7 @@ def _number_of_shards(source: Source) -> int:
   for row in sampler.evenly_spaced(len(source), _SAMPLED).tolist():
     try:
       data = source.encoded(row)
-      sizes.append(len(data) if data is not None else source.read(row).nbytes)
+      sizes.append(len(data) if data is not None else source.stored(row).pixels.nbytes)
     except DecodeError:
       continue
   return min(max(math.ceil(len(source) * float(np.mean(sizes or [0])) / SHARD_BYTES), 1), len(source))
@@ -94,42 +91,6 @@ def _request(sources: Mapping[str, Source], counts: Mapping[str, int], shorter_s
   return hashlib.sha256(json.dumps([about, options]).encode()).hexdigest()
 
 
-def _claim(folder: pathlib.Path, request: str) -> PackedManifest | None:
-  """Marks a folder as that of this request; returns the manifest if all is done. Raises UserError if it holds anything else."""
-  where, started = f"--out={folder}", folder / _STARTED
-  if (folder / packed_manifest.NAME).exists():
-    manifest = packed_manifest.read(str(folder), "--out")
-    if manifest.request == request:
-      _clean(folder)
-      return manifest
-    raise UserError(f"{where}: holds another packed dataset, or one of other options; name another folder, or remove it")
-  if started.exists():
-    if json_io.parse(started.read_text(encoding="utf-8")).get("request") != request:
-      problem = "holds a part of another dataset, or of other options, or images have changed since"
-      raise UserError(f"{where}: {problem}; name another folder, or remove it to start over")
-    LOG.info("%s: shards that are finished are not written again", folder)
-    return None
-  if folder.exists() and any(True for _ in folder.iterdir()):
-    raise UserError(f"{where}: holds other files; name a new folder")
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    started.write_text(json.dumps({"request": request}) + "\n", encoding="utf-8")
-  except OSError as error:
-    raise UserError(f"{where}: cannot be written: {error.strerror or error}") from error
-  return None
-
-
-def _locked(folder: pathlib.Path) -> Any:
-  """Returns a lock that another command that packs to the same folder does not get; a bucket has none."""
-  if not paths.is_local(folder):
-    return contextlib.nullcontext()
-  lock = filelock.FileLock(folder / "packing.lock", timeout=0)
-  try:
-    return lock.acquire()
-  except filelock.Timeout as error:
-    raise UserError(f"--out={folder}: another command packs to it; wait for it, or name another folder") from error
-
-
 def _tasks(
   out: str, sources: Mapping[str, Source], counts: Mapping[str, int], options: Mapping[str, Any], number: int
 ) -> list[Task]:
@@ -145,18 +106,16 @@ def _tasks(
 
 def _run(sources: Mapping[str, Source], tasks: Sequence[Task], number: int) -> list[Part]:
   """Writes all shards and shows the progress; returns their parts in order. Raises UserError."""
-  done: list[Part | None] = [None] * len(tasks)
+  done, left_out = dict[int, Part](), {split: list[LeftOut]() for split in sources}
   with image_progress(sum(map(len, sources.values()))) as progress:
     try:
       for k, part in workers.parts(sources, tasks, number, progress.update):
         done[k] = part
-        split, left_out = tasks[k].split, []
-        for other, task in zip(done, tasks, strict=True):
-          left_out += other.left_out if other and task.split == split else ()
-        shards.check_left_out(left_out, len(sources[split]))
+        left_out[tasks[k].split] += part.left_out
+        shards.check_left_out(left_out[tasks[k].split], tasks[k].total)
     except OSError as error:
       raise UserError(f"--out={tasks[0].out}: cannot be written: {error.strerror or error}; rerun to resume") from error
-  return [part for part in done if part]
+  return [done[k] for k in range(len(tasks))]
 
 
 def _finish(
@@ -173,16 +132,16 @@ def _finish(
   manifest = PackedManifest(splits=splits, classes=tuple(classes), **options)
   with shards.written(folder / packed_manifest.NAME) as temporary:
     packed_manifest.write(temporary, manifest)
-  _clean(folder)
+  out_folder.clean(folder)
   return packed_manifest.read(str(folder), "--out")
 
 
 def _write_index(folder: pathlib.Path, split: str, source: Source, own: Sequence[Part], changed: bool) -> Split:
-  rows = np.concatenate([part.rows for part in own])
+  columns = dict(zip(shards.COLUMNS, np.concatenate([part.table for part in own]).T, strict=True))
+  rows = columns.pop("row")
   names = names_of(source, rows)
-  columns = {name: np.concatenate([getattr(part, name) for part in own]) for name in ("length", "crc")}
-  columns["offset"] = np.concatenate([np.cumsum(part.length) - part.length for part in own])
-  columns["height"], columns["width"] = np.concatenate([part.size for part in own]).T
+  lengths = [part.table[:, shards.COLUMNS.index("length")] for part in own]
+  columns["offset"] = np.concatenate([np.cumsum(length) - length for length in lengths])
   columns["label"] = np.full(len(rows), -1) if source.labels is None else source.labels[rows]
   version = ""
   if names is None:
@@ -196,13 +155,6 @@ def _write_index(folder: pathlib.Path, split: str, source: Source, own: Sequence
   left_out = tuple(image for part in own for image in part.left_out)
   shard_list = tuple(part.shard for part in own)
   return Split(images=len(rows), index_bytes=size, index_sha256=digest, shards=shard_list, version=version, left_out=left_out)
-
-
-def _clean(folder: pathlib.Path) -> None:
-  """Removes what only an unfinished dataset needs; `packing.json` last."""
-  for file in [*folder.glob("*.part"), *folder.glob("*.tmp"), folder / "packing.lock", folder / _STARTED]:
-    if file.exists():
-      file.unlink()
 
 
 def _report(folder: pathlib.Path, sources: Mapping[str, Source], manifest: PackedManifest, before: int) -> None:

@@ -1,5 +1,6 @@
 """Writes one shard, or finds that an earlier command has written it."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,7 +21,7 @@ from jaxssl.data.source import Source, decoder_of
 from jaxssl.data.unreadable import LIMIT
 
 _PIECE = 2**24  # bytes that are read at a time to compare a shard with its hash
-_REPORTED = 100  # images between calls of `advance`
+COLUMNS: tuple[str, ...] = ("row", "length", "crc", "height", "width")  # of a part, as in the index
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,14 +52,11 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-  """What is known about the images of a shard."""
+  """What is known about the images of a shard. `table`: int64 [n, 5], the columns COLUMNS; `before`: bytes in the source."""
 
   shard: Shard
-  rows: np.ndarray  # int64 [n], their places in the split
-  length: np.ndarray
-  crc: np.ndarray
-  size: np.ndarray  # [n, 2], height and width of ordinary JPEGs, otherwise 0
-  before: int  # bytes in the source
+  table: np.ndarray
+  before: int
   left_out: tuple[LeftOut, ...]
 
 
@@ -67,8 +65,17 @@ def write(source: Source, task: Task, advance: Callable[[int], object]) -> Part:
   if part := _finished(task):
     advance(task.last - task.first)
     return part
-  rows, lengths, crcs, sizes, left_out = list[int](), list[int](), list[int](), list[tuple[int, int]](), list[LeftOut]()
-  measure, digest, before, done = dataclasses.replace(decoder_of(source), channels=3), hashlib.sha256(), 0, 0
+  part = _write_shard(source, task, advance)
+  about = {"request": task.request, "shard": dataclasses.asdict(part.shard), "before": part.before}
+  about["left_out"] = [dataclasses.asdict(image) for image in part.left_out]
+  with written(task.part) as temporary, temporary.open("wb") as file:
+    np.savez(file, table=part.table, about=np.frombuffer(json.dumps(about).encode(), np.uint8))
+  return part
+
+
+def _write_shard(source: Source, task: Task, advance: Callable[[int], object]) -> Part:
+  rows, left_out, digest, before = list[tuple[int, ...]](), list[LeftOut](), hashlib.sha256(), 0
+  measure = dataclasses.replace(decoder_of(source), channels=3)
 
   def load(row: int) -> tuple[bytes, int] | LeftOut:
     try:
@@ -77,30 +84,22 @@ def write(source: Source, task: Task, advance: Callable[[int], object]) -> Part:
       name = source.describe(row)
       return LeftOut(name=name, reason=" ".join(str(error).removeprefix(one_line(name)).removeprefix(": ").split()))
 
-  with written(task.path) as temporary, temporary.open("wb") as file:
-    for row, loaded in zip(range(task.first, task.last), _loaded(load, task), strict=True):
-      done += 1
-      if isinstance(loaded, LeftOut):
-        left_out.append(loaded)
+  images = read_ahead(load, range(task.first, task.last), task.threads, 4 * task.threads)
+  with contextlib.closing(images), written(task.path) as temporary, temporary.open("wb") as file:
+    for row, image in enumerate(images, task.first):
+      if isinstance(image, LeftOut):
+        left_out.append(image)
         check_left_out(left_out, task.total)
       else:
-        data, size = loaded
+        data, size = image
         file.write(data)
         digest.update(data)
+        rows.append((row, len(data), zlib.crc32(data), *(measure.jpeg_size(data) or (0, 0))))
         before += size
-        for values, value in ((rows, row), (lengths, len(data)), (crcs, zlib.crc32(data)), (sizes, measure.jpeg_size(data))):
-          values.append(value or (0, 0) if values is sizes else value)
-      if done % _REPORTED == 0:
-        advance(_REPORTED)
-  advance(done % _REPORTED)
-  shard = Shard(images=len(rows), bytes=sum(lengths), sha256=digest.hexdigest())
-  columns = {"rows": np.array(rows, np.int64), "length": np.array(lengths, np.int64), "crc": np.array(crcs, np.int64)}
-  columns["size"] = np.array(sizes, np.int64).reshape(-1, 2)
-  about = {"request": task.request, "shard": dataclasses.asdict(shard), "before": before}
-  about["left_out"] = [dataclasses.asdict(image) for image in left_out]
-  with written(task.part) as temporary, temporary.open("wb") as file:
-    np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **columns)
-  return Part(shard=shard, before=before, left_out=tuple(left_out), **columns)
+      advance(1)
+  table = np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+  shard = Shard(images=len(rows), bytes=int(table[:, 1].sum()), sha256=digest.hexdigest())
+  return Part(shard=shard, table=table, before=before, left_out=tuple(left_out))
 
 
 def check_left_out(left_out: list[LeftOut], total: int) -> None:
@@ -108,10 +107,6 @@ def check_left_out(left_out: list[LeftOut], total: int) -> None:
   if len(left_out) > max(1, LIMIT * total):
     count = f"{len(left_out)} of {total} images are unreadable (limit: {LIMIT:.0%})"
     raise UserError(f"{count}, e.g. {left_out[0].name}: {left_out[0].reason}. Fix or remove them.")
-
-
-def _loaded(load: Callable[[int], Any], task: Task) -> Any:
-  return read_ahead(load, range(task.first, task.last), task.threads, 4 * task.threads)
 
 
 def written(path: pathlib.Path) -> Any:
@@ -123,13 +118,12 @@ def _finished(task: Task) -> Part | None:
   """Returns the part of a shard that is complete, for the same request, and has the same hash; else None."""
   try:
     with paths.local_copy(task.part) as local, np.load(local, allow_pickle=False) as stored:
-      columns = {name: stored[name] for name in stored.files}
-    about = json.loads(columns.pop("about").tobytes())
+      table, about = stored["table"], json.loads(stored["about"].tobytes())
     shard = Shard(**about["shard"])
     if about["request"] != task.request or hash_of(task.path) != shard.sha256:
       return None
     left_out = tuple(LeftOut(**image) for image in about["left_out"])
-    return Part(shard=shard, before=about["before"], left_out=left_out, **columns)
+    return Part(shard=shard, table=table, before=about["before"], left_out=left_out)
   except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
     return None
   except Exception as error:

@@ -1,5 +1,6 @@
 """Runs the tasks of a pack in processes, each of which writes whole shards."""
 
+import contextlib
 import io
 import os
 import pickle
@@ -34,9 +35,11 @@ def parts(
   for k in range(len(tasks)):
     todo.put(k)
   processes = [_start() for _ in range(min(workers, len(tasks)))]
+  arguments = (pickled, tasks, todo, answers)
+  threads = [threading.Thread(target=_serve, args=(process, *arguments), daemon=True) for process in processes]
   try:
-    for process in processes:
-      threading.Thread(target=_serve, args=(process, pickled, tasks, todo, answers), daemon=True).start()
+    for thread in threads:
+      thread.start()
     finished = 0
     while finished < len(tasks):
       kind, k, value = answers.get()
@@ -46,7 +49,7 @@ def parts(
         finished += 1
         yield k, value
       elif kind == "error":
-        raise UserError(value)
+        raise value
       else:
         raise RuntimeError(f"a worker failed at {tasks[k].path}:\n{value}")
   finally:
@@ -54,6 +57,12 @@ def parts(
       process.kill()
     for process in processes:
       process.wait()
+    for thread in threads:
+      thread.join()  # before the pipes are closed that it uses
+    for process in processes:
+      with contextlib.suppress(OSError):  # what was not sent yet cannot be
+        for pipe in (process.stdin, process.stdout):
+          pipe.close()  # type: ignore[union-attr]
 
 
 def _start() -> subprocess.Popen:
@@ -84,7 +93,7 @@ def _serve(
   except (OSError, EOFError, pickle.UnpicklingError):
     code = process.wait()
     remedy = "it may have had too little memory; rerun the same command, perhaps with fewer --workers, to resume"
-    answers.put(("error", k, f"a worker process ended with code {code}: {remedy}"))
+    answers.put(("error", k, UserError(f"a worker process ended with code {code}: {remedy}")))
 
 
 def _origin(source: Source) -> Source:

@@ -43,7 +43,9 @@ def test_a_named_dataset_is_identified_by_its_version_and_split(mocked):
   train, test = opened("cifar10")
   assert manifest_of(train).kind.startswith("cifar10/3.0.2 train") and manifest_of(test).kind.startswith("cifar10/3.0.2 test")
   info = SimpleNamespace(full_name="birds/1.0.0", splits={"train": SimpleNamespace(num_bytes=50, shard_lengths=[2, 1])})
-  source = tfds_source.TfdsSource(SimpleNamespace(dataset_info=info), "train", DataConfig(source="tfds", path="birds"), ())
+  data = Examples()
+  data.dataset_info = info
+  source = tfds_source.TfdsSource(data, "train", DataConfig(source="tfds", path="birds"), ())
   assert source.version() == "birds/1.0.0 train, 50 bytes in files of [2, 1] images"
 
 
@@ -90,7 +92,7 @@ class FakeDataSource:
       raise self.splits[split]
     data = Examples({"image": b"", "label": label} for label in self.splits[split])
     features = {"image": None, "label": self.real.features.ClassLabel(num_classes=4)}
-    data.dataset_info = type("Info", (), {"features": features})
+    data.dataset_info = type("Info", (), {"features": features, "full_name": "name/1.0.0", "splits": {}})
     return data
 
 

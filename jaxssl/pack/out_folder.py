@@ -1,0 +1,57 @@
+"""The folder that a dataset is packed to: which dataset it is for, and what is left to do there."""
+
+import contextlib
+import json
+import pathlib
+from typing import Any
+
+import filelock
+
+from jaxssl.core import LOG, UserError, json_io, paths
+from jaxssl.data import packed_manifest
+from jaxssl.data.packed_manifest import PackedManifest
+
+_STARTED = "packing.json"  # in an unfinished dataset
+
+
+def claim(folder: pathlib.Path, request: str) -> PackedManifest | None:
+  """Marks a folder as that of this request; returns the manifest if all is done. Raises UserError if it holds anything else."""
+  where, started = f"--out={folder}", folder / _STARTED
+  if (folder / packed_manifest.NAME).exists():
+    manifest = packed_manifest.read(str(folder), "--out")
+    if manifest.request == request:
+      clean(folder)
+      return manifest
+    raise UserError(f"{where}: holds another packed dataset, or one of other options; name another folder, or remove it")
+  if started.exists():
+    if json_io.parse(started.read_text(encoding="utf-8")).get("request") != request:
+      problem = "holds a part of another dataset, or of other options, or images have changed since"
+      raise UserError(f"{where}: {problem}; name another folder, or remove it to start over")
+    LOG.info("%s: shards that are finished are not written again", folder)
+    return None
+  if folder.exists() and any(True for _ in folder.iterdir()):
+    raise UserError(f"{where}: holds other files; name a new folder")
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    started.write_text(json.dumps({"request": request}) + "\n", encoding="utf-8")
+  except OSError as error:
+    raise UserError(f"{where}: cannot be written: {error.strerror or error}") from error
+  return None
+
+
+def locked(folder: pathlib.Path) -> Any:
+  """Returns a lock that another command that packs to the same folder does not get; a bucket has none."""
+  if not paths.is_local(folder):
+    return contextlib.nullcontext()
+  lock = filelock.FileLock(folder / "packing.lock", timeout=0)
+  try:
+    return lock.acquire()
+  except filelock.Timeout as error:
+    raise UserError(f"--out={folder}: another command packs to it; wait for it, or name another folder") from error
+
+
+def clean(folder: pathlib.Path) -> None:
+  """Removes what only an unfinished dataset needs; `packing.json` last."""
+  for file in [*folder.glob("*.part"), *folder.glob("*.tmp"), folder / "packing.lock", folder / _STARTED]:
+    if file.exists():
+      file.unlink()

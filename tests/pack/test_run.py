@@ -1,0 +1,53 @@
+"""A run on packed images, killed and resumed, has the losses of a run on the same images in a folder, bit for bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxssl import main
+from jaxssl.pack.pack import pack
+from tests.data.fixtures import folder
+from tests.pack.sources import FILES
+from tests.test_main import CONFIG, ROOT, losses
+from tests.tiny_run import LEAN_VIEWS, VIT
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device")]
+WORDS = [f"{CONFIG}:runlocal", *VIT, *LEAN_VIEWS] + [
+  f"--config.{word}"
+  for word in (
+    "data.limit=0", "data.placement=host", "train.epochs=4", "train.batch_size=4", "train.checkpoint_every_steps=2",
+    "evals.baselines=false", "evals.periodic=", "evals.final=quality", "evals.report=false",
+  )
+]  # fmt: skip
+DIE = """
+import os, signal, sys
+sys.modules["clu"] = None  # without TensorBoard events, whose writer takes seconds to import
+from jaxssl import main
+from jaxssl.workdir import checkpoint
+from tests import devices
+save = checkpoint.Checkpoints.save
+def save_and_die(self, step, state):
+  save(self, step, state)
+  if step == 6:
+    os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.Checkpoints.save = save_and_die
+with devices.only(1):
+  main.main(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_on_packed_images_equals_one_on_their_folder(tmp_path):
+  data = folder(tmp_path / "images", FILES)
+  assert main.main([*WORDS, "--config.data.source=folder", f"--config.data.path={data}", f"--workdir={tmp_path}/whole"]) == 0
+  pack(data, tmp_path / "packed", shorter_side=0, num_shards=3, num_workers=1)
+  words = [*WORDS, "--config.data.source=packed", f"--config.data.path={tmp_path}/packed", f"--workdir={tmp_path}/killed"]
+  compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], tmp_path / "compiled")
+  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
+  killed = subprocess.run([sys.executable, "-c", DIE, *words], cwd=ROOT, env=environment, capture_output=True, timeout=300)
+  assert killed.returncode == -signal.SIGKILL
+  assert main.main(words) == 0
+  assert losses(tmp_path / "killed") == losses(tmp_path / "whole") and len(losses(tmp_path / "whole")) == 12
