@@ -1,7 +1,7 @@
 """What the input pipeline costs beside decoding, by the number of workers: python -m benchmarks.input_workers.
 
-Decoding a JPEG of 500 x 375 is replaced by a sleep of its length, 1.2 ms, and views have 32 pixels: what is left is the order of
-the images, random boxes, the headers of files, and the communication. Compares processes with threads, which share an
+Decoding a JPEG of 500 x 375 is replaced by a sleep of its length, 1.2 ms, and views have 32 pixels: what is left is the order
+of the images, random boxes, the headers of files, and the communication. Compares processes with threads, which share an
 interpreter.
 """
 

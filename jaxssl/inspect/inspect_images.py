@@ -21,6 +21,7 @@ from jaxssl.data.folder import FolderSource, open_folder
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import training
 from jaxssl.data.source import Source, Subset
+from jaxssl.data.worker_pool import open_pool
 from jaxssl.inspect import contact_sheet, estimate, suggest, summary
 from jaxssl.inspect.copies import IN_TEST, MAY_BE_IN_TEST, find_copies
 from jaxssl.inspect.scan import GRID, ImageStats, Unusable, read_header, scan
@@ -188,7 +189,8 @@ def _reading_rate(source: Source, config: Config) -> float:
   """Measures how many random images per second the host reads and crops into all views."""
   batch = min(BATCH, len(source))
   index = np.random.default_rng(0).integers(0, len(source), (1 + IMAGES // batch, batch)).astype(np.int32)
-  with training(source, index, index, config.views, seed=0, epoch=0) as batches:
+  pool = open_pool([source], config.data)
+  with training(source, index, index, config.views, seed=0, epoch=0, pool=pool) as batches:
     next(batches)  # not timed: it includes imports
     start, images = time.monotonic(), 0
     for _ in batches:

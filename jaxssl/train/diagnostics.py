@@ -53,7 +53,7 @@ class Diagnostics:
     now, dims = collections.defaultdict(lambda: math.nan, values), self._dims
     share, used, wait = now["teacher_entropy"] / math.log(max(dims.projection, 2)), now["prototypes_used"], now["data_wait"]
     uniform = f"teacher targets are almost uniform: their entropy is {share:.1%} of its maximum"
-    slow = f"{wait:.0%} of the time: pack the images (jaxssl pack), raise data.workers, or set data.placement=device if they fit"
+    slow = f"{wait:.0%} of the time: run jaxssl pack, raise data.workers, or set data.placement=device if the images fit"
     checks = [
       ("teacher uniform", share > 0.99, uniform),
       ("one prototype", used < 1.5, f"{used:.1f} of {dims.projection} prototypes are used"),

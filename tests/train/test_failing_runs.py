@@ -72,4 +72,4 @@ def test_a_slow_disk_raises_the_alert_of_waiting_for_data(tmp_path, monkeypatch)
   monkeypatch.setattr(ArraySource, "read", slow)
   small = ["data.limit=64", "train.batch_size=16", "train.epochs=4"]
   _, reasons = alerts("byol.py", tmp_path, "data.placement=host", "data.workers=1", *small)
-  assert "of the time: pack the images (jaxssl pack), raise data.workers" in reasons["waiting for data"]
+  assert "of the time: run jaxssl pack, raise data.workers" in reasons["waiting for data"]
