@@ -70,7 +70,7 @@ before="" requests=0 failures=0
 
 # Deletes the TPU and requests it again. If the deletion fails, the next look tries again.
 request_again() {
-  run "$delete" || return 0
+  retry "$delete" || return 0
   run "$forget"
   until ((requests++ >= option[restarts])) || run "$create"; do sleep "${option[every]}"; done
   ((requests <= option[restarts])) || fail "$name: $1; giving up after --restarts=${option[restarts]}"
@@ -108,7 +108,7 @@ while sleep "${option[every]}"; do
       look_at_hosts
       [[ $ended ]] || continue
       ((SECONDS - active < 10 * CALM)) || used[crashes]=0 # each host has restarted a few times by itself
-      next=stop reason="not requested again"
+      next=stop reason=""
       ((ended == AGAIN)) || follow "$ended" 0
       say "$name: exit code $ended; ${reason:-not requested again}"
       [[ $next == restart ]] || { echo "The TPU is still there. To delete it:" && echo "$delete" && exit "$ended"; }

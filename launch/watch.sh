@@ -3,6 +3,7 @@
 
 readonly SILENT=240 # seconds after which a heartbeat is late: four intervals
 readonly BOOT=1200  # seconds in which a new host boots, installs and reports
+readonly STUCK=1800 # seconds without a new line in the log of a host that runs
 declare -A known=() # host -> what was last printed about it
 active=$SECONDS     # since when the hosts have been there
 
@@ -28,14 +29,18 @@ tell() {
 # Tells which hosts run, have ended, are silent or are missing. Sets `ended` to the exit code of those that have ended: one that
 # forbids a restart if there is one, otherwise that of a crash, otherwise AGAIN; empty if none has ended.
 look_at_hosts() {
-  local host hosts=0 count time state code
+  local host hosts=0 count time state code now
   local -A seen=()
   ended=""
+  printf -v now '%(%s)T' -1
   while read -r host count time state code; do
     [[ "$host $count $time $code" =~ ^[0-9]+\ [0-9]+\ [0-9]+\ [0-9]+$ ]] || continue
     seen[$host]=yes hosts=$count
     case $state in
-      running) if (($(printf '%(%s)T' -1) - time > SILENT)); then state="silent since $(printf '%(%H:%M:%S)T' "$time")"; fi ;;
+      running)
+        ((code <= STUCK)) || state="running, but its log has not changed since $(printf '%(%H:%M:%S)T' $((time - code)))"
+        ((now - time <= SILENT)) || state="silent since $(printf '%(%H:%M:%S)T' "$time")"
+        ;;
       stopped) state="stopped by a signal" ;;
       *)
         state="ended with exit code $code"

@@ -107,6 +107,13 @@ def test_what_follows_when_hosts_have_ended(env, tmp_path, states, words, code, 
   assert len(forgotten) == asked  # what the hosts of an earlier TPU wrote
 
 
+def test_a_host_whose_log_does_not_grow_may_be_stuck(env, tmp_path):
+  code, out, err, _ = watch(tmp_path, env, f"{beats('running 1800')}|{beats('running 1801')}|{beats('running 1800')}")
+  assert code == 0, err
+  assert len(re.findall(r"host 0: running\n", out)) == 2
+  assert len(re.findall(r"host 0: running, but its log has not changed since \d\d:\d\d:\d\d\n", out)) == 1
+
+
 def test_a_host_that_never_reported_is_missing(env, tmp_path):
   states = ["BEATS:", "BEATS:", beats("running 0").replace("0 1 ", "1 3 "), "BEATS:"]
   (tmp_path / "states").write_text("\n".join(states) + "\n")
@@ -118,7 +125,7 @@ def test_a_host_that_never_reported_is_missing(env, tmp_path):
     "host 1: running",
     "host 0: missing",
     "host 2: missing",
-    lines[4],
+    "host 0: no host has reported in 20 minutes",
   ]
 
 
@@ -178,9 +185,9 @@ def test_a_host_tells_how_it_is_and_shows_its_log(tmp_path, codes, state):
 
 def test_heartbeats_in_a_bucket(tmp_path):
   stand_in(tmp_path, "curl", "exit 22")  # no Cloud TPU: host 0 of 1
-  stand_in(tmp_path, "journalctl", "echo log")
-  stand_in(tmp_path, "python", "sleep 2")
-  stand_in(tmp_path, "gcloud", 'cat "$4"; echo "ERROR: no access" >&2; exit 1')
+  stand_in(tmp_path, "journalctl", "echo log")  # does not grow
+  stand_in(tmp_path, "python", "sleep 2.5")
+  stand_in(tmp_path, "gcloud", f'cat "$4" >>{tmp_path}/sent; echo "ERROR: no access" >&2; exit 1')
   words = [f"--heartbeat={WORKDIR}/launch", "--every=1", "--config", CONFIG]
   code, _, err = finish(start("run.sh", *words, env=environment(tmp_path)))
   assert code == 0
@@ -188,3 +195,6 @@ def test_heartbeats_in_a_bucket(tmp_path):
   sent = calls(tmp_path, "gcloud")
   assert len(sent) >= 2 and sent[0][:3] == ["storage", "cp", "--quiet"] and sent[0][-1] == f"{WORKDIR}/launch/"
   assert [word.rpartition("/")[2] for word in sent[0][3:5]] == ["host-0.beat", "host-0.log"]
+  first, second = [line.split() for line in (tmp_path / "sent").read_text().splitlines()][:2]
+  assert first[:2] == ["0", "1"] and first[3:] == ["running", "0"]
+  assert second[3] == "running" and int(second[4]) == int(second[2]) - int(first[2]) >= 1
