@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from jaxssl.core import retry
 from jaxssl.data import file_index
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.checkpoint import Checkpoints
-from tests import devices
+from tests import bucket, devices
 from tests.data import fixtures
 from tests.faults import Clock, Faults
 from tests.test_main import CONFIG, losses
@@ -29,8 +30,8 @@ WORDS = [f"{CONFIG}:runlocal"] + [
 ] + TINY  # fmt: skip
 
 
-def train(images: pathlib.Path, workdir: pathlib.Path) -> int:
-  return main.main([*WORDS, f"--config.data.path={images}", f"--workdir={workdir}"])
+def train(images: pathlib.Path | str, workdir: pathlib.Path, *words: str) -> int:
+  return main.main([*WORDS, f"--config.data.path={images}", f"--workdir={workdir}", *words])
 
 
 def leaves(workdir: pathlib.Path) -> list[np.ndarray]:
@@ -112,3 +113,17 @@ def test_images_that_may_not_be_read_stop_a_run(images, faults, tmp_path, capfd)
   faults._only, faults.share = lambda path: path.endswith("063.png"), 1
   assert train(images, tmp_path) == 2
   assert "063.png: Permission denied; make it readable for this user, or remove it" in capfd.readouterr().err
+
+
+def test_a_run_lists_a_bucket_once(images, tmp_path, monkeypatch, capfd):
+  bucket.install(tmp_path / "buckets", monkeypatch)
+  there = shutil.copytree(images, tmp_path / "buckets/store/images")
+  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=1") == 0
+  assert "as listed when the run started" not in capfd.readouterr().err
+  (there / "007.png").unlink()
+  (there / "new.png").write_bytes(fixtures.flat(0, (32, 32)))
+  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=2") == 0
+  assert "gs://store/images: 64 images, as listed when the run started, 20" in capfd.readouterr().err
+  assert (tmp_path / "run/bad_files.txt").read_text() == "gs://store/images/007.png\n"
+  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=3", "--accept-changes") == 0
+  assert "1 added (first: new.png), 1 removed (first: 007.png)" in capfd.readouterr().err
