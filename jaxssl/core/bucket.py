@@ -43,15 +43,15 @@ class BucketPath(PosixGPath):
     except FileNotFoundError:
       return False
 
-  def iterdir(self) -> Iterator["BucketPath"]:
+  def iterdir(self) -> Iterator[Any]:
     """Yields what is in the folder."""
     yield from retry.call(f"listing {self}", self._children)
 
-  def glob(self, pattern: str) -> Iterator["BucketPath"]:
+  def glob(self, pattern: str) -> Iterator[Any]:
     """Yields what matches a pattern."""
     yield from retry.call(f"listing {self}", lambda: list(PosixGPath.glob(self, pattern)))
 
-  def _children(self) -> list["BucketPath"]:
+  def _children(self) -> list[Any]:
     try:
       return list(PosixGPath.iterdir(self))
     except Exception as error:

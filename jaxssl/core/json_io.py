@@ -1,5 +1,6 @@
 """Reads and writes a run's JSON and JSONL files. Damaged JSONL lines are skipped; a damaged JSON file raises `UserError`."""
 
+import itertools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -62,14 +63,13 @@ def append_line(path: pathlib.Path, record: Mapping[str, Any]) -> None:
   """Adds a line to a JSONL file."""
   size = path.stat().st_size if path.exists() else 0
 
-  tries = 0
+  tries = itertools.count()
 
   def append() -> None:
-    nonlocal tries
+    again = next(tries)
     with path.open("ab") as file:
-      if tries:
+      if again:
         file.truncate(size)  # removes what an earlier try may have written
-      tries += 1
       file.write(f"{json.dumps(record)}\n".encode())
 
   retry.call(f"writing {path}", append)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jaxssl.core import storage_errors
-from jaxssl.core.errors import Unavailable, UserError
+from jaxssl.core.errors import OneLineError, Unavailable, UserError
 from jaxssl.core.log import LOG, duration
 
 T = TypeVar("T")
@@ -94,6 +94,13 @@ def unavailable(what: str, error: Exception, after: str = "") -> Unavailable:
   """Returns the error for an operation that is not tried again. `after`: how long it was tried."""
   reason = storage_errors.message(error)
   return Unavailable(f"{what}: storage does not respond{after}: {reason}. {RERUN}")
+
+
+def failure(problem: str, error: Exception, remedy: str = "") -> OneLineError:
+  """Returns what to raise for an operation that was not retried and failed: a UserError, or Unavailable if it is transient."""
+  if storage_errors.is_transient(error):
+    return unavailable(problem, error)
+  return UserError(f"{problem}: {getattr(error, 'strerror', None) or error}{remedy}")
 
 
 def _log(what: str, error: Exception, wait: float, left: float) -> None:

@@ -96,7 +96,7 @@ def message(error: BaseException) -> str:
       text = text.decode(errors="replace") if isinstance(text, bytes) else text
       if isinstance(text, str) and text.strip():
         return " ".join(text.split())[:300]
-    except Exception:  # noqa: S112  properties of other libraries may raise anything
+    except Exception:  # properties of other libraries may raise anything
       continue
   return type(error).__name__
 

@@ -6,6 +6,7 @@ import datetime
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -61,12 +62,10 @@ def unpacked(root: str, content: bytes) -> tuple[FileIndex, str]:
   """Returns the index of `packed`, and its date. Raises ValueError for damaged content, and for names outside of `root`."""
   size = int.from_bytes(content[:8], "little")
   header = json.loads(content[8 : 8 + size])
-  if not isinstance(header, dict):
+  folders, counts, date = _list(header, "folders", str), _list(header, "counts", int), header.get("date")
+  if not isinstance(date, str) or len(folders) != len(counts) or min(counts, default=0) < 0:
     raise ValueError("it is damaged")
-  folders, counts, date = header.get("folders"), header.get("counts"), header.get("date")
-  if not _are(folders, str) or not _are(counts, int) or not isinstance(date, str) or len(folders) != len(counts):
-    raise ValueError("it is damaged")
-  if min(counts, default=0) < 0 or any(folder.startswith("/") or ".." in folder.split("/") for folder in folders):
+  if any(folder.startswith("/") or ".." in folder.split("/") for folder in folders):
     raise ValueError("it is damaged")
   lengths = np.frombuffer(content, "<i4", sum(counts), 8 + size)
   names = content[8 + size + lengths.nbytes :]
@@ -75,5 +74,8 @@ def unpacked(root: str, content: bytes) -> tuple[FileIndex, str]:
   return FileIndex.of_names(root, tuple(folders), np.array(counts), names, lengths), date
 
 
-def _are(values: object, kind: type) -> bool:
-  return isinstance(values, list) and all(type(value) is kind for value in values)
+def _list(header: Any, name: str, kind: type) -> list:
+  values = header.get(name) if isinstance(header, dict) else None
+  if not isinstance(values, list) or not all(type(value) is kind for value in values):
+    raise ValueError("it is damaged")
+  return values

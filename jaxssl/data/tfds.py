@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, heartbeat, image_progress, nearest_name, paths
+from jaxssl.core import LOG, UserError, heartbeat, image_progress, nearest_name, paths, retry
 from jaxssl.core.log import bar_shown
 from jaxssl.data import record_files
 from jaxssl.data.file_kinds import DecodeError
@@ -69,7 +69,7 @@ class TfdsSource(Source):
   def encoded(self, index: int) -> bytes:
     """Returns the bytes of the image's file. Raises DecodeError, which names the image."""
     try:
-      return self._loaded()[index]["image"]
+      return retry.call(f"reading {self.describe(index)}", self._loaded().__getitem__, index)["image"]
     except (OSError, RuntimeError, ValueError, IndexError) as error:
       raise DecodeError(f"{self.describe(index)}: {error}") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import LOG, VERSION, UserError, cache, image_progress, json_io, path_of, paths
+from jaxssl.core import LOG, VERSION, UserError, cache, image_progress, json_io, path_of, paths, retry
 from jaxssl.data.datasets import open_splits
 from jaxssl.data.source import Source, name_of
 from jaxssl.evals import embedding_file, load_run
@@ -68,7 +68,7 @@ def embed_to_file(
     LOG.info("stopped; rerun the same command to resume from %s", parts.folder)
     raise
   except OSError as error:
-    raise UserError(f"--out {out} cannot be written: {error}; rerun the same command to resume") from error
+    raise retry.failure(f"--out {out} cannot be written", error, "; rerun the same command to resume") from error
   shutil.rmtree(parts.folder)
   count = len(features)
   left_out = request["images"] - count

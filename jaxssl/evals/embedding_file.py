@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxssl.core import UserError, atomic, json_io, paths
+from jaxssl.core import Unavailable, UserError, atomic, json_io, paths
 
 META = "jaxssl"  # the name of the JSON that describes how a file was made
 
@@ -66,6 +66,8 @@ def load(file: pathlib.Path) -> Embeddings:
     return embeddings
   except FileNotFoundError as error:
     raise UserError(f"{file} does not exist") from error
+  except Unavailable:
+    raise
   except Exception as error:  # zipfile, numpy and pyarrow raise nearly any type on a damaged file
     raise UserError(f"{file} is not a file of embeddings as `jaxssl embed` writes them") from error
 

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from jaxssl.config.eval_schema import LinearConfig
 from jaxssl.config.parse import read
-from jaxssl.core import LOG, VERSION, UserError, atomic, json_io, paths, unknown_name
+from jaxssl.core import LOG, VERSION, Unavailable, UserError, atomic, json_io, paths, retry, unknown_name
 from jaxssl.core.metric import Measurement
 from jaxssl.evals import classifier, linear
 from jaxssl.evals.features import FeatureExtractor
@@ -98,7 +98,7 @@ def write(workdir: Workdir, about: KeptClassifier, tensors: Mapping[str, np.ndar
       safetensors.numpy.save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, temporary, meta)
       temporary.chmod(0o644)  # safetensors makes files that only their owner can read
   except (OSError, safetensors.SafetensorError) as error:
-    raise UserError(f"--keep: {path} cannot be written: {error}") from error
+    raise retry.failure(f"--keep: {path} cannot be written", error) from error
   LOG.info("%s: a classifier of %d classes is kept in %s%s", about.name, len(about.classes), path, replaced)
 
 
@@ -124,6 +124,8 @@ def load(workdir: Workdir, name: str = "") -> tuple[KeptClassifier, dict[str, np
     about = read(KeptClassifier, meta)
     about.preprocessing.check()
     return dataclasses.replace(about, name=path.stem), tensors
+  except Unavailable:
+    raise
   except Exception as error:  # safetensors raises errors of its own and of NumPy
     raise UserError(f"{path}: damaged, or of another version of jaxssl: {error}; keep the classifier again") from error
 

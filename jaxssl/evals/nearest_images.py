@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, one_line, path_of, paths
+from jaxssl.core import LOG, UserError, one_line, path_of, paths, retry
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import open_splits
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
@@ -73,7 +73,7 @@ def neighbors(
       with paths.uploaded(sheet) as path:
         _draw_sheet(file, nearest, pixels).save(path)
     except OSError as error:
-      raise UserError(f"--sheet={sheet}: cannot be written: {error.strerror}") from error
+      raise retry.failure(f"--sheet={sheet}: cannot be written", error) from error
   return nearest
 
 
@@ -94,7 +94,7 @@ def _embed_image(image: str, meta: Mapping[str, Any], workdir: pathlib.Path) -> 
   try:
     pixels = Decoder.of(data).decode(paths.read(image), image)
   except OSError as error:
-    raise UserError(f"--image={image}: neither a path in the file nor a readable image: {error.strerror}") from error
+    raise retry.failure(f"--image={image}: neither a path in the file nor a readable image", error) from error
   except (DecodeError, UnsupportedImage) as error:
     raise UserError(f"--image={error}") from error
   shown = ("network", "size", "resize", "interpolation")  # files from before there was a choice lack the last

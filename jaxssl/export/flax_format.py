@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import ModelConfig
-from jaxssl.core import UserError, json_io, paths
+from jaxssl.core import Unavailable, UserError, json_io, paths
 from jaxssl.core.types import PyTree, Variables
 from jaxssl.data.inputs import as_source, is_one_image
 from jaxssl.data.source import DataInput
@@ -112,6 +112,8 @@ def load_pretrained(folder: str | pathlib.Path, *, classifier: str | bool = Fals
     config = json_io.read(folder / CONFIG)
     with paths.local_copy(folder / FILE) as file:
       tensors = load_file(file)
+  except Unavailable:
+    raise
   except Exception as error:  # safetensors raises errors of its own and of NumPy
     raise UserError(f"{folder}: not an export of the format flax: {error}") from error
   if config.get("format") != "flax":

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxssl.core import LOG, UserError, path_of, paths, unknown_name
+from jaxssl.core import LOG, UserError, path_of, paths, retry, unknown_name
 from jaxssl.export import flax_format, model_card, onnx_format, stablehlo, torch_formats
 from jaxssl.export.bundle import ExportBundle, open_bundle
 from jaxssl.models.network import CLASSIFIER
@@ -81,7 +81,7 @@ def export(
       else:
         paths.upload(folder, out)
   except OSError as error:
-    raise UserError(f"--out={out}: cannot be written: {error.strerror or error}") from error
+    raise retry.failure(f"--out={out}: cannot be written", error) from error
   about = bundle.about
   which = f"{about['network']} network" + (f", {about['classifier']['name']}" if bundle.classes else "")
   LOG.info("step %d, %s: %s; %s agree to %.1g of the largest", about["step"], which, out, bundle.output, difference)

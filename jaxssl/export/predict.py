@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, atomic, image_progress, json_io, path_of, paths, require
+from jaxssl.core import LOG, UserError, atomic, image_progress, json_io, path_of, paths, require, retry
 from jaxssl.data.datasets import open_splits
 from jaxssl.data.source import DataInput, Source, name_of
 from jaxssl.data.unreadable import SkipUnreadable
@@ -98,7 +98,7 @@ def predict_to_file(
       if not counts:
         raise UserError(f"--data={data}: all {total} images are unreadable")
   except (OSError, UnicodeEncodeError) as error:  # the latter for class names that are no text
-    raise UserError(f"--out={out}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    raise retry.failure(f"--out={out}: cannot be written", error) from error
   count, most = counts.total(), counts.most_common(NAMED)
   classes = ", ".join(f"{name} {n}" for name, n in most) + ", ..." * (len(counts) > NAMED)
   note = f"; {total - count} unreadable images are left out" if total > count else ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig, TrainConfig
-from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, tree
+from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, retry, tree
 from jaxssl.core.log import duration
 from jaxssl.data import holdout, value_range
 from jaxssl.data.file_kinds import DecodeError
@@ -140,7 +140,7 @@ def _write(out: pathlib.Path, config: str, files: Mapping[str, bytes]) -> list[s
     for file, data in {**written, out: config.encode(errors="surrogateescape")}.items():
       file.write_bytes(data)
   except OSError as error:
-    raise UserError(f"--out={out}: cannot be written: {error}") from error
+    raise retry.failure(f"--out={out}: cannot be written", error) from error
   return [file.name for file in written]
 
 

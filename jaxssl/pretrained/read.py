@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxssl.core import UserError, paths
+from jaxssl.core import UserError, paths, retry
 from jaxssl.core.tree import flatten
 
 KINDS = {  # first bytes of files that are given by mistake
@@ -49,7 +49,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     expected = "expected a weights file, the folder of an export, or the workdir of a run"
     raise UserError(f"model.init_from={path}: does not exist; {expected}") from error
   except OSError as error:
-    raise UserError(f"model.init_from={path} cannot be read: {error.strerror or error}") from error
+    raise retry.failure(f"model.init_from={path} cannot be read", error) from error
   if not tensors:
     raise UserError(f"model.init_from={path}: the file has no named floating point tensors")
   return tensors

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError, atomic, paths
+from jaxssl.core import LOG, UserError, atomic, paths, retry
 from jaxssl.core.rng import generator
 from jaxssl.evals.feature_stats import ROWS
 from jaxssl.evals.load_run import LoadedRun, load
@@ -62,7 +62,7 @@ def write(runs: Sequence[tuple[Workdir, LoadedRun | None]], out: pathlib.Path) -
     with paths.uploaded(out) as file:
       atomic.write_text(file, page)
   except OSError as error:
-    raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    raise retry.failure(f"--out {out} cannot be written", error) from error
   return len(page.encode())
 
 

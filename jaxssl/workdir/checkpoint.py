@@ -92,6 +92,8 @@ class Checkpoints:
     """
     if jax.process_count() > 1 or not storage_errors.is_transient(error):
       raise error
+    with contextlib.suppress(Exception):
+      self._manager.close()  # waits for other writes of that save
     self._manager = self._retried("opening", self._open)
 
   def _open(self) -> _Manager:
@@ -118,6 +120,8 @@ class Checkpoints:
       kind = storage_errors.kind_of(error)
       if kind is Kind.TRANSIENT or (kind is Kind.OTHER and not paths.is_local(self._folder)):
         raise retry.unavailable(f"writing a checkpoint to {self._folder}", error) from error
+      if jax.process_count() == 1:
+        self._manager.reload()  # a failed save has forgotten those that it would have deleted
       remedy = "Free some space" if kind in (Kind.FULL, Kind.OTHER) else "Make it writable"
       raise UserError(
         f"a checkpoint cannot be written to {self._folder}: {_first_line(error)}. {remedy}, then rerun "

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import pathlib
@@ -12,7 +13,7 @@ from typing import Any
 from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
-from jaxssl.core import UserError, json_io, paths, tree
+from jaxssl.core import UserError, json_io, paths, retry, tree
 
 HISTORY = "history"  # the name in config.json of the changes of the config
 LOWERED = "lowered_from"  # and of the values that were given, by dotted path, where the run uses lower ones
@@ -63,14 +64,14 @@ class Workdir:
   def stored(self) -> Config | None:
     """Creates the folder; returns the config of the run in it, if there is one. Raises UserError if it cannot be used."""
     try:
-      self.folder.mkdir(parents=True, exist_ok=True)
+      retry.call(f"creating {self.folder}", functools.partial(self.folder.mkdir, parents=True, exist_ok=True))
       if not self.config.exists():
         self._require_no_checkpoints()
         return None
     except FileExistsError as error:
       raise UserError(f"--workdir {self.folder} is a file; expected a folder") from error
     except OSError as error:
-      raise UserError(f"--workdir {self.folder} cannot be used: {error.strerror or error}; use another") from error
+      raise retry.failure(f"--workdir {self.folder} cannot be used", error, "; use another") from error
     try:
       return absolute_paths(read(Config, self.read_config()))  # fields that are newer than the run have their defaults
     except UserError as error:
@@ -97,7 +98,7 @@ class Workdir:
     try:
       lock = (self.folder / "lock").open("a")
     except OSError as error:
-      raise UserError(f"--workdir {self.folder} cannot be written to: {error.strerror}") from error
+      raise retry.failure(f"--workdir {self.folder} cannot be written to", error) from error
     with lock as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

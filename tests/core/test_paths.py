@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from etils.epath import gpath
 
 import jaxssl
 from jaxssl import main as command
@@ -17,7 +19,7 @@ from jaxssl.evals import embedding_file, load_run
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.report import page
 from jaxssl.workdir.checkpoint import Checkpoints
-from tests import bucket, tiny_run
+from tests import bucket, faults, tiny_run
 from tests.data import fixtures
 
 pytestmark = pytest.mark.slow
@@ -116,16 +118,51 @@ def test_commands_read_and_write_buckets(run, store, monkeypatch, capfd):
   assert "| simclr-runlocal |" in (store / "compare.md").read_text() and (store / "compare.json").exists()
 
 
-@pytest.mark.parametrize(
-  "kind, code", [(tf.errors.PermissionDeniedError, 2), (tf.errors.NotFoundError, 2), (tf.errors.UnavailableError, 75)]
-)
-def test_errors_of_a_bucket_are_one_line(kind, code, run, monkeypatch, capfd):
+@pytest.mark.parametrize("kind", [tf.errors.PermissionDeniedError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError])
+def test_errors_of_a_bucket_are_one_line(kind, run, monkeypatch, capfd):
   def refuse(self, *_):
     raise kind(None, None, "the bucket says\n\tno to gs://store/run")
 
   monkeypatch.setattr(bucket.Backend, "exists", refuse, raising=False)
-  assert command.main(["report", "--workdir", run]) == code
+  assert command.main(["report", "--workdir", run]) == 2
   assert capfd.readouterr().err == "error: the bucket says no to gs://store/run\n"
+
+
+def test_a_bucket_that_does_not_respond_is_asked_again_and_then_an_error(run, monkeypatch, capfd):
+  faults.Clock(monkeypatch)
+  real, error = bucket.Backend.__getattr__, tf.errors.UnavailableError(None, None, "503 from\nthe bucket")
+  failing = {"exists": faults.Faults(lambda *args: real(backend, "exists")(*args), 1, error)}
+  backend = gpath._PREFIX_TO_BACKEND["gs"]
+  monkeypatch.setattr(bucket.Backend, "__getattr__", lambda self, name: failing.get(name) or real(self, name))
+  assert command.main(["report", "--workdir", run]) == 75
+  last = capfd.readouterr().err.splitlines()[-1]
+  assert re.fullmatch(
+    r"error: looking for gs://store/run/config.json: storage does not respond within 5 min, \d+ tries: 503 from the bucket. "
+    "Rerun the same command to resume",
+    last,
+  )
+  failing["exists"].share = 0.3  # a temporary failure changes nothing
+  assert command.main(["report", "--workdir", run]) == 2
+  assert "nothing to report" in capfd.readouterr().err
+  assert failing["exists"].count > 1
+
+
+def test_a_folder_of_a_bucket_is_no_file_when_the_bucket_does_not_respond(store, monkeypatch):
+  """TensorFlow's `isdir` answers no then, and its `listdir` raises NotFoundError."""
+  clock = faults.Clock(monkeypatch)
+  fixtures.folder(store / "set", {f"{name}/{i}.png": fixtures.flat(i) for name in "ab" for i in range(3)})
+  backend = gpath._PREFIX_TO_BACKEND["gs"]
+  real = bucket.Backend.__getattr__
+  failing = {
+    "isdir": lambda path: False,
+    "stat": faults.Faults(lambda *args: real(backend, "stat")(*args), 0.5),
+    "listdir": faults.Faults(
+      lambda *args: real(backend, "listdir")(*args), 0.5, tf.errors.NotFoundError(None, None, "Could not find directory")
+    ),
+  }
+  monkeypatch.setattr(bucket.Backend, "__getattr__", lambda self, name: failing.get(name) or real(self, name))
+  assert len(open_datasets(DataConfig(source="folder", path="gs://store/set"), 0).train) == 6
+  assert failing["stat"].count and failing["listdir"].count and clock.waits
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,129 @@
+"""Errors of storage neither change a run nor lose what it has trained."""
+
+import errno
+import os
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssl import main
+from jaxssl.core import retry
+from jaxssl.data import file_index
+from jaxssl.train.setup import Experiment
+from jaxssl.workdir.checkpoint import Checkpoints
+from tests import bucket, devices
+from tests.data import fixtures
+from tests.faults import Clock, Faults
+from tests.test_main import CONFIG, losses
+from tests.tiny_run import TINY
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_device"), pytest.mark.xdist_group("drills")]
+WORDS = [f"{CONFIG}:runlocal"] + [
+  f"--config.{word}"
+  for word in (
+    "data.source=folder", "data.limit=0", "data.placement=host", "train.epochs=3", "evals.baselines=false", "evals.periodic=",
+    "evals.final=quality", "evals.report=false",
+  )
+] + TINY  # fmt: skip
+
+
+def train(images: pathlib.Path | str, workdir: pathlib.Path, *words: str) -> int:
+  return main.main([*WORDS, f"--config.data.path={images}", f"--workdir={workdir}", *words])
+
+
+def leaves(workdir: pathlib.Path) -> list[np.ndarray]:
+  student, teacher, step = Checkpoints(workdir / "checkpoints", 1).weights()
+  return [*map(np.asarray, jax.tree.leaves((student, teacher))), np.array(step)]
+
+
+def same(workdir: pathlib.Path, clean: pathlib.Path) -> None:
+  assert losses(workdir) == losses(clean) and len(losses(clean)) == 6
+  for ours, theirs in zip(leaves(workdir), leaves(clean), strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+  assert not (workdir / "bad_files.txt").exists()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> pathlib.Path:
+  files = {f"{k:03}.png": fixtures.coded(fixtures.noise(height=32, width=32, seed=k)) for k in range(64)}
+  return pathlib.Path(fixtures.folder(tmp_path_factory.mktemp("storage") / "images", files))
+
+
+@pytest.fixture(scope="module")
+def clean(images, tmp_path_factory) -> pathlib.Path:
+  """Trains without errors: six steps, saved after each epoch of two."""
+  workdir = tmp_path_factory.mktemp("storage") / "clean"
+  with devices.only(1):
+    assert train(images, workdir) == 0
+  return workdir
+
+
+@pytest.fixture
+def faults(monkeypatch) -> Faults:
+  """Makes reads of images fail; none as yet."""
+  Clock(monkeypatch)
+  faults = Faults(file_index._read_local, 0, OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
+  monkeypatch.setattr(file_index, "_read_local", faults)
+  return faults
+
+
+def test_transient_errors_of_reading_change_no_bit(images, clean, faults, tmp_path):
+  faults.share = 0.03
+  assert train(images, tmp_path) == 0
+  assert faults.count > 3
+  same(tmp_path, clean)
+
+
+def test_an_outage_ends_a_run_which_then_resumes(images, clean, faults, tmp_path, monkeypatch, capfd):
+  monkeypatch.setenv(retry.VARIABLE, "2")
+  step = Experiment.step
+
+  def fail_in_the_second_epoch(run, state, batch):
+    state, logs = step(run, state, batch)
+    faults.share = float(int(state.step) >= 2)
+    return state, logs
+
+  monkeypatch.setattr(Experiment, "step", fail_in_the_second_epoch)
+  assert train(images, tmp_path) == 75
+  (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+  assert "storage does not respond within 2 s" in line and line.endswith(
+    "Connection timed out. Rerun the same command to resume"
+  )
+  saved = leaves(tmp_path)[-1]
+  assert 2 <= saved < 6
+  monkeypatch.setattr(Experiment, "step", step)
+  faults.share = 0
+  assert train(images, tmp_path) == 0
+  assert f"resumes at step {saved}" in capfd.readouterr().err
+  same(tmp_path, clean)
+
+
+def test_an_outage_before_the_first_step_ends_a_run(images, faults, tmp_path, capfd):
+  faults.share = 1
+  assert train(images, tmp_path) == 75
+  assert "storage does not respond within 5 min" in capfd.readouterr().err
+
+
+def test_images_that_may_not_be_read_stop_a_run(images, faults, tmp_path, capfd):
+  """They may be a class, which would be missing without anyone noticing."""
+  faults.error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+  faults._only, faults.share = lambda path: path.endswith("063.png"), 1
+  assert train(images, tmp_path) == 2
+  assert "063.png: Permission denied; make it readable for this user, or remove it" in capfd.readouterr().err
+
+
+def test_a_run_lists_a_bucket_once(images, tmp_path, monkeypatch, capfd):
+  bucket.install(tmp_path / "buckets", monkeypatch)
+  there = shutil.copytree(images, tmp_path / "buckets/store/images")
+  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=1") == 0
+  assert "as listed when the run started" not in capfd.readouterr().err
+  (there / "007.png").unlink()
+  (there / "new.png").write_bytes(fixtures.flat(0, (32, 32)))
+  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=2") == 0
+  assert "gs://store/images: 64 images, as listed when the run started, 20" in capfd.readouterr().err
+  assert (tmp_path / "run/bad_files.txt").read_text() == "gs://store/images/007.png\n"
+  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=3", "--accept-changes") == 0
+  assert "1 added (first: new.png), 1 removed (first: 007.png)" in capfd.readouterr().err
