@@ -41,7 +41,7 @@ class PackedSource(Source):
       return None
     labels = self._index.column("label").astype(np.int32)
     if labels.min(initial=-1) < -1 or labels.max(initial=-1) >= len(self.classes):
-      raise UserError(f"data.path={self.name}: {index_name(self._split)} is damaged: a label is out of range; copy it again")
+      raise UserError(f"data.path={self.name}: {index_name(self._split)} is damaged: a label is out of range; pack again")
     return labels
 
   def encoded(self, index: int) -> bytes:
@@ -51,7 +51,7 @@ class PackedSource(Source):
     check_size(length, self.describe(index))
     try:
       data = self._shards.read(shard, offset, length)
-    except (OSError, MemoryError) as error:
+    except (OSError, OverflowError, MemoryError) as error:
       raise image_error(error, f"{self.describe(index)}: {shard_name(self._split, shard)}") from error
     if len(data) != length or zlib.crc32(data) != crc:
       problem = f"damaged in {shard_name(self._split, shard)}: its length or its checksum differs"
