@@ -66,6 +66,7 @@ def test_a_pickled_copy_opens_the_files_again(made):
   assert [pickle.loads(data).encoded(k) for k in range(12)] == list(FILES.values())
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_it_is_read_after_a_fork(made):
   source = opened(made).train.source
   source.encoded(0)

@@ -57,6 +57,15 @@ def test_patterns_name_files(tmp_path):
     splits(tmp_path / "t", ["test-0.tar"])
 
 
+def test_another_path_to_test_on(tmp_path):
+  data = sources.as_webdataset(tmp_path, FILES)["data"]
+  test = write_tar(tmp_path / "test-0.tar", [("0.png", flat(1)), ("0.cls", b"dog")])
+  assert opened("webdataset", data, test_path=test).test.source.labels.tolist() == [1]
+  write_tar(tmp_path / "test-0.tar", [("0.png", flat(1)), ("0.cls", b"bird")])
+  with pytest.raises(UserError, match="test-0.tar: the training images lack the classes bird; rename or remove them"):
+    opened("webdataset", data, test_path=test)
+
+
 def test_files_are_scanned_once(tmp_path, monkeypatch):
   data = sources.as_webdataset(tmp_path, FILES)["data"]
   assert len(opened("webdataset", data).train) == 12
@@ -122,7 +131,7 @@ def test_damaged_tfrecords_are_named(tmp_path):
   path = pathlib.Path(write_tfrecord(tmp_path / "a.tfrecord", [{"image": flat(1), "label": 1}, {"image": flat(2), "label": 0}]))
   whole = path.read_bytes()
   for data, message in (
-    (whole[:-10], "the record at byte .* ends behind the end of the file; cut off, or no TFRecord file"),
+    (whole[:-10], "the record at byte .* ends behind the end of the file: it is cut off, or no TFRecord file"),
     (b"\x1f\x8b" + whole, "it is compressed by gzip"),
     (b"\0" * 40, "a record has no feature that is known to be an image; expected image/encoded; it has "),
   ):
