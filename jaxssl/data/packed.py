@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths
+from jaxssl.core.log import quiet_tensorflow
 from jaxssl.data import image_list, packed_manifest, stage
 from jaxssl.data.file_index import check_size
 from jaxssl.data.file_kinds import DecodeError
@@ -99,6 +100,7 @@ def open_packed(config: DataConfig) -> tuple[PackedSource, PackedSource | None]:
 
   Copies the shards to `data.stage` first, if that is set. Raises UserError if files are missing, damaged or do not fit.
   """
+  quiet_tensorflow()  # which also sets how much of a file in a bucket is read at least, before one is opened
   splits = _splits(config.path, "data.path", config)
   train, test = splits["train"], splits.get("test")
   if config.test_path:
