@@ -55,8 +55,9 @@ class PackedIndex:
 
   def column(self, name: str) -> np.ndarray:
     """Returns a column by its name in COLUMNS, [n], which cannot be written to."""
-    if name in self._unchecked:
-      if zlib.crc32(self._columns[name].view(np.uint8)) != self._unchecked[name]:  # type: ignore[arg-type]
+    crc = self._unchecked.get(name)  # None also if another thread has checked it meanwhile
+    if crc is not None:
+      if zlib.crc32(self._columns[name].view(np.uint8)) != crc:  # type: ignore[arg-type]
         raise UserError(f"{self._path} is damaged: the checksum of its column {name} differs; copy it again, or pack again")
       self._unchecked.pop(name, None)
     return self._columns[name]

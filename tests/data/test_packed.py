@@ -11,7 +11,7 @@ import pytest
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
-from jaxssl.data import packed_manifest, stage
+from jaxssl.data import packed_index, packed_manifest, stage
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.identity import manifest_of
@@ -218,6 +218,17 @@ def test_a_run_on_a_folder_accepts_the_same_images_packed(tmp_path, caplog):
     checked(workdir, at(config, source="packed", path=tmp_path / "small"))
   with pytest.raises(UserError, match="belongs to another config: data.path: .*; data.source: 'folder' there, 'mnist5k' here"):
     checked(workdir, at(config, source="mnist5k", path=""))
+
+
+def test_several_threads_may_check_a_column_at_once(made, monkeypatch):
+  index, crc32 = PackedIndex(str(made / "train.index"), 12), packed_index.zlib.crc32
+
+  def meanwhile(data):
+    index._unchecked.clear()
+    return crc32(data)
+
+  monkeypatch.setattr(packed_index.zlib, "crc32", meanwhile)
+  assert index.name(0) == "train/cat/0.jpg" and index.column("label").tolist() == LABELS
 
 
 def test_an_index_takes_at_most_100_bytes_an_image(made):
