@@ -150,7 +150,7 @@ def _check_fields(config: DataConfig) -> None:
   fields = FIELDS[config.source]
   for field in ("path", "test_path", "list_path", "stage"):
     if field not in fields and (value := getattr(config, field)):
-      readers = " or ".join(source for source, known in FIELDS.items() if field in known)
+      readers = " or ".join(sorted((source for source, known in FIELDS.items() if field in known), key=lambda x: x != "folder"))
       problem = f"data.source={config.source} does not read it; leave it empty, or use data.source={readers}"
       raise UserError(f"data.{field}={value}: {problem}")
   if "path" in fields and not config.path:

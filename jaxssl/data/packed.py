@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths
+from jaxssl.core.log import quiet_tensorflow
 from jaxssl.data import image_list, packed_manifest, stage
 from jaxssl.data.file_index import check_size
 from jaxssl.data.file_kinds import DecodeError
@@ -42,7 +43,7 @@ class PackedSource(Source):
       return None
     labels = self._index.column("label").astype(np.int32)
     if labels.min(initial=-1) < -1 or labels.max(initial=-1) >= len(self.classes):
-      raise UserError(f"data.path={self.name}: {index_name(self._split)} is damaged: a label is out of range; copy it again")
+      raise UserError(f"data.path={self.name}: {index_name(self._split)} is damaged: a label is out of range; pack again")
     return labels
 
   def encoded(self, index: int) -> bytes:
@@ -52,7 +53,7 @@ class PackedSource(Source):
     check_size(length, self.describe(index))
     try:
       data = self._shards.read(shard, offset, length)
-    except (OSError, MemoryError) as error:
+    except (OSError, OverflowError, MemoryError) as error:
       raise image_error(error, f"{self.describe(index)}: {shard_name(self._split, shard)}") from error
     if len(data) != length or zlib.crc32(data) != crc:
       problem = f"damaged in {shard_name(self._split, shard)}: its length or its checksum differs"
@@ -100,6 +101,7 @@ def open_packed(config: DataConfig) -> tuple[PackedSource, PackedSource | None]:
 
   Copies the shards to `data.stage` first, if that is set. Raises UserError if files are missing, damaged or do not fit.
   """
+  quiet_tensorflow()  # which also sets how much of a file in a bucket is read at least, before one is opened
   splits = _splits(config.path, "data.path", config)
   train, test = splits["train"], splits.get("test")
   if config.test_path:

@@ -3,13 +3,17 @@
 import mmap
 import pathlib
 import struct
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from jaxssl.core import UserError
+
 _MAGIC = b"jaxssl index 1\0\0"
-_HEADER = struct.Struct("<16sQQ32x")  # magic, number of images, bytes of names
+_HEADER = struct.Struct("<16sQQ8I")  # magic, number of images, bytes of names; CRC-32 of each column and of the names
+_NAMES = "names"
 COLUMNS: Mapping[str, Any] = {  # by column: what is stored for each image, one column after the other
   "offset": "<u8",  # of its first byte in its shard
   "length": "<u4",  # bytes
@@ -24,20 +28,23 @@ _BLOCK = 2**16  # names that are gathered at a time
 
 
 class PackedIndex:
-  """The table of `images` images in the file `path`, whose pages are read when they are used. Raises OSError or ValueError."""
+  """The table of `images` images in the file `path`, of which a column is read, and checked, when it is used.
+
+  Raises OSError or ValueError for another kind of file; its methods raise UserError for a damaged column.
+  """
 
   def __init__(self, path: str, images: int):
     self._path, self._images = path, images
     with open(path, "rb") as file:
       content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    magic, count, names = _HEADER.unpack_from(content)
+    magic, count, names, *crcs = _HEADER.unpack_from(content)
     if magic != _MAGIC or count != images or len(content) != file_bytes(count, names):
       raise ValueError("it is damaged, or of another version of jaxssl")
     at, self._columns = _HEADER.size, dict[str, np.ndarray]()
-    for name, kind in COLUMNS.items():
-      self._columns[name] = np.frombuffer(content, kind, count, at)
+    for name, kind in {**COLUMNS, _NAMES: "u1"}.items():
+      self._columns[name] = np.frombuffer(content, kind, names if name == _NAMES else count, at)
       at += self._columns[name].nbytes
-    self._names = np.frombuffer(content, np.uint8, names, at)
+    self._unchecked = dict(zip(self._columns, crcs, strict=True))
     self._offset, self._length, self._crc = (self._columns[name] for name in ("offset", "length", "crc"))
 
   def __reduce__(self) -> Any:
@@ -48,34 +55,40 @@ class PackedIndex:
 
   def column(self, name: str) -> np.ndarray:
     """Returns a column by its name in COLUMNS, [n], which cannot be written to."""
+    crc = self._unchecked.get(name)  # None also if another thread has checked it meanwhile
+    if crc is not None:
+      if zlib.crc32(self._columns[name].view(np.uint8)) != crc:  # type: ignore[arg-type]
+        raise UserError(f"{self._path} is damaged: the checksum of its column {name} differs; copy it again, or pack again")
+      self._unchecked.pop(name, None)
     return self._columns[name]
 
   def place(self, k: int) -> tuple[int, int, int]:
-    """Returns offset, length and CRC-32 of image `k`."""
+    """Returns offset, length and CRC-32 of image `k`; the bytes there show whether they are right."""
     return int(self._offset[k]), int(self._length[k]), int(self._crc[k])
 
   @property
   def has_names(self) -> bool:
     """Whether the images have names."""
-    return bool(len(self._names))
+    return bool(len(self._columns[_NAMES]))
 
   def name(self, k: int) -> str:
     """Returns the name of image `k`; bytes that are not UTF-8 become lone surrogates."""
-    end = self._columns["end"]
-    return self._names[int(end[k - 1]) if k else 0 : int(end[k]) - 1].tobytes().decode(errors="surrogateescape")
+    names, end = self.column(_NAMES), self.column("end")
+    return names[int(end[k - 1]) if k else 0 : int(end[k]) - 1].tobytes().decode(errors="surrogateescape")
 
   def names_at(self, rows: np.ndarray) -> bytes:
     """Returns the names of the images at `rows`, int [m], each followed by a zero byte."""
+    names, end = self.column(_NAMES), self.column("end")
     if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
-      return self._names.tobytes()
-    return b"".join(self._gathered(rows[k : k + _BLOCK]) for k in range(0, len(rows), _BLOCK))
+      return names.tobytes()
+    return b"".join(_gathered(names, end, rows[k : k + _BLOCK]) for k in range(0, len(rows), _BLOCK))
 
-  def _gathered(self, rows: np.ndarray) -> bytes:
-    end = self._columns["end"]
-    starts, ends = np.where(rows > 0, end[rows - 1], 0).astype(np.int64), end[rows].astype(np.int64)
-    lengths = ends - starts
-    shifts = starts - np.concatenate([[0], np.cumsum(lengths)[:-1]])  # from places in the result to places among the names
-    return self._names[np.repeat(shifts, lengths) + np.arange(lengths.sum())].tobytes()
+
+def _gathered(names: np.ndarray, end: np.ndarray, rows: np.ndarray) -> bytes:
+  starts, ends = np.where(rows > 0, end[rows - 1], 0).astype(np.int64), end[rows].astype(np.int64)
+  lengths = ends - starts
+  shifts = starts - np.concatenate([[0], np.cumsum(lengths)[:-1]])  # from places in the result to places among the names
+  return names[np.repeat(shifts, lengths) + np.arange(lengths.sum())].tobytes()
 
 
 def file_bytes(images: int, names: int) -> int:
@@ -85,11 +98,10 @@ def file_bytes(images: int, names: int) -> int:
 
 def write(path: pathlib.Path, columns: Mapping[str, np.ndarray], names: bytes | None) -> None:
   """Writes an index. `columns`: all of COLUMNS except "end"; `names`: each followed by a zero byte, or None."""
-  count = len(columns["offset"])
-  ends = np.zeros(count, np.int64) if names is None else np.flatnonzero(np.frombuffer(names, np.uint8) == 0) + 1
+  count, names = len(columns["offset"]), names or b""
+  ends = np.flatnonzero(np.frombuffer(names, np.uint8) == 0) + 1 if names else np.zeros(count, np.int64)
   assert len(ends) == count, "a name holds a zero byte"
+  parts = [(ends if name == "end" else columns[name]).astype(kind).tobytes() for name, kind in COLUMNS.items()] + [names]
   with path.open("wb") as file:
-    file.write(_HEADER.pack(_MAGIC, count, len(names or b"")))
-    for name, kind in COLUMNS.items():
-      file.write((ends if name == "end" else columns[name]).astype(kind).tobytes())
-    file.write(names or b"")
+    file.write(_HEADER.pack(_MAGIC, count, len(names), *map(zlib.crc32, parts)))
+    file.writelines(parts)

@@ -17,14 +17,17 @@ from jaxssl.data.source import Source
 
 S = TypeVar("S", bound=Source)
 _FILES = 8  # scanned at the same time
+_PATTERN = re.compile(r"[*?[{]")  # the characters with which a pattern begins
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of WebDataset: train-{000000..000146}.tar
 
 
 def split_files(path: str, field: str, pattern: re.Pattern, kind: str) -> dict[str, list[str]]:
   """Returns the files that match `pattern` by what their names say: "train", and any of HELD_OUT, each sorted.
 
-  `path`: a file, a folder, or a pattern with * or {000..146}. `kind`: of the files, for messages. Raises UserError.
+  `path`: a file, a folder, or a pattern with * or {000..146}. `kind`: of the files, for messages. Of `data.test_path`, "train"
+  are all that are held out, if there is nothing else. Raises UserError.
   """
+  held_out = HELD_OUT if field == "data.test_path" else ()
   root, where = paths.absolute(path), f"{field}={path}"
   try:
     with heartbeat(f"listing {root}"):
@@ -33,11 +36,12 @@ def split_files(path: str, field: str, pattern: re.Pattern, kind: str) -> dict[s
     raise UserError(f"{where}: cannot be listed: {error.strerror or error}") from error
   if not found:
     raise UserError(f"{where}: there are no {kind} files; expected one, a folder of them, or a pattern such as DIR/train-*")
-  splits: dict[str, list[str]] = {}
+  splits = dict[str, list[str]]()
+  outer = root if path_of(root).is_dir() else os.path.dirname(_PATTERN.split(root)[0])  # whose name says nothing
   for file in found:
-    splits.setdefault(_kind(file.removeprefix(root).split("/") if file != root else [os.path.basename(file)]), []).append(file)
-  if "train" not in splits and "" in splits:
-    splits["train"] = splits.pop("")
+    splits.setdefault(_kind(file.removeprefix(outer).split("/")), []).append(file)
+  if "train" not in splits and (instead := next((kind for kind in ("", *held_out) if kind in splits), None)) is not None:
+    splits["train"] = splits.pop(instead)
   if "train" not in splits:
     raise UserError(f"{where}: all {kind} files are of {', '.join(splits)}; expected some to train on")
   if left_out := {name: len(files) for name, files in splits.items() if name != "train" and name not in HELD_OUT}:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import filelock
 
-from jaxssl.core import UserError, cache, heartbeat, json_io, path_of
+from jaxssl.core import UserError, cache, heartbeat, json_io, path_of, paths
 from jaxssl.core.log import byte_progress
 from jaxssl.data.packed_manifest import PackedManifest
 
@@ -24,7 +24,9 @@ File = tuple[str, int, str]  # name, bytes, SHA-256
 
 def staged(stage: str, root: str, manifest: PackedManifest) -> str:
   """Copies a dataset to a folder in `data.stage`, unless valid copies are there; returns that folder. Raises UserError."""
-  folder = pathlib.Path(os.path.abspath(os.path.expanduser(stage))) / f"jaxssl-{manifest.sha256[:16]}"
+  if "://" in stage:
+    raise UserError(f"data.stage={stage}: expected a folder on a local disk or in memory, such as /dev/shm")
+  folder = pathlib.Path(paths.absolute(stage)) / f"jaxssl-{manifest.sha256[:16]}"
   with _as_user_error(f"data.stage={stage}"), _locked(folder):
     for unfinished in folder.glob("*.tmp"):
       unfinished.unlink()

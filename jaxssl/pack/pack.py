@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import UserError, image_progress, one_line, path_of, paths, require
+from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require
 from jaxssl.data import packed_index, packed_manifest, sampler
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.identity import manifest_of
@@ -113,6 +113,9 @@ def _run(sources: Mapping[str, Source], tasks: Sequence[Task], number: int) -> l
         done[k] = part
         left_out[tasks[k].split] += part.left_out
         shards.check_left_out(left_out[tasks[k].split], tasks[k].total)
+    except KeyboardInterrupt:
+      LOG.info("stopped; rerun the same command to resume")
+      raise
     except OSError as error:
       raise UserError(f"--out={tasks[0].out}: cannot be written: {error.strerror or error}; rerun to resume") from error
   return [done[k] for k in range(len(tasks))]

@@ -11,7 +11,7 @@ import pytest
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
-from jaxssl.data import packed_manifest, stage
+from jaxssl.data import packed_index, packed_manifest, stage
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.identity import manifest_of
@@ -66,6 +66,7 @@ def test_a_pickled_copy_opens_the_files_again(made):
   assert [pickle.loads(data).encoded(k) for k in range(12)] == list(FILES.values())
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")
 def test_it_is_read_after_a_fork(made):
   source = opened(made).train.source
   source.encoded(0)
@@ -126,6 +127,27 @@ def test_damage_is_one_line_when_it_is_opened(change, message, copy):
   assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("file", ["train.index", "manifest.json", "train-00000.shard"])
+def test_any_damaged_byte_is_noticed_or_harmless(file, copy):
+  whole, rng = (copy / file).read_bytes(), np.random.default_rng(0)
+  for _ in range(40):
+    data = bytearray(whole)
+    data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    (copy / file).write_bytes(data)
+    try:
+      source = opened(copy).train.source.source
+      assert len(manifest_of(source).names.split(b"\0")) == 13 and len(source.labels) == 12
+      sizes = [source.known_jpeg_size(k) for k in range(12)]
+    except UserError:
+      continue
+    assert source.labels.tolist() == LABELS and sizes == [(40, 52 + k) for k in (*range(6), *range(6))]
+    for k, expected in enumerate(FILES.values()):
+      try:
+        assert source.encoded(k) == expected
+      except DecodeError as error:
+        assert "damaged in train-0000" in str(error)
+
+
 def test_a_packed_dataset_that_is_taken_for_a_folder_is_an_error(made):
   with pytest.raises(UserError, match="a packed dataset, but data.source=folder; set data.source=packed"):
     open_datasets(DataConfig(source="folder", path=str(made)), 0)
@@ -178,6 +200,8 @@ def test_staging_without_room_names_the_bytes(copy, tmp_path, monkeypatch):
     UserError, match=f"too little room: {size} bytes are needed, {size - 1} are free; free some, name another"
   ):
     opened(copy, stage=str(tmp_path / "stage"))
+  with pytest.raises(UserError, match="data.stage=gs://a/b: expected a folder on a local disk or in memory"):
+    opened(copy, stage="gs://a/b")
   with pytest.raises(UserError, match="data.stage=/proc/x: cannot be used: .*; name a folder that can be written to"):
     opened(copy, stage="/proc/x")
 
@@ -194,6 +218,17 @@ def test_a_run_on_a_folder_accepts_the_same_images_packed(tmp_path, caplog):
     checked(workdir, at(config, source="packed", path=tmp_path / "small"))
   with pytest.raises(UserError, match="belongs to another config: data.path: .*; data.source: 'folder' there, 'mnist5k' here"):
     checked(workdir, at(config, source="mnist5k", path=""))
+
+
+def test_several_threads_may_check_a_column_at_once(made, monkeypatch):
+  index, crc32 = PackedIndex(str(made / "train.index"), 12), packed_index.zlib.crc32
+
+  def meanwhile(data):
+    index._unchecked.clear()
+    return crc32(data)
+
+  monkeypatch.setattr(packed_index.zlib, "crc32", meanwhile)
+  assert index.name(0) == "train/cat/0.jpg" and index.column("label").tolist() == LABELS
 
 
 def test_an_index_takes_at_most_100_bytes_an_image(made):

@@ -120,3 +120,10 @@ def test_a_dataset_that_cannot_be_prepared_is_an_error(mocked, monkeypatch):
   monkeypatch.setattr(mocked, "data_source", FakeDataSource(mocked, train=AssertionError("Manual\n  download required")))
   with pytest.raises(UserError, match="data.path=name: cannot be prepared: Manual download required"):
     opened("name")
+
+
+def test_labels_are_read_once(mocked, monkeypatch):
+  train, _ = opened("cifar10")
+  labels = train.labels.tolist()
+  monkeypatch.setattr(tfds_source.TfdsSource, "_read_labels", None)
+  assert opened("cifar10")[0].labels.tolist() == labels

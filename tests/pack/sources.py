@@ -116,26 +116,25 @@ def tfds(root: pathlib.Path, files: dict[str, bytes], file_format: str) -> dict[
   """Prepares a dataset of TFDS, whose order is its own, in the folder that TFDS looks for datasets in."""
   import tensorflow_datasets as library
 
-  class PackedBirds(library.core.GeneratorBasedBuilder):
-    """Made of files."""
+  def info(self):
+    features = {"image": library.features.Image(), "label": library.features.ClassLabel(names=list(CLASSES))}
+    return self.dataset_info_from_configs(features=library.features.FeaturesDict(features))
 
-    VERSION = library.core.Version("1.0.0")
-    pkg_dir_path = pathlib.Path(__file__).parent  # where a README and tags of it would be
+  def generate(self):
+    for name, data in files.items():
+      yield name, {"image": io.BytesIO(data), "label": label_of(name)}
 
-    def _info(self):
-      features = {"image": library.features.Image(), "label": library.features.ClassLabel(names=list(CLASSES))}
-      return self.dataset_info_from_configs(features=library.features.FeaturesDict(features))
-
-    def _split_generators(self, manager):
-      return {"train": self._generate_examples()}
-
-    def _generate_examples(self):
-      for name, data in files.items():
-        yield name, {"image": io.BytesIO(data), "label": label_of(name)}
-
-  PackedBirds(data_dir=root, file_format=file_format).download_and_prepare()
+  members = {
+    "VERSION": library.core.Version("1.0.0"),
+    "pkg_dir_path": pathlib.Path(__file__).parent,  # where a README and tags of it would be
+    "_info": info,
+    "_generate_examples": generate,
+    "_split_generators": lambda self, manager: {"train": self._generate_examples()},
+  }
+  name = f"Packed{file_format.title().replace('_', '')}"  # a name is registered once
+  type(name, (library.core.GeneratorBasedBuilder,), members)(data_dir=root, file_format=file_format).download_and_prepare()
   library.core.add_data_dir(root)
-  return {"data": "tfds:packed_birds"}
+  return {"data": f"tfds:packed_{file_format}"}
 
 
 KINDS: dict[str, Callable[[pathlib.Path, dict[str, bytes]], dict[str, str]]] = {

@@ -64,6 +64,7 @@ def test_images_that_are_kept_know_their_size_as_the_decoder_does(tmp_path):
   assert source_of(tmp_path / "out", max_pixels=10**5).known_jpeg_size(0) is None
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path):
   data = folder(tmp_path / "in", FILES)
   for workers in (1, 2):
@@ -88,6 +89,7 @@ pack.pack(sys.argv[1], sys.argv[2], shorter_side=0, num_shards=4, num_workers=1)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_command_resumes_with_the_shards_that_are_finished(tmp_path, monkeypatch):
   data = folder(tmp_path / "in", FILES)
   killed = subprocess.run([sys.executable, "-c", KILLED, data, tmp_path / "out"], cwd=os.getcwd(), capture_output=True)
@@ -123,6 +125,7 @@ def test_an_out_of_something_else_is_refused(tmp_path):
     pack(data, tmp_path / "part", num_workers=1)
 
 
+@pytest.mark.slow
 def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
   data = folder(tmp_path / "in", {**FILES, "cat/bad.jpg": b"\xff\xd8\xff damaged"})
   pack(data, tmp_path / "out", shorter_side=0, num_workers=1)
@@ -135,7 +138,7 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
   ]
   folder(tmp_path / "in", {"dog/bad.jpg": b""})
   for workers in (1, 2):
-    with pytest.raises(UserError, match="2 of 14 images are unreadable .limit: 1%., e.g. .*/cat/bad.jpg: "):
+    with pytest.raises(UserError, match="2 of 14 images are unreadable .limit: 1%., e.g. .*/(cat|dog)/bad.jpg: "):
       pack(data, tmp_path / f"two{workers}", shorter_side=0, num_shards=2, num_workers=workers)
 
 

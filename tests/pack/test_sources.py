@@ -46,7 +46,6 @@ def test_packed_images_have_the_bytes_names_and_labels_of_their_source(kind, tmp
   same_views(source, unpacked)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
 def test_datasets_of_tfds_in_both_formats(file_format, tmp_path):
   source, unpacked = packed(tmp_path, **sources.tfds(tmp_path / file_format, FILES, file_format))

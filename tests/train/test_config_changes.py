@@ -21,9 +21,9 @@ from tests.test_main import CONFIG, lines
 from tests.tiny_run import TINY
 
 ROLES = {
-  "result": "optim.lr method.temperature views.global.flip train.seed data.source model.drop_path plugins",
+  "result": "optim.lr method.temperature views.global.flip train.seed data.limit model.drop_path plugins",
   "observe": "train.log_every evals.knn.k evals.baselines health.stop train.max_to_keep data.max_pixels",
-  "locate": "data.path data.test_path data.list_path data.workers train.fsdp",
+  "locate": "data.source data.stage data.path data.test_path data.list_path data.workers train.fsdp",
   "grow": "train.epochs",
   "fixed": "model.width bootstrap.k data.mean train.batch_size optim.name evals.holdout method.queue method.name",
 }
