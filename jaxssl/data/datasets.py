@@ -21,9 +21,10 @@ from jaxssl.data import parquet as _parquet  # noqa: F401
 from jaxssl.data import tfds as _tfds  # noqa: F401
 from jaxssl.data import tfrecord as _tfrecord  # noqa: F401
 from jaxssl.data import webdataset as _webdataset  # noqa: F401
-from jaxssl.data.folder import FolderSource, open_whole
+from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.inputs import as_source
+from jaxssl.data.open_folder import open_whole
 from jaxssl.data.packed import PackedSource
 from jaxssl.data.packed_manifest import is_packed
 from jaxssl.data.source import FIELDS, SOURCES, DataInput, Source, Subset

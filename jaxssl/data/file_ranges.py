@@ -5,8 +5,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from jaxssl.core import UserError, path_of, paths
-from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
+from jaxssl.core import path_of, paths, retry
 
 _OPEN = 256  # files that a process keeps open; others are opened for each read
 
@@ -16,14 +15,17 @@ class FileRanges:
 
   def __init__(self, files: Sequence[str]):
     self.files = tuple(files)
-    self._open = dict[int, int]()
-    weakref.finalize(self, _close, self._open)
+    self._open, self._stale = dict[int, int](), list[int]()
+    weakref.finalize(self, _close, self._open, self._stale)
 
   def __reduce__(self) -> Any:
     return type(self), (self.files,)
 
   def read(self, file: int, offset: int, length: int) -> bytes:
-    """Returns `length` bytes of file number `file`, fewer at its end. Raises OSError."""
+    """Returns `length` bytes of file number `file`, fewer at its end. Raises OSError, or Unavailable after retries."""
+    return retry.call(f"reading {self.files[file]}", self._read, file, offset, length)
+
+  def _read(self, file: int, offset: int, length: int) -> bytes:
     descriptor = self._open.get(file)
     if descriptor is None:
       descriptor = os.open(self.files[file], os.O_RDONLY | os.O_NONBLOCK)  # does not wait for the writer of a pipe
@@ -35,7 +37,12 @@ class FileRanges:
       if (other := self._open.setdefault(file, descriptor)) != descriptor:  # another thread was faster
         os.close(descriptor)
         descriptor = other
-    return _pread(descriptor, offset, length)
+    try:
+      return _pread(descriptor, offset, length)
+    except OSError:
+      if self._open.get(file) == descriptor:  # a network disk may no longer know it: the next read opens the file again
+        self._stale.append(self._open.pop(file))  # not closed, since other threads may be reading
+      raise
 
 
 class BucketRanges(FileRanges):
@@ -46,32 +53,19 @@ class BucketRanges(FileRanges):
     self._process, self._idle = os.getpid(), dict[int, list[Any]]()
     weakref.finalize(self, _close_all, self._idle)
 
-  def read(self, file: int, offset: int, length: int) -> bytes:
-    """Returns `length` bytes of file number `file`, fewer at its end. Raises OSError."""
+  def _read(self, file: int, offset: int, length: int) -> bytes:
     if self._process != os.getpid():  # connections are not shared with the process that was forked
       self._idle.clear()
       self._process = os.getpid()
     idle = self._idle.setdefault(file, [])
     try:
-      try:
-        handle = idle.pop()
-      except IndexError:
-        handle = path_of(self.files[file]).open("rb")
-      handle.seek(offset)
-      data = handle.read(length)
-    except Exception as error:
-      if paths.gcs_error(error):
-        raise OSError(paths.gcs_error(error)) from error
-      raise
+      handle = idle.pop()
+    except IndexError:
+      handle = path_of(self.files[file]).open("rb")
+    handle.seek(offset)
+    data = handle.read(length)
     idle.append(handle)
     return data
-
-
-def image_error(error: Exception, name: str) -> UserError:
-  """Returns the error for the image `name` whose bytes could not be read: OSError, ValueError or MemoryError."""
-  if isinstance(error, MemoryError):
-    return UnsupportedImage(f"{name}: too little memory to read it; cut it into tiles")
-  return DecodeError(f"{name}: {getattr(error, 'strerror', None) or error}")
 
 
 def open_ranges(files: Sequence[str]) -> FileRanges:
@@ -93,6 +87,6 @@ def _close_all(idle: dict[int, list[Any]]) -> None:
       handle.close()
 
 
-def _close(opened: dict[int, int]) -> None:
-  for descriptor in opened.values():
+def _close(opened: dict[int, int], stale: list[int]) -> None:
+  for descriptor in (*opened.values(), *stale):
     os.close(descriptor)

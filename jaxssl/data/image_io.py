@@ -199,7 +199,7 @@ def viewable(image: np.ndarray) -> np.ndarray:
 
 
 def resize(
-  image: np.ndarray, height: int, width: int, method: str = "bicubic", box: tuple[float, ...] | None = None
+  image: np.ndarray, height: int, width: int, method: str = "bicubic", box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
   """Resizes [h, w, c], uint8 or uint16: nearest, or bilinear or bicubic with antialiasing. `box`: left, top, right, bottom."""
   if image.dtype == np.uint8 and image.shape[-1] in (1, 3):
@@ -231,4 +231,5 @@ def center(
   top, left, y, x = round((tall - size) / 2), round((wide - size) / 2), height / tall, width / wide
   # Only the center is computed. The filter still reads pixels around the box, so this equals resizing, then cropping.
   box = left * x, top * y, min((left + size) * x, width), min((top + size) * y, height)
-  return resize(image, size, size, method, tuple(side / reduced for side in box))
+  left, top, right, bottom = (side / reduced for side in box)
+  return resize(image, size, size, method, (left, top, right, bottom))

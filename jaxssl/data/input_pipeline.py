@@ -6,22 +6,22 @@ import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from jaxssl.config.schema import ViewConfig
 from jaxssl.core import LOG, UserError, log
+from jaxssl.core.cores import cores
 from jaxssl.core.log import duration
 from jaxssl.data.crops import cut, divide, list_crops
 from jaxssl.data.filler import Filler
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
 from jaxssl.data.whole_images import Show, read_centers
 from jaxssl.data.worker_pool import WorkerPool
-from jaxssl.parallel.mesh import cores
 
 T = TypeVar("T")
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
@@ -77,7 +77,7 @@ def training(
   """
   tf = tensorflow()
   steps, batch = index.shape
-  parts, threads = -(-batch // _PART), pool.count if pool else _threads(workers)
+  parts, threads = -(-batch // _PART), pool.count if pool else workers or cores()
   shapes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
   filler = Filler(source, functools.partial(cut, views=views, seed=seed, epoch=epoch), shapes, pool)
   crops: dict[int, list[np.ndarray]] = {}  # of the steps in progress
@@ -153,25 +153,6 @@ def inference(
       images = filler.take(step)["images"]
       images[index[step] < 0] = 0
       yield images
-
-
-def read_ahead(load: Callable[[Any], T], keys: Iterable[Any], workers: int, ahead: int) -> Generator[T, None, None]:
-  """Loads images on threads (`workers`; 0: as many as cores), at most `ahead` before they are needed; yields them in order."""
-  pool, pending = ThreadPoolExecutor(_threads(workers)), collections.deque()
-  try:
-    for key in keys:
-      pending.append(pool.submit(load, key))
-      if len(pending) >= ahead:
-        yield pending.popleft().result()
-    while pending:
-      yield pending.popleft().result()
-  finally:
-    pool.shutdown(cancel_futures=True)
-
-
-def _threads(workers: int) -> int:
-  """Returns `workers` or, if that is 0, the number of cores that this process may use."""
-  return workers or cores()
 
 
 @functools.cache

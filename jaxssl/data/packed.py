@@ -12,9 +12,9 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths
 from jaxssl.core.log import quiet_tensorflow
 from jaxssl.data import image_list, packed_manifest, stage
-from jaxssl.data.file_index import check_size
+from jaxssl.data.file_index import check_size, read_error
 from jaxssl.data.file_kinds import DecodeError
-from jaxssl.data.file_ranges import image_error, open_ranges
+from jaxssl.data.file_ranges import open_ranges
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.packed_index import PackedIndex
 from jaxssl.data.packed_manifest import PackedManifest, index_name, shard_name
@@ -54,7 +54,7 @@ class PackedSource(Source):
     try:
       data = self._shards.read(shard, offset, length)
     except (OSError, OverflowError, MemoryError) as error:
-      raise image_error(error, f"{self.describe(index)}: {shard_name(self._split, shard)}") from error
+      raise read_error(error, f"{self.describe(index)}: {shard_name(self._split, shard)}") from error
     if len(data) != length or zlib.crc32(data) != crc:
       problem = f"damaged in {shard_name(self._split, shard)}: its length or its checksum differs"
       raise DecodeError(f"{self.describe(index)}: {problem}; copy that file again, or pack again")

@@ -13,9 +13,9 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import UserError, heartbeat, path_of, paths
+from jaxssl.core import UserError, heartbeat, path_of, paths, retry, storage_errors
+from jaxssl.data.file_index import read_error
 from jaxssl.data.file_kinds import DecodeError
-from jaxssl.data.file_ranges import image_error
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.labels import read_labels
 from jaxssl.data.record_files import joined, open_splits, split_files, version_of, with_test
@@ -66,9 +66,10 @@ class ParquetSource(Source):
     group = int(np.searchsorted(self._ends, index, side="right"))
     file = self._files[self._groups[group][0]]
     try:
-      cell = self._rows(group)[int(index - self._ends[group])]  # counted from the end
+      cell = retry.call(f"reading {file}", self._rows, group)[int(index - self._ends[group])]  # counted from the end
     except (OSError, MemoryError, pyarrow.ArrowException) as error:
-      raise image_error(error, f"{self.describe(index)}: {file}") from error
+      damaged = isinstance(error, OSError) and error.errno is None  # what pyarrow raises for content
+      raise read_error(ValueError(str(error)) if damaged else error, f"{self.describe(index)}: {file}") from error
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if data is None:
       raise DecodeError(f"{self.describe(index)}: {file} has no bytes for it, perhaps a path only")
@@ -94,6 +95,8 @@ class ParquetSource(Source):
       try:
         self._handles[file] = pq.ParquetFile(path_of(path).open("rb") if path.startswith(paths.BUCKET) else path)
       except (OSError, pyarrow.ArrowException) as error:
+        if storage_errors.is_transient(error):
+          raise
         raise UserError(f"{path}: cannot be read: {error}; download it again") from error
     return self._handles[file]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.data.file_index import check_size
+from jaxssl.data.file_index import check_size, read_error
 from jaxssl.data.file_kinds import DecodeError
-from jaxssl.data.file_ranges import image_error, open_ranges
+from jaxssl.data.file_ranges import open_ranges
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.labels import read_labels
 from jaxssl.data.record_files import joined, version_of
@@ -49,7 +49,7 @@ class RecordSource(Source):
     try:
       data = self._ranges.read(file, int(self._offset[index]), length)
     except (OSError, MemoryError) as error:
-      raise image_error(error, f"{self.describe(index)}: {self._files[file]}") from error
+      raise read_error(error, f"{self.describe(index)}: {self._files[file]}") from error
     if len(data) != length:
       raise DecodeError(f"{self.describe(index)}: {self._files[file]} ends within the image")
     return data

@@ -8,7 +8,7 @@ from jaxssl.config.schema import DataConfig, ViewConfig
 from jaxssl.core import LOG
 from jaxssl.data import sampler
 from jaxssl.data.image_io import Decoder
-from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source
 
 COMPARED = 1000  # images of each set, evenly spaced

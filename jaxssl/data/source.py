@@ -153,6 +153,13 @@ def located(source: Source, images: np.ndarray) -> tuple[Source, np.ndarray]:
   return source, images
 
 
+def origin_of(source: Source) -> Source:
+  """Returns the source that all subsets, also those that substitute images, were taken from."""
+  while isinstance(source, Subset):
+    source = source.source
+  return source
+
+
 class Subset(Source):
   """The images of `source` at `indices`, int [m], in that order."""
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import filelock
 
-from jaxssl.core import UserError, cache, heartbeat, json_io, path_of, paths
+from jaxssl.core import UserError, cache, heartbeat, json_io, path_of, paths, retry, storage_errors
 from jaxssl.core.log import byte_progress
 from jaxssl.data.packed_manifest import PackedManifest
 
@@ -103,7 +103,7 @@ def _copy_all(root: str, folder: pathlib.Path, files: Sequence[File], total: int
   stop = threading.Event()
   with byte_progress(total) as progress, ThreadPoolExecutor(_COPIES) as pool:
     try:
-      for copied in as_completed([pool.submit(_copy, root, folder, file, progress.update, stop) for file in files]):
+      for copied in as_completed([pool.submit(_copy_one, root, folder, file, progress.update, stop) for file in files]):
         copied.result()
     except BaseException:
       stop.set()
@@ -112,13 +112,30 @@ def _copy_all(root: str, folder: pathlib.Path, files: Sequence[File], total: int
 
 
 def _pieces(path: str) -> Iterator[bytes]:
-  """Yields the content of a file, of a disk or a bucket. Raises UserError if it cannot be read."""
+  """Yields the content of a file, of a disk or a bucket. Raises UserError if it cannot be read, and transient errors."""
   try:
     with path_of(path).open("rb") as file:
       while piece := file.read(_PIECE):
         yield piece
   except OSError as error:
+    if storage_errors.is_transient(error):
+      raise
     raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _copy_one(root: str, folder: pathlib.Path, file: File, advance: Callable[[int], object], stop: threading.Event) -> None:
+  """Copies a file, from its start again if the storage did not respond meanwhile."""
+  copied = [0]
+
+  def count(size: int) -> None:
+    copied[0] += size
+    advance(size)
+
+  def copy() -> None:
+    count(-copied[0])
+    _copy(root, folder, file, count, stop)
+
+  retry.call(f"copying {os.path.join(root, file[0])}", copy)
 
 
 def _copy(root: str, folder: pathlib.Path, file: File, advance: Callable[[int], object], stop: threading.Event) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG
 from jaxssl.data import sampler
-from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source
 
 MEASURED = 1000  # images, evenly spaced

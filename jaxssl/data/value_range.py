@@ -10,7 +10,7 @@ from jaxssl.core import LOG
 from jaxssl.data import sampler
 from jaxssl.data.file_kinds import EIGHT_BITS, DecodeError, Stored, UnsupportedImage
 from jaxssl.data.image_io import DEPTHS
-from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.readers import holds_8_bits
 from jaxssl.data.source import Source, decoder_of
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import LOG, Unavailable, UserError, retry
+from jaxssl.core.cores import cores
 from jaxssl.data.shared_memory import Layout, SharedMemory
-from jaxssl.data.source import Source, Subset
+from jaxssl.data.source import Source, origin_of
 from jaxssl.data.worker_process import Request
-from jaxssl.parallel.mesh import cores
 
 THREADS_SUFFICE = 4  # threads of one process, which then keep as many cores busy as processes do (docs/performance.md)
 _ATTEMPTS = 3  # of a request, if the worker that has it dies
@@ -29,7 +29,7 @@ def open_pool(sources: Sequence[Source], config: DataConfig) -> "WorkerPool | No
 
   Raises UserError if processes are asked for and cannot read the training images, the first of `sources`.
   """
-  origins = [_origin(source) for source in sources]
+  origins = [origin_of(source) for source in sources]
   readable = [origin for k, origin in enumerate(origins) if origin.in_processes and origin not in origins[:k]]
   if config.processes == "on" and origins[0] not in readable:
     raise UserError(f"data.processes=on: {origins[0].name} is read by this process only; use auto, or jaxssl pack")
@@ -43,16 +43,10 @@ def open_pool(sources: Sequence[Source], config: DataConfig) -> "WorkerPool | No
   return WorkerPool(readable, count)
 
 
-def _origin(source: Source) -> Source:
-  while isinstance(source, Subset):
-    source = source.source
-  return source
-
-
 class WorkerPool:
-  """Processes that call functions of a source, arguments and arrays in shared memory, for the threads of this process.
+  """Processes that call functions of a source and arguments, for the threads of this process.
 
-  `sources` must be `in_processes`. A worker that is killed is replaced and its request repeated; `call` raises Unavailable if
+  `sources` must be pickled cheaply. A worker that is killed is replaced and its request repeated; `call` raises Unavailable if
   that does not help. The processes end with the pool, at the latest with this process, whatever ends it.
   """
 
@@ -62,7 +56,7 @@ class WorkerPool:
     files = theirs.fileno(), self.memory.file
     command = [sys.executable, "-c", _PROGRAM, *map(str, files), *sys.path]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a process that forks should have no threads
-    self._host = subprocess.Popen(command, pass_fds=files, env=environment, stdin=subprocess.DEVNULL)
+    self._host = subprocess.Popen(command, pass_fds=files, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
     theirs.close()
     self._lock = threading.Lock()
     self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
@@ -70,9 +64,10 @@ class WorkerPool:
     self.close = weakref.finalize(self, _close, self._control, self._workers, self._host)
     with Connection(os.dup(self._control.fileno())) as connection:
       connection.send_bytes(pickle.dumps(self._sources))
-      if error := _answer(connection):  # a source cannot be read there
-        self.close()
-        raise error
+      _, error = pickle.loads(connection.recv_bytes())
+    if error:  # a source cannot be opened there
+      self.close()
+      raise error
     for _ in range(count):
       self._idle.put(self._start())
 
@@ -80,8 +75,11 @@ class WorkerPool:
     """Returns the number of a source for `call`; None if the workers do not have it."""
     return next((k for k, own in enumerate(self._sources) if own is source), None)
 
-  def call(self, function: bytes, source: int, arguments: tuple[Any, ...], layout: Layout) -> None:
-    """Calls a pickled function in a worker, and waits: function(source, *arguments, out=arrays). Raises what it raises."""
+  def call(self, function: bytes, source: int, arguments: tuple[Any, ...], layout: Layout) -> Any:
+    """Calls a pickled function in a worker, and waits: function(source, *arguments, out=arrays in shared memory).
+
+    Returns what it returns, and raises what it raises, or Unavailable.
+    """
     request = pickle.dumps(Request(function, source, arguments, layout))
     worker = self._idle.get()
     try:
@@ -92,17 +90,17 @@ class WorkerPool:
             if retry.is_stopping():  # which a worker is not told
               worker = self._replaced(worker)
               raise Unavailable(f"an image is not read within {retry.AFTER_SIGNAL:.0f} s, and the command is to stop")
-          error = _answer(worker)
+          value, error = pickle.loads(worker.recv_bytes())
         except (EOFError, OSError):
           if not self.close.alive:
             raise
-          LOG.warning("a worker process of the input pipeline died; another one repeats its work")
+          LOG.warning("a worker process died; another one repeats its work")
           worker = self._replaced(worker)
           continue
         if error is not None:
           raise error
-        return
-      raise Unavailable(f"worker processes of the input pipeline died {_ATTEMPTS} times; is there too little memory?")
+        return value
+      raise Unavailable(f"worker processes died {_ATTEMPTS} times; is there too little memory?")
     finally:
       self._idle.put(worker)
 
@@ -118,22 +116,19 @@ class WorkerPool:
         socket.send_fds(self._control, [b"+"], [theirs.fileno()])
       except OSError as error:
         ours.close()
-        raise Unavailable("the processes of the input pipeline have died; is there too little memory?") from error
+        raise Unavailable("the worker processes have died; is there too little memory?") from error
     worker = Connection(ours.detach())
     self._workers.add(worker)
     return worker
 
 
-def _answer(connection: Connection) -> Exception | None:
-  """Waits for what a process answers. Raises EOFError or OSError if it has died."""
-  return pickle.loads(connection.recv_bytes())
-
-
 def _close(control: socket.socket, workers: set[Connection], host: subprocess.Popen) -> None:
-  """Closes the sockets, which ends the processes."""
-  for worker in workers:
-    worker.close()
+  """Ends the processes, and the calls that wait for them."""
   control.close()
+  for worker in workers:
+    with socket.socket(fileno=os.dup(worker.fileno())) as end:
+      end.shutdown(socket.SHUT_RDWR)  # closing does not wake a thread that reads
+    worker.close()
   try:
     host.wait(5)
   except subprocess.TimeoutExpired:

@@ -1,7 +1,7 @@
 """The processes behind `WorkerPool`: a host that holds the sources, and the workers that it forks.
 
-Neither imports JAX or TensorFlow, nor has threads, so that forking is safe and takes a millisecond. Processes end when the
-socket to the training process is closed, however that ends.
+The host imports neither JAX nor TensorFlow and has no threads, so that forking is safe and takes a millisecond. All end when
+the socket to the process that started them is closed, however that ends.
 """
 
 import mmap
@@ -30,7 +30,7 @@ class Request(NamedTuple):
 
 
 def main() -> None:
-  """Forks a worker for each socket that arrives on the control socket, after the pickled sources; ends with that socket.
+  """Forks a worker for each socket that arrives on the control socket, after the pickled sources; ends with all of them.
 
   Its arguments are the numbers of two open files: the socket and the shared memory.
   """
@@ -44,8 +44,8 @@ def main() -> None:
       sources = pickle.loads(connection.recv_bytes())
       opencv()  # imported once, not by each worker
     except Exception as error:
-      return connection.send_bytes(_pickled(error))
-    connection.send_bytes(_pickled(None))
+      return connection.send_bytes(_pickled(None, error))
+    connection.send_bytes(_pickled(None, None))
     connection.close()
     while files := socket.recv_fds(channel, 1, 1)[1]:
       if not os.fork():
@@ -55,10 +55,11 @@ def main() -> None:
         finally:
           os._exit(0)
       os.close(files[0])
+  os.killpg(0, signal.SIGKILL)  # this process and the workers, which are a group of their own
 
 
 def _work(connection: Connection, sources: Sequence[Source], memory: int) -> None:
-  """Answers requests with None or an exception, until the other end is closed."""
+  """Answers requests with a value and an exception, one of which is None, until the other end is closed."""
   functions, maps = dict[bytes, Any](), dict[tuple[int, int], mmap.mmap]()
   while True:
     try:
@@ -69,11 +70,10 @@ def _work(connection: Connection, sources: Sequence[Source], memory: int) -> Non
       if request.function not in functions:
         functions = {request.function: pickle.loads(request.function)}
       out = _arrays(maps, memory, request.layout)
-      functions[request.function](sources[request.source], *request.arguments, out=out)
-      answer = None
+      answer = functions[request.function](sources[request.source], *request.arguments, out=out), None
     except Exception as error:
-      answer = error
-    connection.send_bytes(_pickled(answer))
+      answer = None, error
+    connection.send_bytes(_pickled(*answer))
 
 
 def _arrays(maps: dict[tuple[int, int], mmap.mmap], memory: int, layout: Layout) -> Arrays:
@@ -83,13 +83,14 @@ def _arrays(maps: dict[tuple[int, int], mmap.mmap], memory: int, layout: Layout)
   return arrays_in(maps[place], layout)
 
 
-def _pickled(answer: Exception | None) -> bytes:
-  """Pickles an exception with its traceback as a note; one that cannot be pickled becomes a RuntimeError."""
-  if answer is not None:
-    answer.add_note("in a worker process:\n" + "".join(traceback.format_exception(answer)))
+def _pickled(value: Any, error: Exception | None) -> bytes:
+  """Pickles an answer; an exception has its traceback as a note, and becomes a RuntimeError if it cannot be pickled."""
+  if error is None:
+    return pickle.dumps((value, None))
+  error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
   try:
-    data = pickle.dumps(answer)
+    data = pickle.dumps((None, error))
     pickle.loads(data)
     return data
   except Exception:
-    return pickle.dumps(RuntimeError(f"{type(answer).__name__}: {answer}"))
+    return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))

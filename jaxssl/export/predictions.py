@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from jaxssl.core import UserError
-from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.inputs import as_source
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import DataInput, Source
 from jaxssl.evals.preprocessing import Preprocessing
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from jaxssl.core import heartbeat, image_progress
-from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.inspect.same_photo import Details, excess
 from jaxssl.inspect.similar_codes import similar
 

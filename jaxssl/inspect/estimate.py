@@ -9,8 +9,8 @@ import jax
 
 from jaxssl.config.schema import Config
 from jaxssl.core import heartbeat
+from jaxssl.core.cores import cores
 from jaxssl.core.log import duration
-from jaxssl.parallel.mesh import cores
 
 SECONDS = 5.0  # for which steps are timed, beside compiling
 LESS = "set a lower --config.train.batch_size, or --config.train.accumulate=2"

@@ -17,9 +17,10 @@ from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, retry, t
 from jaxssl.core.log import duration
 from jaxssl.data import holdout, value_range
 from jaxssl.data.file_kinds import DecodeError
-from jaxssl.data.folder import FolderSource, open_folder
+from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import training
+from jaxssl.data.open_folder import open_folder
 from jaxssl.data.source import Source, Subset
 from jaxssl.data.worker_pool import open_pool
 from jaxssl.inspect import contact_sheet, estimate, suggest, summary

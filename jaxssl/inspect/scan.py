@@ -15,7 +15,7 @@ from jaxssl.core import image_progress, one_line
 from jaxssl.data.file_kinds import FORMATS, NPY, TIFF, DecodeError, UnsupportedImage
 from jaxssl.data.folder import FolderSource
 from jaxssl.data.image_io import Decoder, viewable
-from jaxssl.data.input_pipeline import read_ahead
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.inspect.duplicates import fingerprints
 
 GRID = 64  # colors are measured on at most GRID x GRID pixels of an image, evenly spaced

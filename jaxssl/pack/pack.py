@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require
+from jaxssl.core.cores import cores
 from jaxssl.data import packed_index, packed_manifest, sampler
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.identity import manifest_of
@@ -20,7 +21,6 @@ from jaxssl.inspect import summary
 from jaxssl.inspect.scan import Unusable
 from jaxssl.pack import inputs, out_folder, shards, workers
 from jaxssl.pack.shards import Part, Task
-from jaxssl.parallel.mesh import cores
 
 SHARD_BYTES = 2**28  # of the images in their source, about
 LARGEST_SIDE = 2**16

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import UserError, atomic, one_line, path_of, paths
+from jaxssl.core import UserError, atomic, one_line, path_of, paths, retry
 from jaxssl.data import shrink
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
-from jaxssl.data.input_pipeline import read_ahead
 from jaxssl.data.packed_manifest import LeftOut, Shard, shard_name
+from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source, decoder_of
 from jaxssl.data.unreadable import LIMIT
 
@@ -126,14 +126,14 @@ def _finished(task: Task) -> Part | None:
     return Part(shard=shard, table=table, before=about["before"], left_out=left_out)
   except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
     return None
-  except Exception as error:
-    if paths.gcs_error(error) and type(error).__name__ == "NotFoundError":
-      return None
-    raise
 
 
 def hash_of(path: pathlib.Path) -> str:
   """Returns the SHA-256 of a file."""
+  return retry.call(f"reading {path}", _hash, path)
+
+
+def _hash(path: pathlib.Path) -> str:
   digest = hashlib.sha256()
   with path.open("rb") as file:
     while piece := file.read(_PIECE):

@@ -1,22 +1,20 @@
-"""Runs the tasks of a pack in processes, each of which writes whole shards."""
+"""Runs the tasks of a pack in worker processes, each of which writes whole shards."""
 
-import contextlib
-import io
-import os
 import pickle
-import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-from jaxssl.core import LOG, UserError
-from jaxssl.data.source import Source, Subset
+import numpy as np
+
+from jaxssl.core import LOG
+from jaxssl.data.shared_memory import Arrays
+from jaxssl.data.source import Source, origin_of
+from jaxssl.data.worker_pool import WorkerPool
 from jaxssl.pack import shards
 from jaxssl.pack.shards import Part, Task
 
 Sources = Mapping[str, Source]  # by split
-_COMMAND = [sys.executable, "-m", "jaxssl.pack.worker"]
+_BETWEEN = 0.2  # seconds between updates of the progress
 
 
 def parts(
@@ -24,91 +22,53 @@ def parts(
 ) -> Iterator[tuple[int, Part]]:
   """Writes shards with up to `workers` processes; yields the position of each task and its part as they are finished.
 
-  One worker, or a source that cannot be sent to another process, is served here. Raises UserError.
+  One worker, or a source that cannot be sent to another process, is served here. Raises UserError, OSError or Unavailable.
   """
-  pickled = _pickled(sources) if min(workers, len(tasks)) > 1 else None
-  if pickled is None:
+  if min(workers, len(tasks)) == 1 or not _can_be_sent(sources):
     for k, task in enumerate(tasks):
       yield k, shards.write(sources[task.split], task, advance)
     return
-  todo, answers = queue.SimpleQueue(), queue.SimpleQueue()
-  for k in range(len(tasks)):
-    todo.put(k)
-  processes = [_start() for _ in range(min(workers, len(tasks)))]
-  arguments = (pickled, tasks, todo, answers)
-  threads = [threading.Thread(target=_serve, args=(process, *arguments), daemon=True) for process in processes]
+  names = list(sources)
+  pool = WorkerPool(list(sources.values()), min(workers, len(tasks)))
+  done, layout = pool.memory.arrays({"images": (len(tasks),)}, np.dtype(np.int64))
+  done["images"][:] = 0
+  function, shown = pickle.dumps(_write), 0
+  with ThreadPoolExecutor(pool.count) as threads:
+    try:
+      calls = {
+        threads.submit(pool.call, function, names.index(task.split), (task, k), layout): k for k, task in enumerate(tasks)
+      }
+      while calls:
+        finished, _ = wait(calls, _BETWEEN, FIRST_COMPLETED)
+        total = int(done["images"].sum())
+        advance(total - shown)
+        shown = total
+        for call in finished:
+          yield calls.pop(call), call.result()
+    finally:
+      threads.shutdown(wait=False, cancel_futures=True)
+      pool.close()
+
+
+def _write(source: Source, task: Task, k: int, out: Arrays) -> Part:
+  """Writes a shard in a worker process, and counts its images."""
+  out["images"][k] = 0  # another worker may have died with this task
+
+  def advance(images: int) -> None:
+    out["images"][k] += images
+
+  return shards.write(source, task, advance)
+
+
+def _can_be_sent(sources: Sources) -> bool:
+  """Returns whether other processes can open the sources; not if a class is defined in a file that only this one has run."""
   try:
-    for thread in threads:
-      thread.start()
-    finished = 0
-    while finished < len(tasks):
-      kind, k, value = answers.get()
-      if kind == "advance":
-        advance(value)
-      elif kind == "part":
-        finished += 1
-        yield k, value
-      elif kind == "error":
-        raise value
-      else:
-        raise RuntimeError(f"a worker failed at {tasks[k].path}:\n{value}")
-  finally:
-    for process in processes:
-      process.kill()
-    for process in processes:
-      process.wait()
-    for thread in threads:
-      thread.join()  # before the pipes are closed that it uses
-    for process in processes:
-      with contextlib.suppress(OSError):  # what was not sent yet cannot be
-        for pipe in (process.stdin, process.stdout):
-          pipe.close()  # type: ignore[union-attr]
-
-
-def _start() -> subprocess.Popen:
-  environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}
-  return subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-
-
-def _serve(
-  process: subprocess.Popen, pickled: bytes, tasks: Sequence[Task], todo: queue.SimpleQueue, answers: queue.SimpleQueue
-):
-  """Gives tasks to a process until none is left, and passes its answers on."""
-  assert process.stdin and process.stdout
-  k = -1
-  try:
-    process.stdin.write(pickled)
-    while True:
-      try:
-        k = todo.get_nowait()
-      except queue.Empty:
-        process.stdin.close()
-        return
-      pickle.dump((tasks[k].split, tasks[k]), process.stdin)
-      process.stdin.flush()
-      kind = "advance"
-      while kind == "advance":
-        kind, value = pickle.load(process.stdout)
-        answers.put((kind, k, value))
-  except (OSError, EOFError, pickle.UnpicklingError):
-    code = process.wait()
-    remedy = "it may have had too little memory; rerun the same command, perhaps with fewer --workers, to resume"
-    answers.put(("error", k, UserError(f"a worker process ended with code {code}: {remedy}")))
-
-
-def _origin(source: Source) -> Source:
-  return _origin(source.source) if isinstance(source, Subset) else source
-
-
-def _pickled(sources: Sources) -> bytes | None:
-  """Returns sources for another process; None if a class of them is defined in a file that only this process has run."""
-  try:
-    file = io.BytesIO()
-    pickle.dump(dict(sources), file)
-    modules = {type(_origin(source)).__module__ for source in sources.values()}
-    if all(module.startswith("jaxssl.") for module in modules):
-      return file.getvalue()
-    LOG.info("one process packs, since %s may not be importable in others", ", ".join(sorted(modules)))
+    pickle.dumps(dict(sources))
   except Exception as error:  # anything that a source of the user may hold
     LOG.info("one process packs, since the source cannot be sent to others: %r", error)
-  return None
+    return False
+  modules = {type(origin_of(source)).__module__ for source in sources.values()}
+  if all(module.startswith("jaxssl.") for module in modules):
+    return True
+  LOG.info("one process packs, since %s may not be importable in others", ", ".join(sorted(modules)))
+  return False

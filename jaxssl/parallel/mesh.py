@@ -1,6 +1,5 @@
 """Builds the one-axis mesh and the shardings of the train state, and moves arrays between hosts and devices."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +14,6 @@ AXIS = "data"
 ROWS = PartitionSpec(AXIS)
 REPLICATED = PartitionSpec()
 LARGE = 2**14  # elements; smaller leaves are not worth sharding
-
-
-def cores() -> int:
-  """Returns the number of CPU cores that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_devices() -> Sequence[Any]:

@@ -8,8 +8,8 @@ import jax
 from tqdm.auto import tqdm
 
 from jaxssl.core import LOG
+from jaxssl.core.cores import cores
 from jaxssl.core.log import SECONDS_BETWEEN_LINES, bar_shown, duration
-from jaxssl.parallel.mesh import cores
 from jaxssl.train.cost import Cost
 
 SLOW_STEP = 3.0  # seconds; a longer step is waited for with a log line every ten seconds

@@ -8,7 +8,7 @@ import pytest
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError
 from jaxssl.data.file_kinds import DecodeError
-from jaxssl.data.folder import open_folder
+from jaxssl.data.open_folder import open_folder
 from tests.data.fixtures import coded, flat, folder, quarters, zipped
 
 

@@ -73,7 +73,7 @@ def test_processes_read_what_threads_read(files, tmp_path):
   files = [*files]
   files[30], files[77] = b"", files[77][:3000]
   source = Files(files)
-  index, partner = epoch_plan(0, 0, 200, 8, np.roll(np.arange(200), 1))
+  index, partner = epoch_plan(0, 0, 200, 8, np.roll(np.arange(200), 1).__getitem__)
   expected = batches(SubstituteUnreadable(Subset(source, np.arange(200))), index, partner, workers=2)
   for count in (1, 3):
     pool = WorkerPool([Files([b""]), source], count)
@@ -116,7 +116,7 @@ def test_a_killed_worker_is_replaced_and_its_work_repeated(files, caplog):
       os.kill(worker, signal.SIGKILL)
     output += list(stream)
   same(output, expected)
-  assert caplog.text.count("a worker process of the input pipeline died; another one repeats its work") == 2
+  assert caplog.text.count("a worker process died; another one repeats its work") == 2
   pool.close()
 
 
@@ -129,7 +129,7 @@ def test_processes_that_all_die_end_the_run_so_that_it_can_resume(files):
     os.kill(host, signal.SIGKILL)
     for worker in workers:
       os.kill(worker, signal.SIGKILL)
-    with pytest.raises(Unavailable, match="the processes of the input pipeline have died; is there too little memory"):
+    with pytest.raises(Unavailable, match="the worker processes have died; is there too little memory"):
       list(stream)
   pool.close()
 
@@ -137,7 +137,7 @@ def test_processes_that_all_die_end_the_run_so_that_it_can_resume(files):
 def test_an_image_that_kills_every_worker_ends_the_run(files, caplog):
   source = Deadly(files[:8])
   pool, _ = started(source, count=1)
-  with pytest.raises(Unavailable, match="worker processes of the input pipeline died 3 times; is there too little memory"):
+  with pytest.raises(Unavailable, match="worker processes died 3 times; is there too little memory"):
     batches(source, *epoch_plan(0, 0, 8, 8), pool=pool)
   pool.close()
 
@@ -247,3 +247,10 @@ def test_folders_and_zips_are_read_by_processes(kind, tmp_path):
   same(fixtures.batches(source, *plan, views, pool=pool), fixtures.batches(source, *plan, views))
   assert pool and pool.number_of(source.source) == 0
   pool.close()
+
+
+def test_worker_processes_do_not_import_jax():
+  """It would take seconds and memory in each, and JAX has threads, with which a process must not fork."""
+  modules = "worker_process, folder, file_index, zip_index, packed, record_source, crops, whole_images, unreadable"
+  program = f"import sys; from jaxssl.data import {modules}; sys.exit('jax' in sys.modules or 'tensorflow' in sys.modules)"
+  assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -26,7 +26,7 @@ def packed(tmp_path, data, side=0, **changes):
 
 
 def views_of(source):
-  index, partner = epoch_plan(0, 0, 12, 4, np.arange(12)[::-1])
+  index, partner = epoch_plan(0, 0, 12, 4, np.arange(12)[::-1].__getitem__)
   return batches(source, index, partner, {"global": ViewConfig(size=16)})
 
 
