@@ -4,8 +4,6 @@ import os
 import stat
 from collections.abc import Callable
 
-import jax
-
 from jaxssl.core import UserError, heartbeat, paths, retry, storage_errors
 from jaxssl.data import kept_listing
 from jaxssl.data.file_index import FileIndex
@@ -33,7 +31,7 @@ def list_images(path: str, field: str) -> FileIndex:
     raise UserError(f"{field}={path}: does not exist{where}; expected a folder or a zip of images")
   if kind == FILE:
     return _list(root, path, field, lambda sorter: _zip(root, sorter))
-  if jax.process_count() == 1:
+  if not processes.have_others():
     return _list_folder(root, path, field)
   content = processes.from_first(lambda: kept_listing.packed(_list_folder(root, path, field)), f"listing {root}")
   return kept_listing.unpacked(root, content)[0]

@@ -70,6 +70,11 @@ def _cluster() -> bool:
   return max(slurm if "SLURM_STEP_NODELIST" in os.environ else 1, ompi, pod) > 1 or jobs
 
 
+def have_others() -> bool:
+  """Returns whether there are several processes; does not start the devices of a single one."""
+  return jax.distributed.is_initialized() and jax.process_count() > 1
+
+
 def is_primary() -> bool:
   """Returns whether this is the process that writes."""
   return jax.process_index() == 0
@@ -99,7 +104,7 @@ def same(make: Callable[[], str], problem: str) -> str:
 
   A OneLineError that one of them raises is raised by all.
   """
-  if jax.process_count() == 1:
+  if not have_others():
     return make()
   text, error = "", None
   try:
@@ -122,7 +127,7 @@ def from_first(make: Callable[[], bytes], task: str) -> bytes:
 
   `task`: what it does, for the others' log.
   """
-  if jax.process_count() == 1:
+  if not have_others():
     return make()
   content, code = b"", 0
   if is_primary():

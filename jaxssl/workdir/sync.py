@@ -25,12 +25,15 @@ class LocalWorkdir(Workdir):
     self._uploaded: dict[pathlib.Path, tuple[int, int]] = {}
 
   def __enter__(self) -> "LocalWorkdir":
-    if self._temporary:
-      for path in self._original.folder.iterdir():
-        if not path.is_dir():
-          with contextlib.suppress(FileNotFoundError):  # one that is being replaced
-            (self.folder / path.name).write_bytes(paths.read_bytes(path))
-    barrier("before the workdir is written")
+    with contextlib.ExitStack() as on_error:
+      if self._temporary:
+        on_error.callback(self._temporary.cleanup)
+        for path in self._original.folder.iterdir():
+          if not path.is_dir():
+            with contextlib.suppress(FileNotFoundError):  # one that is being replaced
+              (self.folder / path.name).write_bytes(paths.read_bytes(path))
+      barrier("before the workdir is written")
+      on_error.pop_all()
     return self
 
   def upload(self) -> None:

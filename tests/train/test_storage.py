@@ -3,15 +3,16 @@
 import errno
 import os
 import pathlib
-import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from jaxssl import main
-from jaxssl.core import retry
+from jaxssl.core import UserError, retry
 from jaxssl.data import file_index
+from jaxssl.data.listing import list_images
+from jaxssl.train import loop
 from jaxssl.train.setup import Experiment
 from jaxssl.workdir.checkpoint import Checkpoints
 from tests import bucket, devices
@@ -115,15 +116,17 @@ def test_images_that_may_not_be_read_stop_a_run(images, faults, tmp_path, capfd)
   assert "063.png: Permission denied; make it readable for this user, or remove it" in capfd.readouterr().err
 
 
-def test_a_run_lists_a_bucket_once(images, tmp_path, monkeypatch, capfd):
+def test_a_run_lists_a_bucket_once(tmp_path, monkeypatch, capfd):
   bucket.install(tmp_path / "buckets", monkeypatch)
-  there = shutil.copytree(images, tmp_path / "buckets/store/images")
-  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=1") == 0
-  assert "as listed when the run started" not in capfd.readouterr().err
-  (there / "007.png").unlink()
-  (there / "new.png").write_bytes(fixtures.flat(0, (32, 32)))
-  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=2") == 0
-  assert "gs://store/images: 64 images, as listed when the run started, 20" in capfd.readouterr().err
-  assert (tmp_path / "run/bad_files.txt").read_text() == "gs://store/images/007.png\n"
-  assert train("gs://store/images", tmp_path / "run", "--config.train.epochs=3", "--accept-changes") == 0
-  assert "1 added (first: new.png), 1 removed (first: 007.png)" in capfd.readouterr().err
+  there = pathlib.Path(
+    fixtures.folder(tmp_path / "buckets/store/images", {"1.png": fixtures.flat(1), "2.png": fixtures.flat(2)})
+  )
+
+  def experiment(config, *_):
+    raise UserError(f"{len(list_images(config.data.path, 'data.path'))} images")
+
+  monkeypatch.setattr(loop, "Experiment", experiment)
+  for words, count in (((), 2), ((), 2), (("--accept-changes",), 3), ((), 3)):
+    assert train("gs://store/images", tmp_path / "run", *words) == 2
+    assert capfd.readouterr().err.endswith(f"error: {count} images\n")
+    (there / "3.png").write_bytes(fixtures.flat(3))
