@@ -174,3 +174,7 @@ def _report(folder: pathlib.Path, sources: Mapping[str, Source], manifest: Packe
   ]
   lines.append(f"train on them: --config.data.source=packed --config.data.path={shlex.quote(str(folder))}")
   print(*map(one_line, lines), sep="\n")
+
+
+def _amount(size: int) -> str:
+  return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"
