@@ -72,7 +72,7 @@ class Source(Protocol):
   def names_at(self, rows: np.ndarray) -> bytes | None:
     """Returns the relative names of the images at `rows`, int [m], in Unicode NFC, each followed by a zero byte.
 
-    None: only `relative_name` has them. Sources of millions of images offer this, so that a run opens in no time.
+    None: only `relative_name` has them. A source of millions of images offers this, so that a run starts without a loop.
     """
     return None
 

@@ -168,9 +168,11 @@ def _report(folder: pathlib.Path, sources: Mapping[str, Source], manifest: Packe
     lines.append(f"{name}: {len(sources[name])} images{number}")
     unusable += [Unusable(name, image.name, image.reason) for image in split.left_out]
   size = sum(split.bytes for split in manifest.splits.values())
-  lines += [
-    *summary.unreadable(unusable),
-    f"bytes: {size / 1e9:.3g} GB{f' instead of {before / 1e9:.3g} GB' if before else ''}",
-  ]
+  instead = f" instead of {_amount(before)}" if before else ""
+  lines += [*summary.unreadable(unusable), f"bytes: {_amount(size)}{instead}"]
   lines.append(f"train on them: --config.data.source=packed --config.data.path={shlex.quote(str(folder))}")
   print(*map(one_line, lines), sep="\n")
+
+
+def _amount(size: int) -> str:
+  return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"

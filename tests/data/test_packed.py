@@ -5,6 +5,7 @@ import os
 import pathlib
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -191,6 +192,17 @@ def test_staging_replaces_what_is_damaged(copy, tmp_path):
   (copy / "train-00000.shard").write_bytes(bytes((copy / "train-00000.shard").stat().st_size))
   with pytest.raises(UserError, match=f"{copy}/train-00000.shard: damaged: its size or SHA-256 is not that of the manifest"):
     opened(copy, stage=where)
+
+
+def test_several_processes_stage_once(copy, tmp_path, monkeypatch):
+  copied, original = [], stage._copy
+  monkeypatch.setattr(
+    stage, "_copy", lambda root, folder, file, *rest: (copied.append(file), original(root, folder, file, *rest))
+  )
+  manifest = packed_manifest.read(str(copy), "x")
+  with ThreadPoolExecutor(4) as pool:  # each has a lock of its own, as processes have
+    folders = set(pool.map(lambda _: stage.staged(str(tmp_path / "stage"), str(copy), manifest), range(4)))
+  assert len(folders) == 1 and sorted(copied) == sorted(manifest.files())
 
 
 def test_staging_without_room_names_the_bytes(copy, tmp_path, monkeypatch):

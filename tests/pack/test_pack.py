@@ -130,6 +130,7 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
   data = folder(tmp_path / "in", {**FILES, "cat/bad.jpg": b"\xff\xd8\xff damaged"})
   pack(data, tmp_path / "out", shorter_side=0, num_workers=1)
   text = capsys.readouterr().out
+  assert "bytes: 0.04 MB instead of 0.04 MB" in text
   assert "train: 13 images, 1 of them unreadable and left out" in text and f"{data}/cat/bad.jpg: " in text
   source = source_of(tmp_path / "out")
   assert [source.relative_name(k) for k in range(12)] == list(FILES) and source.labels.tolist() == [0] * 6 + [1] * 6
