@@ -49,9 +49,8 @@ def figures(neighbors: NeighborBank, num_images: int, labels: Array | None) -> d
   if window > 1:
     both = seen & (before[:, 0] >= 0)
     logs["neighbor_churn"] = 1.0 - jnp.sum(stayed * both) / jnp.sum(both)
-  if labels is None:
-    return logs
-  label = jnp.pad(labels, (0, rows - num_images), constant_values=-1)
-  for place in range(min(2, k)):
-    logs[f"neighbor_top{place + 1}_label"] = share(labels[ids[:, place]] == label, seen & (label >= 0))
+  if labels is not None:
+    label = jnp.pad(labels, (0, rows - num_images), constant_values=-1)
+    for place in range(min(2, k)):
+      logs[f"neighbor_top{place + 1}_label"] = share(labels[ids[:, place]] == label, seen & (label >= 0))
   return logs

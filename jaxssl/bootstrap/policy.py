@@ -14,6 +14,8 @@ from jaxssl.core.types import Array
 from jaxssl.ops.nearest import normalize, search
 from jaxssl.parallel.mesh import REPLICATED, ROWS, first_row, padded_rows
 
+VOTED = 4096  # images of each half of a device's rows whose votes are summed at a time
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NeighborBootstrap:
@@ -71,15 +73,16 @@ class NeighborBootstrap:
       index, slot, features, ids, similarities = new
       row = index - first_row(rows)
       row = jnp.where((row >= 0) & (row < rows.shape[0]), row, rows.shape[0])  # rows of other devices are dropped
-      return (
-        rows.at[row].set(features.astype(rows.dtype), mode="drop"),
-        window_ids.at[row, slot].set(ids, mode="drop"),
-        window.at[row, slot].set(similarities.astype(window.dtype), mode="drop"),
-      )
 
-    write = jax.shard_map(local, mesh=self.mesh, in_specs=(ROWS, ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
+      def write(window: Array, values: Array) -> Array:
+        return _with_slot(window, slot, _in_slot(window, slot).at[row].set(values.astype(window.dtype), mode="drop"))
+
+      features = rows.at[row].set(features.astype(rows.dtype), mode="drop")
+      return features, write(window_ids, ids), write(window, similarities)
+
+    update = jax.shard_map(local, mesh=self.mesh, in_specs=(ROWS, ROWS, ROWS, REPLICATED), out_specs=ROWS, check_vma=False)
     new = (index, bank.slot, chosen, ids, similarities)
-    rows, window_ids, window = write(bank.features, bank.ids, bank.similarities, new)
+    rows, window_ids, window = update(bank.features, bank.ids, bank.similarities, new)
     return dataclasses.replace(bank, features=rows, ids=window_ids, similarities=window)
 
   def vote(self, bank: NeighborBank) -> tuple[Array, Array, Array]:
@@ -88,16 +91,26 @@ class NeighborBootstrap:
     An image is trusted, that is, may bootstrap, if its best-voted neighbor is the image itself (adaptive), or always (naive).
     Probabilities are softmax(sum / window / temperature) over the k best-voted neighbors, the image itself included.
     """
-    rows, window, k = bank.ids.shape
+    rows, _, k = bank.ids.shape
     sum_row = functools.partial(sum_votes, k=k, num_images=rows)
 
     def local(ids: Array, similarities: Array) -> tuple[Array, Array]:
-      flat = (ids.reshape(-1, window * k), similarities.reshape(-1, window * k))
-      # Two halves side by side: independent sorts run on two threads of a CPU, in 0.7 of the time.
-      middle, odd = -(-len(ids) // 2), len(ids) % 2
-      halves = tuple(x[:middle] for x in flat), tuple(x[middle - odd :] for x in flat)
-      sums = jax.lax.map(lambda pair: (sum_row(*pair[0]), sum_row(*pair[1])), halves, batch_size=4096)
-      return jax.tree.map(lambda a, b: jnp.concatenate([a, b[odd:]]), *sums)
+      # Two halves side by side: independent sorts run on two threads of a CPU, in 0.7 of the time. Blocks are cut one by one,
+      # since XLA would copy all of the window to another layout; the last ones overlap those before them.
+      count = len(ids)
+      middle = -(-count // 2)
+      size = min(VOTED, middle)
+
+      def sum_block(i: Array | int, sums: tuple[Array, Array]) -> tuple[Array, Array]:
+        first = jnp.minimum(i * size, middle - size)
+        for start in (first, first + count - middle):
+          block = (jax.lax.dynamic_slice_in_dim(x, start, size).reshape(size, -1) for x in (ids, similarities))
+          new = jax.vmap(sum_row)(*block)
+          sums = jax.tree.map(lambda x, new, start=start: jax.lax.dynamic_update_slice_in_dim(x, new, start, 0), sums, new)
+        return sums
+
+      empty = jnp.zeros((count, k), jnp.int32), jnp.zeros((count, k), jnp.float32)
+      return jax.lax.fori_loop(0, -(-middle // size), sum_block, empty)
 
     sum_rows = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)
     ids, sums = sum_rows(bank.ids, bank.similarities)
@@ -122,14 +135,24 @@ class NeighborBootstrap:
 
     partners, trusted = jax.lax.cond(epoch >= window, draw, lambda: (own, jnp.float32(0)))
     slot = jnp.asarray(epoch % window, jnp.int32)
-    ids, similarities = jnp.int32(-1), jnp.zeros((), bank.similarities.dtype)
     if self.config.as_released:  # as released, an image without a visit repeats its last list
-      ids, similarities = bank.ids[:, bank.slot], bank.similarities[:, bank.slot]
+      ids, similarities = _in_slot(bank.ids, bank.slot), _in_slot(bank.similarities, bank.slot)
+    else:
+      ids, similarities = jnp.full_like(bank.ids[:, 0], -1), jnp.zeros_like(bank.similarities[:, 0])
     return dataclasses.replace(
       bank,
-      ids=bank.ids.at[:, slot].set(ids),
-      similarities=bank.similarities.at[:, slot].set(similarities),
+      ids=_with_slot(bank.ids, slot, ids),
+      similarities=_with_slot(bank.similarities, slot, similarities),
       partners=partners,
       trusted=trusted,
       slot=slot,
     )
+
+
+# A scatter or gather by a traced slot would make a TPU copy all of the window, in a layout that pads it.
+def _in_slot(window: Array, slot: Array) -> Array:
+  return jax.lax.dynamic_index_in_dim(window, slot, 1, keepdims=False)
+
+
+def _with_slot(window: Array, slot: Array, values: Array) -> Array:
+  return jax.lax.dynamic_update_index_in_dim(window, values, slot, 1)

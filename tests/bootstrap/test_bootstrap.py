@@ -1,10 +1,12 @@
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxssl.bootstrap import policy
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schema import BootstrapConfig
 from jaxssl.core import UserError
@@ -86,9 +88,9 @@ def clustered(count: int, features: int, seed: int = 0) -> np.ndarray:
   return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def run(policy: str, epochs: int, devices: int = 1, count: int = 44, batch: int = 8, **changes):
+def run(name: str, epochs: int, devices: int = 1, count: int = 44, batch: int = 8, **changes):
   """Runs epochs with drifting features; yields the state at the start of each epoch."""
-  config = BootstrapConfig(policy=policy, **{"k": 4, "window": 2, "temperature": 0.5, "search_chunk": 10, **changes})
+  config = BootstrapConfig(policy=name, **{"k": 4, "window": 2, "temperature": 0.5, "search_chunk": 10, **changes})
   bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(jax.devices()[:devices]), num_images=count)
   state = bootstrap.init(6)
   for epoch in range(epochs):
@@ -122,6 +124,24 @@ def test_one_and_eight_devices_draw_the_same_partners():
   for single, sharded in zip(run("adaptive", 4, 1), run("adaptive", 4, 8), strict=True):
     np.testing.assert_array_equal(single.partners, sharded.partners)
     np.testing.assert_array_equal(single.ids, sharded.ids)
+
+
+@pytest.mark.parametrize("devices, count", [(1, 44), (8, 44), (1, 8)])  # 22, 3 and 4 rows in each half of a device
+def test_votes_do_not_depend_on_the_blocks(devices, count, monkeypatch):
+  *_, state = run("adaptive", 3, devices, count=count)
+  bootstrap = build(GOLDEN[STATE_MACHINES[0]], devices, k=4)
+  whole = VOTE(bootstrap, state)
+  monkeypatch.setattr(policy, "VOTED", 5)
+  for a, b in zip(whole, NeighborBootstrap.vote(bootstrap, state), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_only_one_slot_of_the_window_is_written_at_a_step():
+  bootstrap = NeighborBootstrap(config=BootstrapConfig(policy="naive", k=4), mesh=make_mesh(), num_images=64)
+  state = bootstrap.init(6)
+  text = UPDATE_BANK.lower(bootstrap, state, jnp.arange(8, dtype=jnp.int32), jnp.ones((1, 8, 6))).as_text()
+  scattered = set(re.findall(r"stablehlo.scatter.*?\) : \(tensor<([0-9x]+)x[a-z]", text.replace("\n", " ")))
+  assert scattered and all(shape.count("x") < 2 for shape in scattered), scattered
 
 
 def test_skipped_images_cast_no_vote_and_unvisited_rows_do_not_compete():
