@@ -20,7 +20,7 @@ from jaxssl.data.filler import Filler
 from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
-from jaxssl.data.whole_images import Show, read_centers
+from jaxssl.data.whole_images import Show, read_centers, read_shown
 from jaxssl.data.worker_pool import WorkerPool
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
   """
 
   def load(index: int) -> np.ndarray:
-    return Show(0, resident_size, resident_size).image(source, index) if resident_size else source.read(index)
+    return read_shown(source, index, Show(0, resident_size, resident_size)) if resident_size else source.read(index)
 
   rows = range(len(source))[own]
   first = load(0)  # sets the size, also for processes that read other rows

@@ -8,6 +8,7 @@ import numpy as np
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import center
 from jaxssl.data.source import FailedImage, Source, decoder_of, optional
+from jaxssl.data.unreadable import read_tolerantly
 
 # A reduced image is at least so many times larger than the result, which then differs by 0.4 gray levels on average (50 dB)
 _GAP = 2
@@ -35,6 +36,21 @@ class Show(NamedTuple):
     if self.resident_size:
       image, whole = center(image, self.resident_size, self.resident_size, whole=whole), None
     return center(image, self.resize, self.size, self.interpolation, whole)
+
+
+def read_shown(source: Source, index: int, show: Show) -> np.ndarray:
+  """Reads one image as `show` does, [size, size, c], from a source that may substitute or skip it (then it is black)."""
+
+  def read(origin: Source, images: np.ndarray) -> np.ndarray:
+    image = int(images[0])
+    if image < 0:
+      return np.zeros((show.size, show.size, source.channels), source.dtype)
+    try:
+      return show.image(origin, image)
+    except (DecodeError, UnsupportedImage) as error:
+      raise FailedImage(image, error) from error
+
+  return read_tolerantly(source, np.array([index]), read)
 
 
 def read_centers(source: Source, rows: np.ndarray, show: Show, out: Mapping[str, np.ndarray]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxssl.core import LOG, VERSION, UserError, cache, image_progress, json_io, path_of, paths, retry
 from jaxssl.data.datasets import open_splits
 from jaxssl.data.source import Source, name_of
+from jaxssl.data.worker_pool import WorkerPool, open_pool
 from jaxssl.evals import embedding_file, load_run
 from jaxssl.evals.load_run import LoadedRun
 
@@ -45,11 +46,11 @@ def embed_to_file(
   request = _request(run, sources, patches)
   parts, size = Parts(out, request), request["part"]
   spans = [(split, np.arange(k, min(k + size, len(x)))) for split, x in sources.items() for k in range(0, len(x), size)]
-  finished = len(parts.unreadable)
+  finished, pool = len(parts.unreadable), open_pool(list(sources.values()), config.data)
   try:
     with image_progress(request["images"], sum(len(rows) for _, rows in spans[:finished])) as progress:
       for split, rows in spans[finished:]:
-        parts.append(*_embed(run, sources[split], rows, patches))
+        parts.append(*_embed(run, sources[split], rows, patches, pool))
         progress.update(len(rows))
     if not parts.shape[0]:
       raise UserError(f"all {request['images']} images are unreadable")
@@ -99,9 +100,11 @@ def _request(run: LoadedRun, sources: Mapping[str, Source], patches: bool) -> di
   return json.loads(json.dumps(request))
 
 
-def _embed(run: LoadedRun, source: Source, rows: np.ndarray, patches: bool) -> tuple[np.ndarray, list[int]]:
+def _embed(
+  run: LoadedRun, source: Source, rows: np.ndarray, patches: bool, pool: WorkerPool | None
+) -> tuple[np.ndarray, list[int]]:
   """Embeds images: (features of the readable ones, rows of the others). Raises UserError if features are not finite."""
-  features, unreadable = run.embed(source, rows, "tokens" if patches else "encode")
+  features, unreadable = run.embed(source, rows, "tokens" if patches else "encode", pool)
   wrong = np.delete(rows, unreadable)[~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))]
   if len(wrong):
     example = source.describe(int(wrong[0]))
