@@ -1,7 +1,6 @@
 """Bootstrapping policies: which image supplies the second view (off, naive or adaptive; AdaSim, arXiv 2303.13606)."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +91,7 @@ class NeighborBootstrap:
     Probabilities are softmax(sum / window / temperature) over the k best-voted neighbors, the image itself included.
     """
     rows, _, k = bank.ids.shape
-    sum_row = functools.partial(sum_votes, k=k, num_images=rows)
+    sum_rows = jax.vmap(lambda ids, similarities: sum_votes(ids, similarities, k, rows))
 
     def local(ids: Array, similarities: Array) -> tuple[Array, Array]:
       # Two halves side by side: independent sorts run on two threads of a CPU, in 0.7 of the time. Blocks are cut one by one,
@@ -104,16 +103,16 @@ class NeighborBootstrap:
       def sum_block(i: Array | int, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         first = jnp.minimum(i * size, middle - size)
         for start in (first, first + count - middle):
-          block = (jax.lax.dynamic_slice_in_dim(x, start, size).reshape(size, -1) for x in (ids, similarities))
-          new = jax.vmap(sum_row)(*block)
+          cut = [jax.lax.dynamic_slice_in_dim(x, start, size).reshape(size, -1) for x in (ids, similarities)]
+          new = sum_rows(cut[0], cut[1])
           sums = jax.tree.map(lambda x, new, start=start: jax.lax.dynamic_update_slice_in_dim(x, new, start, 0), sums, new)
         return sums
 
       empty = jnp.zeros((count, k), jnp.int32), jnp.zeros((count, k), jnp.float32)
       return jax.lax.fori_loop(0, -(-middle // size), sum_block, empty)
 
-    sum_rows = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)
-    ids, sums = sum_rows(bank.ids, bank.similarities)
+    vote_rows = jax.shard_map(local, mesh=self.mesh, in_specs=ROWS, out_specs=ROWS, check_vma=False)
+    ids, sums = vote_rows(bank.ids, bank.similarities)
     probabilities = jax.nn.softmax(sums / (self.config.window * self.config.temperature), axis=-1, where=ids >= 0)
     row = jnp.arange(rows, dtype=jnp.int32)
     trusted = ids[:, 0] == row if self.config.policy == "adaptive" else ids[:, 0] >= 0
