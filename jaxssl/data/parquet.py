@@ -5,7 +5,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,14 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import UserError, heartbeat, path_of, paths, retry, storage_errors
+from jaxssl.core import UserError, heartbeat, path_of, paths, retry
 from jaxssl.data.file_index import read_error
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.labels import read_labels
-from jaxssl.data.record_files import joined, open_splits, split_files, version_of, with_test
-from jaxssl.data.source import Source, register
+from jaxssl.data.record_files import open_sets, version_of
+from jaxssl.data.record_source import NamedRecords
+from jaxssl.data.source import register
 
 PARQUET = re.compile(r"\.parquet$", re.IGNORECASE)
 _IMAGES = ("image", "img", "jpg", "jpeg", "png")  # names of columns, the first first; otherwise the only one of images
@@ -27,7 +28,7 @@ _LABELS = ("label", "labels", "fine_label", "class", "cls", "target")
 _GROUPS = 4  # row groups that a process keeps
 
 
-class ParquetSource(Source):
+class ParquetSource(NamedRecords):
   """The images in a column of `files`: bytes, or a struct of bytes and path. `known`: classes of the training images."""
 
   def __init__(self, name: str, files: Sequence[str], decoder: Decoder, known: tuple[str, ...] = ()):
@@ -37,13 +38,12 @@ class ParquetSource(Source):
     self._column, labels = _image_column(schema, name), next((x for x in _LABELS if x in schema.names), None)
     groups = [(f, g) for f in range(len(files)) for g in range(self._opened(f).metadata.num_row_groups)]
     counts = [self._opened(f).metadata.row_group(g).num_rows for f, g in groups]
-    self._groups, self._ends = groups, np.cumsum(counts, dtype=np.int64)
+    self._groups, self._group_ends = groups, np.cumsum(counts, dtype=np.int64)
     is_struct = pyarrow.types.is_struct(schema.field(self._column).type)
     with heartbeat(f"reading labels and names of {name}"):
-      self._names = joined(self._values(f"{self._column}.path")) if is_struct else None
+      self.use_names(self._values(f"{self._column}.path") if is_struct else [None])
       if labels:
         self.labels, self.classes = read_labels(self._values(labels), len(self), name, _class_names(schema, labels), known)
-    self._bounds = np.append(-1, np.flatnonzero(np.frombuffer(self._names or b"", np.uint8) == 0))
     self.use(decoder)
 
   def __getstate__(self) -> dict[str, Any]:
@@ -59,14 +59,14 @@ class ParquetSource(Source):
     self._tables = collections.OrderedDict[int, list[Any]]()
 
   def __len__(self) -> int:
-    return int(self._ends[-1]) if len(self._ends) else 0
+    return int(self._group_ends[-1]) if len(self._group_ends) else 0
 
   def encoded(self, index: int) -> bytes:
     """Returns the bytes of the image. Raises DecodeError, which names the image."""
-    group = int(np.searchsorted(self._ends, index, side="right"))
+    group = int(np.searchsorted(self._group_ends, index, side="right"))
     file = self._files[self._groups[group][0]]
     try:
-      cell = retry.call(f"reading {file}", self._rows, group)[int(index - self._ends[group])]  # counted from the end
+      cell = self._rows(group)[int(index - self._group_ends[group])]  # counted from the end
     except (OSError, MemoryError, pyarrow.ArrowException) as error:
       damaged = isinstance(error, OSError) and error.errno is None  # what pyarrow raises for content
       raise read_error(ValueError(str(error)) if damaged else error, f"{self.describe(index)}: {file}") from error
@@ -82,8 +82,8 @@ class ParquetSource(Source):
     with self._lock:
       if group not in self._tables:
         file, number = self._groups[group]
-        column = self._opened(file).read_row_group(number, columns=[self._column]).column(0)
-        self._tables[group] = column.to_pylist()
+        table = self._read(file, lambda opened: opened.read_row_group(number, columns=[self._column]))
+        self._tables[group] = table.column(0).to_pylist()
         while len(self._tables) > _GROUPS:
           self._tables.popitem(last=False)
       self._tables.move_to_end(group)
@@ -93,31 +93,30 @@ class ParquetSource(Source):
     if file not in self._handles:
       path = self._files[file]
       try:
-        self._handles[file] = pq.ParquetFile(path_of(path).open("rb") if path.startswith(paths.BUCKET) else path)
+        self._handles[file] = retry.call(f"reading {path}", _open, path)
       except (OSError, pyarrow.ArrowException) as error:
-        if storage_errors.is_transient(error):
-          raise
         raise UserError(f"{path}: cannot be read: {error}; download it again") from error
     return self._handles[file]
+
+  def _read(self, file: int, read: Callable[[pq.ParquetFile], pyarrow.Table]) -> pyarrow.Table:
+    """Calls `read` with an open file, again if the storage does not respond."""
+
+    def once() -> pyarrow.Table:
+      try:
+        return read(self._opened(file))
+      except OSError:
+        self._handles.pop(file, None)  # a handle of a network disk may be stale for good
+        raise
+
+    return retry.call(f"reading {self._files[file]}", once)
 
   def _values(self, column: str) -> list[Any]:
     """Reads a column of all files, without the images."""
     values = []
     for file in range(len(self._files)):
-      table = self._opened(file).read(columns=[column]).flatten()
-      values += table.column(0).to_pylist()
+      table = self._read(file, lambda opened: opened.read(columns=[column]))
+      values += table.flatten().column(0).to_pylist()
     return values
-
-  def describe(self, index: int) -> str:
-    """Returns the name of the image behind that of the dataset, or the latter and a number."""
-    name = self.relative_name(index)
-    return super().describe(index) if name is None else f"{self.name}/{name}"
-
-  def relative_name(self, index: int) -> str | None:
-    """Returns the path in the image's column; None if one has none, or two have the same."""
-    if self._names is None:
-      return None
-    return self._names[self._bounds[index] + 1 : self._bounds[index + 1]].decode(errors="surrogateescape")
 
   def version(self) -> str:
     """Returns number, names and sizes of the files."""
@@ -127,17 +126,15 @@ class ParquetSource(Source):
 @register("parquet", ("path", "test_path"))
 def open_parquet(config: DataConfig) -> tuple[ParquetSource, ParquetSource | None]:
   """Opens the Parquet files of `data.path`: train, and test or validation (None without either). Raises UserError."""
-  decoder, classes = Decoder.of(config), dict[str, tuple[str, ...]]()
 
-  def opened(path: str, field: str) -> tuple[ParquetSource, ParquetSource | None]:
-    def make(split: str, files: list[str]) -> ParquetSource:
-      source = ParquetSource(paths.absolute(path), files, decoder, classes.get("train", ()))
-      classes.setdefault("train", source.classes)
-      return source
+  def make(name: str, files: list[str], known: tuple[str, ...]) -> ParquetSource:
+    return ParquetSource(name, files, Decoder.of(config), known)
 
-    return open_splits(split_files(path, field, PARQUET, ".parquet"), make)
+  return open_sets(config, PARQUET, ".parquet", make)
 
-  return with_test(config, opened)
+
+def _open(path: str) -> pq.ParquetFile:
+  return pq.ParquetFile(path_of(path).open("rb") if path.startswith(paths.BUCKET) else path)
 
 
 def _image_column(schema: pyarrow.Schema, where: str) -> str:
@@ -149,9 +146,7 @@ def _image_column(schema: pyarrow.Schema, where: str) -> str:
   usual = [name for name in _IMAGES if name in columns]
   if not usual and len(columns) != 1:
     found = f"it has {', '.join(schema.names)}"
-    raise UserError(
-      f"data.path={where}: no column is known to hold images; expected image, of bytes or of bytes and path; {found}"
-    )
+    raise UserError(f"{where}: no column is known to hold images; expected image, of bytes or of bytes and path; {found}")
   return (usual or columns)[0]
 
 

@@ -1,31 +1,34 @@
 """Finds the files of a dataset in containers (tar, TFRecord, Parquet), by split, and caches what scanning them has found."""
 
+import contextlib
 import glob
 import hashlib
 import json
 import os
-import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from jaxssl.core import LOG, UserError, cache, heartbeat, path_of, paths
+from jaxssl.config.schema import DataConfig
+from jaxssl.core import LOG, UserError, atomic, cache, heartbeat, path_of, paths, retry
 from jaxssl.data.file_sorter import SYSTEM_FOLDERS
 from jaxssl.data.folder_names import HELD_OUT, part_of
 from jaxssl.data.source import Source
 
 S = TypeVar("S", bound=Source)
+# Opens some files: takes the absolute path of all, these files, and the classes of the training images if they are known
+Make = Callable[[str, list[str], tuple[str, ...]], S]
 _FILES = 8  # scanned at the same time
 _PATTERN = re.compile(r"[*?[{]")  # the characters with which a pattern begins
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of WebDataset: train-{000000..000146}.tar
 
 
 def split_files(path: str, field: str, pattern: re.Pattern, kind: str) -> dict[str, list[str]]:
-  """Returns the files that match `pattern` by what their names say: "train", and any of HELD_OUT, each sorted.
+  """Returns the files whose names match `pattern`, sorted, by the split that a name states: "train", and any of HELD_OUT.
 
-  `path`: a file, a folder, or a pattern with * or {000..146}. `kind`: of the files, for messages. Of `data.test_path`, "train"
-  are all that are held out, if there is nothing else. Raises UserError.
+  `path`: a file, a folder, or a pattern with * or {000..146}. `kind`: of the files, for messages. If `field` is
+  data.test_path and all files are of one held-out split, that one is "train". Raises UserError.
   """
   held_out = HELD_OUT if field == "data.test_path" else ()
   root, where = paths.absolute(path), f"{field}={path}"
@@ -37,7 +40,7 @@ def split_files(path: str, field: str, pattern: re.Pattern, kind: str) -> dict[s
   if not found:
     raise UserError(f"{where}: there are no {kind} files; expected one, a folder of them, or a pattern such as DIR/train-*")
   splits = dict[str, list[str]]()
-  outer = root if path_of(root).is_dir() else os.path.dirname(_PATTERN.split(root)[0])  # whose name says nothing
+  outer = root if path_of(root).is_dir() else os.path.dirname(_PATTERN.split(root)[0])  # its own name states no split
   for file in found:
     splits.setdefault(_kind(file.removeprefix(outer).split("/")), []).append(file)
   if "train" not in splits and (instead := next((kind for kind in ("", *held_out) if kind in splits), None)) is not None:
@@ -49,35 +52,41 @@ def split_files(path: str, field: str, pattern: re.Pattern, kind: str) -> dict[s
   return {name: files for name, files in splits.items() if name == "train" or name in HELD_OUT}
 
 
-def open_splits(splits: dict[str, list[str]], make: Callable[[str, list[str]], S]) -> tuple[S, S | None]:
-  """Opens the training files, and those of the first held-out split that has labels if the training images have some."""
-  train = make("train", splits["train"])
-  for name in HELD_OUT:
-    if name in splits:
-      test = make(name, splits[name])
-      if train.labels is None or test.labels is not None:  # ImageNet's test labels are withheld
-        return train, test
-      LOG.info("%s: the %s split has no labels and is left out", train.name, name)
-  return train, None
+def open_sets(config: DataConfig, pattern: re.Pattern, kind: str, make: Make[S]) -> tuple[S, S | None]:
+  """Opens the training images of `data.path`, and the test images there or in `data.test_path` (None without either).
 
-
-def with_test(config: Any, opened: Callable[[str, str], tuple[S, S | None]]) -> tuple[S, S | None]:
-  """Opens `data.path`, and `data.test_path` if it is set: its held-out split, or all of it. `opened`: takes path and field."""
-  train, test = opened(config.path, "data.path")
+  `pattern`, `kind`: as for `split_files`. `make`: gets the classes of the training images for all images but these. Of
+  `data.test_path`, the held-out split is used, or all images without one. Raises UserError.
+  """
+  train, test = _open_splits(config.path, "data.path", pattern, kind, make, None)
   if config.test_path:
-    other, test = opened(config.test_path, "data.test_path")
-    test = test or other
+    whole, held_out = _open_splits(config.test_path, "data.test_path", pattern, kind, make, train.classes)
+    test = held_out or whole
   return train, test
 
 
+def _open_splits(
+  path: str, field: str, pattern: re.Pattern, kind: str, make: Make[S], known: tuple[str, ...] | None
+) -> tuple[S, S | None]:
+  """Opens the training files, and those of the first held-out split that has labels if the training images have some."""
+  splits, name = split_files(path, field, pattern, kind), paths.absolute(path)
+  train = make(name, splits["train"], known or ())
+  for split in filter(splits.__contains__, HELD_OUT):
+    test = make(name, splits[split], train.classes if known is None else known)
+    if train.labels is None or test.labels is not None:  # ImageNet's test labels are withheld
+      return train, test
+    LOG.info("%s: the %s split has no labels and is left out", train.name, split)
+  return train, None
+
+
 def scanned(kind: str, files: Sequence[str], scan: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
-  """Scans files, several at a time, or returns what was found before, while they have the same sizes and times."""
+  """Scans files, several at a time; returns the stored results if sizes and times are those of an earlier scan."""
   key = hashlib.sha256(json.dumps([kind, 1, [_state(file) for file in files]]).encode()).hexdigest()
   return cached(f"{kind}-{key[:32]}", lambda: _scan_all(files, scan))
 
 
 def cached(name: str, compute: Callable[[], Any]) -> Any:
-  """Returns what JSON can hold from the cache folder, or computes and stores it; a folder that is not writable is no error."""
+  """Returns a JSON value from the cache folder; computes and stores it if it is not there, or the folder cannot be used."""
   try:
     path = cache.folder("scans") / f"{name}.json"
     if path.exists():
@@ -86,7 +95,10 @@ def cached(name: str, compute: Callable[[], Any]) -> Any:
     path = None
   value = compute()
   if path:
-    _store(path, value)
+    with contextlib.suppress(OSError):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      with atomic.replacing(path) as temporary:
+        temporary.write_text(json.dumps(value))
   return value
 
 
@@ -122,7 +134,7 @@ def _files(root: str) -> Iterator[str]:
 
 
 def _kind(parts: Sequence[str]) -> str:
-  """Returns what a file is for by its name, or that of the nearest folder that says so: a key of KINDS, or ""."""
+  """Returns the split that a file's name, or that of its nearest folder with one, states: a key of KINDS, or ""."""
   return next((kind for part in reversed(parts) if (kind := part_of(part.partition(".")[0]).kind)), "")
 
 
@@ -137,19 +149,9 @@ def _state(file: str) -> tuple[str, int, float]:
 def _scan_all(files: Sequence[str], scan: Callable[[str], dict[str, Any]]) -> list[dict[str, Any]]:
   def one(file: str) -> dict[str, Any]:
     try:
-      return scan(file)
+      return retry.call(f"reading {file}", scan, file)
     except (OSError, ValueError) as error:
       raise UserError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
   with heartbeat(f"reading the positions of images in {len(files)} files"), ThreadPoolExecutor(_FILES) as pool:
     return list(pool.map(one, files))
-
-
-def _store(path: pathlib.Path, value: Any) -> None:
-  temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(value))
-    temporary.replace(path)
-  except OSError:
-    temporary.unlink(missing_ok=True)

@@ -14,7 +14,30 @@ from jaxssl.data.record_files import joined, version_of
 from jaxssl.data.source import Source
 
 
-class RecordSource(Source):
+class NamedRecords(Source):
+  """Images that are named by their files, if `use_names` gets a name for each."""
+
+  _names: bytes | None = None  # each followed by a zero byte
+
+  def use_names(self, names: Sequence[str | None]) -> None:
+    """Sets the names of the images; uses none if one is missing or two are the same."""
+    self._names = joined(names)
+    self._ends = np.flatnonzero(np.frombuffer(self._names or b"", np.uint8) == 0)
+
+  def describe(self, index: int) -> str:
+    """Returns the name of the image behind that of the dataset, or the latter and a number."""
+    name = self.relative_name(index)
+    return super().describe(index) if name is None else f"{self.name}/{name}"
+
+  def relative_name(self, index: int) -> str | None:
+    """Returns the name that the file holds for the image; None if one has none, or two have the same."""
+    if self._names is None:
+      return None
+    start = int(self._ends[index - 1]) + 1 if index else 0
+    return self._names[start : self._ends[index]].decode(errors="surrogateescape")
+
+
+class RecordSource(NamedRecords):
   """The images in `files`. `scans`: of each file, lists of equal length: offset, length, label (None: unknown), name or None.
 
   `names`: of the classes 0, 1, ..., if labels are numbers; `known`: the classes of the training images, for test images.
@@ -32,8 +55,7 @@ class RecordSource(Source):
     self.name, self._files, self._ranges = name, tuple(files), open_ranges(files)
     self._file = np.repeat(np.arange(len(files), dtype=np.int32), [len(scan["offset"]) for scan in scans])
     self._offset, self._length = (np.array(_all(scans, column), np.int64) for column in ("offset", "length"))
-    self._names = joined(_all(scans, "name"))
-    self._bounds = np.append(-1, np.flatnonzero(np.frombuffer(self._names or b"", np.uint8) == 0))
+    self.use_names(_all(scans, "name"))
     self.use(decoder)
     labels = _all(scans, "label")
     if any(label is not None for label in labels):
@@ -53,17 +75,6 @@ class RecordSource(Source):
     if len(data) != length:
       raise DecodeError(f"{self.describe(index)}: {self._files[file]} ends within the image")
     return data
-
-  def describe(self, index: int) -> str:
-    """Returns the name of the image behind that of the dataset, or the latter and a number."""
-    name = self.relative_name(index)
-    return super().describe(index) if name is None else f"{self.name}/{name}"
-
-  def relative_name(self, index: int) -> str | None:
-    """Returns the name that the file holds for the image; None if one has none, or two have the same."""
-    if self._names is None:
-      return None
-    return self._names[self._bounds[index] + 1 : self._bounds[index + 1]].decode(errors="surrogateescape")
 
   def fingerprints(self, rows: np.ndarray) -> np.ndarray | None:
     """Returns the lengths in bytes, int64 [m], of images that have names."""

@@ -11,7 +11,7 @@ from jaxssl.core import path_of, paths
 from jaxssl.data import tf_example
 from jaxssl.data.file_kinds import JPEG, JPEG_2000, NPY, PNG, TIFF
 from jaxssl.data.image_io import Decoder
-from jaxssl.data.record_files import open_splits, scanned, split_files, with_test
+from jaxssl.data.record_files import open_sets, scanned
 from jaxssl.data.record_source import RecordSource
 from jaxssl.data.source import register
 
@@ -25,24 +25,11 @@ _STARTS = (JPEG, PNG, NPY, *TIFF, *JPEG_2000, b"GIF8", b"BM", b"RIFF")
 @register("tfrecord", ("path", "test_path"))
 def open_tfrecords(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
   """Opens the TFRecord files of `data.path`: train, and test or validation (None without either). Raises UserError."""
-  decoder, classes = Decoder.of(config), dict[str, tuple[str, ...]]()
 
-  def opened(path: str, field: str) -> tuple[RecordSource, RecordSource | None]:
-    def make(split: str, files: list[str]) -> RecordSource:
-      source = source_of(paths.absolute(path), files, decoder, _class_names(files[0]), classes.get("train", ()))
-      classes.setdefault("train", source.classes)
-      return source
+  def make(name: str, files: list[str], known: tuple[str, ...]) -> RecordSource:
+    return RecordSource(name, files, scans_of(files), Decoder.of(config), _class_names(files[0]), known)
 
-    return open_splits(split_files(path, field, TFRECORD, "TFRecord"), make)
-
-  return with_test(config, opened)
-
-
-def source_of(
-  name: str, files: Sequence[str], decoder: Decoder, names: Sequence[str] = (), known: tuple[str, ...] = ()
-) -> RecordSource:
-  """Opens TFRecord files. `names`, `known`: see RecordSource."""
-  return RecordSource(name, files, scans_of(files), decoder, names, known)
+  return open_sets(config, TFRECORD, "TFRecord", make)
 
 
 def scans_of(files: Sequence[str]) -> list[dict[str, Any]]:

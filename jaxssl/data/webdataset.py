@@ -12,7 +12,7 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core import path_of, paths
 from jaxssl.data.file_kinds import ENDINGS
 from jaxssl.data.image_io import Decoder
-from jaxssl.data.record_files import open_splits, scanned, split_files, with_test
+from jaxssl.data.record_files import open_sets, scanned
 from jaxssl.data.record_source import RecordSource
 from jaxssl.data.source import register
 
@@ -29,20 +29,14 @@ def open_tars(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
   Samples are files whose names differ in what follows the first dot: the image, and a label in .cls or .json. Without any of
   these, images have the class of their folder. Raises UserError for a damaged or compressed file.
   """
-  decoder, classes = Decoder.of(config), dict[str, tuple[str, ...]]()
 
-  def opened(path: str, field: str) -> tuple[RecordSource, RecordSource | None]:
-    def make(split: str, files: list[str]) -> RecordSource:
-      scans = scanned("tar", files, _scan)
-      _name_apart(files, scans)
-      _use_folders(scans)
-      source = RecordSource(paths.absolute(path), files, scans, decoder, known=classes.get("train", ()))
-      classes.setdefault("train", source.classes)
-      return source
+  def make(name: str, files: list[str], known: tuple[str, ...]) -> RecordSource:
+    scans = scanned("tar", files, _scan)
+    _name_apart(files, scans)
+    _use_folders(scans)
+    return RecordSource(name, files, scans, Decoder.of(config), known=known)
 
-    return open_splits(split_files(path, field, TAR, ".tar"), make)
-
-  return with_test(config, opened)
+  return open_sets(config, TAR, ".tar", make)
 
 
 def _scan(file: str) -> dict[str, list[Any]]:
@@ -123,7 +117,8 @@ def _use_folders(scans: list[dict[str, Any]]) -> None:
   """Labels images by the folder that they are in, if there are no labels and every image is in one of several folders."""
   if any(label is not None for scan in scans for label in scan["label"]):
     return
-  folders = [os.path.dirname(name).rpartition("/")[2] for scan in scans for name in scan["name"]]
-  if all(folders) and len(set(folders)) > 1:
-    for scan in scans:
-      scan["label"] = [os.path.dirname(name).rpartition("/")[2] for name in scan["name"]]
+  folders = [[os.path.basename(os.path.dirname(name)) for name in scan["name"]] for scan in scans]
+  used = set[str]().union(*folders)
+  if len(used) > 1 and "" not in used:
+    for scan, own in zip(scans, folders, strict=True):
+      scan["label"] = own
