@@ -1,13 +1,12 @@
-"""The folder that a dataset is packed to: which dataset it is for, and what is left to do there."""
+"""The folder that a dataset is packed to: its marker, its lock, and the files of an unfinished dataset."""
 
 import contextlib
-import json
 import pathlib
 from typing import Any
 
 import filelock
 
-from jaxssl.core import LOG, UserError, json_io, paths
+from jaxssl.core import LOG, UserError, json_io, paths, retry
 from jaxssl.data import packed_manifest
 from jaxssl.data.packed_manifest import PackedManifest
 
@@ -24,7 +23,7 @@ def claim(folder: pathlib.Path, request: str) -> PackedManifest | None:
       return manifest
     raise UserError(f"{where}: holds another packed dataset, or one of other options; name another folder, or remove it")
   if started.exists():
-    if json_io.parse(started.read_text(encoding="utf-8")).get("request") != request:
+    if json_io.read(started).get("request") != request:
       problem = "holds a part of another dataset, or of other options, or images have changed since"
       raise UserError(f"{where}: {problem}; name another folder, or remove it to start over")
     LOG.info("%s: shards that are finished are not written again", folder)
@@ -33,14 +32,14 @@ def claim(folder: pathlib.Path, request: str) -> PackedManifest | None:
     raise UserError(f"{where}: holds other files; name a new folder")
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    started.write_text(json.dumps({"request": request}) + "\n", encoding="utf-8")
+    json_io.write(started, {"request": request})
   except OSError as error:
-    raise UserError(f"{where}: cannot be written: {error.strerror or error}") from error
+    raise retry.failure(f"{where}: cannot be written", error) from error
   return None
 
 
 def locked(folder: pathlib.Path) -> Any:
-  """Returns a lock that another command that packs to the same folder does not get; a bucket has none."""
+  """Locks a folder against other commands that pack to it; folders in buckets are not locked. Raises UserError."""
   if not paths.is_local(folder):
     return contextlib.nullcontext()
   lock = filelock.FileLock(folder / "packing.lock", timeout=0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require
+from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require, retry
 from jaxssl.core.cores import cores
 from jaxssl.data import packed_index, packed_manifest, sampler
 from jaxssl.data.file_kinds import DecodeError
@@ -117,7 +117,8 @@ def _run(sources: Mapping[str, Source], tasks: Sequence[Task], number: int) -> l
       LOG.info("stopped; rerun the same command to resume")
       raise
     except OSError as error:
-      raise UserError(f"--out={tasks[0].out}: cannot be written: {error.strerror or error}; rerun to resume") from error
+      remedy = "; rerun the same command to resume"
+      raise retry.failure(f"--out={tasks[0].out}: cannot be written", error, remedy) from error
   return [done[k] for k in range(len(tasks))]
 
 
@@ -154,7 +155,7 @@ def _write_index(folder: pathlib.Path, split: str, source: Source, own: Sequence
   path = folder / packed_manifest.index_name(split)
   with shards.written(path) as temporary:
     packed_index.write(temporary, columns, names)
-    digest, size = shards.hash_of(temporary), temporary.stat().st_size
+    digest, size = paths.sha256(temporary), temporary.stat().st_size
   left_out = tuple(image for part in own for image in part.left_out)
   shard_list = tuple(part.shard for part in own)
   return Split(images=len(rows), index_bytes=size, index_sha256=digest, shards=shard_list, version=version, left_out=left_out)

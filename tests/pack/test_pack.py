@@ -123,6 +123,9 @@ def test_an_out_of_something_else_is_refused(tmp_path):
   (tmp_path / "part" / "packing.json").write_text(json.dumps({"request": "1"}))
   with pytest.raises(UserError, match="holds a part of another dataset, or of other options, or images have changed since"):
     pack(data, tmp_path / "part", num_workers=1)
+  (tmp_path / "part" / "packing.json").write_text("")  # cut off by a crash
+  with pytest.raises(UserError, match="packing.json cannot be read: "):
+    pack(data, tmp_path / "part", num_workers=1)
 
 
 @pytest.mark.slow
