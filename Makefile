@@ -13,22 +13,36 @@ BIN := $(VENV)/bin
 WORKERS := $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count(), 4) + 1)')
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: demo lint test test-fast test-full test-peers test-interpreters test-portable clean
+# Runs a command and `make types` at once; fails if either does.
+define with_types
+errors=$$(mktemp); trap 'rm -f "$$errors"' EXIT; \
+$(MAKE) --no-print-directory types >"$$errors" 2>&1 || { cat "$$errors"; exit 1; } & types=$$!; \
+echo '$(1)'; $(1); tests=$$?; \
+wait $$types || { cat "$$errors"; exit 1; }; \
+exit $$tests
+endef
+
+.PHONY: demo lint style types test test-fast test-full test-peers test-interpreters test-portable clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m jaxssl.main --config configs/nnboot.py --workdir runs/demo
 
-lint: $(VENV)/installed-dev
+lint: style types
+
+style: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-test: lint
-	$(PYTEST) -m "not full"
+# Types are checked while the tests run, since some tests wait; errors are shown as they are found and, again, last.
+test: style
+	@$(call with_types,$(PYTEST) -m "not full")
 	@echo "not run here: the tests that need PyTorch, timm or a browser; make test-peers installs the former and runs them"
 
-test-fast: lint
-	$(PYTEST) -m "not slow and not full"
+test-fast: style
+	@$(call with_types,$(PYTEST) -m "not slow and not full")
 
 test-full: test test-peers test-interpreters
 

@@ -35,10 +35,13 @@ gc.set_threshold(100_000, 20, 20)  # tracing creates many objects; the default s
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src import lru_cache  # noqa: E402
 
 from tests import devices  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# JAX adds up the sizes of all files whenever it adds one; these never reach the limit.
+lru_cache.LRUCache._evict_if_needed = lambda self, *, additional_size=0: None
 
 
 def pytest_collection_finish():

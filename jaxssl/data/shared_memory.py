@@ -32,7 +32,8 @@ class SharedMemory:
 
   def __init__(self):
     self.file = _anonymous_file()
-    self._size, self._free = 0, dict[int, list[tuple[int, mmap.mmap]]]()
+    self._size, self._taken = 0, 0  # bytes of the file, and of the batch that was taken last
+    self._free = dict[int, list[tuple[int, mmap.mmap]]]()
     weakref.finalize(self, os.close, self.file)
 
   def arrays(self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> tuple[Arrays, Layout]:
@@ -52,9 +53,10 @@ class SharedMemory:
     return arrays, layout
 
   def _take(self, size: int) -> tuple[int, mmap.mmap]:
-    for other in [other for other in self._free if other != size]:  # of an evaluation, or of training before it
-      for _, memory in self._free.pop(other):
+    if size != self._taken:  # an evaluation begins or ends: what the other batches have used is empty until they return
+      for _, memory in (block for other, blocks in self._free.items() if other != size for block in blocks):
         _empty(memory)
+    self._taken = size
     if free := self._free.get(size):
       return free.pop()
     offset, self._size = self._size, self._size + size

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require, retry
+from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require
 from jaxssl.core.cores import cores
 from jaxssl.data import packed_index, packed_manifest, sampler
 from jaxssl.data.file_kinds import DecodeError
@@ -53,11 +53,14 @@ def pack(
   sources = inputs.open_sources(config)
   counts = {name: min(num_shards, len(s)) if num_shards else _number_of_shards(s) for name, s in sources.items()}
   request = _request(sources, counts, shorter_side, quality)
-  if manifest := out_folder.claim(folder, request):
+  with out_folder.errors(folder):
+    manifest = out_folder.claim(folder, request)
+  if manifest:
     print(f"{folder} is packed already")
     return manifest
   number = num_workers or cores()
-  with out_folder.locked(folder):
+  with out_folder.errors(folder), out_folder.locked(folder):
+    out_folder.remove_partial(folder)
     options = {"request": request, "shorter_side": shorter_side, "quality": quality}
     tasks = _tasks(str(folder), sources, counts, options, number)
     done = _run(sources, tasks, number)
@@ -116,9 +119,6 @@ def _run(sources: Mapping[str, Source], tasks: Sequence[Task], number: int) -> l
     except KeyboardInterrupt:
       LOG.info("stopped; rerun the same command to resume")
       raise
-    except OSError as error:
-      remedy = "; rerun the same command to resume"
-      raise retry.failure(f"--out={tasks[0].out}: cannot be written", error, remedy) from error
   return [done[k] for k in range(len(tasks))]
 
 

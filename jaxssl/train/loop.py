@@ -155,7 +155,7 @@ def epochs(
           with logger.waiting(task):
             state, logs = run.step(state, rows)
           if step == started_at:
-            logger.progress.compiled(step)
+            logger.progress.compiled(step, waited)
           step += 1
           logger.push(step, logs, waited)
           stop_if_requested()

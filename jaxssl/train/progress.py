@@ -50,9 +50,9 @@ class Progress:
       LOG.warning(*_slow_run(seconds, "roughly"))
     return task
 
-  def compiled(self, step: int) -> None:
-    """Starts to measure the speed: the first step after `step` has been compiled and has begun."""
-    self._recent.append((time.monotonic(), step, self._waited))
+  def compiled(self, step: int, waited: float) -> None:
+    """Starts to measure the speed: the first step after `step`, before which the host waited, is compiled and has begun."""
+    self._recent.append((time.monotonic(), step, self._waited + waited))  # `update` adds the wait, which is over
 
   def update(self, step: int, epoch: float, loss: float, waited: float, alerts: str) -> dict[str, float]:
     """Shows that `step` is done, for which the host waited some seconds, and alerts. Returns the speed over the last steps."""

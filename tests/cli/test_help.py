@@ -24,7 +24,7 @@ OPTIONS = {
   "predict": "--model --data --out --top --classifier --data.FIELD --plugins",
   "inspect": "--data --drop-duplicates --out --no-estimate --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
-  "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --out",
+  "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --cores --out",
   "pack": "--data --out --shorter-side --quality --shards --workers --data.FIELD",
   "config": "",
 }

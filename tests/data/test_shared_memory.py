@@ -23,3 +23,5 @@ def test_memory_is_used_again_only_when_nobody_refers_to_a_batch():
   del second, third
   larger, place = memory.arrays({"a": (10_000,)}, np.dtype(np.uint8))
   assert place.offset not in (layout.offset, other.offset) and larger["a"].ctypes.data % 64 == 0
+  back, first_again = memory.arrays({"a": (2, 3), "b": (5,)}, np.dtype(np.uint16))
+  assert first_again in (layout, other) and not back["a"].any()  # it was given back to the system meanwhile

@@ -1,5 +1,6 @@
 """`jaxssl pack`: sizes, determinism, resuming, unreadable images, and what it refuses."""
 
+import errno
 import json
 import os
 import pathlib
@@ -123,9 +124,6 @@ def test_an_out_of_something_else_is_refused(tmp_path):
   (tmp_path / "part" / "packing.json").write_text(json.dumps({"request": "1"}))
   with pytest.raises(UserError, match="holds a part of another dataset, or of other options, or images have changed since"):
     pack(data, tmp_path / "part", num_workers=1)
-  (tmp_path / "part" / "packing.json").write_text("")  # cut off by a crash
-  with pytest.raises(UserError, match="packing.json cannot be read: "):
-    pack(data, tmp_path / "part", num_workers=1)
 
 
 @pytest.mark.slow
@@ -190,3 +188,45 @@ def test_shards_hold_about_256_megabytes(monkeypatch, tmp_path):
   assert command._number_of_shards(source) == 1
   monkeypatch.setattr(command, "SHARD_BYTES", sum(map(len, FILES.values())) / 3 + 1)
   assert command._number_of_shards(source) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"x" + file.read_bytes()[1:])])
+def test_a_dataset_with_a_damaged_file_is_packed_again(damage, tmp_path, caplog):
+  data, out = folder(tmp_path / "in", FILES), tmp_path / "out"
+  pack(data, out, num_shards=2, num_workers=1)
+  whole = contents(out)
+  damage(out / "train-00001.shard")
+  pack(data, out, num_shards=2, num_workers=1)
+  assert contents(out) == whole
+  assert f"{out}: train-00001.shard is missing or damaged, so all files are written again" in caplog.text
+
+
+def test_what_a_command_that_was_killed_leaves_is_used_or_refused_in_one_line(tmp_path):
+  data, out = folder(tmp_path / "in", FILES), tmp_path / "out"
+  folder(out, {"packing.json": b""})
+  with pytest.raises(
+    UserError, match="holds a part of another dataset, or of other options, or images have changed since; name"
+  ):
+    pack(data, out, num_workers=1)
+  (out / "packing.json").unlink()
+  pack(data, out, num_workers=1)
+  manifest = json.loads((out / "manifest.json").read_text())
+  (out / "manifest.json").write_text(json.dumps(manifest | {"quality": 1}))
+  with pytest.raises(UserError, match="its own hash differs; copy it again, or pack again; remove the folder first, or name"):
+    pack(data, out, num_workers=1)
+  with pytest.raises(UserError, match="--out=.*/notes: is a file; name a new folder"):
+    pack(data, folder(tmp_path, {"notes": b""}) + "/notes", num_workers=1)
+
+
+def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
+  def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  data, out = folder(tmp_path / "in", FILES), tmp_path / "out"
+  monkeypatch.setattr(command.packed_index, "write", full)
+  with pytest.raises(UserError, match="--out=.*/out: cannot be written: No space left on device; rerun the same command to resume"):
+    pack(data, out, num_workers=1)
+  monkeypatch.undo()
+  (out / "train-00000.shard.1.tmp").write_bytes(b"begun")
+  pack(data, out, num_workers=1)
+  assert sorted(contents(out)) == ["manifest.json", "train-00000.shard", "train.index"]

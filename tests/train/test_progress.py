@@ -20,7 +20,7 @@ def test_the_time_that_is_left_is_estimated_and_long_runs_on_a_cpu_are_warned_of
     monkeypatch.setattr(progress, "NVIDIA", __file__ if gpu else "/nowhere")
     bar = progress.Progress(1000, 0, batch_size=32)
     assert bar.slow
-    bar.compiled(0)
+    bar.compiled(0, 0.0)
     for step in range(1, 4):
       now[0] += 40
       bar.update(step, 0.0, 1.0, 0.0, "")
@@ -30,7 +30,7 @@ def test_the_time_that_is_left_is_estimated_and_long_runs_on_a_cpu_are_warned_of
     assert warning.startswith("the run will take about 11 h 6 min, since JAX computes on the CPU")
     assert ("there is a GPU: pip install 'jaxssl[cuda]'" in warning) == gpu and "append ,cpu to the recipe" in warning
   bar = progress.Progress(10, 0, batch_size=32)
-  bar.compiled(0)
+  bar.compiled(0, 0.0)
   now[0] += 1
   bar.update(1, 0.0, 1.0, 0.0, "")
   now[0] += 1
@@ -57,6 +57,17 @@ def test_before_the_first_step_its_compilation_and_roughly_the_run_are_estimated
   monkeypatch.setattr("jax.default_backend", lambda: "gpu")
   bar.expect(Cost(equations=5000, flops=1e15))
   assert capfd.readouterr().err == f"{task}; the first steps show how long the run takes\n"
+
+
+def test_the_wait_for_the_first_batch_does_not_count(monkeypatch):
+  now = [100.0]
+  monkeypatch.setattr(time, "monotonic", lambda: now[0])
+  bar = progress.Progress(100, 0, batch_size=32)
+  bar.compiled(0, 60.0)  # images of the first batch, for which processes were started
+  now[0] += 2
+  assert bar.update(1, 0.0, 1.0, 60.0, "") == {"images_per_second": 16, "data_wait": 0}
+  now[0] += 2
+  assert bar.update(2, 0.0, 1.0, 1.0, "") == {"images_per_second": 16, "data_wait": 0.25}
 
 
 @pytest.mark.parametrize("slow", [False, True])
