@@ -1,4 +1,4 @@
-"""Fills the buffers of batches with images, by functions that run in this process or in worker processes."""
+"""Fills the buffers of batches with images, in this process or in worker processes."""
 
 import functools
 import pickle

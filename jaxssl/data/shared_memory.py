@@ -17,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Layout(NamedTuple):
-  """Where the arrays of a batch lie in the shared file: their shapes and type, and a range of bytes."""
+  """The arrays of a batch in the shared file: their shapes and type, and a range of bytes."""
 
   shapes: Mapping[str, tuple[int, ...]]
   dtype: str

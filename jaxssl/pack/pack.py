@@ -157,7 +157,7 @@ def _write_index(folder: pathlib.Path, split: str, source: Source, own: Sequence
   path = folder / packed_manifest.index_name(split)
   with shards.written(path) as temporary:
     packed_index.write(temporary, columns, names)
-    digest, size = shards.hash_of(temporary), temporary.stat().st_size
+    digest, size = paths.sha256(temporary), temporary.stat().st_size
   left_out = tuple(image for part in own for image in part.left_out)
   shard_list = tuple(part.shard for part in own)
   return Split(images=len(rows), index_bytes=size, index_sha256=digest, shards=shard_list, version=version, left_out=left_out)

@@ -227,7 +227,7 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
 
   data, out = folder(tmp_path / "in", FILES), tmp_path / "out"
   monkeypatch.setattr(command.packed_index, "write", full)
-  with pytest.raises(UserError, match="--out=.*/out: cannot be written: No space left on device; rerun to resume"):
+  with pytest.raises(UserError, match="--out=.*/out: cannot be written: No space left on device; rerun the same command"):
     pack(data, out, num_workers=1)
   monkeypatch.undo()
   (out / "train-00000.shard.1.tmp").write_bytes(b"begun")
