@@ -50,8 +50,15 @@ def pytest_collection_finish():
   gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-  """Runs the longest tests first, so that all workers end at about the same time."""
+  """Runs the longest tests first, so that all workers end at about the same time, and a file's in one worker.
+
+  There they share what is set up, traced and compiled, unless they have groups of their own.
+  """
+  for item in items:
+    if not item.get_closest_marker("xdist_group"):
+      item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
   items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "test_two_interrupted_processes" not in item.name))
 
 

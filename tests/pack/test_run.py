@@ -1,6 +1,7 @@
-"""A run on packed images, killed and resumed, has the losses of a run on the same images in a folder, bit for bit."""
+"""A run on packed images, interrupted and resumed, has the losses of a run on the same images in a folder, bit for bit."""
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from jaxssl import main
 from jaxssl.pack.pack import pack
+from jaxssl.train.setup import Experiment
 from tests.data.fixtures import folder
 from tests.pack.sources import FILES
 from tests.test_main import CONFIG, ROOT, losses
@@ -40,14 +42,39 @@ with devices.only(1):
 """
 
 
-def test_a_killed_run_on_packed_images_equals_one_on_their_folder(tmp_path):
+def killed(words: list[str], folder: pathlib.Path, monkeypatch) -> None:
+  """Trains in a process that is killed in a save, after step 6."""
+  compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], folder / "compiled")
+  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
+  ended = subprocess.run([sys.executable, "-c", DIE, *words], cwd=ROOT, env=environment, capture_output=True, timeout=300)
+  assert ended.returncode == -signal.SIGKILL
+
+
+def crashed(words: list[str], folder: pathlib.Path, monkeypatch) -> None:
+  """Trains in this process, in which the sixth step fails."""
+  step, steps = Experiment.step, []
+
+  def fail(run, state, rows):
+    steps.append(rows)
+    if len(steps) == 6:
+      raise ZeroDivisionError
+    return step(run, state, rows)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(Experiment, "step", fail)
+    with pytest.raises(ZeroDivisionError):
+      main.main(words)
+
+
+# Kills cost the start of a process; tests/train/test_fault_tolerance.py kills a run on a folder.
+@pytest.mark.parametrize("interrupt", [crashed, pytest.param(killed, marks=pytest.mark.full)])
+def test_an_interrupted_run_on_packed_images_equals_one_on_their_folder(interrupt, tmp_path, monkeypatch, capfd):
   data = folder(tmp_path / "images", FILES)
   assert main.main([*WORDS, "--config.data.source=folder", f"--config.data.path={data}", f"--workdir={tmp_path}/whole"]) == 0
   pack(data, tmp_path / "packed", shorter_side=0, num_shards=3, num_workers=1)
-  words = [*WORDS, "--config.data.source=packed", f"--config.data.path={tmp_path}/packed", f"--workdir={tmp_path}/killed"]
-  compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], tmp_path / "compiled")
-  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
-  killed = subprocess.run([sys.executable, "-c", DIE, *words], cwd=ROOT, env=environment, capture_output=True, timeout=300)
-  assert killed.returncode == -signal.SIGKILL
+  words = [*WORDS, "--config.data.source=packed", f"--config.data.path={tmp_path}/packed", f"--workdir={tmp_path}/stopped"]
+  interrupt(words, tmp_path, monkeypatch)
+  capfd.readouterr()
   assert main.main(words) == 0
-  assert losses(tmp_path / "killed") == losses(tmp_path / "whole") and len(losses(tmp_path / "whole")) == 12
+  assert "resumes at step" in capfd.readouterr().err
+  assert losses(tmp_path / "stopped") == losses(tmp_path / "whole") and len(losses(tmp_path / "whole")) == 12

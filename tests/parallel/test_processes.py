@@ -1,4 +1,4 @@
-"""Two processes of several devices train as one run, even if one of them is killed or stopped."""
+"""Two processes of two devices and of one each train as one run, even if one of them is killed or stopped."""
 
 import json
 import os
@@ -23,19 +23,19 @@ from jaxssl.workdir.checkpoint import Checkpoints
 from tests import devices
 from tests.launch.scripts import stand_in, start
 from tests.test_main import losses, measurements
-from tests.tiny_run import LEAN_VIEWS, VIT
+from tests.tiny_run import TINY
 
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
 BOUND = 240  # timeout in seconds
-WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal", *VIT, *LEAN_VIEWS] + [
+WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
   f"--config.{word}"
   for word in (
     "data.limit=64", "data.placement=host", "train.epochs=5", "train.checkpoint_every_steps=2", "optim.name=sgd",
     "optim.lr=0.05", "evals.baselines=false", "evals.periodic=", "evals.final=knn", "evals.report=false",
   )
-]  # fmt: skip
+] + TINY  # fmt: skip
 
 
 DIE = """
@@ -117,24 +117,21 @@ def near(actual, expected):
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-# With two devices both pairs of processes share compiled functions.
-@pytest.mark.parametrize("devices_each", [2, pytest.param(1, marks=pytest.mark.full)])
-def test_two_interrupted_processes_equal_one_uninterrupted_process(devices_each, tmp_path, capfd):
+def test_two_interrupted_processes_equal_one_uninterrupted_process(tmp_path, capfd):
   env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"), "PYTHON": str(tmp_path / "python")}
   whole, workdir = tmp_path / "whole", tmp_path / "a run"
   with devices.only(1):
     assert main.main([*WORDS, f"--workdir={whole}"]) == 0  # uninterrupted
   killed_in_a_save(tmp_path, workdir, env)
-  # Two processes resume; one of them receives a signal to stop.
+  # Two processes of one device each resume; one of them receives a signal to stop.
   start_slow = f'exec {shlex.quote(sys.executable)} -c {shlex.quote(SLOW)} "${{@:3}}"'  # instead of -m jaxssl.main
   stand_in(tmp_path, "python", f'echo $$ >"{tmp_path}/pid-$JAX_PROCESS_ID"\n{start_slow}')
-  command = ("local.sh", "--processes=2", f"--devices-per-process={devices_each}", *WORDS, f"--workdir={workdir}")
-  stopped = start(*command, env=env)
+  stopped = start("local.sh", "--processes=2", "--devices-per-process=1", *WORDS, f"--workdir={workdir}", env=env)
   wait_for_step(workdir, 5, stopped)  # one more than the killed processes logged
   os.kill(int((tmp_path / "pid-1").read_text()), signal.SIGTERM)
   out, err = stopped.communicate(timeout=BOUND)
   assert stopped.returncode == 75, out + err
-  assert "resumes at step 2" in err and f"{2 * devices_each} x cpu of 2 processes" in err
+  assert "resumes at step 2" in err and "2 x cpu of 2 processes" in err
   assert "a process got a signal: the run is saved and stops after the current step" in err
   saved = weights(workdir)[1]
   assert 5 <= saved < 10

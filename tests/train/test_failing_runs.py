@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from jaxssl.core import json_io
+from jaxssl.core import exit_codes, json_io
 from jaxssl.data.arrays import ArraySource
 from jaxssl.losses.distillation import cosine_distance
 from jaxssl.methods.simsiam import SimSiam
@@ -44,12 +44,13 @@ def test_simsiam_without_its_stop_gradient_collapses_and_stops(tmp_path, monkeyp
 
   monkeypatch.setattr(SimSiam, "loss", loss)
   code, reasons = alerts("simsiam.py", tmp_path, "optim.lr=3", "health.stop=dimensional collapse", "train.epochs=6", *FAST)
-  assert code == 3 and "dimensional collapse" in reasons  # the alert stopped the run
+  assert code == exit_codes.DIVERGED and "dimensional collapse" in reasons  # the alert stopped the run
   assert loop.results.read(tmp_path / "results.json")["finished"] is False
 
 
 def test_naive_bootstrapping_from_the_start_has_stale_neighbors(tmp_path):
-  _, reasons = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", shrink=False)
+  small = ["model.name=vit_ti", "model.depth=1", "model.patch=14", "views.global.affine=0", "views.global.thicken=0"]
+  _, reasons = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", *small, shrink=False)
   assert "take a view from a neighbor" in reasons["neighbors stale"]
 
 
