@@ -103,7 +103,7 @@ def run() -> NoReturn:
   except Exception:
     traceback.print_exc()
     code = exit_codes.FAILED
-  if code:  # nothing is pending; threads of libraries, such as downloads, could go on or print their own errors
+  if code:  # nothing is pending; threads of libraries, such as downloads, could continue or print their own errors
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

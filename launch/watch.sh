@@ -18,7 +18,7 @@ say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
 is_finished() { bash -o pipefail -c "$finished"; }
 
 # Prints what is new about a host, and where its log is unless it is fine.
-tell() {
+report() {
   local host=$1 text=$2
   [[ ${known[$host]:-} != "$text" ]] || return 0
   known[$host]=$text
@@ -26,7 +26,7 @@ tell() {
   [[ $text == running ]] || echo "  $(quote gcloud storage cat "$logs/host-$host.log")"
 }
 
-# Tells which hosts run, have ended, are silent or are missing. Sets `ended` to the exit code of those that have ended: one that
+# Reports which hosts run, have ended, are silent or are missing. Sets `ended` to the exit code of those that have ended: one that
 # forbids a restart if there is one, otherwise that of a crash, otherwise AGAIN; empty if none has ended.
 look_at_hosts() {
   local host hosts=0 count time state code now
@@ -52,9 +52,9 @@ look_at_hosts() {
         esac
         ;;
     esac
-    tell "$host" "$state"
+    report "$host" "$state"
   done < <(bash -c "$beats" 2>/dev/null)
   ((SECONDS - active > BOOT)) || return 0
-  ((${#seen[@]})) || tell 0 "no host has reported in $((BOOT / 60)) minutes"
-  for ((host = 0; host < hosts; host++)); do [[ -v seen[$host] ]] || tell "$host" "missing"; done
+  ((${#seen[@]})) || report 0 "no host has reported in $((BOOT / 60)) minutes"
+  for ((host = 0; host < hosts; host++)); do [[ -v seen[$host] ]] || report "$host" "missing"; done
 }

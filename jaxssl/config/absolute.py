@@ -7,7 +7,7 @@ from jaxssl.config.schema import Config
 from jaxssl.core import paths, tree
 
 DATA_SOURCE = "data.source"
-DATA_PATHS = ("data.path", "data.test_path", "data.list_path")  # they say where images are, not which
+DATA_PATHS = ("data.path", "data.test_path", "data.list_path")  # a run may change them if its images remain the same
 OF_FILES = ("folder", "packed", "webdataset", "tfrecord", "parquet", "numpy")  # sources whose paths are those of files
 OF_DENSE = ("images", "masks", "list_path", "test_images", "test_masks", "test_list_path")
 

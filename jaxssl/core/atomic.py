@@ -10,7 +10,7 @@ from jaxssl.core import retry
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary path that replaces `path` at the end, so that no reader gets a partial file; not if the block raises."""
+  """Yields a temporary path that replaces `path` if the block does not raise, so that no reader gets a partial file."""
   temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
   try:
     yield temporary

@@ -37,7 +37,7 @@ class BucketPath(PosixGPath):
   copy = _retried("copy", "copying")
 
   def is_dir(self) -> bool:
-    """Returns whether there is such a folder. TensorFlow's own answer is no if the bucket does not respond."""
+    """Returns whether there is such a folder. TensorFlow's own method returns False if the bucket does not respond."""
     try:
       return bool(self.stat().is_directory)
     except FileNotFoundError:
@@ -55,7 +55,7 @@ class BucketPath(PosixGPath):
     try:
       return list(PosixGPath.iterdir(self))
     except Exception as error:
-      # TensorFlow also says "not found" if it cannot ask whether this is a folder
+      # TensorFlow also reports "not found" if it could not check whether this is a folder
       if storage_errors.kind_of(error) is storage_errors.Kind.ABSENT and self.is_dir():
         raise TimeoutError(storage_errors.message(error)) from error
       raise

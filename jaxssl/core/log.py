@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import tqdm
 
@@ -137,16 +138,15 @@ class _LogLines(io.TextIOBase):
 
 def image_progress(total: int, done: int = 0) -> tqdm.tqdm:
   """Returns a bar for `total` images, `done` of them by an earlier command; without a terminal it logs every ten seconds."""
-  if bar_shown():
-    return tqdm.tqdm(total=total, initial=done, unit="image", dynamic_ncols=True)
-  text, seconds = "{n}/{total} images {rate_noinv_fmt} left {remaining}", SECONDS_BETWEEN_LINES
-  return tqdm.tqdm(total=total, initial=done, file=_LogLines(), mininterval=seconds, miniters=1, bar_format=text)
+  return _progress("{n}/{total} images {rate_noinv_fmt} left {remaining}", total=total, initial=done, unit="image")
 
 
 def byte_progress(total: int) -> tqdm.tqdm:
   """Returns a bar for `total` bytes; without a terminal it logs every ten seconds."""
-  words = {"total": total, "unit": "B", "unit_scale": True, "dynamic_ncols": True}
+  return _progress("copied {n_fmt}B of {total_fmt}B, {rate_fmt}, left {remaining}", total=total, unit="B", unit_scale=True)
+
+
+def _progress(line: str, **settings: Any) -> tqdm.tqdm:
   if bar_shown():
-    return tqdm.tqdm(**words)
-  text, seconds = "copied {n_fmt}B of {total_fmt}B, {rate_fmt}, left {remaining}", SECONDS_BETWEEN_LINES
-  return tqdm.tqdm(**words, file=_LogLines(), mininterval=seconds, miniters=1, bar_format=text)
+    return tqdm.tqdm(**settings, dynamic_ncols=True)
+  return tqdm.tqdm(**settings, file=_LogLines(), mininterval=SECONDS_BETWEEN_LINES, miniters=1, bar_format=line)

@@ -1,6 +1,7 @@
 """Local and `gs://` paths (the latter through `etils.epath`), and whole operations on them, which are retried."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ from jaxssl.core import retry
 from jaxssl.core.errors import UserError
 
 BUCKET = "gs://"
+_PIECE = 2**24  # bytes of a file that are read at a time
 
 
 def path_of(text: str | pathlib.Path) -> pathlib.Path:
@@ -84,11 +86,24 @@ def uploaded(path: pathlib.Path) -> Iterator[pathlib.Path]:
     upload(local, path)
 
 
+def sha256(path: pathlib.Path) -> str:
+  """Returns the SHA-256 of a file in hexadecimal digits. Raises OSError or Unavailable."""
+  return retry.call(f"reading {path}", _sha256, path)
+
+
+def _sha256(path: pathlib.Path) -> str:
+  digest = hashlib.sha256()
+  with path.open("rb") as file:
+    while piece := file.read(_PIECE):
+      digest.update(piece)
+  return digest.hexdigest()
+
+
 def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
   """Copies a file from or to a bucket, from its beginning if the bucket does not respond in the middle."""
 
   def copy() -> None:
     with source.open("rb") as reader, target.open("wb") as writer:
-      shutil.copyfileobj(reader, writer, 2**24)
+      shutil.copyfileobj(reader, writer, _PIECE)
 
   retry.call(f"copying {source} to {target}", copy)

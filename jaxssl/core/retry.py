@@ -28,14 +28,14 @@ _lines = {"next": -math.inf, "left_out": 0}
 
 
 def sleep(seconds: float) -> None:
-  """Waits, at most until `hurry` is called."""
+  """Waits, at most until `set_stopping` is called."""
   if _stopping.is_set():
     time.sleep(min(seconds, FIRST_WAIT))
   else:
     _stopping.wait(seconds)
 
 
-def hurry(stopping: bool = True) -> None:
+def set_stopping(stopping: bool = True) -> None:
   """Ends waits, and limits retries to AFTER_SIGNAL seconds, while the command is to stop. Not for signal handlers."""
   _stopping.set() if stopping else _stopping.clear()
 

@@ -1,4 +1,4 @@
-"""Tells what an error of a disk, a network disk or a bucket means. Nothing here raises, whatever the error is."""
+"""Classifies errors of disks, network disks and buckets. Nothing here raises, whatever the error is."""
 
 import enum
 import errno
@@ -10,7 +10,7 @@ from jaxssl.core.errors import OneLineError
 class Kind(enum.Enum):
   """What an error means for the user."""
 
-  TRANSIENT = "storage does not respond; it may if it is asked again"
+  TRANSIENT = "storage does not respond; a later attempt may succeed"
   ABSENT = "there is no such file"
   REFUSED = "the user may not read or write it"
   FULL = "no space, or a quota, is left"
@@ -59,7 +59,7 @@ _BY_CLASS = {  # Python's own, and those of HTTP libraries
   "FileNotFoundError": Kind.ABSENT,
   "PermissionError": Kind.REFUSED,
 }
-_PERMANENT = ("SSLCertVerificationError", "JaxRuntimeError", "XlaRuntimeError")  # "INTERNAL" of a computation is no storage
+_PERMANENT = ("SSLCertVerificationError", "JaxRuntimeError", "XlaRuntimeError")  # "INTERNAL" of a computation
 _FULL = re.compile(r"no space left|disk quota|quota exceeded on device", re.IGNORECASE)
 _HTTP = re.compile(
   r"(?:HTTP|status|code|response|error)\W{0,4}(?:code)?\W{0,4}(?P<code>[45]\d\d)\b|"

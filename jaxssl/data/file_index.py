@@ -12,7 +12,7 @@ from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 
 _MAX_BYTES = 2**30  # per file; a larger one is a mistake or an attack
 _STATS = 16  # requests for sizes at the same time
-_NOT_ASKED = -2  # of a size
+_UNREAD = -2  # of a size
 
 
 class FileIndex:
@@ -45,11 +45,11 @@ class FileIndex:
   ) -> None:
     self.root, self.folders = root, folders
     self.folder = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-    self._sizes = np.full(len(self.folder), _NOT_ASKED, np.int64)
+    self._sizes = np.full(len(self.folder), _UNREAD, np.int64)
     self._names, self._ends = names, np.cumsum(np.append(0, lengths), dtype=np.int64)
 
   def packed_names(self) -> tuple[bytes, np.ndarray]:
-    """Returns the names of all images within their folders, one behind the other, and their lengths, int [n]."""
+    """Returns the names of all images within their folders, joined, and their lengths, int [n]."""
     return bytes(self._names), np.diff(self._ends)
 
   def __len__(self) -> int:
@@ -62,7 +62,7 @@ class FileIndex:
     return f"{folder}/{name}" if folder else name
 
   def where(self, k: int) -> str:
-    """Returns the full name of image `k`; within a zip, behind the name of the zip."""
+    """Returns the full name of image `k`; within a zip, after the name of the zip."""
     return os.path.join(self.root, self.name(k))
 
   def read(self, k: int) -> bytes:
@@ -96,7 +96,7 @@ class FileIndex:
     """Returns the sizes of the files at `positions` in bytes, int64 [m]; -1 for files that are gone and for buckets."""
     if self.root.startswith(paths.BUCKET):  # each size would be a request
       return np.full(len(positions), -1)
-    unknown = positions[self._sizes[positions] == _NOT_ASKED]
+    unknown = positions[self._sizes[positions] == _UNREAD]
     with ThreadPoolExecutor(_STATS) as pool:  # each waits for the disk, which may be in a network
       for part in pool.map(self._stat, np.array_split(unknown, _STATS)):
         self._sizes[part[0]] = part[1]

@@ -40,7 +40,7 @@ class FileRanges:
     try:
       return _pread(descriptor, offset, length)
     except OSError:
-      if self._open.get(file) == descriptor:  # a network disk may no longer know it: the next read opens the file again
+      if self._open.get(file) == descriptor:  # it may be stale on a network disk; the next read opens the file again
         self._stale.append(self._open.pop(file))  # not closed, since other threads may be reading
       raise
 

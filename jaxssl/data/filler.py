@@ -1,4 +1,4 @@
-"""Fills the buffers of batches with images, by functions that run in this process or in worker processes."""
+"""Fills the buffers of batches with images, in this process or in worker processes."""
 
 import functools
 import pickle
@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from jaxssl.data.shared_memory import Arrays, Layout, SharedMemory
+from jaxssl.data.shared_memory import Arrays, BatchMemory, Layout
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import read_tolerantly
 from jaxssl.data.worker_pool import WorkerPool
@@ -24,7 +24,7 @@ class Filler:
     self, source: Source, function: functools.partial, shapes: dict[str, tuple[int, ...]], pool: WorkerPool | None = None
   ):
     self._source, self._function, self._shapes, self._pool = source, function, shapes, pool
-    self._memory = pool.memory if pool else SharedMemory()
+    self._memory = pool.memory if pool else BatchMemory()
     self._pickled = pickle.dumps(function) if pool else b""
     self._buffers: dict[int, tuple[Arrays, Layout]] = {}
     self.lock = threading.Lock()

@@ -34,7 +34,7 @@ class FolderSource(Source):
       raise read_error(error, self.describe(index)) from error
 
   def describe(self, index: int) -> str:
-    """Returns the full name of the file; within a zip, behind the name of the zip."""
+    """Returns the full name of the file; within a zip, after the name of the zip."""
     return self._index.where(self._positions[index])
 
   def relative_name(self, index: int) -> str:

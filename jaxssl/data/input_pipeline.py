@@ -20,7 +20,7 @@ from jaxssl.data.filler import Filler
 from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source
 from jaxssl.data.unreadable import SkipUnreadable
-from jaxssl.data.whole_images import Show, read_centers, read_shown
+from jaxssl.data.whole_images import Resizing, read_centers, read_resized
 from jaxssl.data.worker_pool import WorkerPool
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def resident(source: Source, resident_size: int, workers: int = 0, own: slice = 
   """
 
   def load(index: int) -> np.ndarray:
-    return read_shown(source, index, Show(0, resident_size, resident_size)) if resident_size else source.read(index)
+    return read_resized(source, index, Resizing(0, resident_size, resident_size)) if resident_size else source.read(index)
 
   rows = range(len(source))[own]
   first = load(0)  # sets the size, also for processes that read other rows
@@ -137,7 +137,7 @@ def inference(
     raise UserError(f"evals.resize={resize}: smaller than evals.size={size}; use 0 (the whole image) or at least {size}")
   steps, batch = index.shape
   before = source.resident_size if isinstance(source, SkipUnreadable) else 0
-  function = functools.partial(read_centers, show=Show(before, resize, size, interpolation))
+  function = functools.partial(read_centers, resizing=Resizing(before, resize, size, interpolation))
   filler = Filler(source, function, {"images": (batch, size, size, source.channels)}, pool)
   parts = -(-batch // _PART)
 

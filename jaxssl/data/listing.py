@@ -1,4 +1,4 @@
-"""Lists the images under a folder, in a bucket or in a zip, and says what else is there."""
+"""Lists the images under a folder, in a bucket or in a zip, and logs what else is there."""
 
 import os
 import stat

@@ -41,7 +41,7 @@ class NumpySource(ArraySource):
 def open_numpy(config: DataConfig) -> tuple[NumpySource, NumpySource | None]:
   """Opens the arrays of `data.path`, a .npy, a .npz or a folder of .npy: train, and test or validation (None without either).
 
-  Arrays of three or four axes are images, those of one axis labels; their names say of which split. Raises UserError.
+  Arrays of three or four axes are images, those of one axis labels; their names state the split. Raises UserError.
   """
   decoder, arrays = Decoder.of(config), _loaded(config.path, "data.path")
   train = _source(arrays, config.path, "data.path", "train", decoder)
@@ -103,5 +103,5 @@ def _arrays(path: str) -> Arrays:
     loaded = np.load(file, mmap_mode="r", allow_pickle=False)
     arrays |= {file.stem: loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
   if not arrays:
-    raise ValueError("there is no array in it")
+    raise ValueError("it holds no array")
   return arrays

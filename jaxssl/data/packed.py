@@ -9,7 +9,7 @@ from bisect import bisect_right
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import UserError, path_of, paths
+from jaxssl.core import UserError, path_of, paths, retry
 from jaxssl.core.log import quiet_tensorflow
 from jaxssl.data import image_list, packed_manifest, stage
 from jaxssl.data.file_index import read_error
@@ -121,7 +121,8 @@ def _splits(path: str, field: str, config: DataConfig) -> dict[str, PackedSource
   result = {}
   for split, about in manifest.splits.items():
     try:
-      index = PackedIndex(_local_index(folder, split, manifest), about.images)
+      path_of_index = _local_index(folder, split, manifest)
+      index = retry.call(f"reading {path_of_index}", PackedIndex, path_of_index, about.images)
     except (OSError, ValueError) as error:
       problem = f"{index_name(split)} cannot be read: {getattr(error, 'strerror', None) or error}"
       raise UserError(f"{field}={path}: {problem}; copy it again, or pack again") from error
@@ -141,8 +142,9 @@ def _local_index(folder: str, split: str, manifest: PackedManifest) -> str:
 def _check_sizes(folder: str, manifest: PackedManifest, where: str) -> None:
   """Raises UserError for a file that is missing or has another size than when it was written."""
   for name, size, _ in manifest.files():
+    file = os.path.join(folder, name)
     try:
-      found = os.stat(os.path.join(folder, name)).st_size
+      found = retry.call(f"looking for {file}", os.stat, file).st_size
     except OSError as error:
       raise UserError(f"{where}: {name}: {error.strerror}; copy it again, or pack again") from error
     if found != size:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxssl.config import parse
-from jaxssl.core import UserError, json_io, path_of, paths
+from jaxssl.core import UserError, json_io, path_of, paths, storage_errors
 
 NAME = "manifest.json"
 FORMAT = "jaxssl packed 1"
@@ -82,10 +82,10 @@ def shard_name(split: str, k: int) -> str:
 
 
 def is_packed(folder: str) -> bool:
-  """Returns whether a folder, or one in a bucket, holds a packed dataset."""
+  """Returns whether a folder, or one in a bucket, holds a packed dataset. Raises Unavailable."""
   try:
-    return FORMAT[:-1] in path_of(os.path.join(os.path.expanduser(folder), NAME)).read_text(encoding="utf-8")
-  except Exception:  # there is none, or a bucket raises its own errors, which opening the images reports
+    return FORMAT[:-1].encode() in paths.read(os.path.join(folder, NAME))
+  except (OSError, ValueError, UserError):  # opening the images reports what is wrong
     return False
 
 
@@ -97,15 +97,14 @@ def as_json(manifest: PackedManifest) -> dict[str, Any]:
 
 def read(folder: str, field: str) -> PackedManifest:
   """Reads the manifest of a packed dataset. Raises UserError, which names `field`, if there is none or it is damaged."""
-  where, text = f"{field}={folder}", ""
+  where = f"{field}={folder}"
   try:
     path = path_of(os.path.join(paths.absolute(folder), NAME))
-    if not path.exists():
-      expected = f"expected a folder with a {NAME}, as `jaxssl pack` writes it when all images are packed"
-      raise UserError(f"{where}: not a packed dataset; {expected}")
-    text = path.read_text(encoding="utf-8")
-    fields = json_io.parse(text)
+    fields = json_io.parse(paths.read_bytes(path).decode("utf-8"))
   except (OSError, ValueError) as error:
+    if storage_errors.kind_of(error) is storage_errors.Kind.ABSENT:
+      expected = f"expected a folder with a {NAME}, as `jaxssl pack` writes it when all images are packed"
+      raise UserError(f"{where}: not a packed dataset; {expected}") from error
     raise UserError(f"{where}: {NAME} cannot be read: {getattr(error, 'strerror', None) or error}") from error
   if not str(fields.get("format", "")).startswith(FORMAT[:-1]):
     raise UserError(f"{where}: {NAME} is not that of a packed dataset; expected a folder that `jaxssl pack` has written")

@@ -1,5 +1,6 @@
-"""Memory for batches that other processes can map too, and that is used again once nobody refers to a batch."""
+"""Memory for batches, which other processes can map too, and which is used again once nobody refers to a batch."""
 
+import contextlib
 import math
 import mmap
 import os
@@ -16,7 +17,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class Layout(NamedTuple):
-  """Where the arrays of a batch lie in the shared file: their shapes and type, and a range of bytes."""
+  """The arrays of a batch in the shared file: their shapes and type, and a range of bytes."""
 
   shapes: Mapping[str, tuple[int, ...]]
   dtype: str
@@ -24,17 +25,12 @@ class Layout(NamedTuple):
   size: int
 
 
-class SharedMemory:
-  """A file without a name that grows by the batches in use: the system frees it with the last process that has it open.
+class BatchMemory:
+  """Memory of batches, for the threads of this process."""
 
-  Nothing is left behind however the processes end, and the limit of /dev/shm, 64 MB in many containers, does not apply.
-  """
-
-  def __init__(self):
-    self.file = _anonymous_file()
-    self._size, self._taken = 0, 0  # bytes of the file, and of the batch that was taken last
+  def __init__(self) -> None:
+    self._taken = 0  # bytes of the batch that was taken last
     self._free = dict[int, list[tuple[int, mmap.mmap]]]()
-    weakref.finalize(self, os.close, self.file)
 
   def arrays(self, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> tuple[Arrays, Layout]:
     """Returns arrays of any content and their layout. Their memory is used again when the arrays and their views are gone."""
@@ -59,6 +55,24 @@ class SharedMemory:
     self._taken = size
     if free := self._free.get(size):
       return free.pop()
+    return self._new(size)
+
+  def _new(self, size: int) -> tuple[int, mmap.mmap]:
+    return 0, mmap.mmap(-1, size)
+
+
+class SharedMemory(BatchMemory):
+  """Memory of batches in a file without a name, which the system frees with the last process that has it open.
+
+  Nothing is left behind however the processes end, and the limit of /dev/shm, 64 MB in many containers, does not apply.
+  """
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.file, self._size = _anonymous_file(), 0
+    weakref.finalize(self, os.close, self.file)
+
+  def _new(self, size: int) -> tuple[int, mmap.mmap]:
     offset, self._size = self._size, self._size + size
     os.ftruncate(self.file, self._size)
     return offset, mmap.mmap(self.file, size, offset=offset)
@@ -86,5 +100,5 @@ def _anonymous_file() -> int:
 
 def _empty(memory: mmap.mmap) -> None:
   """Gives the pages back to the system, also those that other processes map, if it can."""
-  if hasattr(mmap, "MADV_REMOVE"):
+  with contextlib.suppress(AttributeError, OSError):
     memory.madvise(mmap.MADV_REMOVE)

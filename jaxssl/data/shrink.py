@@ -29,7 +29,7 @@ def packed(source: Source, index: int, shorter_side: int, quality: int) -> tuple
     return lossless(stored.pixels if image is None else _smaller(image, shorter_side)), 0
   if size := dataclasses.replace(decoder, channels=3).jpeg_size(data):
     kept = not 0 < shorter_side < min(size)
-    channels = 1 if simplejpeg.decode_jpeg_header(data)[2] == "Gray" else 3
+    channels = 1 if _is_gray(data) else 3
     spare = 1 if kept else min(size) / (_LARGER * shorter_side)
     image = dataclasses.replace(decoder, channels=channels, bit_depth=8).decode(data, name, spare)
     return data if kept else _jpeg(_smaller(image, shorter_side, size), quality), len(data)
@@ -49,6 +49,14 @@ def lossless(image: np.ndarray) -> bytes:
   else:
     np.save(file, np.ascontiguousarray(image), allow_pickle=False)
   return file.getvalue()
+
+
+def _is_gray(data: bytes) -> bool:
+  """Returns whether a JPEG is gray; False if its header is damaged or unusual, which matters when it is decoded."""
+  try:
+    return simplejpeg.decode_jpeg_header(data)[2] == "Gray"
+  except ValueError:
+    return False
 
 
 def _is_plain(image: np.ndarray) -> bool:

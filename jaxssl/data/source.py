@@ -65,7 +65,7 @@ class Source(Protocol):
   def fingerprints(self, rows: np.ndarray) -> np.ndarray | None:
     """Returns numbers that differ if the content of an image does, int64 [m], -1 if unknown, of the images at `rows`.
 
-    They are the sizes of files in bytes, or hashes of at least 60 bits if there are no names. None: only reading would tell.
+    They are the sizes of files in bytes, or hashes of at least 60 bits if there are no names. None: only reading shows changes.
     """
     return None
 

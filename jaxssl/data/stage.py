@@ -1,15 +1,14 @@
 """Copies the files of a packed dataset to a local disk or to memory, verified, once for all processes and runs of a host."""
 
 import contextlib
-import errno
 import hashlib
-import json
 import os
 import pathlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
 
 import filelock
 
@@ -36,7 +35,7 @@ def staged(stage: str, root: str, manifest: PackedManifest) -> str:
     needed, free = sum(size for _, size, _ in missing), shutil.disk_usage(folder).free
     if needed > free:
       remedy = "free some, name another folder, or leave data.stage empty to read in place"
-      raise UserError(f"data.stage={stage}: too little room: {needed} bytes are needed, {free} are free; {remedy}")
+      raise UserError(f"data.stage={stage}: too little space: {needed} bytes are needed, {free} are free; {remedy}")
     if missing:
       _copy_all(root, folder, missing, needed)
   return str(folder)
@@ -53,7 +52,7 @@ def cached(root: str, file: File, key: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
-  """Creates a folder, and lets one process at a time work in it; a lock ends with its process, however that ends."""
+  """Creates a folder and locks it against other processes. The system releases the lock if the process dies."""
   folder.mkdir(parents=True, exist_ok=True)
   lock = filelock.FileLock(folder / "lock")
   try:
@@ -72,13 +71,18 @@ def _as_user_error(where: str) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    if error.errno == errno.ENOSPC:
-      raise UserError(f"{where}: the disk is full; free some room, or name another folder") from error
-    raise UserError(f"{where}: cannot be used: {error.strerror or error}; name a folder that can be written to") from error
+    if storage_errors.kind_of(error) is storage_errors.Kind.FULL:
+      raise UserError(f"{where}: the disk is full; free some space, or name another folder") from error
+    raise retry.failure(f"{where}: cannot be used", error, "; name a folder that can be written to") from error
 
 
 def _marker(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(f"{path.name}.verified")
+
+
+def _verified(path: pathlib.Path, sha256: str) -> dict[str, Any]:
+  """Returns the content of the marker of a file that has this hash."""
+  return {"sha256": sha256, "mtime": path.stat().st_mtime_ns}
 
 
 def _is_valid(folder: pathlib.Path, file: File) -> bool:
@@ -87,14 +91,12 @@ def _is_valid(folder: pathlib.Path, file: File) -> bool:
   path = folder / name
   if not path.exists() or path.stat().st_size != size:
     return False
-  known = {"sha256": sha256, "mtime": path.stat().st_mtime_ns}
   with contextlib.suppress(UserError):
-    if _marker(path).exists() and json_io.read(_marker(path)) == known:
+    if _marker(path).exists() and json_io.read(_marker(path)) == _verified(path, sha256):
       return True
-  with path.open("rb") as opened:
-    if hashlib.file_digest(opened, "sha256").hexdigest() != sha256:
-      return False
-  _marker(path).write_text(json.dumps(known))
+  if paths.sha256(path) != sha256:
+    return False
+  json_io.write(_marker(path), _verified(path, sha256))
   return True
 
 
@@ -112,7 +114,7 @@ def _copy_all(root: str, folder: pathlib.Path, files: Sequence[File], total: int
 
 
 def _pieces(path: str) -> Iterator[bytes]:
-  """Yields the content of a file, of a disk or a bucket. Raises UserError if it cannot be read, and transient errors."""
+  """Yields the content of a file on a disk or in a bucket. Raises UserError if it cannot be read, and transient errors."""
   try:
     with path_of(path).open("rb") as file:
       while piece := file.read(_PIECE):
@@ -152,4 +154,4 @@ def _copy(root: str, folder: pathlib.Path, file: File, advance: Callable[[int], 
     temporary.unlink()
     raise UserError(f"{os.path.join(root, name)}: damaged: its size or SHA-256 is not that of the manifest; pack it again")
   temporary.replace(path)
-  _marker(path).write_text(json.dumps({"sha256": sha256, "mtime": path.stat().st_mtime_ns}))
+  json_io.write(_marker(path), _verified(path, sha256))

@@ -24,7 +24,7 @@ def records(content: Any) -> Iterator[tuple[int, int]]:
     at = end + _FOOTER
     if at > size:
       raise ValueError(
-        f"the record at byte {start - _HEADER} ends behind the end of the file: it is cut off, or no TFRecord file"
+        f"the record at byte {start - _HEADER} ends after the end of the file; it is cut off, or not a TFRecord file"
       )
     yield start, end
 
@@ -78,7 +78,7 @@ def _fields(content: Any, start: int, end: int) -> Iterator[tuple[int, int, int]
     if kind == _BYTES:
       length, start = _varint(content, start)
       if start + length > end:
-        raise ValueError("a record is damaged: a field ends behind its end")
+        raise ValueError("a record is damaged: a field ends after its end")
       yield key >> 3, start, start + length
       start += length
     elif kind == _VARINT:

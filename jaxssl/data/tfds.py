@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, heartbeat, image_progress, nearest_name, paths, retry
+from jaxssl.core import LOG, UserError, heartbeat, image_progress, nearest_name, paths, retry, storage_errors
 from jaxssl.core.log import bar_shown
 from jaxssl.data import record_files
+from jaxssl.data.file_index import read_error
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.input_pipeline import tensorflow
@@ -71,6 +72,8 @@ class TfdsSource(Source):
     try:
       return retry.call(f"reading {self.describe(index)}", self._loaded().__getitem__, index)["image"]
     except (OSError, RuntimeError, ValueError, IndexError) as error:
+      if storage_errors.kind_of(error) is storage_errors.Kind.REFUSED:
+        raise read_error(error, self.describe(index)) from error
       raise DecodeError(f"{self.describe(index)}: {error}") from error
 
 

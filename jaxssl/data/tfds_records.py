@@ -1,4 +1,4 @@
-"""Datasets of TensorFlow Datasets that are on the disk as TFRecord files only, which it reads from the beginning only."""
+"""Datasets of TensorFlow Datasets (TFDS) that are stored as TFRecord files only, which TFDS itself reads sequentially."""
 
 import os
 from typing import Any
@@ -12,7 +12,7 @@ TESTS = ("test", "validation")  # splits to test on, the first one that has labe
 
 
 class TfdsRecords(RecordSource):
-  """One split. `info`: what TFDS knows about the dataset; `known`: the classes of the training images, for test images."""
+  """One split. `info`: the `DatasetInfo` of TFDS; `known`: the classes of the training images, for test images."""
 
   def __init__(self, info: Any, split: str, config: DataConfig, known: tuple[str, ...]):
     files = [os.fspath(file) for file in info.splits[split].filepaths]
@@ -40,7 +40,7 @@ def open_records(info: Any, config: DataConfig) -> tuple[TfdsRecords, TfdsRecord
 
 
 def prepared_as_tfrecord(tfds: Any, path: str) -> Any:
-  """Returns what TFDS knows about a dataset that is on the disk as TFRecord files only; else None."""
+  """Returns the `DatasetInfo` of a dataset that is on the disk as TFRecord files only; else None."""
   try:
     builder = tfds.builder(path)
     formats = {kind.value for kind in builder.info.available_file_formats()} if builder.data_path.exists() else set()

@@ -41,14 +41,14 @@ class SubstituteUnreadable(Subset):
 
   def _first_readable(self, index: int, read: Callable[[int], T]) -> T:
     while True:
-      substitute = int(self.readable(np.array([index]))[0])
+      substitute = int(self.chosen(np.array([index]))[0])
       try:
         return read(substitute)
       except (DecodeError, WrongChannels) as error:
         self.failed(index, substitute, error)
 
-  def readable(self, images: np.ndarray) -> np.ndarray:
-    """Returns the images, int [m], that are read in place of those at `images`. Raises UserError if all are unreadable."""
+  def chosen(self, images: np.ndarray) -> np.ndarray:
+    """Returns the positions in `source` that are read for `images`, int [m]. Raises UserError if all are unreadable."""
     if not self.unreadable:
       return images
     if len(self.unreadable) == len(self):
@@ -59,10 +59,6 @@ class SubstituteUnreadable(Subset):
         image = (image + 1) % len(self)
       images[place] = image
     return images
-
-  def chosen(self, images: np.ndarray) -> np.ndarray:
-    """Returns the positions in `source` that are read for `images`, int [m]."""
-    return self.readable(images)
 
   def failed(self, image: int, chosen: int, error: UserError) -> None:
     """Records an image that does not decode. Raises UserError for too many of them and mixed channels, and other errors."""

@@ -14,7 +14,7 @@ from jaxssl.data.unreadable import read_tolerantly
 _GAP = 2
 
 
-class Show(NamedTuple):
+class Resizing(NamedTuple):
   """How an image is resized, see `image_io.center`; to `resident_size` before if that is not 0."""
 
   resident_size: int
@@ -38,28 +38,28 @@ class Show(NamedTuple):
     return center(image, self.resize, self.size, self.interpolation, whole)
 
 
-def read_shown(source: Source, index: int, show: Show) -> np.ndarray:
-  """Reads one image as `show` does, [size, size, c], from a source that may substitute or skip it (then it is black)."""
+def read_resized(source: Source, index: int, resizing: Resizing) -> np.ndarray:
+  """Reads one image as `resizing` does, [size, size, c], from a source that may substitute or skip it (then it is black)."""
 
   def read(origin: Source, images: np.ndarray) -> np.ndarray:
     image = int(images[0])
     if image < 0:
-      return np.zeros((show.size, show.size, source.channels), source.dtype)
+      return np.zeros((resizing.size, resizing.size, source.channels), source.dtype)
     try:
-      return show.image(origin, image)
+      return resizing.image(origin, image)
     except (DecodeError, UnsupportedImage) as error:
       raise FailedImage(image, error) from error
 
   return read_tolerantly(source, np.array([index]), read)
 
 
-def read_centers(source: Source, rows: np.ndarray, show: Show, out: Mapping[str, np.ndarray]) -> None:
+def read_centers(source: Source, rows: np.ndarray, resizing: Resizing, out: Mapping[str, np.ndarray]) -> None:
   """Reads images into rows of out["images"], [b, size, size, c]; rows: int [m, 2], positions in `source` and in the batch.
 
   Raises FailedImage for an image that cannot be read.
   """
   for image, row in rows.tolist():
     try:
-      out["images"][row] = show.image(source, image)
+      out["images"][row] = resizing.image(source, image)
     except (DecodeError, UnsupportedImage) as error:
       raise FailedImage(image, error) from error

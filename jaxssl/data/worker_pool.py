@@ -25,7 +25,7 @@ _PROGRAM = "import sys; sys.path[:] = sys.argv[3:]; from jaxssl.data import work
 
 
 def open_pool(sources: Sequence[Source], config: DataConfig) -> "WorkerPool | None":
-  """Starts the processes that `data.processes` asks for; None if threads are to read the images.
+  """Starts the processes that `data.processes` requests; None if threads are to read the images.
 
   Raises UserError if processes are asked for and cannot read the training images, the first of `sources`.
   """
@@ -87,9 +87,9 @@ class WorkerPool:
         try:
           worker.send_bytes(request)
           while not worker.poll(retry.AFTER_SIGNAL):
-            if retry.is_stopping():  # which a worker is not told
+            if retry.is_stopping():  # the signal does not reach workers
               worker = self._replaced(worker)
-              raise Unavailable(f"an image is not read within {retry.AFTER_SIGNAL:.0f} s, and the command is to stop")
+              raise Unavailable(f"an image was not read within {retry.AFTER_SIGNAL:.0f} s, and the command is stopping")
           value, error = pickle.loads(worker.recv_bytes())
         except (EOFError, OSError):
           if not self.close.alive:

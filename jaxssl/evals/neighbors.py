@@ -14,7 +14,7 @@ from jaxssl.evals.features import FeatureExtractor, evaluation, measurements
 from jaxssl.parallel.mesh import padded_rows
 
 K, EXAMPLES, NEAREST, PAIRS = 10, 12, 8, 12
-ASKED = 2**16  # images whose partners are looked up to find pairs
+LOOKED_UP = 2**16  # images whose partners are looked up to find pairs
 _share = functools.partial(Metric, group="Features", unit="%")
 ABOUT = "Share of the images that are among the nearest neighbors of no other image. Hubs raise it."
 ORPHANS = _share("neighbors_orphans", "Images without reverse neighbors", ABOUT, higher_is_better=False)
@@ -57,11 +57,11 @@ def nearest_examples(extractor: FeatureExtractor, bank: NeighborBank | None) -> 
 
 
 def _pairs(extractor: FeatureExtractor, bank: NeighborBank, drawn: np.random.Generator) -> list[list[int]]:
-  """Draws pairs of an image and its partner among the images, at most ASKED of them, that have another as partner."""
+  """Draws pairs of an image and its partner among the images, at most LOOKED_UP of them, that have another as partner."""
   count, mesh = len(extractor.datasets.train), extractor.mesh
-  asked = np.arange(count) if count <= ASKED else np.sort(drawn.choice(count, ASKED, replace=False))
-  padded = np.resize(asked, padded_rows(len(asked), mesh)).astype(np.int32)
-  partners = partners_of(mesh, bank.partners, padded[None])[0, : len(asked)]
-  moved = np.flatnonzero(partners != asked)
+  images = np.arange(count) if count <= LOOKED_UP else np.sort(drawn.choice(count, LOOKED_UP, replace=False))
+  padded = np.resize(images, padded_rows(len(images), mesh)).astype(np.int32)
+  partners = partners_of(mesh, bank.partners, padded[None])[0, : len(images)]
+  moved = np.flatnonzero(partners != images)
   sample = np.sort(drawn.choice(moved, min(PAIRS, len(moved)), replace=False))
-  return np.stack([asked[sample], partners[sample]], axis=1).tolist()
+  return np.stack([images[sample], partners[sample]], axis=1).tolist()

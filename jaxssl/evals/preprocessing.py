@@ -13,7 +13,7 @@ from jaxssl.core import UserError
 from jaxssl.core.types import Array
 from jaxssl.data.file_kinds import Stored
 from jaxssl.data.image_io import Decoder
-from jaxssl.data.whole_images import Show
+from jaxssl.data.whole_images import Resizing
 from jaxssl.models.backbone import LARGEST_SIDE as MOST
 
 
@@ -93,12 +93,12 @@ class Preprocessing:
 
   def resized(self, image: np.ndarray) -> np.ndarray:
     """Returns [size, size, c] from an image [h, w, c] of any size, as the decoder returns it."""
-    return self.show.pixels(image)
+    return self.resizing.pixels(image)
 
   @property
-  def show(self) -> Show:
+  def resizing(self) -> Resizing:
     """How images are resized."""
-    return Show(self.resident_size, self.resize, self.size, self.interpolation)
+    return Resizing(self.resident_size, self.resize, self.size, self.interpolation)
 
   def normalized(self, resized: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c] from images that `resized` has returned."""

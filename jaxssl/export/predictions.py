@@ -10,7 +10,7 @@ from jaxssl.core import UserError
 from jaxssl.data.inputs import as_source
 from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import DataInput, Source
-from jaxssl.data.whole_images import read_shown
+from jaxssl.data.whole_images import read_resized
 from jaxssl.evals.preprocessing import Preprocessing
 
 PART = 256  # images computed at once
@@ -59,7 +59,7 @@ def outputs(compute: Compute, preprocessing: Preprocessing, source: Source) -> I
   for start in range(0, max(len(source), 1), PART):
     rows = range(start, min(start + PART, len(source)))
     resized = np.zeros((len(rows), preprocessing.size, preprocessing.size, source.channels), source.dtype)
-    with contextlib.closing(read_ahead(lambda k: read_shown(source, k, preprocessing.show), rows, 0, PART)) as images:
+    with contextlib.closing(read_ahead(lambda k: read_resized(source, k, preprocessing.resizing), rows, 0, PART)) as images:
       for place, image in enumerate(images):
         resized[place] = image
     yield np.asarray(compute(preprocessing.normalized(resized)))

@@ -1,4 +1,4 @@
-"""The folder that a dataset is packed to: which dataset it is for, and what is left to do there."""
+"""The folder that a dataset is packed to: its marker, its lock, and the files of an unfinished dataset."""
 
 import contextlib
 import json
@@ -57,7 +57,7 @@ def errors(folder: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as error:
-    raise retry.failure(f"--out={folder}: cannot be written", error, "; rerun to resume") from error
+    raise retry.failure(f"--out={folder}: cannot be written", error, "; rerun the same command to resume") from error
 
 
 def _manifest(folder: pathlib.Path) -> PackedManifest:
@@ -90,7 +90,7 @@ def _damaged(folder: pathlib.Path, manifest: PackedManifest) -> list[str]:
       return False
     if not paths.is_local(folder):
       return path.stat().length == size  # type: ignore[attr-defined]
-    return path.stat().st_size == size and shards.hash_of(path) == sha256
+    return path.stat().st_size == size and paths.sha256(path) == sha256
 
   files = list(manifest.files())
   with ThreadPoolExecutor(cores()) as pool, heartbeat(f"comparing the files in {folder} with their hashes"):
@@ -103,7 +103,7 @@ def _list(names: list[str]) -> str:
 
 
 def locked(folder: pathlib.Path) -> Any:
-  """Returns a lock that another command that packs to the same folder does not get; a bucket has none."""
+  """Locks a folder against other commands that pack to it; folders in buckets are not locked. Raises UserError."""
   if not paths.is_local(folder):
     return contextlib.nullcontext()
   lock = filelock.FileLock(folder / "packing.lock", timeout=0)

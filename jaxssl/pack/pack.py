@@ -48,6 +48,8 @@ def pack(
   require(1 <= quality <= 100, "--quality", quality, "1 to 100")
   require(num_shards >= 0, "--shards", num_shards, "1 or more, or 0 for files of about 256 MB")
   require(num_workers >= 0, "--workers", num_workers, "1 or more, or 0 for one per core")
+  require(bool(str(data)), "--data", data, "a folder, a file or a name")  # an unset variable is not the current folder
+  require(bool(str(out)), "--out", out, "a new folder")
   config = inputs.data_config(str(data), changes or {})
   folder = path_of(paths.absolute(str(out)))
   sources = inputs.open_sources(config)
@@ -155,7 +157,7 @@ def _write_index(folder: pathlib.Path, split: str, source: Source, own: Sequence
   path = folder / packed_manifest.index_name(split)
   with shards.written(path) as temporary:
     packed_index.write(temporary, columns, names)
-    digest, size = shards.hash_of(temporary), temporary.stat().st_size
+    digest, size = paths.sha256(temporary), temporary.stat().st_size
   left_out = tuple(image for part in own for image in part.left_out)
   shard_list = tuple(part.shard for part in own)
   return Split(images=len(rows), index_bytes=size, index_sha256=digest, shards=shard_list, version=version, left_out=left_out)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import UserError, atomic, one_line, path_of, paths, retry
+from jaxssl.core import UserError, atomic, one_line, path_of, paths
 from jaxssl.data import shrink
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.packed_manifest import LeftOut, Shard, shard_name
@@ -20,7 +20,6 @@ from jaxssl.data.read_ahead import read_ahead
 from jaxssl.data.source import Source, decoder_of
 from jaxssl.data.unreadable import LIMIT
 
-_PIECE = 2**24  # bytes that are read at a time to compare a shard with its hash
 COLUMNS: tuple[str, ...] = ("row", "length", "crc", "height", "width")  # of a part, as in the index
 
 
@@ -120,22 +119,9 @@ def _finished(task: Task) -> Part | None:
     with paths.local_copy(task.part) as local, np.load(local, allow_pickle=False) as stored:
       table, about = stored["table"], json.loads(stored["about"].tobytes())
     shard = Shard(**about["shard"])
-    if about["request"] != task.request or hash_of(task.path) != shard.sha256:
+    if about["request"] != task.request or paths.sha256(task.path) != shard.sha256:
       return None
     left_out = tuple(LeftOut(**image) for image in about["left_out"])
     return Part(shard=shard, table=table, before=about["before"], left_out=left_out)
   except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
     return None
-
-
-def hash_of(path: pathlib.Path) -> str:
-  """Returns the SHA-256 of a file."""
-  return retry.call(f"reading {path}", _hash, path)
-
-
-def _hash(path: pathlib.Path) -> str:
-  digest = hashlib.sha256()
-  with path.open("rb") as file:
-    while piece := file.read(_PIECE):
-      digest.update(piece)
-  return digest.hexdigest()

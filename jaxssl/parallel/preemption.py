@@ -1,4 +1,4 @@
-"""Stops a command on SIGTERM, SIGUSR1 or Ctrl-C: at once where nothing can be lost, after the current step in training."""
+"""Stops a command on SIGTERM, SIGUSR1 or Ctrl-C: at once if nothing can be lost, after the current step in training."""
 
 import contextlib
 import os
@@ -28,8 +28,8 @@ class Preemption:
   """The signals that a command gets, while this is entered.
 
   The first one is acknowledged within a second, by a thread, since the main thread may be compiling; waits for storage that
-  does not respond become short. Where the command is interruptible, as it is by default, StopRequested is then raised in the
-  main thread, wherever that is; in a `held` block the signal is only recorded, and the block has to ask `stop_requested`. A
+  does not respond become short. If the command is interruptible, as it is by default, StopRequested is then raised in the
+  main thread, at any point; in a `held` block the signal is only recorded, and the block has to ask `stop_requested`. A
   second signal ends a process of `jaxssl` at once; in another program it raises KeyboardInterrupt.
 
   With several processes any of them may get the signal: JAX's preemption service makes all of them stop at the same call of
@@ -76,7 +76,7 @@ class Preemption:
       os.close(write_end)
       self._watcher.join()
     if _active is None:
-      retry.hurry(False)
+      retry.set_stopping(False)
 
   @contextlib.contextmanager
   def held(self, then: str) -> Iterator[None]:
@@ -120,7 +120,7 @@ class Preemption:
     self._calls += 1
     if not self._reached and multihost_utils.reached_preemption_sync_point(self._calls):
       self._reached, self.code = True, self.code or AGAIN
-      retry.hurry()
+      retry.set_stopping()
       LOG.info("a process got a signal: %s", self._then)
     return self._reached
 
@@ -151,7 +151,7 @@ class Preemption:
         count += 1
         if count == 1:
           LOG.warning("%s: %s; a second one ends at once", NAMES[signal.Signals(byte[0])], self._then)
-          retry.hurry()
+          retry.set_stopping()
         elif self._ends_process:
           _end(byte[0])
 

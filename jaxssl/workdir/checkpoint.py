@@ -70,7 +70,7 @@ class Checkpoints:
       if step in self._manager.all_steps():
         return
       if any(x.is_deleted() for x in jax.tree.leaves(state) if isinstance(x, jax.Array)):
-        raise Unavailable(f"writing a checkpoint to {self._folder}: it failed, and training has gone on. {RERUN}")
+        raise Unavailable(f"writing a checkpoint to {self._folder}: it failed, and training has continued. {RERUN}")
       self._manager.save(step, args=ocp.args.StandardSave(state))
     except Exception as error:
       self._reopen(error)
@@ -121,7 +121,7 @@ class Checkpoints:
       if kind is Kind.TRANSIENT or (kind is Kind.OTHER and not paths.is_local(self._folder)):
         raise retry.unavailable(f"writing a checkpoint to {self._folder}", error) from error
       if jax.process_count() == 1:
-        self._manager.reload()  # a failed save has forgotten those that it would have deleted
+        self._manager.reload()  # a failed save drops those that it would have deleted from its list
       remedy = "Free some space" if kind in (Kind.FULL, Kind.OTHER) else "Make it writable"
       raise UserError(
         f"a checkpoint cannot be written to {self._folder}: {_first_line(error)}. {remedy}, then rerun "
@@ -141,7 +141,7 @@ class Checkpoints:
         wanted = like_at(step) if like_at else like
         state = self._retried("reading", functools.partial(self._read, step, wanted))
       except Unavailable:
-        raise  # this says nothing about the checkpoint
+        raise  # the checkpoint may be fine
       except Exception as error:  # tensorstore, json and file errors have no common type
         if storage_errors.kind_of(error) is Kind.REFUSED:
           raise UserError(f"checkpoint {step} in {self._folder} cannot be read: {_first_line(error)}") from error

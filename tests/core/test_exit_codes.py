@@ -1,8 +1,7 @@
-"""One table of exit codes: the launchers' numbers and the documentation are those of `core.exit_codes`."""
+"""Exit codes: their table in the documentation, and the errors that lead to them."""
 
 import errno
 import pathlib
-import re
 
 import pytest
 
@@ -19,13 +18,6 @@ CODES = {name: code for name, code in vars(exit_codes).items() if isinstance(cod
 def test_every_code_has_a_meaning_and_no_two_are_the_same():
   assert CODES == {"DONE": 0, "FAILED": 1, "MISTAKE": 2, "DIVERGED": 3, "AGAIN": 75, "INTERRUPTED": 130}
   assert list(exit_codes.MEANINGS) == list(CODES.values())
-
-
-def test_the_launchers_use_the_same_numbers_by_the_same_names():
-  text = (ROOT / "launch/common.sh").read_text()
-  theirs = {name: int(code) for name, code in re.findall(r"\b([A-Z]+)=(\d+)\b", text) if name in CODES}
-  assert theirs == {name: CODES[name] for name in theirs}
-  assert {"FAILED", "MISTAKE", "DIVERGED", "AGAIN"} <= set(theirs), "launch/common.sh lacks codes by which it decides"
 
 
 @pytest.mark.parametrize("code", exit_codes.MEANINGS)

@@ -96,14 +96,14 @@ def test_a_line_counts_the_waits_that_are_not_shown(clock, caplog):
 
 def test_a_signal_ends_waits(monkeypatch):
   try:
-    retry.hurry()
+    retry.set_stopping()
     assert retry.limit() == retry.AFTER_SIGNAL
     monkeypatch.setenv(retry.VARIABLE, "1")
     assert retry.limit() == 1
     monkeypatch.setattr(retry.time, "sleep", lambda seconds: None)
     retry.sleep(1000)
   finally:
-    retry.hurry(False)
+    retry.set_stopping(False)
   assert not retry._stopping.is_set()
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import center, match, resize
-from jaxssl.data.whole_images import Show
+from jaxssl.data.whole_images import Resizing
 from tests.data.fixtures import Images, coded, decode, exif, jpeg_size, noise, photo, quarters
 from tests.golden_files import cases
 
@@ -203,7 +203,7 @@ def test_large_jpegs_are_decoded_smaller_in_the_same_place(height, width, turned
   ramp = np.stack(np.broadcast_arrays(rows, columns, 255 - rows), -1).round().astype(np.uint8)
   source = Images([coded(ramp, subsampling=0, **({"exif": exif(3)} if turned else {}))])
   for size, shorter in ((24, 0), (40, 0), (24, 32), (56, 64), (100, 120)):
-    shown = Show(0, shorter, size).image(source, 0)
+    shown = Resizing(0, shorter, size).image(source, 0)
     assert abs(shown.astype(int) - center(source.read(0), shorter, size)).max() <= 2
   reduced = {shape[0] for shape in sizes} - {height}
   assert (len(reduced) == 0) if turned else (len(reduced) >= 2)

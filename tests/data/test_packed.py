@@ -209,7 +209,7 @@ def test_staging_without_room_names_the_bytes(copy, tmp_path, monkeypatch):
   size = sum(size for _, size, _ in packed_manifest.read(str(copy), "x").files())
   monkeypatch.setattr(stage.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 5, size - 1))
   with pytest.raises(
-    UserError, match=f"too little room: {size} bytes are needed, {size - 1} are free; free some, name another"
+    UserError, match=f"too little space: {size} bytes are needed, {size - 1} are free; free some, name another"
   ):
     opened(copy, stage=str(tmp_path / "stage"))
   with pytest.raises(UserError, match="data.stage=gs://a/b: expected a folder on a local disk or in memory"):

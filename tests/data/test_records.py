@@ -131,7 +131,7 @@ def test_damaged_tfrecords_are_named(tmp_path):
   path = pathlib.Path(write_tfrecord(tmp_path / "a.tfrecord", [{"image": flat(1), "label": 1}, {"image": flat(2), "label": 0}]))
   whole = path.read_bytes()
   for data, message in (
-    (whole[:-10], "the record at byte .* ends behind the end of the file: it is cut off, or no TFRecord file"),
+    (whole[:-10], "the record at byte .* ends after the end of the file; it is cut off, or not a TFRecord file"),
     (b"\x1f\x8b" + whole, "it is compressed by gzip"),
     (b"\0" * 40, "a record has no feature that is known to be an image; expected image/encoded; it has "),
   ):

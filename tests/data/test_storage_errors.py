@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import Unavailable, UserError
-from jaxssl.data import file_index, folder_scan, parquet, tfrecord, webdataset, zip_index
+from jaxssl.data import file_index, folder_scan, zip_index
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.file_kinds import DecodeError, UnsupportedImage
 from jaxssl.data.image_io import Decoder
@@ -21,7 +20,6 @@ from jaxssl.data.inputs import as_source
 from jaxssl.data.listing import list_images
 from tests.data import fixtures
 from tests.faults import Clock, Faults
-from tests.pack import sources
 
 FILES = {f"{name}/{i:02}.png": fixtures.flat(10 * i) for name in "ab" for i in range(20)}
 
@@ -198,47 +196,3 @@ def test_the_size_of_a_file_is_asked_for_again(tmp_path, monkeypatch):
   expected = [len(FILES[index.name(k)]) for k in range(40)]
   monkeypatch.setattr(file_index.os, "stat", faults := Faults(os.stat, 0.3))
   assert index.sizes(np.arange(40)).tolist() == expected and faults.count
-
-
-def test_a_tfds_image_is_read_again(clock):
-  from jaxssl.data.tfds import TfdsSource
-
-  class Split(list):
-    fails = 2
-
-    def __getitem__(self, index):
-      if self.fails:
-        self.fails -= 1
-        raise tf.errors.UnavailableError(None, None, "503")
-      return {"image": fixtures.flat(7)}
-
-  source = TfdsSource(Split([0]), "train", DataConfig(source="tfds", path="mnist"), ())
-  assert source.encoded(0) == fixtures.flat(7) and len(clock.waits) == 2
-
-
-@pytest.mark.parametrize("kind", ["webdataset", "tfrecord"])
-def test_files_are_scanned_again(kind, tmp_path, monkeypatch, clock):
-  scanner = {"webdataset": webdataset, "tfrecord": tfrecord}[kind]
-  data = {"webdataset": sources.as_webdataset, "tfrecord": sources.as_tfrecord}[kind](tmp_path, sources.FILES)["data"]
-  monkeypatch.setattr(scanner, "_scan", faults := Faults(scanner._scan, 1))
-  config = DataConfig(source=kind, path=data)
-  with pytest.raises(Unavailable, match=f"reading {data}.*: storage does not respond within 5 min"):
-    open_datasets(config, 0)
-  faults.share = 0.5
-  assert len(open_datasets(config, 0).train) == 12 and faults.count
-
-
-def test_a_parquet_file_is_opened_again(tmp_path, monkeypatch, clock):
-  data = sources.as_parquet(tmp_path, sources.FILES)["data"]
-  opened_files, read, names = [], parquet.pq.ParquetFile.read_row_group, []
-  monkeypatch.setattr(parquet, "_open", Faults(parquet._open, 0.5, only=lambda path: opened_files.append(path) is None))
-  source = open_datasets(DataConfig(source="parquet", path=data), 0).train.source.source
-
-  def stale_once(file, *args, **words):
-    names.append(file)
-    if len(names) == 1 or file is names[0]:
-      raise OSError(errno.ESTALE, "Stale file handle")
-    return read(file, *args, **words)
-
-  monkeypatch.setattr(parquet.pq.ParquetFile, "read_row_group", stale_once)
-  assert [source.encoded(k) for k in range(12)] == list(sources.FILES.values()) and clock.waits

@@ -1,6 +1,5 @@
 """Worker processes read the same batches as threads, are replaced if they die, and leave nothing behind."""
 
-import gc
 import os
 import pathlib
 import signal
@@ -17,7 +16,6 @@ from jaxssl.data import worker_pool
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.input_pipeline import inference, training
 from jaxssl.data.sampler import epoch_plan
-from jaxssl.data.shared_memory import SharedMemory
 from jaxssl.data.source import Subset
 from jaxssl.data.unreadable import SubstituteUnreadable
 from jaxssl.data.worker_pool import WorkerPool, open_pool
@@ -198,26 +196,6 @@ def test_signals_of_the_group_leave_the_workers_to_their_parent(files):
   assert processes() == (host, workers)
   pool.close()
   assert not any(os.path.exists(f"/proc/{process}") for process in (host, *workers))
-
-
-def test_memory_is_used_again_only_when_nobody_refers_to_a_batch():
-  memory = SharedMemory()
-  first, layout = memory.arrays({"a": (2, 3), "b": (5,)}, np.dtype(np.uint16))
-  first["a"][:], first["b"][:] = 7, 8
-  part = first["b"][1:3]
-  del first
-  gc.collect()
-  second, other = memory.arrays({"a": (2, 3), "b": (5,)}, np.dtype(np.uint16))
-  assert other.offset != layout.offset and part.tolist() == [8, 8]
-  del part
-  gc.collect()
-  third, again = memory.arrays({"a": (2, 3), "b": (5,)}, np.dtype(np.uint16))
-  assert again == layout and third["b"].shape == (5,)
-  del second, third
-  larger, place = memory.arrays({"a": (10_000,)}, np.dtype(np.uint8))
-  assert place.offset not in (layout.offset, other.offset) and larger["a"].ctypes.data % 64 == 0
-  back, first_again = memory.arrays({"a": (2, 3), "b": (5,)}, np.dtype(np.uint16))
-  assert first_again in (layout, other) and not back["a"].any()  # it was given back to the system meanwhile
 
 
 @pytest.mark.parametrize(

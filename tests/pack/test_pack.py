@@ -138,7 +138,8 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
   assert [image.name for image in packed_manifest.read(str(tmp_path / "out"), "x").splits["train"].left_out] == [
     f"{data}/cat/bad.jpg"
   ]
-  folder(tmp_path / "in", {"dog/bad.jpg": b""})
+  cut = coded(photo(0))[:500]  # behind the size in its header, before the first pixel
+  folder(tmp_path / "in", {"dog/bad.jpg": cut})
   for workers in (1, 2):
     with pytest.raises(UserError, match="2 of 14 images are unreadable .limit: 1%., e.g. .*/(cat|dog)/bad.jpg: "):
       pack(data, tmp_path / f"two{workers}", shorter_side=0, num_shards=2, num_workers=workers)
@@ -149,6 +150,8 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
   [
     ([], "error: the following arguments are required: --data, --out"),
     (["--data=IN", "--out=OUT", "--shorter-side=-1"], "--shorter-side=-1: out of range; expected 1 to 65536, or 0 to keep"),
+    (["--data=", "--out=OUT"], "--data=: out of range; expected a folder, a file or a name"),
+    (["--data=IN", "--out="], "--out=: out of range; expected a new folder"),
     (["--data=IN", "--out=OUT", "--quality=0"], "--quality=0: out of range; expected 1 to 100"),
     (["--data=IN", "--out=OUT", "--data.limit=3"], "data.limit: does not change what is packed; leave it out"),
     (["--data=IN", "--out=OUT", "--data.source=tfrecord"], "data.path=IN: there are no TFRecord files; expected one, a folder"),
@@ -224,7 +227,7 @@ def test_a_full_disk_names_the_folder(tmp_path, monkeypatch):
 
   data, out = folder(tmp_path / "in", FILES), tmp_path / "out"
   monkeypatch.setattr(command.packed_index, "write", full)
-  with pytest.raises(UserError, match="--out=.*/out: cannot be written: No space left on device; rerun to resume"):
+  with pytest.raises(UserError, match="--out=.*/out: cannot be written: No space left on device; rerun the same command"):
     pack(data, out, num_workers=1)
   monkeypatch.undo()
   (out / "train-00000.shard.1.tmp").write_bytes(b"begun")

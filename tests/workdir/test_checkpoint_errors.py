@@ -107,7 +107,7 @@ def test_a_state_that_is_gone_cannot_be_saved_again(tmp_path, monkeypatch, clock
   checkpoints.save(4, last)
   for x in jax.tree.leaves(last):
     x.delete()
-  with pytest.raises(Unavailable, match="it failed, and training has gone on. Rerun the same command to resume"):
+  with pytest.raises(Unavailable, match="it failed, and training has continued. Rerun the same command to resume"):
     checkpoints.close()
   assert len(clock.waits) <= 1
   monkeypatch.undo()
