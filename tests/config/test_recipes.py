@@ -24,6 +24,8 @@ pytestmark = pytest.mark.slow
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 EVERY = [f"{path.name}:{recipe}" for path in CONFIGS for recipe in load.recipes_of(path)]
+# One of each method, and the largest; tests/portable trains every recipe for a step.
+TRACED = [path.name + ":" for path in CONFIGS] + ["moco.py:v3_vit", "nnboot.py:imagenet", "resa.py:imagenet_vit_multicrop"]
 BOOTSTRAPPED = [recipe for recipe in EVERY if recipe.endswith("nnboot")]
 KNOWN: set[str] = set()
 
@@ -39,7 +41,7 @@ def is_known(config: Config) -> bool:
 
 
 def test_recipes_are_found_and_the_smaller_versions_described():
-  assert len(CONFIGS) >= 12 and len(EVERY) > len(CONFIGS)
+  assert len(CONFIGS) >= 12 and len(EVERY) > len(CONFIGS) and set(TRACED) < set(EVERY)
   assert all(f'append ",{name}" for a smaller version: ' in list_recipes() for name in recipes.SMALLER)
 
 
@@ -69,7 +71,7 @@ def test_a_recipe_with_bootstrapping_differs_from_its_method_s_in_nothing_else(r
   assert dataclasses.replace(config, bootstrap=base.bootstrap) == base and base.bootstrap.policy == "off"
 
 
-@pytest.mark.parametrize("recipe", EVERY)
+@pytest.mark.parametrize("recipe", [r if r in TRACED else pytest.param(r, marks=pytest.mark.full) for r in EVERY])
 def test_the_step_traces_and_preserves_the_shapes_of_the_state(recipe, tmp_path, one_device):
   fields = ["--config.data.placement=device", "--config.bootstrap.policy=adaptive"]
   config, workdir = flags.parse([f"--config={CONFIGS[0].parent / recipe},runlocal", *fields, f"--workdir={tmp_path}"])

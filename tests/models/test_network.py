@@ -131,7 +131,7 @@ def test_joint_passes_share_statistics():
   assert np.abs(outputs.projection[:2].mean((0, 1))).max() > 0.1
 
 
-@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("joint", [pytest.param(False, marks=pytest.mark.full), True])
 @pytest.mark.parametrize("name", ["resnet", "vit", "convnext"])
 def test_gradient_reaches_every_weight(name, joint):
   network, groups = tiny(name), groups_of((4, 1, 16, 16, 3))

@@ -23,7 +23,7 @@ def test_cpus_compute_in_float32():
   assert compute_precision(abstract_mesh(8), "bfloat16") == "bfloat16"
 
 
-@pytest.mark.parametrize("name", ["resnet10", "resnet50", "vit_ti", "convnext_tiny"])  # each kind of block
+@pytest.mark.parametrize("name", ["resnet10", pytest.param("resnet50", marks=pytest.mark.full), "vit_ti", "convnext_tiny"])
 def test_jit_matches_eager(name, monkeypatch):
   for size in ("resnet10", "resnet50"):
     monkeypatch.setitem(resnet.SIZES, size, (size == "resnet50", (1, 1)))

@@ -76,7 +76,7 @@ def test_a_step_is_compiled_once(restored, tmp_path):
   assert not compiled  # after the first epoch nothing is compiled, neither the step nor anything around it
 
 
-@pytest.mark.parametrize("placement,kind", [("device", "npy"), ("host", "tif")])
+@pytest.mark.parametrize("placement,kind", [("device", "npy"), pytest.param("host", "tif", marks=pytest.mark.full)])
 def test_many_channels_of_sixteen_bits_train(placement, kind, tmp_path, capfd):
   rng, where = np.random.default_rng(0), tmp_path / "cells"
   for k in range(96):
