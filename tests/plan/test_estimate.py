@@ -35,7 +35,9 @@ def bytes_on_first_device(tree):
   return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
-@pytest.fixture(scope="module", params=RECIPES)
+@pytest.fixture(
+  scope="module", params=[pytest.param(name, marks=pytest.mark.full if name.startswith("isd") else ()) for name in RECIPES]
+)
 def pair(request, tmp_path_factory):
   """Returns an experiment, its first state and batch, and the step planned from its config alone."""
   config = config_of(request.param, *RECIPES[request.param])

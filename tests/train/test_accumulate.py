@@ -41,7 +41,7 @@ def run_in(parts: int, recipe: str, devices: int, monkeypatch) -> Experiment:
     return Experiment(dataclasses.replace(config, views=views), workdir)
 
 
-@pytest.mark.parametrize("recipe, devices", [("simclr.py", 2), ("moco.py", 1)])
+@pytest.mark.parametrize("recipe, devices", [("simclr.py", 2), pytest.param("moco.py", 1, marks=pytest.mark.full)])
 def test_parts_have_the_loss_and_gradient_of_the_whole_in_less_memory(recipe, devices, monkeypatch):
   ends, peaks = [], []
   for parts in (1, 4):

@@ -25,7 +25,7 @@ def digits(count: int, seed: int = 0) -> np.ndarray:
   return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("placement", ["device", "host"])
+@pytest.mark.parametrize("placement", [pytest.param("device", marks=pytest.mark.full), "host"])
 def test_a_folder_without_labels_and_with_a_broken_image_trains(placement, tmp_path, capfd):
   files = {f"{i:03}.png": coded(image, "PNG") for i, image in enumerate(digits(120))}
   files["broken.png"] = files["003.png"][:60]
