@@ -177,7 +177,10 @@ def test_splitting_weights_and_queues_changes_nothing(recipe, monkeypatch):
   np.testing.assert_allclose(losses, expected, rtol=2e-3)
 
 
-@pytest.mark.parametrize("recipe", [GROUPED[recipe] for recipe in (ISD, "swav.py", "vicreg.py")])
+HALF = [GROUPED["swav.py"], *(pytest.param(name, marks=pytest.mark.full) for name in (ISD, "vicreg.py"))]
+
+
+@pytest.mark.parametrize("recipe", HALF)
 def test_bfloat16_is_close_to_float32(recipe):
   run, half = run_of(recipe), run_of(recipe, precision="bfloat16")
   assert half.train_step.network.encoder.dtype == jnp.bfloat16

@@ -27,7 +27,7 @@ WORDS = [f"{CONFIG}:runlocal", *VIT, *LEAN_VIEWS] + [
 ]  # fmt: skip
 DIE = """
 import os, signal, sys
-sys.modules["clu"] = None  # without TensorBoard events, whose writer takes seconds to import
+sys.modules["clu"] = sys.modules["keras"] = None  # without TensorBoard events; both take seconds to import
 from jaxssl import main
 from jaxssl.workdir import checkpoint
 from tests import devices

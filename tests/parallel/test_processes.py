@@ -40,7 +40,7 @@ WORDS = [f"--config={ROOT}/configs/nnboot.py:runlocal"] + [
 
 DIE = """
 import functools, os, signal, sys
-sys.modules["clu"] = None  # without TensorBoard events, whose writer takes seconds to import
+sys.modules["clu"] = sys.modules["keras"] = None  # without TensorBoard events; both take seconds to import
 import jax
 from jaxssl.workdir import checkpoint
 jax.distributed.initialize = functools.partial(jax.distributed.initialize, heartbeat_timeout_seconds=10)  # of 100
@@ -54,7 +54,7 @@ checkpoint.Checkpoints.save = save_and_die
 
 SLOW = """
 import sys, time
-sys.modules["clu"] = None
+sys.modules["clu"] = sys.modules["keras"] = None
 from jaxssl import main
 from jaxssl.train.setup import Experiment
 step = Experiment.step

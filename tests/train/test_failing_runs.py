@@ -49,8 +49,7 @@ def test_simsiam_without_its_stop_gradient_collapses_and_stops(tmp_path, monkeyp
 
 
 def test_naive_bootstrapping_from_the_start_has_stale_neighbors(tmp_path):
-  small = ["model.name=vit_ti", "model.depth=1", "model.patch=14", "views.global.affine=0", "views.global.thicken=0"]
-  _, reasons = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", *small, shrink=False)
+  _, reasons = alerts("nnboot.py", tmp_path, "bootstrap.policy=naive", "bootstrap.window=1", shrink=False)
   assert "take a view from a neighbor" in reasons["neighbors stale"]
 
 

@@ -35,7 +35,7 @@ WORDS = [f"{CONFIG}:runlocal"] + [
 ] + TINY  # fmt: skip
 DIE = """
 import os, signal, sys
-sys.modules["clu"] = None  # without TensorBoard events, whose writer takes seconds to import
+sys.modules["clu"] = sys.modules["keras"] = None  # without TensorBoard events; both take seconds to import
 from jaxssl import main
 from jaxssl.workdir import checkpoint
 from tests import devices
@@ -51,7 +51,7 @@ with devices.only(1):
 
 FULL = """
 import resource, sys
-sys.modules["clu"] = None
+sys.modules["clu"] = sys.modules["keras"] = None
 from jaxssl import api, main  # before the limit, since imports may write files
 from tests import devices
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))  # limits the size of every file, as a quota would
