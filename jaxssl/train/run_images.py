@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from jaxssl.config.absolute import DATA_PATHS, DATA_SOURCE
-from jaxssl.core import LOG, UserError, json_io, paths
+from jaxssl.core import LOG, UserError, json_io, paths, retry
 from jaxssl.core.types import TrainState
 from jaxssl.data import sampler
 from jaxssl.data.datasets import Datasets
@@ -36,6 +36,9 @@ class RunImages:
       return  # another kind of source states by itself what is missing
     if not all(paths.path_of(change.after).exists() for change in self._paths if change.after):
       self._refuse_paths()
+    if self._versions and not self._paths and changes.config.data.source in ("folder", "packed"):
+      for path in filter(None, (changes.config.data.path, changes.config.data.test_path)):
+        retry.call(f"looking for {path}", _require_mounted, path)
 
   def check(self, opened: Datasets) -> Datasets:
     """Compares the images with those of the run, before anything that takes minutes. Raises UserError if they differ.
@@ -155,3 +158,10 @@ class RunImages:
   def _write(self, versions: Sequence[Version]) -> None:
     held_out = [self._others["test"]] if self._config.evals.holdout else []
     manifest.write(self._local, versions, self._new, *held_out)
+
+
+def _require_mounted(path: str) -> None:
+  """Raises TimeoutError, which is temporary, if images that a run was trained on are not there at all."""
+  where = paths.path_of(path)
+  if not where.exists() or (where.is_dir() and next(iter(where.iterdir()), None) is None):
+    raise TimeoutError(f"{path} is gone or empty; is its disk mounted?")

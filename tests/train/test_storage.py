@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -130,3 +131,21 @@ def test_a_run_lists_a_bucket_once(tmp_path, monkeypatch, capfd):
     assert train("gs://store/images", tmp_path / "run", *words) == 2
     assert capfd.readouterr().err.endswith(f"error: {count} images\n")
     (there / "3.png").write_bytes(fixtures.flat(3))
+
+
+@pytest.mark.parametrize("state", ["gone", "empty"])
+def test_a_run_waits_for_the_disk_of_its_images(images, clean, tmp_path, monkeypatch, capfd, state):
+  monkeypatch.setenv(retry.VARIABLE, "5")
+  clock = Clock(monkeypatch)
+  workdir, moved = tmp_path / "run", tmp_path / "away"
+  shutil.copytree(clean, workdir)
+  images.rename(moved)
+  if state == "empty":
+    images.mkdir()
+  try:
+    assert train(images, workdir) == 75
+    assert f"{images} is gone or empty; is its disk mounted?" in capfd.readouterr().err and clock.now >= 5
+  finally:
+    shutil.rmtree(images, ignore_errors=True)
+    moved.rename(images)
+  assert train(images, workdir) == 0
