@@ -18,7 +18,7 @@ def box_of(draws: np.ndarray, height: int, width: int, scale: Range, ratio: Rang
   """
   if scale == (0, 0):
     return 0, 0, height, width
-  for share, turn, down, across in draws.tolist():
+  for share, turn, down, across in map(np.ndarray.tolist, draws):  # the first fits, as a rule
     area, log_aspect = area_and_log_aspect(share, turn, height, width, scale, ratio)
     aspect = math.exp(log_aspect)
     h, w = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))

@@ -25,7 +25,7 @@ from jaxssl.data.worker_pool import WorkerPool
 
 T = TypeVar("T")
 Views = dict[str, np.ndarray]  # group -> [b, v, size, size, c]
-_PART = 16  # rows that a worker fills per call, to amortize the cost of a call
+_PART, _PROCESS_PART = 16, 32  # rows that a thread or a process fills per call, to amortize the cost of a call
 
 
 def resident(source: Source, resident_size: int, workers: int = 0, own: slice = slice(None)) -> np.ndarray:
@@ -77,7 +77,7 @@ def training(
   """
   tf = tensorflow()
   steps, batch = index.shape
-  parts, threads = -(-batch // _PART), pool.count if pool else workers or cores()
+  parts, threads = -(-batch // (_PROCESS_PART if pool else _PART)), pool.count if pool else workers or cores()
   shapes = {name: (batch, group.count, group.size, group.size, source.channels) for name, group in views.items()}
   filler = Filler(source, functools.partial(cut, views=views, seed=seed, epoch=epoch), shapes, pool)
   crops: dict[int, list[np.ndarray]] = {}  # of the steps in progress
@@ -139,11 +139,12 @@ def inference(
   before = source.resident_size if isinstance(source, SkipUnreadable) else 0
   function = functools.partial(read_centers, resizing=Resizing(before, resize, size, interpolation))
   filler = Filler(source, function, {"images": (batch, size, size, source.channels)}, pool)
-  parts = -(-batch // _PART)
+  size_of_part = _PROCESS_PART if pool else _PART
+  parts = -(-batch // size_of_part)
 
   def load(number: int) -> None:
     step, part = divmod(number, parts)
-    rows = np.arange(part * _PART, min((part + 1) * _PART, batch))
+    rows = np.arange(part * size_of_part, min((part + 1) * size_of_part, batch))
     filler.fill(step, np.stack([index[step, rows], rows], 1)[index[step, rows] >= 0])
 
   numbers, threads = range(steps * parts), pool.count if pool else workers
