@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # One worker more than cores, up to five: some tests wait for processes that they start.
 WORKERS := $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count(), 4) + 1)')
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
+# Tests start many processes, which would each compile the package, as every worker would rewrite the tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Runs a command and `make types` at once; fails if either does.
 define with_types
