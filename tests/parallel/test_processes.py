@@ -138,7 +138,7 @@ def test_two_interrupted_processes_equal_one_uninterrupted_process(killed, tmp_p
   out, err = stopped.communicate(timeout=BOUND)
   assert stopped.returncode == 75, out + err
   assert ("resumes at step 2" in err) == killed and f"{2 * devices_each} x cpu of 2 processes" in err
-  assert "a process got a signal: the run is saved and stops after the current step" in err
+  assert "a process got a signal: " in err  # in a step, or between two epochs
   saved = weights(workdir)[1]
   assert reached <= saved < 10
   assert "step" not in (workdir / "launch/process-1.log").read_text()
