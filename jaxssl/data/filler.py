@@ -31,12 +31,12 @@ class Filler:
 
   def fill(self, number: int, rows: np.ndarray) -> None:
     """Fills rows of a buffer. Raises what reading the images raises, with others in place of those that are unreadable."""
+    with self.lock:
+      if number not in self._buffers:  # also if there are no rows, since `take` returns a buffer in any case
+        self._buffers[number] = self._memory.arrays(self._shapes, self._source.dtype)
+      arrays, layout = self._buffers[number]
     if not len(rows):
       return
-    with self.lock:
-      if number not in self._buffers:
-        self._buffers[number] = self._memory.arrays(self._shapes, self._source.dtype)
-    arrays, layout = self._buffers[number]
 
     def read(origin: Source, images: np.ndarray) -> None:
       for array in arrays.values():

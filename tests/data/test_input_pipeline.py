@@ -206,6 +206,13 @@ def test_inference_reads_every_image_once_in_order(resize, size, method):
       assert (image == center(decode(source.files[number], 3, ""), resize, size, method)).all()
 
 
+def test_a_batch_of_padding_only_is_black():
+  """As one of several processes gets it if the last images are those of the others."""
+  source = Images([flat(7)])
+  output = list(inference(source, np.array([[0, -1], [-1, -1], [-1, -1]]), 0, 4))
+  assert [images.max() for images in output] == [7, 0, 0] and source.reads == 1
+
+
 def test_a_crop_cannot_be_larger_than_the_image():
   with pytest.raises(UserError, match=r"evals.resize=16: smaller than evals.size=20; use 0 .* or at least 20"):
     next(inference(Images([flat(1)]), np.zeros((1, 1), np.int32), 16, 20))

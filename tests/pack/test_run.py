@@ -1,5 +1,6 @@
-"""A run on packed images, interrupted and resumed, has the losses of a run on the same images in a folder, bit for bit."""
+"""A run on packed images, interrupted and resumed, has the losses of a run on their source, bit for bit."""
 
+import functools
 import os
 import pathlib
 import shutil
@@ -10,10 +11,10 @@ import sys
 import pytest
 
 from jaxssl import main
+from jaxssl.pack import inputs
 from jaxssl.pack.pack import pack
 from jaxssl.train.setup import Experiment
-from tests.data.fixtures import folder
-from tests.pack.sources import FILES
+from tests.pack import sources
 from tests.test_main import CONFIG, ROOT, losses
 from tests.tiny_run import LEAN_VIEWS, VIT
 
@@ -66,12 +67,20 @@ def crashed(words: list[str], folder: pathlib.Path, monkeypatch) -> None:
       main.main(words)
 
 
-# Kills cost the start of a process; tests/train/test_fault_tolerance.py kills a run on a folder.
-@pytest.mark.parametrize("interrupt", [crashed, pytest.param(killed, marks=pytest.mark.full)])
-def test_an_interrupted_run_on_packed_images_equals_one_on_their_folder(interrupt, tmp_path, monkeypatch, capfd):
-  data = folder(tmp_path / "images", FILES)
-  assert main.main([*WORDS, "--config.data.source=folder", f"--config.data.path={data}", f"--workdir={tmp_path}/whole"]) == 0
-  pack(data, tmp_path / "packed", shorter_side=0, num_shards=3, num_workers=1)
+# A kill costs the start of a process; tests/train/test_fault_tolerance.py kills a run on a folder.
+@pytest.mark.parametrize(
+  "kind, interrupt",
+  [("folder", crashed)]
+  + [pytest.param(kind, killed, marks=pytest.mark.full) for kind in (*sources.KINDS, "tfds tfrecord", "tfds array_record")],
+)
+def test_an_interrupted_run_on_packed_images_equals_one_on_their_source(kind, interrupt, tmp_path, monkeypatch, capfd):
+  make = functools.partial(sources.tfds, file_format=kind.split()[-1]) if kind.startswith("tfds") else sources.KINDS[kind]
+  changes = make(tmp_path, sources.FILES)
+  data = changes.pop("data")
+  fields = inputs.data_config(data, changes)
+  words = [f"--config.data.{name}={getattr(fields, name)}" for name in ("source", "path", "list_path")]
+  assert main.main([*WORDS, *words, f"--workdir={tmp_path}/whole"]) == 0
+  pack(data, tmp_path / "packed", shorter_side=0, num_shards=3, num_workers=1, changes=changes)
   words = [*WORDS, "--config.data.source=packed", f"--config.data.path={tmp_path}/packed", f"--workdir={tmp_path}/stopped"]
   interrupt(words, tmp_path, monkeypatch)
   capfd.readouterr()
