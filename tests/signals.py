@@ -8,6 +8,23 @@ from typing import Any
 
 import pytest
 
+# A program that trains with the arguments of `main` and is killed while it saves step 6
+DIES_IN_A_SAVE = """
+import os, signal, sys
+sys.modules["clu"] = sys.modules["keras"] = None  # without TensorBoard events; both take seconds to import
+from jaxssl import main
+from jaxssl.workdir import checkpoint
+from tests import devices
+save = checkpoint.Checkpoints.save
+def save_and_die(self, step, state):
+  save(self, step, state)
+  if step == 6:
+    os.kill(os.getpid(), signal.SIGKILL)  # the save continues in the background
+checkpoint.Checkpoints.save = save_and_die
+with devices.only(1):
+  main.main(sys.argv[1:])
+"""
+
 
 def signal_at(
   patch: pytest.MonkeyPatch, owner: Any, name: str, call: int = 1, number: int = signal.SIGTERM, pause: float = 0.0

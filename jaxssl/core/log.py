@@ -138,7 +138,7 @@ class _LogLines(io.TextIOBase):
 
 def image_progress(total: int, done: int = 0) -> tqdm.tqdm:
   """Returns a bar for `total` images, `done` of them by an earlier command; without a terminal it logs every ten seconds."""
-  return _progress("{n}/{total} images {rate_noinv_fmt} left {remaining}", total=total, initial=done, unit="image")
+  return _progress("{n}/{total} images {rate_noinv_fmt} left {remaining}", total=total, initial=done, unit=" images")
 
 
 def byte_progress(total: int) -> tqdm.tqdm:

@@ -15,6 +15,7 @@ from jaxssl.pack import inputs
 from jaxssl.pack.pack import pack
 from jaxssl.train.setup import Experiment
 from tests.pack import sources
+from tests.signals import DIES_IN_A_SAVE
 from tests.test_main import CONFIG, ROOT, losses
 from tests.tiny_run import LEAN_VIEWS, VIT
 
@@ -26,28 +27,15 @@ WORDS = [f"{CONFIG}:runlocal", *VIT, *LEAN_VIEWS] + [
     "evals.baselines=false", "evals.periodic=", "evals.final=quality", "evals.report=false",
   )
 ]  # fmt: skip
-DIE = """
-import os, signal, sys
-sys.modules["clu"] = sys.modules["keras"] = None  # without TensorBoard events; both take seconds to import
-from jaxssl import main
-from jaxssl.workdir import checkpoint
-from tests import devices
-save = checkpoint.Checkpoints.save
-def save_and_die(self, step, state):
-  save(self, step, state)
-  if step == 6:
-    os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.Checkpoints.save = save_and_die
-with devices.only(1):
-  main.main(sys.argv[1:])
-"""
 
 
 def killed(words: list[str], folder: pathlib.Path, monkeypatch) -> None:
   """Trains in a process that is killed in a save, after step 6."""
   compiled = shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], folder / "compiled")
   environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(compiled)}
-  ended = subprocess.run([sys.executable, "-c", DIE, *words], cwd=ROOT, env=environment, capture_output=True, timeout=300)
+  ended = subprocess.run(
+    [sys.executable, "-c", DIES_IN_A_SAVE, *words], cwd=ROOT, env=environment, capture_output=True, timeout=300
+  )
   assert ended.returncode == -signal.SIGKILL
 
 

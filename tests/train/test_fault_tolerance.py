@@ -22,6 +22,7 @@ from jaxssl.train.setup import Experiment
 from jaxssl.workdir.workdir import Workdir
 from tests import devices, flags
 from tests.data import fixtures
+from tests.signals import DIES_IN_A_SAVE
 from tests.test_main import CONFIG, ROOT, losses, measurements
 from tests.tiny_run import TINY, make
 
@@ -33,21 +34,6 @@ WORDS = [f"{CONFIG}:runlocal"] + [
     "evals.baselines=false", "evals.periodic=", "evals.final=quality", "evals.report=false",
   )
 ] + TINY  # fmt: skip
-DIE = """
-import os, signal, sys
-sys.modules["clu"] = sys.modules["keras"] = None  # without TensorBoard events; both take seconds to import
-from jaxssl import main
-from jaxssl.workdir import checkpoint
-from tests import devices
-save = checkpoint.Checkpoints.save
-def save_and_die(self, step, state):
-  save(self, step, state)
-  if step == 6:
-    os.kill(os.getpid(), signal.SIGKILL)  # the save continues in the background
-checkpoint.Checkpoints.save = save_and_die
-with devices.only(1):
-  main.main(sys.argv[1:])
-"""
 
 FULL = """
 import resource, sys
@@ -93,7 +79,7 @@ def same(workdir: pathlib.Path, whole: pathlib.Path) -> None:
 
 
 def test_a_run_killed_during_a_save_resumes(whole, tmp_path):
-  assert run(DIE, tmp_path).returncode == -signal.SIGKILL
+  assert run(DIES_IN_A_SAVE, tmp_path).returncode == -signal.SIGKILL
   assert train(tmp_path) == 0
   same(tmp_path, whole)
 
