@@ -1,4 +1,4 @@
-"""Convolutions whose gradient with respect to the kernel is fast on a CPU as well."""
+"""Convolutions that are fast on a CPU as well."""
 
 import functools
 import math
@@ -17,11 +17,22 @@ Pair = tuple[int, int]
 def convolve(x: Array, kernel: Array, strides: Pair, padding: tuple[Pair, Pair], **options: Any) -> Array:
   """Computes lax.conv_general_dilated of images [b, h, w, c] and a kernel [h, w, c, o], without dilation or groups.
 
-  XLA turns the kernel's gradient into a convolution over [c, h, w, b]. On a CPU, copying the images into that layout takes
-  several times as long as the products; there, with one device, the gradient is a sum of products of patches.
+  Compiled for a CPU in float32, two cases are products of patches instead, since XLA is many times slower there. If the result
+  has fewer places than the kernel, such as 2 x 2, it is all of it. Otherwise, with one device, it is the kernel's gradient, for
+  which XLA copies images and gradient into the layout [c, h, w, b].
   """
   plain = functools.partial(lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
-  if jax.default_backend() != "cpu" or jax.device_count() > 1 or x.dtype != jnp.float32:
+  if jax.default_backend() != "cpu" or x.dtype != jnp.float32:
+    return plain(x, kernel)
+  places, sides = jax.eval_shape(plain, x, kernel).shape[1:3], kernel.shape[:2]
+  # `plan` compiles for other platforms than this machine's, and exports are for all.
+  if math.prod(places) < math.prod(sides):
+
+    def by_patches(x: Array, kernel: Array) -> Array:
+      return jnp.einsum("brcp,po->brco", _patches(x, sides, strides, padding, places), kernel.reshape(-1, kernel.shape[-1]))
+
+    return lax.platform_dependent(x, kernel, cpu=by_patches, default=plain)
+  if jax.device_count() > 1:
     return plain(x, kernel)
 
   def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -31,13 +42,12 @@ def convolve(x: Array, kernel: Array, strides: Pair, padding: tuple[Pair, Pair],
     x, kernel = saved
 
     def by_patches(x: Array, gradient: Array) -> Array:
-      return kernel_gradient(x, gradient, kernel.shape[:2], strides, padding)
+      return kernel_gradient(x, gradient, sides, strides, padding)
 
     def by_xla(x: Array, gradient: Array) -> Array:
       return jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(gradient)[0]
 
     (of_images,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(gradient)
-    # `plan` compiles for other platforms than this machine's.
     return of_images, lax.platform_dependent(x, gradient, cpu=by_patches, default=by_xla)
 
   convolution = jax.custom_vjp(plain)
