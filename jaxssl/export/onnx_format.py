@@ -86,6 +86,10 @@ def _translate(graph: Graph, eqn: JaxprEqn, inputs: Sequence[str]) -> Sequence[s
     return inputs
   if name in CALLS:
     return _run(graph, eqn.params.get("jaxpr") or eqn.params["call_jaxpr"], inputs)
+  if name == "platform_index":  # of what is computed differently on CPUs: runtimes get what all others compute
+    return [graph.constant(np.int32(eqn.params["platforms"].index(None)))]
+  if name == "cond" and inputs[0] in graph.constants:
+    return _run(graph, eqn.params["branches"][graph.constants[inputs[0]].item()], inputs[1:])
   avals: list[Any] = [x.aval for x in (*eqn.invars, *eqn.outvars)]
   lengths = [n for aval in avals for n in aval.shape]
   if any(n > BATCH and n % BATCH for n in lengths):

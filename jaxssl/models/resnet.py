@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxssl.core import require
 from jaxssl.core.types import Array
 from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
+from jaxssl.models.convolution import convolve
 from jaxssl.models.norm import BatchNorm
 
 Stem = Literal["imagenet", "cifar", "cifar_pad", "small"]
@@ -89,7 +90,8 @@ class ResNet(nn.Module):
 
 def _conv(channels: int, side: int, stride: int, padding: int, dtype: jax.typing.DTypeLike, name: str) -> nn.Conv:
   init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-  return nn.Conv(channels, (side, side), stride, padding, use_bias=False, kernel_init=init, dtype=dtype, name=name)
+  options = {"kernel_init": init, "dtype": dtype, "conv_general_dilated": convolve, "name": name}
+  return nn.Conv(channels, (side, side), stride, padding, use_bias=False, **options)
 
 
 @register
