@@ -10,7 +10,6 @@ import subprocess
 from importlib import metadata
 from typing import Any
 
-from benchmarks import results
 from jaxssl.core.cores import cores
 
 CHECKOUT = pathlib.Path(__file__).parent.parent
@@ -20,11 +19,16 @@ CUDA = re.compile(r"nvidia-(cuda-runtime|cudnn)(-cu\d+)?|jax-cuda\d+-plugin")
 
 def header(benchmark: str) -> dict[str, Any]:
   """Returns what the JSON of a benchmark says besides its rows."""
-  commit, dirty = code()
-  date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+  commit, dirty = measured_code()
   return {
-    "benchmark": benchmark, "machine": machine(), "versions": versions(), "commit": commit, "dirty": dirty, "date": date
-  }  # fmt: skip
+    "benchmark": benchmark,
+    "machine": machine(),
+    "versions": versions(),
+    "commit": commit,
+    "dirty": dirty,
+    "code": digest(CHECKOUT / "benchmarks"),
+    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+  }
 
 
 def machine() -> dict[str, Any]:
@@ -48,25 +52,23 @@ def versions() -> dict[str, str]:
   return {"python": platform.python_version(), **{name: installed[name] for name in sorted(names)}}
 
 
-def code() -> tuple[str, str]:
-  """Returns the commit, and a digest of the code if it is not the commit's (or if there is no repository)."""
-
-  def git(*words: str) -> str:
-    run = subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True)
-    return run.stdout.strip() if run.returncode == 0 else "?"
-
-  folders = [CHECKOUT / name for name in ("jaxssl", "configs", "benchmarks")]
+def measured_code() -> tuple[str, str]:
+  """Returns the commit, and a digest of jaxssl and its configs if they differ from it, or if there is no repository."""
+  folders = [CHECKOUT / "jaxssl", CHECKOUT / "configs"]
+  commands = ("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", *map(str, folders))
   try:
-    commit = git("rev-parse", "--short=10", "HEAD")
-    changed = git("status", "--porcelain", "--", *map(str, folders), f":(exclude){results.ROOT}")
-  except FileNotFoundError:
-    commit = changed = "?"
-  if not changed:
-    return commit, ""
-  digest = hashlib.sha256()
-  for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
-    digest.update(path.read_bytes())
-  return ("" if commit == "?" else commit), digest.hexdigest()[:10]
+    runs = [subprocess.run(["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True) for words in commands]
+  except FileNotFoundError:  # git
+    return "", digest(*folders)
+  if any(run.returncode for run in runs):
+    return "", digest(*folders)
+  return runs[0].stdout.strip(), digest(*folders) if runs[1].stdout.strip() else ""
+
+
+def digest(*folders: pathlib.Path) -> str:
+  """Returns a digest of the Python files in folders."""
+  files = sorted(path for folder in folders for path in folder.rglob("*.py"))
+  return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:10]
 
 
 def folder() -> str:

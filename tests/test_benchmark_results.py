@@ -13,6 +13,7 @@ HEADER = {
   "versions": {"python": "3.11.1", "jax": "0.10.2"},
   "commit": "abc",
   "dirty": "",
+  "code": "123",
   "date": "2026-01-01T00:00:00+00:00",
 }
 TARGETS = [
