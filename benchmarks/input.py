@@ -8,15 +8,14 @@ limit is TensorFlow's `decode_and_crop_jpeg` on the same crops, one call per vie
 import argparse
 import io
 import pathlib
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.table import Row, main
+from benchmarks.results import Row
+from benchmarks.table import Case, alternate, main
 from benchmarks.views import pil_view, smooth_image
 from jaxssl import pack
 from jaxssl.augment import presets
@@ -38,6 +37,11 @@ def generate_jpegs(count: int = 128) -> str:
     image = np.asarray(smooth_image(rng, 500)[:375]).astype(int) + rng.integers(-20, 20, (375, 500, 3))
     Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{i}.jpg", quality=90)
   return str(folder)
+
+
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+  """Measures everything in turns."""
+  yield Case(key=options.images or "generated", run=lambda: rows(options.images or generate_jpegs()), cpu=120, gpu=120)
 
 
 def rows(path: str) -> Iterator[Row]:
@@ -81,31 +85,18 @@ def rows(path: str) -> Iterator[Row]:
     "two, PIL": lambda: reference(partner),
     "two, packed": lambda: ours(smaller, partner),
   }
-  rates: dict[str, list[float]] = {name: [] for name in runs}
-  for round_ in range(ROUNDS + 1):  # alternates, so that a slow phase affects all; the first round warms up
-    for name, run in runs.items():
-      seconds = seconds_of(run)
-      rates[name].extend([index.size / seconds] if round_ else [])
-  medians = {name: float(np.median(values)) for name, values in rates.items()}
+  rates = {name: index.size / seconds for name, seconds in alternate(runs, ROUNDS).items()}
 
-  def row(name: str, value: str, peer: str, peer_value: str) -> Row:
-    return Row(name=name, value=medians[value], unit="images/s", peer=peer, peer_value=medians[peer_value])
+  def row(key: str, value: str, peer: str, peer_value: str) -> Row:
+    return Row(key=key, value=rates[value], unit="images/s", peer=peer, peer_value=rates[peer_value])
 
   yield row(f"{len(files)} JPEGs, two views each", "one", "PIL, all transforms", "one, PIL")
-  yield row("the same", "one", "decode_and_crop_jpeg alone", "decoding")
+  yield row("the same, beside decoding alone", "one", "decode_and_crop_jpeg alone", "decoding")
   yield row("the second view from another image", "two", "PIL, all transforms", "two, PIL")
   yield row("the second view from another image, packed", "two, packed", "from the files", "two")
 
 
-def seconds_of(run: Callable[[], None]) -> float:
-  """Times one call."""
-  start = time.perf_counter()
-  run()
-  return time.perf_counter() - start
-
-
 if __name__ == "__main__":
-  parser = argparse.ArgumentParser()
-  parser.add_argument("--images", default="")
-  known, sys.argv[1:] = parser.parse_known_args()
-  main(lambda: rows(known.images or generate_jpegs()))
+  parser = argparse.ArgumentParser(prog="python -m benchmarks.input")
+  parser.add_argument("--images", default="", metavar="FOLDER_OR_ZIP")
+  main("input", cases, parser=parser)

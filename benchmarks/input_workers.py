@@ -5,6 +5,7 @@ of the images, random boxes, the headers of files, and the communication. Compar
 interpreter.
 """
 
+import argparse
 import functools
 import io
 import time
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from benchmarks.table import Row, main
+from benchmarks.results import Row
+from benchmarks.table import Case, main
 from benchmarks.views import smooth_image
 from jaxssl.config.schema import ViewConfig
 from jaxssl.data.image_io import Decoder
@@ -73,18 +75,23 @@ def rate(source: Source, workers: int, pool: WorkerPool | None) -> float:
     return images / (time.perf_counter() - start)
 
 
-def rows() -> Iterator[Row]:
+def cases(_: argparse.Namespace) -> Iterator[Case]:
   """Compares processes with threads that do everything but decode."""
   source = OneFile()
   for workers in WORKERS:
-    pool = WorkerPool([source], workers)
-    values = [(rate(source, workers, pool), rate(source, workers, None)) for _ in range(3)]
-    pool.close()
-    processes, threads = np.median(values, axis=0).tolist()
-    yield Row(name=f"{workers} workers", value=processes, unit="images/s", peer="threads", peer_value=threads)
+    run = functools.partial(rows, f"{workers} workers", source, workers)
+    yield Case(key=f"{workers} workers", run=run, cpu=25 + workers / 4, gpu=25 + workers / 4)
+
+
+def rows(key: str, source: Source, workers: int) -> Iterator[Row]:
+  pool = WorkerPool([source], workers)
+  values = [(rate(source, workers, pool), rate(source, workers, None)) for _ in range(3)]
+  pool.close()
+  processes, threads = np.median(values, axis=0).tolist()
+  yield Row(key=key, value=processes, unit="images/s", peer="threads", peer_value=threads)
 
 
 if __name__ == "__main__":
   from benchmarks import input_workers  # the processes of the pool import this file by its name
 
-  main(input_workers.rows)
+  main("input_workers", input_workers.cases)

@@ -3,16 +3,25 @@
 The peer is PyTorch if it has a GPU, otherwise faiss-cpu's flat index (pip install faiss-cpu first).
 """
 
+import argparse
 import importlib.util
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.table import Row, main, seconds
+from benchmarks.results import Row, Target, Unavailable
+from benchmarks.table import Case, alternate, main
 from jaxssl.evals import knn
 from jaxssl.parallel.mesh import make_mesh
 
 BANK, QUERIES, FEATURES, K = 50_000, 10_000, 512, 20
+KEY = f"{QUERIES:,} queries, {BANK:,} x {FEATURES}"
+TARGETS = [Target(key=f"{KEY}, beside faiss flat", number=1.1, source="faiss-cpu's exact index in the same run")]
+
+
+def cases(_: argparse.Namespace) -> Iterator[Case]:
+  """Compares the exact search with that of a peer."""
+  yield Case(key=KEY, run=rows, cpu=70, gpu=40)
 
 
 def rows() -> Iterator[Row]:
@@ -25,9 +34,8 @@ def rows() -> Iterator[Row]:
   (cosines, ids), (their_cosines, their_ids) = knn.neighbors(mesh, bank, queries, K), search()
   differing = np.sort(ids, axis=1) != np.sort(their_ids, axis=1)
   assert np.abs(cosines - their_cosines).max() < 1e-5 and differing.mean() < 1e-4, f"the neighbors differ from those of {name}"
-  times = [(seconds(lambda: knn.neighbors(mesh, bank, queries, K), rounds=1), seconds(search, rounds=1)) for _ in range(7)]
-  ours, theirs = np.median(np.array(times), axis=0)
-  yield Row(name=f"{QUERIES} queries, {BANK} x {FEATURES}", value=ours, unit="s", peer=name, peer_value=theirs)
+  times = alternate({"ours": lambda: knn.neighbors(mesh, bank, queries, K), "theirs": search}, rounds=7)
+  yield Row(key=f"{KEY}, beside {name}", value=times["ours"], unit="s", peer=name, peer_value=times["theirs"])
 
 
 def peer(bank: np.ndarray, queries: np.ndarray) -> tuple[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
@@ -44,6 +52,8 @@ def peer(bank: np.ndarray, queries: np.ndarray) -> tuple[str, Callable[[], tuple
         return torch.cat(values).cpu().numpy(), torch.cat(ids).cpu().numpy()
 
       return "PyTorch, product and topk", products
+  if not importlib.util.find_spec("faiss"):
+    raise Unavailable("faiss is not installed (pip install faiss-cpu), and PyTorch has no GPU")
   import faiss  # type: ignore[import-not-found]
 
   def flat() -> tuple[np.ndarray, np.ndarray]:
@@ -55,4 +65,4 @@ def peer(bank: np.ndarray, queries: np.ndarray) -> tuple[str, Callable[[], tuple
 
 
 if __name__ == "__main__":
-  main(rows)
+  main("knn", cases, TARGETS)

@@ -1,5 +1,7 @@
 """Time of the method layer, memory with accumulation, and compile times: python -m benchmarks.methods [--json FILE]."""
 
+import argparse
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,8 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.results import Row, Target
 from benchmarks.runs import build_run
-from benchmarks.table import Row, main, seconds
+from benchmarks.table import Case, main, seconds
 from jaxssl.core.types import MethodState, Outputs, Variables, ViewBatch
 from jaxssl.methods.base import ViewSlice
 from jaxssl.train.setup import Experiment
@@ -23,6 +26,7 @@ LAYERS = {  # ResNet-18 on 32 x 32, batch 256
 COMPILES = (
   "barlow.py byol.py dino.py isd.py moco.py moco.py:v3 msf.py nnclr.py resa.py simclr.py simsiam.py swav.py vicreg.py".split()
 )
+TARGETS = [Target(key="*: compile", number=20, unit="s", source="limit")]
 
 
 def method_seconds(run: Experiment) -> float:
@@ -53,19 +57,37 @@ def method_seconds(run: Experiment) -> float:
   return seconds(lambda: update(student, state.method_state), rounds=5)
 
 
-def rows() -> Iterator[Row]:
-  """Compares the method layer with a whole step, accumulation with one batch, and compile times with a limit of 20 s."""
+def cases(_: argparse.Namespace) -> Iterator[Case]:
+  """Compares the method layer with a whole step; measures memory with accumulation, and compile times."""
   for name, recipe in LAYERS.items():
-    run = build_run(*recipe, f"train.batch_size={BATCH}", "train.precision=float32")
-    method = method_seconds(run)
-    state, batches = run.init(), list(run.batches(run.init(), 0, 0))
-    times = []
-    for batch in batches[:3]:
-      start = time.perf_counter()
-      state, logs = run.step(state, batch)
-      jax.block_until_ready(logs)
-      times.append(time.perf_counter() - start)
-    yield Row(name=f"{name}: method layer", value=1e3 * method, unit="ms", peer="whole step", peer_value=1e3 * min(times[1:]))
+    yield Case(key=name, run=functools.partial(layer, f"{name}: method layer", recipe), cpu=240, gpu=90)
+  for recipe in COMPILES:
+    yield Case(key=f"{recipe}: compile", run=functools.partial(compile_time, recipe), cpu=25, gpu=60)
+  yield Case(key="accumulation", run=accumulation, cpu=100, gpu=150)
+
+
+def layer(key: str, recipe: Sequence[str]) -> Iterator[Row]:
+  run = build_run(*recipe, f"train.batch_size={BATCH}", "train.precision=float32")
+  method = method_seconds(run)
+  state, batches = run.init(), list(run.batches(run.init(), 0, 0))
+  times = []
+  for batch in batches[:3]:
+    start = time.perf_counter()
+    state, logs = run.step(state, batch)
+    jax.block_until_ready(logs)
+    times.append(time.perf_counter() - start)
+  yield Row(key=key, value=1e3 * method, unit="ms", peer="whole step", peer_value=1e3 * min(times[1:]))
+
+
+def compile_time(recipe: str) -> Iterator[Row]:
+  run = build_run(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "train.batch_size=32")
+  batch = next(iter(run.batches(run.init(), 0, 0)))
+  start = time.perf_counter()
+  run.compile_step(batch)
+  yield Row(key=f"{recipe}: compile", value=time.perf_counter() - start, unit="s")
+
+
+def accumulation() -> Iterator[Row]:
   unsplit = None
   for parts in (1, 4, 16):
     run = build_run("simclr.py", "train.batch_size=512", f"train.accumulate={parts}")
@@ -73,15 +95,8 @@ def rows() -> Iterator[Row]:
     memory: Any = run.compile_step(batch).memory_analysis()
     size = memory.temp_size_in_bytes / 1e9
     unsplit = unsplit or size
-    yield Row(name=f"SimCLR, batch 512 in {parts} parts: memory", value=size, unit="GB", peer="in one", peer_value=unsplit)
-  for recipe in COMPILES:
-    run = build_run(f"{recipe},runlocal" if ":" in recipe else f"{recipe}:runlocal", "train.batch_size=32")
-    state = run.init()
-    batch = next(iter(run.batches(state, 0, 0)))
-    start = time.perf_counter()
-    run.compile_step(batch)
-    yield Row(name=f"{recipe}: compile", value=time.perf_counter() - start, unit="s", peer="limit", peer_value=20.0)
+    yield Row(key=f"SimCLR, batch 512 in {parts} parts: memory", value=size, unit="GB", peer="in one", peer_value=unsplit)
 
 
 if __name__ == "__main__":
-  main(rows)
+  main("methods", cases, TARGETS)

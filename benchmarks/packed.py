@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.table import Row, main
+from benchmarks.results import Row, Target
+from benchmarks.table import Case, main
 from jaxssl.config.schema import DataConfig
 from jaxssl.data import packed_index, packed_manifest
 from jaxssl.data.datasets import open_datasets
@@ -25,6 +26,13 @@ from jaxssl.data.source import Source
 from jaxssl.pack.pack import pack
 
 IMAGENET, CLASSES, SHARDS = 1_281_167, 1000, 128
+TARGETS = [
+  Target(key="opening*", number=1, unit="s", source="limit"),
+  Target(key="names and sizes*", number=1, unit="s", source="limit"),
+  Target(key="memory*", number=150, unit="MB", source="limit"),
+  Target(key="index*", number=100, unit="bytes", source="limit"),
+  Target(key="first step*", number=20, unit="s", source="limit"),
+]
 TRAIN = [sys.executable, "-m", "jaxssl.main", "train", "--config=configs/simclr.py:runlocal"] + [
   f"--config.{word}"
   for word in (
@@ -74,24 +82,30 @@ def synthesize(folder: pathlib.Path, count: int) -> None:
   packed_manifest.write(folder / packed_manifest.NAME, manifest)
 
 
-def rows(images: str, count: int) -> Iterator[Row]:
-  """Compares opening and reading with their limits, and packed images with the unpacked ones."""
+def cases(options: argparse.Namespace) -> Iterator[Case]:
+  """Measures a synthetic dataset, and with --images these."""
+  yield Case(key=f"{options.count:,} images", run=lambda: rows(options.count), cpu=120, gpu=120)
+  if options.images:
+    yield Case(key=options.images, run=lambda: of_photos(options.images), cpu=60, gpu=60)
+
+
+def rows(count: int) -> Iterator[Row]:
+  """Compares opening and reading with their limits."""
   with tempfile.TemporaryDirectory() as folder:
     synthesize(pathlib.Path(folder), count)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "JAX_PLATFORMS": "cpu"}
     run = subprocess.run([sys.executable, "-c", OPEN, folder], stdout=subprocess.PIPE, text=True, check=True, env=environment)
     seconds, memory, listing = map(float, run.stdout.split())
     size = (pathlib.Path(folder) / "train.index").stat().st_size / count
-    yield Row(name=f"{count} images: opening", value=seconds, unit="s", peer="limit", peer_value=1.0)
-    yield Row(name="the same: their names and sizes for the manifest", value=listing, unit="s", peer="limit", peer_value=1.0)
-    yield Row(name="the same: memory of index and labels", value=memory, unit="MB", peer="limit", peer_value=150.0)
-    yield Row(name="the same: index, an image", value=size, unit="bytes", peer="limit", peer_value=100.0)
-    yield Row(name="the same: first step after the command", value=first_step(folder), unit="s", peer="limit", peer_value=20.0)
+    what = f"of {count:,} images"
+    yield Row(key=f"opening {count:,} images", value=seconds, unit="s")
+    yield Row(key=f"names and sizes {what} for the manifest", value=listing, unit="s")
+    yield Row(key=f"memory of index and labels {what}", value=memory, unit="MB")
+    yield Row(key=f"index {what}, an image", value=size, unit="bytes")
+    yield Row(key=f"first step after the command, {what}", value=first_step(folder), unit="s")
     source = open_datasets(DataConfig(source="packed", path=folder), 0).train.source
     reading = 1e6 * seconds_per_image(source)
-    yield Row(name="the same: reading an image", value=reading, unit="us", peer="ArrayRecord", peer_value=2200)
-  if images:
-    yield from of_photos(images)
+    yield Row(key="reading an image", value=reading, unit="us", peer="ArrayRecord, measured once", peer_value=2200)
 
 
 def first_step(folder: str) -> float:
@@ -121,12 +135,12 @@ def of_photos(images: str) -> Iterator[Row]:
     after = open_datasets(DataConfig(source="packed", path=f"{folder}/packed"), 0).train.source
     sizes = [bytes_of(source) * IMAGENET / len(source) / 1e9 for source in (after, before)]
     name = f"{len(after)} photos, 292 pixels"
-    yield Row(name=f"{name}: size of an ImageNet", value=sizes[0], unit="GB", peer="as they are", peer_value=sizes[1])
+    yield Row(key=f"{name}: size of an ImageNet", value=sizes[0], unit="GB", peer="as they are", peer_value=sizes[1])
     speed = [1e3 * seconds_per_image(source, decode=True) for source in (after, before)]
-    yield Row(name=f"{name}: decoding", value=speed[0], unit="ms", peer="as they are", peer_value=speed[1])
+    yield Row(key=f"{name}: decoding", value=speed[0], unit="ms", peer="as they are", peer_value=speed[1])
     hours, epoch = (cost * IMAGENET / 3600 for cost in (cost / len(after), speed[1] / 1e3))
     name = f"{name}: packing an ImageNet"
-    yield Row(name=name, value=hours, unit="core-hours", peer="decoding it once", peer_value=epoch)
+    yield Row(key=name, value=hours, unit="core-hours", peer="decoding it once", peer_value=epoch)
 
 
 def bytes_of(source: Source) -> int:
@@ -147,8 +161,7 @@ def seconds_per_image(source: Source, decode: bool = False, rounds: int = 5) -> 
 
 
 if __name__ == "__main__":
-  parser = argparse.ArgumentParser()
-  parser.add_argument("--images", default="")
+  parser = argparse.ArgumentParser(prog="python -m benchmarks.packed")
+  parser.add_argument("--images", default="", metavar="FOLDER_OR_ZIP")
   parser.add_argument("--count", type=int, default=IMAGENET)
-  known, sys.argv[1:] = parser.parse_known_args()
-  main(lambda: rows(known.images, known.count))
+  main("packed", cases, TARGETS, parser)

@@ -17,12 +17,17 @@ from jaxssl.train.setup import Experiment
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 
 
-def build_run(recipe: str, *words: str, side: int = 32, num_images: int = 1024) -> Experiment:
-  """Builds a recipe (FILE[:RECIPE]) with changes such as train.batch_size=64 and all views of `side` pixels."""
+def build_run(recipe: str, *words: str, side: int | None = 32, num_images: int = 1024) -> Experiment:
+  """Builds a recipe (FILE[:RECIPE]) with changes such as train.batch_size=64 and all views of `side` pixels.
+
+  side=None: with the recipe's own images and sizes.
+  """
   config = load.load(str(CONFIGS / recipe))
+  own = {path: fields.parse_value(path, text) for path, _, text in (word.partition("=") for word in words)}
+  if side is None:
+    return Experiment(read(Config, load.changed(config, own)), pathlib.Path(tempfile.mkdtemp()))
   changes = {"data.source": "array", "data.path": "", "data.test_path": "", "data.placement": "device"}
-  changes |= {f"views.{group}.size": side for group in config["views"]}
-  changes |= {path: fields.parse_value(path, text) for path, _, text in (word.partition("=") for word in words)}
+  changes |= {f"views.{group}.size": side for group in config["views"]} | own
   images = np.random.default_rng(0).integers(0, 256, (num_images, side, side, 3), np.uint8)
   return Experiment(read(Config, load.changed(config, changes)), pathlib.Path(tempfile.mkdtemp()), {"train": (images, None)})
 

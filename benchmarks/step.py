@@ -1,9 +1,12 @@
 """Whole training steps, from images in device memory to updated weights: python -m benchmarks.step [--json FILE].
 
-Compares TFLOP/s with the peak of the machine, and images/s with the same network and loss in PyTorch if torch is installed.
+Compares images/s with the same network and loss in PyTorch, if torch is installed, and TFLOP/s with the peak of the machine.
 The PyTorch step reads finished views; the jaxssl step also augments. Without an accelerator, uses a narrow float32 ResNet-18.
 """
 
+import argparse
+import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,21 +14,122 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.results import Row, Skip, Target
 from benchmarks.runs import build_run, model_flops
-from benchmarks.table import Row, main, seconds
+from benchmarks.table import Case, accelerated, alternate, main, seconds
+from jaxssl.train.setup import Experiment
 
 METHODS = {"SimCLR": "simclr.py", "AdaSim": "nnboot.py:cifar10", "ISD": "isd.py", "ReSA": "resa.py"}
 PEAK = {"H200": (989e12, 495e12), "H100": (989e12, 495e12), "A100": (312e12, 156e12)}  # bfloat16, float32 by TF32; dense
-NETWORKS: dict[str, tuple[str, int, int, float]] = {  # name, pixels, batch, width
-  "ResNet-18, 32 pixels": ("resnet18", 32, 512, 1.0),
-  "ResNet-50, 224 pixels": ("resnet50", 224, 256, 1.0),
-  "ViT-S/16, 224 pixels": ("vit_s", 224, 256, 1.0),
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A network, the images that it is measured with, and how often."""
+
+  name: str
+  side: int
+  batch: int
+  width: float = 1.0
+
+  @property
+  def fields(self) -> list[str]:
+    """The changes of a recipe that select the network."""
+    return [f"model.name={self.name}", f"model.width={self.width}", f"model.stem={'cifar' if self.side <= 64 else 'imagenet'}"]
+
+
+NETWORKS = {
+  "ResNet-18, 32 pixels": Network("resnet18", 32, 512),
+  "ViT-S/16, 224 pixels": Network("vit_s", 224, 256),
+  "ResNet-50, 224 pixels": Network("resnet50", 224, 256),
 }
-NARROW = {"ResNet-18 of a quarter's width, 32 pixels": ("resnet18", 32, 128, 0.25)}
-STEPS = 5  # between two waits for the device
+NARROW = {"quarter of ResNet-18, 32 pixels": Network("resnet18", 32, 128, 0.25)}
+DEMO = "the demo (configs/nnboot.py), as it is"
+CIFAR = 50_000  # images of an epoch
 PRODUCT = 2048  # side of the matrices whose product measures the peak of a machine that is not listed
 
+TARGETS = [
+  Target(key="AdaSim, ResNet-18, 32 pixels, bfloat16: an epoch of CIFAR-10", number=2.0, unit="s", source="one H100 or H200"),
+  Target(key="*, ResNet-18, 32 pixels, bfloat16", number=25_000, unit="images/s", source="one H100 or H200"),
+  *(
+    Target(key=f"SimCLR, {network}, bfloat16", number=1.0, source="PyTorch, compiled, in the same run") for network in NETWORKS
+  ),
+  Target(
+    key="SimCLR, ViT-S/16, 224 pixels, bfloat16",
+    number=2680,
+    unit="images/s",
+    source="public PyTorch, one H200",
+  ),
+  Target(key="*, ViT-S/16, 224 pixels, bfloat16: of the peak", number=0.40, source="of the peak by the data sheet"),
+  Target(key="*, ResNet-50, 224 pixels, bfloat16: of the peak", number=0.30, source="of the peak by the data sheet"),
+  *(
+    Target(key=f"SimCLR, {network}, float32", number=number, jax=jax_version, source="PyTorch in the same run")
+    for network in NARROW
+    for jax_version, number in (("0.10", 0.45), ("0.12", 0.50))
+  ),
+]
 
+
+def cases(_: argparse.Namespace) -> Iterator[Case]:
+  """Measures every network and method on one device: the most important ones first, in both precisions on an accelerator."""
+  if not accelerated():
+    for method in METHODS:
+      for title, network in NARROW.items():
+        yield case(method, title, network, "float32")
+  else:
+    for precision, methods in (("bfloat16", ("SimCLR", "AdaSim")), ("bfloat16", ("ISD", "ReSA")), ("float32", METHODS)):
+      for title, network in NETWORKS.items():
+        for method in methods:
+          yield case(method, title, network, precision)
+  yield Case(key=DEMO, run=demo, cpu=30, gpu=60)
+
+
+def case(method: str, title: str, network: Network, precision: str) -> Case:
+  return Case(
+    key=f"{method}, {title}, {precision}",
+    run=lambda: rows(method, title, network, precision),
+    cpu=60 if method == "SimCLR" else 40,
+    gpu=150 if method == "SimCLR" else 90,
+  )
+
+
+def rows(method: str, title: str, network: Network, precision: str) -> Iterator[Row | Skip]:
+  """Measures a step; SimCLR's and PyTorch's take turns."""
+  label, batch = f"{method}, {title}, {precision}", network.batch
+  words = [*network.fields, f"train.batch_size={batch}", f"train.precision={precision}"]
+  run = build_run(METHODS[method], *words, side=network.side, num_images=2 * batch)
+  several, memory = stepping(run)
+  steps: dict[str, Callable[[], Any]] = {"ours": several}
+  if method == "SimCLR":
+    if importlib.util.find_spec("torch"):
+      from benchmarks.torch_step import stepper
+
+      torch_step = stepper(network.name, network.side, batch, network.width, precision == "bfloat16")
+      steps["theirs"] = lambda: [torch_step(wait=i == many() - 1) for i in range(many())]
+    else:
+      yield Skip(key=f"{label}: PyTorch", reason="torch is not installed")
+  times = {name: total / many() for name, total in alternate(steps, rounds()).items()}
+  theirs = batch / times["theirs"] if "theirs" in times else None
+  peer = "PyTorch, channels-last" + (", compiled" if accelerated() else "") if theirs else ""
+  yield Row(key=label, value=batch / times["ours"], unit="images/s", peer=peer, peer_value=theirs)
+  if network is NETWORKS["ResNet-18, 32 pixels"]:
+    yield Row(key=f"{label}: an epoch of CIFAR-10", value=CIFAR / batch * times["ours"], unit="s")
+  top, source = peak(precision)
+  value = model_flops(run) / times["ours"] / 1e12
+  yield Row(key=f"{label}: of the peak", value=value, unit="TFLOP/s", peer=source, peer_value=top / 1e12)
+  yield Row(key=f"{label}: memory", value=memory / 1e9, unit="GB")
+
+
+def demo() -> Iterator[Row]:
+  """Measures the demo's step."""
+  run = build_run("nnboot.py", "data.placement=device", side=None)
+  several, memory = stepping(run)
+  elapsed = seconds(several, rounds()) / many()
+  yield Row(key=DEMO, value=run.config.train.batch_size / elapsed, unit="images/s")
+  yield Row(key=f"{DEMO}: memory", value=memory / 1e9, unit="GB")
+
+
+@functools.cache
 def peak(precision: str) -> tuple[float, str]:
   """Returns the peak operations per second of the machine, and the source of that number."""
   kind = jax.devices()[0].device_kind
@@ -37,59 +141,32 @@ def peak(precision: str) -> tuple[float, str]:
   return 2 * PRODUCT**3 / seconds(lambda: product(x), rounds=5), f"a {PRODUCT} matrix product"
 
 
-def rows() -> Iterator[Row]:
-  """Measures every network and method on one device, in both precisions on an accelerator."""
-  accelerator = jax.default_backend() != "cpu"
-  for title, (name, side, batch, width) in (NETWORKS if accelerator else NARROW).items():
-    for precision in ("bfloat16", "float32") if accelerator else ("float32",):
-      top, source = peak(precision)
-      for method, recipe in METHODS.items():
-        fields = [f"model.name={name}", f"model.width={width}", f"model.stem={'cifar' if side <= 64 else 'imagenet'}"]
-        run = build_run(
-          recipe, *fields, f"train.batch_size={batch}", f"train.precision={precision}", side=side, num_images=2 * batch
-        )
-        elapsed, memory = step_seconds(run)
-        label = f"{method}, {title}, {precision}"
-        yield Row(name=label, value=model_flops(run) / elapsed / 1e12, unit="TFLOP/s", peer=source, peer_value=top / 1e12)
-        if accelerator:
-          yield Row(name=f"{label}: memory", value=memory / 1e9, unit="GB", peer="the device", peer_value=device_memory() / 1e9)
-        if method == "SimCLR" and importlib.util.find_spec("torch"):
-          from benchmarks.torch_step import stepper
-
-          torch_step = stepper(name, side, batch, width, precision == "bfloat16")
-          theirs = seconds_per_step(lambda step=torch_step: [step(wait=i == STEPS - 1) for i in range(STEPS)])
-          unit, peer = "images/s", "PyTorch, channels-last" + (", compiled" if accelerator else "")
-          yield Row(name=label, value=batch / elapsed, unit=unit, peer=peer, peer_value=batch / theirs)
+def many() -> int:
+  """Returns the number of steps between two waits for the device."""
+  return 10 if accelerated() else 2
 
 
-def step_seconds(run: Any) -> tuple[float, int]:
-  """Returns the seconds per step in a sequence of steps, and the bytes of temporaries."""
+def rounds() -> int:
+  """Returns the number of times that these steps are measured."""
+  return 7 if accelerated() else 5
+
+
+def stepping(run: Experiment) -> tuple[Callable[[], Any], int]:
+  """Returns a function that makes some steps of a run and returns their logs, and the bytes of the step's temporaries."""
   state, step = run.init(), 0
   batches = list(run.batches(state, 0, 0))
   compiled = run.compile_step(batches[0])
-  state, logs = compiled(state, batches[0], run.train.resident)
-  jax.block_until_ready(logs)
 
   def several() -> Any:
     nonlocal state, step
-    for _ in range(STEPS):
+    for _ in range(many()):
       step += 1
       state, logs = compiled(state, batches[step % len(batches)], run.train.resident)
     return logs
 
   memory: Any = compiled.memory_analysis()
-  return seconds_per_step(several), memory.temp_size_in_bytes
-
-
-def seconds_per_step(several: Callable[[], Any]) -> float:
-  """Times a function that makes STEPS steps and waits for the last one."""
-  return seconds(several, rounds=2 if jax.default_backend() == "cpu" else 7) / STEPS
-
-
-def device_memory() -> float:
-  """Returns the bytes of memory that programs can use on the first device."""
-  return jax.devices()[0].memory_stats()["bytes_limit"]
+  return several, memory.temp_size_in_bytes
 
 
 if __name__ == "__main__":
-  main(rows)
+  main("step", cases, TARGETS)

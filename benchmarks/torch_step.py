@@ -87,15 +87,52 @@ class ViT(nn.Module):
     return self.norm(self.blocks(x))[:, 0]
 
 
+def encoder_of(name: str, side: int, width: float) -> tuple[nn.Module, int]:
+  """Returns an encoder and its number of features; from then on, float32 products on a GPU use TF32, as in JAX."""
+  torch.backends.cudnn.benchmark = True  # XLA also chooses kernels by their time
+  torch.set_float32_matmul_precision("high")
+  return (ViT(side), 384) if name == "vit_s" else resnet(name, width, cifar=side <= 64)
+
+
+def passes(name: str, side: int, batch: int, width: float, half: bool) -> dict[str, Callable[[], None]]:
+  """Returns functions that run an encoder on one random view, forward and with gradients, and wait."""
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  model = encoder_of(name, side, width)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+  view = torch.randn(batch, 3, side, side, device=device).to(memory_format=torch.channels_last)
+
+  def loss() -> torch.Tensor:
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+      features = model(view)
+    return features.float().square().mean()
+
+  compiled = torch.compile(loss) if device == "cuda" else loss  # on a CPU it requires a C++ compiler
+
+  def forward() -> None:
+    with torch.no_grad():
+      compiled()
+    synchronize(device)
+
+  def gradient() -> None:
+    model.zero_grad(set_to_none=True)
+    compiled().backward()
+    synchronize(device)
+
+  return {"forward": forward, "forward and gradient": gradient}
+
+
+def synchronize(device: str) -> None:
+  """Waits for the kernels of a GPU."""
+  if device == "cuda":
+    torch.cuda.synchronize()
+
+
 def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Callable[..., float]:
   """Returns a function that trains on two views float32 [b, 3, h, w] (default: random ones).
 
-  It waits and returns the loss, or returns 0 at once with wait=False. On a GPU, float32 products use TF32, as in JAX.
+  It waits and returns the loss, or returns 0 at once with wait=False.
   """
   device = "cuda" if torch.cuda.is_available() else "cpu"
-  torch.backends.cudnn.benchmark = True  # XLA also chooses kernels by their time
-  torch.set_float32_matmul_precision("high")
-  encoder, features = (ViT(side), 384) if name == "vit_s" else resnet(name, width, cifar=side <= 64)
+  encoder, features = encoder_of(name, side, width)
   head = nn.Sequential(nn.Linear(features, 2048), nn.BatchNorm1d(2048), nn.ReLU(inplace=True), nn.Linear(2048, 128))
   model = nn.Sequential(encoder, head).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
   optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
@@ -119,8 +156,7 @@ def stepper(name: str, side: int, batch: int, width: float, half: bool) -> Calla
     optimizer.step()
     if not wait:
       return 0.0
-    if device == "cuda":
-      torch.cuda.synchronize()
+    synchronize(device)
     return float(value.detach())
 
   return step

@@ -1,5 +1,6 @@
 """Time per view of the jitted augmentations, compared with PIL in one process: python -m benchmarks.views [--json FILE]."""
 
+import argparse
 import math
 import random
 from collections.abc import Iterator
@@ -10,24 +11,26 @@ import numpy as np
 import PIL
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from benchmarks import table
+from benchmarks.results import Row
+from benchmarks.table import Case, main, seconds
 from jaxssl.augment import pipeline, presets
 from jaxssl.config.schema import ViewConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def rows() -> Iterator[table.Row]:
+def cases(_: argparse.Namespace) -> Iterator[Case]:
   """Measures AdaSim's recipe at two sizes."""
-  yield measure(size=32, side=32, batch=256)
-  yield measure(size=224, side=256, batch=16)
+  for size, side, batch in ((32, 32, 256), (224, 256, 16)):
+    key = f"AdaSim's views, {size} px of {side} x {side}, batch {batch}"
+    yield Case(key=key, run=lambda key=key, size=size, side=side, batch=batch: rows(key, size, side, batch), cpu=25, gpu=40)
 
 
-def measure(size: int, side: int, batch: int) -> table.Row:
+def rows(key: str, size: int, side: int, batch: int) -> Iterator[Row]:
   view = ViewConfig(**presets.adasim(size)["global"])
   rng = np.random.default_rng(0)
   images = np.stack([smooth_image(rng, side) for _ in range(2 * batch)]).reshape(batch, 2, side, side, 3)
-  on_device, key = jnp.asarray(images), jax.random.key(0)
+  on_device, random_key = jnp.asarray(images), jax.random.key(0)
 
   @jax.jit
   def ours(key: jax.Array, images: jax.Array) -> dict[str, jax.Array]:
@@ -39,12 +42,12 @@ def measure(size: int, side: int, batch: int) -> table.Row:
     return [pil_view(image, view, v) for row in images for v, image in enumerate(row)]
 
   views = 2 * batch
-  return table.Row(
-    name=f"adasim, {size} px of {side} x {side}, batch {batch}",
-    value=table.seconds(lambda: ours(key, on_device)) / views * 1e6,
+  yield Row(
+    key=key,
+    value=seconds(lambda: ours(random_key, on_device)) / views * 1e6,
     unit="us/view",
     peer=f"Pillow {PIL.__version__}, one process",
-    peer_value=table.seconds(peer, rounds=5) / views * 1e6,
+    peer_value=seconds(peer, rounds=5) / views * 1e6,
   )
 
 
@@ -106,4 +109,4 @@ def pil_hue(image: Image.Image, strengths: tuple[float, ...]) -> Image.Image:
 
 
 if __name__ == "__main__":
-  table.main(rows)
+  main("views", cases)

@@ -1,15 +1,17 @@
 """Partner table of a whole dataset, compared with voting in Python dictionaries: python -m benchmarks.vote [--json FILE]."""
 
+import argparse
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.table import Row, main, seconds
+from benchmarks.results import Row
+from benchmarks.table import Case, main, seconds
 from jaxssl.bootstrap import bank
 from jaxssl.bootstrap.policy import NeighborBootstrap
 from jaxssl.config.schema import BootstrapConfig
@@ -43,8 +45,13 @@ def sample_partner(sums: dict[int, float], i: int, window: int, k: int, temperat
   return int(rng.choice(best, p=weights / weights.sum()))
 
 
-def rows() -> list[Row]:
-  """Times both on the same window of 50 epochs with k 10, and counts the bytes per image."""
+def cases(_: argparse.Namespace) -> Iterator[Case]:
+  """Compares the vote with two implementations in Python."""
+  yield Case(key="vote", run=rows, cpu=30, gpu=30)
+
+
+def rows() -> Iterator[Row]:
+  """Times all on the same window of 50 epochs with k 10, and counts the bytes per image."""
   config = BootstrapConfig(policy="adaptive")
   bootstrap = NeighborBootstrap(config=config, mesh=make_mesh(), num_images=IMAGES)
   rng = np.random.default_rng(0)
@@ -69,17 +76,12 @@ def rows() -> list[Row]:
 
   bound = 2 * FEATURES + 6 * config.window * config.k
 
-  def row(name: str, value: float, unit: str, peer: str, peer_value: float) -> Row:
-    return Row(name=name, value=value, unit=unit, peer=peer, peer_value=peer_value)
-
-  return [
-    row(
-      "partner per image, 50,000 images, window 50, k 10", ours * 1e6, "us", "one dictionary per epoch", peer(epoch_by_epoch)
-    ),
-    row("the same", ours * 1e6, "us", "one dictionary", peer(one_dictionary)),
-    row("bank and votes per image, 512 features", per_image, "bytes", "2 features + 6 window k", bound),
-  ]
+  key = f"partner per image, {IMAGES:,} images, window {config.window}, k {config.k}"
+  for name, add in (("one dictionary per epoch", epoch_by_epoch), ("one dictionary", one_dictionary)):
+    yield Row(key=f"{key}, beside {name}", value=ours * 1e6, unit="us", peer=name, peer_value=peer(add))
+  key = f"bank and votes per image, {FEATURES} features"
+  yield Row(key=key, value=per_image, unit="bytes", peer="2 features + 6 window k", peer_value=bound)
 
 
 if __name__ == "__main__":
-  main(rows)
+  main("vote", cases)

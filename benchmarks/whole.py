@@ -1,61 +1,71 @@
 """Epochs from files to updated weights, at 224 pixels: python -m benchmarks.whole [--json FILE].
 
 Trains SimCLR on generated JPEGs of 500 x 375, decoded and cropped on the host by all cores, and compares it with the same
-network and loss in PyTorch with PIL's transforms in a DataLoader with one worker per core. Requires torch. Without an
-accelerator, uses a narrow ResNet-18 in float32.
+network and loss in PyTorch with PIL's transforms in a DataLoader with one worker per core. Without an accelerator,
+uses a narrow ResNet-18 in float32.
 """
 
+import argparse
+import functools
+import importlib.util
 import itertools
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 
 from benchmarks.input import generate_jpegs
+from benchmarks.results import Row, Skip, Target
 from benchmarks.runs import build_run
-from benchmarks.table import Row, main
+from benchmarks.step import Network
+from benchmarks.table import Case, accelerated, alternate, main
 
 SIDE, ROUNDS = 224, 3
-NETWORKS = {"ResNet-50": ("resnet50", 256, 1.0, 5120), "ViT-S/16": ("vit_s", 256, 1.0, 5120)}  # name, batch, width, images
-NARROW = {"ResNet-18 of a quarter's width": ("resnet18", 32, 0.25, 256)}
+NETWORKS = {"ViT-S/16": (Network("vit_s", SIDE, 256), 5120), "ResNet-50": (Network("resnet50", SIDE, 256), 5120)}  # images
+NARROW = {"quarter of ResNet-18": (Network("resnet18", SIDE, 32, 0.25), 256)}
+TARGETS = [
+  Target(key="SimCLR, ViT-S/16, bfloat16", number=871, unit="images/s", source="public PyTorch, one H200"),
+  *(Target(key=f"SimCLR, {name}, bfloat16", number=2, source="PyTorch with all its workers") for name in NETWORKS),
+]
 
 
-def rows() -> Iterator[Row]:
+def cases(_: argparse.Namespace) -> Iterator[Case]:
   """Measures images/s over whole epochs, excluding the first."""
-  from benchmarks.torch_step import loader, stepper
+  for title, (network, images) in (NETWORKS if accelerated() else NARROW).items():
+    key = f"SimCLR, {title}, {'bfloat16' if accelerated() else 'float32'}"
+    yield Case(key=key, run=functools.partial(rows, key, network, images), cpu=150, gpu=240)
 
-  accelerator = jax.default_backend() != "cpu"
-  for title, (name, batch, width, images) in (NETWORKS if accelerator else NARROW).items():
-    folder = generate_jpegs(images)
-    precision = "bfloat16" if accelerator else "float32"
-    fields = [f"model.name={name}", f"model.width={width}", "model.stem=imagenet", f"train.batch_size={batch}"]
-    fields += [f"train.precision={precision}", "data.source=folder", f"data.path={folder}", "data.placement=host"]
-    run = build_run("simclr.py", *fields, side=SIDE)
-    state, numbers = run.init(), itertools.count()
-    view, step = run.config.views["global"], stepper(name, SIDE, batch, width, accelerator)
-    batches = loader(sorted(pathlib.Path(folder).iterdir()), view, batch)
 
-    def ours(run=run, numbers=numbers) -> None:  # noqa: ANN001
-      nonlocal state
-      for rows in run.batches(state, next(numbers), 0):
-        state, logs = run.step(state, rows)
-      jax.block_until_ready(logs)
+def rows(key: str, network: Network, images: int) -> Iterator[Row | Skip]:
+  folder, batch = generate_jpegs(images), network.batch
+  fields = [*network.fields, f"train.batch_size={batch}", f"train.precision={key.rpartition(' ')[2]}"]
+  run = build_run("simclr.py", *fields, "data.source=folder", f"data.path={folder}", "data.placement=host", side=SIDE)
+  state, numbers = run.init(), itertools.count()
 
-    def theirs(step=step, batches=batches) -> None:  # noqa: ANN001
+  def ours() -> None:
+    nonlocal state
+    for batch_rows in run.batches(state, next(numbers), 0):
+      state, logs = run.step(state, batch_rows)
+    jax.block_until_ready(logs)
+
+  epochs: dict[str, Callable[[], None]] = {"ours": ours}
+  if importlib.util.find_spec("torch"):
+    from benchmarks.torch_step import loader, stepper
+
+    step = stepper(network.name, SIDE, batch, network.width, accelerated())
+    batches = loader(sorted(pathlib.Path(folder).iterdir()), run.config.views["global"], batch)
+
+    def theirs() -> None:
       for views in batches:
         step(views)
 
-    speeds: dict[Callable[[], None], list[float]] = {ours: [], theirs: []}
-    for _ in range(ROUNDS + 1):
-      for epoch, rates in speeds.items():
-        start = time.perf_counter()
-        epoch()
-        rates.append(images // batch * batch / (time.perf_counter() - start))
-    mine, peer = (float(np.median(rates[1:])) for rates in speeds.values())
-    yield Row(name=f"SimCLR, {title}, {precision}", value=mine, unit="images/s", peer="PyTorch, DataLoader", peer_value=peer)
+    epochs["theirs"] = theirs
+  else:
+    yield Skip(key=f"{key}: PyTorch", reason="torch is not installed")
+  rates = {name: images // batch * batch / seconds for name, seconds in alternate(epochs, ROUNDS).items()}
+  peer = "PyTorch, DataLoader" if "theirs" in rates else ""
+  yield Row(key=key, value=rates["ours"], unit="images/s", peer=peer, peer_value=rates.get("theirs"))
 
 
 if __name__ == "__main__":
-  main(rows)
+  main("whole", cases, TARGETS)

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import compiled, runs
-from benchmarks.table import Row
+from benchmarks.results import Row
 from jaxssl.train.cost import flops
 
 
@@ -37,5 +37,5 @@ def test_kernels_are_counted():
 
 
 def test_a_ratio_above_one_is_better():
-  assert Row(name="", value=2.0, unit="s", peer="", peer_value=3.0).ratio == 1.5
-  assert Row(name="", value=3.0, unit="images/s", peer="", peer_value=2.0).ratio == 1.5
+  assert Row(key="", value=2.0, unit="s", peer="", peer_value=3.0).ratio == 1.5
+  assert Row(key="", value=3.0, unit="images/s", peer="", peer_value=2.0).ratio == 1.5
