@@ -37,6 +37,7 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
   train, boot, votes = config.train, config.bootstrap, current.memory["votes"]
   candidates = (  # each with values from little to great effect
     options("data.placement", ["host"] if current.memory["images"] else []),
+    options("model.remat", [] if config.model.remat else [True]),
     options("train.accumulate", [train.accumulate << n for n in range(1, train.batch_size.bit_length())]),
     [(f"--topology {name}", config, chips) for name, chips in topology.larger(target)],
     options("bootstrap.window", halves(boot.window) if votes else []),
