@@ -52,4 +52,3 @@ def _compute_capability() -> float:
   """Returns that of the first device if it is an NVIDIA GPU, otherwise 0."""
   version = getattr(jax.local_devices()[0], "compute_capability", "")
   return float(version) if re.fullmatch(r"\d+\.\d+", version) else 0.0
-

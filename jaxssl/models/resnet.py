@@ -115,7 +115,8 @@ class ResNetBackbone(Backbone):
     """Builds the encoder."""
     require(1 <= 64 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/64 (one channel) to 1024")
     bottleneck, stages = SIZES[self.name]
-    return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.zero_init_residual, self.bn_groups, dtype, self.remat)
+    options = (self.stem, self.zero_init_residual, self.bn_groups, dtype, self.remat)
+    return ResNet(bottleneck, stages, int(64 * self.width), *options)
 
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:

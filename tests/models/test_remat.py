@@ -1,13 +1,13 @@
 """`model.remat` changes neither parameters nor results, and takes less memory."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from jaxssl.config.schema import ModelConfig
+from jaxssl.core.types import PyTree
 from jaxssl.models import convnext, resnet
 from jaxssl.models.network import build
 from jaxssl.plan.jaxpr_memory import live
@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 IMAGES = np.random.default_rng(0).standard_normal((16, 1, 16, 16, 3), np.float32)
 
 
-def run(config: ModelConfig) -> tuple[Any, int]:
+def run(config: ModelConfig) -> tuple[PyTree, int]:
   """Returns variables, loss, batch statistics and gradient of a network, and the bytes that their program needs at once."""
   network = build(config, "float32", IMAGES.shape[2])
   variables = jax.jit(lambda: network.init(KEY, IMAGES.shape[2:]))()
@@ -29,10 +29,8 @@ def run(config: ModelConfig) -> tuple[Any, int]:
     return (outputs.features**2).mean(), stats
 
   traced = jax.jit(jax.value_and_grad(loss, has_aux=True)).trace(variables.params)
-  compiled: Any = traced.lower().compile()
-  print(config.name, config.remat, compiled.memory_analysis().temp_size_in_bytes)
-  # XLA's own number is not used, since on CPUs it merges what is computed twice.
-  return (variables, *compiled(variables.params)), live(traced.jaxpr.jaxpr, traced.jaxpr.jaxpr, chips=1)
+  # An estimate, since XLA merges what is computed twice if it compiles for a CPU.
+  return (variables, *traced.lower().compile()(variables.params)), live(traced.jaxpr.jaxpr, traced.jaxpr.jaxpr, chips=1)
 
 
 @pytest.mark.parametrize("name", ["resnet10", "convnext_tiny", "vit_ti"])
@@ -44,5 +42,4 @@ def test_results_are_the_same_in_less_memory(name, monkeypatch):
   (expected, more), (actual, less) = (run(dataclasses.replace(config, remat=remat)) for remat in (False, True))
   assert jax.tree.structure(actual) == jax.tree.structure(expected)
   jax.tree.map(lambda a, b: near(a, b, 1e-5), actual, expected)
-  print(name, less/more)
-  assert less < 0.8 * more
+  assert less < 0.6 * more
