@@ -126,6 +126,9 @@ class ModelConfig:
   positions: Literal["learned", "sincos"] = "learned"
   # ViT: normal: weights from N(0, 0.02), as DINO; xavier: uniform by the sizes of a layer, class token N(0, 1e-6), as MoCo v3
   init: Literal["normal", "xavier"] = "normal"
+  # ResNet, ConvNeXt, ViT: the gradient computes the activations within each block again instead of storing them, which saves
+  # memory and takes about as long as another forward pass of the student
+  remat: bool = locate(False)
   position_offset: float = 0.0  # ViT: 0.1 interpolates positions as DINO's released weights expect; 0: the exact ratio
   # what initializes the encoder: a weights file, the folder of an export, or the workdir of another run (docs/weights.md);
   # empty: random

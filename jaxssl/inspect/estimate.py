@@ -13,7 +13,7 @@ from jaxssl.core.cores import cores
 from jaxssl.core.log import duration
 
 SECONDS = 5.0  # for which steps are timed, beside compiling
-LESS = "set a lower --config.train.batch_size, or --config.train.accumulate=2"
+LESS = "set a lower --config.train.batch_size, --config.model.remat=true, or --config.train.accumulate=2"
 PATIENCE = 30.0  # seconds after which no further step is compiled
 SMALL_RUN = 20 * 60.0  # seconds that the steps of `:cpu` may take, so that it ends within half an hour, evaluations included
 

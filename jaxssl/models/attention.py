@@ -11,12 +11,24 @@ LARGEST_HEAD = 128  # features per head that cuDNN supports on every GPU since A
 AMPERE = 8.0
 
 
-def attend(q: Array, k: Array, v: Array) -> Array:
+def attend(q: Array, k: Array, v: Array, padding: int = 0) -> Array:
   """Returns softmax(q k^T / sqrt(h)) v of queries, keys and values [b, t, heads, h]; the softmax is float32.
 
-  The fused kernel does not write the weights [b, heads, t, t] to memory.
+  The last tokens, as many as `padding` returns, are ignored: their output and gradients are 0. The fused kernel does not write
+  the weights [b, heads, t, t] to memory.
   """
-  return _fused(q, k, v) if has_fused_kernel(q.dtype, q.shape[-1]) else average(weights(q, k), v)
+  if not has_fused_kernel(q.dtype, q.shape[-1]):
+    return average(weights(q, k), v)
+  # Lengths are given even if there is no padding, since some versions of cuDNN return NaN as gradients without them
+  # (NVIDIA/cudnn-frontend, issues 160 and 1072).
+  lengths = jnp.full(q.shape[0], q.shape[1] - padding, jnp.int32)
+  options = {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths, "implementation": "cudnn"}
+  return jax.nn.dot_product_attention(q, k, v, **options)
+
+
+def padding(tokens: int, dtype: jax.typing.DTypeLike, head: int) -> int:
+  """Returns how many tokens to append for `attend`, since for gradients of the fused kernel JAX refuses an odd number."""
+  return tokens % 2 if has_fused_kernel(dtype, head) else 0
 
 
 def weights(q: Array, k: Array) -> Array:
@@ -40,14 +52,3 @@ def _compute_capability() -> float:
   """Returns that of the first device if it is an NVIDIA GPU, otherwise 0."""
   version = getattr(jax.local_devices()[0], "compute_capability", "")
   return float(version) if re.fullmatch(r"\d+\.\d+", version) else 0.0
-
-
-def _fused(q: Array, k: Array, v: Array) -> Array:
-  rows, tokens = q.shape[:2]
-  if tokens % 2 == 0:
-    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-  # For gradients, JAX refuses an odd number of tokens. An added token is masked by the lengths.
-  q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
-  lengths = jnp.full(rows, tokens, jnp.int32)
-  options = {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths, "implementation": "cudnn"}
-  return jax.nn.dot_product_attention(q, k, v, **options)[:, :tokens]

@@ -15,7 +15,7 @@ Shapes = Mapping[str, tuple[int, ...]]  # torch name -> shape in torch's layout
 LARGEST_SIDE = 2**16  # pixels or channels; larger values are typing errors
 FOR_TORCH = "for --format=timm or torchvision; flax, onnx and stablehlo take others"
 # Fields of `config.model` that a family without them does not ignore but refuses
-REFUSED = ("zero_init_residual", "heads", "positions", "init")
+REFUSED = ("zero_init_residual", "heads", "positions", "init", "remat")
 BACKBONES: Registry[type["Backbone"]] = Registry("model.name", dataclass=True)
 Family = TypeVar("Family", bound=type["Backbone"])
 
@@ -105,3 +105,12 @@ def _reads(family: type[Backbone], field: str) -> bool:
 def first_shape(shapes: Shapes, name: str) -> tuple[int, ...]:
   """Returns the shape of the first tensor of that name, with any prefix; () if there is none."""
   return next((shape for key, shape in shapes.items() if key == name or key.endswith(f".{name}")), ())
+
+
+def block(remat: bool, kind: type[nn.Module]) -> Any:
+  """Returns a class of blocks that are called with (x, train).
+
+  With `remat`, their gradient computes the activations within a block again instead of storing them; parameters, random numbers
+  and results are the same.
+  """
+  return nn.remat(kind, static_argnums=(2,)) if remat else kind

@@ -10,9 +10,10 @@ import numpy as np
 
 from jaxssl.core import require
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, block, first_shape, register
+from jaxssl.models.gelu import gelu
 from jaxssl.models.heads import normal_002
-from jaxssl.models.norm import layer_norm
+from jaxssl.models.norm import LayerNorm
 
 SIZES = {"convnext_tiny": ((3, 3, 9, 3), (96, 192, 384, 768))}  # name -> (blocks, channels) of the four stages
 STEMS = {"imagenet": 4, "small": 2, "cifar": 1, "cifar_pad": 1}  # side of a patch in pixels
@@ -28,14 +29,14 @@ class Block(nn.Module):
   dtype: jax.typing.DTypeLike
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> Array:
+  def __call__(self, x: Array, train: bool) -> Array:
     """Maps float32 [b, h, w, c] to the same shape."""
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2, 3), deterministic=not (train and self.has_rng("dropout")))
     channels = x.shape[-1]
     y = _conv(channels, 7, self.dtype, "conv_dw", strides=1, padding=3, feature_group_count=channels)(x)
-    y = layer_norm(self.dtype, "norm")(y)
+    y = LayerNorm(self.dtype, name="norm")(y)
     y = nn.Dense(4 * channels, kernel_init=normal_002, dtype=self.dtype, name="fc1")(y)
-    y = nn.Dense(channels, kernel_init=normal_002, dtype=self.dtype, name="fc2")(nn.gelu(y, approximate=False))
+    y = nn.Dense(channels, kernel_init=normal_002, dtype=self.dtype, name="fc2")(gelu(y))
     gamma = self.param("gamma", nn.initializers.constant(1e-6), (channels,))
     return x + drop(gamma.reshape(1, 1, 1, channels) * y)
 
@@ -50,6 +51,7 @@ class ConvNeXt(nn.Module):
   dims: tuple[int, ...]
   patch: int = 4
   drop_path: float = 0.0  # of the last block; increases linearly from 0 in the first
+  remat: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms compute in float32
 
   def __call__(self, images: Array, *, train: bool) -> Array:
@@ -63,17 +65,18 @@ class ConvNeXt(nn.Module):
   @nn.compact
   def _features(self, images: Array, train: bool, average: bool) -> Array:
     x = _conv(self.dims[0], self.patch, self.dtype, "stem_0")(images)
-    x = layer_norm(jnp.float32, "stem_1")(x)
+    x = LayerNorm(jnp.float32, name="stem_1")(x)
     rates = iter(np.linspace(0.0, self.drop_path, sum(self.depths)))
     for stage, (blocks, channels) in enumerate(zip(self.depths, self.dims, strict=True)):
       if stage > 0:
-        x = layer_norm(self.dtype, f"stages_{stage}_downsample_0")(x)
+        x = LayerNorm(self.dtype, name=f"stages_{stage}_downsample_0")(x)
         # Images below 32 pixels, on which timm fails, have maps of one pixel here; these are padded.
         padding = "SAME" if min(x.shape[1:3]) == 1 else "VALID"
         x = _conv(channels, 2, self.dtype, f"stages_{stage}_downsample_1", padding=padding)(x).astype(jnp.float32)
       for i in range(blocks):
-        x = Block(drop_path=float(next(rates)), dtype=self.dtype, name=f"stages_{stage}_blocks_{i}")(x, train=train)
-    return layer_norm(jnp.float32, "head_norm")(x.mean((1, 2)) if average else x)
+        options = {"drop_path": float(next(rates)), "dtype": self.dtype, "name": f"stages_{stage}_blocks_{i}"}
+        x = block(self.remat, Block)(**options)(x, train)
+    return LayerNorm(jnp.float32, name="head_norm")(x.mean((1, 2)) if average else x)
 
 
 def _conv(channels: int, side: int, dtype: jax.typing.DTypeLike, name: str, **options: Any) -> nn.Conv:
@@ -102,6 +105,7 @@ class ConvNeXtBackbone(Backbone):
   stem: Literal["imagenet", "cifar", "cifar_pad", "small"]
   depth: int
   drop_path: float
+  remat: bool
 
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ConvNeXt:
     """Builds the encoder."""
@@ -109,7 +113,7 @@ class ConvNeXtBackbone(Backbone):
     require(self.depth >= 0, "model.depth", self.depth, "0 (no limit) or the largest number of blocks per stage")
     require(0 <= self.drop_path < 1, "model.drop_path", self.drop_path, "at least 0 and below 1")
     depths, dims = self._sizes
-    return ConvNeXt(depths=depths, dims=dims, patch=STEMS[self.stem], drop_path=self.drop_path, dtype=dtype)
+    return ConvNeXt(depths=depths, dims=dims, patch=STEMS[self.stem], drop_path=self.drop_path, remat=self.remat, dtype=dtype)
 
   @property
   def _sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.typing import Initializer
 
 from jaxssl.core.types import Array
+from jaxssl.models.gelu import gelu
 from jaxssl.models.norm import BatchNorm
 from jaxssl.ops.nearest import normalize
 
@@ -95,7 +96,7 @@ class DINOHead(nn.Module):
       x = linear(self.hidden, name=f"linear_{i}")(x)
       if self.bn:
         x = BatchNorm(groups=self.bn_groups, dtype=self.dtype, name=f"bn_{i}")(x, train=train)
-      x = nn.gelu(x, approximate=False)
+      x = gelu(x)
       self.sow("layers", f"hidden_{i + 1}", x)
     x = normalize(linear(self.bottleneck, name=f"linear_{self.layers - 1}")(x))
     self.sow("layers", "embedding", x)  # the logits may be 65,536 wide

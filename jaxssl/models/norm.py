@@ -1,5 +1,7 @@
 """Normalization layers: batch normalization with the semantics of torch, and the LayerNorm of ViT and ConvNeXt."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,52 @@ from jaxssl.core import UserError
 from jaxssl.core.types import Array
 
 EPSILON = 1e-5
+LAYER_EPSILON = 1e-6
 NEWEST = 0.1  # weight of the latest batch in the running statistics
 
 
-def layer_norm(dtype: jax.typing.DTypeLike, name: str) -> nn.LayerNorm:
-  """Builds a LayerNorm over channels; statistics are float32, and the result is of `dtype`."""
-  return nn.LayerNorm(1e-6, use_fast_variance=False, dtype=dtype, name=name)
+class LayerNorm(nn.Module):
+  """Normalizes over the last axis, with a scale and a bias; statistics are float32."""
+
+  dtype: jax.typing.DTypeLike = jnp.float32  # of the result
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps x [..., c] to the same shape."""
+    channels = x.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    return _layer_norm(x, scale, self.param("bias", nn.initializers.zeros, (channels,)), jnp.dtype(self.dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _layer_norm(x: Array, scale: Array, bias: Array, dtype: jnp.dtype) -> Array:
+  """Returns LayerNorm(x), whose gradient reads x and the output's gradient twice; that of JAX passes over them more often."""
+  return _layer_norm_forward(x, scale, bias, dtype)[0]
+
+
+def _layer_norm_forward(x: Array, scale: Array, bias: Array, dtype: jnp.dtype) -> tuple[Array, tuple[Array, ...]]:
+  y = x.astype(jnp.float32)
+  mean = y.mean(-1, keepdims=True)
+  factor = jax.lax.rsqrt(jnp.square(y - mean).mean(-1, keepdims=True) + LAYER_EPSILON)
+  out = (y - mean) * factor * _wide(scale, y) + _wide(bias, y)
+  return out.astype(dtype), (x, scale, mean, factor)
+
+
+def _layer_norm_backward(dtype: jnp.dtype, saved: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
+  x, scale, mean, factor = saved
+  normal, gradient = (x.astype(jnp.float32) - mean) * factor, gradient.astype(jnp.float32)
+  inner, rows = gradient * _wide(scale, x), tuple(range(x.ndim - 1))
+  along = (inner * normal).mean(-1, keepdims=True)
+  dx = factor * (inner - inner.mean(-1, keepdims=True) - normal * along)
+  return dx.astype(x.dtype), (gradient * normal).sum(rows), gradient.sum(rows)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+
+
+def _wide(values: Array, like: Array) -> Array:
+  """Returns values of the last axis with as many axes as `like`."""
+  return values.reshape((1,) * (like.ndim - 1) + values.shape)
 
 
 class BatchNorm(nn.Module):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxssl.core import require
 from jaxssl.core.types import Array
-from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, first_shape, register
+from jaxssl.models.backbone import FOR_TORCH, LARGEST_SIDE, Backbone, Shapes, block, first_shape, register
 from jaxssl.models.convolution import convolve
 from jaxssl.models.norm import BatchNorm
 
@@ -34,7 +34,7 @@ class Block(nn.Module):
   dtype: jax.typing.DTypeLike
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> Array:
+  def __call__(self, x: Array, train: bool) -> Array:
     """Maps [b, h, w, c] to [b, h / stride, w / stride, channels out]."""
     stride, width = self.stride, self.channels
     out = 4 * width if self.bottleneck else width
@@ -66,6 +66,7 @@ class ResNet(nn.Module):
   zero_init_residual: bool = False  # whether each residual block starts as its shortcut (arXiv 1706.02677, section 5.1)
   bn_groups: int = 1
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation
+  remat: bool = False
 
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps images [b, h, w, c] to spatially averaged features, float32 [b, f]."""
@@ -84,7 +85,7 @@ class ResNet(nn.Module):
       for i in range(blocks):
         stride = 2 if stage > 0 and i == 0 else 1
         options = (self.bottleneck, self.zero_init_residual, self.bn_groups, self.dtype)
-        x = Block(self.channels * 2**stage, stride, *options, name=f"layer{stage + 1}_{i}")(x, train=train)
+        x = block(self.remat, Block)(self.channels * 2**stage, stride, *options, name=f"layer{stage + 1}_{i}")(x, train)
     return x
 
 
@@ -110,12 +111,14 @@ class ResNetBackbone(Backbone):
   stem: Stem
   zero_init_residual: bool
   bn_groups: int
+  remat: bool
 
   def build(self, dtype: jax.typing.DTypeLike, image_size: int) -> ResNet:
     """Builds the encoder."""
     require(1 <= 64 * self.width <= LARGEST_SIDE, "model.width", self.width, "1/64 (one channel) to 1024")
     bottleneck, stages = SIZES[self.name]
-    return ResNet(bottleneck, stages, int(64 * self.width), self.stem, self.zero_init_residual, self.bn_groups, dtype)
+    options = (self.stem, self.zero_init_residual, self.bn_groups, dtype, self.remat)
+    return ResNet(bottleneck, stages, int(64 * self.width), *options)
 
   @classmethod
   def infer(cls, shapes: Shapes) -> dict[str, Any]:

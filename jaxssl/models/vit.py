@@ -12,9 +12,10 @@ import numpy as np
 from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, PyTree
 from jaxssl.models import attention
-from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, first_shape, register
+from jaxssl.models.backbone import LARGEST_SIDE, Backbone, Shapes, block, first_shape, register
+from jaxssl.models.gelu import gelu
 from jaxssl.models.heads import normal_002, torch_uniform, xavier_uniform
-from jaxssl.models.norm import layer_norm
+from jaxssl.models.norm import LayerNorm
 from jaxssl.models.positions import positions, sincos
 
 SIZES = {"vit_ti": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}  # name -> (embedding dimension, attention heads)
@@ -33,25 +34,26 @@ class Block(nn.Module):
   drop_path: float
   initialization: Init
   dtype: jax.typing.DTypeLike
+  padding: int = 0  # tokens at the end that are ignored, see `attention.padding`
 
   @nn.compact
-  def __call__(self, x: Array, *, train: bool) -> Array:
+  def __call__(self, x: Array, train: bool) -> Array:
     """Maps tokens float32 [b, t, d] to the same shape. Sows "attention", float32 [b, heads, t, t], if it can be sown."""
     drop = nn.Dropout(self.drop_path, broadcast_dims=(1, 2), deterministic=not (train and self.has_rng("dropout")))
     dim = x.shape[-1]
 
-    qkv = self._linear(3 * dim, "qkv", parts=3)(layer_norm(self.dtype, "norm1")(x))
+    qkv = self._linear(3 * dim, "qkv", parts=3)(LayerNorm(self.dtype, name="norm1")(x))
     q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, dim // self.heads), 2, 0)
     if self.is_mutable_collection("intermediates"):
       weights = attention.weights(q, k)
       self.sow("intermediates", "attention", weights)
       y = attention.average(weights, v)
     else:
-      y = attention.attend(q, k, v)
+      y = attention.attend(q, k, v, self.padding)
     x = x + drop(self._linear(dim, "proj")(y.reshape(x.shape)))
 
-    y = self._linear(4 * dim, "fc1")(layer_norm(self.dtype, "norm2")(x))
-    return x + drop(self._linear(dim, "fc2")(nn.gelu(y, approximate=False)))
+    y = self._linear(4 * dim, "fc1")(LayerNorm(self.dtype, name="norm2")(x))
+    return x + drop(self._linear(dim, "fc2")(gelu(y)))
 
   def _linear(self, dim: int, name: str, parts: int = 1) -> nn.Dense:
     """Builds a Linear of `dim` outputs, of which `parts` layers side by side have an equal share."""
@@ -75,6 +77,7 @@ class ViT(nn.Module):
   position_offset: float = 0.0
   positions: Positions = "learned"
   initialization: Init = "normal"
+  remat: bool = False
   dtype: jax.typing.DTypeLike = jnp.float32  # of the computation; norms and softmax compute in float32
 
   def __call__(self, images: Array, *, train: bool) -> Array:
@@ -103,14 +106,18 @@ class ViT(nn.Module):
 
     x = jnp.concatenate([jnp.tile(first, (rows, 1, 1)), patches.reshape(rows, -1, self.dim)], axis=1)
     x = x + positions(embedding, (height // patch, width // patch), self.position_offset)
-    norm, firsts = layer_norm(jnp.float32, "norm"), []
+    count, padding = x.shape[1], 0
+    if not self.is_mutable_collection("intermediates"):
+      padding = attention.padding(count, self.dtype, self.dim // self.heads)
+      x = jnp.pad(x, ((0, 0), (0, padding), (0, 0)))
+    norm, firsts = LayerNorm(jnp.float32, name="norm"), []
     for i, rate in enumerate(np.linspace(0.0, self.drop_path, self.depth)):
       options = {"heads": self.heads, "initialization": self.initialization, "dtype": self.dtype, "name": f"blocks_{i}"}
-      x = Block(drop_path=float(rate), **options)(x, train=train)
+      x = block(self.remat, Block)(drop_path=float(rate), padding=padding, **options)(x, train)
       firsts.append(x[:, 0])
     if self.is_mutable_collection("blocks"):
       self.sow("blocks", "class_tokens", [norm(first) for first in firsts])
-    return norm(x)
+    return norm(x[:, :count])
 
   def feature_map(self, images: Array) -> Array:
     """Maps images [b, h, w, c] to the tokens of the patches, float32 [b, rows, columns, dim]."""
@@ -181,6 +188,7 @@ class ViTBackbone(Backbone):
   position_offset: float
   positions: Positions
   init: Init
+  remat: bool
 
   @property
   def frozen(self) -> tuple[str, ...]:
@@ -199,7 +207,7 @@ class ViTBackbone(Backbone):
     heads = self.heads or heads
     require(heads > 0 and dim % heads == 0, "model.heads", heads, f"0 ({SIZES[self.name][1]} heads) or a divisor of {dim}")
     sizes = {"dim": dim, "heads": heads, "depth": self.depth or DEPTH, "patch": self.patch, "image_size": image_size}
-    shared = {name: getattr(self, name) for name in ("drop_path", "position_offset", "positions")}
+    shared = {name: getattr(self, name) for name in ("drop_path", "position_offset", "positions", "remat")}
     return ViT(**sizes, **shared, initialization=self.init, dtype=dtype)
 
   @classmethod

@@ -37,6 +37,7 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
   train, boot, votes = config.train, config.bootstrap, current.memory["votes"]
   candidates = (  # each with values from little to great effect
     options("data.placement", ["host"] if current.memory["images"] else []),
+    options("model.remat", [] if config.model.remat else [True]),
     options("train.accumulate", [train.accumulate << n for n in range(1, train.batch_size.bit_length())]),
     [(f"--topology {name}", config, chips) for name, chips in topology.larger(target)],
     options("bootstrap.window", halves(boot.window) if votes else []),
@@ -46,15 +47,18 @@ def changes(config: Config, images: DatasetSpec, current: Estimate, target: Topo
   result = {}
   for values in candidates:
     for option, changed, chips in values:
-      total = _total(changed, images, chips, current)
+      total = _total(changed, images, chips, current, recomputes=changed.model.remat and not config.model.remat)
       if total <= current.available:
         result[option] = total
         break
   return result
 
 
-def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -> float:
-  """Estimates the bytes per chip after a change, infinite if it is invalid; padding scales with the neighbor bank."""
+def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate, *, recomputes: bool) -> float:
+  """Estimates the bytes per chip after a change, infinite if it is invalid; padding scales with the neighbor bank.
+
+  `recomputes`: the change is `model.remat`, after which fewer activations are stored per image.
+  """
   try:
     step = estimate.build(config, images, abstract_mesh(chips))
   except UserError:
@@ -63,8 +67,8 @@ def _total(config: Config, images: DatasetSpec, chips: int, current: Estimate) -
   # Activations scale as the live bytes of the traced step, with a margin if nothing was compiled.
   activations = before["activations"] / max(current.live, 1) * (1 if current.compiled else MARGIN)
   at_once = config.train.batch_size / (chips * config.train.accumulate)
-  share = at_once * current.chips * current.accumulate / current.batch_size
-  least = sum(memory.values()) + activations * current.live * min(share, 1)
+  share = 0 if recomputes else min(at_once * current.chips * current.accumulate / current.batch_size, 1)
+  least = sum(memory.values()) + activations * current.live * share
   if least > (current.available or 0):  # not worth tracing
     return least
   growth = (memory["bank"] + memory["votes"]) / max(before["bank"] + before["votes"], 1) or 1

@@ -137,7 +137,7 @@ class MetricLogger:
       settings = f"train.batch_size={self._config.batch_size} with train.accumulate={self._config.accumulate}"
       raise UserError(
         f"{settings} does not fit in the memory of {self._run.mesh.size} devices; lower the first, raise the second, or try "
-        "data.placement=host, a smaller network or smaller views"
+        "model.remat=true, data.placement=host, a smaller network or smaller views"
       ) from error
 
   def push(self, step: int, logs: Logs, waited: float) -> None:

@@ -1,14 +1,16 @@
-"""Batch normalization."""
+"""Batch normalization, LayerNorm and GELU."""
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxssl.core import UserError
-from jaxssl.models.norm import BatchNorm
+from jaxssl.models.gelu import gelu
+from jaxssl.models.norm import BatchNorm, LayerNorm
 from tests.models.compare import near
 
 X = jnp.asarray(3 + 2 * np.random.default_rng(0).standard_normal((16, 3, 5, 4), np.float32))
@@ -101,3 +103,31 @@ def test_impossible_groups_are_errors():
     train(BatchNorm(groups=3), X)
   with pytest.raises(UserError, match="two values per channel"):
     train(BatchNorm(groups=16), X[:, 0, 0])
+
+
+@pytest.mark.parametrize(("mean", "deviation"), [(0, 1), (100, 0.1)])
+def test_layer_norm_and_its_gradient_match_flax(mean, deviation):
+  rng = np.random.default_rng(3)
+  x = jnp.asarray(mean + deviation * rng.standard_normal((2, 5, 24)), jnp.float32)
+  params = {"scale": jnp.asarray(rng.uniform(0.5, 2, 24), jnp.float32), "bias": jnp.arange(24.0)}
+  cotangent = jnp.asarray(rng.standard_normal(x.shape), jnp.float32)
+
+  def run(module):
+    out, pull = jax.vjp(lambda params, x: module.apply({"params": params}, x), params, x)
+    return out, pull(cotangent)
+
+  actual, expected = run(LayerNorm()), run(nn.LayerNorm(1e-6, use_fast_variance=False))
+  jax.tree.map(lambda a, b: near(a, b, 1e-4 if mean else 1e-6), actual, expected)
+  half = LayerNorm(jnp.bfloat16).apply({"params": params}, x)
+  np.testing.assert_array_equal(half, actual[0].astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gelu_and_its_gradient_match_jax(dtype):
+  x = jnp.linspace(-12, 12, 4801).astype(dtype)
+  exact = functools.partial(nn.gelu, approximate=False)
+  both = [jax.vmap(jax.value_and_grad(function))(x.astype(jnp.float32)) for function in (exact, gelu)]
+  jax.tree.map(lambda a, b: near(a, b, 1e-6), *both)
+  for actual, expected in zip(jax.vmap(jax.value_and_grad(gelu))(x), both[0], strict=True):
+    assert actual.dtype == dtype
+    near(actual.astype(jnp.float32), expected, 4e-3 if dtype == jnp.bfloat16 else 1e-6)

@@ -138,7 +138,7 @@ def test_attention_weights_are_computed_only_if_they_are_asked_for(monkeypatch):
   module, x, calls = golden_vit(), jnp.ones((1, 16, 16, 3)), []
   expected = module.apply({"params": GIVEN.params}, x, train=False)
 
-  def attend(q, k, v):
+  def attend(q, k, v, padding):
     calls.append(q.shape)
     return attention.average(attention.weights(q, k), v)
 

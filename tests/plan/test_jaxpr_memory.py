@@ -48,18 +48,20 @@ def test_flops_of_convolutions(stride):
 
 
 def test_flops_of_fused_attention_are_those_of_its_products(monkeypatch):
-  def gradient(attend):
+  def gradient():
+    padding = attention.padding(5, jnp.bfloat16, 8)
+
     def function(x):
-      out, pull = jax.vjp(lambda x: attend(x, x, x), x)
+      out, pull = jax.vjp(lambda x: attention.attend(x, x, x, padding), x)
       return pull(out)
 
-    return jax.make_jaxpr(function)(jnp.zeros((2, 5, 3, 8), jnp.bfloat16)).jaxpr
+    return jax.make_jaxpr(function)(jnp.zeros((2, 5 + padding, 3, 8), jnp.bfloat16)).jaxpr
 
-  products = cost.flops(gradient(attention.attend), 1)
+  products = cost.flops(gradient(), 1)
   monkeypatch.setattr(attention, "has_fused_kernel", lambda dtype, head: True)
   monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91900)
   assert products == 6 * 2 * 2 * 3 * 5 * 5 * 8
-  assert cost.flops(gradient(attention.attend), 1) == 6 * 2 * 2 * 3 * 6 * 6 * 8  # with the token that is added
+  assert cost.flops(gradient(), 1) == 6 * 2 * 2 * 3 * 6 * 6 * 8  # with the token that is added
 
 
 def test_every_chip_runs_the_body_of_a_shard_map():
