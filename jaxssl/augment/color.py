@@ -80,15 +80,17 @@ def jitter(image: Array, ranks: Array, factors: Sequence[Array | float | None], 
 
 def _blends(image: Array, kinds: Array, factors: Array, max_value: int) -> Array:
   """Changes brightness (kind 0), contrast (1) and saturation (2) in the given order. A factor of 1 changes nothing."""
+  stored = jnp.uint8 if max_value == 255 else jnp.uint16  # between two changes, which are bound by memory on a GPU
 
   def step(image: Array, op: tuple[Array, Array]) -> tuple[Array, None]:
     kind, factor = op
+    image = image.astype(jnp.float32)
     gray = luma(image)
     other = jnp.where(kind == 0, 0.0, jnp.where(kind == 1, _mean(gray, max_value), gray))
     # Clipping before the sum keeps compilers from fusing it with the product, whose rounding would change whole sums.
-    return jnp.floor(other + jnp.clip(factor * (image - other), -other, max_value - other)), None
+    return jnp.floor(other + jnp.clip(factor * (image - other), -other, max_value - other)).astype(stored), None
 
-  return jax.lax.scan(step, image, (kinds, factors))[0]
+  return jax.lax.scan(step, image.astype(stored), (kinds, factors))[0].astype(jnp.float32)
 
 
 def thicken(image: Array, share: Array) -> Array:
