@@ -20,7 +20,8 @@ PROTOCOLS = {  # name -> (accuracies in percent, predictions), as the golden fil
 @pytest.mark.parametrize("name, devices", list(zip(CASES, (8, 1), strict=True)))
 def test_accuracies_match_the_reference_in_every_protocol(name, devices, monkeypatch):
   case = GOLDEN[name]
-  monkeypatch.setattr(knn, "QUERIES", 33)
+  monkeypatch.setattr(knn, "PARTS", 2)
+  monkeypatch.setattr(knn, "PART_QUERIES", 17)
   monkeypatch.setattr(knn, "CHUNK", 17)
   ks = tuple(int(k) for k in case["ks"])
   config = {"temperature": float(case["temperature"]), "k": ks, "unweighted_k": ks, "euclidean": ks}
