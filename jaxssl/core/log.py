@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
-
-import tqdm
+from typing import TYPE_CHECKING, Any
 
 from jaxssl.core.errors import one_line
+
+if TYPE_CHECKING:
+  import tqdm  # takes half the time of `import jaxssl`, so on first use
 
 LOG = logging.getLogger("jaxssl")
 SECONDS_BETWEEN_LINES = 10.0
@@ -37,6 +38,8 @@ class _AboveBar(logging.StreamHandler):
   """Prints log lines above the progress bar; skips lines marked `bar`, which repeat a visible bar."""
 
   def emit(self, record: logging.LogRecord) -> None:
+    import tqdm
+
     if not (bar_shown() and hasattr(record, "bar")):
       tqdm.tqdm.write(self.format(record), file=sys.stderr)
 
@@ -136,17 +139,19 @@ class _LogLines(io.TextIOBase):
     return len(text)
 
 
-def image_progress(total: int, done: int = 0) -> tqdm.tqdm:
+def image_progress(total: int, done: int = 0) -> "tqdm.tqdm":
   """Returns a bar for `total` images, `done` of them by an earlier command; without a terminal it logs every ten seconds."""
   return _progress("{n}/{total} images {rate_noinv_fmt} left {remaining}", total=total, initial=done, unit=" images")
 
 
-def byte_progress(total: int) -> tqdm.tqdm:
+def byte_progress(total: int) -> "tqdm.tqdm":
   """Returns a bar for `total` bytes; without a terminal it logs every ten seconds."""
   return _progress("copied {n_fmt}B of {total_fmt}B, {rate_fmt}, left {remaining}", total=total, unit="B", unit_scale=True)
 
 
-def _progress(line: str, **settings: Any) -> tqdm.tqdm:
+def _progress(line: str, **settings: Any) -> "tqdm.tqdm":
+  import tqdm
+
   if bar_shown():
     return tqdm.tqdm(**settings, dynamic_ncols=True)
   return tqdm.tqdm(**settings, file=_LogLines(), mininterval=SECONDS_BETWEEN_LINES, miniters=1, bar_format=line)

@@ -34,18 +34,20 @@ def dot(queries: Array, rows: Array) -> Array:
   return jax.lax.platform_dependent(queries, rows, cpu=exact, default=as_stored)
 
 
-def blockwise_top_k(x: Array, k: int) -> tuple[Array, Array]:
-  """Computes lax.top_k of long rows [b, n] in less time: the k largest values lie in the k blocks of the largest maxima.
+def blockwise_top_k(x: Array, bias: Array, k: int) -> tuple[Array, Array]:
+  """Computes lax.top_k of x + bias, long rows [b, n] and [1, n], in less time.
 
-  Ties also go to the smaller column, since the first of blocks with equal maxima are kept, in order.
+  The k largest values lie in the k blocks of the largest maxima. The sum is never stored. Ties also go to the smaller column,
+  since the first of blocks with equal maxima are kept, in order.
   """
   block = math.gcd(x.shape[1], 64)
   if x.shape[1] // block <= 2 * k or block < 8:
-    return jax.lax.top_k(x, k)
-  blocks = x.reshape(len(x), -1, block)
-  _, top_blocks = jax.lax.top_k(blocks.max(axis=2), k)
+    return jax.lax.top_k(x + bias, k)
+  blocks, bias = x.reshape(len(x), -1, block), bias.reshape(1, -1, block)
+  _, top_blocks = jax.lax.top_k((blocks + bias).max(axis=2), k)
   top_blocks = jnp.sort(top_blocks, axis=1)
-  values, places = jax.lax.top_k(jnp.take_along_axis(blocks, top_blocks[:, :, None], axis=1).reshape(len(x), -1), k)
+  candidates = jnp.take_along_axis(blocks, top_blocks[:, :, None], axis=1) + bias[0, top_blocks]
+  values, places = jax.lax.top_k(candidates.reshape(len(x), -1), k)
   return values, jnp.take_along_axis(top_blocks, places // block, axis=1) * block + places % block
 
 
@@ -88,16 +90,22 @@ def search(mesh: Mesh, bank: Array, usable: Array, queries: Array, k: int, chunk
     return values, jnp.take_along_axis(numbers, places, axis=1)
 
   def local(rows: Array, usable: Array, queries: Array) -> tuple[Array, Array]:
-    def merge(best: tuple[Array, Array], start: Array | int, size: int) -> tuple[Array, Array]:
+    def of_chunk(start: Array | int, size: int) -> tuple[Array, Array]:
       block, use = (jax.lax.dynamic_slice_in_dim(x, start, size) for x in (rows, usable))
-      values, places = blockwise_top_k(jnp.where(use[None, :], dot(queries, block), -jnp.inf), min(k, size))
-      return best_of(jnp.concatenate([best[0], values], axis=1), jnp.concatenate([best[1], start + places], axis=1))
+      bias = jnp.where(use, jnp.float32(0), -jnp.inf)[None]
+      values, places = blockwise_top_k(dot(queries, block), bias, min(k, size))
+      return values, start + places
 
-    shape, most = (len(queries), k), min(chunk, len(rows))
-    whole, rest = divmod(len(rows), most)
-    best = (jnp.full(shape, -jnp.inf, jnp.float32), jnp.full(shape, -1, jnp.int32))
-    best = jax.lax.fori_loop(0, whole, lambda i, best: merge(best, i * most, most), best)
-    values, numbers = merge(best, whole * most, rest) if rest else best
+    def merge(best: tuple[Array, Array], start: Array) -> tuple[Array, Array]:
+      return best_of(*(jnp.concatenate(pair, axis=1) for pair in zip(best, of_chunk(start, most), strict=True)))
+
+    most = min(chunk, len(rows))
+    whole, rest = divmod(len(rows) - 1, most)
+    first = rest + 1  # rows in the first chunk, which may be smaller than the others
+    missing = ((0, 0), (0, max(k - first, 0)))
+    values, numbers = of_chunk(0, first)
+    best = jnp.pad(values, missing, constant_values=-jnp.inf), jnp.pad(numbers, missing)
+    values, numbers = jax.lax.fori_loop(0, whole, lambda i, best: merge(best, first + i * most), best)
     return values, jnp.where(jnp.isneginf(values), -1, numbers + first_row(rows))
 
   specs = (ROWS, ROWS, REPLICATED)

@@ -52,7 +52,7 @@ def test_the_overview_lists_every_command(words, capsys):
 
 def test_help_imports_no_large_library():
   lines = [["--help"], *([command, "--help"] for command in cli.COMMANDS), ["config", "list"]]
-  heavy = {"jax", "flax", "tensorflow", "orbax", "matplotlib", "sklearn", "ml_collections"}
+  heavy = {"jax", "flax", "tensorflow", "orbax", "matplotlib", "sklearn", "ml_collections", "tqdm"}
   code = f"import sys; from jaxssl.main import main; assert not any(map(main, {json.dumps(lines)}))"
   code += f"; print(sorted({heavy} & set(sys.modules)))"
   run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -20,7 +20,8 @@ PROTOCOLS = {  # name -> (accuracies in percent, predictions), as the golden fil
 @pytest.mark.parametrize("name, devices", list(zip(CASES, (8, 1), strict=True)))
 def test_accuracies_match_the_reference_in_every_protocol(name, devices, monkeypatch):
   case = GOLDEN[name]
-  monkeypatch.setattr(knn, "QUERIES", 33)
+  monkeypatch.setattr(knn, "PARTS", 2)
+  monkeypatch.setattr(knn, "PART_QUERIES", 17)
   monkeypatch.setattr(knn, "CHUNK", 17)
   ks = tuple(int(k) for k in case["ks"])
   config = {"temperature": float(case["temperature"]), "k": ks, "unweighted_k": ks, "euclidean": ks}
@@ -60,6 +61,16 @@ def test_leave_one_out_equals_a_plain_search_without_the_query(euclidean):
   np.fill_diagonal(far, np.inf)
   _, ids = knn.neighbors(make_mesh(), features, features, 4, euclidean, own=np.arange(60))
   np.testing.assert_array_equal(ids, np.argsort(far, axis=1, kind="stable")[:, :4])
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_every_row_of_a_small_reference_set_is_a_neighbor(rows):
+  rng = np.random.default_rng(0)
+  reference, queries = rng.normal(size=(rows, 4)).astype(np.float32), rng.normal(size=(9, 4)).astype(np.float32)
+  similarities, ids = knn.neighbors(make_mesh(), reference, queries, rows)
+  np.testing.assert_array_equal(np.sort(ids, axis=1), np.tile(np.arange(rows), (9, 1)))
+  unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (queries, reference)]
+  np.testing.assert_allclose(similarities, -np.sort(-unit[0] @ unit[1].T, axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("field, k", [("k", 8), ("unweighted_k", 9), ("euclidean", 8)])

@@ -12,10 +12,10 @@ from jaxssl.parallel.mesh import ROWS, make_mesh
 def test_blockwise_top_k_equals_top_k(columns, distinct):
   rng = np.random.default_rng(0)
   x = rng.integers(0, distinct, (5, columns)).astype(np.float32)
-  x[0, : columns // 2] = -np.inf
+  bias = np.where(rng.random((1, columns)) < 0.3, -np.inf, 0).astype(np.float32)
   for k in (1, 5, 20):
     k = min(k, columns)
-    for ours, theirs in zip(nearest.blockwise_top_k(x, k), jax.lax.top_k(x, k), strict=True):
+    for ours, theirs in zip(nearest.blockwise_top_k(x, bias, k), jax.lax.top_k(x + bias, k), strict=True):
       np.testing.assert_array_equal(ours, theirs)
 
 
@@ -36,3 +36,18 @@ def test_top_k_of_rows_gathers_nothing():
     return jax.jit(function, out_shardings=rows).lower(x).compile().as_text().count("all-gather")
 
   assert collectives(lambda x: nearest.top_k_of_rows(x, 5)) == 0 < collectives(lambda x: jax.lax.top_k(x, 5)[1])
+
+
+@pytest.mark.parametrize("devices, rows, chunk", [(1, 1, 4), (8, 1, 4), (1, 3, 1), (1, 11, 4)])  # rows of each device
+def test_search_with_few_usable_rows_fills_up_with_missing_ones(devices, rows, chunk):
+  rng, k = np.random.default_rng(rows), 5
+  bank = rng.normal(size=(rows * devices, 3)).astype(np.float32)
+  usable = np.arange(len(bank)) % 3 != 1
+  queries = rng.normal(size=(4, 3)).astype(np.float32)
+  values, numbers = nearest.search(make_mesh(jax.devices()[:devices]), bank, usable, queries, k, chunk)
+  products = np.where(usable, queries @ bank.T, -np.inf)
+  expected = np.argsort(-products, axis=1, kind="stable")[:, :k]
+  found = min(k, usable.sum())
+  np.testing.assert_array_equal(numbers[:, :found], expected[:, :found])
+  np.testing.assert_allclose(values[:, :found], np.take_along_axis(products, expected, 1)[:, :found], rtol=1e-5, atol=1e-6)
+  assert (np.asarray(numbers[:, found:]) == -1).all() and np.isneginf(values[:, found:]).all()
