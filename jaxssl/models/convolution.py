@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,9 +13,10 @@ from jaxssl.core.types import Array
 
 PART = 2**21  # bytes of patches that are multiplied at a time, so that they are read from a cache
 Pair = tuple[int, int]
+Pads = tuple[Pair, Pair]  # before and after, of rows and columns
 
 
-def convolve(x: Array, kernel: Array, strides: Pair, padding: tuple[Pair, Pair], **options: Any) -> Array:
+def convolve(x: Array, kernel: Array, strides: Pair, padding: Pads, **options: Any) -> Array:
   """Computes lax.conv_general_dilated of images [b, h, w, c] and a kernel [h, w, c, o], without dilation or groups.
 
   Compiled for a CPU in float32, two cases are products of patches instead, since XLA is many times slower there. If the result
@@ -24,7 +26,8 @@ def convolve(x: Array, kernel: Array, strides: Pair, padding: tuple[Pair, Pair],
   plain = functools.partial(lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
   if jax.default_backend() != "cpu" or x.dtype != jnp.float32:
     return plain(x, kernel)
-  places, sides = jax.eval_shape(plain, x, kernel).shape[1:3], kernel.shape[:2]
+  _, *places, _ = jax.eval_shape(plain, x, kernel).shape
+  sides = kernel.shape[:2]
   # `plan` compiles for other platforms than this machine's, and exports are for all.
   if math.prod(places) < math.prod(sides):
 
@@ -55,7 +58,7 @@ def convolve(x: Array, kernel: Array, strides: Pair, padding: tuple[Pair, Pair],
   return convolution(x, kernel)
 
 
-def kernel_gradient(x: Array, gradient: Array, sides: Pair, strides: Pair, padding: tuple[Pair, Pair]) -> Array:
+def kernel_gradient(x: Array, gradient: Array, sides: Sequence[int], strides: Pair, padding: Pads) -> Array:
   """Returns the gradient [*sides, c, o] of a kernel, from images [b, h, w, c] and that of the result, [b, rows, columns, o]."""
   images, channels, outputs = len(x), x.shape[-1], gradient.shape[-1]
   bytes_per_image = math.prod(gradient.shape[1:3]) * math.prod(sides) * channels * x.dtype.itemsize
@@ -72,7 +75,7 @@ def kernel_gradient(x: Array, gradient: Array, sides: Pair, strides: Pair, paddi
   return total.reshape(*sides, channels, outputs)
 
 
-def _patches(x: Array, sides: Pair, strides: Pair, padding: tuple[Pair, Pair], places: Pair) -> Array:
+def _patches(x: Array, sides: Sequence[int], strides: Pair, padding: Pads, places: Sequence[int]) -> Array:
   """Returns what the kernel is multiplied with at each place, [b, rows, columns, side * side * c]."""
   x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
   ends = [stride * (count - 1) + 1 for stride, count in zip(strides, places, strict=True)]

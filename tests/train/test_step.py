@@ -83,11 +83,11 @@ def test_student_and_teacher_match_the_reference(name):
     train_state, logs = step(train_state, batch(x), jax.random.key(0))
     np.testing.assert_allclose(logs["loss"], case["loss"][i], rtol=1e-4)
     for net, key in (("student", "student_out"), ("teacher", "teacher_out")):
-      # The case `isd` amplifies rounding: the largest error is below 2e-5 on a CPU and 1.4e-4 on an H100.
-      np.testing.assert_allclose(logs[net], case[key][i], atol=3e-4 * np.abs(case[key][i]).max())
+      # The case `isd` amplifies rounding: the largest error is 2e-5 on one CPU, 3.3e-4 on another, and 1.4e-4 on an H100.
+      np.testing.assert_allclose(logs[net], case[key][i], atol=6e-4 * np.abs(case[key][i]).max())
     for net in ("student", "teacher"):
       names = {"encoder": "encoder", "projector": "projector"}
-      compared = compare(getattr(train_state, net), names, state, after[net], i, 3e-4)
+      compared = compare(getattr(train_state, net), names, state, after[net], i, 6e-4)
       assert compared == sum("num_batches" not in n for n in state)
 
 
