@@ -17,16 +17,19 @@ class Background:
   """A logger in a thread. Its first failure is one warning; what could not be written is left out."""
 
   def __init__(self, name: str, open_logger: Callable[[], Logger]):
-    """Opens the logger in the thread; if that fails, nothing is written."""
+    """Opens the logger in the thread, with its first values; if that fails, nothing is written.
+
+    Imports in a thread slow down JAX, which traces the first step before there are values.
+    """
     self._name, self._open = name, open_logger
     self._tasks: queue.SimpleQueue[Callable[[Logger], None] | None] = queue.SimpleQueue()
     self._warned = False
     self._thread = threading.Thread(target=self._work, daemon=True, name=f"jaxssl-{name}")
-    self._thread.start()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     """Writes values by tag."""
     self._tasks.put(lambda logger: logger.write(step, values))
+    self._start()
 
   def text(self, name: str, text: str) -> None:
     """Writes a text."""
@@ -35,17 +38,23 @@ class Background:
   def images(self, step: int, draw: Callable[[], Mapping[str, np.ndarray]]) -> None:
     """Writes the images that `draw`, which is called in the thread, returns."""
     self._tasks.put(lambda logger: logger.images(step, draw()))
+    self._start()
 
   def close(self, finished: bool) -> None:
     """Closes the logger after all that has been passed to it; does not wait."""
     self._tasks.put(lambda logger: logger.close(finished))
     self._tasks.put(None)
+    self._start()
 
   def wait(self, seconds: float) -> None:
     """Waits until the logger is closed, at most for some seconds: then there is a warning."""
     self._thread.join(seconds)
     if self._thread.is_alive():
       LOG.warning("%s: the last values are not written yet; the run does not wait for them any longer", self._name)
+
+  def _start(self) -> None:
+    if self._thread.ident is None:
+      self._thread.start()
 
   def _work(self) -> None:
     try:
