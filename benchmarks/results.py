@@ -10,14 +10,7 @@ from typing import Any
 from jaxssl.core import atomic
 
 ROOT = pathlib.Path(__file__).parent / "results"
-IDENTITY = (
-  "benchmark",
-  "machine",
-  "versions",
-  "commit",
-  "dirty",
-  "code",
-)  # rows are kept if all of these are the same
+IDENTITY = "benchmark machine versions commit dirty code".split()  # rows are kept if all of these are the same
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -54,12 +54,7 @@ TARGETS = [
   *(
     Target(key=f"SimCLR, {network}, bfloat16", number=1.0, source="PyTorch, compiled, in the same run") for network in NETWORKS
   ),
-  Target(
-    key="SimCLR, ViT-S/16, 224 pixels, bfloat16",
-    number=2680,
-    unit="images/s",
-    source="public PyTorch, one H200",
-  ),
+  Target(key="SimCLR, ViT-S/16, 224 pixels, bfloat16", number=2680, unit="images/s", source="public PyTorch, one H200"),
   Target(key="*, ViT-S/16, 224 pixels, bfloat16: of the peak", number=0.40, source="of the peak by the data sheet"),
   Target(key="*, ResNet-50, 224 pixels, bfloat16: of the peak", number=0.30, source="of the peak by the data sheet"),
   *(
