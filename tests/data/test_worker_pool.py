@@ -195,7 +195,7 @@ def test_signals_of_the_group_leave_the_workers_to_their_parent(files):
   assert len(batches(source, *epoch_plan(0, 0, 16, 8), pool=pool)) == 2
   assert processes() == (host, workers)
   pool.close()
-  assert not any(os.path.exists(f"/proc/{process}") for process in (host, *workers))
+  wait_until(lambda: not any(os.path.exists(f"/proc/{process}") for process in (host, *workers)))
 
 
 @pytest.mark.parametrize(
