@@ -2,7 +2,7 @@
 
 configs/nnboot.py                    5,000 digits that ship with a dependency, narrow ResNet-10, 30 epochs; 150 s on 2 CPU cores
   jaxssl train --config configs/nnboot.py
-  Measured: k-NN (k 20) 96.9; raw pixels 94.7, untrained network 84.3 ± 0.8 over three seeds (docs/results.md).
+  Measured: k-NN (k 20) 96.6; raw pixels 94.7, untrained network 84.3 ± 0.8 over three seeds (docs/results.md).
 configs/nnboot.py:cifar10            CIFAR-10 (tensorflow-datasets), ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/nnboot.py:cifar10
   jaxssl train --config configs/nnboot.py:cifar10 --config.data.source=folder --config.data.path=TRAIN.zip \
