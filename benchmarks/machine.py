@@ -53,7 +53,7 @@ def versions() -> dict[str, str]:
 
 
 def measured_code() -> tuple[str, str]:
-  """Returns the commit, and a digest of jaxssl and its configs if they differ from it, or if there is no repository."""
+  """Returns the commit, and a digest of jaxssl and its configs if they differ from it, or outside a repository."""
   folders = [CHECKOUT / "jaxssl", CHECKOUT / "configs"]
   commands = ("rev-parse", "--short=10", "HEAD"), ("status", "--porcelain", "--", *map(str, folders))
   try:

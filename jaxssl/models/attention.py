@@ -19,7 +19,7 @@ def attend(q: Array, k: Array, v: Array, padding: int = 0) -> Array:
   """
   if not has_fused_kernel(q.dtype, q.shape[-1]):
     return average(weights(q, k), v)
-  # Lengths are given even if there is no padding, since some versions of cuDNN return NaN as gradients without them
+  # Lengths are given even without padding, since some versions of cuDNN return NaN as gradients without them
   # (NVIDIA/cudnn-frontend, issues 160 and 1072).
   lengths = jnp.full(q.shape[0], q.shape[1] - padding, jnp.int32)
   options = {"query_seq_lengths": lengths, "key_value_seq_lengths": lengths, "implementation": "cudnn"}

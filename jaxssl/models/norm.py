@@ -84,9 +84,6 @@ class BatchNorm(nn.Module):
     if groups > 1:
       y = y.reshape(groups, rows // groups, *x.shape[1:])
 
-    def wide(value: Array) -> Array:
-      return value.reshape((1,) * (y.ndim - 1) + (channels,))
-
     if train:
       count = y.size // channels // groups
       if count < 2:
@@ -98,13 +95,14 @@ class BatchNorm(nn.Module):
       running_mean.value = (1 - NEWEST) * running_mean.value + NEWEST * (origin + mean).reshape(groups, channels).mean(0)
       running_var.value = (1 - NEWEST) * running_var.value + NEWEST * unbiased.reshape(groups, channels).mean(0)
     else:
-      mean, var = wide(running_mean.value), wide(running_var.value)
+      mean, var = _wide(running_mean.value, y), _wide(running_var.value, y)
     factor = jax.lax.rsqrt(var + EPSILON)
     if self.affine:
-      factor = factor * wide(self.param("scale", nn.initializers.constant(float(not self.zero_scale)), (channels,)))
+      scale = self.param("scale", nn.initializers.constant(float(not self.zero_scale)), (channels,))
+      factor = factor * _wide(scale, y)
     offset = -mean * factor
     if self.affine:
-      offset = offset + wide(self.param("bias", nn.initializers.zeros, (channels,)))
+      offset = offset + _wide(self.param("bias", nn.initializers.zeros, (channels,)), y)
     return (y * factor + offset).reshape(x.shape).astype(self.dtype)
 
 
