@@ -3,7 +3,7 @@
 A table stands between `<!-- NAME on cpu: DIR ... -->` (or gpu; NAME is a benchmark) and `<!-- end -->`. DIR: a folder of
 results, relative to benchmarks/results; the first is the baseline of the others. With DIRs, every table for which they have
 results shows these; without, the tables keep their folders. `<!-- targets -->` stands before the table of all targets, with
-the newest results that the page shows.
+the newest results that the page shows for each version of JAX.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def page(text: str, folders: Sequence[str] = (), root: pathlib.Path = results.RO
     if missing:
       raise SystemExit(f"{missing[0]}: has no {name}.json measured on a {kind}; expected in {root}")
     found = [document for document in documents if document]
-    shown.setdefault(name, []).extend(found[-1:])
+    shown.setdefault(name, []).extend({document["versions"]["jax"]: document for document in found}.values())
     body = f"\n{table(found)}\n" if found else f"Not measured yet: `python -m benchmarks.{name}`."
     return f"<!-- {' '.join([f'{name} on {kind}:', *chosen])} -->\n{body}\n<!-- end -->"
 
@@ -146,7 +146,8 @@ def targets_table(documents: dict[str, list[dict[str, Any]]]) -> str:
         for row in (row for row in document["rows"] if target.applies(row["key"], jax)):
           if result := target.result(results.Row(**{field: row[field] for field in ROW})):
             value = f"{number(row['value'])} {row['unit']}" if target.unit else number(row["ratio"], 3)
-            measured.append(f"{value} on {machine['accelerator'] or machine['cpu']}: {'met' if result['met'] else 'missed'}")
+            where = f"{machine['accelerator'] or machine['cpu']}, jax {jax}"
+            measured.append(f"{value} on {where}: {'met' if result['met'] else 'missed'}")
       wanted = goal(target.number, target.unit, target.at_least) + (f" (jax {target.jax})" if target.jax else "")
       found = "; ".join(measured) or "not yet"
       lines += markdown([f"`{name}`", f"`{target.key}`", wanted, target.source, found], head=False)
