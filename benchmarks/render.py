@@ -1,9 +1,9 @@
 """Renders the tables of docs/performance.md from the JSONs: python -m benchmarks.render [DIR ...] [--check].
 
 A table stands between `<!-- NAME on cpu: DIR ... -->` (or gpu; NAME is a benchmark) and `<!-- end -->`. DIR: a folder of
-results, relative to benchmarks/results; the first is the baseline of the others. With DIRs, every table for which they have
-results shows these; without, the tables keep their folders. `<!-- targets -->` stands before the table of all targets, with
-the newest results that the page shows for each version of JAX.
+results, relative to benchmarks/results, becomes a numbered column; "2 / 1" is how many times better column 2 is than column 1.
+With DIRs, every table for which they have results shows these; without, the tables keep their folders. `<!-- targets -->`
+stands before the table of all targets, with the newest results that the page shows for each version of JAX.
 """
 
 import argparse
@@ -78,17 +78,17 @@ def table(documents: Sequence[dict[str, Any]]) -> str:
   labels, last = columns(documents), documents[-1]
   keys = list(dict.fromkeys(row["key"] for document in documents for row in document["rows"]))
   cells = [{row["key"]: row for row in document["rows"]} for document in documents]
-  gains = [f"{label} / {labels[0]}" for label in labels[1:]]
+  compared = pairs(documents)
+  gains = [f"{j + 1} / {i + 1}" for i, j in compared]
   lines = [*dict.fromkeys(map(origin, documents))]
   lines = [*(f"- {line}" if len(lines) > 1 else line for line in lines), ""]
   lines += markdown(["row", *labels, *gains, "peer", "target"])
   for key in keys:
     rows = [column.get(key) for column in cells]
     newest = next(row for row in reversed(rows) if row)
-    first = rows[0]
-    compared = [f"{results.gain(row['unit'], first['value'], row['value']):.2f}" if first and row else "" for row in rows[1:]]
+    ratios = [ratio(rows[i], rows[j]) for i, j in compared]
     peer = f"{newest['peer']}: {number(newest['peer_value'])} {newest['unit']}" if newest["peer"] else ""
-    lines += markdown([key, *(shown(row) for row in rows), *compared, peer, verdict(newest)], head=False)
+    lines += markdown([key, *(shown(row) for row in rows), *ratios, peer, verdict(newest)], head=False)
   notes = [f"{row['key']}: {row['note']}." for row in last["rows"] if row["note"]]
   missing = [f"{entry['key']} ({entry['reason']})" for entry in last["skipped"]]
   lines += ["", *notes] if notes else []
@@ -104,7 +104,20 @@ def columns(documents: Sequence[dict[str, Any]]) -> list[str]:
   differing = [len(set(values)) > 1 for values in zip(*map(facts, documents), strict=True)]
   if any(differing[:2]):
     differing[2] = False
-  return [", ".join(itertools.compress(facts(document), differing)) or "ours" for document in documents]
+  labels = [", ".join(itertools.compress(facts(document), differing)) or "ours" for document in documents]
+  return [f"{i}: {label}" for i, label in enumerate(labels, 1)] if len(labels) > 1 else labels
+
+
+def pairs(documents: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+  """Returns the pairs of columns that are compared: those with the same commit or the same version of JAX."""
+  facts = [(document["commit"], document["versions"]["jax"]) for document in documents]
+  two = itertools.combinations(range(len(facts)), 2)
+  return [(i, j) for i, j in two if any(a == b for a, b in zip(facts[i], facts[j], strict=True))]
+
+
+def ratio(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
+  """Returns how many times better a row became, if both columns have it."""
+  return f"{results.gain(now['unit'], before['value'], now['value']):.2f}" if before and now else ""
 
 
 def origin(document: dict[str, Any]) -> str:

@@ -96,7 +96,7 @@ def test_folders_become_columns(tmp_path):
   page = render.page(text, ["before", "now"], tmp_path)
   lines = page.splitlines()
   assert lines[0] == "Text." and lines[-1] == "More text." and "<!-- step on cpu: before now -->" in lines
-  assert "| row | old | new | new / old | peer | target |" in lines
+  assert "| row | 1: old | 2: new | 2 / 1 | peer | target |" in lines
   cells = "| fast | 2 images/s (0.5) | 3 images/s (0.75) | 1.50 | PyTorch: 4 images/s | ratio of at least 0.5: met |"
   assert cells in lines and any("A CPU, 2 cores" in line and "commit new" in line for line in lines)
   assert "Not measured yet: `python -m benchmarks.step`." in lines  # on a GPU
