@@ -30,7 +30,7 @@ BATCHES = f"a batch of {BATCH:,} among {IMAGES:,} x {FEATURES}"
 TABLE = f"partner table of {IMAGES:,}"
 TARGETS = [
   Target(key="*: beside 3% of a step", number=1, source="search within 3% of a step of ViT-S/16"),
-  Target(key="partner table of *", number=10, unit="s", source="for 1,281,167 images"),
+  Target(key="partner table of 1,281,167", number=10, unit="s", source="for 1,281,167 images"),
 ]
 
 

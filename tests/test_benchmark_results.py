@@ -106,6 +106,17 @@ def test_folders_become_columns(tmp_path):
     render.page(page, [], tmp_path)
 
 
+def test_columns_with_one_difference_are_compared(tmp_path):
+  versions = [("old", "0.10"), ("new", "0.10"), ("old", "0.12"), ("new", "0.12")]
+  for value, (commit, jax) in enumerate(versions, 1):
+    header = {**HEADER, "commit": commit, "versions": {"python": "3.11.1", "jax": jax}}
+    (tmp_path / f"{commit}{jax}").mkdir()
+    measure(tmp_path / f"{commit}{jax}" / "step.json", [case("fast", row("fast", float(value)))], header=header)
+  page = render.page("<!-- step on cpu: -->\n<!-- end -->\n", [f"{commit}{jax}" for commit, jax in versions], tmp_path)
+  assert "| 4: new, jax 0.12 | 2 / 1 | 3 / 1 | 4 / 2 | 4 / 3 | peer | target |" in page
+  assert "| 2.00 | 3.00 | 2.00 | 1.33 |" in page
+
+
 def test_the_page_shows_the_results():
   text = render.PAGE.read_text()
   assert text.count("<!-- end -->") > 3
