@@ -75,7 +75,7 @@ class MetricLogger:
     measured = any(line["step"] and line.get("epoch") == epoch - 1 for line in ends)
     self.unmeasured = epoch - 1 if epoch and not begun and not measured else None  # the epoch that was cut short at its end
     json_io.truncate_lines(workdir.neighbors, step if self.unmeasured is None else step - 1)
-    self._diagnostics = Diagnostics(run.config.health, run.train_step.dims(), workdir, step)
+    self._diagnostics = Diagnostics(run.config.health, run.train_step.dims, workdir, step)
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
     self._pending: tuple[int, Logs, float] | None = None  # the arguments of the last `push`
     self._loggers = open_loggers(run.config, workdir, name)

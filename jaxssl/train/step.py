@@ -45,8 +45,9 @@ class TrainStep:
   optimizer: optax.GradientTransformationExtraArgs
   mesh: Mesh
 
+  @functools.cached_property
   def dims(self) -> Dims:
-    """Returns the sizes of this run. Raises UserError if the heads do not match."""
+    """The sizes of this run. Raises UserError if the heads do not match."""
     batch_size, shape, key = self.config.train.batch_size, image_shape(self.config), jax.random.key(0)
 
     def forward() -> Outputs:
@@ -61,7 +62,7 @@ class TrainStep:
 
   def init(self) -> TrainState:
     """Returns the state before the first step, a function of `train.seed` alone."""
-    dims, seed = self.dims(), self.config.train.seed
+    dims, seed = self.dims, self.config.train.seed
     student = self.network.init(jax_key(seed, "weights"), image_shape(self.config))
     return TrainState(
       step=jnp.int32(0),
