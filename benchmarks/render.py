@@ -153,18 +153,26 @@ def targets_table(documents: dict[str, list[dict[str, Any]]]) -> str:
   lines = markdown(["benchmark", "row", "target", "source", "measured"])
   for name in ORDER:
     for target in getattr(importlib.import_module(f"benchmarks.{name}"), "TARGETS", ()):
-      measured = []
-      for document in documents.get(name, ()):
-        machine, jax = document["machine"], document["versions"]["jax"]
-        for row in (row for row in document["rows"] if target.applies(row["key"], jax)):
-          if result := target.result(results.Row(**{field: row[field] for field in ROW})):
-            value = f"{number(row['value'])} {row['unit']}" if target.unit else number(row["ratio"], 3)
-            where = f"{machine['accelerator'] or machine['cpu']}, jax {jax}"
-            measured.append(f"{value} on {where}: {'met' if result['met'] else 'missed'}")
+      measured = [text for document in documents.get(name, ()) if (text := against(target, document))]
       wanted = goal(target.number, target.unit, target.at_least) + (f" (jax {target.jax})" if target.jax else "")
       found = "; ".join(measured) or "not yet"
       lines += markdown([f"`{name}`", f"`{target.key}`", wanted, target.source, found], head=False)
   return "\n".join(lines)
+
+
+def against(target: results.Target, document: dict[str, Any]) -> str:
+  """Says what a benchmark measured of a target: every row, or the worst of more than two; empty if it has none."""
+  machine, jax, found = document["machine"], document["versions"]["jax"], []
+  for row in (row for row in document["rows"] if target.applies(row["key"], jax)):
+    if result := target.result(results.Row(**{field: row[field] for field in ROW})):
+      value = row["value"] if target.unit else row["ratio"]
+      text = f"{number(value, 4 if target.unit else 3)} {target.unit}".rstrip()
+      found.append((value if target.at_least else -value, text, result["met"], row["key"]))
+  texts = [f"{text}: {'met' if met else 'missed'}" for _, text, met, _ in found]
+  if len(found) > 2:
+    _, text, _, key = min(found)
+    texts = [f"{sum(met for _, _, met, _ in found)} of {len(found)} met, the worst {text} (`{key}`)"]
+  return f"{'; '.join(texts)}, on {machine['accelerator'] or machine['cpu']}, jax {jax}" if texts else ""
 
 
 ROW = ("key", "value", "unit", "peer", "peer_value", "note")
