@@ -1,0 +1,184 @@
+"""Renders the tables of docs/results.md from docs/results: python -m benchmarks.evidence [--check].
+
+A table stands between `<!-- NAME: KEPT ... -->` and `<!-- end -->`. NAME: a function in TABLES; KEPT: folders in docs/results,
+which benchmarks/keep.py writes.
+"""
+
+import argparse
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from benchmarks import kept, selection
+from benchmarks.kept import Kept, mean_and_std, paired
+from jaxssl.core import atomic
+
+PAGE = kept.ROOT.parent / "results.md"
+TABLE = re.compile(r"<!-- (?P<name>\w+):(?P<folders>[^>]*) -->\n.*?<!-- end -->", re.DOTALL)
+KNN, EUCLIDEAN, LINEAR = "knn20_cosine", "knn5_euclidean", "linear_lbfgs"
+NAMES = {  # what the name of a group begins with -> method
+  "nnboot": "DINO",
+  "dino": "DINO, 4 small crops",
+  "byol": "BYOL",
+  "resa": "ReSA",
+  "moco-v3": "MoCo v3",
+  "moco": "MoCo v2",
+  "isd-plus": "ISD+",
+  "isd": "ISD",
+  "msf": "MSF",
+  "nnclr": "NNCLR",
+  "simclr": "SimCLR",
+  "simsiam": "SimSiam",
+  "swav": "SwAV",
+  "barlow": "Barlow Twins",
+  "vicreg": "VICReg",
+}
+SIGNS = {  # numbers that need no labels -> 1 if higher should be better, else -1
+  "rankme": 1,
+  "lidar": 1,
+  "effective_rank": 1,
+  "uniformity": -1,
+  "alignment": -1,
+  "crops_alike": 1,
+  "neighbor_churn": -1,
+}
+
+
+def main() -> int:
+  """Renders or checks the page and returns the exit code."""
+  parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=(__doc__ or "").partition("\n\n")[2])
+  parser.add_argument("--check", action="store_true", help="fail if the page differs, and write nothing")
+  check, old = parser.parse_args().check, PAGE.read_text()
+  new = page(old)
+  if check and new != old:
+    print(f"{PAGE} differs from docs/results: run python -m benchmarks.evidence")
+    return 1
+  if new != old:
+    atomic.write_text(PAGE, new)
+  return 0
+
+
+def page(text: str) -> str:
+  """Returns a page with its tables rendered anew."""
+
+  def rendered(match: re.Match[str]) -> str:
+    found = [Kept(kept.ROOT / folder) for folder in match["folders"].split()]
+    body = "\n".join([*map(about, found), "", *TABLES[match["name"]](found)])
+    return f"<!-- {match['name']}:{match['folders']} -->\n\n{body}\n\n<!-- end -->"
+
+  return TABLE.sub(rendered, text)
+
+
+def about(comparison: Kept) -> str:
+  """Says where the runs of a comparison were made, and with what."""
+  software, hardware = (comparison.about[name] for name in ("software", "hardware"))
+  return (
+    f"- [{comparison.name}](results/{comparison.name}/compare.csv): {comparison.about['runs']} runs in "
+    f"{comparison.about['hours']} hours; commit {software['commit'][:10]}, python {software['python']}, jax {software['jax']}; "
+    f"{hardware['cores']} cores, {hardware['device']}"
+  )
+
+
+def title(group: str) -> str:
+  """Returns the method of a group. Raises KeyError if it has no name here."""
+  name = next((name for start, name in NAMES.items() if group.startswith(start)), None)
+  if name is None:
+    raise KeyError(f"{group}: unknown; add its method to NAMES")
+  return name
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+  """Returns the lines of a Markdown table."""
+  return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def methods(found: Sequence[Kept]) -> list[str]:
+  """One line per method without bootstrapping, the best by k-NN first; then what needs no training."""
+  groups = [(k, group) for k in found for group in k.groups if not group.endswith(("/naive", "/adaptive"))]
+  groups.sort(key=lambda pair: -statistics.mean(pair[0].of(pair[1], KNN).values()))
+  rows = []
+  for k, group in groups:
+    accuracies = [mean_and_std([*k.of(group, metric).values()]) for metric in (KNN, EUCLIDEAN, LINEAR)]
+    seconds, memory = k.cost(group)
+    rank = statistics.mean(k.of(group, "rankme").values())
+    rows.append([title(group), *accuracies, f"{rank:.0f}", f"{seconds:.0f} s", f"{memory / 1e9:.1f} GB"])
+  for subject in ("untrained", "raw_pixels"):
+    # The same network and images in all of these runs, with each seed
+    accuracies = [
+      mean_and_std([*groups[0][0].of(groups[0][1], metric, subject).values()]) for metric in (KNN, EUCLIDEAN, LINEAR)
+    ]
+    rows.append([subject.replace("_", " "), *accuracies, "", "", ""])
+  return table(["method", "k-NN", "5-NN Euclidean", "linear", "RankMe", "time", "memory"], rows)
+
+
+def policies(found: Sequence[Kept]) -> list[str]:
+  """One line per method and policy: accuracies, differences seed by seed from `off`, and what the neighbors were."""
+  rows = []
+  for k in found:
+    for group in k.groups:
+      name, _, policy = group.rpartition("/")
+      accuracy, off = k.of(group, KNN), k.of(f"{name}/off", KNN)
+      gain = "" if policy == "off" else signed(paired(accuracy, off))
+      linear = mean_and_std([*k.of(group, LINEAR).values()])
+      shares = [last(k, group, metric) for metric in ("share_bootstrapped", "neighbor_top1_label")]
+      rows.append([title(name), policy, mean_and_std([*accuracy.values()]), gain, linear, *shares])
+  header = [
+    "method",
+    "policy",
+    "k-NN",
+    "minus off, seed by seed",
+    "linear",
+    "bootstrapped, last epoch",
+    "nearest neighbor of the class",
+  ]
+  return table(header, rows)
+
+
+def selected(found: Sequence[Kept]) -> list[str]:
+  """One line per number that needs no labels: how it agrees with k-NN over all runs, and between runs of one method."""
+  rows = []
+  for metric, sign in SIGNS.items():
+    by_method: dict[str, list[tuple[float, float]]] = {}
+    for k in found:
+      for run in k.runs:
+        values = k.of_run(run["run"])
+        series = k.over_epochs(run["run"], metric)[1]
+        number = values.get(metric, series[-1] if series else None)
+        if number is not None:
+          by_method.setdefault(title(run["group"]), []).append((sign * number, values[KNN]))
+    everything = [point for points in by_method.values() for point in points]
+    cells = [f"{len(everything)}", *choice_cells(everything)]
+    within = [selection.choice(*zip(*points, strict=True)) for points in by_method.values() if len(points) > 1]
+    pairs = sum(c.pairs for c in within)
+    cells.append(f"{sum(c.better * c.pairs for c in within) / pairs:.0%} of {pairs}" if pairs else "")
+    rows.append([metric if sign > 0 else f"{metric}, lower", *cells])
+  return table(["number", "runs", "rank correlation with k-NN", "chose the better of two runs", "of the same method"], rows)
+
+
+def choice_cells(points: Sequence[tuple[float, float]]) -> list[str]:
+  """Returns the correlation and the share of better choices over (number, accuracy) of runs."""
+  if len(points) < 3:
+    return ["", ""]
+  choice = selection.choice(*zip(*points, strict=True))
+  return [f"{choice.correlation:.2f}", f"{choice.better:.0%} of {choice.pairs}"]
+
+
+def signed(differences: Sequence[float]) -> str:
+  """Returns mean and deviation of differences, and how many are positive."""
+  if not differences:
+    return ""
+  sign = "+" if statistics.mean(differences) > 0 else ""
+  return f"{sign}{mean_and_std(differences)}, higher in {sum(x > 0 for x in differences)} of {len(differences)}"
+
+
+def last(k: Kept, group: str, metric: str) -> str:
+  """Returns the mean over a group's runs of the last value of a share."""
+  ends = [values[-1] for run in k.runs if run["group"] == group and (values := k.over_epochs(run["run"], metric)[1])]
+  return f"{statistics.mean(ends):.1%}" if ends else ""
+
+
+TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {"methods": methods, "policies": policies, "selected": selected}
+
+if __name__ == "__main__":
+  sys.exit(main())

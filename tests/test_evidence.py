@@ -1,0 +1,106 @@
+"""The tables of docs/results.md show what docs/results holds."""
+
+import csv
+import json
+
+import pytest
+
+from benchmarks import evidence, keep, kept, selection
+from benchmarks.kept import Kept
+
+
+def folder(path, groups, **series):
+  """Writes a kept comparison. groups: name -> metric -> a value for each seed; series: metric -> values of every run."""
+  path.mkdir()
+  finals, runs, points = [], [], []
+  for group, metrics in groups.items():
+    for metric, values in metrics.items():
+      for seed, value in enumerate(values):
+        finals.append([group, f"{group}/seed{seed}", seed, metric, "k 20", value, 10 + seed])
+    for seed in range(len(next(iter(metrics.values())))):
+      runs.append([group, f"{group}/seed{seed}", 60, 1.5e9])
+      points += [[f"{group}/seed{seed}", metric, i, value] for metric, all in series.items() for i, value in enumerate(all)]
+  keep.write(path / "compare.csv", ["group", "run", "train.seed", "metric", "protocol", "value", "untrained"], finals)
+  keep.write(path / "runs.csv", ["group", "run", "seconds", "peak_memory"], runs)
+  keep.write(path / "series.csv", ["run", "metric", "epoch", "value"], points)
+  (path / "about.json").write_text(json.dumps({"runs": len(runs), "hours": 1, "software": {}, "hardware": {}}))
+  return Kept(path)
+
+
+def test_values_are_paired_by_seed(tmp_path):
+  comparison = folder(
+    tmp_path / "kept", {"byol/off": {"knn20_cosine": [1.0, 2.0, 3.0]}, "byol/naive": {"knn20_cosine": [2.0, 1.0]}}
+  )
+  off, naive = (comparison.of(f"byol/{policy}", "knn20_cosine") for policy in ("off", "naive"))
+  assert kept.paired(naive, off) == [1.0, -1.0]
+  assert comparison.of("byol/off", "knn20_cosine", "untrained") == {"train.seed=0": 10, "train.seed=1": 11, "train.seed=2": 12}
+  assert (
+    kept.mean_and_std([*off.values()]) == "2.00 ± 1.00" and kept.mean_and_std([2.0]) == "2.00" and kept.mean_and_std([]) == "—"
+  )
+
+
+def test_a_metric_by_two_protocols_is_not_mixed(tmp_path):
+  comparison = folder(tmp_path / "kept", {"byol": {"knn20_cosine": [1.0]}})
+  comparison.finals.append({**comparison.finals[0], "protocol": "another"})
+  with pytest.raises(ValueError, match="several protocols"):
+    comparison.of("byol", "knn20_cosine")
+
+
+def test_the_better_of_two_runs():
+  assert selection.choice([1, 2, 3], [10, 20, 30]) == (1.0, 1.0, 3)
+  assert selection.choice([3, 2, 1], [10, 20, 30]) == (-1.0, 0.0, 3)
+  assert selection.choice([1, 1, 2], [10, 20, 30]).better == pytest.approx(2.5 / 3)  # equal numbers choose by chance
+  assert selection.choice([1, 2, 3], [10, 10, 30]).pairs == 2  # equally accurate runs have no better one
+
+
+def test_the_sign_test_is_exact():
+  assert selection.sign_test([1.0] * 10) == pytest.approx(2 / 2**10)
+  assert selection.sign_test([1.0, -1.0, 0.0]) == 1.0 == selection.sign_test([])
+
+
+def test_policies_are_compared_with_off_of_the_same_seed(tmp_path):
+  metrics = {
+    policy: {"knn20_cosine": values, "linear_lbfgs": values} for policy, values in (("off", [1, 2]), ("naive", [3, 1]))
+  }
+  comparison = folder(tmp_path / "kept", {f"byol-cpu/{p}": m for p, m in metrics.items()}, share_bootstrapped=[0.0, 0.25])
+  lines = evidence.policies([comparison])
+  assert (
+    lines[2].startswith("| BYOL | off | 1.50 ± 0.71 |  |")
+    and "+0.50 ± 2.12, higher in 1 of 2" in lines[3]
+    and "25.0%" in lines[3]
+  )
+
+
+def test_a_number_that_falls_with_the_accuracy_is_read_as_lower(tmp_path):
+  metrics = {"knn20_cosine": [1, 2, 3], "rankme": [1, 2, 3], "alignment": [3, 2, 1]}
+  lines = {
+    line.split(" | ")[0].strip("| "): line for line in evidence.selected([folder(tmp_path / "kept", {"simclr": metrics})])
+  }
+  assert "| 3 | 1.00 | 100% of 3 |" in lines["rankme"] and "| 3 | 1.00 | 100% of 3 |" in lines["alignment, lower"]
+
+
+def test_the_page_shows_what_is_kept():
+  text = evidence.PAGE.read_text()
+  assert evidence.page(text) == text
+
+
+def test_every_kept_comparison_is_shown():
+  shown = {name for match in evidence.TABLE.finditer(evidence.PAGE.read_text()) for name in match["folders"].split()}
+  kept_folders = {path.name for path in kept.ROOT.iterdir() if path.is_dir()} if kept.ROOT.exists() else set()
+  assert shown == kept_folders
+
+
+def test_every_method_has_a_title():
+  assert [evidence.title(group) for group in ("isd-plus-cpu", "isd-cpu", "moco-v3_nnboot-cpu/off")] == [
+    "ISD+",
+    "ISD",
+    "MoCo v3",
+  ]
+  with pytest.raises(KeyError, match="unknown"):
+    evidence.title("unknown-cpu")
+
+
+def test_values_survive_the_csv(tmp_path):
+  keep.write(tmp_path / "a.csv", ["run", "value"], [["a, b", 0.1]])
+  with (tmp_path / "a.csv").open(newline="") as file:
+    assert list(csv.DictReader(file)) == [{"run": "a, b", "value": "0.1"}]
