@@ -1,6 +1,7 @@
 # Each target first creates .venv and installs into it. PYTHON names another interpreter (3.11 to 3.14), whose environment is
 # .venv-VERSION: make test PYTHON=python3.12
 #   demo        trains and evaluates on the embedded dataset
+#   wheel       builds a wheel in dist/
 #   test        lint, types and tests
 #   test-fast   lint, types and the tests that compile little
 #   test-full   what `test` runs, then the tests that need PyTorch, timm or a browser, then `test-portable` on every other
@@ -24,10 +25,14 @@ wait $$types || { cat "$$errors"; exit 1; }; \
 exit $$tests
 endef
 
-.PHONY: demo lint style types test test-fast test-full test-peers test-interpreters test-portable clean
+.PHONY: demo wheel lint style types test test-fast test-full test-peers test-interpreters test-portable clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m jaxssl.main --config configs/nnboot.py --workdir runs/demo
+
+wheel: $(VENV)/installed
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 lint: style types
 
@@ -71,7 +76,7 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "jaxssl needs Python 3.11 to 3.14: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(BIN)/python
+$(VENV)/installed: pyproject.toml setup.py | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
@@ -84,4 +89,4 @@ $(VENV)/installed-peers: $(VENV)/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* runs
+	rm -rf .venv .venv-* runs build dist

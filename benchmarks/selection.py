@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from scipy import stats
 
 
@@ -22,7 +23,7 @@ def choice(numbers: Sequence[float], accuracies: Sequence[float]) -> Choice:
     for (a, x), (b, y) in itertools.combinations(zip(numbers, accuracies, strict=True), 2)
     if x != y
   ]
-  correlation = float(stats.spearmanr(numbers, accuracies).statistic)
+  correlation = float(np.corrcoef(stats.rankdata(numbers), stats.rankdata(accuracies))[0, 1])
   return Choice(correlation, sum(pairs) / len(pairs), len(pairs))
 
 

@@ -8,7 +8,9 @@ COMMAND = "python docs/config_fields.py > docs/config.md"
 HEAD = f"""# Config fields
 
 Set a field on the command line, `--config.FIELD=VALUE`, or in a config file. `jaxssl config fields [PREFIX]` shows the
-same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` makes a copy of a config file to edit.
+same list, `jaxssl config list` the recipes, and `jaxssl config copy NAME FILE` makes a copy of a config file to edit. The
+project's own config files are found in any folder by their names: `--config nnboot:cifar10` is
+`--config configs/nnboot.py:cifar10`, unless there is a file of that name.
 
 The last column is the field's role when a run is resumed with another value:
 

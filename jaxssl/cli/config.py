@@ -46,7 +46,7 @@ def run(action: str, words: list[str]) -> None:
 def list_recipes() -> str:
   """Returns every recipe of the project's config files with one line on each."""
   recipes = {
-    f"{path}:{name}".removesuffix(":"): text
+    f"{load.shortest(path)}:{name}".removesuffix(":"): text
     for path in load.config_files().values()
     for name, text in load.recipes_of(path).items()
   }
@@ -86,7 +86,7 @@ def copy(name: str, file: str) -> str:
     shutil.copyfile(files[stem], out)
   except OSError as error:
     raise UserError(f"{file}: cannot be written: {error.strerror}") from error
-  return f"copied {files[stem]}; edit {out}, then run: jaxssl train --config {out}"
+  return f"copied {load.shortest(files[stem])}; edit {out}, then run: jaxssl train --config {out}"
 
 
 def sections() -> Iterator[tuple[str, str, list[Field]]]:

@@ -74,7 +74,7 @@ def add_config(parser: Parser, workdir: str | None = None) -> None:
   parser.add_argument(
     "--config",
     metavar="FILE[:RECIPE]",
-    help="a config file, e.g. configs/nnboot.py, and one of its recipes, e.g. configs/nnboot.py:cifar10; append ,cpu "
+    help="a config file, e.g. mine.py or, of this project, nnboot, and one of its recipes, e.g. nnboot:cifar10; append ,cpu "
     "(minutes on two CPU cores) or ,runlocal (a minute) for a smaller version; `jaxssl config list` lists them all",
   )
   if workdir:

@@ -5,7 +5,6 @@ import inspect
 import os
 import pathlib
 import re
-import sysconfig
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,15 +13,33 @@ from jaxssl.config.parse import read
 from jaxssl.config.schema import Config
 from jaxssl.core import UserError, nearest_name, tree
 
-_BESIDE = pathlib.Path(__file__).parents[2] / "configs"  # in the repository
-INSTALLED = pathlib.Path(sysconfig.get_path("data")) / "share/jaxssl/configs"  # of a wheel
-CONFIGS = _BESIDE if (_BESIDE / "nnboot.py").exists() else INSTALLED
+_HERE = pathlib.Path(__file__)
+_BESIDE = _HERE.parents[2] / "configs"  # in the repository; an installed wheel has them in the package
+CONFIGS = _BESIDE if (_BESIDE / "nnboot.py").exists() else _HERE.parents[1] / "configs"
 
 
 def config_files() -> dict[str, pathlib.Path]:
-  """Returns the project's config files by name, relative to the current folder if they are below it."""
+  """Returns the project's config files by name, the first part of `--config NAME[:RECIPE]`."""
+  return {path.stem: path for path in sorted(CONFIGS.glob("*.py"))}
+
+
+def shortest(path: pathlib.Path) -> str:
+  """Returns how `--config` names one of the project's files: relative to the current folder if it is below it, or the name."""
   here = pathlib.Path.cwd()
-  return {p.stem: p.relative_to(here) if p.is_relative_to(here) else p for p in sorted(CONFIGS.glob("*.py"))}
+  return str(path.relative_to(here)) if path.is_relative_to(here) else path.stem
+
+
+def find(name: str) -> pathlib.Path:
+  """Returns the config file of a path or, of the project's own files, of NAME or configs/NAME.py in any folder.
+
+  Raises UserError if there is none.
+  """
+  stem = pathlib.PurePath(name).stem
+  if not os.path.isfile(name) and name in (stem, f"configs/{stem}.py") and stem in config_files():
+    return config_files()[stem]
+  if not os.path.isfile(name):
+    raise _no_file(name)
+  return pathlib.Path(name)
 
 
 def recipes_of(path: pathlib.Path) -> dict[str, str]:
@@ -39,7 +56,7 @@ def load_config(file: str | pathlib.Path, changes: Mapping[str, Any] | None = No
     raise UserError(f'changes: a {type(changes).__name__}; expected fields with values, such as {{"train.epochs": 5}}')
   loaded, changes = load(str(file)), changes or {}
   method, other = loaded.get("method", {}).get("name"), str(changes.get("method.name", ""))
-  stems = [stem for stem in config_files() if other.startswith(stem)]  # moco.py has mocov2 and mocov3
+  stems = [stem for stem in config_files() if other.startswith(stem)]  # moco has mocov2 and mocov3
   if stems and other != method:  # the rest is left to the check of method.name
     remedy = f"use --config configs/{stems[-1]}.py"
     raise UserError(f"method.name={other}: {file} is a recipe for {method}, whose fields fit no other method; {remedy}")
@@ -50,11 +67,9 @@ def load_config(file: str | pathlib.Path, changes: Mapping[str, Any] | None = No
 
 
 def load(file: str) -> dict[str, Any]:
-  """Runs `get_config` of FILE[:RECIPE] and returns the config as nested dicts. Raises UserError."""
+  """Runs `get_config` of FILE[:RECIPE], or NAME[:RECIPE], and returns the config as nested dicts. Raises UserError."""
   name, _, recipe = file.partition(":")
-  path = pathlib.Path(name)
-  if not os.path.isfile(path):
-    raise _no_file(path, name)
+  path = find(name)
   module, registers = plugins.execute(path, "--config")
   try:
     if not hasattr(module, "get_config"):
@@ -72,13 +87,14 @@ def load(file: str) -> dict[str, Any]:
   return config
 
 
-def _no_file(path: pathlib.Path, name: str) -> UserError:
+def _no_file(name: str) -> UserError:
   """Returns the error for a `--config` that is not a file, with the nearest file in its folder or among the recipes."""
-  problem, folder = ("a folder", path) if os.path.isdir(path) else ("no such file", path.parent)
+  path, own = pathlib.Path(name), config_files()
+  folder = path if os.path.isdir(path) else path.parent
   beside = sorted(folder.glob("*.py")) if os.path.isdir(folder) else []
-  if names := list(map(str, [*beside, *config_files().values()])):
-    return UserError(f"--config={name}: {problem}; did you mean {nearest_name(name, names)}? See jaxssl config list")
-  return UserError(f"--config={name}: {problem}; expected a config file, such as configs/nnboot.py of the repository")
+  names = [*map(str, beside), *map(shortest, own.values()), *([] if folder is path else own)]
+  problem = "a folder" if folder is path else "no such file"
+  return UserError(f"--config={name}: {problem}; did you mean {nearest_name(name, names)}? See jaxssl config list")
 
 
 def require_config(config: Any) -> None:

@@ -2,8 +2,7 @@
 
 import dataclasses
 import pathlib
-import sys
-import tomllib
+import shutil
 from typing import Any
 
 import jax
@@ -99,11 +98,22 @@ def test_views_heads_and_bank_fit_together_with_every_policy(recipe, size, polic
     assert shapes.student.params["encoder"] and shapes.opt_state is not None
 
 
-def test_a_wheel_installs_the_recipes_where_they_are_looked_for():
-  files = tomllib.loads((CONFIGS[0].parents[1] / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
-  assert files == {"share/jaxssl/configs": ["configs/*.py"]}
-  assert pathlib.Path(sys.prefix) / "share/jaxssl/configs" == load.INSTALLED
-  assert load.CONFIGS == CONFIGS[0].parent  # of the repository
+def test_recipes_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  named = [
+    load.load_config(name)
+    for name in ("simclr:runlocal", "configs/simclr.py:runlocal", str(CONFIGS[0].parent / "simclr.py:runlocal"))
+  ]
+  assert named[0] == named[1] == named[2]
+  assert load.shortest(load.config_files()["simclr"]) == "simclr"
+
+
+def test_a_file_of_the_user_is_found_before_a_recipe_of_the_same_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "configs").mkdir()
+  shutil.copyfile(load.CONFIGS / "byol.py", tmp_path / "configs/simclr.py")
+  assert load.load_config("configs/simclr.py:runlocal").method["name"] == "byol"
+  assert load.load_config("simclr:runlocal").method["name"] == "simclr"
 
 
 @pytest.mark.parametrize("recipe", ["resa.py:imagenet_800", "isd.py:imagenet", "dino.py:imagenet"])
