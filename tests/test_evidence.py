@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import evidence, keep, kept, selection
+from benchmarks import evidence, figures, keep, kept, selection
 from benchmarks.kept import Kept
 
 
@@ -104,3 +104,17 @@ def test_values_survive_the_csv(tmp_path):
   keep.write(tmp_path / "a.csv", ["run", "value"], [["a, b", 0.1]])
   with (tmp_path / "a.csv").open(newline="") as file:
     assert list(csv.DictReader(file)) == [{"run": "a, b", "value": "0.1"}]
+
+
+def test_figures_have_a_line_for_the_mean_of_the_runs_and_one_for_each(tmp_path):
+  groups = {f"byol-cpu/{policy}": {"knn20_cosine": [1.0, 2.0]} for policy in figures.POLICIES}
+  start = folder(tmp_path / "start", groups, knn20_cosine=[1.0, 2.0], share_bootstrapped=[0.0, 0.5])
+  axes = figures.policies([start, start]).axes
+  assert len(axes) == 2 * len(figures.OVER_EPOCHS) and [len(axis.lines) for axis in axes] == [9, 9, 9, 9, 0, 0]
+  assert axes[0].get_title() == "BYOL"
+
+
+def test_only_figures_of_kept_results_are_drawn(tmp_path):
+  folder(tmp_path / "long", {"simclr-cpu": {"knn20_cosine": [1.0]}}, encoder_silhouette=[0.1, 0.2])
+  assert figures.main(tmp_path) == 0
+  assert [path.name for path in tmp_path.glob("*.svg")] == ["clusters.svg"]
