@@ -25,10 +25,19 @@ wait $$types || { cat "$$errors"; exit 1; }; \
 exit $$tests
 endef
 
-.PHONY: demo wheel lint style types test test-fast test-full test-peers test-interpreters test-portable clean
+.PHONY: demo next wheel lint style types test test-fast test-full test-peers test-interpreters test-portable clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m jaxssl.main --config configs/nnboot.py --workdir runs/demo
+	@$(MAKE) --no-print-directory next
+
+# Names the command by its path unless the environment is activated in this shell.
+next:
+	@jaxssl=jaxssl; [ "$$(command -v jaxssl)" -ef $(BIN)/jaxssl ] || jaxssl=$(BIN)/jaxssl; \
+	echo 'Next:'; \
+	echo "  $$jaxssl doctor                                 # checks devices and libraries"; \
+	echo "  $$jaxssl evaluate clusters --workdir runs/demo  # measures the demo's features in another way"; \
+	echo "  $$jaxssl inspect --data YOUR_FOLDER             # looks at your images, and suggests a config to train on them"
 
 wheel: $(VENV)/installed
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -10,7 +10,7 @@ from jaxssl.config.flags import Parser
 from jaxssl.core import UserError, unknown_name
 
 COMMANDS = ("train", "evaluate", "report", "compare", "embed", "neighbors", "export", "predict", "inspect", "profile", "plan")
-COMMANDS += ("pack", "config")
+COMMANDS += ("pack", "config", "doctor")
 OVERVIEW = """usage: jaxssl COMMAND [options]     (or python -m jaxssl.main COMMAND [options])
 
 Self-supervised learning of image representations, in JAX and Flax.

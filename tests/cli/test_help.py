@@ -26,6 +26,7 @@ OPTIONS = {
   "plan": "--config --config.FIELD --topology --batch-size --images --utilization --price --memory --peak --cores --out",
   "pack": "--data --out --shorter-side --quality --shards --workers --data.FIELD",
   "config": "",
+  "doctor": "",
 }
 
 
