@@ -207,4 +207,6 @@ def test_the_image_holds_what_the_manifest_starts():
     assert path == "constraints.tx[t]" or (ROOT / path).exists(), path  # of launch/versions.py
   (install,) = [line for line in lines if line.startswith("RUN")]
   assert "--constraint constraints.txt" in install and '".[${EXTRA}]"' in install
-  assert "WORKDIR /jaxssl" in lines and ["launch"] in copied and ["configs"] in copied
+  assert "WORKDIR /jaxssl" in lines and ["launch"] in copied
+  before = {name for line in lines[: lines.index(install)] if line.startswith("COPY") for name in line.split()[1:-1]}
+  assert {"pyproject.toml", "setup.py", "README.md", "jaxssl", "configs"} <= before  # what pip builds the package from
