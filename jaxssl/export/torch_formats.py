@@ -30,7 +30,36 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
     tensors[f"{model.torch_classifier}.weight"] = np.ascontiguousarray(head["kernel"].T)
     tensors[f"{model.torch_classifier}.bias"] = np.ascontiguousarray(head["bias"])
   save_file(tensors, folder / FILE, {"format": "pt"})
-  return {library: {"name": name, "options": options} if library == "timm" else {"name": name}}
+  if library == "torchvision":
+    return {library: {"name": name}}
+  return {library: {"name": name, "options": options}, **_timm_config(bundle, name, options)}
+
+
+def _timm_config(bundle: ExportBundle, name: str, options: dict[str, Any]) -> dict[str, Any]:
+  """Returns the entries of config.json by which timm builds the model, from this folder or from the Hugging Face Hub."""
+  model, shown = backbone(bundle.model), bundle.preprocessing
+  cropped = shown.resize > 0
+  pretrained = {
+    "num_classes": len(bundle.classes),
+    "input_size": [shown.channels, shown.size, shown.size],
+    "fixed_input_size": "img_size" in options,
+    "mean": [*shown.mean],
+    "std": [*shown.std],
+    "interpolation": shown.interpolation,
+    "crop_pct": shown.size / shown.resize if cropped else 1.0,
+    "crop_mode": "center" if cropped else "squash",
+    "first_conv": model.first_conv.removesuffix(".weight"),
+    "classifier": model.torch_classifier,
+    **({"label_names": [*bundle.classes]} if bundle.classes else {}),
+  }
+  features = jax.eval_shape(bundle.network.encode, bundle.variables, jax.ShapeDtypeStruct((1, *bundle.image_shape), np.float32))
+  return {
+    "architecture": name,
+    "num_classes": len(bundle.classes),
+    "num_features": features.shape[1],
+    "model_args": options,
+    "pretrained_cfg": pretrained,
+  }
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle) -> Callable[[np.ndarray], np.ndarray]:

@@ -9,8 +9,7 @@ LOADING = {
 model = jaxssl.load_pretrained("FOLDER")  # this folder""",
   "timm": """import timm, torch
 
-options = {timm[options]}
-model = timm.create_model("{timm[name]}", num_classes={count}, checkpoint_path="model.safetensors", **options).eval()
+model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # this folder; once uploaded, hf-hub:USER/NAME
 with torch.no_grad():
   {output} = model(x)  # x: float32 [b, {channels}, {size}, {size}], normalized as above""",
   "torchvision": """import torch, torchvision
