@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import kept, selection
 from benchmarks.kept import Kept, mean_and_std, paired
+from benchmarks.render import markdown
 from jaxssl.core import atomic
 
 PAGE = kept.ROOT.parent / "results.md"
@@ -90,7 +91,7 @@ def title(group: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
   """Returns the lines of a Markdown table."""
-  return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+  return [*markdown(header), *(line for cells in rows for line in markdown(cells, head=False))]
 
 
 def methods(found: Sequence[Kept]) -> list[str]:

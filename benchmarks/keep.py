@@ -1,8 +1,8 @@
 """Keeps what compared runs measured, for docs/results.md: python -m benchmarks.keep NAME WORKDIR.
 
 WORKDIR: the folder of a finished `jaxssl compare`. Writes into docs/results/NAME: compare.csv as it is; runs.csv, with the
-seconds and the memory of each run; series.csv, the measurements over the epochs; about.json, with
-software, hardware and hours. docs/results.md says by which command the runs were made.
+seconds and the memory of each run; series.csv, the measurements over the epochs; about.json, with software, hardware and
+hours. docs/results.md says by which command the runs were made.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
-from jaxssl.core import atomic
+from jaxssl.core import json_io
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 
@@ -50,7 +50,7 @@ def keep(workdir: pathlib.Path, out: pathlib.Path) -> None:
   write(out / "series.csv", ["run", "metric", "epoch", "value"], points)
   hours = sum(seconds or 0 for _, _, seconds, _ in runs) / 3600
   about = {"runs": len(runs), "hours": round(hours, 2), "software": compared["software"], "hardware": compared["hardware"]}
-  atomic.write_text(out / "about.json", json.dumps(about, indent=2) + "\n")
+  json_io.write(out / "about.json", about)
 
 
 def series(record: RunRecord) -> Iterable[tuple[str, float, float]]:

@@ -24,7 +24,7 @@ def choice(numbers: Sequence[float], accuracies: Sequence[float]) -> Choice:
     if x != y
   ]
   correlation = float(np.corrcoef(stats.rankdata(numbers), stats.rankdata(accuracies))[0, 1])
-  return Choice(correlation, sum(pairs) / len(pairs), len(pairs))
+  return Choice(correlation, sum(pairs) / len(pairs) if pairs else 0.5, len(pairs))
 
 
 def sign_test(differences: Sequence[float]) -> float:

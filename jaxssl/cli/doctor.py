@@ -30,7 +30,11 @@ OPTIONAL = {  # module -> (extra, what it is for)
   "wandb": ("wandb", "Weights & Biases"),
   "mlflow": ("mlflow", "MLflow"),
 }
-ON_PYTHON_313 = {"tensorflow": "data.placement=host", "tensorflow_datasets": "data.source=tfds", "tensorboard": "TensorBoard"}
+BEFORE_PYTHON_314 = {
+  "tensorflow": "data.placement=host",
+  "tensorflow_datasets": "data.source=tfds",
+  "tensorboard": "TensorBoard",
+}
 
 
 class Check(NamedTuple):
@@ -75,7 +79,7 @@ def versions() -> Iterator[Check]:
       found = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
       found = ""
-    if not requirement.specifier.contains(found or "0", prereleases=True):
+    if not found or not requirement.specifier.contains(found, prereleases=True):
       finding = f"{requirement.name} {found or 'is missing'}; expected {requirement.specifier}"
       yield Check("library", finding, f"run pip install '{requirement.name}{requirement.specifier}'")
 
@@ -163,6 +167,6 @@ def optional_parts() -> Iterator[Check]:
   for name, (extra, use) in OPTIONAL.items():
     if not importlib.util.find_spec(name):
       yield Check("", f"without {name}: no {use} (pip install 'jaxssl[{extra}]')")
-  for name, use in ON_PYTHON_313.items():
+  for name, use in BEFORE_PYTHON_314.items():
     if not importlib.util.find_spec(name):
       yield Check("", f"without {name}: no {use}")

@@ -32,7 +32,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
   save_file(tensors, folder / FILE, {"format": "pt"})
   if library == "torchvision":
     return {library: {"name": name}}
-  return {library: {"name": name, "options": options}, **_timm_config(bundle, name, options)}
+  return _timm_config(bundle, name, options)
 
 
 def _timm_config(bundle: ExportBundle, name: str, options: dict[str, Any]) -> dict[str, Any]:

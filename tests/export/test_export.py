@@ -121,7 +121,7 @@ def test_heads_and_fixed_positions_of_a_vit_are_exported(tmp_path):
   model = ModelConfig(name="vit_ti", depth=1, patch=8, heads=12, positions="sincos", init="xavier")
   workdir = fixtures.run(tmp_path / "run", model)
   assert export(workdir, tmp_path / "timm", "timm") == export(workdir, tmp_path / "flax", "flax") == 0
-  options = json.loads((tmp_path / "timm" / "config.json").read_text())["timm"]["options"]
+  options = json.loads((tmp_path / "timm" / "config.json").read_text())["model_args"]
   assert (options["num_heads"], options["depth"]) == (12, 1)
   assert load_file(tmp_path / "timm" / "model.safetensors")["pos_embed"].shape == (1, 17, 192)
   assert jaxssl.load_pretrained(tmp_path / "flax").network.encoder.heads == 12
@@ -147,8 +147,9 @@ def test_positions_are_interpolated_to_the_image_size(kind, runs, tmp_path):
   if kind == "timm":
     assert load_file(tmp_path / "model.safetensors")["pos_embed"].shape == (1, 37, 192)
     options = {"in_chans": 3, "img_size": 48, "patch_size": 8, "depth": 2}
-    entry = json.loads((tmp_path / "config.json").read_text())["timm"]
-    assert entry == {"name": "vit_tiny_patch16_224", "options": options}
+    entry = json.loads((tmp_path / "config.json").read_text())
+    assert (entry["architecture"], entry["model_args"], entry["num_features"]) == ("vit_tiny_patch16_224", options, 192)
+    assert entry["pretrained_cfg"]["input_size"] == [3, 48, 48]
   else:
     images = IMAGES[:, :8, :8].repeat(6, 1).repeat(6, 2)
     x = ((images / 255 - 0.4) / 0.2).astype(np.float32)
