@@ -19,6 +19,8 @@ PAGE = kept.ROOT.parent / "results.md"
 TABLE = re.compile(r"<!-- (?P<name>\w+):(?P<folders>[^>]*) -->\n.*?<!-- end -->", re.DOTALL)
 KNN, EUCLIDEAN, LINEAR = "knn20_cosine", "knn5_euclidean", "linear_lbfgs"
 NAMES = {  # what the name of a group begins with -> method
+  "unbalanced-isd": "ISD+",
+  "unbalanced-moco": "MoCo v2",
   "nnboot": "DINO",
   "dino": "DINO, 4 small crops",
   "byol": "BYOL",
@@ -95,22 +97,26 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def methods(found: Sequence[Kept]) -> list[str]:
-  """One line per method without bootstrapping, the best by k-NN first; then what needs no training."""
-  groups = [(k, group) for k in found for group in k.groups if not group.endswith(("/naive", "/adaptive"))]
+  """One line per method without bootstrapping, the best by k-NN first; then what needs no training, from the last comparison.
+
+  Runs of the last comparison are not listed: they were trained for an epoch only, to measure the baselines once.
+  """
+  *trained, baselines = found
+  groups = [(k, group) for k in trained for group in k.groups if not group.endswith(("/naive", "/adaptive"))]
   groups.sort(key=lambda pair: -statistics.mean(pair[0].of(pair[1], KNN).values()))
   rows = []
   for k, group in groups:
-    accuracies = [mean_and_std([*k.of(group, metric).values()]) for metric in (KNN, EUCLIDEAN, LINEAR)]
     seconds, memory = k.cost(group)
     rank = statistics.mean(k.of(group, "rankme").values())
-    rows.append([title(group), *accuracies, f"{rank:.0f}", f"{seconds:.0f} s", f"{memory / 1e9:.1f} GB"])
+    rows.append([title(group), *accuracies(k, group), f"{rank:.0f}", f"{seconds:.0f} s", f"{memory / 1e9:.1f} GB"])
   for subject in ("untrained", "raw_pixels"):
-    # The same network and images in all of these runs, with each seed
-    accuracies = [
-      mean_and_std([*groups[0][0].of(groups[0][1], metric, subject).values()]) for metric in (KNN, EUCLIDEAN, LINEAR)
-    ]
-    rows.append([subject.replace("_", " "), *accuracies, "", "", ""])
+    rows.append([subject.replace("_", " "), *accuracies(baselines, baselines.groups[0], subject), "", "", ""])
   return table(["method", "k-NN", "5-NN Euclidean", "linear", "RankMe", "time", "memory"], rows)
+
+
+def accuracies(k: Kept, group: str, column: str = "value") -> list[str]:
+  """Returns the cells of a group's or a baseline's accuracies."""
+  return [mean_and_std([*k.of(group, metric, column).values()]) for metric in (KNN, EUCLIDEAN, LINEAR)]
 
 
 def policies(found: Sequence[Kept]) -> list[str]:
@@ -157,6 +163,35 @@ def selected(found: Sequence[Kept]) -> list[str]:
   return table(["number", "runs", "rank correlation with k-NN", "chose the better of two runs", "of the same method"], rows)
 
 
+def unbalanced(found: Sequence[Kept]) -> list[str]:
+  """One line per set of classes: the accuracies of two methods, and their differences draw by draw with a sign test."""
+  (k,) = found
+  first, second = k.groups
+  rows = []
+  for suffix in ("", "_head", "_tail"):
+    a, b = (k.of(group, f"knn1_cosine{suffix}") for group in (first, second))
+    differences = paired(a, b)
+    cells = [mean_and_std([*values.values()]) for values in (a, b)]
+    rows.append([suffix.strip("_") or "all", *cells, signed(differences), f"{selection.sign_test(differences):.3f}"])
+  header = ["classes", title(first), title(second), f"{title(first)} minus {title(second)}, draw by draw", "sign test, p"]
+  return table(header, rows)
+
+
+def swept(found: Sequence[Kept]) -> list[str]:
+  """One line per combination of swept fields, one column per method: k-NN."""
+  cells: dict[str, dict[str, str]] = {}
+  for k in found:
+    for group in k.groups:
+      fields = ", ".join(part for part in group.split("/") if "=" in part)
+      cells.setdefault(fields, {})[title(group)] = mean_and_std([*k.of(group, KNN).values()])
+  names = list(dict.fromkeys(name for by_method in cells.values() for name in by_method))
+  rows = [
+    [fields.replace("data.limit", "images").replace("train.epochs", "epochs"), *(by_method.get(name, "—") for name in names)]
+    for fields, by_method in cells.items()
+  ]
+  return table(["", *names], rows)
+
+
 def choice_cells(points: Sequence[tuple[float, float]]) -> list[str]:
   """Returns the correlation and the share of better choices over (number, accuracy) of runs."""
   if len(points) < 3:
@@ -179,7 +214,9 @@ def last(k: Kept, group: str, metric: str) -> str:
   return f"{statistics.mean(ends):.1%}" if ends else ""
 
 
-TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {"methods": methods, "policies": policies, "selected": selected}
+TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {
+  function.__name__: function for function in (methods, policies, selected, unbalanced, swept)
+}
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -9,18 +9,20 @@ from benchmarks import evidence, figures, keep, kept, selection
 from benchmarks.kept import Kept
 
 
-def folder(path, groups, **series):
+def folder(path, groups, raw_pixels=0.0, **series):
   """Writes a kept comparison. groups: name -> metric -> a value for each seed; series: metric -> values of every run."""
   path.mkdir()
   finals, runs, points = [], [], []
   for group, metrics in groups.items():
     for metric, values in metrics.items():
       for seed, value in enumerate(values):
-        finals.append([group, f"{group}/seed{seed}", seed, metric, "k 20", value, 10 + seed])
+        finals.append([group, f"{group}/seed{seed}", seed, metric, "k 20", value, 10 + seed, raw_pixels])
     for seed in range(len(next(iter(metrics.values())))):
       runs.append([group, f"{group}/seed{seed}", 60, 1.5e9])
       points += [[f"{group}/seed{seed}", metric, i, value] for metric, all in series.items() for i, value in enumerate(all)]
-  keep.write(path / "compare.csv", ["group", "run", "train.seed", "metric", "protocol", "value", "untrained"], finals)
+  keep.write(
+    path / "compare.csv", ["group", "run", "train.seed", "metric", "protocol", "value", "untrained", "raw_pixels"], finals
+  )
   keep.write(path / "runs.csv", ["group", "run", "seconds", "peak_memory"], runs)
   keep.write(path / "series.csv", ["run", "metric", "epoch", "value"], points)
   (path / "about.json").write_text(json.dumps({"runs": len(runs), "hours": 1, "software": {}, "hardware": {}}))
@@ -71,12 +73,39 @@ def test_policies_are_compared_with_off_of_the_same_seed(tmp_path):
   )
 
 
+def test_methods_are_ordered_and_end_with_baselines_of_another_comparison(tmp_path):
+  metrics = {
+    name: dict.fromkeys(("knn20_cosine", "knn5_euclidean", "linear_lbfgs", "rankme"), [value])
+    for name, value in (("byol", 1), ("resa", 2))
+  }
+  trained = folder(tmp_path / "trained", {**metrics, "byol/naive": metrics["byol"]})
+  with pytest.raises(KeyError):
+    evidence.methods([trained, folder(tmp_path / "unknown", {"unknown": metrics["byol"]}), trained])
+  lines = evidence.methods([trained, folder(tmp_path / "baselines", {"simclr": metrics["byol"]}, raw_pixels=7.0)])
+  assert [line.split(" | ")[0] for line in lines[2:]] == ["| ReSA", "| BYOL", "| untrained", "| raw pixels"]
+  assert "| 10.00 | 10.00 | 10.00 |" in lines[4] and "| 7.00 | 7.00 | 7.00 |" in lines[5]
+
+
 def test_a_number_that_falls_with_the_accuracy_is_read_as_lower(tmp_path):
   metrics = {"knn20_cosine": [1, 2, 3], "rankme": [1, 2, 3], "alignment": [3, 2, 1]}
   lines = {
     line.split(" | ")[0].strip("| "): line for line in evidence.selected([folder(tmp_path / "kept", {"simclr": metrics})])
   }
   assert "| 3 | 1.00 | 100% of 3 |" in lines["rankme"] and "| 3 | 1.00 | 100% of 3 |" in lines["alignment, lower"]
+
+
+def test_unbalanced_draws_are_compared_in_pairs(tmp_path):
+  names = ("knn1_cosine", "knn1_cosine_head", "knn1_cosine_tail")
+  groups = {"unbalanced-isd": dict.fromkeys(names, [2.0, 3.0]), "unbalanced-moco": dict.fromkeys(names, [1.0, 4.0])}
+  lines = evidence.unbalanced([folder(tmp_path / "kept", groups)])
+  assert [line.split(" | ")[0] for line in lines[2:]] == ["| all", "| head", "| tail"]
+  assert "| ISD+ | MoCo v2 |" in lines[0] and "higher in 1 of 2 | 1.000 |" in lines[2]
+
+
+def test_swept_fields_are_lines_and_methods_are_columns(tmp_path):
+  groups = {f"{name}/off/data.limit={n}": {"knn20_cosine": [n + 1.0]} for name in ("byol", "resa") for n in (10, 20)}
+  lines = evidence.swept([folder(tmp_path / "kept", groups)])
+  assert [line for line in lines if "=" in line] == ["| images=10 | 11.00 | 11.00 |", "| images=20 | 21.00 | 21.00 |"]
 
 
 def test_the_page_shows_what_is_kept():
