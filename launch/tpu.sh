@@ -68,12 +68,12 @@ prepare() {
 pack() {
   run "$(quote mkdir -p "$files")"
   if [[ ${option[constraints]} ]]; then
-    run "$(quote cp "${option[constraints]}" "$files/constraints.txt")"
+    run "$(quote cp "${option[constraints]}" "$files/versions.txt")"
   else
     [[ ${flag[dry-run]} ]] || command -v "${PYTHON:-python}" >/dev/null ||
       fail "PYTHON=${PYTHON:-python}: command not found; expected the Python that runs jaxssl, or --constraints FILE"
-    run "$(quote "${PYTHON:-python}" launch/versions.py) > $(quote "$files/constraints.txt")"
+    run "$(quote "${PYTHON:-python}" launch/versions.py) > $(quote "$files/versions.txt")"
   fi
   run "$(quote git -C "$root" ls-files -z --cached --others --exclude-standard) |\
- $(quote tar -czf "$archive" -C "$files" constraints.txt -C "$root" --null -T -)"
+ $(quote tar -czf "$archive" -C "$files" versions.txt -C "$root" --null -T -)"
 }

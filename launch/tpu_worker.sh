@@ -10,7 +10,7 @@ usage() {
 usage: launch/tpu_worker.sh [--set=NAME=VALUE ...] [--mount FOLDER] [--dry-run] ARGUMENT ...
 
 Run by launch/tpu_vm.sh and launch/tpu_queued.sh on every host of a TPU. Installs jaxssl in .venv if needed, with the versions
-of constraints.txt, and starts launch/run.sh with all other arguments in the background. `journalctl --unit=jaxssl` shows its
+of versions.txt, and starts launch/run.sh with all other arguments in the background. `journalctl --unit=jaxssl` shows its
 log, `systemctl stop jaxssl` saves and stops the run. A second start while it runs is refused.
 
   --set=NAME=VALUE  environment variable of the run
@@ -36,14 +36,15 @@ if [[ ${option[mount]} ]] && ! mountpoint --quiet "${option[mount]}"; then
 fi
 
 # The system's Python may be too old. .venv/installed holds what was installed.
-wanted=(pyproject.toml) pins=() version=3.12
-if [[ -f constraints.txt ]]; then # of launch/versions.py; missing in a checkout
-  wanted+=(constraints.txt) pins=(--constraint constraints.txt) version=$(sed -n '1s/^# Python //p' constraints.txt)
+pins=constraints.txt version=3.12
+if [[ -f versions.txt ]]; then # of launch/versions.py; missing in a checkout
+  pins=versions.txt version=$(sed -n '1s/^# Python //p' versions.txt)
 fi
+wanted=(pyproject.toml "$pins")
 cat "${wanted[@]}" | cmp --silent - .venv/installed ||
   retry "PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet uv &&\
  python3 -m uv venv --quiet --clear --python ${version:-3.12} .venv &&\
- python3 -m uv pip install --quiet --python .venv/bin/python ${pins[*]} --editable '.[tpu]' &&\
+ python3 -m uv pip install --quiet --python .venv/bin/python --constraint $pins --editable '.[tpu]' &&\
  cat ${wanted[*]} > .venv/installed"
 # At shutdown systemd sends TERM and waits; run.sh forwards it. If another host stopped the run, run.sh restarts it.
 unit=(systemd-run --unit=jaxssl --collect --property=KillMode=mixed --property=TimeoutStopSec=300

@@ -139,9 +139,10 @@ class _LogLines(io.TextIOBase):
     return len(text)
 
 
-def image_progress(total: int, done: int = 0) -> "tqdm.tqdm":
+def image_progress(total: int, done: int = 0, unit: str = "images") -> "tqdm.tqdm":
   """Returns a bar for `total` images, `done` of them by an earlier command; without a terminal it logs every ten seconds."""
-  return _progress("{n}/{total} images {rate_noinv_fmt} left {remaining}", total=total, initial=done, unit=" images")
+  line = f"{{n}}/{{total}} {unit} {{rate_noinv_fmt}} left {{remaining}}"
+  return _progress(line, total=total, initial=done, unit=f" {unit}")
 
 
 def byte_progress(total: int) -> "tqdm.tqdm":

@@ -3,11 +3,12 @@
 import dataclasses
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxssl import methods
-from jaxssl.augment import pipeline
+from jaxssl.augment import color, pipeline
 from jaxssl.config.schema import Config, ViewConfig
 from jaxssl.core import UserError
 from jaxssl.core.types import Array
@@ -99,6 +100,11 @@ class Preprocessing:
   def resizing(self) -> Resizing:
     """How images are resized."""
     return Resizing(self.resident_size, self.resize, self.size, self.interpolation)
+
+  def scaled(self, values: Array) -> Array:
+    """Returns float32 [b, size, size, c], normalized, from values of files, 0 to 2**bit_depth - 1, of images of that size."""
+    brightest = 2**self.bit_depth - 1
+    return jax.vmap(lambda image: color.normalize(image.astype(jnp.float32), self.mean, self.std, brightest))(values)
 
   def normalized(self, resized: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c] from images that `resized` has returned."""

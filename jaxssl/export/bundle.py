@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jaxssl.config.schema import Config, HeadConfig, ModelConfig
 from jaxssl.core import VERSION, UserError, paths
@@ -31,6 +32,7 @@ class ExportBundle:
   model: ModelConfig
   preprocessing: Preprocessing
   about: dict[str, Any]
+  with_preprocessing: bool = False  # the export takes values of files instead of normalized ones
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -48,9 +50,18 @@ class ExportBundle:
     return "logits" if self.classes else "features"
 
   @property
+  def input_type(self) -> np.dtype:
+    """The type of the values that the export takes."""
+    return self.preprocessing.decoder.dtype if self.with_preprocessing else np.dtype(np.float32)
+
+  @property
   def compute(self) -> Callable[[Variables, Array], Array]:
-    """The function that is exported: maps images [b, h, w, c] to the output, float32 [b, f] or [b, classes]."""
+    """Maps normalized images [b, h, w, c] to the output, float32 [b, f] or [b, classes]."""
     return self.network.classify if self.classes else self.network.encode
+
+  def exported(self, variables: Variables, images: Array) -> Array:
+    """The function that is exported: `compute`, of images [b, h, w, c] of `input_type`."""
+    return self.compute(variables, self.preprocessing.scaled(images) if self.with_preprocessing else images)
 
 
 class _Weights(NamedTuple):

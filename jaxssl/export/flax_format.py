@@ -20,6 +20,7 @@ from jaxssl.evals.preprocessing import Preprocessing
 from jaxssl.export.bundle import ExportBundle, open_bundle
 from jaxssl.export.predictions import Predictions, Predictor, outputs
 from jaxssl.models.network import CLASSIFIER, Network, build, from_named, named
+from jaxssl.models.nnx_module import as_nnx
 from jaxssl.workdir.workdir import Workdir
 
 FILE, CONFIG = "model.safetensors", "config.json"
@@ -60,6 +61,12 @@ class Pretrained:
   def variables(self) -> dict[str, PyTree]:
     """The encoder's variables: `params` and `batch_stats`."""
     return {"params": self.weights.params["encoder"], "batch_stats": self.weights.stats.get("encoder", {})}
+
+  def nnx(self) -> Any:
+    """Returns the encoder as a module of flax.nnx: module(x, train=False) maps normalized [b, h, w, c] to float32 [b, f]."""
+    preprocessing = read(Preprocessing, self.config["preprocessing"])
+    side = self.config["image_size"]
+    return as_nnx(self.module, self.variables, (side, side, preprocessing.channels))
 
   def embed(self, images: DataInput | Any) -> np.ndarray:
     """Computes the features of images, float32 [n, f], or of one image, [f], as evaluations do.

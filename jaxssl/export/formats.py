@@ -1,5 +1,6 @@
 """Exports a run's network to the formats of other libraries and compares its output before the files appear."""
 
+import dataclasses
 import json
 import pathlib
 import tempfile
@@ -28,6 +29,7 @@ FORMATS = {
   "onnx": onnx_format,
   "stablehlo": stablehlo,
 }
+PROGRAMS = ("onnx", "stablehlo")  # formats that may contain the preprocessing
 
 
 class ExportMismatch(UserError):
@@ -44,25 +46,30 @@ def export(
   step: int | None = None,
   heads: bool = False,
   classifier: str | bool = False,
+  with_preprocessing: bool = False,
   license: str | None = None,
   changes: Mapping[str, Any] | None = None,
 ) -> float:
   """Writes a run's network to the folder `out`, loads it back, and returns the largest difference of its output, relative.
 
   `format`: a key of FORMATS. `heads`: also projector and predictor. `classifier`: the network that a kept classifier of this
-  name belongs to (True: the only one), and the classifier: the output is then logits, not features. `license`: for the model
-  card. `changes`: see `open_bundle`. Raises ExportMismatch if the difference is too large, and UserError;
-  `out` then stays as it was.
+  name belongs to (True: the only one), and the classifier: the output is then logits, not features. `with_preprocessing`: the
+  file takes the values of image files (uint8; uint16 with more than 8 bits) and normalizes them; images must still be resized.
+  `license`: for the model card. `changes`: see `open_bundle`. Raises ExportMismatch if the difference is too large, and
+  UserError; `out` then stays as it was.
   """
   workdir, out = path_of(workdir), path_of(out)
   if format not in FORMATS:
     raise unknown_name(f"--format={format}: unknown format", format, FORMATS)
   if heads and format != "flax":
     raise UserError(f"--heads: not available with --format={format}; expected --format=flax")
+  if with_preprocessing and format not in PROGRAMS:
+    raise UserError(f"--with-preprocessing: not available with --format={format}; expected --format={' or '.join(PROGRAMS)}")
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise UserError(f"--out={out}: exists; expected a new or empty folder")
   bundle = open_bundle(workdir, changes, step, heads, classifier)
-  bundle.about["format"] = format
+  bundle = dataclasses.replace(bundle, with_preprocessing=with_preprocessing)
+  bundle.about.update(format=format, with_preprocessing=with_preprocessing)
   beside = out.absolute().parent if paths.is_local(out) else None
   try:
     if beside:
@@ -97,10 +104,12 @@ def _write(folder: pathlib.Path, bundle: ExportBundle, workdir: pathlib.Path, li
     (folder / "config.json").write_text(json.dumps(bundle.about, indent=2) + "\n")
     card = model_card.card(bundle, chosen.FILE, license, results.read(Workdir(workdir).results))
     (folder / "README.md").write_text(card, encoding="utf-8")
-    images = np.random.default_rng(0).uniform(size=(sum(BATCHES), *bundle.image_shape))
-    x = ((images - np.array(bundle.preprocessing.mean)) / np.array(bundle.preprocessing.std)).astype(np.float32)
+    prep, brightest = bundle.preprocessing, 2**bundle.preprocessing.bit_depth - 1
+    images = np.random.default_rng(0).integers(0, brightest, (sum(BATCHES), *bundle.image_shape), np.uint16, endpoint=True)
+    x = ((images / brightest - np.array(prep.mean)) / np.array(prep.std)).astype(np.float32)
+    given = images.astype(bundle.input_type) if bundle.with_preprocessing else x
     run, expected = chosen.run(folder, bundle), np.asarray(jax.jit(bundle.compute)(bundle.variables, x))
-    actual = np.concatenate([run(batch) for batch in np.split(x, np.cumsum(BATCHES)[:-1])])
+    actual = np.concatenate([run(batch) for batch in np.split(given, np.cumsum(BATCHES)[:-1])])
     return float(np.max(np.abs(actual - expected)) / (_scale(bundle, x) or 1))
 
 

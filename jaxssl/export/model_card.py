@@ -15,6 +15,8 @@ from jaxssl.models.backbone import backbone
 from jaxssl.workdir import results
 
 SHOWN = 20  # classes that are named
+ACCURACIES = ("knn", "linear", "lowshot", "finetune")  # evaluations that measure accuracies
+INSIDE = " The file does the last part, from the division on; resize images before."
 
 
 def card(bundle: ExportBundle, file: str, license: str | None, document: Mapping[str, Any]) -> str:
@@ -30,7 +32,7 @@ library_name: jaxssl
 pipeline_tag: {"image-classification" if bundle.classes else "image-feature-extraction"}
 license: {json.dumps(license or "other")}
 tags: [self-supervised, {about["method"]}]
----
+{_model_index(bundle, document)}---
 
 # {about["model"]["name"]}, {about["method"]} on {_plain(about["data"])}
 
@@ -50,7 +52,7 @@ tags: [self-supervised, {about["method"]}]
 
 {_classifier(bundle)}## Preprocessing
 
-{_preparation(prep)}
+{_preparation(prep)}{INSIDE * bundle.with_preprocessing}
 
 ## Usage
 
@@ -60,6 +62,27 @@ tags: [self-supervised, {about["method"]}]
 
 {before}{results_table(document, about)}
 """
+
+
+def _model_index(bundle: ExportBundle, document: Mapping[str, Any]) -> str:
+  """Returns the accuracies as the hub's `model-index`, which is JSON, and so YAML; nothing if none was measured."""
+  titles, entries = results.metrics_of(document), []
+  for m in _measured(document, bundle.about):
+    if m["evaluation"] in ACCURACIES and m["value"] is not None:
+      protocol = m["protocol"]
+      dataset = m["dataset"] or protocol.get("test") or protocol.get("reference") or bundle.about["data"]
+      title = titles[m["name"]].title if m["name"] in titles else m["name"]
+      metric = {"type": "accuracy", "name": f"{title} ({m['name']})", "value": round(m["value"], 2)}
+      task = {"type": "image-classification"}
+      entries.append({"task": task, "dataset": {"type": "image", "name": str(dataset)}, "metrics": [metric]})
+  name = f"{bundle.about['model']['name']}, {bundle.about['method']} on {bundle.about['data']}"
+  return f"model-index: {json.dumps([{'name': name, 'results': entries}])}\n" if entries else ""
+
+
+def _measured(document: Mapping[str, Any], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns the measurements of the exported network at its step."""
+  identity = (about["step"], about["network"])
+  return [m for m in results.measurements_of(document) if (m["step"], m["subject"]) == identity]
 
 
 def _purpose(bundle: ExportBundle) -> str:
@@ -111,8 +134,7 @@ def _preparation(prep: Preprocessing) -> str:
 
 def results_table(document: Mapping[str, Any], about: Mapping[str, Any]) -> str:
   """Returns the table of the exported network's measurements at its step in results.json."""
-  metrics, identity = results.metrics_of(document), (about["step"], about["network"])
-  measured = [m for m in results.measurements_of(document) if (m["step"], m["subject"]) == identity]
+  metrics, measured = results.metrics_of(document), _measured(document, about)
   if not measured:
     return f"Nothing was measured of the {about['network']} network at step {about['step']}."
   rows = ["| metric | value | protocol |", "|---|---|---|"]

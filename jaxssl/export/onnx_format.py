@@ -32,14 +32,14 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> None:
     import onnxruntime  # noqa: F401  (to run the file)
   except ImportError as error:
     raise UserError(f"--format=onnx: {error.name} is not installed; run pip install 'jaxssl[onnx]'") from error
-  model = to_onnx(bundle.compute, bundle.variables, bundle.image_shape, bundle.output)
+  model = to_onnx(bundle.exported, bundle.variables, bundle.image_shape, bundle.output, bundle.input_type)
   if bundle.classes:
     onnx.helper.set_model_props(model, {"classes": json.dumps(bundle.classes)})
   onnx.save(model, folder / FILE)
 
 
 def run(folder: pathlib.Path, bundle: ExportBundle | None = None) -> Callable[[np.ndarray], np.ndarray]:
-  """Loads the export and returns a function from float32 [b, size, size, c] to its output, float32 [b, n]."""
+  """Loads the export and returns a function from images [b, size, size, c] to its output, float32 [b, n]."""
   import onnxruntime
 
   session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
@@ -47,22 +47,27 @@ def run(folder: pathlib.Path, bundle: ExportBundle | None = None) -> Callable[[n
 
 
 def to_onnx(
-  encode: Callable[[PyTree, Array], Array], weights: PyTree, image_shape: tuple[int, int, int], output: str = "features"
+  encode: Callable[[PyTree, Array], Array],
+  weights: PyTree,
+  image_shape: tuple[int, int, int],
+  output: str = "features",
+  input_type: np.dtype | type = np.float32,
 ) -> Any:
-  """Translates encode(weights, images), from float32 [b, h, w, c] to float32 [b, f], into an onnx.ModelProto.
+  """Translates encode(weights, images), from `input_type` [b, h, w, c] to float32 [b, f], into an onnx.ModelProto.
 
   The ONNX input `images` is [b, c, h, w] with any b; `output` names the output. Raises UserError if a primitive is not
   translated.
   """
   leaves, tree = jax.tree_util.tree_flatten_with_path(weights)
-  images = jax.ShapeDtypeStruct((BATCH, *image_shape), jnp.float32)
+  images = jax.ShapeDtypeStruct((BATCH, *image_shape), input_type)
   closed = jax.make_jaxpr(lambda leaves, x: encode(jax.tree.unflatten(tree, leaves), x))([leaf for _, leaf in leaves], images)
   height, width, channels = image_shape
   graph = Graph(images=(BATCH, channels, height, width))
   constants = [graph.constant(leaf, jax.tree_util.keystr(path, simple=True, separator=".")) for path, leaf in leaves]
   (features,) = _run(graph, closed, [*constants, graph.transpose("images", (0, 2, 3, 1))])
   (shape,) = (aval.shape for aval in closed.out_avals)
-  return graph.model(graph.expand(features, shape), ("batch", channels, height, width), ("batch", *shape[1:]), output)
+  images = ("batch", channels, height, width)
+  return graph.model(graph.expand(features, shape), images, ("batch", *shape[1:]), output, np.dtype(input_type))
 
 
 def _run(graph: Graph, closed: Any, inputs: Sequence[str]) -> list[str]:

@@ -133,8 +133,10 @@ class Graph:
           return self.node("Softmax", sub.inputs[0], axis=axes[0], shape=self.shapes[exp])
     return None
 
-  def model(self, result: str, input_shape: Sequence[int | str], output_shape: Sequence[int | str], output: str) -> Any:
-    """Returns a checked onnx.ModelProto from `images` to the tensor `result`, which is named `output` there."""
+  def model(
+    self, result: str, input_shape: Sequence[int | str], output_shape: Sequence[int | str], output: str, input_type: np.dtype
+  ) -> Any:
+    """Returns a checked onnx.ModelProto from `images` (of `input_type`) to the tensor `result`, named `output` there."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -155,7 +157,7 @@ class Graph:
         for op, inputs, y, attributes in nodes
       ],
       "encoder",
-      [helper.make_tensor_value_info("images", TensorProto.FLOAT, input_shape)],
+      [helper.make_tensor_value_info("images", helper.np_dtype_to_tensor_dtype(input_type), input_shape)],
       [helper.make_tensor_value_info(output, TensorProto.FLOAT, output_shape)],
       [onnx.numpy_helper.from_array(self.constants[name], names[name]) for name in names if name in self.constants],
     )

@@ -22,12 +22,12 @@ model = torchvision.models.{torchvision[name]}(num_classes={count})
 
 session = onnxruntime.InferenceSession("model.onnx")
 ({output},) = session.run(["{output}"], {{"images": x}})
-# x: float32 [b, {channels}, {size}, {size}], normalized as above""",
+# x: {type} [b, {channels}, {size}, {size}], {values}""",
   "stablehlo": """import jax.export
 
 with open("model.stablehlo", "rb") as file:
   model = jax.export.deserialize(bytearray(file.read()))
-{output} = model.call(x)  # x: float32 [b, {size}, {size}, {channels}], normalized as above""",
+{output} = model.call(x)  # x: {type} [b, {size}, {size}, {channels}], {values}""",
 }
 NO_CLASSIFIER = "model.fc = torch.nn.Identity()  # the file has no classifier\n"
 EMBED = 'features = model.embed("image.jpg")  # float32 [f]; of several images: [n, f]'
@@ -41,7 +41,9 @@ print([classes[k] for k in logits.argmax(1)])"""
 NOTES = {
   "flax": "`model.module` is a flax module for normalized float32 [b, h, w, c]: "
   "`model.module.apply(model.variables, x, train=False)` computes features.",
-  "stablehlo": "The function runs on CPU, CUDA and TPU; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl.",
+  "stablehlo": "The function runs on CPU, CUDA and TPU; `model.mlir_module()` is its StableHLO. It needs jax and not jaxssl. "
+  "It was written by jax {stablehlo[jax]}. Versions of jax that are released until {stablehlo[guaranteed_until]}, six months "
+  "later, are guaranteed to read it; for newer ones, export the run again.",
 }
 
 
@@ -49,10 +51,14 @@ def usage(bundle: ExportBundle) -> str:
   """Returns the example for an export in Markdown; with a classifier, it prints the names of classes."""
   format, count, prep = bundle.about["format"], len(bundle.classes), bundle.preprocessing
   fields = {"size": prep.size, "channels": prep.channels, "count": count, "output": bundle.output, **bundle.about}
+  fields |= {
+    "type": bundle.input_type.name,
+    "values": "values of files" if bundle.with_preprocessing else "normalized as above",
+  }
   code = LOADING[format].format(no_classifier="" if count else NO_CLASSIFIER, **fields)
   if format == "flax":
     code += "\n" + (PREDICT if count else EMBED)
   elif count:
     code += "\n" + NAME_CLASSES
-  note = f"\n\n{NOTES[format]}" if format in NOTES else ""
+  note = f"\n\n{NOTES[format].format(**fields)}" if format in NOTES else ""
   return f"```python\n{code}\n```{note}"

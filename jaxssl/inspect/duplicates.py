@@ -74,8 +74,13 @@ def near(prints: np.ndarray, exactly: Sequence[Sequence[int]], details: Callable
 def _compare(pairs: np.ndarray, details: Mapping[int, Details]) -> list[NearPair]:
   """Returns the pairs of images whose details are the same."""
   values = read_ahead(lambda pair: excess(details[pair[0]], details[pair[1]]), pairs.tolist(), 0, 1024)
-  with heartbeat(f"comparing the details of {len(pairs)} pairs of similar images"), contextlib.closing(values):
-    return [NearPair(one, other, value) for (one, other), value in zip(pairs.tolist(), values, strict=True) if value >= 0]
+  same = []
+  with image_progress(len(pairs), unit="pairs of similar images") as progress, contextlib.closing(values):
+    for (one, other), value in zip(pairs.tolist(), values, strict=True):
+      if value >= 0:
+        same.append(NearPair(one, other, value))
+      progress.update()
+  return same
 
 
 def candidates(prints: np.ndarray) -> np.ndarray:

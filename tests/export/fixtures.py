@@ -71,7 +71,7 @@ def results(workdir: pathlib.Path) -> None:
   lowshot, hidden = Metric(name="lowshot", title="Few labels"), Metric(name="hidden", title="Hidden")
   path, protocol = Workdir(workdir).results, {"k": 20, "reference": "birds/train", "reference_images": 9}
   measurement = functools.partial(Measurement, protocol=protocol)
-  add(path, 7, [measurement(metric=knn, value=61.25, subject="teacher", chosen={"penalty": 0.01})])
+  add(path, 7, [measurement(metric=knn, value=61.25, subject="teacher", evaluation="knn", chosen={"penalty": 0.01})])
   add(path, 7, [measurement(metric=lowshot, value=40.0, std=1.5, subject="teacher")])
   for step, subject in ((7, "student"), (5, "teacher"), (0, "untrained")):
     add(path, step, [measurement(metric=hidden, value=13.0, subject=subject)])

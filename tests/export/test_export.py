@@ -2,12 +2,14 @@
 
 import copy
 import dataclasses
+import datetime
 import importlib.util
 import json
 
 import jax
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -36,7 +38,7 @@ def measured(workdir, images, *words):
 
 
 def load(folder, kind):
-  """Loads an export as its users do and returns a function of normalized float32 [b, h, w, c]."""
+  """Loads an export as its users do and returns a function of images [b, h, w, c]."""
   if kind == "onnx":
     import onnxruntime
 
@@ -173,12 +175,15 @@ def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path
   assert f"| Few labels (lowshot) | 40 ± 1.5 | {protocol} |" in text
   assert "| images | birds, without the 20% of each class that are held out to test on |" in text
   assert "somebody" not in text and str(tmp_path) not in text
+  (entry,) = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
+  assert entry["metrics"][0]["value"] == 61.25 and entry["dataset"]["name"] == "birds/train"
   assert "hidden" not in text and "13" not in text.partition("## Results")[2]
   assert "1 channel; bicubic with antialiasing: the whole image is resized to 32 x 32" in text
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
   assert export(runs("vit"), tmp_path / "other", "flax") == 0
   text = (tmp_path / "other" / "README.md").read_text()
   assert '\nlicense: "other"\n' in text and "No license was named" in text and "Nothing was measured" in text
+  assert "model-index" not in text
   assert "| images | birds |" in text
 
 
@@ -198,3 +203,44 @@ def test_an_export_with_different_features_is_deleted(kind, error, runs, tmp_pat
   assert export(runs("vit"), tmp_path / "out", kind) == 1
   assert f"features of the exported file differ by {'nan' if np.isnan(error) else ''}" in capfd.readouterr().err
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", [ONNX, "stablehlo"])
+@pytest.mark.parametrize("bits, dtype", [(8, np.uint8), (12, np.uint16)])
+def test_a_file_with_preprocessing_takes_values_of_images(kind, bits, dtype, tmp_path):
+  workdir = fixtures.run(tmp_path / "run", MODELS["cifar_stem"])
+  config = json.loads((workdir / "config.json").read_text())
+  config["data"]["bit_depth"] = bits
+  (workdir / "config.json").write_text(json.dumps(config))
+  for name, words in (("plain", ()), ("values", ("--with-preprocessing",))):
+    assert export(workdir, tmp_path / name, kind, *words) == 0
+  values = np.random.default_rng(0).integers(0, 2**bits, (2, 32, 32, 3)).astype(dtype)
+  normalized = ((values / (2**bits - 1) - 0.4) / 0.2).astype(np.float32)
+  close(load(tmp_path / "values", kind)(values), np.asarray(load(tmp_path / "plain", kind)(normalized)))
+  card = (tmp_path / "values" / "README.md").read_text()
+  assert f"x: {dtype.__name__} [b," in card and "values of files" in card
+  assert json.loads((tmp_path / "values" / "config.json").read_text())["with_preprocessing"]
+
+
+def test_preprocessing_is_inside_of_programs_only(runs, tmp_path, capsys):
+  assert export(runs("cifar_stem"), tmp_path / "out", "timm", "--with-preprocessing") == 2
+  assert (
+    "--with-preprocessing: not available with --format=timm; expected --format=onnx or stablehlo" in capsys.readouterr().err
+  )
+
+
+def test_a_stablehlo_file_names_its_versions_and_its_end(runs, tmp_path):
+  assert export(runs("cifar_stem"), tmp_path / "out", "stablehlo") == 0
+  about = json.loads((tmp_path / "out" / "config.json").read_text())["stablehlo"]
+  exported = jax.export.deserialize(bytearray((tmp_path / "out" / "model.stablehlo").read_bytes()))
+  assert about["jax"] == jax.__version__ and all(value in exported.fun_name for value in about.values())
+  written = datetime.datetime.now(datetime.UTC).date()
+  assert (datetime.date.fromisoformat(about["guaranteed_until"]) - written).days in (179, 180)
+  assert about["guaranteed_until"] in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["cifar_stem", "vit"])
+def test_an_export_is_a_module_of_nnx(name, runs, tmp_path):
+  assert export(runs(name), tmp_path / "out", "flax") == 0
+  model, x = jaxssl.load_pretrained(tmp_path / "out"), np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
+  close(model.nnx()(x, train=False), np.asarray(model.module.apply(model.variables, x, train=False)))

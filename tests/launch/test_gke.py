@@ -204,9 +204,10 @@ def test_the_image_holds_what_the_manifest_starts():
   lines = (ROOT / "launch" / "gke" / "Dockerfile").read_text().splitlines()
   copied = [line.split()[1:-1] for line in lines if line.startswith("COPY")]
   for path in (path for paths in copied for path in paths):
-    assert path == "constraints.tx[t]" or (ROOT / path).exists(), path  # of launch/versions.py
+    assert path == "${VERSIONS}" or (ROOT / path).exists(), path
   (install,) = [line for line in lines if line.startswith("RUN")]
-  assert "--constraint constraints.txt" in install and '".[${EXTRA}]"' in install
+  assert "ARG VERSIONS=constraints.txt" in lines and (ROOT / "constraints.txt").exists()
+  assert "--constraint pins.txt" in install and '".[${EXTRA}]"' in install
   assert "WORKDIR /jaxssl" in lines and ["launch"] in copied
   before = {name for line in lines[: lines.index(install)] if line.startswith("COPY") for name in line.split()[1:-1]}
   assert {"pyproject.toml", "setup.py", "README.md", "jaxssl", "configs"} <= before  # what pip builds the package from

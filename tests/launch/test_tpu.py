@@ -31,9 +31,9 @@ def env(tmp_path):
 
 def packed(tmp_path) -> list[list[str]]:
   files = f"{tmp_path}/jaxssl.launch"
-  versions = [sys.executable, "launch/versions.py", ">", f"{files}/constraints.txt"]
+  versions = [sys.executable, "launch/versions.py", ">", f"{files}/versions.txt"]
   git = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "|"]
-  tar = ["tar", "-czf", f"{files}/code.tar.gz", "-C", files, "constraints.txt", "-C", str(ROOT), "--null", "-T", "-"]
+  tar = ["tar", "-czf", f"{files}/code.tar.gz", "-C", files, "versions.txt", "-C", str(ROOT), "--null", "-T", "-"]
   return [["mkdir", "-p", files], versions, git + tar]
 
 
@@ -85,7 +85,7 @@ def test_what_is_run_is_what_was_printed(env, tmp_path, there):
   assert "journalctl --unit=jaxssl --follow" in out and "systemctl stop jaxssl" in out and "tpu-vm delete jaxssl" in out
   with tarfile.open(tmp_path / "jaxssl.launch" / "code.tar.gz") as archive:
     names = archive.getnames()
-    pinned = archive.extractfile("constraints.txt")
+    pinned = archive.extractfile("versions.txt")
     assert pinned is not None
     lines = pinned.read().decode().splitlines()
   assert lines[0] == "# Python {}.{}".format(*sys.version_info) and f"jax=={jax.__version__}" in lines
@@ -103,7 +103,7 @@ def test_what_is_run_is_what_was_printed(env, tmp_path, there):
 def test_versions_may_be_given(env, tmp_path):
   (tmp_path / "mine.txt").write_text("# Python 3.13\njax==0.12.0\n")
   copied = dry("tpu_vm.sh", *WORDS, f"--constraints={tmp_path}/mine.txt", env=env)[2]
-  assert copied == ["cp", f"{tmp_path}/mine.txt", f"{tmp_path}/jaxssl.launch/constraints.txt"]
+  assert copied == ["cp", f"{tmp_path}/mine.txt", f"{tmp_path}/jaxssl.launch/versions.txt"]
 
 
 def test_a_python_without_jax_pins_nothing(env, tmp_path):
@@ -120,9 +120,12 @@ def test_a_host_trains_as_a_unit_of_systemd(env, tmp_path):
   root = tmp_path / "new"  # where nothing has been installed yet
   shutil.copytree(ROOT / "launch", root / "launch")
   (root / "pyproject.toml").touch()
-  (root / "constraints.txt").write_text("# Python 3.13\njax==0.12.0\n")
+  (root / "constraints.txt").touch()
+  checkout, _ = dry("tpu_worker.sh", *TRAIN, env=env, root=root)
+  assert checkout[checkout.index("--constraint") + 1] == "constraints.txt" and "3.12" in checkout
+  (root / "versions.txt").write_text("# Python 3.13\njax==0.12.0\n")
   install, begin = dry("tpu_worker.sh", "--set=A=b c", *TRAIN, env=env, root=root)
-  assert install[install.index("--constraint") + 1] == "constraints.txt" and ".[tpu]" in install
+  assert install[install.index("--constraint") + 1] == "versions.txt" and ".[tpu]" in install
   assert install[install.index("venv") :][:5] == ["venv", "--quiet", "--clear", "--python", "3.13"]
   settings = ["--setenv=A=b c", f"--setenv=PYTHON={root}/.venv/bin/python"]
   assert begin[:3] == ["systemd-run", "--unit=jaxssl", "--collect"]
@@ -131,14 +134,15 @@ def test_a_host_trains_as_a_unit_of_systemd(env, tmp_path):
   (root / ".venv").mkdir()
   (root / ".venv" / "installed").write_text("# Python 3.13\njax==0.12.0\n")
   assert len(dry("tpu_worker.sh", *TRAIN, env=env, root=root)) == 1  # already there
-  (root / "constraints.txt").write_text("# Python 3.13\njax==0.12.1\n")
+  (root / "versions.txt").write_text("# Python 3.13\njax==0.12.1\n")
   assert len(dry("tpu_worker.sh", *TRAIN, env=env, root=root)) == 2
 
 
 def test_an_install_that_fails_is_repeated(env, tmp_path):
   root = tmp_path / "new"
   shutil.copytree(ROOT / "launch", root / "launch")
-  (root / "pyproject.toml").touch()
+  for name in ("pyproject.toml", "constraints.txt"):
+    (root / name).touch()
   (root / ".venv").mkdir()
   stand_in(tmp_path, "python3", """(($(wc -l <"$0.calls") > 2))""")
   stand_in(tmp_path, "systemd-run", "")
@@ -160,7 +164,8 @@ def test_the_data_disk_is_mounted_read_only(env, tmp_path):
     stand_in(tmp_path, name, "")
   root = tmp_path / "new"
   shutil.copytree(ROOT / "launch", root / "launch")
-  (root / "pyproject.toml").touch()
+  for name in ("pyproject.toml", "constraints.txt"):
+    (root / name).touch()
   (root / ".venv").mkdir()
   assert finish(start("tpu_worker.sh", "--mount=/mnt/no", *TRAIN, env=env, root=root))[0] == 0
   assert calls(tmp_path, "mount") == [["-o", "ro,noload", "/dev/sdb", "/mnt/no"]]

