@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 
 from jaxssl import main
+from tests import devices
 from tests.data.fixtures import coded, folder, noise, npy
 from tests.docs.blocks import PAGES, ROOT, blocks
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("one_device")]
 
 ELSEWHERE = {"python.md", "extending.md"}  # tests/test_api.py, tests/test_extending.py
 # Values that make every training take seconds. Later flags override those of the page.
-NETWORK = ["model.name=vit_ti", "model.depth=1", "model.patch=16"]
-SHORT = ["train.epochs=1", "train.lower_to_fit=true", "evals.baseline_seeds=1", "evals.report=false", "data.limit=64"]
+NETWORK = ["model.name=vit_ti", "model.depth=1", "model.patch=4"]
+SHORT = ["train.epochs=1", "train.lower_to_fit=true", "data.limit=64"]
+SHORT += ["evals.baselines=false", "evals.final=quality", "evals.report=false"]
 SHOWN = {
   "IMAGES": "photos",
   "OTHER_IMAGES": "others",
@@ -62,10 +64,14 @@ def shrunk(words):
   if "--step" in words:  # the runs here have other steps
     del words[words.index("--step") : words.index("--step") + 2]
   command = "train" if words[0].startswith("-") else words[0]
-  if command not in ("train", "compare", "profile"):
+  if command == "compare":  # each of its runs would be a process, which compiles anew
+    return [*words, "--dry-run"]
+  if command not in ("train", "profile"):
     return words
   small = [re.sub(r"^configs/(\w+)\.py(:.*)?$", r"configs/\1.py:runlocal", word.replace("METHOD", "simclr")) for word in words]
   small = [re.sub(r"(=|^)([\d.]+,[\d.]+),[\d.,]+$", r"\1\2", word) for word in small]  # two of several seeds or values
+  if "--workdir" not in words:  # two commands of a page may train the same recipe
+    small += ["--workdir", f"runs/{abs(hash(tuple(words)))}"]
   return [*small, *(f"--config.{flag}" for flag in [*SHORT, *NETWORK])]
 
 
@@ -75,7 +81,8 @@ def start(tmp_path_factory):
   path = tmp_path_factory.mktemp("start")
   photos = images(path / "photos")
   zipped(path / "TRAIN.zip", photos)
-  zipped(path / "TEST.zip", images(path / "others", seed=1000, count=10))
+  zipped(path / "TEST.zip", images(path / "others" / "test", seed=1000, count=10))
+  images(path / "others" / "train", seed=2000, count=20)
   cells = {f"{k}.npy": npy(np.random.default_rng(k).integers(0, 256, (32, 32, 5), dtype=np.uint8)) for k in range(32)}
   folder(path / "CELLS", cells)
   folder(path / "scenes", {f"images/{k}.png": coded(noise(k, 32, 32), "PNG") for k in range(10)})
@@ -92,7 +99,8 @@ def start(tmp_path_factory):
     ("long", "byol", []),
   ):
     flags = [f"--config.{flag}" for flag in [*SHORT, *NETWORK, *fields]]
-    run(["train", "--config", f"{ROOT}/configs/{config}.py:runlocal", "--workdir", str(path / "runs" / name), *flags])
+    with devices.only(1):
+      run(["train", "--config", f"{ROOT}/configs/{config}.py:runlocal", "--workdir", str(path / "runs" / name), *flags])
   run(["export", "--workdir", str(path / "runs/mine"), "--format", "flax", "--out", str(path / "FILE")])
   return path
 
