@@ -66,6 +66,8 @@ def shrunk(words):
   command = "train" if words[0].startswith("-") else words[0]
   if command == "compare":  # each of its runs would be a process, which compiles anew
     return [*words, "--dry-run"]
+  if command == "inspect":
+    return [*words, "--no-estimate"]
   if command not in ("train", "profile"):
     return words
   small = [re.sub(r"^configs/(\w+)\.py(:.*)?$", r"configs/\1.py:runlocal", word.replace("METHOD", "simclr")) for word in words]
