@@ -1,13 +1,13 @@
 """Writes the format `stablehlo`: the network and its weights as a function that JAX runs without jaxssl."""
 
 import datetime
+import importlib.metadata
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.export
-import jaxlib
 import numpy as np
 
 from jaxssl.core import VERSION
@@ -26,7 +26,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
   the file holds them, too.
   """
   until = (datetime.datetime.now(datetime.UTC) + GUARANTEED).date().isoformat()
-  versions = {"jaxssl": VERSION, "jax": jax.__version__, "jaxlib": jaxlib.__version__}
+  versions = {"jaxssl": VERSION, "jax": jax.__version__, "jaxlib": importlib.metadata.version("jaxlib")}
 
   def function(images: Array) -> Array:
     return bundle.exported(bundle.variables, images)

@@ -15,7 +15,8 @@ def as_nnx(encoder: nn.Module, variables: dict[str, PyTree], image_shape: tuple[
   [b, h, w, c] to float32 [b, f]; it takes `train=`, as the encoder does.
   """
   images = jnp.zeros((1, *image_shape), jnp.float32)
-  module = bridge.ToNNX(encoder, rngs=nnx.Rngs(0)).lazy_init(images, train=False)
+  module = bridge.ToNNX(encoder, rngs=nnx.Rngs(0))
+  module.lazy_init(images, train=False)
   weights = {path: leaf for tree in variables.values() for path, leaf in traverse_util.flatten_dict(tree).items()}
   state = nnx.state(module, (nnx.Param, nnx.BatchStat))
   for path, variable in nnx.to_flat_state(state):
