@@ -53,7 +53,7 @@ def usage(bundle: ExportBundle) -> str:
   fields = {"size": prep.size, "channels": prep.channels, "count": count, "output": bundle.output, **bundle.about}
   fields |= {
     "type": bundle.input_type.name,
-    "values": "values of files" if bundle.with_preprocessing else "normalized as above",
+    "values": f"values of files, 0 to {2**prep.bit_depth - 1}" if bundle.with_preprocessing else "normalized as above",
   }
   code = LOADING[format].format(no_classifier="" if count else NO_CLASSIFIER, **fields)
   if format == "flax":

@@ -1,4 +1,4 @@
-"""The commands and the Python code of README.md and docs/ run, page by page, on a few small images and shrunk networks.
+"""The commands and the Python code of most pages of docs/ run, page by page, on a few small images and shrunk networks.
 
 A page's blocks are executed in order in one folder, so that each finds what those before it wrote. Folders and files that pages
 take for granted, such as `photos` and `runs/mine`, exist at the start. A block is left out if a comment before it says why.
@@ -27,7 +27,7 @@ NOT_YET = {
   "evaluation.md",
   "results.md",
   "folder-to-classifier.md",
-}  # minutes each, to be made shorter
+}  # minutes each; only parsed, by test_commands.py
 # Values that make every training take seconds. Later flags override those of the page.
 NETWORK = ["model.name=vit_ti", "model.depth=1", "model.patch=4"]
 SHORT = ["train.epochs=1", "train.lower_to_fit=true", "data.limit=64"]
