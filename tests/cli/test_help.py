@@ -19,7 +19,7 @@ OPTIONS = {
   "compare": "--configs --seeds --policies --sweep --workdir --dry-run --config.FIELD",
   "embed": "--workdir --step --plugins --out --patches --data.FIELD --evals.FIELD",
   "neighbors": "--embeddings --image --k --sheet --workdir --plugins",
-  "export": "--workdir --step --plugins --format --out --heads --classifier --license --evals.FIELD",
+  "export": "--workdir --step --plugins --format --out --heads --classifier --with-preprocessing --license --evals.FIELD",
   "predict": "--model --data --out --top --classifier --data.FIELD --plugins",
   "inspect": "--data --drop-duplicates --out --no-estimate --data.FIELD",
   "profile": "--config --workdir --config.FIELD",
