@@ -55,7 +55,7 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str, fie
     elif not matches:
       unknown.append(line)
   if unknown:
-    count = f"{len(unknown)} of {len(lines)} lines name no image of {root}, e.g. {unknown[0]}"
+    count = f"{len(unknown)} of {len(lines)} lines name no training image of {root}, e.g. {unknown[0]}"
     raise UserError(f"{where}: {count}; expected paths below that folder")
   if alone := [line for line, folder in headings if folder and folder not in listed]:
     raise UserError(f"{where}: {alone[0]}, names a folder, but no image in it is listed; list the images in it")

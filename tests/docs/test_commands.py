@@ -31,3 +31,9 @@ def test_a_documented_command_is_parsed(words, monkeypatch, capsys):
     file, _, recipe = file.replace("METHOD", "simclr").replace(":RECIPE", "").partition(":")
     if os.path.isfile(file):
       load_config(f"{file}:{recipe}".rstrip(":"), options.changes)
+
+
+def test_nearly_all_blocks_are_executed():
+  written = [block for page in PAGES for block in blocks(page) if block.commands or block.kind == "python"]
+  left_out = [block.reason for block in written if block.reason]
+  assert len(written) > 60 and len(left_out) <= 0.05 * len(written), left_out

