@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,8 @@ class Kept:
   def __init__(self, folder: pathlib.Path):
     self.name = folder.name
     self.finals, self.runs, self.series = (lines(folder / f"{name}.csv") for name in ("compare", "runs", "series"))
+    for row in (*self.finals, *self.runs):  # the name of a group of one run ends in its seed
+      row["group"] = re.sub(r"/seed\d+$", "", row["group"])
     self.about: Mapping[str, Any] = json.loads((folder / "about.json").read_text())
 
   @property

@@ -41,6 +41,11 @@ def test_values_are_paired_by_seed(tmp_path):
   )
 
 
+def test_a_group_of_one_run_is_named_without_its_seed(tmp_path):
+  comparison = folder(tmp_path / "kept", {f"byol/{policy}/seed0": {"knn20_cosine": [1.0]} for policy in ("off", "naive")})
+  assert comparison.groups == ["byol/off", "byol/naive"] and len(comparison.of("byol/naive", "knn20_cosine")) == 1
+
+
 def test_a_metric_by_two_protocols_is_not_mixed(tmp_path):
   comparison = folder(tmp_path / "kept", {"byol": {"knn20_cosine": [1.0]}})
   comparison.finals.append({**comparison.finals[0], "protocol": "another"})
