@@ -17,13 +17,15 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BO
 _PATH_AND_LABEL = re.compile(rf"(.*(?:{'|'.join(map(re.escape, ENDINGS))}))[\s,;]+(\S+)", re.IGNORECASE)
 
 
-def read(path: str, names: Iterable[str], folders: Iterable[str], root: str, field: str = "data.list_path") -> dict[int, str]:
+def read(
+  path: str, names: Iterable[str], folders: Iterable[str], root: str, field: str = "data.list_path", kind: str = "image"
+) -> dict[int, str]:
   r"""Returns the positions of the images that a list names, and the label in the list; "" without one.
 
-  names: of all training images, relative to `root`; folders: of the dataset, relative to it. A line names an image by its path
-  from any folder on, behind a leading "/", `root`, its last folders, or "train/", with "/" or "\"; or by its bare name, with or
-  without its ending, if only one image has it. A label may follow a path with its ending. Lines that begin with "#" or end in
-  ":" are headings, and those that name a folder of listed images.
+  names: of the images that may be listed, relative to `root`; folders: of the dataset, relative to it; kind: an image's name in
+  errors. A line names an image by its path from any folder on, behind a leading "/", `root`, its last folders, or "train/",
+  with "/" or "\"; or by its bare name, with or without its ending, if only one image has it. A label may follow a path with its
+  ending. Lines that begin with "#" or end in ":" are headings, and those that name a folder of listed images.
   Raises UserError, which names `field` and the line, for a line that names no image or several.
   """
   where = f"{field}={path}"
@@ -55,7 +57,7 @@ def read(path: str, names: Iterable[str], folders: Iterable[str], root: str, fie
     elif not matches:
       unknown.append(line)
   if unknown:
-    count = f"{len(unknown)} of {len(lines)} lines name no training image of {root}, e.g. {unknown[0]}"
+    count = f"{len(unknown)} of {len(lines)} lines name no {kind} of {root}, e.g. {unknown[0]}"
     raise UserError(f"{where}: {count}; expected paths below that folder")
   if alone := [line for line, folder in headings if folder and folder not in listed]:
     raise UserError(f"{where}: {alone[0]}, names a folder, but no image in it is listed; list the images in it")

@@ -82,7 +82,7 @@ def listed(source: Source, path: str) -> tuple[np.ndarray, str]:
   if not all(names):
     raise UserError(f"evals.lowshot.lists={path}: the images of {source.name} have no names; expected data.source=folder")
   folders = {name.rpartition("/")[0] for name in names}
-  rows = sorted(image_list.read(path, names, folders, source.name, "evals.lowshot.lists"))
+  rows = sorted(image_list.read(path, names, folders, source.name, "evals.lowshot.lists", "training image"))
   digest = hashlib.sha256("\n".join(names[row] for row in rows).encode(errors="surrogateescape")).hexdigest()
   return np.array(rows), digest[:8]
 

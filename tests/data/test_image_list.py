@@ -46,11 +46,11 @@ def test_a_list_below_the_training_folder_may_begin_with_train(tmp_path):
 @pytest.mark.parametrize(
   "line, message",
   [
-    ("val/cat/1.png", "1 of 1 lines name no training image of /data/sets/pets/, e.g. line 1, val/cat/1.png"),
-    ("/elsewhere/cat/1.png", "1 of 1 lines name no training image"),
+    ("val/cat/1.png", "1 of 1 lines name no image of /data/sets/pets/, e.g. line 1, val/cat/1.png"),
+    ("/elsewhere/cat/1.png", "1 of 1 lines name no image"),
     ("1.png", "line 1, 1.png, names several images, e.g. train/cat/1.png and train/dog/1.png; add their folders"),
-    ("at/1.png", "name no training image"),
-    ("cow", "name no training image"),
+    ("at/1.png", "name no image"),
+    ("cow", "name no image"),
     ("", "the list is empty; expected one path per line"),
     ("cat:\n\n# dogs\n", "the list is empty"),
     ("train/dog/\ncat/2.jpg\n", "line 1, train/dog/, names a folder, but no image in it is listed; list the images in it"),

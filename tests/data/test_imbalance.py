@@ -181,8 +181,8 @@ def test_a_list_can_define_an_unbalanced_set(where, tmp_path):
 @pytest.mark.parametrize(
   "lines,match",
   [
-    (["bee/0.png", "bee/9.png", "x"], r"list.txt: 2 of 3 lines name no training image of .*set.*, e.g. line 2, bee/9.png"),
-    (["test/bee/0.png"], "1 of 1 lines name no training image of .*, e.g. line 1, test/bee/0.png"),
+    (["bee/0.png", "bee/9.png", "x"], r"list.txt: 2 of 3 lines name no image of .*set.*, e.g. line 2, bee/9.png"),
+    (["test/bee/0.png"], "1 of 1 lines name no image of .*, e.g. line 1, test/bee/0.png"),
     (["", " "], "list.txt: the list is empty; expected one path per line"),
   ],
 )

@@ -102,7 +102,7 @@ def start(tmp_path_factory):
   folder(path / "scenes", {f"images/{k}.png": coded(noise(k, 32, 32), "PNG") for k in range(10)})
   masks = {f"masks/{k}.png": coded(np.repeat(np.arange(4, dtype=np.uint8), 256).reshape(32, 32), "PNG") for k in range(10)}
   folder(path / "scenes", masks)
-  config = load_config("configs/simclr.py", {"data.source": "folder", "data.path": str(photos)})
+  config = load_config(f"{ROOT}/configs/simclr.py", {"data.source": "folder", "data.path": str(photos)})
   source = open_datasets(config.data, config.train.seed, held_out=0.2).train.source
   names = [name_of(source, k) for k in range(len(source))]
   for share, count in (("1percent", 2), ("10percent", 8)):
