@@ -6,9 +6,10 @@
 #   constraints writes constraints.txt anew, with the newest versions that pyproject.toml allows
 #   test        lint, types and tests
 #   test-fast   lint, types and the tests that compile little
-#   test-full   what `test` and `docs` run, then the tests that need PyTorch, timm or a browser, then `test-portable` on every other
+#   test-full   what `test` and `docs` run, then the tests that need PyTorch, timm or a browser, then `test-portable` on every
 #               supported interpreter of this machine, and with the oldest versions of all dependencies
 #   test-portable   what may differ from one Python or JAX to another: every recipe's step, evaluation, exports, two devices
+#   test-interpreters  the same on each other interpreter of VERSIONS that this machine has
 #   test-oldest     the same with the oldest versions that pyproject.toml allows
 PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'))
@@ -69,13 +70,13 @@ types: $(VENV)/installed-dev
 
 # Types are checked while the tests run, since some tests wait; errors are shown as they are found and, again, last.
 test: style
-	@$(call with_types,$(PYTEST) -m "not full")
+	@$(call with_types,$(PYTEST) -m "not full and not portable")
 	@echo "not run here: the tests that need PyTorch, timm or a browser; make test-peers installs the former and runs them"
 
 test-fast: style
-	@$(call with_types,$(PYTEST) -m "not slow and not full")
+	@$(call with_types,$(PYTEST) -m "not slow and not full and not portable")
 
-test-full: test docs test-peers test-interpreters test-oldest
+test-full: test docs test-peers test-portable test-interpreters test-oldest
 
 test-peers: $(VENV)/installed-peers
 	$(PYTEST) -m full
@@ -88,9 +89,11 @@ test-portable: $(VENV)/installed-dev
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist loadgroup $(PORTABLE)
 
+VERSIONS ?= 3.11 3.12 3.13 3.14
+
 # An interpreter is looked for on the PATH and below a pyenv root, whose shims run the selected version only.
 test-interpreters:
-	@for version in 3.11 3.12 3.13 3.14; do \
+	@for version in $(VERSIONS); do \
 	  $(PYTHON) -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] == '$$version')" || continue; \
 	  for candidate in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python3; do \
 	    if $$candidate -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$$version')" 2> /dev/null; then \

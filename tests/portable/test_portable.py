@@ -14,7 +14,7 @@ from jaxssl.train.setup import Experiment
 from tests import devices, flags, tiny_run
 from tests.config.test_recipes import CONFIGS, EVERY
 
-pytestmark = pytest.mark.full
+pytestmark = pytest.mark.portable
 
 
 @pytest.fixture(scope="module")
