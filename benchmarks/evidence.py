@@ -102,16 +102,20 @@ def methods(found: Sequence[Kept]) -> list[str]:
   Runs of the last comparison are not listed: they were trained for an epoch only, to measure the baselines once.
   """
   *trained, baselines = found
-  groups = [(k, group) for k in trained for group in k.groups if not group.endswith(("/naive", "/adaptive"))]
-  groups.sort(key=lambda pair: -statistics.mean(pair[0].of(pair[1], KNN).values()))
   rows = []
-  for k, group in groups:
+  for k, group in without_bootstrapping(trained):
     seconds, memory = k.cost(group)
     rank = statistics.mean(k.of(group, "rankme").values())
     rows.append([title(group), *accuracies(k, group), f"{rank:.0f}", f"{seconds:.0f} s", f"{memory / 1e9:.1f} GB"])
   for subject in ("untrained", "raw_pixels"):
     rows.append([subject.replace("_", " "), *accuracies(baselines, baselines.groups[0], subject), "", "", ""])
   return table(["method", "k-NN", "5-NN Euclidean", "linear", "RankMe", "time", "memory"], rows)
+
+
+def without_bootstrapping(found: Sequence[Kept]) -> list[tuple[Kept, str]]:
+  """Returns the groups of comparisons that do not bootstrap, the best by k-NN first."""
+  groups = [(k, group) for k in found for group in k.groups if not group.endswith(("/naive", "/adaptive"))]
+  return sorted(groups, key=lambda pair: -statistics.mean(pair[0].of(pair[1], KNN).values()))
 
 
 def accuracies(k: Kept, group: str, column: str = "value") -> list[str]:

@@ -1,7 +1,7 @@
 """Draws the figures of docs/results.md from docs/results: python -m benchmarks.figures.
 
-Each figure is docs/results/NAME.svg and has a column of charts per comparison or metric, with a line per method or policy: the
-mean over seeds, and thin lines for the single runs.
+Each figure is docs/results/NAME.svg. Those over epochs have a column of charts per comparison or metric, with a line per
+method or policy: the mean over seeds, and thin lines for the single runs.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from benchmarks import kept
-from benchmarks.evidence import KNN, title
+from benchmarks.evidence import KNN, LINEAR, title, without_bootstrapping
 from benchmarks.kept import Kept
 from jaxssl.report.charts import COLORS, STYLE
 
@@ -29,6 +29,28 @@ CLUSTERS = {
   "kmeans_ari": "adjusted Rand index of k-means",
   "kmeans_nmi": "normalized mutual information",
 }
+
+
+def methods(found: Sequence[Kept]) -> Figure:
+  """Draws the accuracies of every method, the best by k-NN on top, a mark per seed; dotted: raw pixels, dashed: untrained.
+
+  The last comparison has what needs no training.
+  """
+  *trained, baselines = found
+  groups = without_bootstrapping(trained)[::-1]
+  figure = Figure(figsize=(7.0, 0.24 * len(groups) + 0.9), layout="constrained")
+  axes = figure.subplots(1, 2, sharey=True, squeeze=False)
+  for axis, metric, label, color in zip(axes[0], (KNN, LINEAR), ("k-NN, %", "linear, %"), COLORS, strict=False):
+    axis.set_xlabel(label)
+    for subject, pattern in (("raw_pixels", "dotted"), ("untrained", "dashed")):
+      level = np.mean([*baselines.of(baselines.groups[0], metric, subject).values()])
+      axis.axvline(level, color="gray", linestyle=pattern, linewidth=1, label=subject.replace("_", " "))
+    for row, (comparison, group) in enumerate(groups):
+      values = [*comparison.of(group, metric).values()]
+      axis.plot(values, [row] * len(values), "o", color=color, markersize=5, alpha=0.8)
+  axes[0, 0].set_yticks(range(len(groups)), [title(group) for _, group in groups])
+  legend(figure, axes)
+  return figure
 
 
 def policies(starts: Sequence[Kept]) -> Figure:
@@ -87,6 +109,7 @@ def legend(figure: Figure, axes: Any) -> None:
 
 
 FIGURES: Mapping[str, tuple[Callable[[Sequence[Kept]], Figure], tuple[str, ...]]] = {
+  "methods": (methods, ("methods", "policies", "baselines")),
   "policies": (policies, ("start-dino", "start-byol", "start-resa")),
   "clusters": (clusters, ("long",)),
 }

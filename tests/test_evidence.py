@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks import evidence, figures, keep, kept, selection
@@ -146,6 +147,22 @@ def test_figures_have_a_line_for_the_mean_of_the_runs_and_one_for_each(tmp_path)
   axes = figures.policies([start, start]).axes
   assert len(axes) == 2 * len(figures.OVER_EPOCHS) and [len(axis.lines) for axis in axes] == [9, 9, 9, 9, 0, 0]
   assert axes[0].get_title() == "BYOL"
+
+
+def test_the_figure_of_the_methods_has_a_mark_for_each_seed(tmp_path):
+  trained = folder(
+    tmp_path / "methods",
+    {
+      "byol-cpu": {metric: [1.0, 2.0, 3.0] for metric in (evidence.KNN, evidence.LINEAR)},
+      "simclr-cpu": {metric: [4.0, 5.0, 6.0] for metric in (evidence.KNN, evidence.LINEAR)},
+    },
+  )
+  baselines = folder(tmp_path / "baselines", {"simclr-cpu": {evidence.KNN: [0.0], evidence.LINEAR: [0.0]}}, raw_pixels=7.0)
+  axes = figures.methods([trained, baselines]).axes
+  assert [label.get_text() for label in axes[0].get_yticklabels()] == ["BYOL", "SimCLR"]  # from the bottom
+  for axis in axes:
+    places = [np.unique(line.get_xdata()).tolist() for line in axis.lines]
+    assert places == [[7], [10], [1, 2, 3], [4, 5, 6]]  # raw pixels, untrained, then a mark per seed
 
 
 def test_only_figures_of_kept_results_are_drawn(tmp_path):
