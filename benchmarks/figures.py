@@ -119,7 +119,7 @@ def main(root: pathlib.Path = kept.ROOT) -> int:
   """Draws the figures whose results are kept; returns the exit code."""
   for name, (draw, folders) in FIGURES.items():
     if all((root / folder).is_dir() for folder in folders):
-      with style.context(["seaborn-v0_8-whitegrid", STYLE]):
+      with style.context(["seaborn-v0_8-whitegrid", STYLE, {"svg.hashsalt": name}]):  # the same ids each time
         figure = draw([Kept(root / folder) for folder in folders])
         figure.savefig(root / f"{name}.svg", metadata={"Date": None})
   return 0
