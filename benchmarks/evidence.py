@@ -74,13 +74,14 @@ def page(text: str) -> str:
 
 
 def about(comparison: Kept) -> str:
-  """Says where the runs of a comparison were made, and with what."""
-  software, hardware = (comparison.about[name] for name in ("software", "hardware"))
-  return (
-    f"- [{comparison.name}](results/{comparison.name}/compare.csv): {comparison.about['runs']} runs in "
-    f"{comparison.about['hours']} hours; commit {software['commit'][:10]}, python {software['python']}, jax {software['jax']}; "
-    f"{hardware['cores']} cores, {hardware['device']}"
+  """Says where the runs of a comparison were made, with what, and how long they took."""
+  hours = sum(float(run["seconds"]) for run in comparison.runs) / 3600
+  made = dict.fromkeys(
+    f"commit {run['commit'][:10]}, python {run['python']}, jax {run['jax']}; {run['cores']} cores, {run['device']}"
+    for run in comparison.runs
   )
+  link = f"[{comparison.name}](results/{comparison.name}/compare.csv)"
+  return f"- {link}: {len(comparison.runs)} runs in {hours:.2f} hours; {'; '.join(made)}"
 
 
 def title(group: str) -> str:
@@ -181,6 +182,17 @@ def unbalanced(found: Sequence[Kept]) -> list[str]:
   return table(header, rows)
 
 
+def clusters(found: Sequence[Kept]) -> list[str]:
+  """One line per method, the best by k-NN first: accuracies, and how well encoder and embedding separate the classes."""
+  metrics = [f"{layer}_{figure}" for layer in ("encoder", "embedding") for figure in ("silhouette", "kmeans_ari", "kmeans_nmi")]
+  rows = []
+  for k, group in without_bootstrapping(found):
+    separated = [f"{statistics.mean(k.of(group, metric).values()):.3f}" for metric in metrics]
+    rows.append([title(group), *accuracies(k, group), *separated])
+  names = [f"{layer}: {figure}" for layer in ("encoder", "embedding") for figure in ("silhouette", "ARI", "NMI")]
+  return table(["method", "k-NN", "5-NN Euclidean", "linear", *names], rows)
+
+
 def swept(found: Sequence[Kept]) -> list[str]:
   """One line per combination of swept fields, one column per method: k-NN."""
   cells: dict[str, dict[str, str]] = {}
@@ -219,7 +231,7 @@ def last(k: Kept, group: str, metric: str) -> str:
 
 
 TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {
-  function.__name__: function for function in (methods, policies, selected, unbalanced, swept)
+  function.__name__: function for function in (methods, policies, selected, unbalanced, clusters, swept)
 }
 
 if __name__ == "__main__":

@@ -1,24 +1,22 @@
 """Keeps what compared runs measured, for docs/results.md: python -m benchmarks.keep NAME WORKDIR.
 
-WORKDIR: the folder of a finished `jaxssl compare`. Writes into docs/results/NAME: compare.csv as it is; runs.csv, with the
-seconds and the memory of each run; series.csv, the measurements over the epochs; about.json, with software, hardware and
-hours. docs/results.md says by which command the runs were made.
+WORKDIR: the folder of a finished `jaxssl compare`. Writes into docs/results/NAME, or adds to what is there, so that seeds may
+be run on several machines: compare.csv; runs.csv, with seconds, memory, software and hardware of each run; series.csv, the
+measurements over the epochs. docs/results.md says by which command the runs were made.
 """
 
 import argparse
 import csv
-import json
 import pathlib
 import re
-import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from benchmarks import kept
 from jaxssl.core import json_io
 from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 
-ROOT = pathlib.Path(__file__).parent.parent / "docs" / "results"
 # Measurements over the epochs that a figure or a table shows
 SERIES = re.compile(r"knn\d+_\w+|linear_\w+|(encoder|embedding)_(silhouette|kmeans_(ari|nmi))\w*|share_\w+|neighbor_\w+|rankme")
 
@@ -29,41 +27,48 @@ def main() -> int:
   parser.add_argument("name", metavar="NAME", help="the folder in docs/results")
   parser.add_argument("workdir", metavar="WORKDIR", type=pathlib.Path, help="the folder of the runs")
   options = parser.parse_args()
-  keep(options.workdir, ROOT / options.name)
+  keep(options.workdir, kept.ROOT / options.name)
   return 0
 
 
 def keep(workdir: pathlib.Path, out: pathlib.Path) -> None:
-  """Writes the results of the comparison in `workdir` into the folder `out`."""
-  compared = json.loads((workdir / "compare.json").read_text())
-  if unfinished := [run["name"] for group in compared["groups"] for run in group["runs"] if not run["finished"]]:
+  """Adds the results of a comparison to the folder `out`. Raises SystemExit if one of its runs is there already."""
+  groups = json_io.read(workdir / "compare.json")["groups"]
+  names = {run["name"]: group["name"] for group in groups for run in group["runs"]}
+  records = {name: RunRecord(Workdir(workdir / name)) for name in names}
+  if unfinished := [name for name, record in records.items() if not record.finished]:
     raise SystemExit(f"{workdir}: {len(unfinished)} runs are not finished, such as {unfinished[0]}; rerun the comparison first")
+  if again := records.keys() & {row["run"] for row in kept.lines(out / "runs.csv")}:
+    raise SystemExit(f"{out} has results of {min(again)} already; remove the folder to replace them")
   out.mkdir(parents=True, exist_ok=True)
-  shutil.copyfile(workdir / "compare.csv", out / "compare.csv")
-  runs, points = [], []
-  for group in compared["groups"]:
-    for run in group["runs"]:
-      record = RunRecord(Workdir(workdir / run["name"]))
-      runs.append([group["name"], run["name"], run["seconds_since_start"], run["peak_memory"]])
-      points += [[run["name"], *point] for point in series(record)]
-  write(out / "runs.csv", ["group", "run", "seconds", "peak_memory"], runs)
-  write(out / "series.csv", ["run", "metric", "epoch", "value"], points)
-  hours = sum(seconds or 0 for _, _, seconds, _ in runs) / 3600
-  about = {"runs": len(runs), "hours": round(hours, 2), "software": compared["software"], "hardware": compared["hardware"]}
-  json_io.write(out / "about.json", about)
+  add(out / "compare.csv", kept.lines(workdir / "compare.csv"))
+  add(out / "runs.csv", [{"group": names[name], "run": name, **of_run(record)} for name, record in records.items()])
+  add(out / "series.csv", [{"run": name, **point} for name, record in records.items() for point in series(record)])
 
 
-def series(record: RunRecord) -> Iterable[tuple[str, float, float]]:
+def of_run(record: RunRecord) -> dict[str, object]:
+  """Returns seconds, peak memory (bytes), software and hardware of a run."""
+  results = record.results
+  cost = {"seconds": results["seconds_since_start"], "peak_memory": results["peak_memory"]}
+  return cost | results["software"] | results["hardware"]
+
+
+def series(record: RunRecord) -> Iterable[dict[str, object]]:
   """Yields metric, epoch and value of what was measured over the epochs."""
   for name, (x, y) in record.series().items():
     if SERIES.fullmatch(name):
-      yield from ((name, round(float(epoch), 3), round(float(value), 5)) for epoch, value in zip(x, y, strict=True))
+      for epoch, value in zip(x, y, strict=True):
+        yield {"metric": name, "epoch": round(float(epoch), 3), "value": round(float(value), 5)}
 
 
-def write(path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-  """Writes a CSV."""
+def add(path: pathlib.Path, rows: Sequence[Mapping[str, object]]) -> None:
+  """Adds rows to a CSV, which is created if need be; cells of columns that only some rows have are empty."""
+  rows = [*kept.lines(path), *rows]
+  columns = list(dict.fromkeys(column for row in rows for column in row))
   with path.open("w", newline="") as file:
-    csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 if __name__ == "__main__":

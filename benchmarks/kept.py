@@ -1,26 +1,23 @@
 """Reads the results of comparisons that are kept in docs/results, see keep.py."""
 
 import csv
-import json
 import pathlib
 import re
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 ROOT = pathlib.Path(__file__).parent.parent / "docs" / "results"
 Values = dict[str, float]  # by seeds
 
 
 class Kept:
-  """One comparison. `finals`, `runs` and `series` are the lines of its CSVs, `about` its JSON."""
+  """One comparison. `finals`, `runs` and `series` are the lines of its CSVs."""
 
   def __init__(self, folder: pathlib.Path):
     self.name = folder.name
     self.finals, self.runs, self.series = (lines(folder / f"{name}.csv") for name in ("compare", "runs", "series"))
     for row in (*self.finals, *self.runs):  # the name of a group of one run ends in its seed
       row["group"] = re.sub(r"/seed\d+$", "", row["group"])
-    self.about: Mapping[str, Any] = json.loads((folder / "about.json").read_text())
 
   @property
   def groups(self) -> list[str]:
@@ -51,7 +48,9 @@ class Kept:
 
 
 def lines(path: pathlib.Path) -> list[dict[str, str]]:
-  """Returns the lines of a CSV, by the names of its columns."""
+  """Returns the lines of a CSV, by the names of its columns; none if there is no file."""
+  if not path.exists():
+    return []
   with path.open(newline="") as file:
     return list(csv.DictReader(file))
 

@@ -1,13 +1,16 @@
 """The tables of docs/results.md show what docs/results holds."""
 
-import csv
-import json
-
 import numpy as np
 import pytest
 
 from benchmarks import evidence, figures, keep, kept, selection
 from benchmarks.kept import Kept
+from jaxssl.config.schema import Config
+from jaxssl.core import json_io
+from jaxssl.workdir.workdir import Workdir
+
+SOFTWARE = {"commit": "f78d3321c485", "python": "3.11", "jax": "0.10"}
+HARDWARE = {"cores": 2, "device": "cpu"}
 
 
 def folder(path, groups, raw_pixels=0.0, **series):
@@ -21,13 +24,23 @@ def folder(path, groups, raw_pixels=0.0, **series):
     for seed in range(len(next(iter(metrics.values())))):
       runs.append([group, f"{group}/seed{seed}", 60, 1.5e9])
       points += [[f"{group}/seed{seed}", metric, i, value] for metric, all in series.items() for i, value in enumerate(all)]
-  keep.write(
-    path / "compare.csv", ["group", "run", "train.seed", "metric", "protocol", "value", "untrained", "raw_pixels"], finals
-  )
-  keep.write(path / "runs.csv", ["group", "run", "seconds", "peak_memory"], runs)
-  keep.write(path / "series.csv", ["run", "metric", "epoch", "value"], points)
-  (path / "about.json").write_text(json.dumps({"runs": len(runs), "hours": 1, "software": {}, "hardware": {}}))
+  header = ("group", "run", "train.seed", "metric", "protocol", "value", "untrained", "raw_pixels")
+  keep.add(path / "compare.csv", [dict(zip(header, row, strict=True)) for row in finals])
+  keep.add(path / "runs.csv", [dict(zip(("group", "run", "seconds", "peak_memory"), row, strict=True)) for row in runs])
+  keep.add(path / "series.csv", [dict(zip(("run", "metric", "epoch", "value"), row, strict=True)) for row in points])
   return Kept(path)
+
+
+def compared(path, run, finished=True, software=SOFTWARE):
+  """Writes the folder of a comparison of one run."""
+  values = {"finished": finished, "seconds_since_start": 60.0, "peak_memory": 1e9, "software": software, "hardware": HARDWARE}
+  (path / run).mkdir(parents=True)
+  Workdir(path / run).write_config(Config())
+  json_io.write(path / run / "results.json", values)
+  json_io.append_line(path / run / "metrics.jsonl", {"step": 2, "epoch": 0, "knn20_cosine": 40.0, "loss": 1.0})
+  json_io.write(path / "compare.json", {"groups": [{"name": run, "runs": [{"name": run}]}]})
+  keep.add(path / "compare.csv", [{"group": run, "run": run, "metric": "knn20_cosine", "protocol": "k 20", "value": 40.0}])
+  return path
 
 
 def test_values_are_paired_by_seed(tmp_path):
@@ -108,6 +121,15 @@ def test_unbalanced_draws_are_compared_in_pairs(tmp_path):
   assert "| ISD+ | MoCo v2 |" in lines[0] and "higher in 1 of 2 | 1.000 |" in lines[2]
 
 
+def test_clusters_have_a_line_for_each_method_and_columns_for_both_layers(tmp_path):
+  figures_of = {f"{layer}_{name}": [x] for layer, x in (("encoder", 0.1), ("embedding", 0.2)) for name in figures.CLUSTERS}
+  accuracies = {evidence.KNN: [50.0], evidence.EUCLIDEAN: [49.0], evidence.LINEAR: [55.0]}
+  better = {"resa-cpu": accuracies | {evidence.KNN: [51.0]} | figures_of}
+  lines = evidence.clusters([folder(tmp_path / "kept", {"byol-cpu": accuracies | figures_of} | better)])
+  assert lines[2] == "| ReSA | 51.00 | 49.00 | 55.00 | 0.100 | 0.100 | 0.100 | 0.200 | 0.200 | 0.200 |"
+  assert lines[3].startswith("| BYOL | 50.00 |") and len(lines) == 4
+
+
 def test_swept_fields_are_lines_and_methods_are_columns(tmp_path):
   groups = {f"{name}/off/data.limit={n}": {"knn20_cosine": [n + 1.0]} for name in ("byol", "resa") for n in (10, 20)}
   lines = evidence.swept([folder(tmp_path / "kept", groups)])
@@ -135,10 +157,29 @@ def test_every_method_has_a_title():
     evidence.title("unknown-cpu")
 
 
-def test_values_survive_the_csv(tmp_path):
-  keep.write(tmp_path / "a.csv", ["run", "value"], [["a, b", 0.1]])
-  with (tmp_path / "a.csv").open(newline="") as file:
-    assert list(csv.DictReader(file)) == [{"run": "a, b", "value": "0.1"}]
+def test_values_survive_the_csv_and_rows_may_have_other_columns(tmp_path):
+  for row in ({"run": "a, b", "value": 0.1}, {"run": "c", "seed": 1}):
+    keep.add(tmp_path / "a.csv", [row])
+  assert kept.lines(tmp_path / "a.csv") == [
+    {"run": "a, b", "value": "0.1", "seed": ""},
+    {"run": "c", "value": "", "seed": "1"},
+  ]
+
+
+def test_runs_of_another_machine_are_added_and_each_once(tmp_path):
+  for seed, jax in enumerate(("0.10", "0.12")):
+    keep.keep(compared(tmp_path / jax, f"byol-cpu/seed{seed}", software=SOFTWARE | {"jax": jax}), tmp_path / "kept")
+  both = Kept(tmp_path / "kept")
+  assert both.groups == ["byol-cpu"] and [run["run"] for run in both.runs] == ["byol-cpu/seed0", "byol-cpu/seed1"]
+  assert len(both.finals) == 2 and both.over_epochs("byol-cpu/seed1", "knn20_cosine")[1] == [40.0]
+  assert {row["metric"] for row in both.series} == {"knn20_cosine"}
+  line = evidence.about(both)
+  assert "2 runs in 0.03 hours" in line and line.count("commit f78d3321c4") == 2 and "jax 0.10" in line and "jax 0.12" in line
+  with pytest.raises(SystemExit, match="byol-cpu/seed1 already"):
+    keep.keep(tmp_path / "0.12", tmp_path / "kept")
+  with pytest.raises(SystemExit, match="not finished, such as resa"):
+    keep.keep(compared(tmp_path / "unfinished", "resa", finished=False), tmp_path / "kept")
+  assert len(Kept(tmp_path / "kept").runs) == 2
 
 
 def test_figures_have_a_line_for_the_mean_of_the_runs_and_one_for_each(tmp_path):
