@@ -60,10 +60,10 @@ def seeds(row: Mapping[str, str]) -> str:
   return " ".join(f"{name}={value}" for name, value in row.items() if name.rpartition(".")[2] == "seed")
 
 
-def mean_and_std(values: Sequence[float]) -> str:
+def mean_and_std(values: Sequence[float], digits: int = 2) -> str:
   """Returns 43.50 ± 6.00; without the deviation if there is one value."""
-  deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-  return f"{statistics.mean(values):.2f}{deviation}" if values else "—"
+  deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+  return f"{statistics.mean(values):.{digits}f}{deviation}" if values else "—"
 
 
 def paired(first: Values, second: Values) -> list[float]:

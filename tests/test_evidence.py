@@ -1,10 +1,13 @@
 """The tables of docs/results.md show what docs/results holds."""
 
+import re
+
 import numpy as np
 import pytest
 
 from benchmarks import evidence, figures, keep, kept, selection
 from benchmarks.kept import Kept
+from benchmarks.runs import CONFIGS
 from jaxssl.config.schema import Config
 from jaxssl.core import json_io
 from jaxssl.workdir.workdir import Workdir
@@ -145,6 +148,19 @@ def test_every_kept_comparison_is_shown():
   shown = {name for match in evidence.TABLE.finditer(evidence.PAGE.read_text()) for name in match["folders"].split()}
   kept_folders = {path.name for path in kept.ROOT.iterdir() if path.is_dir()} if kept.ROOT.exists() else set()
   assert shown == kept_folders
+
+
+def test_config_headers_quote_the_measured_accuracy():
+  comparisons = [Kept(kept.ROOT / name) for name in ("methods", "policies")]
+  quoted = [(k, group) for k in comparisons for group in k.groups if not group.startswith("nnboot") and "/naive" not in group]
+  quoted.append((comparisons[1], "nnboot-cifar10-cpu/adaptive"))  # as the recipe is
+  assert len(quoted) == 11 + 3 * 2 + 1
+  for k, group in quoted:
+    header = (CONFIGS / f"{re.split('[-/]', group)[0]}.py").read_text().split('"""')[1]
+    values = [*k.of(group, evidence.KNN).values()]
+    seeds = "one seed" if len(values) == 1 else f"{len(values)} seeds"
+    text = " ".join(header.split())
+    assert f'",cpu", {seeds}: k-NN {kept.mean_and_std(values, digits=1)}' in text, group
 
 
 def test_every_method_has_a_title():

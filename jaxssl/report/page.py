@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxssl.core import LOG, UserError, atomic, paths, retry
 from jaxssl.core.rng import generator
-from jaxssl.evals.feature_stats import ROWS
+from jaxssl.evals.feature_stats import CROPS_ALIKE, ROWS, UNIFORMITY
 from jaxssl.evals.load_run import LoadedRun, load
 from jaxssl.report import attention, curves, neighbors, pca_maps, spectrum, summary, tables, tsne
 from jaxssl.report.groups import grouped, named_records
@@ -17,6 +17,11 @@ from jaxssl.workdir.workdir import Workdir
 
 MAPPED, ATTENDED = 1500, 8  # images on the map; images with maps of attention and of patches
 NEIGHBORS = "Nearest neighbors"  # the title of a block, which comes first if there are no labels
+WITHOUT_LABELS = (  # measured: docs/results.md, "Which numbers without labels choose the better run?"
+  f"Which run is better? Without labels, prefer a higher &ldquo;{CROPS_ALIKE.title}&rdquo; or a lower "
+  f"{UNIFORMITY.title.lower()}: in short runs on CIFAR-10 (JPEG), each was better in the more accurate of two runs about three "
+  "times out of four. Effective rank and RankMe said little, alignment nothing. Compare the nearest neighbors of the runs, too."
+)
 HERE = pathlib.Path(__file__).parent
 
 
@@ -78,6 +83,8 @@ def _compared(records: Sequence[RunRecord]) -> str:
   groups = grouped(records)
   items = "".join(f"<li><b>{escape(record.name)}</b>: {summary.short(record)}</li>" for record in records)
   hint = "<p>Numbers share a row only if their protocols are the same. Bold: the best.</p>"
+  if all(map(summary.is_without_labels, records)):
+    hint += f"<p>{WITHOUT_LABELS}</p>"
   blocks = {
     "Results side by side": hint + tables.side_by_side(groups),
     "Fields that differ": tables.differences(groups),

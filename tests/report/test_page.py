@@ -157,6 +157,15 @@ def test_compared_runs_share_a_table_and_list_differing_fields(labeled, tmp_path
   assert report.text.index("Results side by side") < report.text.index("Fields that differ") < report.text.index("Evaluations")
   assert out.read_text().count('<details class="run">') == 3
 
+  question = "Which run is better? Without labels"
+  assert question not in report.text
+  for record in records:
+    document = json.loads(record.workdir.results.read_text())
+    document["measurements"] = [m for m in document["measurements"] if m["evaluation"] == "quality"]
+    record.workdir.results.write_text(json.dumps(document))
+  assert command.main(["report", "--workdir", *(str(r.workdir.folder) for r in records), f"--out={out}"]) == 0
+  assert question in parsed(out).text
+
 
 def test_chosen_values_are_shown_and_do_not_split_rows(tmp_path):
   """Two runs whose linear probes chose other penalties share the row of the probe."""
