@@ -21,13 +21,13 @@ from jaxssl.report.charts import COLORS, STYLE
 POLICIES = ("off", "naive", "adaptive")
 OVER_EPOCHS = {
   KNN: "k-NN, %",
-  "share_bootstrapped": "bootstrapped images, share",
-  "neighbor_top1_label": "nearest neighbor of the class, share",
+  "share_bootstrapped": "bootstrapped, share",
+  "neighbor_top1_label": "neighbor of the class, share",
 }
 CLUSTERS = {
-  "silhouette": "silhouette of the classes",
-  "kmeans_ari": "adjusted Rand index of k-means",
-  "kmeans_nmi": "normalized mutual information",
+  "silhouette": "silhouette",
+  "kmeans_ari": "adjusted Rand index",
+  "kmeans_nmi": "mutual information",
 }
 
 
@@ -110,7 +110,7 @@ def legend(figure: Figure, axes: Any) -> None:
 
 FIGURES: Mapping[str, tuple[Callable[[Sequence[Kept]], Figure], tuple[str, ...]]] = {
   "methods": (methods, ("methods", "policies", "baselines")),
-  "policies": (policies, ("start-dino", "start-byol", "start-resa")),
+  "policies": (policies, ("start-dino", "start-resa")),
   "clusters": (clusters, ("long",)),
 }
 
