@@ -17,7 +17,7 @@ class Kept:
     self.name = folder.name
     self.finals, self.runs, self.series = (lines(folder / f"{name}.csv") for name in ("compare", "runs", "series"))
     for row in (*self.finals, *self.runs):  # the name of a group of one run ends in its seed
-      row["group"] = re.sub(r"/seed\d+$", "", row["group"])
+      row["group"] = re.sub(r"/([\w.]+\.)?seed\d+$", "", row["group"])
 
   @property
   def groups(self) -> list[str]:

@@ -58,8 +58,9 @@ def test_values_are_paired_by_seed(tmp_path):
   )
 
 
-def test_a_group_of_one_run_is_named_without_its_seed(tmp_path):
-  comparison = folder(tmp_path / "kept", {f"byol/{policy}/seed0": {"knn20_cosine": [1.0]} for policy in ("off", "naive")})
+@pytest.mark.parametrize("seed", ["seed0", "imbalance.seed4"])
+def test_a_group_of_one_run_is_named_without_its_seed(tmp_path, seed):
+  comparison = folder(tmp_path / "kept", {f"byol/{policy}/{seed}": {"knn20_cosine": [1.0]} for policy in ("off", "naive")})
   assert comparison.groups == ["byol/off", "byol/naive"] and len(comparison.of("byol/naive", "knn20_cosine")) == 1
 
 
