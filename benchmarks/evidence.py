@@ -37,6 +37,8 @@ NAMES = {  # what the name of a group begins with -> method
   "barlow": "Barlow Twins",
   "vicreg": "VICReg",
 }
+CLUSTERS = {"silhouette": "silhouette", "kmeans_ari": "ARI", "kmeans_nmi": "NMI"}  # of a layer -> title
+LAYERS = ("encoder", "embedding")
 SIGNS = {  # numbers that need no labels -> 1 if higher should be better, else -1
   "rankme": 1,
   "lidar": 1,
@@ -184,13 +186,12 @@ def unbalanced(found: Sequence[Kept]) -> list[str]:
 
 def clusters(found: Sequence[Kept]) -> list[str]:
   """One line per method, the best by k-NN first: accuracies, and how well encoder and embedding separate the classes."""
-  metrics = [f"{layer}_{figure}" for layer in ("encoder", "embedding") for figure in ("silhouette", "kmeans_ari", "kmeans_nmi")]
+  metrics = {f"{layer}_{figure}": f"{layer}: {name}" for layer in LAYERS for figure, name in CLUSTERS.items()}
   rows = []
   for k, group in without_bootstrapping(found):
     separated = [f"{statistics.mean(k.of(group, metric).values()):.3f}" for metric in metrics]
     rows.append([title(group), *accuracies(k, group), *separated])
-  names = [f"{layer}: {figure}" for layer in ("encoder", "embedding") for figure in ("silhouette", "ARI", "NMI")]
-  return table(["method", "k-NN", "5-NN Euclidean", "linear", *names], rows)
+  return table(["method", "k-NN", "5-NN Euclidean", "linear", *metrics.values()], rows)
 
 
 def swept(found: Sequence[Kept]) -> list[str]:

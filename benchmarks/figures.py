@@ -14,7 +14,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from benchmarks import kept
-from benchmarks.evidence import KNN, LINEAR, title, without_bootstrapping
+from benchmarks.evidence import CLUSTERS, KNN, LAYERS, LINEAR, title, without_bootstrapping
 from benchmarks.kept import Kept
 from jaxssl.report.charts import COLORS, STYLE
 
@@ -23,11 +23,6 @@ OVER_EPOCHS = {
   KNN: "k-NN, %",
   "share_bootstrapped": "bootstrapped, share",
   "neighbor_top1_label": "neighbor of the class, share",
-}
-CLUSTERS = {
-  "silhouette": "silhouette",
-  "kmeans_ari": "adjusted Rand index",
-  "kmeans_nmi": "mutual information",
 }
 
 
@@ -75,7 +70,7 @@ def clusters(comparisons: Sequence[Kept]) -> Figure:
     groups = [(comparison, group) for comparison in comparisons for group in comparison.groups]
     for (comparison, group), color in zip(groups, COLORS, strict=False):
       runs = [run["run"] for run in comparison.runs if run["group"] == group]
-      for layer, pattern in (("encoder", "solid"), ("embedding", "dashed")):
+      for layer, pattern in zip(LAYERS, ("solid", "dashed"), strict=True):
         series = [comparison.over_epochs(run, f"{layer}_{metric}") for run in runs]
         lines(axes[0, column], series, color, title(group) if layer == "encoder" else "", pattern)
   legend(figure, axes)

@@ -32,7 +32,10 @@ def main() -> int:
 
 
 def keep(workdir: pathlib.Path, out: pathlib.Path) -> None:
-  """Adds the results of a comparison to the folder `out`. Raises SystemExit if one of its runs is there already."""
+  """Adds the results of a comparison to the folder `out`.
+
+  Raises SystemExit, and writes nothing, if a run is not finished, or is there already.
+  """
   groups = json_io.read(workdir / "compare.json")["groups"]
   names = {run["name"]: group["name"] for group in groups for run in group["runs"]}
   records = {name: RunRecord(Workdir(workdir / name)) for name in names}

@@ -48,7 +48,7 @@ class Kept:
 
 
 def lines(path: pathlib.Path) -> list[dict[str, str]]:
-  """Returns the lines of a CSV, by the names of its columns; none if there is no file."""
+  """Returns the lines of a CSV, by the names of its columns; none if the file does not exist."""
   if not path.exists():
     return []
   with path.open(newline="") as file:

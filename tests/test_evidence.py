@@ -126,7 +126,7 @@ def test_unbalanced_draws_are_compared_in_pairs(tmp_path):
 
 
 def test_clusters_have_a_line_for_each_method_and_columns_for_both_layers(tmp_path):
-  figures_of = {f"{layer}_{name}": [x] for layer, x in (("encoder", 0.1), ("embedding", 0.2)) for name in figures.CLUSTERS}
+  figures_of = {f"{layer}_{name}": [x] for layer, x in (("encoder", 0.1), ("embedding", 0.2)) for name in evidence.CLUSTERS}
   accuracies = {evidence.KNN: [50.0], evidence.EUCLIDEAN: [49.0], evidence.LINEAR: [55.0]}
   better = {"resa-cpu": accuracies | {evidence.KNN: [51.0]} | figures_of}
   lines = evidence.clusters([folder(tmp_path / "kept", {"byol-cpu": accuracies | figures_of} | better)])
