@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks import kept, selection
-from benchmarks.kept import Kept, mean_and_std, paired
+from benchmarks.kept import Kept, Values, mean_and_std, paired
 from benchmarks.render import markdown
 from jaxssl.core import atomic
 
@@ -39,6 +39,7 @@ NAMES = {  # what the name of a group begins with -> method
 }
 CLUSTERS = {"silhouette": "silhouette", "kmeans_ari": "ARI", "kmeans_nmi": "NMI"}  # of a layer -> title
 LAYERS = ("encoder", "embedding")
+BOOTSTRAPPED = ("k-NN", "minus off, seed by seed", "linear", "bootstrapped, last epoch", "nearest neighbor of the class")
 SIGNS = {  # numbers that need no labels -> 1 if higher should be better, else -1
   "rankme": 1,
   "lidar": 1,
@@ -132,21 +133,27 @@ def policies(found: Sequence[Kept]) -> list[str]:
   for k in found:
     for group in k.groups:
       name, _, policy = group.rpartition("/")
-      accuracy, off = k.of(group, KNN), k.of(f"{name}/off", KNN)
-      gain = "" if policy == "off" else signed(paired(accuracy, off))
-      linear = mean_and_std([*k.of(group, LINEAR).values()])
-      shares = [last(k, group, metric) for metric in ("share_bootstrapped", "neighbor_top1_label")]
-      rows.append([title(name), policy, mean_and_std([*accuracy.values()]), gain, linear, *shares])
-  header = [
-    "method",
-    "policy",
-    "k-NN",
-    "minus off, seed by seed",
-    "linear",
-    "bootstrapped, last epoch",
-    "nearest neighbor of the class",
-  ]
-  return table(header, rows)
+      off = {} if policy == "off" else k.of(f"{name}/off", KNN)
+      rows.append([title(name), policy, *bootstrapped(k, group, off)])
+  return table(["method", "policy", *BOOTSTRAPPED], rows)
+
+
+def sweep(found: Sequence[Kept]) -> list[str]:
+  """One line per policy of a common start, the first comparison, then one per changed field of `adaptive`, the second."""
+  start, changed = found
+  name = start.groups[0].rpartition("/")[0]
+  off = start.of(f"{name}/off", KNN)
+  rows = [[policy, *bootstrapped(start, f"{name}/{policy}", off if policy != "off" else {})] for policy in ("off", "adaptive")]
+  rows += [[group.rpartition("bootstrap.")[2], *bootstrapped(changed, group, off)] for group in changed.groups]
+  return table(["", *BOOTSTRAPPED], rows)
+
+
+def bootstrapped(k: Kept, group: str, off: Values) -> list[str]:
+  """Returns the cells of BOOTSTRAPPED. `off`: k-NN without bootstrapping; the differences from it are empty without it."""
+  accuracy = k.of(group, KNN)
+  linear = mean_and_std([*k.of(group, LINEAR).values()])
+  shares = [last(k, group, metric) for metric in ("share_bootstrapped", "neighbor_top1_label")]
+  return [mean_and_std([*accuracy.values()]), signed(paired(accuracy, off)), linear, *shares]
 
 
 def selected(found: Sequence[Kept]) -> list[str]:
@@ -232,7 +239,7 @@ def last(k: Kept, group: str, metric: str) -> str:
 
 
 TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {
-  function.__name__: function for function in (methods, policies, selected, unbalanced, clusters, swept)
+  function.__name__: function for function in (methods, policies, sweep, selected, unbalanced, clusters, swept)
 }
 
 if __name__ == "__main__":

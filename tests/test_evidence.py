@@ -96,6 +96,18 @@ def test_policies_are_compared_with_off_of_the_same_seed(tmp_path):
   )
 
 
+def test_changed_fields_are_compared_with_off_of_the_common_start(tmp_path):
+  metrics = {
+    policy: {"knn20_cosine": values, "linear_lbfgs": values} for policy, values in (("off", [1, 2]), ("adaptive", [3, 2]))
+  }
+  start = folder(tmp_path / "start", {f"byol-cpu/{p}": m for p, m in metrics.items()})
+  changed = {"knn20_cosine": [5], "linear_lbfgs": [5]}
+  of_k = folder(tmp_path / "sweep", {"byol-cpu/bootstrap.k=5": changed}, share_bootstrapped=[0.0, 0.25])
+  lines = evidence.sweep([start, of_k])
+  assert [line.split(" | ")[0] for line in lines[2:]] == ["| off", "| adaptive", "| k=5"]
+  assert "+1.00 ± 1.41, higher in 1 of 2" in lines[3] and "+4.00, higher in 1 of 1 | 5.00 | 25.0%" in lines[4]
+
+
 def test_methods_are_ordered_and_end_with_baselines_of_another_comparison(tmp_path):
   metrics = {
     name: dict.fromkeys(("knn20_cosine", "knn5_euclidean", "linear_lbfgs", "rankme"), [value])
