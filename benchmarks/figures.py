@@ -105,7 +105,7 @@ def legend(figure: Figure, axes: Any) -> None:
 
 FIGURES: Mapping[str, tuple[Callable[[Sequence[Kept]], Figure], tuple[str, ...]]] = {
   "methods": (methods, ("methods", "policies", "baselines")),
-  "policies": (policies, ("start-dino", "start-resa")),
+  "policies": (policies, ("start-dino", "start-resa", "start-byol")),
   "clusters": (clusters, ("long",)),
 }
 
