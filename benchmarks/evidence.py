@@ -201,21 +201,6 @@ def clusters(found: Sequence[Kept]) -> list[str]:
   return table(["method", "k-NN", "5-NN Euclidean", "linear", *metrics.values()], rows)
 
 
-def swept(found: Sequence[Kept]) -> list[str]:
-  """One line per combination of swept fields, one column per method: k-NN."""
-  cells: dict[str, dict[str, str]] = {}
-  for k in found:
-    for group in k.groups:
-      fields = ", ".join(part for part in group.split("/") if "=" in part)
-      cells.setdefault(fields, {})[title(group)] = mean_and_std([*k.of(group, KNN).values()])
-  names = list(dict.fromkeys(name for by_method in cells.values() for name in by_method))
-  rows = [
-    [fields.replace("data.limit", "images").replace("train.epochs", "epochs"), *(by_method.get(name, "—") for name in names)]
-    for fields, by_method in cells.items()
-  ]
-  return table(["", *names], rows)
-
-
 def choice_cells(points: Sequence[tuple[float, float]]) -> list[str]:
   """Returns the correlation and the share of better choices over (number, accuracy) of runs."""
   if len(points) < 3:
@@ -239,7 +224,7 @@ def last(k: Kept, group: str, metric: str) -> str:
 
 
 TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {
-  function.__name__: function for function in (methods, policies, sweep, selected, unbalanced, clusters, swept)
+  function.__name__: function for function in (methods, policies, sweep, selected, unbalanced, clusters)
 }
 
 if __name__ == "__main__":

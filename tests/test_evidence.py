@@ -146,12 +146,6 @@ def test_clusters_have_a_line_for_each_method_and_columns_for_both_layers(tmp_pa
   assert lines[3].startswith("| BYOL | 50.00 |") and len(lines) == 4
 
 
-def test_swept_fields_are_lines_and_methods_are_columns(tmp_path):
-  groups = {f"{name}/off/data.limit={n}": {"knn20_cosine": [n + 1.0]} for name in ("byol", "resa") for n in (10, 20)}
-  lines = evidence.swept([folder(tmp_path / "kept", groups)])
-  assert [line for line in lines if "=" in line] == ["| images=10 | 11.00 | 11.00 |", "| images=20 | 21.00 | 21.00 |"]
-
-
 def test_the_page_shows_what_is_kept():
   text = evidence.PAGE.read_text()
   assert evidence.page(text) == text
