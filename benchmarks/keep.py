@@ -34,7 +34,7 @@ def main() -> int:
 def keep(workdir: pathlib.Path, out: pathlib.Path) -> None:
   """Adds the results of a comparison to the folder `out`.
 
-  Raises SystemExit, and writes nothing, if a run is not finished, or is there already.
+  Raises SystemExit, and writes nothing, if a run is not finished, has no results, or is there already.
   """
   groups = json_io.read(workdir / "compare.json")["groups"]
   names = {run["name"]: group["name"] for group in groups for run in group["runs"]}
@@ -43,8 +43,11 @@ def keep(workdir: pathlib.Path, out: pathlib.Path) -> None:
     raise SystemExit(f"{workdir}: {len(unfinished)} runs are not finished, such as {unfinished[0]}; rerun the comparison first")
   if again := records.keys() & {row["run"] for row in kept.lines(out / "runs.csv")}:
     raise SystemExit(f"{out} has results of {min(again)} already; remove the folder to replace them")
+  finals = kept.lines(workdir / "compare.csv")
+  if without := names.keys() - {row["run"] for row in finals}:
+    raise SystemExit(f"{workdir}/compare.csv has no results of {min(without)}; rerun the comparison first")
   out.mkdir(parents=True, exist_ok=True)
-  add(out / "compare.csv", kept.lines(workdir / "compare.csv"))
+  add(out / "compare.csv", finals)
   add(out / "runs.csv", [{"group": names[name], "run": name, **of_run(record)} for name, record in records.items()])
   add(out / "series.csv", [{"run": name, **point} for name, record in records.items() for point in series(record)])
 

@@ -202,6 +202,10 @@ def test_runs_of_another_machine_are_added_and_each_once(tmp_path):
     keep.keep(tmp_path / "0.12", tmp_path / "kept")
   with pytest.raises(SystemExit, match="not finished, such as resa"):
     keep.keep(compared(tmp_path / "unfinished", "resa", finished=False), tmp_path / "kept")
+  without = compared(tmp_path / "without", "resa")
+  (without / "compare.csv").unlink()
+  with pytest.raises(SystemExit, match="has no results of resa"):
+    keep.keep(without, tmp_path / "kept")
   assert len(Kept(tmp_path / "kept").runs) == 2
 
 

@@ -19,7 +19,7 @@ MAPPED, ATTENDED = 1500, 8  # images on the map; images with maps of attention a
 NEIGHBORS = "Nearest neighbors"  # the title of a block, which comes first if there are no labels
 WITHOUT_LABELS = (  # measured: docs/results.md, "Which numbers without labels choose the better run?"
   f"Which run is better? Without labels, prefer a higher &ldquo;{CROPS_ALIKE.title}&rdquo;: in short runs on CIFAR-10 (JPEG), "
-  "it chose the more accurate of two in at least three of four pairs; effective rank and RankMe hardly exceeded chance. "
+  "it chose the more accurate of two in about three of four pairs; effective rank and RankMe hardly exceeded chance. "
   "Compare the nearest neighbors of the runs, too."
 )
 HERE = pathlib.Path(__file__).parent
