@@ -11,7 +11,7 @@ configs/unbalanced.py:imagenet_isd   ImageNet, ISD, ResNet-18: 38 classes, eight
 configs/unbalanced.py:imagenet_moco  ImageNet, MoCo v2 on the same images
 
 The network, the learning rate, the queue and MoCo's teacher momentum are this project's choice. The student is evaluated.
-Measured with ",cpu" over seven draws, 1-NN of all classes: ISD+ 35.8 ± 0.9, MoCo v2 36.1 ± 0.9 (docs/results.md).
+Measured with ",cpu" over ten draws, 1-NN of all classes: ISD+ 35.9 ± 0.8, MoCo v2 36.2 ± 0.8 (docs/results.md).
 Both methods over several draws, as a table: docs/compare.md.
 Other sets: --config.data.imbalance.kind=long_tail --config.data.imbalance.ratio=100, or a published list (docs/data.md).
 """
