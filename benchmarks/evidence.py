@@ -201,6 +201,35 @@ def clusters(found: Sequence[Kept]) -> list[str]:
   return table(["method", "k-NN", "5-NN Euclidean", "linear", *metrics.values()], rows)
 
 
+def few(found: Sequence[Kept]) -> list[str]:
+  """One line per number of images and of epochs: k-NN of every method, and without training, from the last comparison."""
+  *trained, baselines = found
+  cells: dict[tuple[int, int], dict[str, str]] = {}
+  for k in trained:
+    for group in k.groups:
+      size, epochs = swept(group, "data.limit"), swept(group, "train.epochs")
+      cells.setdefault((size, epochs), {})[title(group)] = mean_and_std([*k.of(group, KNN).values()])
+  subjects = ("untrained", "raw_pixels")
+  untrained = {
+    swept(group, "data.limit"): [mean_and_std([*baselines.of(group, KNN, subject).values()]) for subject in subjects]
+    for group in baselines.groups
+  }
+  names = dict.fromkeys(name for row in cells.values() for name in row)
+  rows = [
+    [f"{size:,}", f"{epochs}", *(row.get(name, "") for name in names), *untrained[size]]
+    for (size, epochs), row in sorted(cells.items())
+  ]
+  return table(["images", "epochs", *names, *(subject.replace("_", " ") for subject in subjects)], rows)
+
+
+def swept(group: str, field: str) -> int:
+  """Returns the value of a swept field in the name of a group. Raises ValueError if the name does not have it."""
+  match = re.search(rf"(?:^|/){re.escape(field)}=(\d+)(?:/|$)", group)
+  if not match:
+    raise ValueError(f"{group}: expected a value of {field} in the name")
+  return int(match[1])
+
+
 def choice_cells(points: Sequence[tuple[float, float]]) -> list[str]:
   """Returns the correlation and the share of better choices over (number, accuracy) of runs."""
   if len(points) < 3:
@@ -224,7 +253,7 @@ def last(k: Kept, group: str, metric: str) -> str:
 
 
 TABLES: dict[str, Callable[[Sequence[Kept]], list[str]]] = {
-  function.__name__: function for function in (methods, policies, sweep, selected, unbalanced, clusters)
+  function.__name__: function for function in (methods, policies, sweep, selected, unbalanced, clusters, few)
 }
 
 if __name__ == "__main__":

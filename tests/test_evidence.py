@@ -146,6 +146,18 @@ def test_clusters_have_a_line_for_each_method_and_columns_for_both_layers(tmp_pa
   assert lines[3].startswith("| BYOL | 50.00 |") and len(lines) == 4
 
 
+def test_few_images_have_a_line_for_each_number_of_images_and_epochs(tmp_path):
+  of = {n: {f"simclr-cpu/data.limit={n}/train.epochs={e}": {evidence.KNN: [n, n + 2.0]} for e in (50, 9)} for n in (2000, 500)}
+  trained = [folder(tmp_path / f"{n}", groups) for n, groups in of.items()]
+  other = folder(tmp_path / "other", {"moco-cpu/data.limit=500/train.epochs=9": {evidence.KNN: [7.0]}})
+  groups = {f"data.limit={n}": {evidence.KNN: [1.0]} for n in of}
+  lines = evidence.few([*trained, other, folder(tmp_path / "baselines", groups, raw_pixels=8.0)])
+  assert [line.split(" | ")[:2] for line in lines[2:]] == [["| 500", "9"], ["| 500", "50"], ["| 2,000", "9"], ["| 2,000", "50"]]
+  assert lines[2] == "| 500 | 9 | 501.00 ± 1.41 | 7.00 | 10.00 | 8.00 |" and "| 501.00 ± 1.41 |  | 10.00" in lines[3]
+  with pytest.raises(ValueError, match=r"simclr-cpu/data.limit=2: expected a value of train.epochs"):
+    evidence.few([folder(tmp_path / "bad", {"simclr-cpu/data.limit=2": {evidence.KNN: [1.0]}}), other])
+
+
 def test_the_page_shows_what_is_kept():
   text = evidence.PAGE.read_text()
   assert evidence.page(text) == text
