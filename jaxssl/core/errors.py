@@ -1,8 +1,9 @@
 """`UserError`, range checks, one-line text, and the nearest name of a misspelled one."""
 
+import contextlib
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from jaxssl.core.exit_codes import AGAIN, MISTAKE
 
@@ -49,6 +50,18 @@ def require(holds: bool, field: str, value: object, expected: str) -> None:
   """Raises UserError for a field that is out of range."""
   if not holds:
     raise UserError(f"{field}={value}: out of range; expected {expected}")
+
+
+@contextlib.contextmanager
+def renamed(field: str, option: str) -> Iterator[None]:
+  """Lets the errors about a field name the option of the command that sets it."""
+  try:
+    yield
+  except OneLineError as error:
+    text = str(error)
+    if text.startswith(f"{field}="):
+      error.args = (option + text.removeprefix(field),)
+    raise
 
 
 def unknown_name(problem: str, name: object, allowed: Collection[str]) -> UserError:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import UserError, path_of, paths
+from jaxssl.core import UserError, path_of, paths, retry
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.folder_names import HELD_OUT, part_of
 from jaxssl.data.image_io import Decoder
@@ -28,7 +28,7 @@ class NumpySource(ArraySource):
 
   def __setstate__(self, state: dict[str, Any]) -> None:
     vars(self).update(state)
-    images = _arrays(self.name)[self._key]
+    images = retry.call(f"reading {self.name}", _arrays, self.name)[self._key]
     images = images.astype(images.dtype.newbyteorder("="), copy=False)
     self._images = images[..., None] if images.ndim == 3 else images
 
@@ -88,7 +88,7 @@ def _is_images(array: np.ndarray) -> bool:
 def _loaded(path: str, field: str) -> Arrays:
   """Returns the arrays of a file or a folder by name. Raises UserError."""
   try:
-    return _arrays(path)
+    return retry.call(f"reading {path}", _arrays, path)
   except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise UserError(f"{field}={path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import LOG, UserError, atomic, image_progress, json_io, path_of, paths, require, retry
+from jaxssl.core import LOG, UserError, atomic, image_progress, json_io, path_of, paths, renamed, require, retry
 from jaxssl.data.datasets import open_splits
 from jaxssl.data.source import DataInput, Source, name_of
 from jaxssl.data.unreadable import SkipUnreadable
@@ -65,6 +65,7 @@ def _open_onnx(folder: pathlib.Path, config: Mapping[str, Any]) -> Predictor:
     raise UserError(f"--model={folder}: cannot be loaded: {error}") from error
 
 
+@renamed("data.path", "--data")
 def predict_to_file(
   model: Model,
   data: str | pathlib.Path,

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig, TrainConfig
-from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, retry, tree
+from jaxssl.core import UserError, heartbeat, one_line, path_of, paths, renamed, retry, tree
 from jaxssl.core.log import duration
 from jaxssl.data import holdout, value_range
 from jaxssl.data.file_kinds import DecodeError
@@ -31,6 +31,7 @@ SECONDS = 8.0  # duration of the measurement of speed
 BATCH, IMAGES = 32, 4096  # images per batch, and at most in all, with repetition
 
 
+@renamed("data.path", "--data")
 def inspect(
   images: str | pathlib.Path,
   *,

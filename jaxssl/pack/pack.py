@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, require
+from jaxssl.core import LOG, UserError, image_progress, one_line, path_of, paths, renamed, require
 from jaxssl.core.cores import cores
 from jaxssl.data import packed_index, packed_manifest, sampler
 from jaxssl.data.file_kinds import DecodeError
@@ -27,6 +27,7 @@ LARGEST_SIDE = 2**16
 _SAMPLED = 64  # images whose bytes decide the number of shards
 
 
+@renamed("data.path", "--data")
 def pack(
   data: str | pathlib.Path,
   out: str | pathlib.Path,

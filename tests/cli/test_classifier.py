@@ -164,7 +164,7 @@ def test_evaluations_without_a_classifier_are_errors(words, message, trained, fa
     (["--out=there.csv"], "--out=there.csv: exists; remove it, or name another"),
     (["--out=no/folder.csv"], "--out=no/folder.csv: cannot be written: No such file or directory"),
     (["--model=nowhere"], "--model=nowhere: neither an export (there is no config.json) nor a workdir with a classifier"),
-    (["--data=nowhere"], "data.path=nowhere: does not exist"),
+    (["--data=nowhere"], "--data=nowhere: does not exist"),
     (["--data=unreadable"], "--data=unreadable: all 1 images are unreadable"),
     (["--top=4"], "--top=4: out of range; expected 1 to 3, the number of classes"),
     (["--top=0"], "--top=0: out of range; expected 1 to 3, the number of classes"),

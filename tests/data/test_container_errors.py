@@ -3,13 +3,15 @@
 import errno
 import os
 import pathlib
+import pickle
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import Unavailable
-from jaxssl.data import packed, packed_manifest, parquet, tfrecord, webdataset
+from jaxssl.data import numpy_files, packed, packed_manifest, parquet, tfrecord, webdataset
 from jaxssl.data.datasets import open_datasets
 from jaxssl.data.file_kinds import UnsupportedImage
 from jaxssl.data.tfds import TfdsSource
@@ -66,6 +68,21 @@ def test_a_parquet_file_is_opened_again(tmp_path, monkeypatch, clock):
 
   monkeypatch.setattr(parquet.pq.ParquetFile, "read_row_group", stale_once)
   assert [source.encoded(k) for k in range(12)] == list(FILES.values()) and clock.waits
+
+
+def test_arrays_are_opened_again_also_by_a_process_that_reads(tmp_path, monkeypatch, clock):
+  images = np.arange(2 * 4 * 4, dtype=np.uint8).reshape(2, 4, 4)
+  np.save(tmp_path / "images.npy", images)
+  config = DataConfig(source="numpy", path=f"{tmp_path}/images.npy", channels=1, mean=(), std=())
+  limit = 1000
+  monkeypatch.setattr(numpy_files.np, "load", faults := Faults(np.load, 1, only=lambda *_: faults.count < limit))
+  with pytest.raises(Unavailable, match=rf"reading {config.path}: storage does not respond"):
+    open_datasets(config, 0)
+  limit, faults.count = 2, 0
+  source = open_datasets(config, 0).train.source.source
+  faults.count = 0
+  copy = pickle.loads(pickle.dumps(source))
+  assert np.array_equal(copy.read(1)[..., 0], images[1]) and faults.count == 2
 
 
 def test_a_packed_dataset_is_opened_again(tmp_path, monkeypatch, clock):

@@ -20,7 +20,7 @@ def test_if_all_files_are_bad_the_reasons_are_listed_before_the_error(tmp_path, 
   assert lines[first + 1] == f"  12 files, e.g. {', '.join(names[6:9])}: not an image of a known format"
   assert lines[first + 2].startswith(f"  4 files, e.g. {', '.join(names[2:5])}: ")
   assert lines[first + 3] == f"  {names[0]}, {names[1]}: the file is empty"
-  assert "error: data.path=" in result.err and "all 18 images are unreadable" in result.err
+  assert "error: --data=" in result.err and "all 18 images are unreadable" in result.err
 
 
 def test_the_reasons_are_printed_if_all_images_are_unreadable(tmp_path, capfd):
@@ -45,7 +45,7 @@ def test_the_reasons_are_printed_if_all_images_are_unreadable(tmp_path, capfd):
     ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3: unknown option of jaxssl inspect"),
     ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out=mine.txt: a config is a local Python file"),
     ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], ": exists; remove it"),
-    ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "data.path=/nowhere/at/all: does not exist"),
+    ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "--data=/nowhere/at/all: does not exist"),
   ],
 )
 def test_errors_are_one_line(files, words, message, tmp_path, capfd):

@@ -154,13 +154,13 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
     (["--data=IN", "--out="], "--out=: out of range; expected a new folder"),
     (["--data=IN", "--out=OUT", "--quality=0"], "--quality=0: out of range; expected 1 to 100"),
     (["--data=IN", "--out=OUT", "--data.limit=3"], "data.limit: does not change what is packed; leave it out"),
-    (["--data=IN", "--out=OUT", "--data.source=tfrecord"], "data.path=IN: there are no TFRecord files; expected one, a folder"),
-    (["--data=IN/nothing", "--out=OUT"], "data.path=IN/nothing: does not exist"),
+    (["--data=IN", "--out=OUT", "--data.source=tfrecord"], "--data=IN: there are no TFRecord files; expected one, a folder"),
+    (["--data=IN/nothing", "--out=OUT"], "--data=IN/nothing: does not exist"),
     (["--data=MIXED", "--out=OUT"], "--data=MIXED: holds files of several kinds: 1 of webdataset, 1 of parquet; choose one"),
     (["--data=CUT.tar", "--out=OUT"], "CUT.tar: cannot be read: it is damaged or cut off: unexpected end of data"),
     (["--data=GZ.tar", "--out=OUT"], "GZ.tar: cannot be read: not a plain tar: "),
     (["--data=CUT.tfrecord", "--out=OUT"], "CUT.tfrecord: cannot be read: it is cut off at byte 0"),
-    (["--data=OBJECT.npy", "--out=OUT"], "data.path=OBJECT.npy: cannot be read: Array can't be memory-mapped: Python objects"),
+    (["--data=OBJECT.npy", "--out=OUT"], "--data=OBJECT.npy: cannot be read: Array can't be memory-mapped: Python objects"),
   ],
 )
 def test_errors_are_one_line(words, message, tmp_path, monkeypatch, fails):
