@@ -10,7 +10,10 @@ INTERRUPTED = 130
 # code -> its meaning, and whether to rerun the same command: the table of docs/reliability.md
 MEANINGS = {
   DONE: ("finished", ""),
-  FAILED: ("failed unexpectedly, with a traceback", "yes, a few times"),
+  FAILED: (
+    "failed unexpectedly, with a traceback; or a run of `compare` failed; or an export does not match",
+    "yes, a few times",
+  ),
   MISTAKE: ("a mistake in the input, explained in one line; or a full disk", "after fixing it"),
   DIVERGED: ("the loss is not finite, or an alert named in `health.stop` was raised", "with other values"),
   AGAIN: (
