@@ -63,11 +63,13 @@ def check(config: KnnConfig, largest: int) -> None:
 
 
 def class_scores(similarities: np.ndarray, labels: np.ndarray, num_classes: int, temperature: float | None) -> np.ndarray:
-  """Sums the votes of the neighbors of each class: exp(similarity / temperature), or 1 without a temperature.
+  """Sums the votes of the neighbors of each class: exp(similarity / temperature) up to a factor, or 1 without a temperature.
 
-  similarities: float32 [m, k]; labels: int32 [m, k]. Returns float32 [m, num_classes].
+  similarities: float32 [m, k]; labels: int32 [m, k]. Returns float32 [m, num_classes]. The factor of a row makes its largest
+  vote 1: at low temperatures, votes would be infinite.
   """
-  votes = np.exp(similarities / np.float32(temperature)) if temperature else np.float32(1)
+  below = similarities - similarities.max(1, keepdims=True)
+  votes = np.exp(below / np.float32(temperature)) if temperature else np.float32(1)
   scores = np.zeros((len(labels), num_classes), np.float32)
   np.add.at(scores, (np.arange(len(labels))[:, None], labels), votes)
   return scores
