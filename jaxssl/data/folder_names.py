@@ -97,6 +97,6 @@ def _is_images(name: str) -> bool:
 
 def with_same_children(parts: Mapping[str, Part], children: Mapping[str, set[str]]) -> set[str]:
   """Returns the held-out folders with class folders of the same names as folders that are no split: CRC-VAL-7K, CRC-100K."""
-  own = {name: {child for child in children.get(name, ()) if part_of(child) != ("", ())} for name in parts}
+  own = {name: {child for child in children.get(name, ()) if not _words(child) or part_of(child) != ("", ())} for name in parts}
   others = set().union(*(own[name] for name, part in parts.items() if not part.kind))
   return {name for name, part in parts.items() if part.kind in HELD_OUT and own[name] & others}

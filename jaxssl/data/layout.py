@@ -39,6 +39,8 @@ def layout_of(folders: Sequence[str]) -> Layout:
   """
   paths = [folder.split("/") if folder else [] for folder in folders]
   of_masks = _of_masks(paths)
+  if all(of_masks):  # then these are the images
+    of_masks = [""] * len(paths)
   kept = [path for path, top in zip(paths, of_masks, strict=True) if not top]
   decided, problem = _decide(kept)
   rest = iter(decided)
