@@ -38,7 +38,7 @@ def write(folder: pathlib.Path, bundle: ExportBundle) -> dict[str, Any]:
 def _timm_config(bundle: ExportBundle, name: str, options: dict[str, Any]) -> dict[str, Any]:
   """Returns the entries of config.json by which timm builds the model, from this folder or from the Hugging Face Hub."""
   model, shown = backbone(bundle.model), bundle.preprocessing
-  cropped = shown.resize > 0
+  cropped = shown.resize > 0 or shown.resident_size > 0  # the latter alone: all of the center square is resized to `size`
   pretrained = {
     "num_classes": len(bundle.classes),
     "input_size": [shown.channels, shown.size, shown.size],
@@ -46,7 +46,7 @@ def _timm_config(bundle: ExportBundle, name: str, options: dict[str, Any]) -> di
     "mean": [*shown.mean],
     "std": [*shown.std],
     "interpolation": shown.interpolation,
-    "crop_pct": shown.size / shown.resize if cropped else 1.0,
+    "crop_pct": shown.size / shown.resize if shown.resize else 1.0,
     "crop_mode": "center" if cropped else "squash",
     "first_conv": model.first_conv.removesuffix(".weight"),
     "classifier": model.torch_classifier,

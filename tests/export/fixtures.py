@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,13 +41,18 @@ def export(workdir: pathlib.Path, out: pathlib.Path, kind: str, *words: str) -> 
 
 
 def run(
-  workdir: pathlib.Path, model: ModelConfig, size: int = 32, channels: int = 3, precision="float32", **evals
+  workdir: pathlib.Path,
+  model: ModelConfig,
+  size: int = 32,
+  channels: int = 3,
+  precision="float32",
+  data: Mapping[str, Any] | None = None,
+  **evals,
 ) -> pathlib.Path:
   """Writes a MoCo v2 config, which has a teacher, and a checkpoint of step 7 with the encoder of `model.init_from`, if any."""
+  of_data = {"source": "folder", "path": "/home/somebody/birds", "channels": channels}
   config = Config(
-    data=DataConfig(
-      source="folder", path="/home/somebody/birds", channels=channels, mean=(0.4,) * channels, std=(0.2,) * channels
-    ),
+    data=DataConfig(**of_data | {"mean": (0.4,) * channels, "std": (0.2,) * channels} | (data or {})),
     views={"strong": ViewConfig(size=size)},
     model=model,
     method={"name": "mocov2", "teacher_momentum": {"base": 0.99}},

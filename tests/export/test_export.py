@@ -143,6 +143,17 @@ def test_heads_are_exported_on_request(network, runs, tmp_path):
   assert (model.network.predictor is None) == (network == "teacher")
 
 
+@pytest.mark.parametrize(
+  "resident_size, resize, crop",
+  [(0, 0, ("squash", 1.0)), (40, 0, ("center", 1.0)), (0, 40, ("center", 0.8)), (48, 40, ("center", 0.8))],
+)
+def test_timm_crops_as_evaluations_do(resident_size, resize, crop, tmp_path):
+  workdir = fixtures.run(tmp_path / "run", MODELS["vit"], data={"resident_size": resident_size}, resize=resize)
+  assert export(workdir, tmp_path / "out", "timm") == 0
+  entry = json.loads((tmp_path / "out" / "config.json").read_text())["pretrained_cfg"]
+  assert (entry["crop_mode"], entry["crop_pct"]) == crop
+
+
 @pytest.mark.parametrize("kind", ["timm", ONNX, "stablehlo"])
 def test_positions_are_interpolated_to_the_image_size(kind, runs, tmp_path):
   assert export(runs("vit"), tmp_path, kind, "--evals.size=48") == 0
