@@ -36,10 +36,11 @@ def keep(workdir: pathlib.Path, out: pathlib.Path) -> None:
 
   Raises SystemExit, and writes nothing, if a run is not finished, has no results, or is there already.
   """
-  groups = json_io.read(workdir / "compare.json")["groups"]
+  compared = json_io.read(workdir / "compare.json")
+  groups, left_out = compared["groups"], [*compared.get("failures", {}), *compared.get("unfinished", [])]
   names = {run["name"]: group["name"] for group in groups for run in group["runs"]}
   records = {name: RunRecord(Workdir(workdir / name)) for name in names}
-  if unfinished := [name for name, record in records.items() if not record.finished]:
+  if unfinished := left_out + [name for name, record in records.items() if not record.finished]:
     raise SystemExit(f"{workdir}: {len(unfinished)} runs are not finished, such as {unfinished[0]}; rerun the comparison first")
   if again := records.keys() & {row["run"] for row in kept.lines(out / "runs.csv")}:
     raise SystemExit(f"{out} has results of {min(again)} already; remove the folder to replace them")

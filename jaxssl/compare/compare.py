@@ -33,19 +33,20 @@ def compare(
       print(shlex.join(["jaxssl", *run.command(workdir)]))
     return 0
   code, failures = execute.execute(planned, workdir)
-  folders = [Workdir(workdir / run.name) for run in planned]
-  started = [folder for folder in folders if folder.config.exists() and folder.results.exists()]
-  if not started:
-    raise UserError(f"--workdir {workdir}: no run has measured anything; {'; '.join(failures.values())}")
-  records = named_records(started)
-  for record in records:
-    record.name = str(record.workdir.folder).removeprefix(f"{workdir}/")
-  groups = grouped(records)
-  summary.write(workdir, groups, failures)
-  print(summary.markdown(groups, failures), end="")
-  if not code:
-    page.write([(folder, None) for folder in started], workdir / "report.html")
-  LOG.info("%d of %d runs are finished; %s", sum(record.finished for record in records), len(planned), workdir / "compare.md")
+  finished = execute.finished(planned, workdir)
+  if not finished and not code:
+    raise UserError(f"--workdir {workdir}: no run is finished; {'; '.join(failures.values())}")
+  if finished:
+    records = named_records([Workdir(workdir / name) for name in finished])
+    for record, name in zip(records, finished, strict=True):
+      record.name = name
+    left_out = {run.name: failures.get(run.name, "") for run in planned if run.name not in finished}
+    groups = grouped(records)
+    summary.write(workdir, groups, left_out)
+    print(summary.markdown(groups, left_out), end="")
+    if not code:
+      page.write([(record.workdir, None) for record in records], workdir / "report.html")
+  LOG.info("%d of %d runs are finished; %s", len(finished), len(planned), workdir / "compare.md" if finished else workdir)
   return code or int(bool(failures))
 
 

@@ -33,14 +33,25 @@ def execute(planned: Sequence[Planned], folder: pathlib.Path) -> tuple[int, dict
       LOG.error("[%d/%d] %s: %s", number, len(planned), run.name, error)
       continue
     LOG.info("[%d/%d] %s", number, len(planned), run.name)
+    workdir = Workdir(folder / run.name)
+    before = _lines(workdir.log)
     code = _train(run.command(folder))
     if code in (AGAIN, INTERRUPTED):
       LOG.info("stopped in %s; rerun the same command to resume", run.name)
       return code, failures
     if code:
-      failures[run.name] = _reason(Workdir(folder / run.name), code)
+      failures[run.name] = _reason(_lines(workdir.log)[len(before) :], code)
       LOG.error("[%d/%d] %s: %s", number, len(planned), run.name, failures[run.name])
   return 0, failures
+
+
+def finished(planned: Sequence[Planned], folder: pathlib.Path) -> list[str]:
+  """Returns the names of the runs that are complete."""
+  names = []
+  for run in planned:
+    with contextlib.suppress(UserError):  # the folder belongs to another config
+      names += [run.name] if is_finished(run, folder) else []
+  return names
 
 
 def is_finished(run: Planned, folder: pathlib.Path) -> bool:
@@ -58,9 +69,12 @@ def _train(words: Sequence[str]) -> int:
     return process.wait()
 
 
-def _reason(workdir: Workdir, code: int) -> str:
-  """Returns the last error in a run's log, or the exit code of its process."""
-  lines = workdir.log.read_text(errors="replace").splitlines() if workdir.log.exists() else []
+def _lines(log: pathlib.Path) -> list[str]:
+  return log.read_text(errors="replace").splitlines() if log.exists() else []
+
+
+def _reason(lines: Sequence[str], code: int) -> str:
+  """Returns the last error in the new lines of a run's log, or the exit code of its process."""
   errors = [line for line in lines if " ERROR " in line]
   return errors[-1].partition(" ERROR ")[2] if errors else f"exit code {code}"
 

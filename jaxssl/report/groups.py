@@ -28,6 +28,12 @@ class Group(NamedTuple):
   records: list[RunRecord]
 
   @property
+  def size(self) -> str:
+    """How many runs there are, and how many of them are not finished, so that their values are not the last."""
+    count, unfinished = len(self.records), sum(not record.finished for record in self.records)
+    return f"{count} run{'s' * (count > 1)}" + (f", {unfinished} not finished" if unfinished else "")
+
+  @property
   def by_seeds(self) -> dict[Seeds, RunRecord]:
     """The runs by their seeds; the last one of equal runs."""
     return {seeds(record): record for record in self.records}
@@ -117,7 +123,7 @@ def grouped(records: Sequence[RunRecord]) -> list[Group]:
 
 def compared(groups: Sequence[Group]) -> Iterator[Row]:
   """Yields all metrics with all protocols, in the order of a report."""
-  finals = [{(f.name, protocol_key(f.protocol)): f for f in record.finals()} for group in groups for record in group.records]
+  finals = [own_finals(record) for group in groups for record in group.records]
   keys = dict.fromkeys(key for by_key in finals for key in by_key)
   metrics = defined([record for group in groups for record in group.records], [name for name, _ in keys])
   order = [metric.name for metric in metrics]
@@ -134,12 +140,20 @@ def differences(first: Group, second: Group, name: str, key: str) -> list[float]
   """Returns first - second of a metric by one protocol, for each of the seeds that both groups have."""
 
   def of(group: Group) -> dict[Seeds, float | None]:
-    finals = ((seed, final) for seed, record in group.by_seeds.items() for final in record.finals())
-    return {seed: final.value for seed, final in finals if (final.name, protocol_key(final.protocol)) == (name, key)}
+    finals = ((seed, own_finals(record).get((name, key))) for seed, record in group.by_seeds.items())
+    return {seed: final.value for seed, final in finals if final}
 
   ours, theirs = of(first), of(second)
   pairs = ((value, theirs.get(seed)) for seed, value in ours.items())
   return [a - b for a, b in pairs if a is not None and b is not None]
+
+
+def own_finals(record: RunRecord) -> dict[tuple[str, str], Final]:
+  """Returns the last value of each metric by each protocol, by name and `protocol_key`.
+
+  If several networks were measured, it is that of the first: the run's own, before another one that was evaluated later.
+  """
+  return {(final.name, protocol_key(final.protocol)): final for final in reversed(record.finals())}
 
 
 def is_seed(name: str) -> bool:
@@ -151,7 +165,7 @@ def _defining(record: RunRecord) -> dict[str, Any]:
   """Returns the fields that runs of one group share."""
   ignored = {f"data.{name}" for name in (*FROM_IMAGES, "workers", "processes")} | {"train.fsdp", "bootstrap.search_chunk"}
   fields = {name: value for name, value in flatten(record.config).items() if name not in ignored and not is_seed(name)}
-  return {name: value for name, value in fields.items() if role_of(Config, name) != "observe"}
+  return {name: value for name, value in fields.items() if role_of(Config, name) != "observe" or name == "evals.network"}
 
 
 def _name(records: Sequence[RunRecord]) -> str:

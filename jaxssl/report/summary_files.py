@@ -36,7 +36,7 @@ def csv_text(groups: Sequence[Group]) -> str:
 
 def markdown(groups: Sequence[Group]) -> str:
   """Returns a table of the metrics, mean ± sample standard deviation over the runs of each group, and their protocols."""
-  lines = [["metric", *(f"{group.name} ({len(group.records)})" for group in groups)], ["---"] * (len(groups) + 1)]
+  lines = [["metric", *(f"{group.name} ({group.size})" for group in groups)], ["---"] * (len(groups) + 1)]
   rows = list(compared(groups))
   protocols = {}
   for row in rows:

@@ -65,7 +65,7 @@ def side_by_side(groups: Sequence[Group]) -> str:
     texts = [MISSING if cell is None else _cell(cell, best) for cell in cells]
     row = (escape(metric.title), texts, _small(metric, protocol_text(protocol) + shared))
     (full if len(measured) == len(cells) else partial).append(row)
-  names = [f"{group.name} ({len(group.records)} runs)" if len(group.records) > 1 else group.name for group in groups]
+  names = [group.name if group.size == "1 run" else f"{group.name} ({group.size})" for group in groups]
   table = _table("values many", names, full)
   if partial:
     folded = _table("values many", names, partial)

@@ -12,6 +12,7 @@ import jaxssl
 from jaxssl import main
 from jaxssl.compare import execute, grid
 from jaxssl.core import UserError
+from jaxssl.core.metric import Measurement, accuracy_metric
 from jaxssl.report import page
 from jaxssl.workdir import results
 from jaxssl.workdir.workdir import Workdir
@@ -100,6 +101,46 @@ def test_failures_are_recorded_and_a_signal_stops(tmp_path, monkeypatch, caplog)
   assert failures["byol-runlocal"] == "exit code 1"
 
 
+def test_the_reason_of_a_failure_is_that_of_the_last_command(tmp_path, monkeypatch):
+  (run,) = grid.runs(CONFIGS[:1], {}, {})
+  workdir = Workdir(tmp_path / run.name)
+  workdir.stored()
+  workdir.write_config(run.config)
+  lines = iter(["2026-01-02 03:04:06,000 INFO again\n", "2026-01-02 03:04:07,000 ERROR the disk is full\n"])
+  workdir.log.write_text("2026-01-02 03:04:05,000 ERROR the loss is nan\n")
+
+  def train(words):
+    with workdir.log.open("a") as file:
+      file.write(next(lines))
+    return 1
+
+  monkeypatch.setattr(execute, "_train", train)
+  assert execute.execute([run], tmp_path) == (0, {run.name: "exit code 1"})
+  assert execute.execute([run], tmp_path) == (0, {run.name: "the disk is full"})
+
+
+def test_only_finished_runs_are_compared(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(execute, "_train", lambda words: 1)
+  monkeypatch.setattr(page, "write", lambda *_: None)
+  planned, changes = grid.runs(CONFIGS[:1], {"train.seed": ["0", "1", "2"]}, {}), {"train.seed": [0, 1, 2]}
+  with pytest.raises(UserError, match="no run is finished; exit code 1; exit code 1"):
+    jaxssl.compare(CONFIGS[0], tmp_path, changes)
+  for run, value in zip(planned[:2], (80.0, 30.0), strict=True):
+    workdir = Workdir(tmp_path / run.name)
+    workdir.stored()
+    workdir.write_config(run.config)
+    measured = Measurement(metric=accuracy_metric("knn1_cosine", "k-NN", ""), value=value, subject="student", protocol={})
+    results.add(workdir.results, 8, [measured], finished=run is planned[0])
+  assert jaxssl.compare(CONFIGS[0], tmp_path, changes) == 1
+  text = capsys.readouterr().out
+  assert "| knn1_cosine | 80.00 |" in text and f"left out: {planned[1].name} failed: exit code 1" in text
+  monkeypatch.setattr(execute, "_train", lambda words: 75)
+  assert jaxssl.compare(CONFIGS[0], tmp_path, changes) == 75
+  document = json.loads((tmp_path / "compare.json").read_text())
+  assert document["unfinished"] == [run.name for run in planned[1:]] and document["failures"] == {}
+  assert f"left out: {planned[2].name} is not finished" in capsys.readouterr().out
+
+
 def test_signals_reach_the_run():
   process = subprocess.Popen(["sleep", "60"], start_new_session=True)
   with execute._forwarded(process):
@@ -121,7 +162,7 @@ def test_three_methods_with_two_seeds(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(execute, "_train", train)
   monkeypatch.setattr(page, "_from_images", lambda record, run: {})  # as on the page of one run, and they take seconds each
   assert main.main(words) == 75
-  assert not (tmp_path / "report.html").exists() and "simclr-runlocal (2)" in (tmp_path / "compare.md").read_text()
+  assert not (tmp_path / "report.html").exists() and "simclr-runlocal (2 runs)" in (tmp_path / "compare.md").read_text()
   trained += [""]
   assert main.main(words) == 0
   assert len(trained) == 3 + 1 + 4 and trained[4] == trained[2]  # the first two were not trained again

@@ -1,10 +1,12 @@
 """Several runs: groups by config, mean and deviation over seeds, CSV and Markdown."""
 
 import csv
+import dataclasses
 import io
 
 import pytest
 
+from jaxssl.config import parse
 from jaxssl.config.schema import Config, DataConfig, EvalsConfig, TrainConfig
 from jaxssl.core.metric import Measurement, accuracy_metric
 from jaxssl.report import summary, summary_files, tables
@@ -52,6 +54,30 @@ def test_runs_that_differ_in_seeds_are_one_group(groups):
   assert differences(groups[0], groups[1], KNN.name, protocol_key(PROTOCOL)) == [3.0, 5.0]  # seeds 0 and 1
 
 
+def test_another_network_that_was_evaluated_later_replaces_no_value(groups):
+  workdir = groups[0].records[1].workdir
+  results.add(workdir.results, 6, [Measurement(metric=KNN, value=10.0, subject="student", protocol=PROTOCOL)])
+  again = grouped(named_records([record.workdir for group in groups for record in group.records]))
+  assert next(compared(again)).cells[0].values == [50.0, 54.0]
+  assert differences(again[0], again[1], KNN.name, protocol_key(PROTOCOL)) == [3.0, 5.0]
+
+
+def test_unfinished_runs_are_counted(groups):
+  results.add(groups[0].records[1].workdir.results, 8, [], finished=False)
+  again = grouped(named_records([record.workdir for group in groups for record in group.records]))
+  assert [group.size for group in again] == ["2 runs, 1 not finished", "3 runs", "1 run"]
+  assert "dino (2 runs, 1 not finished)" in tables.side_by_side(again)
+  assert "| dino (2 runs, 1 not finished) |" in summary_files.markdown(again)
+
+
+def test_runs_that_evaluate_different_networks_are_different_groups(tmp_path):
+  workdirs = [run(tmp_path, "dino", seed, 50.0, 49.0) for seed in (0, 1, 2)]
+  for workdir, network in zip(workdirs, ("teacher", "student", "student"), strict=True):
+    config = parse.read(Config, workdir.read_config())
+    workdir.write_config(dataclasses.replace(config, evals=dataclasses.replace(config.evals, network=network)))
+  assert [len(group.records) for group in grouped(named_records(workdirs))] == [1, 2]
+
+
 def test_the_table_has_a_column_per_group_and_folds_what_only_some_have(groups):
   html = tables.side_by_side(groups)
   assert "byol (3 runs)" in html and '<b class="best"><data value="62.0">' in html
@@ -95,7 +121,7 @@ def test_csv_and_markdown_hold_the_same_numbers(groups):
   }
   assert expected.items() <= table[1].items()
   text = summary_files.markdown(groups).splitlines()
-  assert text[0] == "| metric | dino (2) | byol (3) | simclr/seed0 (1) |"
+  assert text[0] == "| metric | dino (2 runs) | byol (3 runs) | simclr/seed0 (1 run) |"
   assert text[2] == "| knn20_cosine | 52.00 ± 2.83 | 62.00 ± 24.27 | 60.00 |"
   assert text[3] == "| linear_lbfgs |  |  | 70.00 |"
   assert text[4:] == ["", "- knn20_cosine: k 20"]
