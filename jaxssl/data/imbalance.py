@@ -26,7 +26,10 @@ def draw(
     if listed is None:
       raise UserError("data.imbalance.kind=listed: needs data.list_path, the list of an unbalanced set")
     train, pool = listed, labels
-    classes, counts = np.unique(labels[train], return_counts=True)
+    known = labels[train][labels[train] >= 0]
+    if not len(known):
+      raise UserError("data.imbalance.kind=listed: no listed image has a label; expected labels of some, or kind=none")
+    classes, counts = np.unique(known, return_counts=True)
     in_head = counts**2 >= counts.max() * counts.min()
   else:
     pool = labels if listed is None else np.where(np.isin(np.arange(len(labels)), listed), labels, -1)
@@ -52,10 +55,11 @@ def draw(
 
 
 def balanced(labels: np.ndarray, classes: np.ndarray, names: tuple[str, ...], seed: int) -> np.ndarray:
-  """Draws as many images of each of `classes` as the smallest has. Returns positions, int [m] ascending.
+  """Draws as many images of each of `classes` (-1 is none) as the smallest has. Returns positions, int [m] ascending.
 
   Raises UserError if a class has none.
   """
+  classes = classes[classes >= 0]
   counts = np.array([(labels == c).sum() for c in classes])
   if not counts.all():
     name = names[classes[counts.argmin()]]

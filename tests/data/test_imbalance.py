@@ -8,7 +8,7 @@ import pytest
 from jaxssl.config.schema import DataConfig, ImbalanceConfig
 from jaxssl.core import UserError
 from jaxssl.data.datasets import open_datasets
-from jaxssl.data.imbalance import draw
+from jaxssl.data.imbalance import balanced, draw
 from tests.data.fixtures import flat, folder, zipped
 
 COUNTS = np.array([40, 25, 30, 0, 50, 27])  # of each class
@@ -80,6 +80,16 @@ def test_a_list_limits_a_draw_or_is_the_set_itself():
   train, reference, (head, tail) = drawn(listed=subset, kind="listed")
   assert (train == subset).all() and head.tolist() == [0, 1] and tail.tolist() == [4, 5]  # around 20
   assert counts(LABELS[reference]).tolist() == [25, 25, 0, 0, 25, 25] and not set(reference) <= set(subset)
+
+
+def test_unlabeled_images_of_a_list_are_no_class():
+  subset = np.concatenate([np.flatnonzero(LABELS == c)[:size] for c, size in ((-1, 7), (0, 40), (1, 20), (4, 19), (5, 10))])
+  train, reference, (head, tail) = drawn(listed=subset, kind="listed")
+  assert (train == subset).all() and head.tolist() == [0, 1] and tail.tolist() == [4, 5]
+  assert counts(LABELS[reference]).tolist() == [25, 25, 0, 0, 25, 25]
+  assert set(LABELS[balanced(LABELS, np.unique(LABELS[subset]), NAMES, 0)]) == {0, 1, 4, 5}
+  with pytest.raises(UserError, match="data.imbalance.kind=listed: no listed image has a label; expected labels of some"):
+    drawn(listed=np.flatnonzero(LABELS == -1), kind="listed")
 
 
 @pytest.mark.parametrize(
