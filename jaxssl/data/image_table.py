@@ -47,7 +47,7 @@ def _rows(text: str, where: str, delimiter: str, header: Sequence[str], column: 
   labels = next((header.index(name) for name in LABEL_COLUMNS if name in header and header.index(name) != column), None)
   split = next((k for k, name in enumerate(header) if name in _SPLIT_COLUMNS or _YES_OR_NO.fullmatch(name)), None)
   left_out = Counter[str]()
-  for number, row in enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), 1):
+  for number, row in _cells(text, where, delimiter):
     if number == 1 or len(row) <= column or not row[column].strip():
       continue
     value = row[split].strip() if split is not None and len(row) > split else ""
@@ -64,6 +64,21 @@ def _rows(text: str, where: str, delimiter: str, header: Sequence[str], column: 
   if left_out and split is not None:
     counts = ", ".join(f"{count} of {value}" for value, count in left_out.most_common())
     LOG.warning("%s: left out by column %s: %s", where, header[split], counts)
+
+
+def _cells(text: str, where: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+  """Yields the number and the cells of each line. Raises UserError if a quoted cell spans lines or a cell is too long."""
+  tabs = delimiter == "\t"  # in whose cells a quote is a character, as in 12", unless all of the cell is quoted
+  reader = csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL)
+  number = 1
+  try:
+    for row in reader:
+      if reader.line_num > number:
+        raise UserError(f"{where}: line {number}: a quoted cell spans lines; expected one line per image, and quotes in pairs")
+      yield number, [re.sub('^"(.*)"$', r"\1", cell) for cell in row] if tabs else row
+      number += 1
+  except csv.Error as error:
+    raise UserError(f"{where}: line {number}: {error}; expected one line per image, and quotes in pairs") from error
 
 
 def _kind(column: str, value: str) -> str:

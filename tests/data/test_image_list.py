@@ -111,6 +111,28 @@ def test_tables_have_a_column_of_paths(ending, text, tmp_path):
   assert read(tmp_path, text, ending) == [1, 2]
 
 
+@pytest.mark.parametrize("caption", ['"a 6 inch fish', '12" dog', '"end"'])
+def test_a_quote_in_a_table_of_tabs_is_a_character(caption, tmp_path):
+  text = f'path\tcaption\tlabel\ncat/2.jpg\t{caption}\t"a"\ndog/1.png\tend"\tb\n'
+  (tmp_path / "list.tsv").write_text(text)
+  assert image_list.read(str(tmp_path / "list.tsv"), NAMES, FOLDERS, ROOT) == {1: "a", 2: "b"}
+
+
+@pytest.mark.parametrize(
+  "ending, caption, problem",
+  [
+    (".csv", ',"a 6 inch fish', "a quoted cell spans lines"),
+    (".csv", ',"two\nlines"', "a quoted cell spans lines"),
+    (".csv", f',"{"x" * 200_000}', r"field larger than field limit .131072."),
+    (".tsv", f'\t"{"x" * 200_000}', r"field larger than field limit .131072."),
+  ],
+)
+def test_a_cell_that_would_hide_lines_is_an_error(ending, caption, problem, tmp_path):
+  text = f"path{caption[0]}caption\ncat/1.png{caption[0]}x\ncat/2.jpg{caption}\ndog/1.png{caption[0]}end\"\n"
+  with pytest.raises(UserError, match=f"data.list_path=.*list{ending}: line 3: {problem}; expected one line per image"):
+    read(tmp_path, text, ending)
+
+
 def test_a_table_without_a_column_of_paths_is_an_error(tmp_path):
   with pytest.raises(UserError, match="its first line is 'cat/2.jpg,1'; expected a header with a column of paths, named e.g."):
     read(tmp_path, "cat/2.jpg,1\n", ".csv")
