@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxssl.config.absolute import OF_FILES
 from jaxssl.config.schema import Config, HeadConfig, ModelConfig
 from jaxssl.core import VERSION, UserError, paths
 from jaxssl.core.types import Array, Variables
@@ -105,12 +106,14 @@ def open_bundle(
     variables.stats.pop(name, None)
   network = dataclasses.replace(opened.network, **dict.fromkeys(left_out))
   model = dataclasses.replace(config.model, **dict.fromkeys(left_out, HeadConfig()))
-  path = config.data.path  # of a folder, its name; a path of this machine is not published
+  data = config.data.path or config.data.source
+  if config.data.source in OF_FILES or os.path.isabs(data):  # only the name: a path of this machine is not published
+    data = os.path.basename(paths.absolute(data))
   about = {
     "jaxssl": VERSION,
     "method": config.method["name"],
     "bootstrap": config.bootstrap.policy,
-    "data": os.path.basename(paths.absolute(path)) if config.data.source == "folder" else path or config.data.source,
+    "data": data,
     "holdout": config.evals.holdout,
     "epochs": config.train.epochs,
     "batch_size": config.train.batch_size,

@@ -14,11 +14,13 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import jaxssl
+from jaxssl.config.absolute import OF_FILES
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.evals import load_run
 from jaxssl.export import formats as command
+from jaxssl.export.bundle import open_bundle
 from tests import tiny_run
 from tests.data.fixtures import coded
 from tests.data.stand_ins import Tensor
@@ -196,6 +198,20 @@ def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path
   assert '\nlicense: "other"\n' in text and "No license was named" in text and "Nothing was measured" in text
   assert "model-index" not in text
   assert "| images | birds |" in text
+
+
+@pytest.mark.parametrize(
+  "source, path, data",
+  [
+    *((source, "/home/somebody/birds", "birds") for source in (*OF_FILES, "a_plugin")),
+    ("packed", "gs://bucket/birds", "birds"),
+    ("tfds", "birds/small:1.0.0", "birds/small:1.0.0"),
+    ("digits", "", "digits"),
+  ],
+)
+def test_no_path_of_a_machine_is_published(source, path, data, tmp_path):
+  workdir = fixtures.run(tmp_path / "run", MODELS["cifar_stem"], data={"source": source, "path": path})
+  assert open_bundle(workdir).about["data"] == data
 
 
 @pytest.mark.parametrize(
