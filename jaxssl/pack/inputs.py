@@ -1,6 +1,7 @@
 """Opens the images to pack, from whatever holds them."""
 
 import collections
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 from jaxssl.config.parse import read
 from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths, tree
-from jaxssl.data import datasets, value_range
-from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data import datasets, sampler, value_range
+from jaxssl.data.file_kinds import ENDINGS, DecodeError
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.packed_manifest import is_packed
 from jaxssl.data.parquet import PARQUET
@@ -20,6 +21,7 @@ from jaxssl.data.tfrecord import TFRECORD
 from jaxssl.data.webdataset import TAR
 
 _NAMED = "tfds:"
+_SAMPLED = 100  # images that are tried to find a readable one
 _KINDS = {"webdataset": TAR, "tfrecord": TFRECORD, "parquet": PARQUET}  # by the names of files
 _REFUSED = ("limit", "imbalance", "mean", "std", "placement", "resident_size", "stage")  # are applied when a run is trained
 
@@ -81,8 +83,16 @@ def open_sources(config: DataConfig) -> dict[str, Source]:
   if listed is not None and train.labels is not None and test is not None and test.labels is not None:
     test = Subset(test, np.flatnonzero(np.isin(test.labels, train.labels)))  # as a run on that list would be tested
   sources = {"train": train} | ({} if test is None else {"test": test})
-  if train.encoded(0) is None:  # arrays, whose range decides how they are read
+  if _are_arrays(train):  # their range decides how they are read
     decoder = Decoder.of(value_range.settled(config, train, tolerant=True))
     for source in sources.values():
       source.use(decoder)
   return sources
+
+
+def _are_arrays(source: Source) -> bool:
+  """Returns whether images are arrays instead of files, by the first readable one of a sample."""
+  for row in sampler.evenly_spaced(len(source), _SAMPLED).tolist():
+    with contextlib.suppress(DecodeError):
+      return source.encoded(row) is None
+  return False

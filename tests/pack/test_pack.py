@@ -145,6 +145,13 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, capsys):
       pack(data, tmp_path / f"two{workers}", shorter_side=0, num_shards=2, num_workers=workers)
 
 
+def test_the_first_image_may_be_a_broken_link(tmp_path):
+  data = folder(tmp_path / "in", FILES)
+  pathlib.Path(data, "cat/-.jpg").symlink_to("gone.jpg")
+  manifest = pack(data, tmp_path / "out", num_workers=1)
+  assert [image.name for image in manifest.splits["train"].left_out] == [f"{data}/cat/-.jpg"]
+
+
 @pytest.mark.parametrize(
   "words, message",
   [
