@@ -128,7 +128,7 @@ def test_a_quote_in_a_table_of_tabs_is_a_character(caption, tmp_path):
   ],
 )
 def test_a_cell_that_would_hide_lines_is_an_error(ending, caption, problem, tmp_path):
-  text = f"path{caption[0]}caption\ncat/1.png{caption[0]}x\ncat/2.jpg{caption}\ndog/1.png{caption[0]}end\"\n"
+  text = f'path{caption[0]}caption\ncat/1.png{caption[0]}x\ncat/2.jpg{caption}\ndog/1.png{caption[0]}end"\n'
   with pytest.raises(UserError, match=f"data.list_path=.*list{ending}: line 3: {problem}; expected one line per image"):
     read(tmp_path, text, ending)
 
