@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import path_of, paths
+from jaxssl.core import UserError, path_of, paths
 from jaxssl.data.file_kinds import ENDINGS
 from jaxssl.data.image_io import Decoder
+from jaxssl.data.layout import layout_of
 from jaxssl.data.record_files import open_sets, scanned
 from jaxssl.data.record_source import RecordSource
 from jaxssl.data.source import register
@@ -27,11 +28,13 @@ def open_tars(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
   """Opens the tar files of `data.path`: train, and test or validation (None without either).
 
   Samples are files whose names differ in what follows the first dot: the image, and a label in .cls or .json. Without any of
-  these, images have the class of their folder. Raises UserError for a damaged or compressed file.
+  these, images have the class of their folder. Raises UserError for a damaged or compressed file, and for folders that are
+  splits or masks.
   """
 
   def make(name: str, files: list[str], known: tuple[str, ...]) -> RecordSource:
     scans = scanned("tar", files, _scan)
+    _check_folders(name, scans)
     _name_apart(files, scans)
     _use_folders(scans)
     return RecordSource(name, files, scans, Decoder.of(config), known=known)
@@ -103,6 +106,21 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> in
     value = next((fields[key] for key in _KEYS if key in fields), None) if isinstance(fields, dict) else fields
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
   return int(text) if re.fullmatch(r"-?\d{1,9}", text) else text or None
+
+
+def _check_folders(where: str, scans: list[dict[str, Any]]) -> None:
+  """Raises UserError if the folders in tar files, which are all trained on, are splits or masks."""
+  folders = sorted({os.path.dirname(name) for scan in scans for name in scan["name"]})
+  layout = layout_of(folders or [""])
+  roles = {folder.top: folder.role for folder in layout.folders}
+  if len(set(roles.values())) > 1:
+    problem = ", ".join(f"{f'{top}/' if top else 'no folder'} ({role})" for top, role in [*roles.items()][:5])
+  elif layout.problem and "train" in roles.values():
+    problem = layout.problem.partition(";")[0]
+  else:  # classes, or all in one split, which the names of the files should state
+    return
+  expected = "expected no folders or those of classes; unpack them and use data.source=folder, or write a tar for each split"
+  raise UserError(f"{where}: its tar files hold splits or masks: {problem}; {expected}")
 
 
 def _name_apart(files: list[str], scans: list[dict[str, Any]]) -> None:

@@ -101,6 +101,30 @@ def test_keys_that_two_tars_share_are_told_apart(tmp_path):
     opened("webdataset", tmp_path)
 
 
+@pytest.mark.parametrize(
+  "names, found",
+  [
+    ("train/cat/0.png train/dog/1.png test/cat/2.png", r"test/ (test), train/ (train)"),
+    ("train/0.png test/1.png", r"test/ (test), train/ (train)"),
+    ("images/0.png masks/1.png", "images/ (train), masks/ (left out)"),
+    ("cat/0.png cat/test/1.png dog/2.png dog/test/3.png", "cat/test/ seems to hold images to test on, but would be trained on"),
+    ("train/cat/0.png train/dog/1.png", ""),
+    ("test/cat/0.png test/dog/1.png", ""),
+    ("bus/0.png car/1.png train/2.png", ""),
+    ("0.png 1.png", ""),
+    ("a/b/0.png a/1.png 2.png", ""),
+  ],
+)
+def test_a_tar_with_splits_or_masks_is_an_error(names, found, tmp_path):
+  data = write_tar(tmp_path / "a.tar", [(name, flat(k)) for k, name in enumerate(names.split())])
+  if not found:
+    assert len(opened("webdataset", data).train) == len(names.split())
+    return
+  message = f"{data}: its tar files hold splits or masks: {found}; expected no folders or those of classes; unpack them and use"
+  with pytest.raises(UserError, match=re.escape(message)):
+    opened("webdataset", data)
+
+
 def test_a_held_out_split_without_labels_is_passed_over(tmp_path, caplog):
   caplog.set_level("INFO", "jaxssl")
   for split, labels in (("train", [0, 1, 0, 1]), ("test", [-1, -1, -1]), ("validation", [1, 0])):
