@@ -13,14 +13,15 @@ from jaxssl.data.image_io import Decoder, resize
 from jaxssl.data.source import Source, decoder_of
 
 _LARGER = 2  # times the result that a JPEG is decoded at, at least, so that the last resize decides how it looks
+_LONGEST = 65500  # pixels, side of a JPEG in libjpeg
 
 
 def packed(source: Source, index: int, shorter_side: int, quality: int) -> tuple[bytes, int]:
   """Returns the bytes to pack for an image, and the number of bytes that it has in its source (0: it is no file there).
 
-  A file whose shorter side is larger than `shorter_side` is resized: to an upright JPEG if it has 8 bits and 1 or 3 channels,
-  otherwise lossless. Other files keep their bytes, as all do with 0. Images that are not files are lossless.
-  Raises DecodeError or UnsupportedImage, also for files that keep their bytes.
+  A file whose shorter side is larger than `shorter_side` is resized: to an upright JPEG if it has 8 bits, 1 or 3 channels and
+  sides that a JPEG can have, otherwise lossless. Other files keep their bytes, as all do with 0. Images that are not files are
+  lossless. Raises DecodeError or UnsupportedImage, also for files that keep their bytes.
   """
   data, decoder, name = source.encoded(index), decoder_of(source), source.describe(index)
   if data is None:
@@ -32,13 +33,12 @@ def packed(source: Source, index: int, shorter_side: int, quality: int) -> tuple
     channels = 1 if _is_gray(data) else 3
     spare = 1 if kept else min(size) / (_LARGER * shorter_side)
     image = dataclasses.replace(decoder, channels=channels, bit_depth=8).decode(data, name, spare)
-    return data if kept else _jpeg(_smaller(image, shorter_side, size), quality), len(data)
+    return data if kept else _encoded(_smaller(image, shorter_side, size), quality), len(data)
   stored = decoder.stored(data, name)
   image = _upright(stored, decoder, name) if 0 < shorter_side < min(stored.pixels.shape[:2]) else None
   if image is None:
     return data, len(data)
-  small = _smaller(image, shorter_side)
-  return _jpeg(small, quality) if _is_plain(small) else lossless(small), len(data)
+  return _encoded(_smaller(image, shorter_side), quality), len(data)
 
 
 def lossless(image: np.ndarray) -> bytes:
@@ -88,6 +88,9 @@ def _smaller(image: np.ndarray, shorter_side: int, size: tuple[int, int] | None 
   return out
 
 
-def _jpeg(image: np.ndarray, quality: int) -> bytes:
+def _encoded(image: np.ndarray, quality: int) -> bytes:
+  """Encodes [h, w, c] of integers: as JPEG if one can hold them, otherwise lossless."""
+  if not _is_plain(image) or max(image.shape) > _LONGEST:
+    return lossless(image)
   colors = "GRAY" if image.shape[2] == 1 else "RGB"
   return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, colors, "420")

@@ -57,6 +57,14 @@ def test_larger_images_become_smaller_upright_jpegs(tmp_path, capsys):
   assert "unreadable: none" in (text := capsys.readouterr().out) and "--config.data.source=packed" in text
 
 
+@pytest.mark.parametrize("width, start", [(65500, b"\xff\xd8\xff"), (65501, b"\x89PNG")])
+def test_a_side_that_no_jpeg_can_have_is_lossless(width, start, tmp_path):
+  image = np.zeros((4, 2 * width, 3), np.uint8)
+  pack(folder(tmp_path / "in", {"a.png": coded(image, "PNG")}), tmp_path / "out", shorter_side=2, num_workers=1)
+  source = source_of(tmp_path / "out")
+  assert source.encoded(0).startswith(start) and source.read(0).shape == (2, width, 3)
+
+
 def test_images_that_are_kept_know_their_size_as_the_decoder_does(tmp_path):
   files = {"a.jpg": coded(photo(0)), "b.png": coded(photo(1), "PNG"), "d.jpg": coded(photo(2), exif=exif(6))}
   pack(folder(tmp_path / "in", files), tmp_path / "out", shorter_side=0, num_workers=1)
