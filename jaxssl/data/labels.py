@@ -18,17 +18,34 @@ def read_labels(values: Any, count: int, where: str, names: Sequence[str] = (), 
   `values`: integers, -1 or None if unknown, or names; `names`: of the classes 0, 1, ...; `known`: the classes of the training
   images, if these are test images, which are matched by name. Raises UserError.
   """
-  numbers, found = _numbers(values, count, where)
+  return _matched(*_numbers(values, count, where), where, names, known)
+
+
+def stored_labels(values: Any, count: int, where: str, names: Sequence[str] = (), known: tuple[str, ...] = ()) -> Labels:
+  """Returns labels as `read_labels`; None, with a warning, if the values are neither class numbers nor names.
+
+  For labels that were stored with images for another purpose. Raises UserError for test images of other classes.
+  """
+  try:
+    numbers, found = _numbers(values, count, where)
+  except UserError as error:
+    LOG.warning("%s; evaluated without labels", error)
+    return None, ()
+  return _matched(numbers, found, where, names, known)
+
+
+def _matched(numbers: np.ndarray, found: tuple[str, ...], where: str, names: Sequence[str], known: tuple[str, ...]) -> Labels:
+  """Returns labels and the names of the classes, those of the training images if these are test images."""
   if (numbers < 0).all():
     return None, ()
   names, largest = tuple(found or names), int(numbers.max(initial=-1))
-  if not names and known and not _counted(known):  # their order might be another one
+  if not names and known and not counted(known):  # their order might be another one
     raise UserError(f"{where}: labels are numbers, but those of the training images are names, e.g. {known[0]}; expected names")
   if not names:
     return numbers, known if largest < len(known) else tuple(map(str, range(largest + 1)))
   if largest >= len(names):
     raise UserError(f"{where}: a label is {largest}, but there are names for the classes 0 to {len(names) - 1} only")
-  if not known or names == known or (_counted(known) and not found):
+  if not known or names == known or (counted(known) and not found):
     return numbers, names
   place = {name: k for k, name in enumerate(known)}
   if lacking := [names[k] for k in np.unique(numbers[numbers >= 0]) if names[k] not in place]:
@@ -158,6 +175,6 @@ def _number(label: Any) -> int | None:
     return None
 
 
-def _counted(classes: tuple[str, ...]) -> bool:
+def counted(classes: tuple[str, ...]) -> bool:
   """Returns whether the names of classes are their numbers."""
   return classes == tuple(map(str, range(len(classes))))

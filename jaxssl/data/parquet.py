@@ -17,7 +17,7 @@ from jaxssl.core import UserError, heartbeat, path_of, paths, retry
 from jaxssl.data.file_index import read_error
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.image_io import Decoder
-from jaxssl.data.labels import read_labels
+from jaxssl.data.labels import stored_labels
 from jaxssl.data.record_files import open_sets, version_of
 from jaxssl.data.record_source import NamedRecords
 from jaxssl.data.source import register
@@ -43,7 +43,7 @@ class ParquetSource(NamedRecords):
     with heartbeat(f"reading labels and names of {name}"):
       self.use_names(self._values(f"{self._column}.path") if is_struct else [None])
       if labels:
-        self.labels, self.classes = read_labels(self._values(labels), len(self), name, _class_names(schema, labels), known)
+        self.labels, self.classes = stored_labels(self._values(labels), len(self), name, _class_names(schema, labels), known)
     self.use(decoder)
 
   def __getstate__(self) -> dict[str, Any]:

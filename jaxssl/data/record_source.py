@@ -9,7 +9,7 @@ from jaxssl.data.file_index import check_size, read_error
 from jaxssl.data.file_kinds import DecodeError
 from jaxssl.data.file_ranges import open_ranges
 from jaxssl.data.image_io import Decoder
-from jaxssl.data.labels import read_labels
+from jaxssl.data.labels import stored_labels
 from jaxssl.data.record_files import joined, version_of
 from jaxssl.data.source import Source
 
@@ -59,7 +59,7 @@ class RecordSource(NamedRecords):
     self.use(decoder)
     labels = _all(scans, "label")
     if any(label is not None for label in labels):
-      self.labels, self.classes = read_labels(labels, len(labels), name, names, known)
+      self.labels, self.classes = stored_labels(labels, len(labels), name, names, known)
 
   def __len__(self) -> int:
     return len(self._file)

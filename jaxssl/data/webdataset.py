@@ -12,6 +12,7 @@ from jaxssl.config.schema import DataConfig
 from jaxssl.core import UserError, path_of, paths
 from jaxssl.data.file_kinds import ENDINGS
 from jaxssl.data.image_io import Decoder
+from jaxssl.data.labels import counted
 from jaxssl.data.layout import layout_of
 from jaxssl.data.record_files import open_sets, scanned
 from jaxssl.data.record_source import RecordSource
@@ -37,6 +38,7 @@ def open_tars(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
     _check_folders(name, scans)
     _name_apart(files, scans)
     _use_folders(scans)
+    _use_names(scans, known)
     return RecordSource(name, files, scans, Decoder.of(config), known=known)
 
   return open_sets(config, TAR, ".tar", make)
@@ -140,3 +142,11 @@ def _use_folders(scans: list[dict[str, Any]]) -> None:
   if len(used) > 1 and "" not in used:
     for scan, own in zip(scans, folders, strict=True):
       scan["label"] = own
+
+
+def _use_names(scans: list[dict[str, Any]], known: tuple[str, ...]) -> None:
+  """Makes names of all labels if one is a name, such as cat beside 2020, or if the classes of the training images are names."""
+  labels = {label for scan in scans for label in scan["label"]}
+  if any(isinstance(label, str) for label in labels) or (known and not counted(known)):
+    for scan in scans:
+      scan["label"] = [None if label in (None, -1) else str(label) for label in scan["label"]]

@@ -1,5 +1,6 @@
 """Files that hold many images: which are read, labels and names in them, damage, the cache, copies in other processes."""
 
+import json
 import os
 import pathlib
 import pickle
@@ -123,6 +124,58 @@ def test_a_tar_with_splits_or_masks_is_an_error(names, found, tmp_path):
   message = f"{data}: its tar files hold splits or masks: {found}; expected no folders or those of classes; unpack them and use"
   with pytest.raises(UserError, match=re.escape(message)):
     opened("webdataset", data)
+
+
+IDS = [10**9 + k for k in range(4)]
+
+
+@pytest.mark.parametrize(
+  "kind, values, problem",
+  [
+    ("parquet", [[0, 1], [1], [2], []], "labels are a list; expected one per image"),
+    ("parquet", [[0, 1], [1, 0], [1, 1], [0, 0]], r"labels have shape [4, 2]; expected [4]"),
+    ("parquet", [0.5, 1.25, 3.0, 2.0], "label 0 is 0.5; expected one per image"),
+    ("parquet", [0.5, None, 3.0, 2.0], "label 0 is 0.5; expected one per image"),
+    ("parquet", IDS, "labels are from 1000000000 to 1000000003; expected one per image"),
+    ("tfrecord", IDS, "labels are from 1000000000 to 1000000003; expected one per image"),
+    ("webdataset", IDS, "labels are from 1000000000 to 1000000003; expected one per image"),
+  ],
+)
+def test_stored_labels_that_are_no_classes_are_not_used(kind, values, problem, tmp_path, caplog):
+  def write(split, values):
+    if kind == "parquet":
+      table = pa.table({"image": [flat(k) for k in range(len(values))], "target": values})
+      pq.write_table(table, tmp_path / f"{split}.parquet")
+    elif kind == "tfrecord":
+      write_tfrecord(tmp_path / f"{split}.tfrecord", [{"image": flat(k), "label": label} for k, label in enumerate(values)])
+    else:
+      members = [(f"{k}.json", json.dumps({"label": label}).encode()) for k, label in enumerate(values)]
+      write_tar(tmp_path / f"{split}.tar", sorted([*members, *((f"{k}.png", flat(k)) for k in range(len(values)))]))
+
+  write("train", values)
+  source = opened(kind, tmp_path).train.source
+  assert len(source) == 4 and source.labels is None and source.classes == ()
+  assert f"{tmp_path}: {problem}" in caplog.text and "; evaluated without labels" in caplog.text
+  write("train", [0, 1, 1, 0])
+  write("test", values)
+  sets = opened(kind, tmp_path)
+  assert sets.train.source.labels.tolist() == [0, 1, 1, 0] and sets.test is None
+
+
+def test_names_of_classes_may_look_like_numbers(tmp_path):
+  def write(split, labels):
+    members = [((f"{k}.png", flat(k)), (f"{k}.cls", label.encode())) for k, label in enumerate(labels)]
+    write_tar(tmp_path / f"{split}.tar", [member for pair in members for member in pair])
+
+  write("train", ["2020", "dog", "cat", "-1"])
+  write("test", ["2020", "2020"])
+  sets = opened("webdataset", tmp_path)
+  assert sets.train.source.classes == ("2020", "cat", "dog") and sets.train.source.labels.tolist() == [0, 2, 1, -1]
+  assert sets.test.source.labels.tolist() == [0, 0]
+  for labels in (["2021"], ["eel"]):
+    write("test", labels)
+    with pytest.raises(UserError, match=f"the training images lack the classes {labels[0]}; rename or remove them"):
+      opened("webdataset", tmp_path)
 
 
 def test_a_held_out_split_without_labels_is_passed_over(tmp_path, caplog):
