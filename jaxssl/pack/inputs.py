@@ -77,11 +77,18 @@ def _names(path: Any) -> list[str]:
 
 
 def open_sources(config: DataConfig) -> dict[str, Source]:
-  """Opens the training images, those that `data.list_path` names if it is set, and the test images if there are some."""
+  """Opens the training images, those that `data.list_path` names if it is set, and the test images if there are some.
+
+  Raises UserError for test images of classes that the training images lack: a packed dataset has one list of classes.
+  """
   whole, test, listed = datasets.open_whole_sets(config)
   train = whole if listed is None else Subset(whole, listed)
-  if listed is not None and train.labels is not None and test is not None and test.labels is not None:
-    test = Subset(test, np.flatnonzero(np.isin(test.labels, train.labels)))  # as a run on that list would be tested
+  if train.labels is not None and test is not None and test.labels is not None:
+    if listed is not None:
+      test = Subset(test, np.flatnonzero(np.isin(test.labels, train.labels)))  # as a run on that list would be tested
+    elif lacking := [test.classes[k] for k in np.unique(test.labels) if k >= len(train.classes)]:
+      problem = f"the training images lack the classes {', '.join(lacking[:5])}"
+      raise UserError(f"{test.name}: {problem}; change the labels of these test images, or remove them")
   sources = {"train": train} | ({} if test is None else {"test": test})
   if _are_arrays(train):  # their range decides how they are read
     decoder = Decoder.of(value_range.settled(config, train, tolerant=True))

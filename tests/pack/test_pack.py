@@ -175,6 +175,7 @@ def test_the_first_image_may_be_a_broken_link(tmp_path):
     (["--data=CUT.tar", "--out=OUT"], "CUT.tar: cannot be read: it is damaged or cut off: unexpected end of data"),
     (["--data=GZ.tar", "--out=OUT"], "GZ.tar: cannot be read: not a plain tar: "),
     (["--data=CUT.tfrecord", "--out=OUT"], "CUT.tfrecord: cannot be read: it is cut off at byte 0"),
+    (["--data=LABELS.npz", "--out=OUT"], "LABELS.npz: the training images lack the classes 2, 5; change the labels of these"),
     (["--data=OBJECT.npy", "--out=OUT"], "--data=OBJECT.npy: cannot be read: Array can't be memory-mapped: Python objects"),
   ],
 )
@@ -185,6 +186,8 @@ def test_errors_are_one_line(words, message, tmp_path, monkeypatch, fails):
   whole = pathlib.Path(write_tar(pathlib.Path("whole.tar"), FILES.items())).read_bytes()
   folder(".", {"CUT.tar": whole[:1500], "GZ.tar": b"\x1f\x8b" + bytes(20), "CUT.tfrecord": b"abc"})
   folder(".", {"OBJECT.npy": npy(np.array([{}], object))})
+  images = {f"{split}_images": np.zeros((4, 8, 8), np.uint8) for split in ("train", "test")}
+  np.savez("LABELS.npz", **images, train_labels=[0, 1, -1, 1], test_labels=[2, 5, -1, 0])
   fails(["pack", *words], message)
 
 
