@@ -36,12 +36,14 @@ class ParquetSource(NamedRecords):
     self._reset()
     schema = self._opened(0).schema_arrow
     self._column, labels = _image_column(schema, name), next((x for x in _LABELS if x in schema.names), None)
+    for file in range(1, len(files)):
+      _check_columns(self._opened(file).schema_arrow, schema, (self._column, labels), files[file], files[0])
     groups = [(f, g) for f in range(len(files)) for g in range(self._opened(f).metadata.num_row_groups)]
     counts = [self._opened(f).metadata.row_group(g).num_rows for f, g in groups]
     self._groups, self._group_ends = groups, np.cumsum(counts, dtype=np.int64)
-    is_struct = pyarrow.types.is_struct(schema.field(self._column).type)
+    has_names = "path" in _parts(schema.field(self._column).type)
     with heartbeat(f"reading labels and names of {name}"):
-      self.use_names(self._values(f"{self._column}.path") if is_struct else [None])
+      self.use_names(self._values(f"{self._column}.path") if has_names else [None])
       if labels:
         self.labels, self.classes = stored_labels(self._values(labels), len(self), name, _class_names(schema, labels), known)
     self.use(decoder)
@@ -135,6 +137,25 @@ def open_parquet(config: DataConfig) -> tuple[ParquetSource, ParquetSource | Non
 
 def _open(path: str) -> pq.ParquetFile:
   return pq.ParquetFile(path_of(path).open("rb") if path.startswith(paths.BUCKET) else path)
+
+
+def _check_columns(schema: pyarrow.Schema, first: pyarrow.Schema, columns: Sequence[str | None], file: str, other: str) -> None:
+  """Raises UserError if a file lacks one of the columns that the first file, `other`, has, or holds something else in it."""
+  for column in filter(None, columns):
+    if column not in schema.names:
+      problem = f"has no column {column}; it has {', '.join(schema.names)}"
+    elif _parts(schema.field(column).type) != _parts(first.field(column).type):
+      problem = f"column {column} is {schema.field(column).type}, but {first.field(column).type} in {other}"
+    else:
+      continue
+    raise UserError(f"{file}: {problem}; expected the columns of {other}; set data.path to files that are alike, e.g. DIR/a-*")
+
+
+def _parts(kind: Any) -> set[str]:
+  """Returns which of bytes and path a column holds: those of a struct, "bytes" for bytes, none of anything else."""
+  if pyarrow.types.is_struct(kind):
+    return {field.name for field in kind} & {"bytes", "path"}
+  return {"bytes"} if pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind) else set()
 
 
 def _image_column(schema: pyarrow.Schema, where: str) -> str:

@@ -242,6 +242,30 @@ def test_parquet_of_plain_bytes_and_without_bytes(tmp_path):
     opened("parquet", tmp_path)
 
 
+@pytest.mark.parametrize(
+  "columns, problem",
+  [
+    ({"img": [flat(1)], "label": [0]}, "has no column image; it has img, label;"),
+    ({"image": [flat(1)]}, "has no column label; it has image;"),
+    ({"image": [{"bytes": flat(1), "path": "1"}], "label": [0]}, "column image is struct<.*>, but binary in .*0.parquet;"),
+    ({"image": ["1.png"], "label": [0]}, "column image is string, but binary in .*0.parquet;"),
+  ],
+)
+def test_parquet_files_of_other_columns_are_named(columns, problem, tmp_path):
+  pq.write_table(pa.table({"image": [flat(0)], "label": [0]}), tmp_path / "0.parquet")
+  pq.write_table(pa.table({"image": [flat(0)], "more": [0], "label": ["a"]}), tmp_path / "1.parquet")
+  assert len(opened("parquet", tmp_path).train) == 2
+  pq.write_table(pa.table(columns), tmp_path / "1.parquet")
+  with pytest.raises(UserError, match=f"{tmp_path}/1.parquet: {problem} expected the columns of {tmp_path}/0.parquet; set"):
+    opened("parquet", tmp_path)
+
+
+def test_parquet_of_a_struct_without_paths(tmp_path):
+  pq.write_table(pa.table({"image": [{"bytes": flat(k)} for k in range(2)]}), tmp_path / "a.parquet")
+  source = opened("parquet", tmp_path).train.source.source
+  assert source.encoded(1) == flat(1) and source.relative_name(1) is None
+
+
 def test_numpy_splits_and_labels(tmp_path):
   images = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
   folder(tmp_path, {"x_train.npy": npy(images), "y_train.npy": npy(np.arange(5)), "x_test.npy": npy(images[:2])})
