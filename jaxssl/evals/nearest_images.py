@@ -79,12 +79,19 @@ def neighbors(
 
 def _rows_of(file: Embeddings, image: str) -> np.ndarray:
   """Returns the row, int [1], of an image in the file by its path there or its full path; int [0] if it is not there."""
-  data = file.meta["data"]
-  roots = [paths.absolute(data[name]) for name in ("path", "test_path") if data[name]]
-  inside = [paths.absolute(image).removeprefix(root + os.sep) for root in roots]
-  rows = np.flatnonzero(np.isin(file.path, [image, *inside]))
+  data, whole = file.meta["data"], paths.absolute(image)
+  same = file.path == image
+  for field, split in (("path", "train"), ("test_path", "test")):
+    root = paths.absolute(data[field]) + os.sep if data[field] else ""
+    if root and whole.startswith(root):
+      inside = file.path == whole.removeprefix(root)
+      if data["test_path"] and file.split is not None:  # otherwise data.path holds all splits
+        inside &= file.split == split
+      same |= inside
+  rows = np.flatnonzero(same)
   if len(rows) > 1:
-    raise UserError(f"--image={image}: the path of {len(rows)} images in the file; expected a full path")
+    hint = "; expected the full path of one" if data["test_path"] else ""
+    raise UserError(f"--image={image}: the path of {len(rows)} images in the file{hint}")
   return rows
 
 

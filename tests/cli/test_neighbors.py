@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxssl import main as command
+from jaxssl.core import UserError
 from jaxssl.evals import embedding_file
 from jaxssl.evals import nearest_images as nearest
 from tests import tiny_run
@@ -62,6 +63,26 @@ def test_an_absolute_path_equals_the_path_in_the_file(tmp_path, capsys):
   file = write(tmp_path / "a.npz", random_features(), tmp_path / "images")
   full = search(capsys, file, tmp_path / "images" / NAMES[4])
   assert full == search(capsys, file, NAMES[4]) and len(full) == 11
+
+
+@pytest.mark.parametrize(
+  "path, test_path, image, rows",
+  [
+    ("/sets/a", "/sets/b", "/sets/a/cat/1.png", [0]),
+    ("/sets/a", "/sets/b", "/sets/b/cat/1.png", [1]),
+    ("/sets/a", "/sets/a/val", "/sets/a/val/cat/1.png", [1]),
+    ("/sets/a", "/sets/b", "/sets/a/owl.png", []),  # a test image has that name
+    ("/sets/a", "", "/sets/a/owl.png", [2]),
+    ("gs://sets/a", "gs://sets/b", "gs://sets/b/owl.png", [2]),
+  ],
+)
+def test_a_full_path_is_that_of_an_image_of_its_set(path, test_path, image, rows):
+  names, splits = np.array(["cat/1.png", "cat/1.png", "owl.png"]), np.array(["train", "test", "test"])
+  meta = {"data": {"path": path, "test_path": test_path}}
+  file = embedding_file.Embeddings(np.zeros((3, 2), np.float32), names, np.arange(3), splits, None, meta)
+  assert nearest._rows_of(file, image).tolist() == rows
+  with pytest.raises(UserError, match="--image=cat/1.png: the path of 2 images in the file"):
+    nearest._rows_of(file, "cat/1.png")
 
 
 def test_the_sheet_shows_query_and_neighbors(tmp_path, capsys):
