@@ -46,6 +46,11 @@ class FileSorter:
       self.skipped[f"folder {folder}"] += 1
     return left_out
 
+  def normalized(self, folder: str) -> str | None:
+    """Returns a folder of an archive without empty parts and parts that point elsewhere; None if it is left out."""
+    parts = [part for part in folder.split("/") if part not in ("", ".", "..")]
+    return None if any([self.is_left_out(part) for part in parts]) else "/".join(parts)
+
   def add(self, other: "FileSorter") -> None:
     """Adds what another one has sorted, in other folders."""
     self.files.update(other.files)

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxssl.config.schema import DataConfig
-from jaxssl.core import UserError, path_of, paths
+from jaxssl.core import LOG, UserError, path_of, paths
 from jaxssl.data.file_kinds import ENDINGS
+from jaxssl.data.file_sorter import FileSorter
 from jaxssl.data.image_io import Decoder
 from jaxssl.data.labels import counted
 from jaxssl.data.layout import layout_of
@@ -34,7 +35,8 @@ def open_tars(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
   """
 
   def make(name: str, files: list[str], known: tuple[str, ...]) -> RecordSource:
-    scans = scanned("tar", files, _scan)
+    scans = scanned("tar2", files, _scan)
+    _report(name, scans)
     _check_folders(name, scans)
     _name_apart(files, scans)
     _use_folders(scans)
@@ -44,10 +46,14 @@ def open_tars(config: DataConfig) -> tuple[RecordSource, RecordSource | None]:
   return open_sets(config, TAR, ".tar", make)
 
 
-def _scan(file: str) -> dict[str, list[Any]]:
-  """Reads the headers of a tar: offset, length, label, name of each image. Raises ValueError or OSError."""
+def _scan(file: str) -> dict[str, Any]:
+  """Reads the headers of a tar: offset, length, label, name of each image, and what else is in it.
+
+  Raises ValueError or OSError.
+  """
   scan: dict[str, list[Any]] = {"offset": [], "length": [], "label": [], "name": []}
-  for key, sample in _samples(file):
+  sorter = FileSorter()
+  for key, sample in _samples(file, sorter):
     images = [ending for ending in sample if f".{ending}" in ENDINGS] or [x for x in sample if f".{x}".endswith(ENDINGS)]
     if len(images) > 1:
       raise ValueError(f"{key} has several images, .{', .'.join(images)}; expected one for each key")
@@ -57,25 +63,43 @@ def _scan(file: str) -> dict[str, list[Any]]:
       values = (member.offset_data, member.size, label, f"{key}.{images[0]}")
       for column, value in zip(scan.values(), values, strict=True):
         column.append(value)
-  return scan
+  return {**scan, "skipped": dict(sorter.skipped), "links": sorter.broken}
 
 
-def _samples(file: str) -> Iterator[tuple[str, dict[str, Any]]]:
-  """Yields the key of each sample and its parts by ending: the member, or the label that it holds."""
+def _samples(file: str, sorter: FileSorter) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields the key of each sample and its parts by ending: the member, or the label that it holds. Counts all else."""
   key, sample = "", dict[str, Any]()
+  earlier = dict[tuple[str, bool], Any]()  # the parts that hard links may name, and whether they are labels
+  left_out = dict[str, bool]()  # folders
   with _opened(file) as archive:
     try:
       for member in archive:
         folder, base = os.path.split(member.name.removeprefix("./"))
-        if not member.isreg() or base.startswith("."):
-          continue
         stem, _, ending = base.partition(".")
+        ending = ending.lower()
+        is_label = bool(stem) and ending in _LABELS
+        if member.isreg():
+          earlier[member.name, False] = member
+        if folder not in left_out:
+          left_out[folder] = sorter.normalized(folder) is None
+        if left_out[folder] or not (member.isreg() or member.islnk() or member.issym()):
+          continue
+        if member.issym() or (member.islnk() and (member.linkname, is_label) not in earlier):
+          sorter.broken.append(member.name)
+          continue
+        if not is_label and not sorter.is_image(base):
+          continue
+        if member.islnk():
+          part = earlier[member.linkname, is_label]
+        else:
+          part = _label(archive, member, ending) if is_label else member
+        earlier[member.name, is_label] = part
         own = os.path.join(folder, stem)
         if own != key and sample:
           yield key, sample
           sample = {}
-        key, ending = own, ending.lower()
-        sample[ending] = _label(archive, member, ending) if ending in _LABELS else member
+        key = own
+        sample[ending] = part
     except tarfile.TarError as error:
       raise ValueError(f"it is damaged or cut off: {error}") from error
   if sample:
@@ -108,6 +132,17 @@ def _label(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> in
     value = next((fields[key] for key in _KEYS if key in fields), None) if isinstance(fields, dict) else fields
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
   return int(text) if re.fullmatch(r"-?\d{1,9}", text) else text or None
+
+
+def _report(where: str, scans: list[dict[str, Any]]) -> None:
+  """Logs what in tar files is not used, as for a folder."""
+  sorter = FileSorter()
+  for scan in scans:
+    sorter.skipped.update(scan["skipped"])
+  sorter.report(where, sum(len(scan["name"]) for scan in scans))
+  if links := [name for scan in scans for name in scan["links"]]:
+    remedy = "write files in their place, with tar --dereference --hard-dereference"
+    LOG.warning("%s: skipped %d links, e.g. %s; %s", where, len(links), links[0], remedy)
 
 
 def _check_folders(where: str, scans: list[dict[str, Any]]) -> None:

@@ -125,12 +125,6 @@ def _sort(names: list[bytes], places: np.ndarray) -> np.ndarray:
   return places[[last[name] for name in names]]
 
 
-def _normalized(folder: str, sorter: FileSorter) -> str | None:
-  """Returns the folder without empty parts and parts that point elsewhere; None for a hidden one or one of a system."""
-  parts = [part for part in folder.split("/") if part not in ("", ".", "..")]
-  return None if any([sorter.is_left_out(part) for part in parts]) else "/".join(parts)
-
-
 def _images(file: mmap.mmap, sorter: FileSorter) -> tuple[np.ndarray, int, dict[str, array.array]]:
   """Gives the names of the images to `sorter`; returns where their entries are, int64 [n], and the places of each folder's.
 
@@ -151,7 +145,7 @@ def _images(file: mmap.mmap, sorter: FileSorter) -> tuple[np.ndarray, int, dict[
       name = file[start:end_of_name]
       folder, _, base = (name.replace(b"\\", b"/") if b"\\" in name else name).rpartition(b"/")
       if folder not in folders:
-        known = _normalized(folder.decode(errors="surrogateescape"), sorter)
+        known = sorter.normalized(folder.decode(errors="surrogateescape"))
         both = None if known is None else (sorter.files.setdefault(known, []), places.setdefault(known, array.array("I")))
         folders[folder] = both
       if not base or (lists := folders[folder]) is None:

@@ -1,10 +1,12 @@
 """Files that hold many images: which are read, labels and names in them, damage, the cache, copies in other processes."""
 
+import io
 import json
 import os
 import pathlib
 import pickle
 import re
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -124,6 +126,39 @@ def test_a_tar_with_splits_or_masks_is_an_error(names, found, tmp_path):
   message = f"{data}: its tar files hold splits or masks: {found}; expected no folders or those of classes; unpack them and use"
   with pytest.raises(UserError, match=re.escape(message)):
     opened("webdataset", data)
+
+
+def test_what_else_is_in_a_tar_is_reported(tmp_path, caplog):
+  caplog.set_level("INFO", "jaxssl")
+  names = ["__MACOSX/cat/1.png", ".old/2.png", "cat/._1.png", "cat/1.PNG", "cat/1.txt", "cat/3.HEIC", "cat/4", "./dog/5.png"]
+  data = write_tar(tmp_path / "a.tar", [(name, flat(k)) for k, name in enumerate(names)])
+  for _ in range(2):  # the second time from the cache
+    caplog.clear()
+    source = opened("webdataset", data).train.source.source
+    assert [source.relative_name(k) for k in range(len(source))] == ["cat/1.png", "dog/5.png"]
+    assert source.classes == ("cat", "dog") and source.encoded(1) == flat(7)
+    (record,) = [record for record in caplog.records if "skipped" in record.getMessage()]
+    assert record.levelname == "WARNING" and record.getMessage() == (
+      f"{data}: skipped: 1 folder __MACOSX, 1 folder .old, 1 hidden, 1 .txt, 1 .heic, 1 without an ending; "
+      ".heic cannot be read: convert them, e.g. to PNG"
+    )
+
+
+def test_hard_links_in_a_tar_are_read_and_others_reported(tmp_path, caplog):
+  links = {"c/2.png": "b/1.png", "c/2.cls": "b/1.cls", "c/3.png": "blob", "c/4.png": "absent.png", "c/5.png": ""}
+  with tarfile.open(tmp_path / "a.tar", "w") as archive:
+    for name, data in (("blob", flat(3)), ("b/1.png", flat(1)), ("b/1.cls", b"7")):
+      info = tarfile.TarInfo(name)
+      info.size = len(data)
+      archive.addfile(info, io.BytesIO(data))
+    for name, target in links.items():
+      info = tarfile.TarInfo(name)
+      info.type, info.linkname = (tarfile.LNKTYPE, target) if target else (tarfile.SYMTYPE, "../b/1.png")
+      archive.addfile(info)
+  source = opened("webdataset", tmp_path).train.source.source
+  assert [source.relative_name(k) for k in range(len(source))] == ["b/1.png", "c/2.png", "c/3.png"]
+  assert [source.encoded(k) for k in range(3)] == [flat(1), flat(1), flat(3)] and source.labels.tolist() == [7, 7, -1]
+  assert f"{tmp_path}: skipped 2 links, e.g. c/4.png; write files in their place, with tar --dereference" in caplog.text
 
 
 IDS = [10**9 + k for k in range(4)]
