@@ -121,10 +121,12 @@ class NeighborBootstrap:
   def sample_partners(self, bank: NeighborBank, key: Array, epoch: Array) -> NeighborBank:
     """Draws the partners of an epoch at its start, and clears its slot in the vote window.
 
-    Every image is its own partner until `window` epochs have voted.
+    Every image is its own partner until `window` epochs have voted. A bank whose epoch has been started, but has no step yet,
+    stays as it is: a run may be saved there.
     """
     rows, window, _ = bank.ids.shape
-    own = jnp.arange(rows, dtype=jnp.int32)
+    own, slot = jnp.arange(rows, dtype=jnp.int32), jnp.asarray(epoch % window, jnp.int32)
+    started = bank.slot == slot if window > 1 else jnp.all(bank.ids < 0)
 
     def draw() -> tuple[Array, Array]:
       ids, probabilities, trusted = self.vote(bank)
@@ -132,8 +134,10 @@ class NeighborBootstrap:
       drawn = jnp.take_along_axis(ids, place[:, None], axis=1)[:, 0]
       return jnp.where(trusted, drawn, own), jnp.sum(trusted) / self.num_images
 
-    partners, trusted = jax.lax.cond(epoch >= window, draw, lambda: (own, jnp.float32(0)))
-    slot = jnp.asarray(epoch % window, jnp.int32)
+    def keep() -> tuple[Array, Array]:
+      return jnp.where(started, bank.partners, own), jnp.where(started, bank.trusted, 0)
+
+    partners, trusted = jax.lax.cond((epoch >= window) & ~started, draw, keep)
     if self.config.as_released:  # as released, an image without a visit repeats its last list
       ids, similarities = _in_slot(bank.ids, bank.slot), _in_slot(bank.similarities, bank.slot)
     else:

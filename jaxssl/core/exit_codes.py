@@ -15,7 +15,7 @@ MEANINGS = {
     "yes, a few times",
   ),
   MISTAKE: ("a mistake in the input, explained in one line; or a full disk", "after fixing it"),
-  DIVERGED: ("the loss is not finite, or an alert named in `health.stop` was raised", "with other values"),
+  DIVERGED: ("the loss or the weights are not finite, or an alert named in `health.stop` was raised", "with other values"),
   AGAIN: (
     "stopped by SIGTERM or SIGUSR1, with all steps saved; or another process died, or storage did not respond",
     "yes, it resumes",

@@ -3,7 +3,7 @@
 import itertools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxssl.core import atomic, paths, retry
@@ -89,5 +89,9 @@ def count(value: object) -> bool:
 
 def truncate_lines(path: pathlib.Path, last_step: int) -> None:
   """Removes lines of steps after `last_step` from a JSONL file; creates the file if it does not exist."""
-  remaining = [line for line in lines(path) if line["step"] <= last_step]
-  atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in remaining))
+  write_lines(path, [line for line in lines(path) if line["step"] <= last_step])
+
+
+def write_lines(path: pathlib.Path, records: Iterable[Mapping[str, Any]]) -> None:
+  """Writes all lines of a JSONL file."""
+  atomic.write_text(path, "".join(json.dumps(record) + "\n" for record in records))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from jaxssl.core.errors import one_line
+from jaxssl.core.errors import OneLineError, one_line
 
 if TYPE_CHECKING:
   import tqdm  # takes half the time of `import jaxssl`, so on first use
@@ -58,6 +58,23 @@ def start(path: pathlib.Path | None, process: int = 0) -> None:
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(_Line("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(file)
+
+
+@contextlib.contextmanager
+def also_in(path: pathlib.Path | None, process: int = 0) -> Iterator[None]:
+  """Sends the log of the block to a file too, if given, with the error that ends it, which the terminal gets elsewhere."""
+  start(path, process)
+  try:
+    yield
+  except Exception as error:
+    explained = isinstance(error, OneLineError)
+    record = LOG.makeRecord(LOG.name, logging.ERROR, "", 0, "%s", (error,), None if explained else sys.exc_info())
+    for handler in LOG.handlers:
+      if isinstance(handler, logging.FileHandler):
+        handler.handle(record)
+    raise
+  finally:
+    start(None, process)
 
 
 def duration(seconds: float) -> str:

@@ -38,7 +38,7 @@ class Features(NamedTuple):
   protocol: Mapping[str, Scalar]  # names the dataset: {"test": "mnist5k", "test_images": 1000}
 
 
-_all_finite = jax.jit(lambda tree: jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), tree)))
+all_finite = jax.jit(lambda tree: jax.tree.reduce(jnp.logical_and, jax.tree.map(lambda x: jnp.isfinite(x).all(), tree)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FeatureExtractor:
   subject: str  # teacher, student, untrained, imported or raw_pixels
 
   def __post_init__(self) -> None:
-    if self.variables is not None and not _all_finite(self.variables):  # a ReLU would turn them into zeros
+    if self.variables is not None and not all_finite(self.variables):  # a ReLU would turn them into zeros
       raise UserError(f"the weights of the {self.subject} network are not finite; nothing can be measured")
 
   @functools.cached_property

@@ -10,7 +10,7 @@ import jax
 
 from jaxssl.config.absolute import absolute_paths
 from jaxssl.config.schema import Config
-from jaxssl.core import LOG, Unavailable, heartbeat, log, paths
+from jaxssl.core import LOG, Unavailable, UserError, heartbeat, log, paths
 from jaxssl.core.types import TrainState
 from jaxssl.data import kept_listing
 from jaxssl.data.datasets import Arrays
@@ -18,6 +18,7 @@ from jaxssl.evals import evaluator as evaluations
 from jaxssl.evals import verdict
 from jaxssl.evals.evaluator import Evaluator
 from jaxssl.evals.feature_stats import CROPS_ALIKE
+from jaxssl.evals.features import all_finite
 from jaxssl.evals.load_run import LoadedRun
 from jaxssl.parallel import preemption, processes
 from jaxssl.parallel.preemption import Preemption, StopRequested
@@ -66,8 +67,12 @@ def train(
   changes = ConfigChanges(original, absolute_paths(config), accept_changes)
   config, report = changes.config, report if config.evals.report else None
   hold = original.hold() if processes.is_primary() else contextlib.nullcontext()
-  with hold, LocalWorkdir(original) as local, preemption.handled() as stop:
-    log.start(local.log if processes.is_primary() else None, jax.process_index())
+  with (
+    hold,
+    LocalWorkdir(original) as local,
+    preemption.handled() as stop,
+    log.also_in(local.log if processes.is_primary() else None, jax.process_index()),
+  ):
     evaluations.check_config(config)
     diagnostics.check(config.health)
     loggers.check(config.log)
@@ -81,6 +86,9 @@ def train(
     if run.imported is not None:
       init_from.keep(run.imported, local.folder)
     checkpoints = Checkpoints(local.checkpoints, config.train.max_to_keep)
+    if checkpoints.latest() is None and results.read(local.results).get("finished"):
+      gone = f"the run is finished, but its checkpoints are gone from {original.checkpoints}"
+      raise UserError(f"--workdir {original.folder}: {gone}; restore them, or use another --workdir to train again")
     with heartbeat("initializing the networks, usually within 20 s, or reading the checkpoint"):
       restored = images.restore(run, checkpoints)
       state, step = restored or (run.init(), 0)
@@ -128,7 +136,9 @@ def epochs(
   step = started_at = int(state.step)
 
   def save() -> None:
-    logger.flush()  # a state whose loss is not finite is never saved
+    logger.flush()  # a state whose loss is not finite is never saved, nor one that the last update has destroyed
+    if not jax.device_get(all_finite(state.student)):
+      raise Stopped(f"the weights are not finite after step {step}; try a lower optim.lr")
     checkpoints.save(step, state)
 
   def stop_if_requested() -> None:

@@ -65,15 +65,20 @@ class MetricLogger:
     self._metrics = {metric.name: metric for metric in (*LOGGED, *map(schedule_metric, self._schedules))}
     if not workdir.results.exists():
       results.add(workdir.results, step, [], self._metrics.values(), finished=False)
+    document = results.read(workdir.results)
     results.cut(workdir.results, step, self._length.steps)
-    json_io.truncate_lines(workdir.metrics, step)
-    before = json_io.lines(workdir.metrics)
+    before = [line for line in json_io.lines(workdir.metrics) if line["step"] <= step]
     self._began = began - max((seconds for line in before if (seconds := json_io.finite(line.get("seconds")))), default=0.0)
     ends = [line for line in before if "loss" not in line]  # see `write`
     self.has_baselines = any(line["step"] == 0 for line in ends)
     epoch, begun = self._length.place(step)
     measured = any(line["step"] and line.get("epoch") == epoch - 1 for line in ends)
+    if step == self._length.steps:  # perhaps of a run that was longer, and measured less after this epoch
+      measured &= step in (document.get("final_step"), document.get("step") if document.get("finished") else None)
     self.unmeasured = epoch - 1 if epoch and not begun and not measured else None  # the epoch that was cut short at its end
+    if self.unmeasured is not None:
+      before = [line for line in before if "loss" in line or line["step"] < step]
+    json_io.write_lines(workdir.metrics, before)
     json_io.truncate_lines(workdir.neighbors, step if self.unmeasured is None else step - 1)
     self._diagnostics = Diagnostics(run.config.health, run.train_step.dims, workdir, step)
     self.progress = Progress(self._length.steps, step, self._config.batch_size)
@@ -103,7 +108,9 @@ class MetricLogger:
     The line of metrics.jsonl, without a loss, is written last and shows that the end of the epoch has been measured; that of
     the baselines has step 0. Raises Stopped if an alert ends the run.
     """
-    results.add(self.workdir.results, step, measurements, self._metrics.values(), finished=False)
+    # the step after which the final evaluations were made
+    final: dict[str, Any] = {"final_step": step} if step == self._length.steps else {}
+    results.add(self.workdir.results, step, measurements, self._metrics.values(), finished=False, **final)
     values = {m.flat_name: m.value for m in measurements} | {"seconds": round(self.seconds, 3)}
     tags = {m.flat_name: m.tag for m in measurements} | {"seconds": self._metrics["seconds"].tag}
     self._write(step, epoch, values, tags)

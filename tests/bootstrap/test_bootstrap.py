@@ -36,6 +36,22 @@ def build(case, devices: int, **changes) -> NeighborBootstrap:
   return NeighborBootstrap(config=dataclasses.replace(config, **changes), mesh=mesh, num_images=len(case["init_bank"]))
 
 
+@pytest.mark.parametrize("window", [1, 2])
+def test_an_epoch_that_is_started_again_keeps_its_partners(window):
+  """As after a run was saved between the start of an epoch and its first step."""
+  bootstrap, rng = build(GOLDEN[STATE_MACHINES[0]], 1, window=window), np.random.default_rng(0)
+  features = rng.normal(size=(bootstrap.num_images, 8)).astype(np.float32)
+  bank, key = bootstrap.init(8), jax.random.key(0)
+  assert bank is not None
+  for epoch in range(4):
+    bank = SAMPLE_PARTNERS(bootstrap, bank, key, epoch)
+    again = SAMPLE_PARTNERS(bootstrap, bank, key, epoch)
+    jax.tree.map(np.testing.assert_array_equal, bank, again)
+    index = rng.permutation(bootstrap.num_images).astype(np.int32)
+    bank = UPDATE_BANK(bootstrap, bank, index, features[None, index])
+  assert float(again.trusted) > 0
+
+
 def replay(case, bootstrap: NeighborBootstrap):
   """Runs all epochs of a case; yields (epoch, state at its start, state at its end)."""
   count = bootstrap.num_images

@@ -1,6 +1,7 @@
 """After a failure, the error names its cause, and the same command resumes without losing completed training."""
 
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -10,11 +11,12 @@ import sys
 import time
 
 import jax
+import numpy as np
 import pytest
 from etils import epath
 
 from jaxssl import main
-from jaxssl.core import tree
+from jaxssl.core import LOG, json_io, tree
 from jaxssl.data import unreadable
 from jaxssl.evals import load_run
 from jaxssl.train import loop
@@ -100,6 +102,40 @@ def test_unreadable_checkpoints_are_skipped(whole, tmp_path, capfd):
     assert f"checkpoint {step} cannot be read" in log
   assert "resumes at step 2" in log
   same(workdir, whole)
+
+
+def test_a_finished_run_without_its_checkpoints_keeps_its_results(whole, tmp_path, capfd):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir, ignore=shutil.ignore_patterns("checkpoints"))
+  before = (workdir / "results.json").read_bytes()
+  assert train(workdir) == 2
+  message = error(capfd.readouterr().err)
+  assert f"the run is finished, but its checkpoints are gone from {workdir}/checkpoints; restore them" in message
+  assert (workdir / "results.json").read_bytes() == before
+  assert message.removeprefix("error: ") in (workdir / "train.log").read_text().splitlines()[-1]
+  assert not any(isinstance(handler, logging.FileHandler) for handler in LOG.handlers)  # later commands log elsewhere
+
+
+def test_a_run_that_becomes_shorter_is_evaluated_at_its_new_end(whole, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  for step in (6, 8):
+    shutil.rmtree(workdir / "checkpoints" / f"{step}")
+  assert train(workdir, "--config.train.epochs=2") == 0
+  document = json.loads((workdir / "results.json").read_text())
+  assert document["finished"] and {m["step"] for m in document["measurements"] if m["name"] == "crops_alike"} == {4}
+  ends = [line for line in json_io.lines(workdir / "metrics.jsonl") if line["step"] == 4 and "loss" not in line]
+  assert len(ends) == 1 and "crops_alike" in ends[0]
+
+
+def test_weights_that_are_not_finite_are_not_saved(whole, tmp_path, monkeypatch, capfd):
+  workdir = tmp_path / "run"
+  shutil.copytree(whole, workdir)
+  shutil.rmtree(workdir / "checkpoints" / "8")
+  monkeypatch.setattr(loop, "all_finite", lambda variables: np.zeros((), bool))
+  assert train(workdir) == 3
+  assert "the weights are not finite after step 8; try a lower optim.lr. Last good checkpoint: step 6" in capfd.readouterr().err
+  assert not (workdir / "checkpoints" / "8").exists()
 
 
 def test_a_full_disk_is_an_error_and_the_run_resumes(whole, tmp_path):
