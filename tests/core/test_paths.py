@@ -113,6 +113,7 @@ def test_commands_read_and_write_buckets(run, store, monkeypatch, capfd):
   assert (store / "run/report.html").stat().st_size > 1000 and (store / "sheet.png").stat().st_size > 1000
   assert "gs://store/run/report.html" in capfd.readouterr().err
   monkeypatch.setattr(execute, "execute", lambda planned, folder: (0, {}))
+  monkeypatch.setattr(execute, "finished", lambda planned, folder: [run.name for run in planned])
   (store / "run").rename(store / "simclr-runlocal")
   call("compare", "--configs", f"{tiny_run.ROOT}/configs/simclr.py:runlocal", "--workdir=gs://store")
   assert "| simclr-runlocal |" in (store / "compare.md").read_text() and (store / "compare.json").exists()
