@@ -209,16 +209,18 @@ def _select(
     for name, classes in groups.items():
       shown = textwrap.shorten(", ".join(whole.classes[c] for c in classes), 100, placeholder=" ...")
       LOG.info("%d %s classes: %s", len(classes), name, shown)
+  if config.limit > len(train):
+    LOG.info("data.limit=%d: all %d training images are used", config.limit, len(train))
+  if config.limit:
+    train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
   if train is not whole and train.labels is not None and test is not None and test.labels is not None:
     if groups:
       rows = imbalance.balanced(test.labels, np.unique(train.labels), whole.classes, config.imbalance.seed)
     else:
       rows = np.flatnonzero(np.isin(test.labels, train.labels))
+      if len(rows) < len(test):
+        LOG.info("test: %d images of classes without training images are left out", len(test) - len(rows))
     test = Subset(test, rows)
-  if config.limit > len(train):
-    LOG.info("data.limit=%d: all %d training images are used", config.limit, len(train))
-  if config.limit:
-    train = Subset(train, generator(seed, "limit").permutation(len(train))[: config.limit])
   sources = {"train": train, "k-NN reference": reference, "test": test}
   sources = {name: source for name, source in sources.items() if source is not None}
   config = value_range.settled(config, train)

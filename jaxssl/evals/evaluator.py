@@ -16,7 +16,7 @@ from jaxssl.core.metric import Measurement
 from jaxssl.core.types import TrainState, Variables
 from jaxssl.data.datasets import Datasets
 from jaxssl.evals import clustering, dense, feature_stats, finetune, knn, linear, lowshot, neighbors, retrieval
-from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor
+from jaxssl.evals.features import EVALUATIONS, LABELS, NEEDS, TEST_SET, FeatureExtractor, check_classes, labels_of
 from jaxssl.evals.gradient_descent import check as check_training
 from jaxssl.evals.preprocessing import first_view
 from jaxssl.models.network import Network
@@ -24,6 +24,7 @@ from jaxssl.parallel.mesh import replicate
 
 # Importing them registers them
 BUILT_IN = (knn, linear, lowshot, finetune, clustering, retrieval, neighbors, feature_stats, dense)
+CLASSIFIERS = {"linear", "lowshot", "finetune"}  # they know the classes of the reference set only
 
 
 def network_of(config: Config) -> Literal["teacher", "student"]:
@@ -91,12 +92,17 @@ class Evaluator:
     return [name for name in names if not NEEDS[name] & self.lacks]
 
   def check_run(self) -> None:
-    """Raises UserError if an evaluation of the run would fail: k-NN for a k that is too large, dense for its images."""
+    """Raises UserError if an evaluation of the run would fail: for a k that is too large, missing classes or images."""
     names = self.possible((*self.config.evals.periodic, *self.config.evals.final))
+    reference, test = self.datasets.reference, self.datasets.test
     if "dense" in names:
       dense.check(self.config, self.network)
     if "knn" in names:
       knn.check(self.config.evals.knn, len(self.datasets.reference) - (self.datasets.test is None))
+    if test and CLASSIFIERS & set(names):
+      check_classes(labels_of(test), labels_of(reference), reference.source.classes)
+    if "lowshot" in names:
+      lowshot.check(self.config.evals.lowshot, labels_of(reference))
 
   def require(self, names: Sequence[str]) -> None:
     """Raises UserError for an evaluation whose needs these datasets do not meet."""

@@ -190,11 +190,18 @@ def labeled_test(extractor: FeatureExtractor) -> Features:
   """Returns the test set's features. Raises UserError if it has a class that the reference set lacks."""
   test = extractor.test
   assert test is not None  # see NEEDS
-  missing = np.setdiff1d(test.labels, extractor.reference.labels)
-  if len(missing):
-    names = ", ".join(extractor.classes[c] for c in missing[:3])
-    raise UserError(f"{len(missing)} classes of the test set have no image in the reference set, e.g. {names}")
+  check_classes(test.labels, extractor.reference.labels, extractor.classes)
   return test
+
+
+def check_classes(test: np.ndarray, reference: np.ndarray, names: tuple[str, ...]) -> None:
+  """Raises UserError if labels of the test set, int [m], have a class that those of the reference set, int [n], lack."""
+  missing = np.setdiff1d(test, reference)
+  if len(missing):
+    examples = ", ".join(names[c] if c < len(names) else str(c) for c in missing[:3].tolist())
+    raise UserError(
+      f"{len(missing)} classes of the test set have no image in the reference set, e.g. {examples}; add some, or remove theirs"
+    )
 
 
 def measurements(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxssl.config.eval_schema import LowshotConfig
 from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Scalar, accuracy_metric
 from jaxssl.data import image_list
@@ -57,6 +58,7 @@ def measure(extractor: FeatureExtractor) -> list[Measurement]:
 def labeled_images(extractor: FeatureExtractor) -> list[LabeledImages]:
   """Returns those of each of `evals.lowshot.shots` and `lists`. Raises UserError if there are none, or for a wrong list."""
   config, sets = extractor.config.evals.lowshot, list[LabeledImages]()
+  check(config, extractor.reference.labels)
   for shots in config.shots:
     name, amount = (f"{100 * shots:.0f}percent", f"{shots:.0%}") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
     drawn = [draw(extractor.reference, shots, seed) for seed in range(config.draws)]
@@ -69,6 +71,16 @@ def labeled_images(extractor: FeatureExtractor) -> list[LabeledImages]:
   if not sets:
     raise UserError("evals.lowshot.shots and evals.lowshot.lists are empty; expected amounts or lists of labeled images")
   return sets
+
+
+def check(config: LowshotConfig, labels: np.ndarray) -> None:
+  """Raises UserError if a class of the reference set has fewer images than are drawn of each. labels: int [n]."""
+  smallest = int(np.unique(labels, return_counts=True)[1].min())
+  for shots in config.shots:
+    if not 0 < shots <= max(smallest, 1):
+      raise UserError(
+        f"evals.lowshot.shots={shots:g}: out of range; expected at most {smallest}, the size of the smallest class"
+      )
 
 
 def stem_of(path: str) -> str:
@@ -94,10 +106,7 @@ def _tuned(
 
 
 def draw(reference: Features, shots: float, seed: int) -> np.ndarray:
-  """Draws rows: a share of each class, at least one, if shots < 1, else `shots` of each. Raises UserError if it has fewer."""
+  """Draws rows: a share of each class, at least one, if shots < 1, else `shots` of each, as `check` allows."""
   classes = logistic.by_class(reference.labels, seed)
-  smallest = min(map(len, classes))
-  if not 0 < shots <= max(smallest, 1):
-    raise UserError(f"evals.lowshot.shots={shots:g}: out of range; expected at most {smallest}, the size of the smallest class")
   counts = [max(round(shots * len(rows)), 1) if shots < 1 else int(shots) for rows in classes]
   return np.sort(np.concatenate([rows[:count] for rows, count in zip(classes, counts, strict=True)]))

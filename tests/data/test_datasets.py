@@ -74,6 +74,14 @@ def test_a_limit_keeps_the_first_of_a_shuffle(caplog):
   assert limited(10_000)[0] == whole and "data.limit=10000: all 30 training images are used" in caplog.text
 
 
+def test_a_limit_that_drops_classes_leaves_them_out_of_the_test_set(caplog):
+  caplog.set_level("INFO", "jaxssl")
+  labels = np.arange(30)  # each image has a class of its own
+  train, test = opened(0, {"train": (IMAGES, labels), "test": (IMAGES, labels)}, source="array", limit=10)
+  assert set(test.labels) == set(train.labels) and len(test) == 10
+  assert "test: 20 images of classes without training images are left out" in caplog.text
+
+
 @pytest.mark.parametrize(
   "fields,match",
   [

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxssl.config.eval_schema import EvalsConfig, LowshotConfig
 from jaxssl.config.parse import read
 from jaxssl.config.schema import Config, DataConfig
 from jaxssl.core import UserError
@@ -151,6 +152,27 @@ def test_a_test_split_without_labels_is_an_error():
     UserError, match="the test split in data.path=SET has no labels, but the training set has; sort its images"
   ):
     Evaluator(config, None, Datasets(config=config.data, class_groups={}, **sets), None)
+
+
+@pytest.mark.parametrize(
+  "labels, final, message",
+  [
+    (
+      [0, 0, 1, 1, 3, 4],
+      "finetune",
+      "2 classes of the test set have no image in the reference set, e.g. 3, 4; add some",
+    ),
+    ([0, 1, 2, 2, 1, 0], "lowshot", "evals.lowshot.shots=5: out of range; expected at most 2, the size of the smallest class"),
+  ],
+)
+def test_what_the_last_evaluation_lacks_is_an_error_before_training(labels, final, message):
+  train, test = ArraySource(BASE, np.array([0, 0, 1, 1, 2, 2])), ArraySource(BASE, np.array(labels))
+  sets = {"train": Dataset(train), "reference": Dataset(train), "test": Dataset(test)}
+  evals = EvalsConfig(periodic=(), final=(final,), lowshot=LowshotConfig(shots=(5,)))
+  config = Config(method={"name": "simclr"}, evals=evals)
+  evaluator = Evaluator(config, None, Datasets(config=config.data, class_groups={}, **sets), None)
+  with pytest.raises(UserError, match=message):
+    evaluator.check_run()
 
 
 def test_the_baselines_have_one_seed_at_least():

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jaxssl.config.eval_schema import LowshotConfig
 from jaxssl.core import UserError
 from jaxssl.evals import lowshot
 from tests.evals.fixtures import extractor, features
@@ -26,7 +27,7 @@ def test_impossible_shots_are_an_error(shots):
   with pytest.raises(
     UserError, match=rf"evals\.lowshot\.shots={shots}: out of range; expected at most 30, the size of the smallest class"
   ):
-    lowshot.draw(REFERENCE, shots, 0)
+    lowshot.check(LowshotConfig(shots=(5, shots)), REFERENCE.labels)
 
 
 def test_measurements_are_mean_and_deviation_over_draws():
