@@ -160,7 +160,18 @@ class Checkpoints:
     return None
 
   def _read(self, step: int, like: PyTree) -> PyTree:
-    return jax.block_until_ready(self._manager.restore(step, args=ocp.args.StandardRestore(like)))
+    arguments = ocp.args.StandardRestore(like, strict=not self._padding_differs(step, like))
+    return jax.block_until_ready(self._manager.restore(step, args=arguments))
+
+  def _padding_differs(self, step: int, like: PyTree) -> bool:
+    """Returns whether the neighbor bank was saved with another number of rows, which depends on that of the devices.
+
+    The rows of its images are the same; those behind them are padding.
+    """
+    metadata: Any = ocp.PyTreeCheckpointer().metadata(self._manager.directory / str(step) / "default").item_metadata
+    if metadata is None:
+      raise ValueError("its metadata is damaged")
+    return _shapes(metadata.tree) != _shapes(like) and _shapes(metadata.tree, rows=False) == _shapes(like, rows=False)
 
   def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
     """Returns the weights of the student and of the teacher, if any, and their step; does not need the run's images.
@@ -209,6 +220,13 @@ class Checkpoints:
     """Leaves out what the other writes of a failed save cannot report; its first error is raised."""
     if self._unraisable and str(unraisable.exc_value) != "Event loop is closed":
       self._unraisable(unraisable)
+
+
+def _shapes(state: PyTree, rows: bool = True) -> list[tuple[bool, tuple[int, ...]]]:
+  """Returns whether each leaf belongs to the neighbor bank, and its shape, sorted; without the rows of those that do."""
+  leaves = jax.tree_util.tree_leaves_with_path(state)
+  of_bank = [("neighbor_bank" in jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves]
+  return sorted((bank, shape if rows or not bank else shape[1:]) for bank, shape in of_bank)
 
 
 def _first_line(error: Exception) -> str:

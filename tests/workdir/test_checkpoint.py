@@ -43,6 +43,27 @@ def test_the_newest_checkpoints_are_kept_and_restored(tmp_path):
   np.testing.assert_array_equal(restored.params["w"], np.full((40, 50), 9.0, np.float32))
 
 
+def test_the_padding_of_the_neighbor_bank_may_differ_and_nothing_else(tmp_path):
+  def of(rows, weights=3):
+    return {
+      "neighbor_bank": {"ids": jnp.arange(2.0 * rows).reshape(rows, 2)},
+      "student": jnp.ones(weights),
+      "step": jnp.ones(()),
+    }
+
+  checkpoints = Checkpoints(tmp_path, 1)
+  checkpoints.save(1, of(16))
+  checkpoints.close()
+  checkpoints = Checkpoints(tmp_path, 1)
+  for rows in (24, 12):
+    restored, _ = checkpoints.restore(jax.eval_shape(lambda rows=rows: of(rows)))
+    assert restored["neighbor_bank"]["ids"].shape == (rows, 2)
+    np.testing.assert_array_equal(restored["neighbor_bank"]["ids"][:12], of(12)["neighbor_bank"]["ids"])
+  with pytest.raises(UserError, match=r"none of the checkpoints \[1\]"):
+    checkpoints.restore(jax.eval_shape(lambda: of(24, 4)))
+  checkpoints.close()
+
+
 def test_a_truncated_newest_checkpoint_is_set_aside_and_none_readable_is_an_error(tmp_path, caplog):
   saved(tmp_path, 5, 4, 8)
   truncate(tmp_path / "8")
