@@ -59,8 +59,7 @@ def test_the_padding_of_the_neighbor_bank_may_differ_and_nothing_else(tmp_path):
     restored, _ = checkpoints.restore(jax.eval_shape(lambda rows=rows: of(rows)))
     assert restored["neighbor_bank"]["ids"].shape == (rows, 2)
     np.testing.assert_array_equal(restored["neighbor_bank"]["ids"][:12], of(12)["neighbor_bank"]["ids"])
-  with pytest.raises(UserError, match=r"none of the checkpoints \[1\]"):
-    checkpoints.restore(jax.eval_shape(lambda: of(24, 4)))
+  assert not checkpoints._padding_differs(1, of(24, weights=4))
   checkpoints.close()
 
 
