@@ -4,9 +4,9 @@ configs/byol.py           CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/byol.py
   Others: linear 92.58 (solo-learn, 1000 epochs); their recipe differs: LARS 1.0, weight decay 1e-5. 200-NN 91.0 (Lightly, batch
   512, best of 800 epochs); theirs differs: heads of width 1024, no warm-up, constant teacher momentum. Measured with ",cpu",
-  2 seeds: k-NN 36.3 ± 1.3 (docs/results.md).
+  3 seeds: k-NN 36.1 ± 1.0 (docs/results.md).
 configs/byol.py:nnboot    CIFAR-10, the same with neighbor bootstrapping
-  Measured with ",cpu", 2 seeds: k-NN 36.4 ± 0.9 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 36.1 ± 0.8 (docs/results.md).
 configs/byol.py:imagenet  ImageNet, ResNet-18, one direction at batch 256 with SGD, 200 epochs; 2 to 8 GPUs
   jaxssl train --config configs/byol.py:imagenet --config.data.path=/path/to/imagenet
   The command in the README of UMBCvision/ISD (train_byol.py): MSF with one neighbor, the image's own target. Not measured.

@@ -8,9 +8,9 @@ configs/moco.py            CIFAR-10, v2, ResNet-18, 200 epochs; one GPU
   2 seeds: k-NN 41.8 ± 0.5 (docs/results.md).
 configs/moco.py:v3         CIFAR-10, v3, ResNet-18, heads of MoCo v3's ResNet, 200 epochs; one GPU
   Others: linear 93.10 (solo-learn, 1000 epochs); their recipe differs: LARS 0.3, weight decay 1e-6. Measured with ",cpu",
-  2 seeds: k-NN 39.8 ± 0.4 (docs/results.md).
+  3 seeds: k-NN 39.9 ± 0.3 (docs/results.md).
 configs/moco.py:v3_nnboot  CIFAR-10, v3 with neighbor bootstrapping
-  Measured with ",cpu", 2 seeds: k-NN 39.8 ± 0.5 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 39.9 ± 0.4 (docs/results.md).
 configs/moco.py:imagenet   ImageNet, v2, ResNet-50, 200 epochs; 8 GPUs
   jaxssl train --config configs/moco.py:imagenet --config.data.path=/path/to/imagenet
   Published: linear 67.5 (facebookresearch/moco, README); 1-NN 50.9, 20-NN 54.3 (UMBCvision/MSF, project page).

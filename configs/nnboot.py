@@ -7,7 +7,7 @@ configs/nnboot.py:cifar10            CIFAR-10 (tensorflow-datasets), ResNet-18, 
   jaxssl train --config configs/nnboot.py:cifar10
   jaxssl train --config configs/nnboot.py:cifar10 --config.data.source=folder --config.data.path=TRAIN.zip \
     --config.data.test_path=TEST.zip
-  Measured with ",cpu", 2 seeds: k-NN 38.9 ± 0.1; on a GPU with blurred views, which this recipe no longer has: 77.8
+  Measured with ",cpu", 3 seeds: k-NN 38.8 ± 0.2; on a GPU with blurred views, which this recipe no longer has: 77.8
   (docs/results.md). The authors released no recipe for CIFAR.
 configs/nnboot.py:imagenet           ImageNet, ViT-S/16, 100 epochs at batch 1,024; 16 GPUs or a TPU pod
   jaxssl train --config configs/nnboot.py:imagenet --config.data.path=/path/to/imagenet

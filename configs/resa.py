@@ -2,12 +2,12 @@
 
 configs/resa.py                         CIFAR-10, ResNet-18, 1000 epochs; one GPU
   jaxssl train --config configs/resa.py
-  Published (second-hand): 5-NN 93.02. Measured with ",cpu", 2 seeds: k-NN 38.5 ± 0.4 (docs/results.md).
+  Published (second-hand): 5-NN 93.02. Measured with ",cpu", 3 seeds: k-NN 38.4 ± 0.3 (docs/results.md).
 configs/resa.py:cifar10                 CIFAR-10, the same
 configs/resa.py:cifar100                CIFAR-100, ResNet-18, 1000 epochs; one GPU
   Published (second-hand): linear 72.21, 5-NN 66.83.
 configs/resa.py:nnboot                  CIFAR-10, the same with neighbor bootstrapping
-  Measured with ",cpu", 2 seeds: k-NN 38.5 ± 0.0 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 38.4 ± 0.2 (docs/results.md).
 configs/resa.py:imagenet                ImageNet, ResNet-50 with a predictor, 100 epochs at batch 256; 4 to 8 GPUs or a TPU v4-8
   jaxssl train --config configs/resa.py:imagenet --config.data.path=/path/to/imagenet
   Published (winci-ai/resa, README): linear 71.9, k-NN 64.6; 200 epochs: 73.4, 67.1.
