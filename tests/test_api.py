@@ -157,7 +157,7 @@ def test_plan_returns_an_estimate_and_invalid_arguments_raise(tmp_path, one_devi
   assert plan.estimate.total > 0 and plan.cost.hours and "gpu:1" in text
   with pytest.raises(UserError, match="--memory=-1: out of range; expected a number above 0"):
     jaxssl.plan(config, ["gpu:1"], memory=-1)
-  with pytest.raises(UserError, match="data.path=.* has no images"):
+  with pytest.raises(UserError, match="--data=.* has no images"):
     jaxssl.inspect(tmp_path)
   with pytest.raises(UserError, match="evals.every: does not change an inspection"):
     jaxssl.inspect(tmp_path, changes={"evals.every": 3})

@@ -94,12 +94,14 @@ class Evaluator:
   def check_run(self) -> None:
     """Raises UserError if an evaluation of the run would fail: for a k that is too large, missing classes or images."""
     names = self.possible((*self.config.evals.periodic, *self.config.evals.final))
-    reference, test = self.datasets.reference, self.datasets.test
     if "dense" in names:
       dense.check(self.config, self.network)
     if "knn" in names:
       knn.check(self.config.evals.knn, len(self.datasets.reference) - (self.datasets.test is None))
-    if test and CLASSIFIERS & set(names):
+    if not CLASSIFIERS & set(names):
+      return
+    reference, test = self.datasets.reference, self.datasets.test
+    if test:
       check_classes(labels_of(test), labels_of(reference), reference.source.classes)
     if "lowshot" in names:
       lowshot.check(self.config.evals.lowshot, labels_of(reference))

@@ -169,8 +169,8 @@ class Checkpoints:
     The rows of its images are the same; those behind them are padding.
     """
     metadata: Any = ocp.PyTreeCheckpointer().metadata(self._manager.directory / str(step) / "default").item_metadata
-    if metadata is None:
-      raise ValueError("its metadata is damaged")
+    if metadata is None:  # damaged, or the save is not complete, for which a read waits
+      return False
     return _shapes(metadata.tree) != _shapes(like) and _shapes(metadata.tree, rows=False) == _shapes(like, rows=False)
 
   def weights(self, step: int | None = None) -> tuple[Variables, Variables | None, int]:
