@@ -126,7 +126,7 @@ class NeighborBootstrap:
     """
     rows, window, _ = bank.ids.shape
     own, slot = jnp.arange(rows, dtype=jnp.int32), jnp.asarray(epoch % window, jnp.int32)
-    started = bank.slot == slot if window > 1 else jnp.all(bank.ids < 0)
+    started = bank.slot == slot if window > 1 else jnp.all(bank.ids < 0)  # the only slot was cleared
 
     def draw() -> tuple[Array, Array]:
       ids, probabilities, trusted = self.vote(bank)

@@ -8,7 +8,8 @@ from typing import Any
 from jaxssl.compare import execute, grid, summary
 from jaxssl.core import LOG, UserError, path_of
 from jaxssl.report import page
-from jaxssl.report.groups import grouped, named_records
+from jaxssl.report.groups import grouped
+from jaxssl.workdir.records import RunRecord
 from jaxssl.workdir.workdir import Workdir
 
 
@@ -37,13 +38,13 @@ def compare(
   if not finished and not code:
     raise UserError(f"--workdir {workdir}: no run is finished; {'; '.join(failures.values())}")
   if finished:
-    records = named_records([Workdir(workdir / name) for name in finished])
+    records = [RunRecord(Workdir(workdir / name)) for name in finished]
     for record, name in zip(records, finished, strict=True):
       record.name = name
-    left_out = {run.name: failures.get(run.name, "") for run in planned if run.name not in finished}
+    unfinished = [run.name for run in planned if run.name not in (*finished, *failures)]
     groups = grouped(records)
-    summary.write(workdir, groups, left_out)
-    print(summary.markdown(groups, left_out), end="")
+    summary.write(workdir, groups, failures, unfinished)
+    print(summary.markdown(groups, failures, unfinished), end="")
     if not code:
       page.write([(record.workdir, None) for record in records], workdir / "report.html")
   LOG.info("%d of %d runs are finished; %s", len(finished), len(planned), workdir / "compare.md" if finished else workdir)

@@ -16,13 +16,11 @@ MISSING = "—"
 ALL_PAIRS = 6  # groups up to which the tables show every pair; of more, they show those with the first
 
 
-def document(groups: Sequence[Group], left_out: Mapping[str, str]) -> dict[str, Any]:
+def document(groups: Sequence[Group], failures: Mapping[str, str], unfinished: Sequence[str]) -> dict[str, Any]:
   """Returns everything as JSON: groups with their runs and metrics, differences, failures, software and hardware.
 
-  `left_out`: why runs failed, by name; empty: such a run is not finished.
+  `failures`: why runs failed, by name; `unfinished`: the names of others that are left out.
   """
-  failures = {name: reason for name, reason in left_out.items() if reason}
-  unfinished = [name for name, reason in left_out.items() if not reason]
   described = []
   rows = list(compared(groups))
   for place, group in enumerate(groups):
@@ -33,7 +31,8 @@ def document(groups: Sequence[Group], left_out: Mapping[str, str]) -> dict[str, 
       for row, cell in cells
     ]
     described.append({"name": group.name, "runs": [_run(record) for record in group.records], "metrics": metrics})
-  return {"groups": described, "differences": paired(groups), "failures": failures, "unfinished": unfinished} | environment()
+  left_out = {"failures": dict(failures), "unfinished": [*unfinished]}
+  return {"groups": described, "differences": paired(groups), **left_out, **environment()}
 
 
 def paired(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -49,7 +48,7 @@ def paired(groups: Sequence[Group]) -> list[dict[str, Any]]:
   return found
 
 
-def markdown(groups: Sequence[Group], left_out: Mapping[str, str]) -> str:
+def markdown(groups: Sequence[Group], failures: Mapping[str, str], unfinished: Sequence[str]) -> str:
   """Returns the tables for a reader, and which runs are left out of them."""
   text = f"Mean ± sample standard deviation over seeds.\n\n{summary_files.markdown(groups)}"
   lines = ["| | time per run | peak memory |", "|---|---|---|"]
@@ -67,14 +66,15 @@ def markdown(groups: Sequence[Group], left_out: Mapping[str, str]) -> str:
       counts = f"{pair['positive']}, {pair['negative']} of {len(pair['values'])}"
       lines.append(f"| {pair['first']} - {pair['second']} | {pair['metric']} | {number(pair['mean'])}{spread} | {counts} |")
     text += "\n" + "\n".join(lines) + "\n"
-  states = {name: f"failed: {reason}" if reason else "is not finished" for name, reason in left_out.items()}
-  return text + "".join(f"\nleft out: {name} {state}\n" for name, state in states.items())
+  text += "".join(f"\n{name} failed: {reason}\n" for name, reason in failures.items())
+  return text + "".join(f"\n{name} is not finished, and left out\n" for name in unfinished)
 
 
-def write(folder: pathlib.Path, groups: Sequence[Group], left_out: Mapping[str, str]) -> None:
+def write(folder: pathlib.Path, groups: Sequence[Group], failures: Mapping[str, str], unfinished: Sequence[str]) -> None:
   """Writes compare.csv, compare.md and compare.json."""
-  json_io.write(folder / "compare.json", document(groups, left_out))
-  for name, text in (("compare.csv", summary_files.csv_text(groups)), ("compare.md", markdown(groups, left_out))):
+  json_io.write(folder / "compare.json", document(groups, failures, unfinished))
+  texts = {"compare.csv": summary_files.csv_text(groups), "compare.md": markdown(groups, failures, unfinished)}
+  for name, text in texts.items():
     atomic.write_text(folder / name, text.encode(errors="backslashreplace").decode())  # names may not be Unicode
 
 

@@ -133,12 +133,12 @@ def test_only_finished_runs_are_compared(tmp_path, monkeypatch, capsys):
     results.add(workdir.results, 8, [measured], finished=run is planned[0])
   assert jaxssl.compare(CONFIGS[0], tmp_path, changes) == 1
   text = capsys.readouterr().out
-  assert "| knn1_cosine | 80.00 |" in text and f"left out: {planned[1].name} failed: exit code 1" in text
+  assert "| knn1_cosine | 80.00 |" in text and f"{planned[1].name} failed: exit code 1" in text
   monkeypatch.setattr(execute, "_train", lambda words: 75)
   assert jaxssl.compare(CONFIGS[0], tmp_path, changes) == 75
   document = json.loads((tmp_path / "compare.json").read_text())
   assert document["unfinished"] == [run.name for run in planned[1:]] and document["failures"] == {}
-  assert f"left out: {planned[2].name} is not finished" in capsys.readouterr().out
+  assert f"{planned[2].name} is not finished, and left out" in capsys.readouterr().out
 
 
 def test_signals_reach_the_run():
