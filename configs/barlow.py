@@ -4,7 +4,7 @@ configs/barlow.py  CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/barlow.py
   Others: linear 92.10 (solo-learn, 1000 epochs); their recipe differs: LARS 0.3, loss x 0.1. 200-NN 85.9 (Lightly, batch 512,
   best of 800 epochs); theirs differs: SGD 0.06 per 128 images, weight decay 5e-4, no warm-up. Measured with ",cpu",
-  2 seeds: k-NN 41.0 ± 0.3 (docs/results.md).
+  3 seeds: k-NN 41.1 ± 0.3 (docs/results.md).
 """
 
 from jaxssl.augment import presets

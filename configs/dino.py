@@ -5,7 +5,7 @@ configs/dino.py                 CIFAR-10, ResNet-18, 4 local crops, 200 epochs; 
   Others: linear 89.52 (solo-learn, 1000 epochs); their recipe differs: two crops from 0.08, LARS 0.3, weight decay 1e-6,
   teacher from 0.9995. 200-NN 84.8 (Lightly, batch 512, best of 800 epochs); theirs differs: two crops, SGD 0.06 per 128 images,
   weight decay 5e-4, teacher 0.99, 2,048 prototypes, a head of 2 layers with BatchNorm, no warm-up. Measured with ",cpu",
-  2 seeds: k-NN 27.7 ± 0.2 (docs/results.md).
+  3 seeds: k-NN 27.8 ± 0.2 (docs/results.md).
 configs/dino.py:nnboot          CIFAR-10, the same with neighbor bootstrapping; not measured
 configs/dino.py:imagenet        ImageNet, ViT-S/16, 8 local crops, 100 epochs at batch 512; 8 GPUs
   jaxssl train --config configs/dino.py:imagenet --config.data.path=/path/to/imagenet

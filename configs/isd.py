@@ -2,9 +2,9 @@
 
 configs/isd.py                         CIFAR-10, ISD, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/isd.py
-  Measured with ",cpu", 2 seeds: k-NN 36.6 ± 0.5 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 36.4 ± 0.4 (docs/results.md).
 configs/isd.py:plus                    CIFAR-10, ISD+, ResNet-18: weak teacher, strong student view, two temperatures, projector
-  Measured with ",cpu", 2 seeds: k-NN 37.5 ± 0.5 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 37.2 ± 0.7 (docs/results.md).
 configs/isd.py:weak_weak               CIFAR-10, ISD with weak teacher and student views
 configs/isd.py:weak_strong             CIFAR-10, ISD with weak teacher and strong student views
 configs/isd.py:strong_weak             CIFAR-10, ISD with strong teacher and weak student views

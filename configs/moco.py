@@ -5,7 +5,7 @@ configs/moco.py            CIFAR-10, v2, ResNet-18, 200 epochs; one GPU
   Others: linear 92.94 (solo-learn, 1000 epochs); their recipe differs: both directions, queue 32,768, head 2048-256, crops from
   0.08, blur 0.5, SGD 0.3, weight decay 1e-4, teacher 0.99 to 0.999. 200-NN 84.7 (Lightly, batch 512, best of 200 epochs);
   theirs differs: both directions, queue 8,192, head 512-128, temperature 0.1, no warm-up, shuffled keys. Measured with ",cpu",
-  2 seeds: k-NN 41.8 ± 0.5 (docs/results.md).
+  3 seeds: k-NN 41.5 ± 0.7 (docs/results.md).
 configs/moco.py:v3         CIFAR-10, v3, ResNet-18, heads of MoCo v3's ResNet, 200 epochs; one GPU
   Others: linear 93.10 (solo-learn, 1000 epochs); their recipe differs: LARS 0.3, weight decay 1e-6. Measured with ",cpu",
   3 seeds: k-NN 39.9 ± 0.3 (docs/results.md).

@@ -2,7 +2,7 @@
 
 configs/msf.py           CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/msf.py
-  Measured with ",cpu", 2 seeds: k-NN 34.4 ± 1.5 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 34.5 ± 1.1 (docs/results.md).
 configs/msf.py:imagenet  ImageNet, ResNet-50, weak teacher and strong student views, 200 epochs; 4 to 8 GPUs or a TPU v4-8
   jaxssl train --config configs/msf.py:imagenet --config.data.path=/path/to/imagenet
   The command in the README of UMBCvision/MSF: 10 neighbors in a queue of 128,000. Its script run_msf.sh has two weak views and

@@ -4,7 +4,7 @@ configs/simclr.py  CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/simclr.py
   Others: linear 90.74 (solo-learn, 1000 epochs); their recipe differs: LARS 0.4, weight decay 1e-4, head 2048-256, batch 256,
   crops from 0.08, jitter 0.8/0.8/0.8/0.2, blur 0.5. 200-NN 87.9 (Lightly, batch 512, best of 800 epochs); theirs differs: no
-  warm-up. Measured with ",cpu", 2 seeds: k-NN 46.3 ± 0.6 (docs/results.md).
+  warm-up. Measured with ",cpu", 3 seeds: k-NN 46.4 ± 0.5 (docs/results.md).
 """
 
 from jaxssl.augment import presets

@@ -4,7 +4,7 @@ configs/simsiam.py         CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/simsiam.py
   Others: linear 90.51 (solo-learn, 1000 epochs); their recipe differs: SGD 0.5, weight decay 1e-5, warm-up, crops from 0.08,
   blur 0.5. 200-NN 90.4 (Lightly, batch 512, best of 800 epochs); theirs differs: SGD 0.06 at any batch size, projector of 3
-  layers. Measured with ",cpu", 2 seeds: k-NN 29.0 ± 2.5 (docs/results.md). The released code
+  layers. Measured with ",cpu", 3 seeds: k-NN 28.5 ± 2.0 (docs/results.md). The released code
   (facebookresearch/simsiam), for ImageNet only, can keep the predictor's learning rate constant (--fix-pred-lr): not possible
   here.
 configs/simsiam.py:nnboot  CIFAR-10, the same with neighbor bootstrapping; not measured

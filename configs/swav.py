@@ -5,7 +5,7 @@ configs/swav.py  CIFAR-10, ResNet-18, 200 epochs; one GPU
   Others: linear 89.17 (solo-learn, 1000 epochs); their recipe differs: LARS 0.6, queue from epoch 50 on, prototypes frozen for
   2 epochs, crops from 0.08, jitter 0.8/0.8/0.8/0.2, blur 0.5. 200-NN 88.4 (Lightly, batch 512, best of 800 epochs); theirs
   differs: Adam 1e-3 per 128 images, 512 prototypes, head 512-128, no queue, crops from 0.14, no warm-up. Measured with ",cpu",
-  2 seeds: k-NN 30.2 ± 0.9 (docs/results.md). The released code (facebookresearch/swav) has ReLU in the head, where this one has
+  3 seeds: k-NN 30.4 ± 0.8 (docs/results.md). The released code (facebookresearch/swav) has ReLU in the head, where this one has
   GELU: docs/methods.md.
 """
 

@@ -3,7 +3,7 @@
 configs/vicreg.py  CIFAR-10, ResNet-18, 200 epochs; one GPU
   jaxssl train --config configs/vicreg.py
   Others: linear 92.07 (solo-learn, 1000 epochs); their recipe differs: LARS 0.3, crops from 0.2, both views solarized at 0.1.
-  Measured with ",cpu", 2 seeds: k-NN 37.0 ± 1.0 (docs/results.md).
+  Measured with ",cpu", 3 seeds: k-NN 37.0 ± 0.7 (docs/results.md).
 """
 
 from jaxssl.augment import presets
