@@ -11,7 +11,7 @@ attribute() {
 }
 
 # Writes host-N.log, and host-N.beat: HOST, HOSTS, TIME, STATE, and the exit code or, while it runs, the seconds since its log
-# last changed.
+# last changed. Fails if they cannot be written.
 beat() {
   local state=$1 number=${2:-} folder=${option[heartbeat]} trouble="" now sum
   printf -v now '%(%s)T' -1
@@ -23,7 +23,9 @@ beat() {
     trouble=$(timeout --foreground 50 gcloud storage cp --quiet "$outbox"/* "$folder/" 2>&1)
   else
     trouble=$(mkdir -p "$folder" 2>&1 && cp "$outbox"/* "$folder/" 2>&1)
-  fi || echo "run.sh: --heartbeat=$folder: cannot be written to: ${trouble##*$'\n'}" >&2
+  fi && return
+  echo "run.sh: --heartbeat=$folder: cannot be written to: ${trouble##*$'\n'}" >&2
+  return 1
 }
 
 start_heartbeat() {
@@ -32,7 +34,7 @@ start_heartbeat() {
   host=${host:-0} hosts=$((hosts > 0 ? hosts : 1))
   outbox=$(mktemp -d)
   while true; do
-    beat running
+    beat running || true
     sleep "${option[every]}"
   done &
   beating=$!
@@ -42,6 +44,6 @@ start_heartbeat() {
 end_heartbeat() {
   kill -- "-$beating" 2>/dev/null || true
   wait "$beating" 2>/dev/null || true
-  beat "${1:-ended}" "$2"
+  beat "${1:-ended}" "$2" || beat "${1:-ended}" "$2" || true # --watch waits for it
   rm -rf "$outbox"
 }

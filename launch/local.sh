@@ -36,7 +36,8 @@ processes=${option[processes]} workdir=${option[workdir]}
 gpus=0
 if [[ ! ${option[devices-per-process]} && ${JAX_PLATFORMS:-cuda} =~ cuda|gpu ]]; then
   if [[ -v CUDA_VISIBLE_DEVICES ]]; then
-    [[ $CUDA_VISIBLE_DEVICES ]] && gpus=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | wc -l)
+    [[ ! $CUDA_VISIBLE_DEVICES || $CUDA_VISIBLE_DEVICES =~ ^(-|NoDevFiles) ]] || # which hide all GPUs
+      gpus=$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | wc -l)
   elif command -v nvidia-smi >/dev/null; then
     gpus=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)
   fi

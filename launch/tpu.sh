@@ -39,6 +39,7 @@ prepare() {
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   cd "$root" || exit
   check_config
+  option[workdir]=${option[workdir]%"${option[workdir]##*[!/]}"} # no / at the end
   [[ ${option[config]} != /* ]] || fail "--config=${option[config]}: expected a path relative to the repository"
   case ${option[accelerator-type]} in
     v5litepod-*) version=v2-alpha-tpuv5-lite ;;
@@ -75,5 +76,6 @@ pack() {
     run "$(quote "${PYTHON:-python}" launch/versions.py) > $(quote "$files/versions.txt")"
   fi
   run "$(quote git -C "$root" ls-files -z --cached --others --exclude-standard) |\
+ while IFS= read -rd '' file; do [[ ! -e \$file && ! -L \$file ]] || printf '%s\\0' \"\$file\"; done |\
  $(quote tar -czf "$archive" -C "$files" versions.txt -C "$root" --null -T -)"
 }

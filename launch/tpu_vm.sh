@@ -37,8 +37,8 @@ fi
 on_all() { quote "${connect[@]}" ssh "$name" "${place[@]}" "${hosts[@]}" "--command=$1"; }
 
 there=$(quote "${tpu[@]}" describe "$name" "${place[@]}")
+pack # first, so that what is wrong here does not leave a TPU behind
 run "$there >/dev/null 2>&1 || $(quote "${tpu[@]}" create "$name" "${place[@]}" "${kind[@]}")"
-pack
 [[ ${option[workdir]} != gs://* ]] || run "$forget"
 retry "$(quote "${connect[@]}" scp "$archive" "$name:jaxssl.tar.gz" "${place[@]}" "${hosts[@]}")"
 run "$(on_all "mkdir -p jaxssl && tar -xzf jaxssl.tar.gz -C jaxssl && sudo jaxssl/$(quote "${worker[@]}")")"

@@ -7,11 +7,16 @@ readonly STUCK=1800 # seconds without a new line in the log of a host that runs
 declare -A known=() # host -> what was last printed about it
 active=$SECONDS     # since when the hosts have been there
 
+# Prints a command that succeeds if its input has such a line. It reads all of it: what writes to grep may fail after a match.
+having() { quote awk "/$1/ { found = 1 } END { exit !found }"; }
+
 logs=${option[workdir]}/launch
 beats="$(quote gcloud storage cat) $(quote "$logs/host-")*.beat"
 # shellcheck disable=SC2034
 forget="$(quote gcloud storage rm --quiet) $(quote "$logs/host-")*.beat >/dev/null 2>&1 || true"
-finished="$(quote gcloud storage cat "${option[workdir]}/results.json") 2>/dev/null | grep -q '\"finished\": true'"
+# results.json alone may be that of a shorter run before this launch, and of files that are still being stored.
+finished="$(quote gcloud storage cat "${option[workdir]}/results.json") 2>/dev/null | $(having '"finished": true') &&\
+ $beats 2>/dev/null | $(having ' ended 0$')"
 
 say() { printf '%(%H:%M:%S)T %s\n' -1 "$*"; }
 

@@ -6,12 +6,15 @@ Exits with 2 if there is a problem, and says what to do about it.
 import glob
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import pathlib
 import platform
 import shutil
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from packaging.requirements import Requirement
 
 from jaxssl.config.flags import Parser
 from jaxssl.core import exit_codes
@@ -51,8 +54,11 @@ def add_options(_: Parser) -> None:
 
 def run() -> int:
   """Prints all checks; returns the exit code."""
+  parts = [versions, devices, numbers, memory, cache, disk, optional_parts]
+  if not all(found for _, found in required()):
+    parts = [versions]  # the others import what is missing
   problems = 0
-  for check in (*versions(), *devices(), *numbers(), *memory(), *cache(), *disk(), *optional_parts()):
+  for check in itertools.chain.from_iterable(part() for part in parts):
     problems += bool(check.remedy)
     print(f"{check.name:<10} {check.finding}", flush=True)
     if check.remedy:
@@ -61,24 +67,28 @@ def run() -> int:
   return exit_codes.MISTAKE if problems else exit_codes.DONE
 
 
+def version(name: str) -> str:
+  """Returns the installed version of a package; "" if it is not installed."""
+  try:
+    return importlib.metadata.version(name)
+  except importlib.metadata.PackageNotFoundError:
+    return ""
+
+
+def required() -> list[tuple[Requirement, str]]:
+  """Returns what the package requires, and the version of each that is installed; nothing if the package is not."""
+  lines = importlib.metadata.requires("jaxssl") or [] if version("jaxssl") else []
+  needed = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate({"extra": ""})]
+  return [(one, version(one.name)) for one in needed]
+
+
 def versions() -> Iterator[Check]:
   """Compares what is installed with what the package requires."""
   yield Check("jaxssl", f"{VERSION} in {pathlib.Path(__file__).parents[1]}, python {platform.python_version()}")
-  yield Check("libraries", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in NAMED))
-  try:
-    required = importlib.metadata.requires("jaxssl") or []
-  except importlib.metadata.PackageNotFoundError:
+  yield Check("libraries", ", ".join(f"{name} {version(name) or 'is missing'}" for name in NAMED))
+  if not version("jaxssl"):
     yield Check("install", "jaxssl is imported, but not installed", "run pip install --editable . in the repository")
-    return
-  from packaging.requirements import Requirement
-
-  for requirement in map(Requirement, required):
-    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-      continue
-    try:
-      found = importlib.metadata.version(requirement.name)
-    except importlib.metadata.PackageNotFoundError:
-      found = ""
+  for requirement, found in required():
     if not found or not requirement.specifier.contains(found, prereleases=True):
       finding = f"{requirement.name} {found or 'is missing'}; expected {requirement.specifier}"
       yield Check("library", finding, f"run pip install '{requirement.name}{requirement.specifier}'")

@@ -51,6 +51,12 @@ class ScheduleConfig:
   milestones: tuple[int, ...] = ()  # step: epochs at which the value is multiplied by `rate`
   rate: float = 0.1  # step: factor at every milestone
 
+  def values(self) -> dict[str, float]:
+    """Returns the fields whose values the schedule has or approaches, by name."""
+    named = {"base": True, "final": self.kind in ("cosine", "exponential")}
+    named["start"] = any((self.warmup_epochs, self.warmup_steps, self.warmup_percent))
+    return {field: getattr(self, field) for field, used in named.items() if used}
+
   def describe(self) -> str:
     """Returns the curve in words, such as "x 0.1 after 60, 80 epochs", behind the value after the warm-up if it is not 1."""
     shape = {"constant": "constant", "step": f"x {self.rate:g} after {', '.join(map(str, self.milestones))} epochs"}

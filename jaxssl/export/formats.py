@@ -70,7 +70,8 @@ def export(
   bundle = open_bundle(workdir, changes, step, heads, classifier)
   bundle = dataclasses.replace(bundle, with_preprocessing=with_preprocessing)
   bundle.about.update(format=format, with_preprocessing=with_preprocessing)
-  beside = out.absolute().parent if paths.is_local(out) else None
+  empty = out.exists()  # may be the current folder, a link or a mount, which nothing can replace
+  beside = (out if empty else out.absolute().parent) if paths.is_local(out) else None
   try:
     if beside:
       beside.mkdir(parents=True, exist_ok=True)
@@ -83,10 +84,13 @@ def export(
         raise ExportMismatch(f"--format={format}: {problem}")
       for path in folder.iterdir():
         path.chmod(0o644)  # safetensors makes files that only their owner can read
-      if beside:
-        folder.rename(out)
-      else:
+      if not beside:
         paths.upload(folder, out)
+      elif empty:
+        for path in folder.iterdir():
+          path.rename(out / path.name)
+      else:
+        folder.rename(out)
   except OSError as error:
     raise retry.failure(f"--out={out}: cannot be written", error) from error
   about = bundle.about

@@ -41,6 +41,7 @@ class ForwardSpec:
   student: tuple[ViewSlice, ...]
   teacher: tuple[ViewSlice, ...] = ()  # empty: there is no teacher
   optional: tuple[ViewSlice, ...] = ()  # groups that the student sees as well if the config makes them
+  views: int = 1  # least number of views of the student, those of optional groups included
   joint: bool = False  # views of one size share a forward pass, and so batch statistics; otherwise one pass per view
   # with `model.bn_groups`, the teacher's groups are drawn anew, so that batch statistics do not reveal which of its outputs
   # belong to the student's (ShuffleBN: arXiv 1911.05722, section 3.3)
@@ -68,13 +69,16 @@ class SSLMethod:
 
   forward_spec: Any = None  # a ForwardSpec, or a property that returns one
   needs_negatives: bool = False  # the loss contrasts the images of a batch, so a batch must hold at least two
-  must_be_positive: tuple[str, ...] = ()  # names of hyperparameters
+  must_be_positive: tuple[str, ...] = ()  # names of hyperparameters; of schedules, all values
   shares: tuple[str, ...] = ()  # names of hyperparameters from 0 to 1
 
   def __post_init__(self) -> None:
     """Raises UserError for a hyperparameter that is out of range."""
     for name in self.must_be_positive:
-      require(getattr(self, name) > 0, f"method.{name}", getattr(self, name), "a positive number")
+      value = getattr(self, name)
+      values = value.values() if isinstance(value, ScheduleConfig) else {"": value}
+      for field, number in values.items():
+        require(number > 0, f"method.{name}{field and '.'}{field}", number, "a positive number")
     for name in self.shares:
       require(0 <= getattr(self, name) <= 1, f"method.{name}", getattr(self, name), "0 to 1")
 

@@ -34,9 +34,9 @@ class DINO(TeacherMethod):
   centering: Literal["mean", "sinkhorn"] = "mean"  # mean: subtract the running mean; sinkhorn: use prototypes equally
   center_momentum: float = 0.9  # mean: share of the running mean that is kept at each step
   forward_spec = ForwardSpec(
-    student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True
+    student=(ViewSlice("global"),), teacher=(ViewSlice("global"),), optional=(ViewSlice("local"),), joint=True, views=2
   )
-  must_be_positive = ("student_temperature",)
+  must_be_positive = ("student_temperature", "teacher_temperature")
   shares = ("center_momentum",)
 
   def init_state(self, key: Array, dims: Dims) -> Center:

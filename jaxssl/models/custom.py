@@ -62,6 +62,8 @@ class NNXEncoder(nn.Module):
       module.train() if train else module.eval()
       if key is not None:
         nnx.reseed(module, default=key, dropout=key)
+      elif train:  # its own random numbers would be the same in every pass
+        module.set_attributes(nnx.Dropout, deterministic=True, raise_if_not_found=False)
       return module(x, train=train) if _takes_train(module) else module(x)
 
     return bridge.ToLinen(self.make, skip_rng=True, metadata_fn=None, name="nnx")(images, nnx_method=call)

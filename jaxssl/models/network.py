@@ -1,7 +1,8 @@
 """Encoder plus projection heads, built from a config."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -64,7 +65,7 @@ class Network:
     groups: views [b, v, h, w, c]. A module without variables, such as the predictor of a teacher, is skipped.
     joint=False: each view is one pass, and statistics are threaded from pass to pass, so that views never share batch
     statistics. joint=True: the encoder takes each group in one pass and the heads take all views in one (DINO's multi-crop).
-    key: drives drop-path, with its own stream per pass; None: no drop-path.
+    key: drives drop-path and dropout, with its own stream per pass; None: neither.
     """
     batch = groups[0].shape[0]
     stats = dict(variables.stats)
@@ -76,7 +77,8 @@ class Network:
       for i, x in enumerate(passes):
         rngs = None if key is None else {"dropout": jax.random.fold_in(key, i)}
         current = Variables(params=variables.params, stats=stats)
-        y, changed = self._apply(name, current, x, train=True, rngs=rngs, mutable=["batch_stats"])
+        with nn.intercept_methods(_without_dropout) if key is None else contextlib.nullcontext():
+          y, changed = self._apply(name, current, x, train=True, rngs=rngs, mutable=["batch_stats"])
         if name in stats:
           stats[name] = changed["batch_stats"]
         outputs.append(y.astype(jnp.float32))
@@ -214,6 +216,11 @@ def _head(config: HeadConfig, where: str, bn_groups: int, dtype: jnp.dtype) -> n
   head, own = (DINOHead, ("bottleneck", "fixed_norm")) if config.name == "dino" else (MLP, ("last_bn", "bias"))
   fields = {field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}
   return head(**fields, bn_groups=bn_groups, dtype=dtype)
+
+
+def _without_dropout(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+  """Calls a method of a module, but returns the input of a dropout layer."""
+  return args[0] if isinstance(context.module, nn.Dropout) and args else call(*args, **kwargs)
 
 
 def named(variables: Variables) -> dict[str, Any]:

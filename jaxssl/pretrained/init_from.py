@@ -11,6 +11,7 @@ import safetensors.numpy
 from jaxssl.config.schema import ModelConfig
 from jaxssl.core import LOG, UserError, atomic, json_io, path_of
 from jaxssl.core.types import Variables
+from jaxssl.models import vit
 from jaxssl.models.backbone import backbone
 from jaxssl.models.network import Network, named
 from jaxssl.pretrained.match import Tensors, find
@@ -59,7 +60,8 @@ def _require_attention_heads(config: ModelConfig, folder: pathlib.Path) -> None:
   """Raises UserError if the ViT of a run or an export has another number of attention heads, which no shape reveals."""
   model: Any = json_io.read(folder / "config.json").get("model")
   theirs = model.get("heads", 0) if isinstance(model, dict) and model.get("name") == config.name else config.heads
-  if theirs != config.heads:
+  default = vit.SIZES[config.name][1] if config.name in vit.SIZES else 0
+  if (theirs or default) != (config.heads or default):
     raise UserError(f"model.heads={config.heads}: model.init_from={folder} has model.heads={theirs}; expected the same")
 
 

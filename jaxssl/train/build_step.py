@@ -1,6 +1,7 @@
 """Builds the train step of a config, for which the number of images suffices; its schedules; the shapes of its state."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jaxssl.core.types import PyTree, TrainState
 from jaxssl.data import sampler
 from jaxssl.evals.preprocessing import first_view
 from jaxssl.methods import read_method
-from jaxssl.methods.base import SSLMethod
+from jaxssl.methods.base import SSLMethod, ViewSlice
 from jaxssl.models import network
 from jaxssl.models.backbone import backbone
 from jaxssl.parallel.mesh import compute_precision, state_shardings
@@ -117,12 +118,24 @@ def _check_views(config: Config, method: SSLMethod) -> None:
     expected = max(stop or 0 for stop in stops)
     if views.count < expected or (None not in stops and views.count > expected):
       raise UserError(f"views.{group}.count={views.count}: method.name={name} takes {expected} of them")
+  if (made := _number(config, (*spec.student, *spec.optional))) < spec.views:
+    group = spec.student[0].group
+    raise UserError(f"views.{group}.count={made}: method.name={name} compares different views; expected at least {spec.views}")
   if config.bootstrap.policy == "off":
     return
   own = (spec.teacher or spec.student)[0]
+  features = config.bootstrap.features
+  if features != "first" and _number(config, spec.teacher or spec.student) < 2:
+    raise UserError(f"bootstrap.features={features}: method.name={name} has features of one view; expected first")
   partner = {group: pipeline.each(views.partner, views) for group, views in config.views.items()}
-  if config.bootstrap.features != "second" and partner[own.group][own.start]:
+  if features != "second" and partner[own.group][own.start]:
     raise UserError(f"views.{own.group}.partner=True for view {own.start}, whose features represent the image: set it to False")
   if not any(any(flags) for flags in partner.values()):
     policy = config.bootstrap.policy
     raise UserError(f"bootstrap.policy={policy}: no view is cut from the partner; set views.GROUP.partner for one view")
+
+
+def _number(config: Config, slices: Sequence[ViewSlice]) -> int:
+  """Returns how many views of the config these are."""
+  made = [views for views in slices if views.group in config.views]
+  return sum((config.views[views.group].count if views.stop is None else views.stop) - views.start for views in made)

@@ -14,6 +14,8 @@ def doubts(config: Config) -> Iterator[str]:
   peak = optim.lr * optim.schedule.base * (config.train.batch_size / base if base else 1)
   if optim.name == "adamw" and peak > LARGEST_ADAMW:
     yield f"optim.lr={optim.lr:g}: a peak of {peak:.3g} is large for optim.name=adamw; usual are peaks of 0.0001 to 0.005"
+  if optim.name == "lars" and optim.decay_mask == "all":
+    yield "optim.decay_mask=all: no effect, since optim.name=lars never decays biases and normalization layers"
   if config.bootstrap.policy != "off" and config.bootstrap.window >= epochs:
     window = config.bootstrap.window
     yield f"bootstrap.window={window}: bootstrapping starts after {window} epochs, but train.epochs={epochs}; lower the window"

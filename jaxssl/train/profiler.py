@@ -65,7 +65,7 @@ def profile(config: Config, workdir: pathlib.Path) -> str:
     elapsed = time.monotonic() - began
   newest = max(folder.glob("plugins/profile/*/*.xplane.pb"), key=lambda path: path.stat().st_mtime)
   busy = seconds_of_parts(jax.profiler.ProfileData.from_file(str(newest)), parts_of(step.as_text() or ""))
-  batch, total = config.train.batch_size, busy.total() or 1.0
+  batch, total = run.config.train.batch_size, busy.total() or 1.0
   lines = [
     f"{STEPS} steps of {batch}: {1e3 * elapsed / STEPS:.1f} ms each, {batch * STEPS / elapsed:.0f} images/s",
     f"{waited / elapsed:6.1%}  of that time the host waited for data; the devices' time by part:",

@@ -57,6 +57,7 @@ class Experiment:
     """Opens the images and builds the step. `check`: called with the datasets, returns those to use; may raise UserError."""
     self.mesh = make_mesh()
     of_any_images = build_train_step(config, self.mesh, ANY_NUMBER, encoder)
+    _ = of_any_images.dims  # raises for networks that do not take these views
     self.imported = init_from.load(config.model, of_any_images.network, image_shape(config), workdir)
     opened = datasets.open_datasets(config.data, config.train.seed, arrays, workdir, config.evals.holdout)
     config = dataclasses.replace(config, data=opened.config)

@@ -47,12 +47,14 @@ class TrainStep:
 
   @functools.cached_property
   def dims(self) -> Dims:
-    """The sizes of this run. Raises UserError if the heads do not match."""
+    """The sizes of this run. Raises UserError if the heads do not match, or if the encoder does not take all views."""
     batch_size, shape, key = self.config.train.batch_size, image_shape(self.config), jax.random.key(0)
+    rows, joint = batch_size // self.config.train.accumulate, self.method.forward_spec.joint
+    groups = sorted({(views.size, views.count if joint else 1) for views in self.config.views.values()})
 
     def forward() -> Outputs:
-      images = jnp.zeros((batch_size, 1, *shape))
-      return self.network.apply(self.network.init(key, shape), [images], joint=self.method.forward_spec.joint, key=key)[0]
+      images = [jnp.zeros((rows, count, size, size, shape[-1])) for size, count in groups]
+      return self.network.apply(self.network.init(key, shape), images, joint=joint, key=key)[0]
 
     example = jax.eval_shape(forward)
     projection, prediction = example.projection.shape[-1], example.prediction.shape[-1]

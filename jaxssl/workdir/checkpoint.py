@@ -136,9 +136,8 @@ class Checkpoints:
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
-      state, problem = None, ""
+      state, problem, wanted = None, "", like_at(step) if like_at else like
       try:
-        wanted = like_at(step) if like_at else like
         state = self._retried("reading", functools.partial(self._read, step, wanted))
       except Unavailable:
         raise  # the checkpoint may be fine
@@ -150,8 +149,10 @@ class Checkpoints:
         LOG.warning("checkpoint %d cannot be read (%s); trying the one before", step, problem or "by another process")
         continue
       for unreadable in (s for s in steps if s > step and jax.process_index() == 0):  # its step will be saved again
-        folder = self._manager.directory / str(unreadable)
-        folder.rename(self._manager.directory / f"{unreadable}.unreadable")
+        aside = self._manager.directory / f"{unreadable}.unreadable"
+        if aside.exists():  # it has been unreadable before
+          aside.rmtree()
+        (self._manager.directory / str(unreadable)).rename(aside)
       ocp.multihost.sync_global_processes("jaxssl: unreadable checkpoints are set aside")
       self._manager.reload()
       return state, step

@@ -14,6 +14,7 @@ usage: launch/gke/apply.sh --image IMAGE (--topology v5e:4x4 | --gpus nvidia-h10
 
 Trains on a GKE cluster with JobSet. Needs kubectl with the cluster as its context, and an image with jaxssl in /jaxssl
 (launch/gke/Dockerfile). After a preemption, a crash or exit code 75 all hosts restart and resume; 2, 3 and 130 end the job.
+A JobSet of this name that has ended is replaced, and resumes the run of its workdir.
 
   --topology TPU:TOPOLOGY  v4, v5e, v5p or v6e and the shape of the slice, as in `jaxssl plan`
   --chips-per-host N       chips of a TPU host (default 4, 1 for 1x1; 8 for a single host of v5e or v6e with 2x4)
@@ -119,6 +120,13 @@ if [[ ${flag[dry-run]} ]]; then
   manifest
   exit 0
 fi
+jobset=(jobset "${option[name]}")
+there=$(kubectl get "${jobset[@]}" --ignore-not-found --output="jsonpath={.metadata.name}={.status.terminalState}" || true)
+case $there in
+  "") ;; # none, or a cluster without JobSet, of which kubectl apply informs
+  *=Completed | *=Failed) kubectl delete "${jobset[@]}" ;; # its pods cannot be changed
+  *) fail "--name=${option[name]}: this JobSet has not ended; to save and stop it: $(quote kubectl delete "${jobset[@]}")" ;;
+esac
 manifest | kubectl apply --validate=strict --filename=- ||
   fail "kubectl apply failed; JobSet 0.10 or newer is needed; to create a cluster, in a checkout of cluster-toolkit: $cluster"
 echo "Submitted. To see its pods, to watch the run, to save and stop it:"
@@ -127,5 +135,5 @@ quote kubectl get pods "$pods"
 echo
 quote kubectl logs --follow "$pods,batch.kubernetes.io/job-completion-index=0"
 echo
-quote kubectl delete jobset "${option[name]}"
+quote kubectl delete "${jobset[@]}"
 echo

@@ -1,6 +1,6 @@
 """`jaxssl doctor` finds nothing wrong here, and says what to do about each problem."""
 
-import importlib.metadata
+import importlib
 import re
 import shutil
 
@@ -59,11 +59,19 @@ def test_libraries_outside_their_bounds(monkeypatch):
 
 
 def test_a_package_that_is_not_installed(monkeypatch):
-  def requires(name):
-    raise importlib.metadata.PackageNotFoundError(name)
-
-  monkeypatch.setattr(importlib.metadata, "requires", requires)
+  version = doctor.version
+  monkeypatch.setattr(doctor, "version", lambda name: "" if name == "jaxssl" else version(name))
   assert "pip install --editable" in problems(doctor.versions())[0]
+
+
+def test_a_library_that_is_missing_is_the_only_problem(monkeypatch, capsys):
+  version = doctor.version
+  monkeypatch.setattr(doctor, "version", lambda name: "" if name == "optax" else version(name))
+  monkeypatch.setattr(doctor, "devices", lambda: importlib.import_module("no_such_module"))
+  assert doctor.run() == exit_codes.MISTAKE
+  lines = capsys.readouterr().out.splitlines()
+  assert "optax is missing" in lines[1] and lines[2].startswith("library    optax is missing; expected ")
+  assert "PROBLEM: run pip install 'optax" in lines[3] and lines[4:] == ["1 problem"]
 
 
 def test_wrong_numbers(monkeypatch):

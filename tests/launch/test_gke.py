@@ -190,14 +190,23 @@ def test_the_command_that_makes_the_cluster(tmp_path, words, blueprint):
 
 
 def test_kubectl_is_given_the_manifest(tmp_path):
-  stand_in(tmp_path, "kubectl", f"cat >{tmp_path}/given; exit ${{CODE:-0}}")
+  stand_in(tmp_path, "kubectl", f"[[ $1 != apply ]] || cat >{tmp_path}/given; exit ${{CODE:-0}}")
   code, out, err = finish(start("gke/apply.sh", *WORDS, *TPU, env=environment(tmp_path)))
   assert code == 0, err
-  assert calls(tmp_path, "kubectl") == [["apply", "--validate=strict", "--filename=-"]]
+  look, *did = calls(tmp_path, "kubectl")
+  assert look[:3] == ["get", "jobset", "jaxssl"] and did == [["apply", "--validate=strict", "--filename=-"]]
   assert list(yaml.safe_load_all((tmp_path / "given").read_text())) == list(manifest(tmp_path, *TPU))
   assert "kubectl logs --follow" in out and "kubectl delete jobset jaxssl" in out
   code, _, err = finish(start("gke/apply.sh", *WORDS, *TPU, env=environment(tmp_path, CODE=1)))
   assert code == 2 and "./gcluster deploy" in err
+
+
+@pytest.mark.parametrize("state, does", [("Completed", ["delete", "apply"]), ("Failed", ["delete", "apply"]), ("", [])])
+def test_a_jobset_that_has_ended_is_replaced(state, does, tmp_path):
+  stand_in(tmp_path, "kubectl", f"[[ $1 != get ]] || echo jaxssl={state}; [[ $1 != apply ]] || cat >/dev/null")
+  code, _, err = finish(start("gke/apply.sh", *WORDS, *TPU, env=environment(tmp_path)))
+  assert [call[0] for call in calls(tmp_path, "kubectl")] == ["get", *does] and code == (0 if does else 2), err
+  assert does or err == "error: --name=jaxssl: this JobSet has not ended; to save and stop it: kubectl delete jobset jaxssl\n"
 
 
 def test_the_image_holds_what_the_manifest_starts():

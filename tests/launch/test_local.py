@@ -92,6 +92,9 @@ def test_gpus_are_split_evenly(env, tmp_path):
     assert devices == ["JAX_LOCAL_DEVICE_IDS=0,1", "JAX_LOCAL_DEVICE_IDS=2,3"]  # of those that are visible
   code, _, err = finish(start("local.sh", "--processes=3", "--config", CONFIG, env=with_gpus))
   assert (code, err) == (2, "error: --processes=3: expected a divisor of the number of GPUs, 4\n")
+  for hidden in ("", "-1", "NoDevFiles"):
+    lines = dry("local.sh", *words, env=with_gpus | {"CUDA_VISIBLE_DEVICES": hidden})
+    assert len(lines) == 2 and not any("JAX_LOCAL_DEVICE_IDS" in word for line in lines for word in line)
 
 
 def test_fake_devices_the_default_workdir_and_a_free_port(env):

@@ -33,13 +33,14 @@ def packed(tmp_path) -> list[list[str]]:
   files = f"{tmp_path}/jaxssl.launch"
   versions = [sys.executable, "launch/versions.py", ">", f"{files}/versions.txt"]
   git = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard", "|"]
+  there = 'while IFS= read -rd "" file; do [[ ! -e $file && ! -L $file ]] || printf "%s\\0" "$file"; done |'
   tar = ["tar", "-czf", f"{files}/code.tar.gz", "-C", files, "versions.txt", "-C", str(ROOT), "--null", "-T", "-"]
-  return [["mkdir", "-p", files], versions, git + tar]
+  return [["mkdir", "-p", files], versions, git + shlex.split(there) + tar]
 
 
 def test_a_tpu_is_made_given_the_code_and_started(env, tmp_path):
   words = [*WORDS, "--spot", "--env", str(tmp_path / "env"), f"--data-disk={DISK}"]
-  make, *pack, forget, copy, begin = dry("tpu_vm.sh", *words, env=env)
+  *pack, make, forget, copy, begin = dry("tpu_vm.sh", *words, env=env)
   kind = ["--accelerator-type=v5litepod-16", "--version=v2-alpha-tpuv5-lite", "--spot"]
   kind += [f"--data-disk=source={DISK},mode=read-only"]
   unless = [*VM, "describe", "jaxssl", *PLACE, ">/dev/null", "2>&1", "||"]
@@ -66,7 +67,7 @@ def test_hosts_are_connected_to_in_batches(env):
 def test_each_type_has_its_software(env, kind, version):
   given = ["--version=mine"] if kind == "v9-8" else []
   words = [f"--accelerator-type={kind}", "--config", CONFIG, "--workdir=gs://b/r", *given, "--name=tpu-2"]
-  made = dry("tpu_vm.sh", *words, env=env)[0]
+  made = dry("tpu_vm.sh", *words, env=env)[3]
   assert made[-3:] == ["tpu-2", f"--accelerator-type={kind}", f"--version={version}"]
 
 
@@ -102,7 +103,7 @@ def test_what_is_run_is_what_was_printed(env, tmp_path, there):
 
 def test_versions_may_be_given(env, tmp_path):
   (tmp_path / "mine.txt").write_text("# Python 3.13\njax==0.12.0\n")
-  copied = dry("tpu_vm.sh", *WORDS, f"--constraints={tmp_path}/mine.txt", env=env)[2]
+  copied = dry("tpu_vm.sh", *WORDS, f"--constraints={tmp_path}/mine.txt", env=env)[1]
   assert copied == ["cp", f"{tmp_path}/mine.txt", f"{tmp_path}/jaxssl.launch/versions.txt"]
 
 
@@ -114,6 +115,7 @@ def test_a_python_without_jax_pins_nothing(env, tmp_path):
   assert code == 2 and "has no jax; expected the one that runs jaxssl" in err and "started" not in out
   code, _, err = finish(start("tpu_vm.sh", *WORDS, env=env | {"PYTHON": "no-python"}))
   assert (code, err.count("\n")) == (2, 1) and "PYTHON=no-python: command not found" in err
+  assert not calls(tmp_path, "gcloud")  # before a TPU is created
 
 
 def test_a_host_trains_as_a_unit_of_systemd(env, tmp_path):

@@ -26,8 +26,11 @@ case "$*" in
     esac ;;
   *tpu-vm*describe*)
     if [[ $state == BEATS:* ]]; then echo READY; else sed -i 1d "$STATES"; echo "${state#NODE:}"; fi ;;
-  *host-*.beat) [[ $2 != cat || $state != BEATS:* ]] || { sed -i 1d "$STATES"; tr ';' '\n' <<<"${state#BEATS:}"; } ;;
-  *results.json*) [[ -s $STATES ]] || echo '  "finished": true,' ;;
+  *host-*.beat)
+    [[ $2 == cat ]] || exit 0
+    if [[ ! -s $STATES ]]; then echo "0 1 $(date +%s) ended 0"; fi
+    if [[ $state == BEATS:* ]]; then sed -i 1d "$STATES"; tr ';' '\n' <<<"${state#BEATS:}"; fi ;;
+  *results.json*) [[ -s $STATES && ! ${EXTENDED:-} ]] || echo '  "finished": true,' ;;
 esac
 """
 
@@ -136,6 +139,15 @@ def test_tpu_vm_waits_for_the_end(env, tmp_path):
   assert "host 0: ended with exit code 3" in out
   (tmp_path / "states").write_text("")
   assert finish(start("tpu_vm.sh", *WORDS, "--watch", env=env))[0] == 0
+
+
+@pytest.mark.parametrize("script", ["tpu_queued.sh", "tpu_vm.sh"])
+def test_a_finished_run_that_is_extended_has_not_ended(script, env, tmp_path):
+  (tmp_path / "states").write_text(f"{beats('running 0', 'running 0')}\n" * 3)
+  workdir = ["--workdir", f"{WORKDIR}/"]  # whose / is dropped
+  code, out, err = finish(start(script, *WORDS, *workdir, "--watch", env=env | {"EXTENDED": "yes"}))
+  assert code == 0, err
+  assert out.index("host 1: running") < out.index(f"finished: {WORKDIR}/results.json")
 
 
 def test_a_dry_run_prints_what_watch_does(env):

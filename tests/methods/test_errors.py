@@ -63,6 +63,11 @@ def test_negatives_require_two_images_per_batch(recipe):
       r"bootstrap\.policy=adaptive: no view is cut from the partner",
     ),
     (
+      "isd.py",
+      ["bootstrap.policy=adaptive", "bootstrap.features=second"],
+      r"bootstrap\.features=second: method\.name=isd has features of one view; expected first",
+    ),
+    (
       "byol.py",
       ["bootstrap.policy=naive", "views.global.partner=True"],
       r"views\.global\.partner=True for view 0, whose features",

@@ -54,6 +54,20 @@ class ModernMaps(nnx.Module):
     return x
 
 
+class Dropping(nn.Module):
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Dropout(0.5, deterministic=not train)(x.mean((1, 2)))
+
+
+def test_a_teacher_has_no_dropout():
+  built = network.build(CONFIG, "float32", 8, Dropping())
+  variables, views = built.init(jax.random.key(0), (8, 8, 5)), jnp.ones((4, 1, 8, 8, 5))
+  student, _ = built.apply(variables, [views], joint=False, key=jax.random.key(0))
+  teacher, _ = built.apply(variables, [views], joint=False, key=None)
+  assert (student.features == 0).any() and (teacher.features == 1).all()
+
+
 @pytest.mark.parametrize(
   "encoder, message",
   [
@@ -88,6 +102,8 @@ def test_a_module_of_nnx_starts_from_its_weights_and_has_modes_statistics_and_dr
   others, _ = built.apply(variables, [views], joint=False, key=jax.random.key(1))
   assert 0.2 < (outputs.features == 0).mean() < 0.8  # half are dropped, others with another key
   assert (outputs.features != others.features).any()
+  teacher, _ = built.apply(variables, [views], joint=False, key=None)
+  assert (teacher.features != 0).all()
   assert jnp.abs(stats["encoder"]["nnx"]["bn"]["mean"]).max() > 0  # updated, and the module itself is not changed
   np.testing.assert_array_equal(module.bn.mean[...], 0)
   module.eval()

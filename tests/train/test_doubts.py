@@ -16,6 +16,7 @@ CONFIG = read(Config, recipes.defaults().to_dict())
     ({"optim.lr": 0.06, "train.batch_size": 512}, "optim.lr=0.06: a peak of 0.12 is large for optim.name=adamw; usual are "),
     ({"optim.lr": 0.06, "optim.lr_base_batch_size": 0}, "optim.lr=0.06: a peak of 0.06 is large for optim.name=adamw; "),
     ({"bootstrap.policy": "naive", "train.epochs": 50}, "bootstrap.window=50: bootstrapping starts after 50 epochs, but "),
+    ({"optim.name": "lars", "optim.decay_mask": "all"}, "optim.decay_mask=all: no effect, since optim.name=lars "),
     ({"optim.freeze_encoder_epochs": 100}, "optim.freeze_encoder_epochs=100: all of the run's 100 epochs; "),
     ({"optim.schedule.milestones": (60,)}, "optim.schedule.milestones: no effect, since optim.schedule.kind=cosine; set "),
     ({"optim.schedule.kind": "step"}, "optim.schedule.kind=step: there are no milestones, so "),

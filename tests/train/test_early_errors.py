@@ -26,6 +26,17 @@ RUN = [f"{CONFIG}:runlocal", *TINY]
       ["method.teacher_temperature.warmup_epochs=4", "train.lower_to_fit=false"],
       "method.teacher_temperature.warmup_epochs=4.0: out of range; expected 0 to 3, the length of the run (train.epochs=3)",
     ),
+    (
+      ["method.teacher_temperature.warmup_epochs=1", "method.teacher_temperature.start=0"],
+      "method.teacher_temperature.start=0.0: out of range; expected a positive number",
+    ),
+    (["method.teacher_temperature=0"], "method.teacher_temperature.base=0.0: out of range; expected a positive number"),
+    (
+      ["views.global.count=1", "views.global.partner=false", "bootstrap.policy=off"],
+      "views.global.count=1: method.name=dino compares different views; expected at least 2",
+    ),
+    (["views.local.size=10"], "model.patch=14 does not divide an image of 10 x 10; use a multiple of 14"),
+    (["train.accumulate=4", "model.bn_groups=32"], "model.bn_groups=32: does not divide a batch of 16 rows; expected a divisor"),
     (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
     (["evals.lowshot.shots=2.5"], "evals.lowshot.shots=2.5: out of range; expected a fraction below 1, or a whole "),
     (

@@ -77,6 +77,11 @@ def test_a_truncated_newest_checkpoint_is_set_aside_and_none_readable_is_an_erro
   checkpoints.close()
   restored, step = Checkpoints(tmp_path, keep=5).restore(LIKE)
   assert step == 8 and float(restored.params["w"][0, 0]) == 8.5
+  truncate(tmp_path / "8")
+  checkpoints = Checkpoints(tmp_path, keep=5)
+  assert (restored := checkpoints.restore(LIKE)) and restored[1] == 4  # 8 is set aside a second time
+  checkpoints.save(8, state(8))
+  checkpoints.close()
   truncate(tmp_path / "4")
   truncate(tmp_path / "8")
   with pytest.raises(UserError, match=r"none of the checkpoints \[8, 4\] in .* can be read"):
