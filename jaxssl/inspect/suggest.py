@@ -21,7 +21,7 @@ from jaxssl.data.statistics import of_moments
 from jaxssl.inspect.scan import ImageStats
 from jaxssl.parallel.mesh import make_mesh
 
-FEW = 5000  # training images below which SimCLR is suggested
+FEW = 10_000  # training images up to which SimCLR is suggested: the most with which methods were compared (docs/results.md)
 LEAST = 16  # training images required for a suggestion
 SIZES = (224, 128, 96, 64, 32)  # sides that views may have; half of the images reach the one that is suggested
 SHARE = 0.5  # of the memory that resident images may take: networks and batches need the rest
@@ -115,8 +115,8 @@ def measure(channels: int, images: Sequence[ImageStats], train: Sequence[ImageSt
 
 
 def small_epochs(facts: Facts) -> int:
-  """Returns the epochs of `:cpu` on a machine whose speed is not known: about 150,000 images seen."""
-  return min(max(150_000 // facts.trained, 15), 150)
+  """Returns the epochs of `:cpu` if the speed of the machine is not known: 150,000 images seen, but from 15 to 150 epochs."""
+  return min(max(150_000 // facts.trained, 15), 150)  # docs/results.md, few images
 
 
 def text(facts: Facts, file: str, given: Mapping[str, Any], small: Small | None = None) -> str:
@@ -147,13 +147,13 @@ def text(facts: Facts, file: str, given: Mapping[str, Any], small: Small | None 
   network = "resnet50" if trained >= 100_000 and size > 64 else "resnet18"
   stem = "cifar" if size <= 40 else "small" if size <= 96 else "imagenet"
   no_export = "" if stem == "imagenet" else NO_EXPORT
-  if trained < FEW:
+  if trained <= FEW:
     method, views = SIMCLR, f"symmetric({size}, crop=0.08)"
-    method_why = f"fewer than {FEW} images: SimCLR with its own recipe, the fastest method in short runs (docs/results.md)"
+    method_why = f"up to {FEW} images: SimCLR with its own recipe, the most accurate in short runs (docs/results.md)"
     views_why = "crops of 0.08 of the area or more, better than 0.2 in a small trial (docs/data.md)"
   else:
     method, views = ADASIM, f"adasim({size}, blur={size > 64})"
-    method_why = f"at least {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10"
+    method_why = f"more than {FEW} images: AdaSim, whose second view may come from a neighbor, as in configs/nnboot.py:cifar10"
     views_why = "crops of 0.4 of the area or more"
   if facts.classes and facts.test + facts.held_out:
     evals: dict[str, Any] = {"knn": {"k": (min(20, trained),)}}

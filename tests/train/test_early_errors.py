@@ -36,7 +36,7 @@ RUN = [f"{CONFIG}:runlocal", *TINY]
       "views.global.count=1: method.name=dino compares different views; expected at least 2",
     ),
     (["views.local.size=10"], "model.patch=14 does not divide an image of 10 x 10; use a multiple of 14"),
-    (["train.accumulate=4", "model.bn_groups=32"], "model.bn_groups=32: does not divide a batch of 16 rows; expected a divisor"),
+    (["train.accumulate=4", "model.bn_groups=32"], "model.bn_groups=32: does not divide a batch of 16 rows; "),
     (["evals.every=0"], "evals.every=0: out of range; expected at least 1"),
     (["evals.lowshot.shots=2.5"], "evals.lowshot.shots=2.5: out of range; expected a fraction below 1, or a whole "),
     (
