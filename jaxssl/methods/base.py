@@ -1,7 +1,7 @@
 """The base class of self-supervised methods: a loss on arrays, and state between steps."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from jaxssl.config.schedules import ScheduleConfig
@@ -70,17 +70,22 @@ class SSLMethod:
   forward_spec: Any = None  # a ForwardSpec, or a property that returns one
   needs_negatives: bool = False  # the loss contrasts the images of a batch, so a batch must hold at least two
   must_be_positive: tuple[str, ...] = ()  # names of hyperparameters; of schedules, all values
-  shares: tuple[str, ...] = ()  # names of hyperparameters from 0 to 1
+  shares: tuple[str, ...] = ()  # names of those from 0 to 1
 
   def __post_init__(self) -> None:
     """Raises UserError for a hyperparameter that is out of range."""
-    for name in self.must_be_positive:
+    for field, value in self._values(self.must_be_positive):
+      require(value > 0, field, value, "a positive number")
+    for field, value in self._values(self.shares):
+      require(0 <= value <= 1, field, value, "0 to 1")
+
+  def _values(self, names: Sequence[str]) -> Iterator[tuple[str, float]]:
+    for name in names:
       value = getattr(self, name)
-      values = value.values() if isinstance(value, ScheduleConfig) else {"": value}
-      for field, number in values.items():
-        require(number > 0, f"method.{name}{field and '.'}{field}", number, "a positive number")
-    for name in self.shares:
-      require(0 <= getattr(self, name) <= 1, f"method.{name}", getattr(self, name), "0 to 1")
+      if isinstance(value, ScheduleConfig):
+        yield from ((f"method.{name}.{field}", number) for field, number in value.values().items())
+      else:
+        yield f"method.{name}", value
 
   def init_state(self, key: Array, dims: Dims) -> MethodState:
     """Returns the state before the first step, any tree of arrays. Raises UserError if `dims` do not fit the method."""
@@ -105,11 +110,10 @@ class TeacherMethod(SSLMethod):
   teacher_momentum: ScheduleConfig  # share of the teacher that is kept at each step of the EMA
 
   def __post_init__(self) -> None:
-    """Raises UserError for a share above 1 as well; schedules themselves refuse negative values."""
+    """Raises UserError for a share that is out of range as well."""
     super().__post_init__()
-    for name in ("base", "final", "start"):
-      value = getattr(self.teacher_momentum, name)
-      require(value <= 1, f"method.teacher_momentum.{name}", value, "0 to 1")
+    for field, value in self._values(["teacher_momentum"]):
+      require(0 <= value <= 1, field, value, "0 to 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
