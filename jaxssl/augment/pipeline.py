@@ -114,7 +114,8 @@ def augmentations(group: str, view: ViewConfig, v: int, max_value: int = 255) ->
     where, parameters = f"views.{group}.extra[{i}].", dict(entry)
     operation = read(ops.OPERATIONS.find(parameters.pop("name", ""), f"{where}name"), parameters, where)
     if len(operation.p) not in (1, view.count) or not all(0 <= p <= 1 for p in operation.p):
-      raise UserError(f"{where}p={operation.p!r}: expected 1 or {view.count} probabilities (one a view) in 0..1")
+      p = entry.get("p", operation.p)
+      raise UserError(f"{where}p={p!r}: expected 1 or {view.count} probabilities (one a view) in 0..1")
     operations.append(operation)
   steps = [(dataclasses.replace(operation, max_value=max_value), each(operation.p, view)[v]) for operation in operations]
   return [(operation, p) for operation, p in steps if p]

@@ -40,12 +40,19 @@ class Top(Operation):
     return jnp.roll(image, 3, axis=0)
 
 
+class Often(Dim):
+  """Has a probability that is none as its default."""
+
+  p: tuple[float, ...] = (2.0,)
+
+
 @pytest.fixture(autouse=True)
 def registered():
-  """Registers Dim and Top for one test."""
+  """Registers Dim, Top and Often for one test."""
   built_in = set(operations.OPERATIONS)
   operations.register("dim")(Dim)
   operations.register("top")(Top)
+  operations.register("often")(Often)
   yield
   for name in operations.OPERATIONS.keys() - built_in:
     del operations.OPERATIONS[name]
@@ -124,6 +131,7 @@ def test_only_geometric_operations_apply_to_probes_and_alignment():
     ({"name": "dim", "least": "x"}, "views.weak.extra[0].least='x': a str"),
     ({"name": "dim", "p": 1.5}, "views.weak.extra[0].p=1.5: expected 1 or 2 probabilities (one a view) in 0..1"),
     ({"name": "dim", "p": (0.1, 0.2, 0.3)}, "views.weak.extra[0].p=(0.1, 0.2, 0.3): "),
+    ({"name": "often"}, "views.weak.extra[0].p=(2.0,): expected 1 or 2 probabilities (one a view) in 0..1"),
   ],
 )
 def test_errors_name_the_entry(entry, message):
