@@ -81,7 +81,8 @@ def inspect(
 ) -> Config:
   """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` (.py) if given.
 
-  `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images.
+  `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images; needs
+  `out`, beside which the others are listed.
   `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. `estimate`: time steps of training
   for about a minute, and print how long the config takes on this machine. Raises UserError.
   """
@@ -138,12 +139,14 @@ def embed(workdir: Path, images: DataInput, *, step: int | None = None, encoder:
 def report(*workdirs: Path, out: Path | None = None) -> pathlib.Path:
   """Writes a web page about one run, or several side by side; returns its path (default: report.html in the first workdir).
 
-  Beside the page of several runs, writes their measurements as CSV and their table as Markdown.
+  Beside the page of several runs, writes their measurements as CSV and their table as Markdown, with its name.
   """
   if not workdirs:
     raise UserError("workdirs: there are none; expected at least one")
   runs = [Workdir(path_of(workdir)) for workdir in workdirs]
   path = runs[0].report if out is None else path_of(out)
+  if len(runs) > 1 and path.suffix != ".html":
+    raise UserError(f"--out={out}: the page is HTML, and .csv and .md are written beside it; expected a name such as runs.html")
   size = page.write([(run, None) for run in runs], path)
   LOG.info("%s, %.1f MB", path, size / 1e6)
   if len(runs) > 1:

@@ -31,7 +31,13 @@ def main(argv: list[str] | None = None) -> int:
   return _execute(**options)
 
 
-def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Sequence[str] = (), **options: Any) -> int:
+def _execute(
+  run: Callable[..., int | None],
+  distributed: str = "",
+  plugins: Sequence[str] = (),
+  uses_devices: bool = True,
+  **options: Any,
+) -> int:
   """Handles signals, joins other processes, sets up log and cache, runs a parsed command, and maps errors to exit codes."""
   from jaxssl.core import log
   from jaxssl.parallel import preemption
@@ -40,7 +46,7 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
   log.quiet_tensorflow()
   try:
     with preemption.Preemption(ends_process=True) as signals:
-      return _run(signals, run, distributed, plugins, options)
+      return _run(signals, run, distributed, plugins, uses_devices, options)
   except preemption.StopRequested as stop:
     print("stopped by a signal", file=sys.stderr, flush=True)
     return stop.code
@@ -49,7 +55,12 @@ def _execute(run: Callable[..., int | None], distributed: str = "", plugins: Seq
 
 
 def _run(
-  signals: Any, run: Callable[..., int | None], distributed: str, plugins: Sequence[str], options: Mapping[str, Any]
+  signals: Any,
+  run: Callable[..., int | None],
+  distributed: str,
+  plugins: Sequence[str],
+  uses_devices: bool,
+  options: Mapping[str, Any],
 ) -> int:
   """Runs a parsed command in `_execute`, with the signals that are handled in it."""
   import jax  # takes a second, in which signals are handled already
@@ -62,7 +73,8 @@ def _run(
     if distributed:
       processes.start(distributed)
       signals.joined()
-    processes.check_platforms()
+    if uses_devices:
+      processes.check_platforms()
     log.start(None, jax.process_index() if distributed else 0)
     cache.keep_compiled()
     retry.limit()

@@ -21,6 +21,7 @@ def add_options(parser: Parser) -> None:
   parser.add_argument("--workdir", metavar="DIR", required=True, help="folder of all runs, or gs://BUCKET/NAME")
   parser.add_argument("--dry-run", action="store_true", help="print the commands, e.g. for the jobs of a cluster, and stop")
   parser.add_fields("config", "set a field of all runs, e.g. --config.train.epochs=20")
+  parser.set_defaults(uses_devices=False)  # a TPU belongs to one process: that of a run
 
 
 def run(seeds: list[list[str]], policies: list[list[str]], sweep: list[tuple[str, list[str]]], **options: Any) -> int:

@@ -8,7 +8,11 @@ from jaxssl.config.flags import Parser
 
 def add_options(parser: Parser) -> None:
   parser.add_argument("--workdir", metavar="DIR", nargs="+", required=True, help="the runs' folders")
-  parser.add_argument("--out", metavar="FILE", help="the page (default: report.html in the first workdir)")
+  parser.add_argument(
+    "--out",
+    metavar="FILE",
+    help="the page; the numbers of several runs are beside it, as .csv and .md (default: report.html in the first workdir)",
+  )
   add_plugins(parser)
 
 

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
 
@@ -34,13 +35,13 @@ def execute(planned: Sequence[Planned], folder: pathlib.Path) -> tuple[int, dict
       continue
     LOG.info("[%d/%d] %s", number, len(planned), run.name)
     workdir = Workdir(folder / run.name)
-    before = _lines(workdir.log)
+    before = workdir.log_lines()
     code = _train(run.command(folder))
     if code in (AGAIN, INTERRUPTED):
       LOG.info("stopped in %s; rerun the same command to resume", run.name)
       return code, failures
     if code:
-      failures[run.name] = _reason(_lines(workdir.log)[len(before) :], code)
+      failures[run.name] = _reason(workdir.log_lines()[len(before) :], code)
       LOG.error("[%d/%d] %s: %s", number, len(planned), run.name, failures[run.name])
   return 0, failures
 
@@ -62,15 +63,17 @@ def is_finished(run: Planned, folder: pathlib.Path) -> bool:
 
 
 def _train(words: Sequence[str]) -> int:
-  """Runs `jaxssl` with these words, forwarding signals; returns its exit code."""
-  # A session of its own, so that Ctrl-C reaches it once, from here.
-  process = subprocess.Popen([sys.executable, "-m", "jaxssl.main", *words], start_new_session=True)
-  with _forwarded(process):
-    return process.wait()
-
-
-def _lines(log: pathlib.Path) -> list[str]:
-  return log.read_text(errors="replace").splitlines() if log.exists() else []
+  """Runs `jaxssl` with these words, forwarding signals; returns its exit code, AGAIN or INTERRUPTED if a signal ended it."""
+  with _forwarded() as (processes, received):
+    # A session of its own, so that Ctrl-C reaches it once, from here.
+    process = subprocess.Popen([sys.executable, "-m", "jaxssl.main", *words], start_new_session=True)
+    for number in received:  # before the process was there
+      process.send_signal(number)
+    processes.append(process)
+    code = process.wait()
+  if code and received:
+    return INTERRUPTED if signal.SIGINT in received else AGAIN
+  return code
 
 
 def _reason(lines: Sequence[str], code: int) -> str:
@@ -80,14 +83,21 @@ def _reason(lines: Sequence[str], code: int) -> str:
 
 
 @contextlib.contextmanager
-def _forwarded(process: subprocess.Popen) -> Iterator[None]:
-  def forward(number: int, frame: FrameType | None) -> None:
-    process.send_signal(number)
+def _forwarded() -> Iterator[tuple[list[subprocess.Popen], list[int]]]:
+  """Forwards signals to the processes in the first list, and adds them to the second; in the main thread, which gets them."""
+  processes: list[subprocess.Popen] = []
+  received: list[int] = []
 
-  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+  def forward(number: int, frame: FrameType | None) -> None:
+    received.append(number)
+    for process in processes:
+      process.send_signal(number)
+
+  main_thread = threading.current_thread() is threading.main_thread()
+  numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1) if main_thread else ()
   before = {number: signal.signal(number, forward) for number in numbers}
   try:
-    yield
+    yield processes, received
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)

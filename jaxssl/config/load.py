@@ -55,7 +55,7 @@ def load_config(file: str | pathlib.Path, changes: Mapping[str, Any] | None = No
   if not isinstance(changes or {}, Mapping):
     raise UserError(f'changes: a {type(changes).__name__}; expected fields with values, such as {{"train.epochs": 5}}')
   loaded, changes = load(str(file)), changes or {}
-  method, other = loaded.get("method", {}).get("name"), str(changes.get("method.name", ""))
+  method, other = tree.flatten(loaded).get("method.name"), str(changes.get("method.name", ""))
   stems = [stem for stem in config_files() if other.startswith(stem)]  # moco has mocov2 and mocov3
   if stems and other != method:  # the rest is left to the check of method.name
     remedy = f"use --config configs/{stems[-1]}.py"

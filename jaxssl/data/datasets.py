@@ -218,6 +218,9 @@ def _select(
       rows = imbalance.balanced(test.labels, np.unique(train.labels), whole.classes, config.imbalance.seed)
     else:
       rows = np.flatnonzero(np.isin(test.labels, train.labels))
+      if not len(rows):
+        field = f"data.limit={config.limit}" if config.limit else f"data.list_path={config.list_path}"
+        raise UserError(f"{field}: no image of {test.name} is of a class that is trained on; expected images of shared classes")
       if len(rows) < len(test):
         LOG.info("test: %d images of classes without training images are left out", len(test) - len(rows))
     test = Subset(test, rows)

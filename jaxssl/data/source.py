@@ -170,9 +170,11 @@ class Subset(Source):
 
   @property
   def labels(self) -> np.ndarray | None:
-    """int32 [m]; None without labels. Read on demand, since TFDS has to read its whole split for them."""
-    labels = self.source.labels
-    return None if labels is None else labels[self.indices]
+    """int32 [m]; None if none is known. Read on demand, since TFDS has to read its whole split for them."""
+    if self.source.labels is None:
+      return None
+    labels = self.source.labels[self.indices]
+    return labels if (labels >= 0).any() else None
 
   def __len__(self) -> int:
     return len(self.indices)

@@ -53,6 +53,8 @@ def measure(
 
 def _raw_pixels(evaluator: Evaluator, names: Sequence[str], seeds: Sequence[int]) -> list[Measurement]:
   extractor, measured = evaluator.extractor(None, "raw_pixels"), []
+  if evaluator.possible(names):
+    _ = extractor.reference, extractor.test  # once for all names and seeds
   for name in names:
     repeated = seeds if name in RANDOM and name not in ONCE else seeds[:1]
     measured += over_seeds([evaluator.measure(extractor.with_seed(seed), [name]) for seed in repeated])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxssl.core import UserError
 from jaxssl.core.metric import Measurement, Metric, Scalar
 from jaxssl.core.types import Array, Variables
 from jaxssl.evals.features import FeatureExtractor, accuracies, compute, evaluation, labeled_test
@@ -77,8 +78,15 @@ def guesses(extractor: FeatureExtractor, classifier: Classifier) -> np.ndarray:
 
 
 def classify(kernel: Array | np.ndarray, x: Array | np.ndarray) -> np.ndarray:
-  """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias."""
-  return np.asarray(logits(jnp.asarray(x), jnp.asarray(kernel))).argmax(1)
+  """Returns the classes, int [n], of features float32 [n, f] by a classifier [f + 1, c], whose last row is the bias.
+
+  Raises UserError if it has diverged: the largest of logits that are not finite would always be the first class.
+  """
+  values = np.asarray(logits(jnp.asarray(x), jnp.asarray(kernel)))
+  if not np.isfinite(values).all():
+    fields = "evals.linear.custom.lr, or evals.finetune.lr and head_lr"
+    raise UserError(f"a classifier diverged: its logits are not finite; lower what it was trained with ({fields})")
+  return values.argmax(1)
 
 
 @jax.jit

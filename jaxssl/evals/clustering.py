@@ -65,7 +65,8 @@ def figures(features: np.ndarray, labels: np.ndarray, seed: int, rows: int = ROW
 def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int) -> dict[Figure, float]:
   """Computes mean and deviation of the silhouettes, and davies_bouldin, of features [n, f] by partition, int [n].
 
-  If n exceeds rows, silhouettes are those of a random sample of that size; a sample with a single part has none.
+  If n exceeds rows, silhouettes are those of a random sample of that size; a sample with a single part has none. Parts with the
+  same center, as those of collapsed features, have no davies_bouldin.
   """
   from sklearn import metrics
 
@@ -77,6 +78,9 @@ def separation(features: np.ndarray, partition: np.ndarray, rows: int, seed: int
   if _is_partition(partition[sample]):
     values = np.asarray(metrics.silhouette_samples(moved[sample], partition[sample]))
     values_by_figure = {("", "silhouette", size): float(values.mean()), ("", "silhouette_deviation", size): float(values.std())}
+  centers = np.stack([moved[partition == part].mean(0) for part in np.unique(partition)])
+  if np.allclose(centers, centers[0]):  # scikit-learn returns 0, the best of all values
+    return values_by_figure
   return values_by_figure | {("", "davies_bouldin", 0): float(metrics.davies_bouldin_score(moved, partition))}
 
 

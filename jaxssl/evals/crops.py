@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,8 @@ GROUP = "weak"  # the view group that holds the crops
 def view_of(extractor: FeatureExtractor, count: int) -> ViewConfig:
   """Returns the student's first view group at the size that evaluations use; `finish` leaves out its color changes."""
   view = first_view(extractor.config)
-  return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,))
+  extra = tuple({**entry, "p": entry["p"][0]} if isinstance(entry.get("p"), Sequence) else entry for entry in view.extra)
+  return dataclasses.replace(view, count=count, size=extractor.preprocessing.size, partner=(False,), extra=extra)
 
 
 def view_for(extractor: FeatureExtractor, crops: str, crop_scale: tuple[float, float]) -> ViewConfig:

@@ -105,6 +105,8 @@ class Evaluator:
       check_classes(labels_of(test), labels_of(reference), reference.source.classes)
     if "lowshot" in names:
       lowshot.check(self.config.evals.lowshot, labels_of(reference))
+      for path in self.config.evals.lowshot.lists:
+        lowshot.listed(reference.source, path)
 
   def require(self, names: Sequence[str]) -> None:
     """Raises UserError for an evaluation whose needs these datasets do not meet."""

@@ -9,7 +9,7 @@ import optax
 
 from jaxssl.core.metric import Scalar
 from jaxssl.core.types import Array
-from jaxssl.evals.classifier import classify, folded, logits
+from jaxssl.evals.classifier import folded, logits
 
 PROTOCOL: Mapping[str, Scalar] = {
   "classifier": "logistic regression",
@@ -69,7 +69,9 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
     best = best_of(kernels[1:], z[out], labels[out])
     penalty, kernel = PENALTIES[best], kernels[best + 1]
   kernel = _fit(z, y, jnp.ones(len(z)), jnp.float32(penalty), kernel)
-  return jnp.concatenate([rotation @ kernel[:-1], kernel[-1:]]), {"penalty": penalty}
+  return jnp.concatenate([jnp.dot(rotation, kernel[:-1], precision=jax.lax.Precision.HIGHEST), kernel[-1:]]), {
+    "penalty": penalty
+  }
 
 
 @jax.jit
@@ -103,5 +105,10 @@ def _fit(z: Array, y: Array, share: Array, penalty: Array, start: Array) -> Arra
 
 
 def best_of(kernels: Iterable[Array | np.ndarray], x: Array | np.ndarray, labels: np.ndarray) -> int:
-  """Returns the position of the classifier with the best accuracy, the first of equals."""
-  return int(np.argmax([(classify(kernel, x) == labels).sum() for kernel in kernels]))
+  """Returns the position of the classifier with the best accuracy, the first of equals; one that diverged is the worst."""
+
+  def right(kernel: Array | np.ndarray) -> int:
+    values = np.asarray(logits(jnp.asarray(x), jnp.asarray(kernel)))
+    return int((values.argmax(1) == labels).sum()) if np.isfinite(values).all() else -1
+
+  return int(np.argmax([right(kernel) for kernel in kernels]))

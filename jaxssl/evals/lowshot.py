@@ -60,7 +60,8 @@ def labeled_images(extractor: FeatureExtractor) -> list[LabeledImages]:
   config, sets = extractor.config.evals.lowshot, list[LabeledImages]()
   check(config, extractor.reference.labels)
   for shots in config.shots:
-    name, amount = (f"{100 * shots:.0f}percent", f"{shots:.0%}") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
+    percent = f"{100 * shots:g}"
+    name, amount = (f"{percent.replace('.', '_')}percent", f"{percent}%") if shots < 1 else (f"{shots:.0f}", f"{shots:.0f}")
     drawn = [draw(extractor.reference, shots, seed) for seed in range(config.draws)]
     described = f"{amount} of each class"
     sets.append(LabeledImages(name, described, drawn, {"labeled": described, "draws": len(drawn)}))
@@ -68,13 +69,16 @@ def labeled_images(extractor: FeatureExtractor) -> list[LabeledImages]:
     rows, digest = listed(extractor.datasets.reference.source, path)
     stem = stem_of(path)
     sets.append(LabeledImages(f"list_{stem}", f"list {stem}", [rows], {"labeled": f"list {stem}", "list_digest": digest}))
-  if not sets:
-    raise UserError("evals.lowshot.shots and evals.lowshot.lists are empty; expected amounts or lists of labeled images")
   return sets
 
 
 def check(config: LowshotConfig, labels: np.ndarray) -> None:
-  """Raises UserError if a class of the reference set has fewer images than are drawn of each. labels: int [n]."""
+  """Raises UserError if a class of the reference set has fewer images than are drawn of each, or nothing is named.
+
+  labels: int [n].
+  """
+  if not config.shots and not config.lists:
+    raise UserError("evals.lowshot.shots and evals.lowshot.lists are empty; expected amounts or lists of labeled images")
   smallest = int(np.unique(labels, return_counts=True)[1].min())
   for shots in config.shots:
     if not 0 < shots <= max(smallest, 1):

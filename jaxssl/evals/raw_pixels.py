@@ -13,8 +13,9 @@ OF_IMAGE, OF_PATCH = 32, 8  # largest sides in pixels
 
 
 def preprocessing(prep: Preprocessing, size: int) -> Preprocessing:
-  """Returns the preprocessing of raw pixels of that size."""
-  return dataclasses.replace(prep, size=size, resize=0, mean=(0.0,) * prep.channels, std=(1.0,) * prep.channels)
+  """Returns the preprocessing of raw pixels of that size, which shows the same part of an image."""
+  resize = round(prep.resize * size / prep.size)
+  return dataclasses.replace(prep, size=size, resize=resize, mean=(0.0,) * prep.channels, std=(1.0,) * prep.channels)
 
 
 def of_images(prep: Preprocessing, stored: Array, store: Array | None) -> Array:

@@ -29,6 +29,8 @@ from jaxssl.inspect.scan import GRID, ImageStats, Unusable, read_header, scan
 
 SECONDS = 8.0  # duration of the measurement of speed
 BATCH, IMAGES = 32, 4096  # images per batch, and at most in all, with repetition
+LIST, FOUND, DRAWN = ".train.txt", ".found.txt", ".duplicates.png"  # endings of the files beside the config
+WRITTEN = (".py", LIST, FOUND, DRAWN)
 
 
 @renamed("data.path", "--data")
@@ -42,16 +44,21 @@ def inspect(
 ) -> Config:
   """Prints what a folder or zip of images holds and returns a config to train on it; writes it to `out` (.py) if given.
 
-  `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images.
+  `drop_duplicates`: the config leaves out training images that are, or may be, duplicates of others or of test images; needs
+  `out`, beside which the others are listed.
   `changes`: fields of `data` that the config takes over, e.g. {"data.test_path": "FOLDER"}. `open_timer`: times steps of a
   config, to estimate how long it takes on this machine; None: it is not estimated. Raises UserError.
   """
   out, given = path_of(out) if out else None, _data_fields(changes or {})
   if out and (out.suffix != ".py" or not paths.is_local(out)):
     raise UserError(f"--out={out}: a config is a local Python file; expected a name such as configs/mine.py")
-  if out and out.exists():
-    raise UserError(f"--out={out}: exists; remove it or choose another name")
+  for file in (out.with_suffix(ending) for ending in WRITTEN) if out else ():
+    if file.exists():
+      raise UserError(f"--out={out}: {file.name} exists; remove it or choose another name")
+  if drop_duplicates and not out:
+    raise UserError("--drop-duplicates: needs --out=CONFIG.py, beside which the images to train on are listed")
   config = read(DataConfig, {**given, "source": "folder", "path": str(images)}, "data.")
+  given = {name: value if isinstance(value, Mapping) else getattr(config, name) for name, value in given.items()}
   if config.test_path:
     given["test_path"] = paths.absolute(config.test_path)
   train, test = open_folder(config)  # raises what training would raise
@@ -78,13 +85,12 @@ def inspect(
   if held_out:
     share = f"a fifth of each class (evals.holdout={suggest.HOLDOUT:g})"
     print(f"no test split: the suggested config tests on {held_out} of {len(usable)} images, {share}, and trains on the others")
-  beside = (out or pathlib.Path("CONFIG.py")).absolute()
   facts = suggest.measure(
     given.get("channels", 0),
     scanned,
     usable,
     path=train.name,
-    list_path=str(beside.with_suffix(".train.txt")) if left_out else "",
+    list_path=str(out.absolute().with_suffix(LIST)) if out and left_out else "",
     left_out=" and ".join(f"{n} that {reason}" for reason, n in collections.Counter(left_out.values()).items()),
     held_out=held_out,
     test=len(test) if test else 0,
@@ -110,11 +116,11 @@ def inspect(
       "near duplicates are drawn in CONFIG.duplicates.png"
     )
   else:
-    files = {".found.txt": _lines(summary.in_full(unusable, copies, scanned))}
+    files = {FOUND: _lines(summary.in_full(unusable, copies, scanned))}
     if left_out:
-      files[".train.txt"] = _lines([train.relative_name(image.index) for image in usable])
+      files[LIST] = _lines([train.relative_name(image.index) for image in usable])
     if copies.near:
-      files[".duplicates.png"] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
+      files[DRAWN] = contact_sheet.near_duplicates(sources, scanned, copies.near, decoder)
     _print_escaped(f"written: {' and '.join([str(out), *_write(out, text, files)])}")
   if open_timer:  # the config is written already, for those who do not wait
     rate = rate if suggested.data.placement == "host" else 0.0

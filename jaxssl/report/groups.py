@@ -173,5 +173,6 @@ def _name(records: Sequence[RunRecord]) -> str:
   if len(records) == 1:
     return records[0].name
   shared = os.path.commonprefix([record.name for record in records])
-  shared = re.sub(r"([/._ -]*([a-z]+[.])?seed)?[/._ -]*$", "", shared)
-  return shared or records[0].name
+  name = re.sub(r"([/._ -]*([a-z]+[.])?seed(\d+|[/._ -]*)|[/._ -]+)$", "", shared)  # seed1 of seed10 and seed11
+  parents = {record.workdir.folder.resolve().parent.name for record in records}
+  return name or (parents.pop() if shared and len(parents) == 1 else records[0].name)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from jaxssl.core import atomic, paths
 from jaxssl.core.metric import BASELINES, protocol_text
-from jaxssl.report.groups import Cell, Group, compared, grouped, named_records, seeds
+from jaxssl.report.groups import Cell, Group, compared, grouped, named_records, own_finals, seeds
 from jaxssl.report.text import value_and_std
 from jaxssl.workdir.records import Baseline
 from jaxssl.workdir.workdir import Workdir
@@ -26,7 +26,7 @@ def csv_text(groups: Sequence[Group]) -> str:
   for group in groups:
     for record in group.records:
       own = dict(seeds(record))
-      for final in record.finals():
+      for final in reversed(own_finals(record).values()):  # in the order of results.json
         levels = [final.baselines.get(subject, Baseline(None)) for subject in BASELINES]
         values = [final.value, *(x for level in levels for x in (level.value, level.std))]
         cells = [group.name, record.name, *(own.get(name, "") for name in names), final.name, protocol_text(final.protocol)]

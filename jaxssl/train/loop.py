@@ -207,7 +207,7 @@ def finalize(run: Experiment, original: Workdir, local: Workdir, seconds: float)
   unreadable, length = run.datasets.unreadable, run.training_length
   facts = {"finished": True, "step": length.steps, "epochs": length.epochs, "bad_images": len(unreadable)}
   facts |= {"seconds_since_start": round(seconds, 1), "config": str(original.config)}
-  results.add(local.results, length.steps, [], **facts)
+  results.add(local.results, length.steps, [], training=True, **facts)
   record = RunRecord(local)
   finals = [final for final in record.finals() if final.evaluation in verdict.WITH_LABELS]
   for final in finals or [final for final in record.finals() if final.metric == CROPS_ALIKE]:

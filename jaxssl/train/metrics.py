@@ -64,7 +64,7 @@ class MetricLogger:
     self._step, self._on_metrics, self._schedules = step, on_metrics, run.schedules
     self._metrics = {metric.name: metric for metric in (*LOGGED, *map(schedule_metric, self._schedules))}
     if not workdir.results.exists():
-      results.add(workdir.results, step, [], self._metrics.values(), finished=False)
+      results.add(workdir.results, step, [], self._metrics.values(), training=True, finished=False)
     document = results.read(workdir.results)
     results.cut(workdir.results, step, self._length.steps)
     before = [line for line in json_io.lines(workdir.metrics) if line["step"] <= step]
@@ -110,7 +110,7 @@ class MetricLogger:
     """
     # the step after which the final evaluations were made
     final: dict[str, Any] = {"final_step": step} if step == self._length.steps else {}
-    results.add(self.workdir.results, step, measurements, self._metrics.values(), finished=False, **final)
+    results.add(self.workdir.results, step, measurements, self._metrics.values(), training=True, finished=False, **final)
     values = {m.flat_name: m.value for m in measurements} | {"seconds": round(self.seconds, 3)}
     tags = {m.flat_name: m.tag for m in measurements} | {"seconds": self._metrics["seconds"].tag}
     self._write(step, epoch, values, tags)

@@ -65,8 +65,7 @@ class RunRecord:
     self.lines = json_io.lines(workdir.metrics)
     self.neighbors = json_io.lines(workdir.neighbors)
     self.alerts = json_io.lines(workdir.alerts) if workdir.alerts.exists() else None
-    lines = workdir.log.read_text(errors="replace").splitlines() if workdir.log.exists() else []
-    self.warnings = [line for line in lines if re.match(r"\S+ \S+ (WARNING|ERROR) ", line)]
+    self.warnings = [line for line in workdir.log_lines() if re.match(r"\S+ \S+ (WARNING|ERROR) ", line)]
     self.finished = bool(self.results.get("finished"))
     self.step = max((line["step"] for line in self.lines), default=0)  # the last one that was logged
     # (step, epochs) of the lines that were written at the end of an epoch; epochs may have different lengths

@@ -53,21 +53,26 @@ def add(
   measurements: Sequence[Measurement],
   metrics: Iterable[Metric] = (),
   dataset: str = "",
+  training: bool = False,
   **facts: Any,
 ) -> None:
   """Adds measurements made after `at` steps, which replace older ones of the same step, metric, subject, protocol and dataset.
 
   `metrics`: definitions of metrics that only metrics.jsonl has values of; `dataset`: the name of other images than those of the
-  run; `facts`: about the run. Not finite: stored as null.
+  run; `training`: this process trains, so that its software and hardware are those of the run, whose peak memory is the most of
+  all such processes; `facts`: about the run. Not finite: stored as null.
   """
   document = read(path)
+  if training:
+    facts |= environment()
+    facts["peak_memory"] = max(facts["peak_memory"], json_io.finite(document.get("peak_memory")) or 0)
   added = [_as_json(m, at) | ({"dataset": dataset} if dataset else {}) for m in measurements]
   every: list[dict[str, Any]] = [*document.get("measurements", []), *added]
   stored = {(m["step"], m["name"], m["subject"], protocol_key(m["protocol"]), m.get("dataset", "")): m for m in every}
   defined = (*metrics, *(m.metric for m in measurements))
   described = {metric.name: {name: x for name, x in vars(metric).items() if name != "name"} for metric in defined}
   described = document.get("metrics", {}) | described
-  json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts, **environment()})
+  json_io.write(path, {**document, "measurements": list(stored.values()), "metrics": described, **facts})
 
 
 def name_dataset(path: pathlib.Path, name: str, digest: str) -> str:

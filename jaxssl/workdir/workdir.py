@@ -41,6 +41,10 @@ class Workdir:
     self.trackers = folder / "trackers.json"  # the runs of Weights & Biases and MLflow that belong to this one
     self.trace = folder / "trace"  # from `profile`
 
+  def log_lines(self) -> list[str]:
+    """Returns the lines of the log so far."""
+    return paths.read_bytes(self.log).decode(errors="replace").splitlines() if self.log.exists() else []
+
   def classifier(self, name: str) -> pathlib.Path:
     """Returns the file of a classifier, which is named as the metric of its accuracy, such as linear_lbfgs."""
     return self.classifiers / f"{name}.safetensors"

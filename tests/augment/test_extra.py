@@ -109,7 +109,7 @@ def test_draws_differ_by_position_row_and_view():
 
 
 def test_only_geometric_operations_apply_to_probes_and_alignment():
-  extra = ({"name": "dim"}, {"name": "top"})
+  extra = ({"name": "dim"}, {"name": "top", "p": (1.0, 0.0)})  # of the first view, and of the second
   colors = {"jitter": (0.4,) * 4, "jitter_p": 1.0, "gray_p": 1.0, "blur_p": (1.0,), "solarize_p": (1.0,), "thicken": 0.5}
   group = dataclasses.replace(PLAIN, flip=1.0, extra=extra, **colors)
   data = DataConfig(mean=(0.0,) * 3, std=(1 / 255,) * 3)

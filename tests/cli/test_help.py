@@ -84,6 +84,10 @@ def test_help_imports_no_large_library():
     (["train"], "--config: missing; expected FILE[:RECIPE], e.g. --config configs/nnboot.py"),
     (["train", "knn"], "knn: unexpected argument; see jaxssl train --help"),
     (["--distributed=yes"], "--distributed: invalid choice: 'yes' (choose from .*auto.*); see jaxssl train --help"),
+    (
+      ["report", "--workdir", "a", "b", "--out=x.md"],
+      "--out=x.md: the page is HTML, and .csv .*; expected a name such as runs.html",
+    ),
     (["embed", "--distributed=on"], "--distributed=on: unknown option of jaxssl embed; did you mean .*?"),
     (["evaluate", "--workdirr", "a"], "--workdirr: unknown option of jaxssl evaluate; did you mean --workdir?"),
     (["evaluate", "--knn.k=3"], "--knn.k=3: unknown option of jaxssl evaluate; did you mean --evals.knn.k?"),

@@ -1,11 +1,11 @@
 """`jaxssl compare`: the runs, their order, what is resumed, and what is written."""
 
+import concurrent.futures
 import json
-import os
 import shlex
-import signal
-import subprocess
+import sys
 
+import jax
 import pytest
 
 import jaxssl
@@ -141,11 +141,37 @@ def test_only_finished_runs_are_compared(tmp_path, monkeypatch, capsys):
   assert f"{planned[2].name} is not finished, and left out" in capsys.readouterr().out
 
 
-def test_signals_reach_the_run():
-  process = subprocess.Popen(["sleep", "60"], start_new_session=True)
-  with execute._forwarded(process):
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert process.wait() == -signal.SIGTERM
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+  """Returns a function that makes runs a shell script."""
+
+  def write(lines):
+    path = tmp_path / "script"
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+  return write
+
+
+@pytest.mark.parametrize("name, code", [("TERM", 75), ("INT", 130)])
+def test_a_signal_reaches_the_run_and_stops_the_comparison_whatever_the_code_of_the_run(name, code, script):
+  script(f"trap 'exit 7' {name}; kill -{name} $PPID; for i in $(seq 300); do sleep 0.1; done")
+  assert execute._train([]) == code
+
+
+def test_runs_are_started_from_any_thread(script):
+  script("exit 7")
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    assert pool.submit(execute._train, []).result() == 7
+
+
+def test_the_comparison_itself_starts_no_devices(tmp_path, monkeypatch, capfd):
+  monkeypatch.setenv("JAX_PLATFORMS", "none_such")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "devices", None)  # cannot be called
+    assert main.main(["compare", "--configs", CONFIGS[0], f"--workdir={tmp_path}", "--dry-run"]) == 0
+  assert "jaxssl train" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ def store(tmp_path, monkeypatch) -> pathlib.Path:
 def run(store, monkeypatch) -> str:
   """Writes a run to the bucket; orbax, which reads gs:// itself, receives the local folder."""
   tiny_run.make(store / "run", steps=(5,), words=tiny_run.TINY)
+  (store / "run/train.log").write_bytes(b"2026-01-02 03:04:05,000 WARNING \xff is not Unicode\n")
   monkeypatch.setattr(load_run, "Checkpoints", lambda folder, keep: Checkpoints(store / "run/checkpoints", keep))
   return "gs://store/run"
 
@@ -110,6 +111,7 @@ def test_commands_read_and_write_buckets(run, store, monkeypatch, capfd):
   call("evaluate", "quality", "--workdir", run)
   assert json.loads((store / "run/results.json").read_text())["measurements"]
   call("report", "--workdir", run)
+  assert "\ufffd is not Unicode" in (store / "run/report.html").read_text()
   assert (store / "run/report.html").stat().st_size > 1000 and (store / "sheet.png").stat().st_size > 1000
   assert "gs://store/run/report.html" in capfd.readouterr().err
   monkeypatch.setattr(execute, "execute", lambda planned, folder: (0, {}))

@@ -120,3 +120,17 @@ def test_the_labeled_images_of_a_dataset_are_those_whose_class_is_known():
   labeled = datasets.train.labeled()
   assert (labeled.source.labels == LABELS[:12]).all() and (labeled.source.read(3) == IMAGES[3]).all() and len(labeled) == 12
   assert datasets.test.labeled() is datasets.test and labeled.labeled() is labeled
+
+
+def test_a_selection_without_a_known_class_has_no_labels():
+  labels = np.where(np.arange(30) < 2, 1, -1)
+  sets = [open_datasets(DataConfig(source="array", limit=3), seed, {"train": (IMAGES, labels)}) for seed in range(9)]
+  found = [one.train.source.labels for one in sets]
+  known = [any(int(one.train.source.describe(k).split()[-1]) < 2 for k in range(3)) for one in sets]
+  assert [x is not None for x in found] == known and 0 < sum(known) < 9
+
+
+def test_a_selection_without_classes_of_the_test_images_is_an_error():
+  images = {"train": (IMAGES, np.arange(30)), "test": (IMAGES[:1], np.array([30]))}
+  with pytest.raises(UserError, match="data.limit=5: no image of test array is of a class that is trained on"):
+    open_datasets(DataConfig(source="array", limit=5), 0, images)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxssl.core.metric import Measurement, Metric
-from jaxssl.evals import baselines, logistic
+from jaxssl.evals import baselines, features, logistic
 from jaxssl.evals.evaluator import Evaluator
 from jaxssl.train.setup import Experiment
 from tests import flags
@@ -63,6 +63,16 @@ def test_networks_and_random_evaluations_of_raw_pixels_are_repeated(opened, monk
   (alone,) = [m for m in baselines.measure(evaluator, untrained, ["knn"], [0]) if m.subject == "untrained"]
   mean = next(m for m in measured if (m.subject, m.name) == ("untrained", "knn3_cosine"))
   assert alone.protocol == mean.protocol and alone.std is None  # which it replaces in results.json
+
+
+def test_images_are_read_once_for_the_raw_pixels_of_all_evaluations_and_seeds(opened, monkeypatch):
+  _, evaluator = opened
+  read = []
+  compute = features.compute
+  monkeypatch.setattr(features, "compute", lambda *words: read.append(words[3]) or compute(*words))
+  monkeypatch.setattr(logistic, "PENALTIES", (1e-2,))
+  baselines._raw_pixels(evaluator, ["knn", "linear"], [0, 1])
+  assert read == [None, None]  # of the reference and the test set
 
 
 def test_the_networks_of_two_seeds_differ_and_that_of_the_run_is_its_first_state(opened):

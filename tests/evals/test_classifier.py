@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from jaxssl.core import UserError
 from jaxssl.data.arrays import ArraySource
 from jaxssl.data.datasets import Dataset
 from jaxssl.evals import classifier, logistic
@@ -43,3 +44,13 @@ def test_classes_without_names_are_numbers():
   datasets = types.SimpleNamespace(reference=Dataset(source))
   given = FeatureExtractor(None, None, datasets, None, None, "student")  # type: ignore[arg-type]
   assert given.classes == ("0", "1", "2")
+
+
+def test_a_classifier_that_diverged_is_an_error_and_never_the_best():
+  x, labels = np.eye(4, dtype=np.float32), np.array([0, 0, 0, 1])  # a NaN would be class 0, and mostly right
+  diverged, useful = np.full((5, 2), np.nan, np.float32), np.zeros((5, 2), np.float32)
+  useful[3, 1] = useful[0, 1] = useful[1, 1] = 1
+  assert (classifier.classify(useful, x) == [1, 1, 0, 1]).all()
+  assert logistic.best_of([diverged, useful], x, labels) == 1
+  with pytest.raises(UserError, match="a classifier diverged: its logits are not finite; lower .*evals.finetune.lr"):
+    classifier.classify(diverged, x)

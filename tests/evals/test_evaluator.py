@@ -155,20 +155,33 @@ def test_a_test_split_without_labels_is_an_error():
 
 
 @pytest.mark.parametrize(
-  "labels, final, message",
+  "labels, final, lowshot, message",
   [
     (
       [0, 0, 1, 1, 3, 4],
       "finetune",
+      {},
       "2 classes of the test set have no image in the reference set, e.g. 3, 4; add some",
     ),
-    ([0, 1, 2, 2, 1, 0], "lowshot", "evals.lowshot.shots=5: out of range; expected at most 2, the size of the smallest class"),
+    (
+      [0, 1, 2, 2, 1, 0],
+      "lowshot",
+      {"shots": (5,)},
+      "evals.lowshot.shots=5: out of range; expected at most 2, the size of the smallest class",
+    ),
+    (
+      [0, 1, 2, 2, 1, 0],
+      "lowshot",
+      {"shots": (1,), "lists": ("a.txt",)},
+      "evals.lowshot.lists=a.txt: the images of .* no names",
+    ),
+    ([0, 1, 2, 2, 1, 0], "lowshot", {"shots": ()}, "evals.lowshot.shots and evals.lowshot.lists are empty"),
   ],
 )
-def test_what_the_last_evaluation_lacks_is_an_error_before_training(labels, final, message):
+def test_what_the_last_evaluation_lacks_is_an_error_before_training(labels, final, lowshot, message):
   train, test = ArraySource(BASE, np.array([0, 0, 1, 1, 2, 2])), ArraySource(BASE, np.array(labels))
   sets = {"train": Dataset(train), "reference": Dataset(train), "test": Dataset(test)}
-  evals = EvalsConfig(periodic=(), final=(final,), lowshot=LowshotConfig(shots=(5,)))
+  evals = EvalsConfig(periodic=(), final=(final,), lowshot=LowshotConfig(**lowshot))
   config = Config(method={"name": "simclr"}, evals=evals)
   evaluator = Evaluator(config, None, Datasets(config=config.data, class_groups={}, **sets), None)
   with pytest.raises(UserError, match=message):

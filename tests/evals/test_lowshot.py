@@ -108,3 +108,10 @@ def test_a_listed_image_that_is_not_a_reference_image_is_an_error(tmp_path):
 def test_lists_that_cannot_be_used_are_errors(names, config, message):
   with pytest.raises(UserError, match=re.escape(message)):
     lowshot.measure(with_names(names, **config))
+
+
+def test_shares_below_a_percent_have_names_of_their_own():
+  given = extractor(REFERENCE.x, LABELS, REFERENCE.x[:50], LABELS[:50], lowshot={"shots": (0.001, 0.005, 0.07), "draws": 1})
+  sets = lowshot.labeled_images(given)
+  assert [labeled.name for labeled in sets] == ["0_1percent", "0_5percent", "7percent"]
+  assert [labeled.described for labeled in sets] == ["0.1% of each class", "0.5% of each class", "7% of each class"]

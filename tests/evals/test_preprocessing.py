@@ -1,10 +1,13 @@
 """Images in memory are prepared for a network as files are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxssl.core import UserError
+from jaxssl.evals import raw_pixels
 from jaxssl.evals.preprocessing import Preprocessing
 
 
@@ -34,3 +37,14 @@ def test_the_interpolation_is_that_of_the_config_on_the_device_and_on_the_host()
     by_pil = Image.fromarray(image[0, ..., 0]).resize((8, 8), Image.Resampling[name.upper()])
     assert np.allclose(host[0, ..., 0], (np.asarray(by_pil) / 255 - 0.5) / 0.25, atol=1e-5)
   assert np.abs(shown["bicubic"] - shown["bilinear"]).max() > 0.05
+
+
+def test_raw_pixels_show_the_part_of_an_image_that_the_network_gets():
+  image = np.zeros((1, 120, 120, 1), np.uint8)
+  image[:, 20:100, 20:100] = 255  # the middle, of which 80 of 96 pixels are shown
+  prep = dataclasses.replace(preprocessing(8), resize=96, size=64)
+  device = raw_pixels.of_images(prep, np.zeros(1, np.int32), image)
+  host = raw_pixels.of_images(prep, prep.resized(image[0])[None], None)
+  assert device.shape == host.shape == (1, 32 * 32)
+  np.testing.assert_allclose(device, host, atol=0.2)  # which rounds twice
+  assert device.min() > 0.8

@@ -44,7 +44,8 @@ def test_the_reasons_are_printed_if_all_images_are_unreadable(tmp_path, capfd):
     ({"a.png": fixtures.flat(3)}, ["--data.list_path=x"], "data.list_path=x: inspect reads all images"),
     ({"a.png": fixtures.flat(3)}, ["--evals.every=3"], "--evals.every=3: unknown option of jaxssl inspect"),
     ({"a.png": fixtures.flat(3)}, ["--out=mine.txt"], "--out=mine.txt: a config is a local Python file"),
-    ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], ": exists; remove it"),
+    ({"a.png": fixtures.flat(3)}, [f"--out={__file__}"], ": test_errors.py exists; remove it"),
+    ({"a.png": fixtures.flat(3)}, ["--drop-duplicates"], "--drop-duplicates: needs --out=CONFIG.py, beside which the images"),
     ({"a.png": fixtures.flat(3)}, ["--data=/nowhere/at/all"], "--data=/nowhere/at/all: does not exist"),
   ],
 )
@@ -52,3 +53,12 @@ def test_errors_are_one_line(files, words, message, tmp_path, capfd):
   assert command.main(["inspect", f"--data={fixtures.folder(tmp_path, files)}", *words]) == 2
   errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
   assert len(errors) == 1 and message in errors[0]
+
+
+@pytest.mark.parametrize("ending", ["train.txt", "found.txt", "duplicates.png"])
+def test_files_beside_the_config_are_not_overwritten(ending, tmp_path, capfd):
+  (tmp_path / f"mine.{ending}").write_text("kept")
+  data = fixtures.folder(tmp_path / "images", {"a.png": fixtures.flat(3)})
+  assert command.main(["inspect", f"--data={data}", f"--out={tmp_path}/mine.py"]) == 2
+  assert f"error: --out={tmp_path}/mine.py: mine.{ending} exists; remove it or choose another name" in capfd.readouterr().err
+  assert (tmp_path / f"mine.{ending}").read_text() == "kept"

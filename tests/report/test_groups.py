@@ -60,6 +60,18 @@ def test_another_network_that_was_evaluated_later_replaces_no_value(groups):
   again = grouped(named_records([record.workdir for group in groups for record in group.records]))
   assert next(compared(again)).cells[0].values == [50.0, 54.0]
   assert differences(again[0], again[1], KNN.name, protocol_key(PROTOCOL)) == [3.0, 5.0]
+  lines = csv.DictReader(io.StringIO(summary_files.csv_text(again)))
+  assert [row["value"] for row in lines if row["group"] == "dino"] == ["50.0", "54.0"]
+
+
+@pytest.mark.parametrize("numbers", [(0, 1), (10, 11)])
+def test_a_group_is_not_named_after_a_seed(numbers, tmp_path):
+  workdirs = [run(tmp_path, "dino", seed, 50.0, 49.0) for seed in numbers]
+  records = named_records(workdirs)
+  assert [group.name for group in grouped(records)] == ["dino"]  # named seed0 and seed1, by their folders
+  for record in records:
+    record.name = f"dino/{record.name}"
+  assert [group.name for group in grouped(records)] == ["dino"]
 
 
 def test_unfinished_runs_are_counted(groups):

@@ -16,7 +16,8 @@ def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(t
   path = tmp_path / "results.json"
   assert results.read(path) == {}
   results.add(path, 4, [measurement("a", 1.0)], [Metric(name="loss", title="Loss")], finished=False)
-  results.add(path, 8, [measurement("a", 1.5, chosen={"penalty": 0.1}), measurement("b", float("nan"))], finished=True)
+  values = [measurement("a", 1.5, chosen={"penalty": 0.1}), measurement("b", float("nan"))]
+  results.add(path, 8, values, training=True, finished=True)
   results.add(path, 8, [measurement("a", 2.0, chosen={"penalty": 1.0}), measurement("a", 3.0, "another protocol")])
   document = results.read(path)
   assert [(m["step"], m["name"], m["value"]) for m in document["measurements"]] == [
@@ -30,6 +31,21 @@ def test_repeated_measurements_replace_earlier_ones_and_cut_removes_later_ones(t
   assert results.read(path) == document
   results.cut(path, 4, last=8)
   assert [m["step"] for m in results.read(path)["measurements"]] == [4] and not results.read(path)["finished"]
+
+
+def test_software_hardware_and_memory_are_those_of_the_training(tmp_path, monkeypatch):
+  path = tmp_path / "results.json"
+
+  def add(memory, version, **options):
+    monkeypatch.setattr(results, "environment", lambda: {"software": {"jax": version}, "peak_memory": memory})
+    results.add(path, 4, [measurement("a", 1.0)], **options)
+    document = results.read(path)
+    return document.get("peak_memory"), document.get("software")
+
+  assert add(9, "1") == (None, None)
+  assert add(5, "2", training=True) == (5, {"jax": "2"})
+  assert add(9, "3") == (5, {"jax": "2"})  # an evaluation
+  assert add(4, "4", training=True) == (5, {"jax": "4"})  # a run that was resumed
 
 
 def test_measurements_on_other_images_do_not_replace_those_of_the_run(tmp_path):
