@@ -58,7 +58,7 @@ def inspect(
   if drop_duplicates and not out:
     raise UserError("--drop-duplicates: needs --out=CONFIG.py, beside which the images to train on are listed")
   config = read(DataConfig, {**given, "source": "folder", "path": str(images)}, "data.")
-  given = {name: value if isinstance(value, Mapping) else getattr(config, name) for name, value in given.items()}
+  given = _typed(given, config)
   if config.test_path:
     given["test_path"] = paths.absolute(config.test_path)
   train, test = open_folder(config)  # raises what training would raise
@@ -163,6 +163,11 @@ def _data_fields(changes: Mapping[str, Any]) -> dict[str, Any]:
   if given.get("list_path"):
     raise UserError(f"data.list_path={given['list_path']}: inspect reads all images of --data; expected no list")
   return {name: value for name, value in given.items() if name not in ("source", "path")}
+
+
+def _typed(given: Mapping[str, Any], config: DataConfig) -> dict[str, Any]:
+  """Returns the fields as `config` has read them, such as () for an empty text; groups of fields as they are."""
+  return {name: value if isinstance(value, Mapping) else getattr(config, name) for name, value in given.items()}
 
 
 def _channels(source: FolderSource) -> int:

@@ -116,6 +116,13 @@ def test_the_config_excludes_unreadable_images_and_dropped_duplicates(tmp_path, 
   assert (smaller.train.epochs, smaller.data.limit, smaller.train.batch_size) == (150, 0, 4)
 
 
+def test_fields_that_are_given_are_in_the_config_as_they_are_read(tmp_path, capfd):
+  out = tmp_path / "mine.py"
+  output(capfd, f"--data={classed(tmp_path)}", f"--out={out}", "--data.mean=", "--data.std=0.5", "--data.max_pixels=2000000")
+  data = load_config(str(out)).data
+  assert (data.mean, data.std, data.max_pixels) == ((), (0.5,), 2_000_000)
+
+
 def test_a_config_that_is_not_written_needs_no_file(tmp_path, capfd):
   config = api.inspect(copied(tmp_path))
   assert not config.data.list_path and "without 2 that are unreadable" in capfd.readouterr().out
@@ -194,7 +201,7 @@ def test_many_channels_of_sixteen_bits_train(tmp_path, capfd):
   files |= {f"{k:02}.tif": fixtures.tiff(np.moveaxis(image, -1, 0)) for k, image in enumerate(low[12:], 12)}
   files |= {"photo.jpg": images(1)[0]}
   words = [f"--data={fixtures.folder(tmp_path / 'cells', files)}", f"--out={tmp_path / 'cells.py'}"]
-  lines = output(capfd, *words, "--data.channels=5", "--data.mean=", "--data.std=")
+  lines = output(capfd, *words, "--data.channels=5")
   assert starting(lines, "bits") == "bits per channel: 16 24; read as 12"
   assert sum("photo.jpg: has 3 channels, but data.channels=5" in line for line in lines) == 1
   config = train(tmp_path / "cells.py", *VIT)
