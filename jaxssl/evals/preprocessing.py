@@ -106,6 +106,11 @@ class Preprocessing:
     brightest = 2**self.bit_depth - 1
     return jax.vmap(lambda image: color.normalize(image.astype(jnp.float32), self.mean, self.std, brightest))(values)
 
+  def values(self, resized: np.ndarray) -> np.ndarray:
+    """Returns the values of files, 0 to 2**bit_depth - 1, of images [b, size, size, c] that `resized` has returned."""
+    share = (2**self.bit_depth - 1) / np.iinfo(resized.dtype).max
+    return resized if share == 1 else np.rint(resized * share).astype(resized.dtype)
+
   def normalized(self, resized: np.ndarray) -> np.ndarray:
     """Returns float32 [b, size, size, c] from images that `resized` has returned."""
     return np.asarray(self.on_device(jnp.asarray(resized), None))

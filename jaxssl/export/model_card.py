@@ -124,12 +124,12 @@ def _plain(text: str) -> str:
 def _preparation(prep: Preprocessing) -> str:
   resident, resized = "", f"the whole image is resized to {prep.size} x {prep.size}"
   if prep.resident_size:
-    resident = f"the shorter side is resized to {prep.resident_size} pixels and the center square cropped; "
+    resident = f"the shorter side is resized to {prep.resident_size} pixels, bicubic, and the center square cropped; then "
   if prep.resize:
     resized = f"the shorter side is resized to {prep.resize} pixels and the center {prep.size} x {prep.size} cropped"
   values = f"values are divided by {2**prep.bit_depth - 1}; mean {[*prep.mean]} is subtracted; divided by {[*prep.std]}"
   channels = f"{prep.channels} channel{'s' * (prep.channels > 1)}"
-  return f"{channels}; {prep.interpolation} with antialiasing: {resident}{resized}; {values}, by channel."
+  return f"{channels}; with antialiasing: {resident}{resized}, {prep.interpolation}; {values}, by channel."
 
 
 def results_table(document: Mapping[str, Any], about: Mapping[str, Any]) -> str:

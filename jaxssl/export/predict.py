@@ -57,7 +57,8 @@ def _open_onnx(folder: pathlib.Path, config: Mapping[str, Any]) -> Predictor:
   try:
     preprocessing, names = read(Preprocessing, config["preprocessing"]), tuple(map(str, config["classes"]))
     preprocessing.check()
-    return Predictor(compute=onnx_format.run(folder), preprocessing=preprocessing, class_names=names)
+    values = bool(config.get("with_preprocessing"))
+    return Predictor(compute=onnx_format.run(folder), preprocessing=preprocessing, class_names=names, takes_values=values)
   except ImportError as error:
     install = "run pip install 'jaxssl[onnx]', or export the format flax"
     raise UserError(f"--model={folder}: {error.name} is not installed; {install}") from error

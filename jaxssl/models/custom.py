@@ -39,6 +39,15 @@ def require_features(encoder: nn.Module, images: Array, features: Any) -> None:
     raise UserError(f"encoder={name}: maps {list(images.shape)} to {list(shape)}; expected features [b, f]{hint}")
 
 
+def require_hashable(encoder: nn.Module) -> None:
+  """Raises UserError for an encoder that jit cannot take as a static argument."""
+  try:
+    hash(encoder)
+  except TypeError as error:
+    expected = "expected tuples and the like in the fields of a module, and arrays made in its setup"
+    raise UserError(f"encoder={type(encoder).__name__}: a field cannot be hashed, such as an array; {expected}") from error
+
+
 def _takes_train(module: Any) -> bool:
   parameters = inspect.signature(type(module).__call__).parameters.values()
   return any(parameter.name == "train" or parameter.kind == parameter.VAR_KEYWORD for parameter in parameters)

@@ -8,12 +8,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import errors
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, Outputs, PyTree, Variables
 from jaxssl.models.backbone import backbone
-from jaxssl.models.custom import custom_encoder, require_features
+from jaxssl.models.custom import custom_encoder, require_features, require_hashable
 from jaxssl.models.heads import MLP, DINOHead
 
 CLASSIFIER = "classifier"  # the name in `Variables.params` of a linear classifier of the encoder's features
@@ -180,7 +181,15 @@ class Network:
 
   def _apply(self, name: str, variables: Variables, x: Array, *more: Any, **options: Any) -> Any:
     tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
-    return getattr(self, name).apply(tree, x, *more, **options)
+    module = getattr(self, name)
+    try:
+      return module.apply(tree, x, *more, **options)
+    except errors.InvalidRngError as error:
+      expected = 'expected self.make_rng("dropout") alone, and only if self.has_rng("dropout"), which teachers have not'
+      raise UserError(f"encoder={type(module).__name__}: draws random numbers that are not there; {expected}") from error
+    except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
+      expected = "expected params and batch_stats alone"
+      raise UserError(f"encoder={type(module).__name__}: has variables of another collection; {expected}") from error
 
   def _can(self, method: str) -> bool:
     """Returns whether the encoder has an optional method; a field or a submodule of that name is not one."""
@@ -199,8 +208,10 @@ def build(config: ModelConfig, precision: str, image_size: int, encoder: Any = N
   if config.predictor.name == "dino":
     raise UserError("model.predictor.name=dino: prototypes belong in model.projector; expected none, mlp")
   require(config.bn_groups >= 1, "model.bn_groups", config.bn_groups, "at least 1")
+  module = custom_encoder(encoder) if encoder is not None else family.build(dtype, image_size)
+  require_hashable(module)
   return Network(
-    encoder=custom_encoder(encoder) if encoder is not None else family.build(dtype, image_size),
+    encoder=module,
     projector=_head(config.projector, "model.projector", config.bn_groups, dtype),
     predictor=_head(config.predictor, "model.predictor", config.bn_groups, dtype),
   )

@@ -24,7 +24,7 @@ from jaxssl.workdir.workdir import Workdir
 def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int], workdir: pathlib.Path) -> Tensors | None:
   """Reads the encoder's tensors, under torch names, and with `init_heads` those of the heads; None without `init_from`.
 
-  The copy in the workdir takes precedence. Raises UserError for a source that does not fit the networks.
+  The copy in the workdir of a run that has started takes precedence. Raises UserError for a source that does not fit.
   """
   if not config.init_from:
     if config.init_heads:
@@ -32,7 +32,7 @@ def load(config: ModelConfig, network: Network, image_shape: tuple[int, int, int
     return None
   like = jax.eval_shape(lambda: network.init(jax.random.key(0), image_shape))
   saved = Workdir(workdir).imported
-  path = saved if saved.exists() else path_of(os.path.expanduser(config.init_from))
+  path = saved if _has_started(workdir) and saved.exists() else path_of(os.path.expanduser(config.init_from))
   if path != saved and (path / "config.json").is_file():
     _require_attention_heads(config, path)
   tensors = _of_run(path) if Workdir(path).checkpoints.exists() else read_tensors(path)
@@ -49,11 +49,16 @@ def filled(tensors: Tensors, variables: Variables) -> Variables:
 
 
 def keep(tensors: Tensors, workdir: pathlib.Path) -> None:
-  """Writes the tensors to the workdir unless they are there."""
+  """Writes the tensors to the workdir unless they are there, from the start of the run."""
   path = Workdir(workdir).imported
-  if not path.exists():
+  if not (_has_started(workdir) and path.exists()):
     with atomic.replacing(path) as temporary:
       safetensors.numpy.save_file(dict(tensors), temporary)
+
+
+def _has_started(workdir: pathlib.Path) -> bool:
+  """Returns whether a run has got as far as writing its config; one that was stopped before may have left other weights."""
+  return Workdir(workdir).config.exists()
 
 
 def _require_attention_heads(config: ModelConfig, folder: pathlib.Path) -> None:

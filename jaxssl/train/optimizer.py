@@ -3,7 +3,7 @@
 Rates are functions of the run's step, which the train step passes in, so that the optimizer state holds moments only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,13 +61,17 @@ def build_optimizer(
       "lars": [optax.add_decayed_weights(decay(step), matrices), trust_ratio, optax.trace(config.momentum)],  # arXiv 1708.03888
     }
     rule = optax.chain(*rules[config.name], optax.scale(-rate(step)))
+    clip = optax.clip_by_global_norm(config.clip)
     if any(frozen_epochs.values()) or frozen:
       epoch = (step + training_length.offset) // training_length.steps_per_epoch
-      parts = {part: freeze_if(epoch < epochs, rule) for part, epochs in frozen_epochs.items()}
+      is_frozen = {part: epoch < epochs for part, epochs in frozen_epochs.items()}
+      parts = {part: freeze_if(now, rule) for part, now in is_frozen.items()}
       rule = optax.partition({BODY: rule, FROZEN: optax.set_to_zero(), **parts}, labels)
-    if config.clip:
-      rule = optax.chain(clip_each(config.clip) if config.clip_by == "tensor" else optax.clip_by_global_norm(config.clip), rule)
-    return rule
+      is_frozen.pop(LAST_LAYER)  # whose gradients DINO drops after clipping
+      clip = of_trained(clip, labels, {FROZEN: jnp.bool(True), **is_frozen})
+    if config.clip_by == "tensor":
+      clip = clip_each(config.clip)
+    return optax.chain(clip, rule) if config.clip else rule
 
   def update(updates: PyTree, state: Any, params: Any = None, **extra: Any) -> tuple[PyTree, Any]:
     return at(extra["step"]).update(updates, state, params)
@@ -87,6 +91,20 @@ def clip_each(limit: float) -> optax.GradientTransformation:
     return g * jnp.minimum(1.0, limit / (jnp.linalg.norm(g.ravel()) + 1e-6))
 
   return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
+
+
+def of_trained(
+  clip: optax.GradientTransformation, labels: Callable[[PyTree], PyTree], frozen: Mapping[str, Array]
+) -> optax.GradientTransformation:
+  """Clips the gradients as if those with a label that is True in `frozen` were zero, since torch has none of these."""
+
+  def update(updates: PyTree, params: PyTree) -> PyTree:
+    trained = jax.tree.map(
+      lambda g, label: g if label not in frozen else jnp.where(frozen[label], 0, g), updates, labels(params)
+    )
+    return clip.update(trained, optax.EmptyState())[0]
+
+  return optax.stateless(update)
 
 
 def freeze_if(frozen: Array, inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -47,14 +47,17 @@ class TrainStep:
 
   @functools.cached_property
   def dims(self) -> Dims:
-    """The sizes of this run. Raises UserError if the heads do not match, or if the encoder does not take all views."""
+    """The sizes of this run. Raises UserError if the heads do not match, or if the encoder cannot be trained on the views."""
     batch_size, shape, key = self.config.train.batch_size, image_shape(self.config), jax.random.key(0)
     rows, joint = batch_size // self.config.train.accumulate, self.method.forward_spec.joint
     groups = sorted({(views.size, views.count if joint else 1) for views in self.config.views.values()})
 
     def forward() -> Outputs:
       images = [jnp.zeros((rows, count, size, size, shape[-1])) for size, count in groups]
-      return self.network.apply(self.network.init(key, shape), images, joint=joint, key=key)[0]
+      variables = self.network.init(key, shape)
+      if self.method.forward_spec.teacher:
+        self.network.apply(variables, images[:1], joint=joint, key=None)
+      return self.network.apply(variables, images, joint=joint, key=key)[0]
 
     example = jax.eval_shape(forward)
     projection, prediction = example.projection.shape[-1], example.prediction.shape[-1]

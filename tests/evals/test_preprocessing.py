@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxssl.core import UserError
+from jaxssl.data.file_kinds import Stored
 from jaxssl.evals import raw_pixels
 from jaxssl.evals.preprocessing import Preprocessing
 
@@ -48,3 +49,13 @@ def test_raw_pixels_show_the_part_of_an_image_that_the_network_gets():
   assert device.shape == host.shape == (1, 32 * 32)
   np.testing.assert_allclose(device, host, atol=0.2)  # which rounds twice
   assert device.min() > 0.8
+
+
+@pytest.mark.parametrize("bit_depth", [8, 12, 16])
+def test_values_of_files_are_those_that_were_read(bit_depth):
+  dtype = np.uint8 if bit_depth == 8 else np.uint16
+  files = np.random.default_rng(0).integers(0, 2**bit_depth, (1, 8, 8, 1)).astype(dtype)
+  prep = preprocessing(bit_depth)
+  resized = np.stack([prep.decoder.convert(Stored(image), "") for image in files])  # of the same size
+  values = prep.values(resized)
+  assert values.dtype == dtype and (values == files).all()

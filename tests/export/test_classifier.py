@@ -75,10 +75,13 @@ def test_an_export_computes_the_logits_and_names_the_classes(name, kind, classif
     assert [output.name for output in model.graph.output] == ["logits"]
 
 
-@pytest.mark.parametrize("kind", KINDS[:2])
-def test_exports_classify_images(kind, classified, tmp_path):
+@pytest.mark.parametrize(
+  "kind, words",
+  [("flax", []), *(pytest.param("onnx", words, marks=needs_onnx) for words in ([], ["--with-preprocessing"]))],
+)
+def test_exports_classify_images(kind, words, classified, tmp_path):
   workdir, expected = classified("vit")
-  assert export(workdir, tmp_path / "out", kind, "--classifier=linear_lbfgs") == 0
+  assert export(workdir, tmp_path / "out", kind, "--classifier=linear_lbfgs", *words) == 0
   images = folder(tmp_path / "images", {f"{k}.png": coded(image, "PNG") for k, image in enumerate(SMALL)})
   assert jaxssl.predict_to_file(tmp_path / "out", images, tmp_path / "classes.csv", top=3) == len(SMALL)
   with (tmp_path / "classes.csv").open(newline="") as file:

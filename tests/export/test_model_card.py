@@ -25,7 +25,7 @@ def test_the_model_card_lists_the_results_of_the_exported_network(runs, tmp_path
   (entry,) = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
   assert entry["metrics"][0]["value"] == 61.25 and entry["dataset"]["name"] == "birds/train"
   assert "hidden" not in text and "13" not in text.partition("## Results")[2]
-  assert "1 channel; bicubic with antialiasing: the whole image is resized to 32 x 32" in text
+  assert "1 channel; with antialiasing: the whole image is resized to 32 x 32, bicubic" in text
   assert "somebody" not in (tmp_path / "out" / "config.json").read_text()
   assert export(runs("vit"), tmp_path / "other", "flax") == 0
   text = (tmp_path / "other" / "README.md").read_text()

@@ -1,5 +1,8 @@
 """Encoders of the calling program: what is accepted, and what the errors say."""
 
+import contextlib
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,9 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxssl.config.load import load_config
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import UserError
 from jaxssl.models import network
+from jaxssl.parallel.mesh import make_mesh
+from jaxssl.train import build_step
+from tests.tiny_run import ROOT
 
 CONFIG = ModelConfig(name="custom", projector=HeadConfig(name="mlp", hidden=4, out=3, layers=2))
 
@@ -66,6 +73,50 @@ def test_a_teacher_has_no_dropout():
   student, _ = built.apply(variables, [views], joint=False, key=jax.random.key(0))
   teacher, _ = built.apply(variables, [views], joint=False, key=None)
   assert (student.features == 0).any() and (teacher.features == 1).all()
+
+
+class DropPath(nn.Module):
+  """Draws random numbers of a stream, whether it is there or not."""
+
+  stream: str = "dropout"
+
+  @nn.compact
+  def __call__(self, x, train):
+    y = nn.Dense(3)(x.mean((1, 2)))
+    return y * jax.random.bernoulli(self.make_rng(self.stream), 0.5, y.shape) if train else y
+
+
+class Table(nn.Module):
+  @nn.compact
+  def __call__(self, x, train):
+    table = self.variable("constants", "table", lambda: jnp.ones((1, 3))).value
+    return nn.Dense(3)(x.mean((1, 2))) * table
+
+
+class Scaled(nn.Module):
+  scale: Any
+
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Dense(3)(x.mean((1, 2))) * jnp.asarray([self.scale])
+
+
+@pytest.mark.parametrize(
+  "encoder, teacher, message",
+  [
+    (DropPath(), False, ""),
+    (DropPath(), True, r"^encoder=DropPath: draws random numbers that are not there; .* only if self.has_rng\("),
+    (DropPath("noise"), False, r"^encoder=DropPath: draws random numbers that are not there"),
+    (Table(), False, r"^encoder=Table: has variables of another collection; expected params and batch_stats alone"),
+    (Scaled((1.0, 2.0, 3.0)), True, ""),
+    (Scaled(np.ones(3)), False, r"^encoder=Scaled: a field cannot be hashed, such as an array; expected tuples"),
+  ],
+)
+def test_what_an_encoder_needs_and_does_not_get_is_one_line_before_training(encoder, teacher, message):
+  name = "byol" if teacher else "simsiam"
+  config = load_config(ROOT / f"configs/{name}.py:runlocal", {"model.name": "custom"})
+  with pytest.raises(UserError, match=message) if message else contextlib.nullcontext():
+    assert build_step.build_train_step(config, make_mesh(jax.devices()[:1]), 64, encoder).dims.features == 3
 
 
 @pytest.mark.parametrize(

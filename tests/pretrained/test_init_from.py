@@ -5,12 +5,14 @@ import json
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import jaxssl
 from jaxssl import main as command
 from jaxssl.core.types import Variables
 from jaxssl.evals.load_run import load
 from jaxssl.models import resnet
+from jaxssl.pretrained import init_from
 from jaxssl.pretrained.read import read_tensors
 from jaxssl.pretrained.torch_names import to_torch
 from jaxssl.train import loop
@@ -88,6 +90,22 @@ def test_a_run_copies_the_weights_and_resumes_without_the_file(weights, tmp_path
   before = load(workdir).untrained
   assert before.subject == "imported"
   same(to_torch(before.variables), tensors)
+
+
+def test_a_start_that_was_cut_short_leaves_no_weights_to_start_from(weights, tmp_path):
+  path, tensors = weights
+  config, workdir = flags.parse([*SHORT, f"--config.model.init_from={path}", f"--workdir={tmp_path / 'run'}"])
+  workdir.mkdir()
+  others = {name: np.zeros_like(x) for name, x in tensors.items()}
+  safetensors.numpy.save_file(others, Workdir(workdir).imported)
+  run = Experiment(config, workdir)
+  same(to_torch(run.init().student), tensors)
+  init_from.keep(run.imported, workdir)
+  same(read_tensors(Workdir(workdir).imported), tensors)
+  Workdir(workdir).write_config(config)  # from now on, the copy is what the run starts from
+  init_from.keep(others, workdir)
+  path.unlink()
+  same(to_torch(Experiment(config, workdir).init().student), tensors)
 
 
 def test_errors_are_one_line_and_create_no_run(weights, tmp_path, capfd):

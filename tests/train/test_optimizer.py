@@ -88,3 +88,21 @@ def test_the_encoder_is_frozen_for_the_first_epochs():
 def test_negative_epochs_to_freeze_the_encoder_are_an_error():
   with pytest.raises(UserError, match=r"optim\.freeze_encoder_epochs=-1"):
     build_optimizer(OptimConfig(freeze_encoder_epochs=-1), TrainingLength(steps_per_epoch=3, epochs=20), 256)
+
+
+@pytest.mark.parametrize("step", [0, 8])
+def test_gradients_of_frozen_parameters_do_not_count_in_the_global_norm(step):
+  freezing = {"freeze_encoder_epochs": 2, "freeze": ("patch",), "freeze_last_layer_epochs": 9}
+  config = OptimConfig(name="sgd", lr=1.0, momentum=0.0, schedule=ScheduleConfig(), clip=0.5, clip_by="global", **freezing)
+  optimizer = build_optimizer(config, TrainingLength(steps_per_epoch=3, epochs=10), 256)
+  params = {
+    "encoder": {"kernel": jnp.zeros(1), "patch": jnp.zeros(1)},
+    "projector": {"kernel": jnp.zeros(1), "last_layer": jnp.zeros(1)},
+  }
+  gradients = {"encoder": {"kernel": jnp.full(1, 4.0), "patch": jnp.full(1, 50.0)}}
+  gradients["projector"] = {"kernel": jnp.full(1, 4.0), "last_layer": jnp.full(1, 7.0)}
+  updates, _ = optimizer.update(gradients, optimizer.init(params), params, step=jnp.int32(step))
+  scale = 0.5 / (9.0 if step else 65**0.5)
+  trained = {"encoder": 4 * scale if step else 0.0, "projector": 4 * scale}
+  assert {name: -float(updates[name]["kernel"][0]) for name in trained} == pytest.approx(trained)
+  assert updates["encoder"]["patch"][0] == updates["projector"]["last_layer"][0] == 0
