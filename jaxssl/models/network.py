@@ -185,7 +185,7 @@ class Network:
     try:
       return module.apply(tree, x, *more, **options)
     except errors.InvalidRngError as error:
-      expected = 'expected self.make_rng("dropout") alone, and only if self.has_rng("dropout"), which teachers have not'
+      expected = 'expected self.make_rng("dropout") alone, and only if self.has_rng("dropout"), since a teacher draws none'
       raise UserError(f"encoder={type(module).__name__}: draws random numbers that are not there; {expected}") from error
     except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
       expected = "expected params and batch_stats alone"
