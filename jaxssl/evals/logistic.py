@@ -69,9 +69,8 @@ def logistic(x: np.ndarray, labels: np.ndarray, num_classes: int, seed: int) -> 
     best = best_of(kernels[1:], z[out], labels[out])
     penalty, kernel = PENALTIES[best], kernels[best + 1]
   kernel = _fit(z, y, jnp.ones(len(z)), jnp.float32(penalty), kernel)
-  return jnp.concatenate([jnp.dot(rotation, kernel[:-1], precision=jax.lax.Precision.HIGHEST), kernel[-1:]]), {
-    "penalty": penalty
-  }
+  weights = jnp.dot(rotation, kernel[:-1], precision=jax.lax.Precision.HIGHEST)
+  return jnp.concatenate([weights, kernel[-1:]]), {"penalty": penalty}
 
 
 @jax.jit
