@@ -9,7 +9,7 @@ from jaxssl.config.flags import Parser
 
 def add_options(parser: Parser) -> None:
   parser.add_argument("--data", metavar="FOLDER_OR_ZIP", required=True, dest="images", help="the images")
-  duplicates = "train on one of several images that are, or may be, the same, and on none that are in the test split too"
+  duplicates = "train on one of several images that are, or may be, the same, and on none of the test split; needs --out"
   parser.add_argument("--drop-duplicates", action="store_true", help=duplicates)
   files = "write the config, a list of problems to CONFIG.found.txt, and near duplicates to CONFIG.duplicates.png"
   parser.add_argument("--out", metavar="CONFIG.py", help=files)

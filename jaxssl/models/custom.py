@@ -1,11 +1,12 @@
-"""Encoders of the calling program: checks, and modules of flax.nnx."""
+"""Encoders of the calling program: what they must be, what they lack, teachers without dropout, and modules of flax.nnx."""
 
+import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
-from flax import nnx
+from flax import errors, nnx
 from flax.nnx import bridge
 
 from jaxssl.core import UserError
@@ -31,7 +32,7 @@ def custom_encoder(encoder: Any) -> nn.Module:
 
 def require_features(encoder: nn.Module, images: Array, features: Any) -> None:
   """Raises UserError unless the output of an encoder is one vector per image."""
-  name, shape = getattr(encoder, "name_of_module", type(encoder).__name__), getattr(features, "shape", None)
+  name, shape = _name_of(encoder), getattr(features, "shape", None)
   if shape is None:
     raise UserError(f"encoder={name}: returns a {type(features).__name__}; expected one array of features [b, f]")
   if len(shape) != 2 or shape[0] != len(images):
@@ -45,7 +46,29 @@ def require_hashable(encoder: nn.Module) -> None:
     hash(encoder)
   except TypeError as error:
     expected = "expected tuples and the like in the fields of a module, and arrays made in its setup"
-    raise UserError(f"encoder={type(encoder).__name__}: a field cannot be hashed, such as an array; {expected}") from error
+    raise UserError(f"encoder={_name_of(encoder)}: a field cannot be hashed, such as an array; {expected}") from error
+
+
+@contextlib.contextmanager
+def explained(encoder: nn.Module) -> Iterator[None]:
+  """Raises UserError for random numbers and variables that an encoder wants and that a network does not have."""
+  try:
+    yield
+  except errors.InvalidRngError as error:
+    expected = 'expected self.make_rng("dropout") alone, and only if self.has_rng("dropout"), since a teacher draws none'
+    raise UserError(f"encoder={_name_of(encoder)}: draws random numbers that are not there; {expected}") from error
+  except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
+    expected = "expected params and batch_stats alone"
+    raise UserError(f"encoder={_name_of(encoder)}: has variables of another collection; {expected}") from error
+
+
+def without_dropout(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+  """Calls a method of a module, but returns the input of a dropout layer; for flax.linen.intercept_methods."""
+  return args[0] if isinstance(context.module, nn.Dropout) and args else call(*args, **kwargs)
+
+
+def _name_of(encoder: nn.Module) -> str:
+  return getattr(encoder, "name_of_module", type(encoder).__name__)
 
 
 def _takes_train(module: Any) -> bool:

@@ -2,19 +2,18 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax import errors
 
 from jaxssl.config.schema import HeadConfig, ModelConfig
 from jaxssl.core import UserError, require
 from jaxssl.core.types import Array, Outputs, PyTree, Variables
 from jaxssl.models.backbone import backbone
-from jaxssl.models.custom import custom_encoder, require_features, require_hashable
+from jaxssl.models.custom import custom_encoder, explained, require_features, require_hashable, without_dropout
 from jaxssl.models.heads import MLP, DINOHead
 
 CLASSIFIER = "classifier"  # the name in `Variables.params` of a linear classifier of the encoder's features
@@ -78,7 +77,7 @@ class Network:
       for i, x in enumerate(passes):
         rngs = None if key is None else {"dropout": jax.random.fold_in(key, i)}
         current = Variables(params=variables.params, stats=stats)
-        with nn.intercept_methods(_without_dropout) if key is None else contextlib.nullcontext():
+        with nn.intercept_methods(without_dropout) if key is None else contextlib.nullcontext():
           y, changed = self._apply(name, current, x, train=True, rngs=rngs, mutable=["batch_stats"])
         if name in stats:
           stats[name] = changed["batch_stats"]
@@ -181,15 +180,8 @@ class Network:
 
   def _apply(self, name: str, variables: Variables, x: Array, *more: Any, **options: Any) -> Any:
     tree = {"params": variables.params[name], "batch_stats": variables.stats.get(name, {})}
-    module = getattr(self, name)
-    try:
+    with explained(module := getattr(self, name)):
       return module.apply(tree, x, *more, **options)
-    except errors.InvalidRngError as error:
-      expected = 'expected self.make_rng("dropout") alone, and only if self.has_rng("dropout"), since a teacher draws none'
-      raise UserError(f"encoder={type(module).__name__}: draws random numbers that are not there; {expected}") from error
-    except (errors.ScopeCollectionNotFound, errors.ScopeVariableNotFoundError) as error:
-      expected = "expected params and batch_stats alone"
-      raise UserError(f"encoder={type(module).__name__}: has variables of another collection; {expected}") from error
 
   def _can(self, method: str) -> bool:
     """Returns whether the encoder has an optional method; a field or a submodule of that name is not one."""
@@ -227,11 +219,6 @@ def _head(config: HeadConfig, where: str, bn_groups: int, dtype: jnp.dtype) -> n
   head, own = (DINOHead, ("bottleneck", "fixed_norm")) if config.name == "dino" else (MLP, ("last_bn", "bias"))
   fields = {field: getattr(config, field) for field in ("hidden", "out", "layers", "bn", *own)}
   return head(**fields, bn_groups=bn_groups, dtype=dtype)
-
-
-def _without_dropout(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
-  """Calls a method of a module, but returns the input of a dropout layer."""
-  return args[0] if isinstance(context.module, nn.Dropout) and args else call(*args, **kwargs)
 
 
 def named(variables: Variables) -> dict[str, Any]:
